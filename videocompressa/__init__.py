@@ -1,0 +1,1 @@
+"""Turn a folder of labelled videos into one tiny file that trains models as well as all the videos did."""

@@ -1,0 +1,197 @@
+"""Clips: the T candidate frames of one video, and the candidates of a whole set behind a frozen codec.
+
+Shape letters of the project: N set, B batch, T candidate frames, K keyframes, C channels, H W pixels,
+h w latent cells, L classes, D features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from videocompressa.errors import InputError
+
+Watch = Callable[..., None]
+"""`watch(step, **numbers)`: carries progress out of the silent core. `step` names the phase ("encode", "teacher",
+...); `done` and `total` are always among the numbers."""
+
+
+def watch_nothing(step: str, **numbers: float) -> None:
+    """The watch of callers who do not look."""
+
+
+@dataclass(frozen=True)
+class ClipSpec:
+    """How a clip is cut from a video: frames in the middle of T equal spans of its time, short side resized, centre crop."""
+
+    num_frames: int
+    """T, >= 1."""
+    height: int
+    """H in pixels, >= 1."""
+    width: int
+    """W in pixels, >= 1."""
+    placement: str = "even"
+    """How the T frames lie in the video; "even": centre of each of T equal spans by presentation time."""
+
+    def __post_init__(self) -> None:
+        for name in ("num_frames", "height", "width"):
+            if getattr(self, name) < 1:
+                raise InputError(f"ClipSpec.{name} is {getattr(self, name)}; it must be at least 1")
+        if self.placement != "even":
+            raise InputError(f"ClipSpec.placement is {self.placement!r}; known: 'even'")
+
+
+@dataclass(frozen=True)
+class Clip:
+    """The T candidate frames of one video."""
+
+    frames: Tensor
+    """(T,3,H,W) uint8, RGB."""
+    pts_seconds: Tensor
+    """(T,) float64, not falling: presentation time of each frame from the start of the video."""
+    label: int
+    """Class position in [0,L)."""
+    video_id: str
+    """Path of the video relative to the root of its set, with forward slashes."""
+    num_video_frames: int
+    """Frames in the whole video, as counted without decoding."""
+
+    def __post_init__(self) -> None:
+        if self.frames.dtype != torch.uint8 or self.frames.ndim != 4 or self.frames.shape[1] != 3:
+            raise InputError(f"Clip.frames of {self.video_id!r} is {_shape(self.frames)}; it must be uint8 (T,3,H,W)")
+        if self.pts_seconds.shape != self.frames.shape[:1] or self.pts_seconds.dtype != torch.float64:
+            raise InputError(
+                f"Clip.pts_seconds of {self.video_id!r} is {_shape(self.pts_seconds)}; "
+                f"it must be float64 ({len(self.frames)},), one time a frame"
+            )
+        if bool((self.pts_seconds.diff() < 0).any()):
+            raise InputError(f"Clip.pts_seconds of {self.video_id!r} falls; frames must be in time order")
+
+    def __repr__(self) -> str:
+        return f"Clip({self.video_id!r}, label={self.label}, frames={_shape(self.frames)})"
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Mean and standard deviation of each colour channel over the training split, pixels in [0,1]."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def apply(self, pixels: Tensor) -> Tensor:
+        """Normalise (...,3,H,W) pixels in [0,1]; float in, float out."""
+        mean = torch.tensor(self.mean, dtype=pixels.dtype, device=pixels.device).view(3, 1, 1)
+        std = torch.tensor(self.std, dtype=pixels.dtype, device=pixels.device).view(3, 1, 1)
+        return (pixels - mean) / std
+
+
+@dataclass(frozen=True)
+class CodecSpec:
+    """Which frozen codec made the latents; a set is refused by any codec whose spec differs."""
+
+    name: str
+    """Name by which `build_codec` finds it, such as "tiny" or "diffusers:FOLDER"."""
+    weights_sha256: str
+    """Hash of the weights, "" for a codec without any."""
+    channels: int
+    """C."""
+    downscale: int
+    """Pixels a latent cell spans on each side; H and W must be multiples of it."""
+    shift: tuple[float, ...]
+    """(C,) mean of the raw latents: scaled = (raw - shift) / scale."""
+    scale: tuple[float, ...]
+    """(C,) standard deviation of the raw latents."""
+    num_bytes: int = 0
+    """Size of the weights on disk; counted apart from the file and shown beside it."""
+
+    def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
+        """Return (C,h,w) of an H x W frame, or raise when the sides are not multiples of `downscale`."""
+        if height % self.downscale or width % self.downscale:
+            raise InputError(
+                f"codec {self.name!r} needs sides in multiples of {self.downscale} pixels, got {height}x{width}; "
+                f"choose --size {max(1, round(height / self.downscale)) * self.downscale}"
+            )
+        return self.channels, height // self.downscale, width // self.downscale
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """The candidate frames of every video of one split, decoded and encoded once (steps 1 and 4 of the method).
+
+    Tensors may be memory-mapped: index rows, do not copy the whole.
+    """
+
+    frames: Tensor
+    """(N,T,3,H,W) uint8, RGB."""
+    latents: Tensor
+    """(N,T,C,h,w) float16, scaled."""
+    times_seconds: Tensor
+    """(N,T) float64."""
+    labels: Tensor
+    """(N,) int64 in [0,L)."""
+    video_ids: tuple[str, ...]
+    """N paths relative to the root."""
+    num_video_frames: Tensor
+    """(N,) int64: frames of each whole video."""
+    video_bytes: Tensor
+    """(N,) int64: size of each video file."""
+    classes: tuple[str, ...]
+    """L class names in label order."""
+    clip: ClipSpec
+    codec: CodecSpec
+    normalisation: Normalisation
+    source: str = ""
+    """Name of the data set."""
+    split_hash: str = ""
+    """SHA-256 over ids and labels of the split."""
+
+    def __post_init__(self) -> None:
+        num_videos = len(self.labels)
+        expected = {
+            "frames": (num_videos, self.clip.num_frames, 3, self.clip.height, self.clip.width),
+            "latents": (
+                num_videos,
+                self.clip.num_frames,
+                *self.codec.latent_shape(self.clip.height, self.clip.width),
+            ),
+            "times_seconds": (num_videos, self.clip.num_frames),
+            "num_video_frames": (num_videos,),
+            "video_bytes": (num_videos,),
+        }
+        for name, shape in expected.items():
+            if tuple(getattr(self, name).shape) != shape:
+                raise InputError(f"Candidates.{name} is {_shape(getattr(self, name))}; it must be {shape}")
+        if len(self.video_ids) != num_videos:
+            raise InputError(f"Candidates.video_ids has {len(self.video_ids)} entries for {num_videos} videos")
+        if num_videos and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(self.classes):
+            raise InputError(f"Candidates.labels leave [0,{len(self.classes)})")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __repr__(self) -> str:
+        return (
+            f"Candidates({self.source!r}, frames={_shape(self.frames)}, latents={_shape(self.latents)}, "
+            f"classes={len(self.classes)})"
+        )
+
+    def take(self, rows: Sequence[int] | Tensor) -> Candidates:
+        """Return the candidates of the given videos, in the given order."""
+        index = torch.as_tensor(rows, dtype=torch.int64)
+        return replace(
+            self,
+            frames=self.frames[index],
+            latents=self.latents[index],
+            times_seconds=self.times_seconds[index],
+            labels=self.labels[index],
+            video_ids=tuple(self.video_ids[int(row)] for row in index),
+            num_video_frames=self.num_video_frames[index],
+            video_bytes=self.video_bytes[index],
+        )
+
+
+def _shape(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"

@@ -1,0 +1,252 @@
+"""The synthetic set: a few keyframes of a few videos a class as tuned latents, with all that training needs.
+
+Also what it may cost (`Allowance`) and what it does cost (`Budget`), and how keyframes are placed back on the clip's
+time line (`fill_positions`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.utils.data import TensorDataset
+
+from videocompressa.clip import ClipSpec, CodecSpec, Normalisation
+from videocompressa.errors import InputError
+
+FILLS = ("hold", "linear")
+"""How K keyframes become T frames: "hold" shows each until the next, "linear" fades between neighbours."""
+
+PACKINGS = ("dense", "tucker", "video")
+"""How the latents lie in the file."""
+
+
+class Decoder(Protocol):
+    """What a synthetic set needs of a codec: its spec and the way back to pixels."""
+
+    @property
+    def spec(self) -> CodecSpec: ...
+
+    def decode(self, latents: Tensor) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """What a method may keep: the same number of videos of each class, the same number of keyframes of each video."""
+
+    videos_per_class: int
+    """VPC, >= 1."""
+    keyframes: int
+    """K, in [1,T]."""
+    allow_fewer: bool = False
+    """Take all videos of a class that has fewer than VPC, instead of raising."""
+
+    def __post_init__(self) -> None:
+        if self.videos_per_class < 1:
+            raise InputError(f"--vpc is {self.videos_per_class}; it must be at least 1")
+        if self.keyframes < 1:
+            raise InputError(f"--keyframes is {self.keyframes}; it must be at least 1")
+
+
+@dataclass(frozen=True)
+class Source:
+    """The training videos that a synthetic set stands for."""
+
+    name: str
+    """Name of the data set (its folder)."""
+    split_hash: str
+    """SHA-256 over the ids and labels of the training videos."""
+    num_videos: int
+    num_frames: int
+    """Frames of all training videos."""
+    video_bytes: int
+    """Bytes of all training video files."""
+    num_skipped: int = 0
+    """Videos that could not be read."""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """How a synthetic set came to be; enough to make it again, and nothing of the machine or the clock."""
+
+    method: str
+    config: Mapping[str, Any]
+    """The method's whole configuration, JSON values only."""
+    seed: int
+    source: Source
+    video_ids: tuple[str, ...]
+    """N paths relative to the root: which video each item started from."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a synthetic set costs: always computed from the written file, never typed in."""
+
+    num_videos: int
+    num_frames: int
+    """N x K keyframes."""
+    frame_ratio: float
+    """Kept frames / frames of all training videos."""
+    latent_bytes: int
+    label_bytes: int
+    file_bytes: int
+    byte_ratio: float
+    """File / training video files."""
+    codec_bytes: int
+    """Weights needed to decode; shown apart, and added by `file_and_codec_bytes`."""
+
+    @property
+    def file_and_codec_bytes(self) -> int:
+        """File and codec weights together."""
+        return self.file_bytes + self.codec_bytes
+
+
+@dataclass(frozen=True)
+class SyntheticSet:
+    """What compression makes: N items of K keyframes as scaled latents, with labels and provenance."""
+
+    latents: Tensor
+    """(N,K,C,h,w) float32, scaled."""
+    positions: Tensor
+    """(N,K) int64, rising in [0,T): where each keyframe stands among the candidates."""
+    times_seconds: Tensor
+    """(N,K) float64, not falling: when each keyframe is shown in its video."""
+    labels: Tensor
+    """(N,) int64 in [0,L), or (N,L) float32 rows that sum to 1."""
+    classes: tuple[str, ...]
+    """L class names in label order."""
+    clip: ClipSpec
+    codec: CodecSpec
+    normalisation: Normalisation
+    provenance: Provenance
+    fill: str = "hold"
+    packing: str = "dense"
+    decoder: Decoder | None = field(default=None, repr=False, compare=False)
+    """The codec, when it is at hand (`videocompressa.load` attaches it)."""
+
+    def __post_init__(self) -> None:
+        if self.latents.ndim != 5 or self.latents.dtype != torch.float32:
+            raise InputError(f"SyntheticSet.latents is {_shape(self.latents)}; it must be float32 (N,K,C,h,w)")
+        num_items, keyframes = self.latents.shape[:2]
+        cells = self.codec.latent_shape(self.clip.height, self.clip.width)
+        if tuple(self.latents.shape[2:]) != cells:
+            raise InputError(
+                f"SyntheticSet.latents is {_shape(self.latents)}; codec {self.codec.name!r} makes cells of {cells}"
+            )
+        if not bool(torch.isfinite(self.latents).all()):
+            raise InputError("SyntheticSet.latents hold values that are not finite")
+        self._check_positions(num_items, keyframes)
+        self._check_labels(num_items)
+        if self.fill not in FILLS:
+            raise InputError(f"SyntheticSet.fill is {self.fill!r}; known: {', '.join(FILLS)}")
+        if self.packing not in PACKINGS:
+            raise InputError(f"SyntheticSet.packing is {self.packing!r}; known: {', '.join(PACKINGS)}")
+        if len(self.provenance.video_ids) != num_items:
+            raise InputError(f"Provenance.video_ids has {len(self.provenance.video_ids)} entries for {num_items} items")
+        if self.decoder is not None and self.decoder.spec.weights_sha256 != self.codec.weights_sha256:
+            raise InputError(
+                f"the set was made with codec {self.codec.name!r} (weights {self.codec.weights_sha256[:12]}), "
+                f"but {self.decoder.spec.name!r} (weights {self.decoder.spec.weights_sha256[:12]}) was given"
+            )
+
+    def _check_positions(self, num_items: int, keyframes: int) -> None:
+        for name, dtype in (("positions", torch.int64), ("times_seconds", torch.float64)):
+            tensor: Tensor = getattr(self, name)
+            if tuple(tensor.shape) != (num_items, keyframes) or tensor.dtype != dtype:
+                raise InputError(
+                    f"SyntheticSet.{name} is {_shape(tensor)}; it must be {dtype} ({num_items},{keyframes})"
+                )
+        if self.positions.numel() == 0:
+            raise InputError("a SyntheticSet must hold at least one keyframe")
+        if int(self.positions.min()) < 0 or int(self.positions.max()) >= self.clip.num_frames:
+            raise InputError(f"SyntheticSet.positions leave [0,{self.clip.num_frames})")
+        if bool((self.positions.diff(dim=1) <= 0).any()):
+            raise InputError("SyntheticSet.positions must rise within each item")
+        if not bool(torch.isfinite(self.times_seconds).all()) or bool((self.times_seconds.diff(dim=1) < 0).any()):
+            raise InputError("SyntheticSet.times_seconds must be finite and must not fall within an item")
+
+    def _check_labels(self, num_items: int) -> None:
+        num_classes = len(self.classes)
+        hard = self.labels.dtype == torch.int64 and tuple(self.labels.shape) == (num_items,)
+        soft = self.labels.dtype == torch.float32 and tuple(self.labels.shape) == (num_items, num_classes)
+        if not hard and not soft:
+            raise InputError(
+                f"SyntheticSet.labels is {_shape(self.labels)}; it must be int64 ({num_items},) "
+                f"or float32 ({num_items},{num_classes})"
+            )
+        if hard and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < num_classes:
+            raise InputError(f"SyntheticSet.labels leave [0,{num_classes})")
+        if soft and not bool(
+            torch.isfinite(self.labels).all()
+            and (self.labels >= 0).all()
+            and ((self.labels.sum(1) - 1).abs() < 1e-2).all()
+        ):
+            raise InputError("soft SyntheticSet.labels must be finite, not negative, and sum to 1 in each row")
+
+    def __len__(self) -> int:
+        return len(self.latents)
+
+    def __repr__(self) -> str:
+        return (
+            f"SyntheticSet({self.provenance.method!r}, latents={_shape(self.latents)}, labels={_shape(self.labels)}, "
+            f"classes={len(self.classes)}, codec={self.codec.name!r}, fill={self.fill!r})"
+        )
+
+    @property
+    def hard_labels(self) -> Tensor:
+        """(N,) int64: the labels, or the most likely class of each soft label."""
+        return self.labels if self.labels.ndim == 1 else self.labels.argmax(1)
+
+    def keyframes(self, decoder: Decoder | None = None) -> Tensor:
+        """Decode the keyframes to (N,K,3,H,W) float32 pixels in [0,1], item by item."""
+        decoder = decoder or self.decoder
+        if decoder is None:
+            raise InputError(
+                f"this set has no decoder at hand: give codec {self.codec.name!r}, or read it with videocompressa.load"
+            )
+        with torch.no_grad():
+            return torch.stack([decoder.decode(item).clamp(0, 1).cpu() for item in self.latents])
+
+    def clips(self, decoder: Decoder | None = None) -> Tensor:
+        """Decode to whole clips (N,T,3,H,W) float32 in [0,1]: keyframes placed back on the time line by `fill`."""
+        return fill_clips(self.keyframes(decoder), self.positions, self.clip.num_frames, self.fill)
+
+    def as_dataset(self, decoder: Decoder | None = None) -> TensorDataset:
+        """Return a `torch.utils.data.Dataset` of (clip, label), decoded once.
+
+        A clip is (T,3,H,W) float32 in [0,1]; `normalisation.apply` standardises it. A label is an int64 scalar, or
+        the (L,) float32 probabilities of a soft label; `torch.nn.CrossEntropyLoss` takes either.
+        """
+        return TensorDataset(self.clips(decoder), self.labels)
+
+
+def fill_weights(positions: Tensor, num_frames: int, fill: str) -> Tensor:
+    """Return (N,T,K) float32 weights, rows summing to 1, that place K keyframes on a time line of T frames.
+
+    "hold": frame t shows the last keyframe at or before t (the first one, before it). "linear": frame t fades between
+    its neighbours in time; outside the first and last keyframe those are held.
+    """
+    times = torch.arange(num_frames, device=positions.device)
+    before = (positions[:, None, :] <= times[None, :, None]).sum(2) - 1  # (N,T) keyframe at or before t
+    left = before.clamp(min=0)
+    keyframes = positions.shape[1]
+    weights = torch.nn.functional.one_hot(left, keyframes).float()
+    if fill == "hold":
+        return weights
+    right = (before + 1).clamp(max=keyframes - 1)
+    left_time, right_time = positions.gather(1, left).float(), positions.gather(1, right).float()
+    share = ((times - left_time) / (right_time - left_time).clamp(min=1)).clamp(0, 1)[..., None]
+    return weights * (1 - share) + torch.nn.functional.one_hot(right, keyframes).float() * share
+
+
+def fill_clips(keyframes: Tensor, positions: Tensor, num_frames: int, fill: str) -> Tensor:
+    """Place keyframes (N,K,...) on T frames: (N,T,...), differentiable in the keyframes."""
+    weights = fill_weights(positions, num_frames, fill).to(keyframes.dtype)
+    return torch.einsum("ntk,nk...->nt...", weights, keyframes)
+
+
+def _shape(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
