@@ -23,9 +23,14 @@ def watch_nothing(step: str, **numbers: float) -> None:
     """The watch of callers who do not look."""
 
 
+def shape_text(tensor: Tensor) -> str:
+    """Return dtype and shape for messages, such as "uint8 (8, 3, 64, 64)"."""
+    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
+
+
 @dataclass(frozen=True)
 class ClipSpec:
-    """How a clip is cut from a video: frames in the middle of T equal spans of its time, short side resized, centre crop."""
+    """How a clip is cut from a video: frames in the middle of T equal spans of its time, short side resized, cropped"""
 
     num_frames: int
     """T, >= 1."""
@@ -44,7 +49,7 @@ class ClipSpec:
             raise InputError(f"ClipSpec.placement is {self.placement!r}; known: 'even'")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Clip:
     """The T candidate frames of one video."""
 
@@ -61,17 +66,19 @@ class Clip:
 
     def __post_init__(self) -> None:
         if self.frames.dtype != torch.uint8 or self.frames.ndim != 4 or self.frames.shape[1] != 3:
-            raise InputError(f"Clip.frames of {self.video_id!r} is {_shape(self.frames)}; it must be uint8 (T,3,H,W)")
+            raise InputError(
+                f"Clip.frames of {self.video_id!r} is {shape_text(self.frames)}; it must be uint8 (T,3,H,W)"
+            )
         if self.pts_seconds.shape != self.frames.shape[:1] or self.pts_seconds.dtype != torch.float64:
             raise InputError(
-                f"Clip.pts_seconds of {self.video_id!r} is {_shape(self.pts_seconds)}; "
+                f"Clip.pts_seconds of {self.video_id!r} is {shape_text(self.pts_seconds)}; "
                 f"it must be float64 ({len(self.frames)},), one time a frame"
             )
-        if bool((self.pts_seconds.diff() < 0).any()):
-            raise InputError(f"Clip.pts_seconds of {self.video_id!r} falls; frames must be in time order")
+        if not bool(torch.isfinite(self.pts_seconds).all()) or bool((self.pts_seconds.diff() < 0).any()):
+            raise InputError(f"Clip.pts_seconds of {self.video_id!r} falls or is not finite; give frames in time order")
 
     def __repr__(self) -> str:
-        return f"Clip({self.video_id!r}, label={self.label}, frames={_shape(self.frames)})"
+        return f"Clip({self.video_id!r}, label={self.label}, frames={shape_text(self.frames)})"
 
 
 @dataclass(frozen=True)
@@ -117,7 +124,7 @@ class CodecSpec:
         return self.channels, height // self.downscale, width // self.downscale
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Candidates:
     """The candidate frames of every video of one split, decoded and encoded once (steps 1 and 4 of the method).
 
@@ -147,6 +154,8 @@ class Candidates:
     """Name of the data set."""
     split_hash: str = ""
     """SHA-256 over ids and labels of the split."""
+    num_skipped: int = 0
+    """Videos of the split that could not be read."""
 
     def __post_init__(self) -> None:
         num_videos = len(self.labels)
@@ -163,7 +172,7 @@ class Candidates:
         }
         for name, shape in expected.items():
             if tuple(getattr(self, name).shape) != shape:
-                raise InputError(f"Candidates.{name} is {_shape(getattr(self, name))}; it must be {shape}")
+                raise InputError(f"Candidates.{name} is {shape_text(getattr(self, name))}; it must be {shape}")
         if len(self.video_ids) != num_videos:
             raise InputError(f"Candidates.video_ids has {len(self.video_ids)} entries for {num_videos} videos")
         if num_videos and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(self.classes):
@@ -174,7 +183,7 @@ class Candidates:
 
     def __repr__(self) -> str:
         return (
-            f"Candidates({self.source!r}, frames={_shape(self.frames)}, latents={_shape(self.latents)}, "
+            f"Candidates({self.source!r}, frames={shape_text(self.frames)}, latents={shape_text(self.latents)}, "
             f"classes={len(self.classes)})"
         )
 
@@ -191,7 +200,3 @@ class Candidates:
             num_video_frames=self.num_video_frames[index],
             video_bytes=self.video_bytes[index],
         )
-
-
-def _shape(tensor: Tensor) -> str:
-    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"

@@ -1,20 +1,20 @@
 """The synthetic set: a few keyframes of a few videos a class as tuned latents, with all that training needs.
 
 Also what it may cost (`Allowance`) and what it does cost (`Budget`), and how keyframes are placed back on the clip's
-time line (`fill_positions`).
+time line (`fill_weights`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from videocompressa.clip import ClipSpec, CodecSpec, Normalisation
+from videocompressa.clip import Candidates, ClipSpec, CodecSpec, Normalisation, shape_text
 from videocompressa.errors import InputError
 
 FILLS = ("hold", "linear")
@@ -28,9 +28,13 @@ class Decoder(Protocol):
     """What a synthetic set needs of a codec: its spec and the way back to pixels."""
 
     @property
-    def spec(self) -> CodecSpec: ...
+    def spec(self) -> CodecSpec:
+        """Which codec this is."""
+        ...
 
-    def decode(self, latents: Tensor) -> Tensor: ...
+    def decode(self, latents: Tensor) -> Tensor:
+        """Decode scaled latents (B,C,h,w) to pixels (B,3,H,W), float, about [0,1]."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,7 @@ class Budget:
         return self.file_bytes + self.codec_bytes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SyntheticSet:
     """What compression makes: N items of K keyframes as scaled latents, with labels and provenance."""
 
@@ -129,12 +133,12 @@ class SyntheticSet:
 
     def __post_init__(self) -> None:
         if self.latents.ndim != 5 or self.latents.dtype != torch.float32:
-            raise InputError(f"SyntheticSet.latents is {_shape(self.latents)}; it must be float32 (N,K,C,h,w)")
+            raise InputError(f"SyntheticSet.latents is {shape_text(self.latents)}; it must be float32 (N,K,C,h,w)")
         num_items, keyframes = self.latents.shape[:2]
         cells = self.codec.latent_shape(self.clip.height, self.clip.width)
         if tuple(self.latents.shape[2:]) != cells:
             raise InputError(
-                f"SyntheticSet.latents is {_shape(self.latents)}; codec {self.codec.name!r} makes cells of {cells}"
+                f"SyntheticSet.latents is {shape_text(self.latents)}; codec {self.codec.name!r} makes cells of {cells}"
             )
         if not bool(torch.isfinite(self.latents).all()):
             raise InputError("SyntheticSet.latents hold values that are not finite")
@@ -146,10 +150,15 @@ class SyntheticSet:
             raise InputError(f"SyntheticSet.packing is {self.packing!r}; known: {', '.join(PACKINGS)}")
         if len(self.provenance.video_ids) != num_items:
             raise InputError(f"Provenance.video_ids has {len(self.provenance.video_ids)} entries for {num_items} items")
-        if self.decoder is not None and self.decoder.spec.weights_sha256 != self.codec.weights_sha256:
+        if self.decoder is not None:
+            self._check_decoder(self.decoder)
+
+    def _check_decoder(self, decoder: Decoder) -> None:
+        # The name may be that of another folder, and the size on disk that of another format, of the same weights.
+        if replace(decoder.spec, name=self.codec.name, num_bytes=self.codec.num_bytes) != self.codec:
             raise InputError(
-                f"the set was made with codec {self.codec.name!r} (weights {self.codec.weights_sha256[:12]}), "
-                f"but {self.decoder.spec.name!r} (weights {self.decoder.spec.weights_sha256[:12]}) was given"
+                f"the set was made with codec {self.codec.name!r} (weights {self.codec.weights_sha256[:12]}), but "
+                f"{decoder.spec.name!r} (weights {decoder.spec.weights_sha256[:12]}) was given; give the same codec"
             )
 
     def _check_positions(self, num_items: int, keyframes: int) -> None:
@@ -157,7 +166,7 @@ class SyntheticSet:
             tensor: Tensor = getattr(self, name)
             if tuple(tensor.shape) != (num_items, keyframes) or tensor.dtype != dtype:
                 raise InputError(
-                    f"SyntheticSet.{name} is {_shape(tensor)}; it must be {dtype} ({num_items},{keyframes})"
+                    f"SyntheticSet.{name} is {shape_text(tensor)}; it must be {dtype} ({num_items},{keyframes})"
                 )
         if self.positions.numel() == 0:
             raise InputError("a SyntheticSet must hold at least one keyframe")
@@ -174,7 +183,7 @@ class SyntheticSet:
         soft = self.labels.dtype == torch.float32 and tuple(self.labels.shape) == (num_items, num_classes)
         if not hard and not soft:
             raise InputError(
-                f"SyntheticSet.labels is {_shape(self.labels)}; it must be int64 ({num_items},) "
+                f"SyntheticSet.labels is {shape_text(self.labels)}; it must be int64 ({num_items},) "
                 f"or float32 ({num_items},{num_classes})"
             )
         if hard and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < num_classes:
@@ -191,8 +200,9 @@ class SyntheticSet:
 
     def __repr__(self) -> str:
         return (
-            f"SyntheticSet({self.provenance.method!r}, latents={_shape(self.latents)}, labels={_shape(self.labels)}, "
-            f"classes={len(self.classes)}, codec={self.codec.name!r}, fill={self.fill!r})"
+            f"SyntheticSet({self.provenance.method!r}, latents={shape_text(self.latents)}, "
+            f"labels={shape_text(self.labels)}, classes={len(self.classes)}, codec={self.codec.name!r}, "
+            f"fill={self.fill!r})"
         )
 
     @property
@@ -207,6 +217,7 @@ class SyntheticSet:
             raise InputError(
                 f"this set has no decoder at hand: give codec {self.codec.name!r}, or read it with videocompressa.load"
             )
+        self._check_decoder(decoder)
         with torch.no_grad():
             return torch.stack([decoder.decode(item).clamp(0, 1).cpu() for item in self.latents])
 
@@ -223,12 +234,62 @@ class SyntheticSet:
         return TensorDataset(self.clips(decoder), self.labels)
 
 
+def gather(
+    candidates: Candidates,
+    rows: Tensor,
+    positions: Tensor,
+    *,
+    labels: Tensor,
+    latents: Tensor | None = None,
+    fill: str = "hold",
+    method: str,
+    config: Mapping[str, Any],
+    seed: int,
+) -> SyntheticSet:
+    """Return the set of `rows` (N,) at `positions` (N,K), with `latents` (N,K,C,h,w) in place of the real ones."""
+    if latents is None:
+        latents = take_keyframes(candidates.latents[rows].float(), positions)
+    source = Source(
+        name=candidates.source,
+        split_hash=candidates.split_hash,
+        num_videos=len(candidates),
+        num_frames=int(candidates.num_video_frames.sum()),
+        video_bytes=int(candidates.video_bytes.sum()),
+        num_skipped=candidates.num_skipped,
+    )
+    return SyntheticSet(
+        latents=latents.contiguous(),
+        positions=positions,
+        times_seconds=candidates.times_seconds[rows].gather(1, positions),
+        labels=labels,
+        classes=candidates.classes,
+        clip=candidates.clip,
+        codec=candidates.codec,
+        normalisation=candidates.normalisation,
+        fill=fill,
+        provenance=Provenance(
+            method=method,
+            config=config,
+            seed=seed,
+            source=source,
+            video_ids=tuple(candidates.video_ids[int(row)] for row in rows),
+        ),
+    )
+
+
+def take_keyframes(frames: Tensor, positions: Tensor) -> Tensor:
+    """Return (N,K,...) of (N,T,...) at `positions` (N,K)."""
+    return frames[torch.arange(len(frames))[:, None], positions]
+
+
 def fill_weights(positions: Tensor, num_frames: int, fill: str) -> Tensor:
     """Return (N,T,K) float32 weights, rows summing to 1, that place K keyframes on a time line of T frames.
 
     "hold": frame t shows the last keyframe at or before t (the first one, before it). "linear": frame t fades between
     its neighbours in time; outside the first and last keyframe those are held.
     """
+    if fill not in FILLS:
+        raise InputError(f"fill is {fill!r}; known: {', '.join(FILLS)}")
     times = torch.arange(num_frames, device=positions.device)
     before = (positions[:, None, :] <= times[None, :, None]).sum(2) - 1  # (N,T) keyframe at or before t
     left = before.clamp(min=0)
@@ -246,7 +307,3 @@ def fill_clips(keyframes: Tensor, positions: Tensor, num_frames: int, fill: str)
     """Place keyframes (N,K,...) on T frames: (N,T,...), differentiable in the keyframes."""
     weights = fill_weights(positions, num_frames, fill).to(keyframes.dtype)
     return torch.einsum("ntk,nk...->nt...", weights, keyframes)
-
-
-def _shape(tensor: Tensor) -> str:
-    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"

@@ -1,0 +1,96 @@
+"""Coresets: real clips, chosen and not changed.
+
+1. Choose K keyframes of every clip (any selector).
+2. Choose VPC videos of each class: at random, or by herding, k-center or facility location on features of a student
+   trained on the real clips.
+3. Store the codec's latents of those keyframes, with hard labels, or soft ones of a teacher.
+
+Same file as every other method, so a coreset is compared at equal bytes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from videocompressa.clip import Candidates, Watch, watch_nothing
+from videocompressa.rng import Streams
+from videocompressa.selector import FIXED_SELECTORS, check_keyframes, check_selector
+from videocompressa.stages import Stages
+from videocompressa.students import Student
+from videocompressa.subset import check_subset, choose_per_class
+from videocompressa.synthetic import Allowance, SyntheticSet, gather
+from videocompressa.teachers import TeacherConfig, check_labels, real_clips, relabel, train_teachers
+from videocompressa.train import student_features
+from videocompressa.vae import Codec
+
+
+@dataclass(frozen=True)
+class CoresetConfig:
+    """What a coreset is made of."""
+
+    subset: str = "random"
+    """Rule that chooses the videos; a name of `subset.SUBSETS`."""
+    selector: str = "uniform"
+    """Rule that chooses the keyframes; a name of `selector.FIXED_SELECTORS`."""
+    labels: str = "hard"
+    """"hard", or "soft" probabilities of a teacher."""
+    fill: str = "hold"
+    """How keyframes are placed back on the time line: "hold" or "linear"."""
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
+    """The teacher, for features and for soft labels; not trained when neither is asked for."""
+
+    def __post_init__(self) -> None:
+        check_subset(self.subset)
+        check_selector(self.selector, tuple(FIXED_SELECTORS))
+        check_labels(self.labels)
+
+
+def compress(
+    train_data: Candidates,
+    codec: Codec,
+    config: CoresetConfig,
+    *,
+    budget: Allowance,
+    rng: Streams,
+    device: torch.device,
+    watch: Watch = watch_nothing,
+    stages: Stages = Stages(),
+) -> SyntheticSet:
+    """Return `budget.videos_per_class` real clips of each class as `budget.keyframes` latents each."""
+    check_keyframes(budget.keyframes, train_data.clip.num_frames)
+    by_features = config.subset != "random"
+    teachers: list[Student] = []
+    if by_features or config.labels == "soft":
+        teachers = train_teachers(train_data, config.teacher, rng=rng, device=device, watch=watch, stages=stages)
+    features: Tensor = (
+        student_features(teachers[0], real_clips(train_data), device=device)
+        if by_features
+        else torch.zeros(len(train_data), 1)
+    )
+    rows = choose_per_class(
+        features,
+        train_data.labels,
+        train_data.classes,
+        count=budget.videos_per_class,
+        allow_fewer=budget.allow_fewer,
+        name=config.subset,
+        generator=rng.generator("videos"),
+    )
+    selector = FIXED_SELECTORS[config.selector]()
+    positions = selector.positions(train_data.frames[rows], budget.keyframes, rng.generator("keyframes"))
+    synthetic = gather(
+        train_data,
+        rows,
+        positions,
+        labels=train_data.labels[rows],
+        fill=config.fill,
+        method="coreset",
+        config=dataclasses.asdict(config),
+        seed=rng.seed,
+    )
+    synthetic = dataclasses.replace(synthetic, decoder=codec)
+    return relabel(synthetic, config.labels, teachers, config.teacher, rng=rng, device=device)

@@ -1,0 +1,186 @@
+"""VideoCompressa (arXiv 2511.18831): learned keyframes, tuned as latents by the gradients of students.
+
+Symbols: N videos, B batch, T candidate frames, K keyframes, C,h,w latent, L classes. x clip, s scores, w selection
+weights, E/D frozen codec, z latents, f student, phi/theta parameters of selector and students.
+
+1. Candidates.  T frames of each training video, decoded and encoded once (`Candidates`).
+2. Scores.      s_BT = g_phi(x).
+3. Selection.   w_BKT = Gumbel top-K of s, straight-through (`selector.py`).
+4. Latents.     E(select(x)) = select(E(x)) because w is one-hot, so w acts on the cached latents.
+5. Joint phase. min over phi, theta of the task loss of the understanding module on the K selected latents, and on all
+                T of them, plus a coverage term (`joint.py`).
+6. Videos.      Within each class, of the clips that the teacher gets right, those whose features cover the class.
+7. Synthesis.   z_syn = select(E(x_chosen); phi) + delta, both tuned against a pool of students (`synthesis.py`).
+8. Labels.      Probabilities of a teacher for the decoded synthetic clips, averaged over views.
+9. Write.       Whoever calls writes the set; the file quantises and checks it.
+
+The paper publishes no code. It states 2-5 and 7 in words ("a lightweight ConvNet with Gumbel-Softmax sampling", "a
+student model's gradients guide the latent synthesis"); 6, 8 and every constant are our choice.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from videocompressa.clip import Candidates, Watch, watch_nothing
+from videocompressa.methods.videocompressa.joint import JointConfig, train_selector
+from videocompressa.rng import Streams
+from videocompressa.selector import (
+    FIXED_SELECTORS,
+    GumbelSelector,
+    Selector,
+    SelectorConfig,
+    check_keyframes,
+    check_selector,
+)
+from videocompressa.stages import Stages
+from videocompressa.students import Student
+from videocompressa.subset import check_subset, choose_per_class
+from videocompressa.methods.videocompressa.synthesis import SynthesisConfig, synthesise
+from videocompressa.synthetic import Allowance, SyntheticSet, check_fill, gather
+from videocompressa.teachers import TeacherConfig, check_labels, real_clips, relabel, train_teachers
+from videocompressa.train import predict, student_features
+from videocompressa.vae import Codec
+
+
+@dataclass(frozen=True)
+class VideoCompressaConfig:
+    """The method and its ablation switches; every field can be set from the command line with `--set name=value`."""
+
+    selector: str = "gumbel"
+    """Who picks keyframes: "gumbel" (learned), "uniform", "random" or "middle"."""
+    joint: JointConfig = field(default_factory=JointConfig)
+    """Steps 2 to 5; `joint.enabled=false` and `joint.understanding=false` are the paper's ablations."""
+    scorer: SelectorConfig = field(default_factory=SelectorConfig)
+    """The scoring network of step 2."""
+    subset: str = "herding"
+    """Step 6: rule that chooses videos; a name of `subset.SUBSETS`."""
+    synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
+    """Step 7; `synthesis.enabled=false` stores the chosen keyframes as they are."""
+    labels: str = "soft"
+    """Step 8: "soft" or "hard"."""
+    fill: str = "hold"
+    """How keyframes are placed back on the time line: "hold" or "linear"."""
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
+    """The teacher of steps 6 to 8."""
+
+    def __post_init__(self) -> None:
+        check_selector(self.selector)
+        check_subset(self.subset)
+        check_labels(self.labels)
+        check_fill(self.fill)
+
+
+def compress(
+    train_data: Candidates,
+    codec: Codec,
+    config: VideoCompressaConfig,
+    *,
+    budget: Allowance,
+    rng: Streams,
+    device: torch.device,
+    watch: Watch = watch_nothing,
+    stages: Stages = Stages(),
+) -> SyntheticSet:
+    """Compress the candidates of a training split into a synthetic set within `budget`.
+
+    Raises `InputError` when K > T, or a class has fewer videos than VPC and the budget does not allow fewer.
+    """
+    keyframes = budget.keyframes
+    check_keyframes(keyframes, train_data.clip.num_frames)
+    selector = _selector(train_data, config, keyframes, rng=rng, device=device, watch=watch, stages=stages)
+    teachers = train_teachers(train_data, config.teacher, rng=rng, device=device, watch=watch, stages=stages)
+    rows = _choose_videos(train_data, teachers[0], config, budget, rng=rng, device=device)
+    chosen = train_data.take(rows)
+    positions = selector.positions(chosen.frames, keyframes, rng.generator("keyframes"))
+    synthetic = gather(
+        train_data,
+        rows,
+        positions,
+        labels=chosen.labels,
+        fill=config.fill,
+        method="videocompressa",
+        config=dataclasses.asdict(config),
+        seed=rng.seed,
+    )
+    synthetic = dataclasses.replace(synthetic, decoder=codec)
+    if config.synthesis.enabled:
+        synthetic = synthesise(
+            synthetic,
+            chosen,
+            train_data,
+            selector,
+            codec,
+            config.synthesis,
+            teachers=teachers,
+            rng=rng.child("synthesis"),
+            device=device,
+            watch=watch,
+            stages=stages,
+        )
+    return relabel(synthetic, config.labels, teachers, config.teacher, rng=rng, device=device)
+
+
+def _selector(
+    train_data: Candidates,
+    config: VideoCompressaConfig,
+    keyframes: int,
+    *,
+    rng: Streams,
+    device: torch.device,
+    watch: Watch,
+    stages: Stages,
+) -> Selector:
+    """Steps 2 to 5: a fixed selector, or the learned one from the joint phase (kept as a stage)."""
+    if config.selector != "gumbel":
+        return FIXED_SELECTORS[config.selector]()
+    streams = rng.child("joint")
+
+    def make() -> dict[str, Tensor]:
+        trained = train_selector(
+            train_data, config.scorer, config.joint, keyframes=keyframes, fill=config.fill, rng=streams, device=device,
+            watch=watch,
+        )  # fmt: skip
+        return {key: value.cpu() for key, value in trained.state_dict().items()}
+
+    key = {
+        "scorer": dataclasses.asdict(config.scorer),
+        "joint": dataclasses.asdict(config.joint),
+        "keyframes": keyframes,
+        "fill": config.fill,
+        "seed": rng.seed,
+    }
+    selector = GumbelSelector(config.scorer, streams.generator("selector"))
+    selector.load_state_dict(stages.recall("selector", key, make))
+    return selector.to(device)
+
+
+def _choose_videos(
+    train_data: Candidates,
+    teacher: Student,
+    config: VideoCompressaConfig,
+    budget: Allowance,
+    *,
+    rng: Streams,
+    device: torch.device,
+) -> Tensor:
+    """Step 6: rows (N,) chosen per class by the subset rule, among what the teacher gets right where there is enough."""
+    clips = real_clips(train_data)
+    right = predict(teacher, clips, device=device).argmax(1) == train_data.labels
+    num_right = torch.bincount(train_data.labels[right], minlength=len(train_data.classes))
+    eligible = right | (num_right < budget.videos_per_class)[train_data.labels]
+    rows = eligible.nonzero()[:, 0]
+    chosen = choose_per_class(
+        student_features(teacher, clips, device=device)[rows],
+        train_data.labels[rows],
+        train_data.classes,
+        count=budget.videos_per_class,
+        allow_fewer=budget.allow_fewer,
+        name=config.subset,
+        generator=rng.generator("videos"),
+    )
+    return rows[chosen]
