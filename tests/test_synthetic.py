@@ -1,0 +1,245 @@
+"""The synthetic set: its checks, the way back to clips, and the fill."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from videocompressa.clip import ClipSpec, CodecSpec, Normalisation
+from videocompressa.errors import InputError
+from videocompressa.synthetic import (
+    Allowance,
+    Budget,
+    Provenance,
+    Source,
+    SyntheticSet,
+    fill_clips,
+    fill_weights,
+)
+
+CODEC = CodecSpec("blocks", "0123456789abcdef" * 4, 3, 4, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), 1000)
+
+
+class BlockDecoder:
+    """Shows each latent cell as a block of one colour."""
+
+    def __init__(self, spec: CodecSpec = CODEC) -> None:
+        self._spec = spec
+
+    @property
+    def spec(self) -> CodecSpec:
+        return self._spec
+
+    def decode(self, latents: Tensor) -> Tensor:
+        colours = latents * 0.25 + 0.5
+        return colours.repeat_interleave(self._spec.downscale, -1).repeat_interleave(self._spec.downscale, -2)
+
+
+def make_set(**changes: Any) -> SyntheticSet:
+    fields: dict[str, Any] = {
+        "latents": torch.randn(2, 3, 3, 2, 4, generator=torch.Generator().manual_seed(1)),
+        "positions": torch.tensor([[0, 2, 5], [1, 3, 4]]),
+        "times_seconds": torch.tensor([[0.0, 0.5, 1.25], [0.25, 0.75, 1.0]], dtype=torch.float64),
+        "labels": torch.tensor([1, 0]),
+        "classes": ("sit", "stand"),
+        "clip": ClipSpec(6, 8, 16),
+        "codec": CODEC,
+        "normalisation": Normalisation((0.5, 0.5, 0.5), (0.25, 0.25, 0.25)),
+        "provenance": Provenance("random", {}, 0, Source("toy", "ab" * 32, 10, 600, 50_000), ("a/1.mp4", "b/2.mp4")),
+    }
+    return SyntheticSet(**(fields | changes))
+
+
+def nan_at(tensor: Tensor, *place: int) -> Tensor:
+    changed = tensor.clone()
+    changed[place] = float("nan")
+    return changed
+
+
+GOOD = make_set()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"latents": GOOD.latents.half()}, r"latents is float16 \(2, 3, 3, 2, 4\); it must be float32 \(N,K,C,h,w\)"),
+        ({"latents": GOOD.latents[0]}, r"latents is float32 \(3, 3, 2, 4\)"),
+        ({"latents": GOOD.latents[..., :2]}, r"codec 'blocks' makes cells of \(3, 2, 4\)"),
+        ({"latents": nan_at(GOOD.latents, 0, 0, 0, 0, 0)}, "latents hold values that are not finite"),
+        ({"positions": GOOD.positions.int()}, r"positions is int32 \(2, 3\); it must be torch.int64 \(2,3\)"),
+        ({"times_seconds": GOOD.times_seconds.float()}, r"times_seconds is float32 .* must be torch.float64"),
+        ({"times_seconds": GOOD.times_seconds[:, :2]}, r"times_seconds is float64 \(2, 2\)"),
+        ({"positions": GOOD.positions + 1}, r"positions leave \[0,6\)"),
+        ({"positions": GOOD.positions - 1}, r"positions leave \[0,6\)"),
+        ({"positions": torch.tensor([[0, 2, 2], [1, 3, 4]])}, "positions must rise within each item"),
+        ({"times_seconds": GOOD.times_seconds.flip(1)}, "times_seconds must be finite and must not fall"),
+        ({"times_seconds": nan_at(GOOD.times_seconds, 0, 0)}, "times_seconds must be finite and must not fall"),
+        ({"labels": torch.tensor([0, 2])}, r"labels leave \[0,2\)"),
+        ({"labels": torch.tensor([-1, 0])}, r"labels leave \[0,2\)"),
+        ({"labels": torch.tensor([0.0, 1.0])}, r"labels is float32 \(2,\); it must be int64 \(2,\) or float32 \(2,2\)"),
+        ({"labels": torch.full((2, 2), 0.6)}, "soft SyntheticSet.labels must be finite, not negative, and sum to 1"),
+        ({"labels": torch.tensor([[1.5, -0.5]] * 2)}, "must be finite, not negative, and sum to 1"),
+        ({"labels": torch.full((2, 2), float("nan"))}, "must be finite, not negative, and sum to 1"),
+        ({"fill": "loop"}, "fill is 'loop'; known: hold, linear"),
+        ({"packing": "zip"}, "packing is 'zip'; known: dense, tucker, video"),
+        ({"provenance": replace(GOOD.provenance, video_ids=("a",))}, "video_ids has 1 entries for 2 items"),
+        ({"clip": ClipSpec(6, 9, 16)}, r"codec 'blocks' needs sides in multiples of 4 pixels, got 9x16.*--size 8"),
+        (
+            {"decoder": BlockDecoder(replace(CODEC, weights_sha256="f" * 64))},
+            r"made with codec 'blocks' \(weights 0123456789ab\), but 'blocks' \(weights ffffffffffff\) was given",
+        ),
+        ({"decoder": BlockDecoder(replace(CODEC, scale=(1.0, 1.0, 1.0)))}, "give the same codec"),
+    ],
+)
+def test_wrong_sets_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        make_set(**changes)
+
+
+def test_an_empty_set_is_refused() -> None:
+    with pytest.raises(InputError, match="must hold at least one keyframe"):
+        make_set(
+            latents=GOOD.latents[:0],
+            positions=GOOD.positions[:0],
+            times_seconds=GOOD.times_seconds[:0],
+            labels=GOOD.labels[:0],
+            provenance=replace(GOOD.provenance, video_ids=()),
+        )
+
+
+@pytest.mark.parametrize("name", ["vpc", "keyframes"])
+def test_allowances_below_one_are_refused(name: str) -> None:
+    with pytest.raises(InputError, match=f"--{name} is 0; it must be at least 1"):
+        Allowance(0, 1) if name == "vpc" else Allowance(1, 0)
+
+
+def test_budget_adds_the_codec() -> None:
+    assert Budget(1, 4, 0.1, 100, 1, 700, 0.01, 3000).file_and_codec_bytes == 3700
+
+
+def test_the_shown_set_names_its_shapes() -> None:
+    assert repr(GOOD) == (
+        "SyntheticSet('random', latents=float32 (2, 3, 3, 2, 4), labels=int64 (2,), classes=2, "
+        "codec='blocks', fill='hold')"
+    )
+    assert len(GOOD) == 2
+
+
+def test_hard_labels_are_the_likeliest_classes() -> None:
+    soft = make_set(labels=torch.tensor([[0.2, 0.8], [0.9, 0.1]]))
+    assert soft.hard_labels.tolist() == [1, 0] == GOOD.hard_labels.tolist()
+
+
+def test_without_a_codec_nothing_is_decoded() -> None:
+    with pytest.raises(
+        InputError, match=r"no decoder at hand: give codec 'blocks', or read it with videocompressa\.load"
+    ):
+        GOOD.keyframes()
+
+
+def test_another_codec_is_refused_when_decoding() -> None:
+    with pytest.raises(InputError, match="give the same codec"):
+        GOOD.clips(BlockDecoder(replace(CODEC, weights_sha256="f" * 64)))
+
+
+def test_the_same_weights_in_another_folder_are_the_same_codec() -> None:
+    moved = BlockDecoder(replace(CODEC, name="diffusers:elsewhere", num_bytes=5))
+    assert torch.equal(make_set(decoder=moved).keyframes(), GOOD.keyframes(BlockDecoder()))
+
+
+def test_keyframes_are_pixels() -> None:
+    keyframes = make_set(latents=GOOD.latents * 100).keyframes(BlockDecoder())
+    assert keyframes.shape == (2, 3, 3, 8, 16)
+    assert keyframes.dtype == torch.float32
+    assert keyframes.min() == 0
+    assert keyframes.max() == 1
+
+
+def test_clips_hold_each_keyframe_until_the_next() -> None:
+    keyframes, clips = GOOD.keyframes(BlockDecoder()), GOOD.clips(BlockDecoder())
+    for item, shown in enumerate([[0, 0, 1, 1, 1, 2], [0, 0, 0, 1, 2, 2]]):
+        assert torch.equal(clips[item], keyframes[item, shown])
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_a_set_trains_in_a_data_loader(soft: bool) -> None:
+    labels = torch.tensor([[0.1, 0.9], [0.8, 0.2]]) if soft else torch.tensor([1, 0])
+    data = make_set(labels=labels, decoder=BlockDecoder()).as_dataset()
+    torch.manual_seed(0)
+    student = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(6 * 3 * 8 * 16, 2))
+    optimiser = torch.optim.SGD(student.parameters(), lr=0.003)
+    losses = []
+    for _ in range(40):
+        for clips, targets in DataLoader(data, batch_size=2, shuffle=True):
+            assert clips.shape == (2, 6, 3, 8, 16)
+            loss = torch.nn.functional.cross_entropy(student(GOOD.normalisation.apply(clips)), targets)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            losses.append(float(loss.detach()))
+    floor = float(torch.special.entr(labels).sum(1).mean()) if soft else 0.0
+    assert losses[-1] - floor < 0.1 * (losses[0] - floor)
+
+
+@st.composite
+def keyframe_positions(draw: st.DrawFn) -> tuple[Tensor, int]:
+    num_frames = draw(st.integers(1, 20))
+    keyframes = draw(st.integers(1, num_frames))
+    chosen = st.permutations(range(num_frames)).map(lambda order: sorted(order[:keyframes]))
+    return torch.tensor([draw(chosen), draw(chosen)]), num_frames
+
+
+@given(keyframe_positions(), st.sampled_from(["hold", "linear"]))
+def test_weights_are_shares_and_keyframes_show_themselves(case: tuple[Tensor, int], fill: str) -> None:
+    positions, num_frames = case
+    weights = fill_weights(positions, num_frames, fill)
+    assert weights.shape == (2, num_frames, positions.shape[1])
+    assert weights.min() >= 0
+    torch.testing.assert_close(weights.sum(2), torch.ones(2, num_frames))
+    for item in range(2):
+        assert torch.equal(weights[item, positions[item]], torch.eye(positions.shape[1]))
+
+
+@given(keyframe_positions())
+def test_hold_shows_one_keyframe_and_never_a_coming_one(case: tuple[Tensor, int]) -> None:
+    positions, num_frames = case
+    weights = fill_weights(positions, num_frames, "hold")
+    assert ((weights == 0) | (weights == 1)).all()
+    shown = positions.gather(1, weights.argmax(2))
+    times = torch.arange(num_frames).expand(2, -1)
+    assert ((shown <= times) | (times < positions[:, :1])).all()
+
+
+@given(keyframe_positions())
+def test_linear_moves_evenly_between_keyframes(case: tuple[Tensor, int]) -> None:
+    positions, num_frames = case
+    # A value that is its own time must come back as the time, held outside the first and last keyframe.
+    clips = fill_clips(positions.double(), positions, num_frames, "linear")
+    times = torch.arange(num_frames).double().expand(2, -1)
+    expected = times.clamp(positions[:, :1].double(), positions[:, -1:].double())
+    torch.testing.assert_close(clips, expected, atol=1e-5, rtol=0)
+
+
+@given(st.integers(1, 20), st.sampled_from(["hold", "linear"]))
+def test_all_frames_kept_is_the_identity(num_frames: int, fill: str) -> None:
+    positions = torch.arange(num_frames)[None]
+    assert torch.equal(fill_weights(positions, num_frames, fill)[0], torch.eye(num_frames))
+
+
+def test_an_unknown_fill_is_refused() -> None:
+    with pytest.raises(InputError, match="fill is 'loop'; known: hold, linear"):
+        fill_weights(torch.tensor([[0]]), 2, "loop")
+
+
+def test_clips_carry_gradients_to_their_keyframes() -> None:
+    keyframes = torch.zeros(1, 2, 3, requires_grad=True)
+    fill_clips(keyframes, torch.tensor([[0, 3]]), 4, "hold").sum().backward()
+    assert keyframes.grad is not None
+    assert keyframes.grad[0, :, 0].tolist() == [3.0, 1.0]

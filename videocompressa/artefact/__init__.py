@@ -1,0 +1,279 @@
+"""The file: one `.safetensors` that holds a whole synthetic set, and what it costs.
+
+Layout, rules and one real example stand in `docs/format.md`. In short: int8 `latents` with float16 `scales` (or float16
+latents without), `positions`, `times_seconds`, `labels`, and one metadata key `videocompressa` with canonical JSON.
+The same set gives the same bytes, and writing what was read gives them again.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import secrets
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from videocompressa.artefact.container import (
+    DTYPES,
+    Array,
+    Layout,
+    Quantisation,
+    header,
+    layout_of,
+    order,
+    parse,
+    size_of,
+)
+from videocompressa.artefact.metadata import FORMAT, KEY, SCHEMA, Metadata, to_json
+from videocompressa.artefact.numbers import dequantise, quantise, round_labels
+from videocompressa.clip import ClipSpec, CodecSpec, Normalisation
+from videocompressa.errors import ArtefactError, InputError
+from videocompressa.synthetic import Budget, Provenance, Source, SyntheticSet
+
+__all__ = [
+    "FORMAT",
+    "KEY",
+    "SCHEMA",
+    "Quantisation",
+    "check_target",
+    "dequantise",
+    "measure",
+    "predict_file_bytes",
+    "quantise",
+    "read_set",
+    "round_labels",
+    "to_bytes",
+    "write_set",
+]
+
+
+def write_set(
+    synthetic: SyntheticSet, path: Path, *, quantisation: Quantisation = "int8", overwrite: bool = False
+) -> Budget:
+    """Write the set to `path` (a `.safetensors` file) and return what it costs.
+
+    The bytes are read back and compared in memory first, then written beside `path` under a temporary name, synced
+    and renamed: whatever happens, `path` is whole or untouched, and nothing else is left. Raises `InputError`.
+    """
+    path = Path(path)
+    check_target(path, overwrite=overwrite)
+    data = to_bytes(synthetic, quantisation)
+    arrays, metadata = parse(data, str(path))
+    _compare(synthetic, _to_set(arrays, metadata, str(path)), arrays, path)
+    part = path.parent / f".{secrets.token_hex(8)}.part"
+    try:
+        with open(part, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+    return _budget(arrays, metadata, len(data))
+
+
+def check_target(path: Path, *, overwrite: bool = False) -> None:
+    """Raise `InputError` when `path` cannot be written: for callers who want to know before a long run."""
+    path = Path(path)
+    probe = path.parent / f".{secrets.token_hex(8)}.part"
+    try:
+        if path.is_dir():
+            raise InputError(f"output {path} is a folder; give the name of a .safetensors file")
+        if path.exists() and not overwrite:
+            raise InputError(f"output {path} exists; give --force to replace it, or another name")
+        if not path.parent.is_dir():
+            raise InputError(f"output {path}: folder {path.parent} does not exist; make it first")
+        with open(probe, "xb"):
+            pass
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    finally:
+        with suppress(OSError):
+            probe.unlink(missing_ok=True)
+
+
+def read_set(path: Path) -> SyntheticSet:
+    """Read a set, with latents as float32, positions int64, times float64, labels int64 or float32 summing to 1.
+
+    Raises `ArtefactError` for every way in which the file can be wrong; see "Checks" in `docs/format.md`.
+    """
+    return _to_set(*parse(_read(Path(path)), str(path)), str(path))
+
+
+def measure(path: Path) -> Budget:
+    """Return what the set at `path` costs, from the file alone. Raises `ArtefactError` as `read_set` does."""
+    data = _read(Path(path))
+    return _budget(*parse(data, str(path)), len(data))
+
+
+def to_bytes(synthetic: SyntheticSet, quantisation: Quantisation = "int8") -> bytes:
+    """Return the bytes of the file; the same set gives the same bytes in any process on any machine."""
+    layout = layout_of(
+        synthetic.positions.shape[0],
+        synthetic.positions.shape[1],
+        synthetic.clip,
+        synthetic.codec,
+        len(synthetic.classes),
+        synthetic.labels.ndim == 2,
+        quantisation,
+    )
+    text = to_json(
+        Metadata(
+            clip=synthetic.clip,
+            codec=synthetic.codec,
+            normalisation=synthetic.normalisation,
+            provenance=synthetic.provenance,
+            classes=synthetic.classes,
+            fill=synthetic.fill,
+            packing=synthetic.packing,
+        )
+    )
+    arrays = _arrays(synthetic, layout)
+    return header(layout, text) + b"".join(arrays[name].tobytes() for name in order(layout))
+
+
+def predict_file_bytes(
+    num_items: int,
+    keyframes: int,
+    *,
+    clip: ClipSpec,
+    codec: CodecSpec,
+    classes: Sequence[str],
+    source: Source,
+    video_ids: Sequence[str],
+    soft_labels: bool,
+    method: str = "videocompressa",
+    config: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    normalisation: Normalisation | None = None,
+    quantisation: Quantisation = "int8",
+) -> int:
+    """Return the size in bytes that `write_set` would give, without making any latents.
+
+    `video_ids` are those that items may come from; their mean length counts, so the size is exact when all are
+    equally long. Without `normalisation` its six numbers are taken to be of full length.
+    """
+    if num_items < 1 or not video_ids:
+        raise InputError(
+            f"cannot predict the size of {num_items} items from {len(video_ids)} video ids; both must be at least 1"
+        )
+    layout = layout_of(num_items, keyframes, clip, codec, len(classes), soft_labels, quantisation)
+    full = (0.12345678901234567,) * 3
+    provenance = Provenance(method, config or {}, seed, source, ())
+    text = to_json(
+        Metadata(clip, codec, normalisation or Normalisation(full, full), provenance, tuple(classes), "hold", "dense")
+    )
+    # The header is JSON itself: quotes and backslashes of the text are escaped once more.
+    lengths = [len(json.dumps(json.dumps(video_id))) - 2 for video_id in video_ids]
+    id_bytes = round(num_items * sum(lengths) / len(lengths)) + num_items - 1
+    return len(header(layout, text, extra=id_bytes)) + sum(size_of(*entry) for entry in layout.values())
+
+
+def _arrays(synthetic: SyntheticSet, layout: Layout) -> dict[str, Array]:
+    """Return the tensors of the file, little-endian."""
+    if synthetic.packing != "dense":
+        raise InputError(f"packing {synthetic.packing!r} cannot be written by this version; known: 'dense'")
+    tensors = {
+        "positions": synthetic.positions,
+        "times_seconds": synthetic.times_seconds,
+        "labels": round_labels(synthetic.labels) if synthetic.labels.ndim == 2 else synthetic.labels,
+    }
+    if "scales" in layout:
+        tensors["latents"], tensors["scales"] = quantise(synthetic.latents)
+    else:
+        tensors["latents"] = synthetic.latents.half()
+        if not bool(torch.isfinite(tensors["latents"]).all()):
+            raise InputError("latents leave the range of float16 (65504); write them as int8")
+    return {
+        name: tensors[name].detach().cpu().numpy().astype(np.dtype(DTYPES[code]).newbyteorder("<"))
+        for name, (code, _) in layout.items()
+    }
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise ArtefactError(f"set file {path} does not exist") from error
+    except OSError as error:
+        raise ArtefactError(f"cannot read set file {path}: {error.strerror}") from error
+
+
+def _to_set(arrays: Mapping[str, Array], metadata: Metadata, path: str) -> SyntheticSet:
+    """Return the set that tensors and metadata make; `SyntheticSet` checks that its numbers make sense."""
+    latents = torch.from_numpy(arrays["latents"].copy())
+    if "scales" in arrays:
+        latents = dequantise(latents, torch.from_numpy(arrays["scales"].copy()))
+    labels = torch.from_numpy(arrays["labels"].astype(np.float64 if arrays["labels"].ndim == 2 else np.int64))
+    if labels.ndim == 2:
+        sums = labels.sum(1, keepdim=True)
+        if not bool(((sums - 1).abs() < 1e-2).all()):
+            raise ArtefactError(f"{path}: rows of soft labels do not sum to 1")
+        labels = (labels / sums).float()
+    try:
+        return SyntheticSet(
+            latents=latents.float(),
+            positions=torch.from_numpy(arrays["positions"].astype(np.int64)),
+            times_seconds=torch.from_numpy(arrays["times_seconds"].astype(np.float64)),
+            labels=labels,
+            classes=metadata.classes,
+            clip=metadata.clip,
+            codec=metadata.codec,
+            normalisation=metadata.normalisation,
+            provenance=metadata.provenance,
+            fill=metadata.fill,
+            packing=metadata.packing,
+        )
+    except InputError as error:
+        raise ArtefactError(f"{path}: {error}") from error
+
+
+def _compare(wanted: SyntheticSet, got: SyntheticSet, arrays: Mapping[str, Array], path: Path) -> None:
+    """Raise unless `got`, decoded from the bytes, is `wanted` within the steps of its dtypes."""
+    if "scales" in arrays:
+        steps = torch.from_numpy(arrays["scales"].astype(np.float32))[:, None, :, None, None]
+    else:
+        steps = (wanted.latents.cpu().abs() * 2.0**-10).clamp(min=2.0**-24)
+    # A hair over one half: the division before rounding is itself rounded to float32.
+    near = ((got.latents - wanted.latents.detach().cpu()).abs() <= 0.5001 * steps).all()
+    times = torch.allclose(got.times_seconds, wanted.times_seconds.cpu(), rtol=2.0**-23, atol=1e-30)
+    labels = torch.allclose(got.labels.float(), wanted.labels.detach().cpu().float(), rtol=0, atol=1.1e-2)
+    if not (bool(near) and times and labels and torch.equal(got.positions, wanted.positions.cpu())):
+        raise ArtefactError(f"{path} was not written: its bytes do not decode to the set; please report this")
+
+
+def _budget(arrays: Mapping[str, Array], metadata: Metadata, file_bytes: int) -> Budget:
+    source = metadata.provenance.source
+    num_items, keyframes = arrays["positions"].shape
+    return Budget(
+        num_videos=num_items,
+        num_frames=num_items * keyframes,
+        frame_ratio=num_items * keyframes / source.num_frames,
+        latent_bytes=arrays["latents"].nbytes + (arrays["scales"].nbytes if "scales" in arrays else 0),
+        label_bytes=arrays["labels"].nbytes,
+        file_bytes=file_bytes,
+        byte_ratio=file_bytes / source.video_bytes,
+        codec_bytes=metadata.codec.num_bytes,
+    )
+
+
+_ADVICE = {
+    errno.ENOSPC: "no space left; free some or choose another folder",
+    errno.EDQUOT: "the disk quota is used up; free some space or choose another folder",
+    errno.EROFS: "the file system is read-only; choose another folder",
+    errno.EACCES: "permission denied; choose a folder you may write to",
+    errno.EPERM: "permission denied; choose a folder you may write to",
+}
+
+
+def _cannot_write(path: Path, error: OSError) -> InputError:
+    return InputError(f"cannot write {path}: {_ADVICE.get(error.errno or 0, error.strerror or str(error))}")

@@ -1,0 +1,240 @@
+"""The metadata of the file: canonical JSON (sorted keys, no spaces, ASCII, shortest floats, no NaN) and back."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PureWindowsPath
+from typing import Any
+
+from videocompressa.clip import ClipSpec, CodecSpec, Normalisation
+from videocompressa.errors import ArtefactError, InputError
+from videocompressa.synthetic import Provenance, Source
+
+FORMAT = 1
+"""Format number this version writes, and the last one it reads."""
+KEY = "videocompressa"
+"""The only metadata key."""
+
+SCHEMA: dict[str, Any] = {
+    "classes": [str],
+    "clip": {"frames": int, "height": int, "placement": str, "width": int},
+    "codec": {
+        "bytes": int,
+        "channels": int,
+        "downscale": int,
+        "name": str,
+        "scale": [float],
+        "sha256": str,
+        "shift": [float],
+    },
+    "config": dict,
+    "fill": str,
+    "format": int,
+    "method": str,
+    "normalisation": {"mean": [float], "std": [float]},
+    "packing": str,
+    "seed": int,
+    "source": {"bytes": int, "frames": int, "name": str, "skipped": int, "split": str, "videos": int},
+    "videos": [str],
+}
+"""Keys of the metadata JSON and the type of each; `[type]` is a list of them. All are required, no others allowed."""
+
+_ABSOLUTE = re.compile(r"/|\\\\|[A-Za-z]:[/\\]")
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """All that a file says about its tensors."""
+
+    clip: ClipSpec
+    codec: CodecSpec
+    normalisation: Normalisation
+    provenance: Provenance
+    classes: tuple[str, ...]
+    fill: str
+    packing: str
+
+
+def to_json(metadata: Metadata) -> str:
+    """Return the canonical JSON; raises `InputError` for what JSON cannot hold and for absolute paths."""
+    _refuse_places(metadata.provenance)
+    clip, codec, normalisation = metadata.clip, metadata.codec, metadata.normalisation
+    provenance, source = metadata.provenance, metadata.provenance.source
+    try:
+        content = {
+            "format": FORMAT,
+            "clip": {
+                "frames": clip.num_frames,
+                "height": clip.height,
+                "width": clip.width,
+                "placement": clip.placement,
+            },
+            "codec": {
+                "name": _portable(codec.name),
+                "sha256": codec.weights_sha256,
+                "channels": codec.channels,
+                "downscale": codec.downscale,
+                "shift": [float(number) for number in codec.shift],
+                "scale": [float(number) for number in codec.scale],
+                "bytes": codec.num_bytes,
+            },
+            "fill": metadata.fill,
+            "packing": metadata.packing,
+            "classes": list(metadata.classes),
+            "normalisation": {
+                "mean": [float(number) for number in normalisation.mean],
+                "std": [float(number) for number in normalisation.std],
+            },
+            "method": provenance.method,
+            # Once through JSON, so that keys which are no strings sort as the strings they become.
+            "config": json.loads(json.dumps(dict(provenance.config), allow_nan=False)),
+            "seed": provenance.seed,
+            "source": {
+                "name": source.name,
+                "split": source.split_hash,
+                "videos": source.num_videos,
+                "frames": source.num_frames,
+                "bytes": source.video_bytes,
+                "skipped": source.num_skipped,
+            },
+            "videos": list(provenance.video_ids),
+        }
+        return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(
+            f"the provenance of method {provenance.method!r} cannot be stored as JSON: {error}; "
+            "its config may hold only numbers, text, lists and mappings"
+        ) from error
+
+
+def from_json(text: object, path: str) -> Metadata:
+    """Return what the JSON of the file `path` says; raises `ArtefactError` for what `to_json` would not write."""
+    content = _content(text, path)
+    _check_schema(content, SCHEMA, KEY, path)
+    codec, norm = content["codec"], content["normalisation"]
+    if content["packing"] != "dense":
+        raise ArtefactError(f"{path} has packing {content['packing']!r}; this version reads only 'dense'")
+    if codec["channels"] < 1 or codec["downscale"] < 1:
+        raise ArtefactError(f"{path}: metadata {KEY}.codec has channels or downscale below 1")
+    shift, scale = (_numbers(codec[name], codec["channels"], f"codec.{name}", path) for name in ("shift", "scale"))
+    mean, std = (_numbers(norm[name], 3, f"normalisation.{name}", path) for name in ("mean", "std"))
+    provenance = _provenance(content)
+    clip = content["clip"]
+    try:
+        _refuse_places(provenance)
+        clip_spec = ClipSpec(clip["frames"], clip["height"], clip["width"], clip["placement"])
+    except InputError as error:
+        raise ArtefactError(f"{path}: {error}") from error
+    return Metadata(
+        clip=clip_spec,
+        codec=CodecSpec(
+            codec["name"], codec["sha256"], codec["channels"], codec["downscale"], shift, scale, codec["bytes"]
+        ),
+        normalisation=Normalisation((mean[0], mean[1], mean[2]), (std[0], std[1], std[2])),
+        provenance=provenance,
+        classes=tuple(content["classes"]),
+        fill=content["fill"],
+        packing=content["packing"],
+    )
+
+
+def _provenance(content: Mapping[str, Any]) -> Provenance:
+    source = content["source"]
+    return Provenance(
+        method=content["method"],
+        config=content["config"],
+        seed=content["seed"],
+        source=Source(
+            name=source["name"],
+            split_hash=source["split"],
+            num_videos=source["videos"],
+            num_frames=source["frames"],
+            video_bytes=source["bytes"],
+            num_skipped=source["skipped"],
+        ),
+        video_ids=tuple(content["videos"]),
+    )
+
+
+def _numbers(values: list[float], count: int, name: str, path: str) -> tuple[float, ...]:
+    if len(values) != count:
+        raise ArtefactError(f"{path}: metadata {KEY}.{name} has {len(values)} numbers; it must have {count}")
+    if not all(math.isfinite(value) for value in values):  # 1e999 is JSON and overflows
+        raise ArtefactError(f"{path}: metadata {KEY}.{name} holds numbers that are not finite")
+    return tuple(float(value) for value in values)
+
+
+def _content(text: object, path: str) -> dict[str, Any]:
+    """Return the JSON of the metadata key, of a format this version reads."""
+    try:
+        content = json.loads(text, parse_constant=_refuse_constant) if isinstance(text, str) else None
+    except (ValueError, RecursionError) as error:
+        raise ArtefactError(f"{path}: metadata {KEY!r} is not JSON: {error}") from error
+    if not isinstance(content, dict) or type(content.get("format")) is not int:
+        raise ArtefactError(f"{path}: metadata {KEY!r} has no format number")
+    if content["format"] > FORMAT:
+        raise ArtefactError(
+            f"{path} has format {content['format']}, this version reads up to {FORMAT}; upgrade videocompressa"
+        )
+    if content["format"] < 1:
+        raise ArtefactError(f"{path} has format {content['format']}; formats start at 1")
+    return content
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _check_schema(value: object, schema: Any, where: str, path: str) -> None:
+    if isinstance(schema, dict):
+        if not isinstance(value, dict):
+            raise ArtefactError(f"{path}: metadata {where} is not an object")
+        if missing := sorted(set(schema) - set(value)):
+            raise ArtefactError(f"{path}: metadata {where} lacks {', '.join(missing)}")
+        if unknown := sorted(set(value) - set(schema)):
+            raise ArtefactError(f"{path}: metadata {where} has unknown keys {', '.join(unknown)}")
+        for key, inner in schema.items():
+            _check_schema(value[key], inner, f"{where}.{key}", path)
+    elif isinstance(schema, list):
+        if not isinstance(value, list):
+            raise ArtefactError(f"{path}: metadata {where} is not a list")
+        for item in value:
+            _check_schema(item, schema[0], f"{where}[]", path)
+    elif type(value) is not schema and not (schema is float and type(value) is int):
+        raise ArtefactError(f"{path}: metadata {where} is {value!r}; it must be {schema.__name__}")
+
+
+def _refuse_places(provenance: Provenance) -> None:
+    """Refuse what tells where the set was made, and sources without a size to compare with."""
+    for video_id in provenance.video_ids:
+        if _ABSOLUTE.match(video_id) or ".." in video_id.replace("\\", "/").split("/"):
+            raise InputError(f"video id {video_id!r} must be a path relative to the root of its set, without '..'")
+    if _ABSOLUTE.match(provenance.source.name):
+        raise InputError(f"Source.name is {provenance.source.name!r}; give the name of the folder, not its place")
+    _refuse_places_in(provenance.config, "config")
+    for name in ("num_frames", "video_bytes"):
+        if getattr(provenance.source, name) < 1:
+            raise InputError(f"Source.{name} is {getattr(provenance.source, name)}; budgets need it to be at least 1")
+
+
+def _refuse_places_in(value: object, where: str) -> None:
+    if isinstance(value, str) and _ABSOLUTE.match(value):
+        raise InputError(f"{where} holds the absolute path {value!r}; a set stores nothing of the machine")
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            _refuse_places_in(inner, f"{where}.{key}")
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            _refuse_places_in(inner, f"{where}[]")
+
+
+def _portable(name: str) -> str:
+    """Return a codec's name with the last part alone of an absolute folder; its weights are known by their hash."""
+    kind, colon, folder = name.partition(":")
+    if not colon or not _ABSOLUTE.match(folder):
+        return name
+    return f"{kind}:{PureWindowsPath(folder).name}"  # reads both kinds of slash
