@@ -1,0 +1,60 @@
+# One door for every command. `make help` lists the targets.
+#
+# The environment is `.venv`, made by the targets that need it and made anew when pyproject.toml or constraints.txt
+# change. With `make test PYTHON=/some/env/bin/python` that environment is used as it is, and no .venv is made.
+
+BASE_PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name))))
+EXTRAS ?= dev,diffusers
+WORKERS ?= 2
+
+ifndef PYTHON
+PYTHON := .venv/bin/python
+ENVIRONMENT := .venv/.stamp
+endif
+
+# The folder of the console scripts that belong to PYTHON; found when used, because .venv may not exist before.
+BIN = $(dir $(shell command -v $(PYTHON)))
+
+export OMP_NUM_THREADS ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test quick lint types floors format bench clean
+
+help: ## show this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  \1\t\2/' | expand -t 12
+
+setup: $(ENVIRONMENT) ## make .venv with the versions of constraints.txt
+
+.venv/.stamp: pyproject.toml constraints.txt
+	test -x .venv/bin/python || $(BASE_PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet -c constraints.txt -e ".[$(EXTRAS)]"
+	touch $@
+
+demo: $(ENVIRONMENT) ## draw a set, compress it, train on it, compare (under 5 minutes on two cores)
+	$(BIN)videocompressa demo -o runs/demo
+
+test: lint types floors ## everything: lint, types, floors and all tests
+	$(PYTHON) -m pytest -n $(WORKERS)
+
+quick: $(ENVIRONMENT) ## the tests that are not marked slow (under 2 minutes)
+	$(PYTHON) -m pytest -n $(WORKERS) -m "not slow"
+
+lint: $(ENVIRONMENT) ## ruff: rules and format
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+
+types: $(ENVIRONMENT) ## mypy --strict
+	$(PYTHON) -m mypy
+
+floors: $(ENVIRONMENT) ## import-linter: imports go down only
+	$(BIN)lint-imports
+
+format: $(ENVIRONMENT) ## mend what ruff can mend
+	$(PYTHON) -m ruff check --fix .
+	$(PYTHON) -m ruff format .
+
+bench: $(ENVIRONMENT) ## speed and memory of the encode pass
+	$(PYTHON) tools/bench_encode_pass.py
+
+clean: ## remove .venv and caches, keep runs/
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,0 +1,43 @@
+"""Fixtures of all tests: real clips and models beside the repository, and a very small drawn set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+SHARED = Path(__file__).parents[1].parent / "shared"
+
+# Derandomised, so that a red run is red again; no deadline, because two busy cores make times meaningless.
+settings.register_profile("project", deadline=None, derandomize=True, database=None, max_examples=50)
+settings.load_profile("project")
+
+
+def _shared_folder(name: str) -> Path:
+    folder = SHARED / name
+    if not folder.is_dir():
+        pytest.skip(f"needs ../shared/{name} beside the repository, which is not there")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of the real video sets (`lip_words`, `fluent16`, ...)."""
+    return _shared_folder("data")
+
+
+@pytest.fixture(scope="session")
+def shared_models() -> Path:
+    """Folder of the real codec weights."""
+    return _shared_folder("models")
+
+
+@pytest.fixture(scope="session")
+def drawn_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Root of a drawn set: 3 actions x (6 train + 3 test) mp4 clips of 48x64 px, two of them a reversed pair."""
+    from videocompressa.demo import draw_set
+
+    root = tmp_path_factory.mktemp("drawn")
+    draw_set(root, clips_per_class=(6, 3), size=(48, 64), seed=7, actions=("sit_down", "stand_up", "jump"))
+    return root
