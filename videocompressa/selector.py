@@ -122,6 +122,7 @@ class UniformSelector(Selector):
     """The middles of K equal spans of the T candidates."""
 
     def positions(self, frames: Tensor, keyframes: int, generator: torch.Generator) -> Tensor:
+        """See `Selector.positions`."""
         num_clips, num_frames = frames.shape[:2]
         check_keyframes(keyframes, num_frames)
         row = ((torch.arange(keyframes) + 0.5) * num_frames / keyframes).floor().long()
@@ -132,6 +133,7 @@ class RandomSelector(Selector):
     """K distinct frames, all subsets alike likely."""
 
     def positions(self, frames: Tensor, keyframes: int, generator: torch.Generator) -> Tensor:
+        """See `Selector.positions`."""
         num_clips, num_frames = frames.shape[:2]
         check_keyframes(keyframes, num_frames)
         return top_k_positions(torch.rand((num_clips, num_frames), generator=generator), keyframes)
@@ -141,6 +143,7 @@ class MiddleSelector(Selector):
     """The K neighbouring frames around the middle of the clip."""
 
     def positions(self, frames: Tensor, keyframes: int, generator: torch.Generator) -> Tensor:
+        """See `Selector.positions`."""
         num_clips, num_frames = frames.shape[:2]
         check_keyframes(keyframes, num_frames)
         return ((num_frames - keyframes) // 2 + torch.arange(keyframes)).expand(num_clips, -1).clone()
@@ -168,7 +171,8 @@ class GumbelSelector(nn.Module, Selector):
             assert isinstance(norm, nn.GroupNorm)
             norm.reset_parameters()
         for layer in (*self.stages, self.temporal, self.head):
-            assert isinstance(layer, nn.Conv1d | nn.Conv2d) and layer.bias is not None
+            assert isinstance(layer, nn.Conv1d | nn.Conv2d)
+            assert layer.bias is not None
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
             nn.init.zeros_(layer.bias)
         nn.init.normal_(self.head.weight, std=0.01, generator=generator)  # our choice: start near uniform sampling
@@ -198,13 +202,16 @@ class GumbelSelector(nn.Module, Selector):
         scores: Tensor = self.head(F.relu(self.temporal(features)))[:, 0]
         return scores
 
-    def sample(self, scores_BT: Tensor, keyframes: int, tau: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def sample(
+        self, scores_BT: Tensor, keyframes: int, tau: float, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
         """Perturb and pick: `top_k_straight_through` of the scores plus fresh Gumbel noise."""
         noise = gumbel_noise(tuple(scores_BT.shape), generator).to(scores_BT)
         return top_k_straight_through(scores_BT + noise, keyframes, tau)
 
     @torch.no_grad()
     def positions(self, frames: Tensor, keyframes: int, generator: torch.Generator) -> Tensor:
+        """See `Selector.positions`."""
         device = self.head.weight.device
         scores = [self.score(self.thumbnails(batch.to(device))).cpu() for batch in torch.split(frames, 64)]
         return top_k_positions(torch.cat(scores), keyframes)

@@ -144,8 +144,7 @@ class SyntheticSet:
             raise InputError("SyntheticSet.latents hold values that are not finite")
         self._check_positions(num_items, keyframes)
         self._check_labels(num_items)
-        if self.fill not in FILLS:
-            raise InputError(f"SyntheticSet.fill is {self.fill!r}; known: {', '.join(FILLS)}")
+        check_fill(self.fill)
         if self.packing not in PACKINGS:
             raise InputError(f"SyntheticSet.packing is {self.packing!r}; known: {', '.join(PACKINGS)}")
         if len(self.provenance.video_ids) != num_items:
@@ -282,14 +281,19 @@ def take_keyframes(frames: Tensor, positions: Tensor) -> Tensor:
     return frames[torch.arange(len(frames))[:, None], positions]
 
 
+def check_fill(fill: str) -> None:
+    """Raise unless `fill` is one of `FILLS`."""
+    if fill not in FILLS:
+        raise InputError(f"fill is {fill!r}; known: {', '.join(FILLS)}")
+
+
 def fill_weights(positions: Tensor, num_frames: int, fill: str) -> Tensor:
     """Return (N,T,K) float32 weights, rows summing to 1, that place K keyframes on a time line of T frames.
 
     "hold": frame t shows the last keyframe at or before t (the first one, before it). "linear": frame t fades between
     its neighbours in time; outside the first and last keyframe those are held.
     """
-    if fill not in FILLS:
-        raise InputError(f"fill is {fill!r}; known: {', '.join(FILLS)}")
+    check_fill(fill)
     times = torch.arange(num_frames, device=positions.device)
     before = (positions[:, None, :] <= times[None, :, None]).sum(2) - 1  # (N,T) keyframe at or before t
     left = before.clamp(min=0)

@@ -16,8 +16,9 @@ from videocompressa.errors import InputError
 from videocompressa.rng import Streams
 from videocompressa.stages import Stages
 from videocompressa.students import Student, build_student
-from videocompressa.synthetic import SyntheticSet
+from videocompressa.synthetic import SyntheticSet, fill_clips, take_keyframes
 from videocompressa.train import LabelledClips, TrainConfig, fit, soft_labels
+from videocompressa.vae import Codec
 
 LABELS = ("soft", "hard")
 """Kinds of labels a set can carry: probabilities of a teacher, or the class of the video."""
@@ -39,10 +40,15 @@ class TeacherConfig:
     """Augmented views a label is averaged over; the first is the clip itself."""
     temperature: float = 1.0
     """Of the soft labels."""
+    as_stored: float = 0.5
+    """Share in [0,1] of the clips that a teacher sees as the set will store them: K frames at random, through the
+    codec, placed back. A teacher that never saw such clips labels them badly."""
 
     def __post_init__(self) -> None:
         if self.num_teachers < 1:
             raise InputError(f"teacher.num_teachers is {self.num_teachers}; it must be at least 1")
+        if not 0 <= self.as_stored <= 1:
+            raise InputError(f"teacher.as_stored is {self.as_stored}; it must be in [0,1]")
 
 
 def check_labels(kind: str) -> None:
@@ -56,45 +62,72 @@ def real_clips(train_data: Candidates) -> LabelledClips:
     return LabelledClips(train_data.frames, train_data.labels, train_data.normalisation, train_data.classes)
 
 
-def train_student(
-    train_data: Candidates,
-    config: TrainConfig,
-    *,
-    name: str,
-    streams: Streams,
-    device: torch.device,
-    watch: Watch,
-    stages: Stages,
-) -> Student:
-    """Train one student on all real clips, or take it from the finished stages."""
+@dataclass(frozen=True)
+class RealClips:
+    """What teachers are trained on: real clips, some of them as a set of K keyframes would store them."""
 
-    def make() -> dict[str, Tensor]:
-        clips = real_clips(train_data)
-        student = fit(
-            clips, config, clip=train_data.clip, streams=streams, device=device, watch=watch, watch_name=name
+    train_data: Candidates
+    codec: Codec
+    keyframes: int
+    fill: str
+    as_stored: float
+
+    def show(self, rows: Tensor, pixels: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the pixels (B,T,3,H,W) with a share of the clips replaced by their stored form."""
+        stored = (torch.rand(len(rows), generator=generator) < self.as_stored).nonzero()[:, 0]
+        if len(stored) == 0:
+            return pixels
+        draws = torch.rand((len(stored), pixels.shape[1]), generator=generator)
+        positions = draws.topk(self.keyframes, dim=1).indices.sort(1).values
+        latents = take_keyframes(self.train_data.latents[rows[stored]], positions).float().to(pixels.device)
+        with torch.no_grad():
+            frames = self.codec.decode(latents.flatten(0, 1)).clamp(0, 1)
+        frames = frames.view(*latents.shape[:2], *frames.shape[1:]).to(pixels)
+        pixels = pixels.clone()
+        pixels[stored] = fill_clips(frames, positions.to(pixels.device), pixels.shape[1], self.fill)
+        return pixels
+
+    def train(
+        self, config: TrainConfig, *, name: str, streams: Streams, device: torch.device, watch: Watch, stages: Stages
+    ) -> Student:
+        """Train one student, or take it from the finished stages; frozen, in evaluation mode."""
+
+        def make() -> dict[str, Tensor]:
+            views = streams.generator("stored")
+            student = fit(
+                real_clips(self.train_data),
+                config,
+                clip=self.train_data.clip,
+                streams=streams,
+                device=device,
+                watch=watch,
+                watch_name=name,
+                show=(lambda rows, pixels: self.show(rows, pixels, views)) if self.as_stored else None,
+            )
+            return {key: value.cpu() for key, value in student.state_dict().items()}
+
+        key = {
+            "config": dataclasses.asdict(config),
+            "stored": [self.keyframes, self.fill, self.as_stored, self.codec.spec.weights_sha256],
+            "seed": [streams.seed, streams.scope],
+        }
+        student = build_student(
+            config.student,
+            num_classes=len(self.train_data.classes),
+            clip=self.train_data.clip,
+            generator=streams.generator("init"),
+            width=config.width,
         )
-        return {key: value.cpu() for key, value in student.state_dict().items()}
-
-    key = {"config": dataclasses.asdict(config), "seed": streams.seed, "scope": streams.scope}
-    weights = stages.recall(name, key, make)
-    student = build_student(
-        config.student,
-        num_classes=len(train_data.classes),
-        clip=train_data.clip,
-        generator=streams.generator("init"),
-        width=config.width,
-    )
-    student.load_state_dict(weights)
-    return student.to(device).eval().requires_grad_(False)
+        student.load_state_dict(stages.recall(name, key, make))
+        return student.to(device).eval().requires_grad_(False)
 
 
 def train_teachers(
-    train_data: Candidates, config: TeacherConfig, *, rng: Streams, device: torch.device, watch: Watch, stages: Stages
+    real: RealClips, config: TeacherConfig, *, rng: Streams, device: torch.device, watch: Watch, stages: Stages
 ) -> list[Student]:
     """Train `num_teachers` teachers, each from a seed of its own."""
     return [
-        train_student(
-            train_data,
+        real.train(
             config.train,
             name="teacher",
             streams=rng.child(f"teacher/{number}"),

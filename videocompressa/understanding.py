@@ -59,5 +59,5 @@ def _over_time(conv: nn.Module, maps: Tensor, num_clips: int) -> Tensor:
     """Apply a convolution over the T frames at every cell of (B*T,C,h,w) maps."""
     _, channels, height, width = maps.shape
     series = maps.view(num_clips, -1, channels, height * width).permute(0, 3, 2, 1)  # (B,hw,C,T)
-    mixed = conv(series.flatten(0, 1)).view(num_clips, height * width, channels, -1)
+    mixed: Tensor = conv(series.flatten(0, 1)).view(num_clips, height * width, channels, -1)
     return mixed.permute(0, 3, 2, 1).reshape(-1, channels, height, width)

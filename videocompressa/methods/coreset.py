@@ -23,7 +23,7 @@ from videocompressa.stages import Stages
 from videocompressa.students import Student
 from videocompressa.subset import check_subset, choose_per_class
 from videocompressa.synthetic import Allowance, SyntheticSet, gather
-from videocompressa.teachers import TeacherConfig, check_labels, real_clips, relabel, train_teachers
+from videocompressa.teachers import RealClips, TeacherConfig, check_labels, real_clips, relabel, train_teachers
 from videocompressa.train import student_features
 from videocompressa.vae import Codec
 
@@ -62,10 +62,11 @@ def compress(
 ) -> SyntheticSet:
     """Return `budget.videos_per_class` real clips of each class as `budget.keyframes` latents each."""
     check_keyframes(budget.keyframes, train_data.clip.num_frames)
+    real = RealClips(train_data, codec, budget.keyframes, config.fill, config.teacher.as_stored)
     by_features = config.subset != "random"
     teachers: list[Student] = []
     if by_features or config.labels == "soft":
-        teachers = train_teachers(train_data, config.teacher, rng=rng, device=device, watch=watch, stages=stages)
+        teachers = train_teachers(real, config.teacher, rng=rng, device=device, watch=watch, stages=stages)
     features: Tensor = (
         student_features(teachers[0], real_clips(train_data), device=device)
         if by_features

@@ -28,6 +28,7 @@ from torch import Tensor
 
 from videocompressa.clip import Candidates, Watch, watch_nothing
 from videocompressa.methods.videocompressa.joint import JointConfig, train_selector
+from videocompressa.methods.videocompressa.synthesis import SynthesisConfig, synthesise
 from videocompressa.rng import Streams
 from videocompressa.selector import (
     FIXED_SELECTORS,
@@ -40,9 +41,8 @@ from videocompressa.selector import (
 from videocompressa.stages import Stages
 from videocompressa.students import Student
 from videocompressa.subset import check_subset, choose_per_class
-from videocompressa.methods.videocompressa.synthesis import SynthesisConfig, synthesise
 from videocompressa.synthetic import Allowance, SyntheticSet, check_fill, gather
-from videocompressa.teachers import TeacherConfig, check_labels, real_clips, relabel, train_teachers
+from videocompressa.teachers import RealClips, TeacherConfig, check_labels, real_clips, relabel, train_teachers
 from videocompressa.train import predict, student_features
 from videocompressa.vae import Codec
 
@@ -93,7 +93,8 @@ def compress(
     keyframes = budget.keyframes
     check_keyframes(keyframes, train_data.clip.num_frames)
     selector = _selector(train_data, config, keyframes, rng=rng, device=device, watch=watch, stages=stages)
-    teachers = train_teachers(train_data, config.teacher, rng=rng, device=device, watch=watch, stages=stages)
+    real = RealClips(train_data, codec, keyframes, config.fill, config.teacher.as_stored)
+    teachers = train_teachers(real, config.teacher, rng=rng, device=device, watch=watch, stages=stages)
     rows = _choose_videos(train_data, teachers[0], config, budget, rng=rng, device=device)
     chosen = train_data.take(rows)
     positions = selector.positions(chosen.frames, keyframes, rng.generator("keyframes"))
@@ -112,11 +113,12 @@ def compress(
         synthetic = synthesise(
             synthetic,
             chosen,
-            train_data,
+            real,
             selector,
             codec,
             config.synthesis,
             teachers=teachers,
+            teacher_config=config.teacher,
             rng=rng.child("synthesis"),
             device=device,
             watch=watch,

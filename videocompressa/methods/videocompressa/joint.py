@@ -153,4 +153,4 @@ def _batch(train_data: Candidates, rows: Tensor, device: torch.device) -> tuple[
 def _batches(num_clips: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
     """Yield rows without end, each epoch in a new order."""
     while True:
-        yield from torch.randperm(num_clips, generator=generator).split(batch_size)
+        yield from torch.split(torch.randperm(num_clips, generator=generator), batch_size)

@@ -1,0 +1,467 @@
+"""Training and judging: planted motion, hand-computed scores, equal bytes for equal seeds, refusals."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from videocompressa.clip import ClipSpec, Normalisation
+from videocompressa.errors import DivergedError, InputError
+from videocompressa.rng import Streams
+from videocompressa.students import Student
+from videocompressa.train import (
+    LabelledClips,
+    TrainConfig,
+    augmented,
+    evaluate,
+    fit,
+    predict,
+    score,
+    soft_labels,
+    train_seeds,
+)
+
+CPU = torch.device("cpu")
+SMALL = ClipSpec(4, 43, 43)
+NORMALISATION = Normalisation((0.2, 0.2, 0.2), (0.25, 0.25, 0.25))
+QUICK = TrainConfig(steps=3, batch_size=4, width=0.125)
+
+
+def moving_squares(num_clips: int, seed: int, clip: ClipSpec = SMALL) -> LabelledClips:
+    """A bright square that moves right (class 0) or left (class 1) over noise; each frame alone says nothing."""
+    draws = torch.Generator().manual_seed(seed)
+    shape = (num_clips, clip.num_frames, 3, clip.height, clip.width)
+    frames = torch.randint(0, 60, shape, generator=draws, dtype=torch.uint8)
+    labels = torch.arange(num_clips) % 2
+    side, travel = clip.height // 4, clip.width - clip.width // 4
+    for row, label in enumerate(labels.tolist()):
+        top = int(torch.randint(0, clip.height - side, (), generator=draws))
+        for time in range(clip.num_frames):
+            moment = time if label == 0 else clip.num_frames - 1 - time
+            left = travel * moment // (clip.num_frames - 1)
+            frames[row, time, :, top : top + side, left : left + side] = 250
+    return LabelledClips(frames, labels, NORMALISATION, ("right", "left"))
+
+
+def trained(config: TrainConfig = QUICK, *, seed: int = 0, data: LabelledClips | None = None) -> Student:
+    return fit(data or moving_squares(8, 0), config, clip=SMALL, streams=Streams(seed), device=CPU)
+
+
+def same_weights(first: Student, second: Student) -> bool:
+    ours, theirs = first.state_dict(), second.state_dict()
+    return all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+class Table(Student):
+    """A student that reads its logits off the first pixels of a clip."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.num_classes = self.num_features = num_classes
+
+    def _body(self, volume: Tensor, maps: list[Tensor] | None) -> Tensor:
+        return volume[:, 0, 0, 0, : self.num_classes, None, None, None]
+
+    def _head(self, body: Tensor) -> Tensor:
+        return body.flatten(1)
+
+
+def table_clips(logits: list[list[float]], labels: list[int]) -> LabelledClips:
+    values = torch.tensor(logits)
+    frames = torch.zeros(len(values), 1, 3, 1, values.shape[1])
+    frames[:, 0, 0, 0] = values
+    names = tuple(f"c{number}" for number in range(values.shape[1]))
+    return LabelledClips(frames, torch.tensor(labels), Normalisation((0.0,) * 3, (1.0,) * 3), names)
+
+
+# Learning
+
+
+def test_minic3d_learns_a_direction_that_only_time_tells() -> None:
+    config = TrainConfig(steps=40, width=0.25, flip=False)
+    student = trained(config, data=moving_squares(32, 0))
+    assert not student.training
+    assert evaluate(student, moving_squares(32, 1), device=CPU).top1 > 0.9
+
+
+def test_framenet_cannot_learn_that_direction() -> None:
+    config = TrainConfig(student="framenet2d", steps=40, width=0.25, flip=False)
+    student = trained(config, data=moving_squares(32, 0))
+    assert evaluate(student, moving_squares(64, 1), device=CPU).top1 < 0.75
+
+
+def test_soft_labels_teach_as_hard_ones_do() -> None:
+    data = moving_squares(8, 0)
+    soft = replace(data, labels=torch.nn.functional.one_hot(data.labels, 2).float())
+    assert same_weights(trained(data=data), trained(data=soft)) or torch.allclose(
+        predict(trained(data=data), data, device=CPU), predict(trained(data=soft), data, device=CPU), atol=1e-4
+    )
+
+
+def test_bfloat16_stays_near_float32() -> None:
+    data = moving_squares(8, 0)
+    exact, rough = trained(), trained(replace(QUICK, precision="bfloat16"))
+    assert not same_weights(exact, rough)
+    assert all(weights.dtype == torch.float32 for weights in rough.parameters())
+    difference = predict(exact, data, device=CPU) - predict(rough, data, device=CPU)
+    assert float(difference.abs().max()) < 0.1
+
+
+# Sameness
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        QUICK,
+        replace(QUICK, student="convnet3d", optimizer="sgd", schedule="step", precision="bfloat16"),
+        replace(QUICK, mixup=0.5, cutmix=0.5, ema=0.9, warmup_steps=2, label_smoothing=0.1),
+    ],
+    ids=["plain", "sgd", "mixed"],
+)
+def test_same_seed_same_bytes_and_the_global_state_is_left_alone(config: TrainConfig) -> None:
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    first = trained(config, seed=3)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(6)
+    assert same_weights(first, trained(config, seed=3))
+    assert not same_weights(first, trained(config, seed=4))
+
+
+def test_predictions_do_not_depend_on_the_batch_size_or_change_the_student() -> None:
+    student, data = trained().train(), moving_squares(7, 1)
+    state = {key: value.clone() for key, value in student.state_dict().items()}
+    whole = predict(student, data, device=CPU)
+    for batch_size in (1, 3, 7):
+        torch.testing.assert_close(predict(student, data, device=CPU, batch_size=batch_size), whole)
+    assert student.training
+    assert all(torch.equal(state[key], value) for key, value in student.state_dict().items())
+    assert whole.dtype == torch.float32
+    torch.testing.assert_close(whole.sum(1), torch.ones(7))
+
+
+def test_float_pixels_train_as_their_bytes_do() -> None:
+    data = moving_squares(8, 0)
+    assert same_weights(trained(data=data), trained(data=replace(data, frames=data.frames.float() / 255)))
+
+
+def test_ema_follows_the_weights() -> None:
+    last, mean = trained(), trained(replace(QUICK, ema=0.9))
+    start = trained(replace(QUICK, lr=1e-30))
+    far = [float((each.convs[0].weight - start.convs[0].weight).detach().norm()) for each in (last, mean)]
+    assert 0 < far[1] < far[0]
+
+
+def test_each_epoch_shows_every_clip_once() -> None:
+    """With as many clips as a batch holds, the first and second batch are the same clips in another order."""
+    seen: list[Tensor] = []
+
+    class Watched(LabelledClips):
+        def pixels(self, rows: Tensor, device: torch.device) -> Tensor:
+            seen.append(rows)
+            return super().pixels(rows, device)
+
+    data = moving_squares(8, 0)
+    watched = Watched(data.frames, data.labels, data.normalisation, data.classes)
+    trained(replace(QUICK, steps=6), data=watched)
+    epochs = [torch.cat(seen[start : start + 2]).tolist() for start in (0, 2, 4)]
+    assert all(sorted(epoch) == list(range(8)) for epoch in epochs)
+    assert epochs[0] != epochs[1]
+    trained(replace(QUICK, steps=1), data=watched, seed=1)
+    assert seen[-1].tolist() != seen[0].tolist()
+
+
+def test_watch_is_told_the_progress() -> None:
+    calls: list[tuple[str, dict[str, float]]] = []
+    fit(
+        moving_squares(8, 0),
+        replace(QUICK, steps=12),
+        clip=SMALL,
+        streams=Streams(0),
+        device=CPU,
+        watch=lambda step, **numbers: calls.append((step, numbers)),
+        watch_name="teacher",
+    )
+    assert [(step, numbers["done"], numbers["total"]) for step, numbers in calls] == [
+        ("teacher", 10, 12),
+        ("teacher", 12, 12),
+    ]
+    assert all(math.isfinite(numbers["loss"]) for _, numbers in calls)
+
+
+# Augmentation
+
+
+def test_a_static_clip_stays_static() -> None:
+    still = torch.rand(6, 1, 3, 20, 24, generator=torch.Generator().manual_seed(0)).expand(6, 5, 3, 20, 24)
+    views = augmented(still, TrainConfig(), torch.Generator().manual_seed(1))
+    assert views.shape == still.shape
+    assert torch.equal(views, views[:, :1].expand_as(views))
+    assert not torch.allclose(views, still, atol=0.05)
+
+
+def test_clips_of_a_batch_get_different_views() -> None:
+    same = torch.rand(1, 2, 3, 16, 16, generator=torch.Generator().manual_seed(0)).expand(4, 2, 3, 16, 16)
+    views = augmented(same, TrainConfig(), torch.Generator().manual_seed(1))
+    assert all(not torch.equal(one, two) for one, two in itertools.combinations(views, 2))
+
+
+def test_mirrors_are_exact_and_half_of_all() -> None:
+    clips = torch.rand(200, 1, 3, 2, 4, generator=torch.Generator().manual_seed(0))
+    views = augmented(clips, TrainConfig(crop_scale=1.0), torch.Generator().manual_seed(1))
+    kept = (views == clips).flatten(1).all(1)
+    mirrored = (views == clips.flip(-1)).flatten(1).all(1)
+    assert bool((kept ^ mirrored).all())
+    assert 70 < int(mirrored.sum()) < 130
+
+
+def test_crops_are_boxes_of_the_frame() -> None:
+    """On a ramp image a crop is a ramp: its slope gives the side, its middle the place; both stay in range."""
+    ramp = torch.linspace(0.5, 63.5, 64).expand(300, 1, 3, 64, 64)
+    config = TrainConfig(crop_scale=0.4, flip=False)
+    views = augmented(ramp, config, torch.Generator().manual_seed(2))
+    across = views[:, 0, 0, 32, 33] - views[:, 0, 0, 32, 32]
+    down = augmented(ramp.mT, config, torch.Generator().manual_seed(2))
+    along = down[:, 0, 0, 33, 32] - down[:, 0, 0, 32, 32]
+    area = across * along
+    assert bool((across > 0).all() and (across <= 1.001).all())
+    assert 0.36 < float(area.min()) < 0.5  # sides are clamped to the frame, so a long crop may lose a little area
+    assert float(area.max()) <= 1.001
+    assert bool((views >= 0.49).all() and (views <= 63.51).all())
+    middle = views[..., 32, 31:33].mean((1, 2, 3)) / 64
+    assert bool((middle - across / 2 >= -0.01).all() and (middle + across / 2 <= 1.01).all())
+
+
+def test_augmentation_off_returns_the_clips_and_gradients_flow_through_it() -> None:
+    clips = torch.rand(2, 2, 3, 8, 8, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    assert augmented(clips, TrainConfig(augment="none"), torch.Generator()) is clips
+    assert augmented(clips, TrainConfig(crop_scale=1.0, flip=False), torch.Generator()) is clips
+    augmented(clips, TrainConfig(), torch.Generator().manual_seed(0)).sum().backward()
+    assert clips.grad is not None
+    assert float(clips.grad.abs().sum()) > 0
+
+
+# Scores
+
+
+def test_scores_by_hand() -> None:
+    data = table_clips(
+        [[3, 2, 1], [3, 2, 1], [1, 3, 2], [1, 2, 3], [3, 1, 2]],
+        [0, 1, 1, 1, 0],
+    )
+    scores = evaluate(Table(3), data, device=CPU)
+    assert scores.top1 == 3 / 5
+    assert scores.top5 == 1.0  # three classes: the label is among all of them
+    assert scores.confusion.tolist() == [[2, 0, 0], [1, 1, 1], [0, 0, 0]]
+    assert scores.per_class[:2].tolist() == [1.0, 1 / 3]
+    assert math.isnan(float(scores.per_class[2]))
+    assert scores.num_clips == 5
+
+
+def test_top5_by_hand() -> None:
+    rank = torch.tensor([[7.0, 6, 5, 4, 3, 2, 1]]).expand(7, 7)
+    assert score(rank, torch.arange(7)).top5 == pytest.approx(5 / 7)
+    assert score(rank, torch.arange(7)).top1 == pytest.approx(1 / 7)
+
+
+def test_ties_go_to_the_lower_class() -> None:
+    assert score(torch.full((2, 6), 1 / 6), torch.tensor([0, 5])).top1 == 0.5
+    assert score(torch.full((2, 6), 1 / 6), torch.tensor([0, 5])).top5 == 0.5
+
+
+def test_soft_test_labels_count_by_their_likeliest_class() -> None:
+    data = table_clips([[3, 1], [1, 3]], [0, 0])
+    soft = replace(data, labels=torch.tensor([[0.9, 0.1], [0.6, 0.4]]))
+    assert evaluate(Table(2), soft, device=CPU).top1 == evaluate(Table(2), data, device=CPU).top1 == 0.5
+
+
+# Soft labels
+
+
+def test_soft_labels_are_the_mean_of_the_teachers_probabilities() -> None:
+    data = table_clips([[0.0, math.log(3)], [math.log(9), 0.0]], [0, 0])
+    arguments: dict[str, Any] = {"config": TrainConfig(), "streams": Streams(0), "device": CPU}
+    one = soft_labels([Table(2)], data, num_views=1, temperature=1.0, **arguments)
+    torch.testing.assert_close(one, torch.tensor([[0.25, 0.75], [0.9, 0.1]]))
+    warm = soft_labels([Table(2)], data, num_views=1, temperature=2.0, **arguments)
+    torch.testing.assert_close(warm[1], torch.tensor([0.75, 0.25]))
+    teachers = [trained(seed=1), trained(seed=2)]
+    clips = moving_squares(5, 1)
+    both = soft_labels(teachers, clips, num_views=1, temperature=1.0, **arguments)
+    mean = sum(predict(teacher, clips, device=CPU) for teacher in teachers) / 2
+    torch.testing.assert_close(both, mean)
+
+
+def test_soft_labels_average_views_and_sum_to_one() -> None:
+    clips, teacher = moving_squares(5, 1), trained()
+    arguments: dict[str, Any] = {"config": TrainConfig(), "temperature": 1.0, "streams": Streams(0), "device": CPU}
+    labels = soft_labels([teacher], clips, num_views=4, **arguments)
+    assert labels.dtype == torch.float32
+    assert labels.shape == (5, 2)
+    torch.testing.assert_close(labels.sum(1), torch.ones(5))
+    assert not torch.allclose(labels, soft_labels([teacher], clips, num_views=1, **arguments), atol=1e-6)
+    assert torch.equal(labels, soft_labels([teacher], clips, num_views=4, **arguments))
+    assert trained(data=replace(clips, labels=labels)).num_classes == 2
+
+
+# Seeds and divergence
+
+
+def counting_clock() -> Any:
+    ticks = itertools.count()
+    return lambda: float(next(ticks))
+
+
+def test_train_seeds_averages_over_seeds() -> None:
+    train, test = moving_squares(8, 0), moving_squares(6, 1)
+    result = train_seeds(train, test, QUICK, clip=SMALL, seeds=[0, 1, 2], device=CPU, clock=counting_clock())
+    runs = [
+        evaluate(fit(train, QUICK, clip=SMALL, streams=Streams(seed, "train"), device=CPU), test, device=CPU)
+        for seed in (0, 1, 2)
+    ]
+    assert result.top1_runs == tuple(run.top1 for run in runs)
+    mean = sum(result.top1_runs) / 3
+    assert result.top1_mean == pytest.approx(mean)
+    assert result.top1_std == pytest.approx((sum((run - mean) ** 2 for run in result.top1_runs) / 2) ** 0.5)
+    assert result.confusion.tolist() == sum(run.confusion for run in runs).tolist()
+    assert result.per_class.mean().item() == pytest.approx(mean)
+    assert (result.seeds, result.num_diverged, result.train_seconds) == ((0, 1, 2), 0, 3.0)
+    one = train_seeds(train, test, QUICK, clip=SMALL, seeds=[1], device=CPU, clock=counting_clock())
+    assert (one.top1_std, one.top1_mean) == (0.0, runs[1].top1)
+
+
+def test_a_huge_learning_rate_is_told() -> None:
+    wild = replace(QUICK, student="convnet3d", optimizer="sgd", lr=1e6, steps=30)
+    with pytest.raises(DivergedError, match=r"training 'convnet3d' diverged by step 10 of 30.* lr 1e\+06; choose a lo"):
+        trained(wild)
+    data = moving_squares(8, 0)
+    with pytest.raises(DivergedError, match="all 2 runs of 'convnet3d' diverged at lr 1e"):
+        train_seeds(data, data, wild, clip=SMALL, seeds=[0, 1], device=CPU, clock=counting_clock())
+
+
+@pytest.mark.parametrize("student", ["convnet3d", "minic3d"])
+def test_an_infinite_pixel_is_told(student: str) -> None:
+    data = moving_squares(8, 0)
+    frames = data.frames.float() / 255
+    frames[3, 0, 0, 0, 0] = math.inf
+    with pytest.raises(DivergedError, match="its loss or weights are not finite"):
+        trained(replace(QUICK, student=student), data=replace(data, frames=frames))
+
+
+def test_a_last_step_that_breaks_the_weights_is_told() -> None:
+    with pytest.raises(DivergedError, match="diverged by step 1 of 1"):
+        trained(replace(QUICK, student="convnet3d", optimizer="sgd", lr=1e38, weight_decay=1e3, steps=1))
+
+
+def test_diverged_seeds_are_counted_and_not_averaged(monkeypatch: pytest.MonkeyPatch) -> None:
+    def sometimes(*arguments: Any, streams: Streams, **rest: Any) -> Student:
+        if streams.seed == 1:
+            raise DivergedError("planted")
+        return fit(*arguments, streams=streams, **rest)
+
+    monkeypatch.setattr("videocompressa.train.fit", sometimes)
+    data = moving_squares(8, 0)
+    result = train_seeds(data, data, QUICK, clip=SMALL, seeds=[0, 1, 2], device=CPU, clock=counting_clock())
+    assert (result.num_diverged, len(result.top1_runs), result.seeds) == (1, 2, (0, 1, 2))
+    assert int(result.confusion.sum()) == 16
+
+
+# Refusals
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("optimizer", "adam", "known: adamw, sgd"),
+        ("schedule", "linear", "known: cosine, step, constant"),
+        ("augment", "crop", "known: none, flip-crop"),
+        ("precision", "fp16", "known: float32, bfloat16"),
+        ("width", 0.0, "above 0"),
+        ("steps", 0, "at least 1"),
+        ("batch_size", 1, "at least 2"),
+        ("lr", 0.0, "above 0"),
+        ("lr", math.nan, "above 0"),
+        ("weight_decay", -0.1, "at least 0"),
+        ("momentum", 1.0, r"in \[0,1\)"),
+        ("milestones", (0.7, 0.5), "rising shares"),
+        ("milestones", (1.0,), "rising shares"),
+        ("warmup_steps", 301, r"in \[0,300\]"),
+        ("crop_scale", 0.0, r"in \(0,1\]"),
+        ("mixup", 1.1, r"in \[0,1\]"),
+        ("cutmix", -0.1, r"in \[0,1\]"),
+        ("label_smoothing", 1.0, r"in \[0,1\)"),
+        ("ema", 1.0, r"in \[0,1\)"),
+    ],
+)
+def test_config_refuses(name: str, value: Any, allowed: str) -> None:
+    with pytest.raises(InputError, match=rf"TrainConfig\.{name} is .*{allowed}"):
+        TrainConfig(**{name: value})
+
+
+def test_an_unknown_student_is_refused_when_the_config_is_made() -> None:
+    with pytest.raises(InputError, match="unknown student 'vit'; known: convnet3d, minic3d"):
+        TrainConfig(student="vit")
+
+
+def test_every_field_of_the_config_is_checked() -> None:
+    """A field that takes any value would be a hole: each one has a value that is refused."""
+    unchecked = {"flip"}
+    for field in fields(TrainConfig):
+        bad: Any = "nonsense" if isinstance(field.default, str) else (-1.0,) if field.name == "milestones" else -1
+        if field.name not in unchecked:
+            with pytest.raises(InputError):
+                TrainConfig(**{field.name: bad})
+
+
+def test_labelled_clips_refuse() -> None:
+    good = moving_squares(4, 0)
+    for frames in (good.frames.double(), good.frames[:, 0], good.frames.transpose(1, 2)):
+        with pytest.raises(InputError, match=r"LabelledClips.frames is .*must be uint8 or float32 \(N,T,3,H,W\)"):
+            replace(good, frames=frames)
+    for labels in (good.labels[:3], good.labels.int(), torch.ones(4, 3)):
+        with pytest.raises(InputError, match=r"LabelledClips.labels is .*must be int64 \(4,\) or float32 \(4,2\)"):
+            replace(good, labels=labels)
+    with pytest.raises(InputError, match=r"leave \[0,2\)"):
+        replace(good, labels=good.labels + 1)
+    for soft in (torch.full((4, 2), 0.6), torch.tensor([[1.5, -0.5]] * 4), torch.full((4, 2), math.nan)):
+        with pytest.raises(InputError, match="must be finite, not negative, and sum to 1"):
+            replace(good, labels=soft)
+    assert repr(good) == "LabelledClips(frames=uint8 (4, 4, 3, 43, 43), labels=int64 (4,), classes=2)"
+
+
+def test_sets_that_cannot_be_used_are_refused() -> None:
+    data = moving_squares(8, 0)
+    with pytest.raises(InputError, match="training set holds 1 clips; training needs at least 2"):
+        trained(data=moving_squares(1, 0))
+    with pytest.raises(InputError, match=r"training clips are \(4, 3, 43, 43\); the clip spec says \(8, 3, 43, 43\)"):
+        fit(data, QUICK, clip=ClipSpec(8, 43, 43), streams=Streams(0), device=CPU)
+    with pytest.raises(InputError, match="the test set holds no clips"):
+        evaluate(trained(), moving_squares(0, 0), device=CPU)
+    with pytest.raises(InputError, match="the student knows 3 classes, the clips have 2"):
+        predict(Table(3), data, device=CPU)
+    with pytest.raises(InputError, match="batch_size is 0; it must be at least 1"):
+        predict(Table(2), data, device=CPU, batch_size=0)
+    renamed = replace(data, classes=("left", "right"))
+    with pytest.raises(InputError, match=r"training classes right, left \(2\) differ from test classes left, right"):
+        train_seeds(data, renamed, QUICK, clip=SMALL, seeds=[0], device=CPU, clock=counting_clock())
+    with pytest.raises(InputError, match="no seeds given; --seeds must be at least 1"):
+        train_seeds(data, data, QUICK, clip=SMALL, seeds=[], device=CPU, clock=counting_clock())
+
+
+def test_soft_labels_refuse() -> None:
+    arguments: dict[str, Any] = {"config": TrainConfig(), "streams": Streams(0), "device": CPU}
+    data = table_clips([[1, 2]], [0])
+    with pytest.raises(InputError, match="need at least one teacher, got none"):
+        soft_labels([], data, num_views=1, temperature=1.0, **arguments)
+    with pytest.raises(InputError, match="num_views is 0; it must be at least 1"):
+        soft_labels([Table(2)], data, num_views=0, temperature=1.0, **arguments)
+    for temperature in (0.0, -1.0, math.inf, math.nan):
+        with pytest.raises(InputError, match=r"temperature is .*; it must be above 0"):
+            soft_labels([Table(2)], data, num_views=1, temperature=temperature, **arguments)
