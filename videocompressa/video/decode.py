@@ -1,0 +1,287 @@
+"""T evenly spaced frames of a whole video as small upright RGB pictures, decoding no more than is needed.
+
+1. Demux: when every frame is shown (`timeline`). 2. Choose the frame on screen in the middle of each of T equal spans.
+3. Decode from the keyframe before each chosen frame; packets between are skipped where a keyframe allows it.
+4. Resize in swscale so that the frame covers H x W, turn it upright by its display matrix, cut the centre out.
+
+Samples are taken as square. Untagged colour is read as BT.601, as FFmpeg does. Only NumPy here: workers that decode
+need not import torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import av
+import numpy as np
+from av.packet import Packet
+from av.sidedata.sidedata import SideData
+from av.video.frame import VideoFrame
+from av.video.reformatter import Interpolation, VideoReformatter
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from videocompressa.errors import VideoError
+from videocompressa.video.timeline import Timeline, open_video, read_timeline
+
+if TYPE_CHECKING:
+    from videocompressa.clip import Clip, ClipSpec
+
+# Full chroma: small pictures would lose half of their colour columns. Bit-exact: the same bytes on every processor.
+EXACT = (
+    Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
+)
+
+Pictures = dict[int, NDArray[np.uint8]]
+"""(H,W,3) pictures by the frame's position in the video."""
+
+LOST_SHARE = 0.05
+"""Frames that a file without presentation times may promise and not deliver (dropped-frame markers of AVI)."""
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What is known of a video without decoding it (but for its first frame, which carries the rotation)."""
+
+    num_frames: int
+    """Frames that are shown."""
+    duration_seconds: float
+    """From the first frame's showing to the last one's end."""
+    height: int
+    """Pixels, upright."""
+    width: int
+    """Pixels, upright."""
+    file_bytes: int
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """T frames of one video as arrays."""
+
+    frames: NDArray[np.uint8]
+    """(T,3,H,W), RGB, upright."""
+    pts_seconds: NDArray[np.float64]
+    """(T,), not falling, from the first frame of the video."""
+    num_video_frames: int
+    """Frames shown in the whole video."""
+
+
+class _MisledError(Exception):
+    """Presentation times or a keyframe mark proved false; decode again from the start, counting frames."""
+
+
+def probe(path: Path) -> VideoInfo:
+    """Return what a video holds, by demuxing it and decoding its first frame; raises `VideoError` with the reason."""
+    with open_video(path) as (container, stream):
+        timeline = read_timeline(container, stream)
+        reader = _Reader(path, stream, timeline)
+        frame = reader.next()
+        if frame is None:
+            raise reader.broken("nothing can be decoded")
+        sides = frame.height, frame.width
+        height, width = sides[::-1] if orientation(frame)[0] else sides
+        return VideoInfo(len(timeline.times), timeline.duration_seconds, height, width, path.stat().st_size)
+
+
+def read_clip(path: Path, spec: ClipSpec, *, label: int, video_id: str) -> Clip:
+    """Return T evenly spaced frames over the whole video (repeated where it has fewer); raises `VideoError`."""
+    import torch  # Decoding workers import this file and never need torch.
+
+    from videocompressa.clip import Clip
+
+    decoded = read_frames(path, spec.num_frames, spec.height, spec.width)
+    return Clip(
+        frames=torch.from_numpy(decoded.frames),
+        pts_seconds=torch.from_numpy(decoded.pts_seconds),
+        label=label,
+        video_id=video_id,
+        num_video_frames=decoded.num_video_frames,
+    )
+
+
+def read_frames(path: Path, num_frames: int, height: int, width: int) -> Decoded:
+    """Return T evenly spaced frames over the whole video as (T,3,H,W) uint8; raises `VideoError` with the reason."""
+    with open_video(path) as (container, stream):
+        timeline = read_timeline(container, stream)
+        times, chosen, resizer = timeline.times, timeline.even(num_frames), Resizer(height, width)
+        wanted = sorted(set(chosen))
+        try:
+            if not timeline.trusted:
+                raise _MisledError
+            pictures = _by_time(_Reader(path, stream, timeline), times, wanted, resizer)
+        except _MisledError:
+            pictures = _by_count(_Reader(path, stream, timeline), times, wanted, resizer)
+    seconds = [float((times[i] - times[0]) * timeline.tick_seconds) for i in chosen]
+    frames = np.stack([pictures[i] for i in chosen]).transpose(0, 3, 1, 2)
+    return Decoded(np.ascontiguousarray(frames), np.array(seconds), len(times))
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes; raises `VideoError` when it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        raise VideoError("file is gone") from None
+    except OSError as error:
+        raise VideoError(f"cannot be opened: {error.strerror}") from None
+
+
+class _Reader:
+    """Draws shown frames from a stream one by one, and can skip to a later keyframe."""
+
+    def __init__(self, path: Path, stream: VideoStream, timeline: Timeline) -> None:
+        self._codec = stream.codec_context
+        self._codec.flush_buffers()
+        self._timeline = timeline
+        self._packets = _packets(path, timeline)
+        self._next_packet = timeline.first_packet
+        self._ready: deque[VideoFrame] = deque()
+        self._ended = False
+        self.num_passed = 0
+        """Frames of the video up to and including the last one drawn."""
+
+    def skip_towards(self, time: int) -> bool:
+        """Skip to the last keyframe from which the frame at `time` can be decoded; False when none lies ahead."""
+        target = self._timeline.packet_of[time]
+        ahead = [i for i, shown in self._timeline.keyframes if self._next_packet < i <= target and shown <= time]
+        if not ahead or any(frame.pts == time for frame in self._ready):
+            return False
+        self._next_packet = ahead[-1]
+        self._ready.clear()
+        self._codec.flush_buffers()
+        return True
+
+    def next(self) -> VideoFrame | None:
+        """Return the next frame, None at the end; raises `VideoError` where the stream is broken."""
+        while not self._ready and not self._ended:
+            packet = next((p for i, p in self._packets if i >= self._next_packet), None)
+            self._ended = packet is None
+            self._next_packet += 0 if packet is None else 1
+            try:
+                self._ready.extend(self._codec.decode(packet))
+            except av.FFmpegError as error:
+                raise self.broken(str(error.strerror)) from None
+        return self._ready.popleft() if self._ready else None
+
+    def put_back(self, frame: VideoFrame) -> None:
+        """Let `next` return this frame again."""
+        self._ready.appendleft(frame)
+
+    def broken(self, reason: str) -> VideoError:
+        """Make the error that says how far the video could be read."""
+        return VideoError(f"broken after frame {self.num_passed} of {len(self._timeline.times)}: {reason}")
+
+
+def _packets(path: Path, timeline: Timeline) -> Iterator[tuple[int, Packet[VideoStream]]]:
+    if timeline.packets is not None:
+        yield from enumerate(timeline.packets)
+        return
+    with open_video(path) as (container, stream):
+        yield from enumerate(packet for packet in container.demux(stream) if packet.size)
+
+
+def _by_time(reader: _Reader, times: Sequence[int], chosen: Sequence[int], resizer: Resizer) -> Pictures:
+    """Decode the frames at the chosen positions (rising), each known by its presentation time."""
+    pictures: Pictures = {}
+    before: VideoFrame | None = None
+    for position in chosen:
+        skipped = reader.skip_towards(times[position])
+        while True:
+            frame = reader.next()
+            if frame is None:
+                raise reader.broken("the video ends too early")
+            if frame.pts is None or (before is not None and _pts(before) >= frame.pts):
+                raise _MisledError
+            if frame.pts > times[position]:
+                if skipped:
+                    raise _MisledError
+                # A packet that is never shown (an "alternate reference" of VP8): its predecessor stays on screen.
+                reader.put_back(frame)
+                frame = before or frame
+                break
+            reader.num_passed = bisect_right(times, _pts(frame))
+            before, skipped = frame, False
+            if frame.pts == times[position]:
+                break
+        pictures[position] = _picture(reader, frame, resizer)
+    return pictures
+
+
+def _by_count(reader: _Reader, times: Sequence[int], chosen: Sequence[int], resizer: Resizer) -> Pictures:
+    """Decode the frames at the chosen positions (rising) from the start, each known by its place in shown order."""
+    pictures: Pictures = {}
+    last: VideoFrame | None = None
+    for position in chosen:
+        while reader.num_passed <= position and (frame := reader.next()) is not None:
+            reader.num_passed += 1
+            last = frame
+        lost = position + 1 - reader.num_passed
+        if last is None or lost > max(1, LOST_SHARE * len(times)):
+            raise reader.broken("the video ends too early")
+        pictures[position] = _picture(reader, last, resizer)
+    return pictures
+
+
+def _pts(frame: VideoFrame) -> int:
+    assert frame.pts is not None
+    return frame.pts
+
+
+def _picture(reader: _Reader, frame: VideoFrame, resizer: Resizer) -> NDArray[np.uint8]:
+    if frame.is_corrupt:
+        raise reader.broken("the next wanted frame is damaged")
+    try:
+        return resizer(frame)
+    except av.FFmpegError as error:
+        raise reader.broken(f"a frame cannot be turned into RGB: {error.strerror}") from None
+
+
+class Resizer:
+    """Turns a decoded frame into an upright (H,W,3) uint8 picture that it covers, cut from the centre."""
+
+    def __init__(self, height: int, width: int) -> None:
+        self.height, self.width = height, width
+        self._reformatter = VideoReformatter()
+
+    def __call__(self, frame: VideoFrame) -> NDArray[np.uint8]:
+        """Resize, turn upright, cut."""
+        transposed, flip_x, flip_y = orientation(frame)
+        upright = (frame.width, frame.height) if transposed else (frame.height, frame.width)
+        scale = max(self.height / upright[0], self.width / upright[1])
+        height, width = max(self.height, round(scale * upright[0])), max(self.width, round(scale * upright[1]))
+        small = self._reformatter.reformat(
+            frame,
+            width=height if transposed else width,
+            height=width if transposed else height,
+            format="rgb24",
+            # Area averages what it shrinks; bicubic is sharper where the picture grows.
+            interpolation=EXACT | (Interpolation.AREA if scale < 1 else Interpolation.BICUBIC),
+            threads=1,
+        )
+        picture = small.to_ndarray()
+        if transposed:
+            picture = picture.transpose(1, 0, 2)
+        picture = picture[:: -1 if flip_y else 1, :: -1 if flip_x else 1]
+        top, left = (height - self.height) // 2, (width - self.width) // 2
+        return np.array(picture[top : top + self.height, left : left + self.width], dtype=np.uint8)
+
+
+def orientation(frame: VideoFrame) -> tuple[bool, bool, bool]:
+    """Return how a frame becomes upright: transposed first, then mirrored left-right, then mirrored top-bottom.
+
+    Read from the display matrix [[a,b],[c,d]] (ISO/IEC 14496-12, 6.2.2): x' = a x + c y, y' = b x + d y, y down.
+    Angles between the quarter turns are taken as the nearest one.
+    """
+    matrix = cast(SideData | None, frame.side_data.get("DISPLAYMATRIX"))
+    if matrix is None:
+        return False, False, False
+    a, b, _, c, d = np.frombuffer(bytes(matrix)[:20], "<i4").tolist()
+    transposed = abs(b) + abs(c) > abs(a) + abs(d)
+    return (True, c < 0, b < 0) if transposed else (False, a < 0, d < 0)

@@ -1,0 +1,108 @@
+"""Decoding one shard of videos: what a worker does. No torch here, so that workers start fast."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from videocompressa.errors import VideoError
+from videocompressa.video.decode import file_sha256, read_frames
+
+Stamp = tuple[int, int] | None
+"""(bytes, mtime in ns) of a file, None when it is gone: a file that keeps both is taken as unchanged."""
+
+
+@dataclass(frozen=True)
+class BadVideo:
+    """A video that was skipped."""
+
+    video_id: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """A few videos of one split, to be decoded by one worker."""
+
+    position: int
+    """Place of the shard in its split."""
+    paths: tuple[str, ...]
+    num_frames: int
+    height: int
+    width: int
+
+    def __str__(self) -> str:
+        return f"shard {self.position} ({self.paths[0]} to {self.paths[-1]})"
+
+
+@dataclass(frozen=True)
+class VideoRow:
+    """What the journal keeps of one video."""
+
+    stamp: Stamp
+    sha256: str
+    """Of the file; "" when it cannot be read."""
+    bad: str = ""
+    """Why it was skipped; "" when it is good."""
+    num_video_frames: int = 0
+    times_seconds: tuple[float, ...] = ()
+    """T presentation times, from the start of the video."""
+
+
+@dataclass(frozen=True)
+class DecodedShard:
+    """The frames of a shard's good videos, and a row for every video."""
+
+    rows: tuple[VideoRow, ...]
+    frames: NDArray[np.uint8]
+    """(G,T,3,H,W), G good videos."""
+
+    def channel_sums(self) -> tuple[list[int], list[int]]:
+        """Return the sum and the sum of squares of each colour channel's pixel values, exact."""
+        counts = [np.bincount(self.frames[:, :, c].ravel(), minlength=256).tolist() for c in range(3)]
+        sums = [sum(value * count for value, count in enumerate(channel)) for channel in counts]
+        squares = [sum(value * value * count for value, count in enumerate(channel)) for channel in counts]
+        return sums, squares
+
+
+def stamp_of(path: str | Path) -> Stamp:
+    """Return the stamp of a file as it is now."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns
+
+
+def decode_shard(job: Job) -> DecodedShard:
+    """Decode the videos of one shard; a video that cannot be read becomes a row with the reason."""
+    rows: list[VideoRow] = []
+    frames: list[NDArray[np.uint8]] = []
+    for path in job.paths:
+        stamp, sha256 = stamp_of(path), ""
+        try:
+            sha256 = file_sha256(Path(path))
+            decoded = read_frames(Path(path), job.num_frames, job.height, job.width)
+        except VideoError as error:
+            rows.append(VideoRow(stamp, sha256, bad=str(error)))
+            continue
+        frames.append(decoded.frames)
+        rows.append(VideoRow(stamp, sha256, "", decoded.num_video_frames, tuple(float(t) for t in decoded.pts_seconds)))
+    empty = np.empty((0, job.num_frames, 3, job.height, job.width), np.uint8)
+    return DecodedShard(tuple(rows), np.stack(frames) if frames else empty)
+
+
+def hash_shard(paths: Sequence[str]) -> list[str]:
+    """Return the SHA-256 of each file, "" for one that cannot be read."""
+    hashes = []
+    for path in paths:
+        try:
+            hashes.append(file_sha256(Path(path)))
+        except VideoError:
+            hashes.append("")
+    return hashes

@@ -1,0 +1,185 @@
+"""When each frame of a video is shown, found by demuxing: no header is believed and nothing is decoded.
+
+Headers lie: `stream.frames` counts frames that an edit list hides, the mean rate is wrong for variable-rate video, and
+a file cut short keeps its old duration. Packets do not: each one that is not marked "discard" becomes one shown frame.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+from statistics import median_low
+from typing import NamedTuple
+
+import av
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+from videocompressa.errors import VideoError
+
+KEEP_BYTES = 32 * 2**20
+"""Packets of a smaller stream are kept in memory between counting and decoding (our choice: one read of the file)."""
+
+LOCAL_ONLY = {"protocol_whitelist": "file"}
+"""A playlist that poses as a video opens no address."""
+
+SHORTFALL_SECONDS, SHORTFALL_SHARE = 0.1, 0.05
+"""A file that ends earlier than its own header says, by more than both, was cut short (our choice)."""
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """The shown frames of one video stream."""
+
+    times: tuple[int, ...]
+    """Presentation times in ticks, rising; one a shown frame."""
+    end: int
+    """When the last frame stops being shown, in ticks."""
+    tick_seconds: Fraction
+    keyframes: tuple[tuple[int, int], ...]
+    """(packet position in the file, presentation time) of the packets where decoding can start."""
+    first_packet: int
+    """Where decoding starts: packets before the first keyframe of a cut-out stream cannot be shown."""
+    packet_of: dict[int, int]
+    """Presentation time to packet position."""
+    trusted: bool
+    """False when packets lack presentation times, or carry false ones (AVI): frames then count in decoded order."""
+    packets: tuple[Packet[VideoStream], ...] | None
+    """The packets themselves, when they are few bytes."""
+
+    @property
+    def duration_seconds(self) -> float:
+        """From the first frame's showing to the last one's end."""
+        return float((self.end - self.times[0]) * self.tick_seconds)
+
+    def even(self, num_frames: int) -> list[int]:
+        """Return the positions among the shown frames of the frame on screen in the middle of each of T equal spans.
+
+        Integer arithmetic, so exact: the frame at time t is the last one whose time is not after t.
+        """
+        start, span = self.times[0], self.end - self.times[0]
+        middles = [start + (2 * i + 1) * span // (2 * num_frames) for i in range(num_frames)]
+        return [bisect_right(self.times, middle) - 1 for middle in middles]
+
+
+@contextmanager
+def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """Open a file and its first moving video stream, or raise `VideoError` with the reason; one decoding thread."""
+    try:
+        size = path.stat().st_size
+    except (FileNotFoundError, NotADirectoryError):
+        raise VideoError("file is gone") from None
+    except OSError as error:
+        raise VideoError(f"cannot be opened: {error.strerror}") from None
+    if path.is_dir():
+        raise VideoError("not a video: it is a folder")
+    if size == 0:
+        raise VideoError("empty file")
+    try:
+        container = av.open(str(path.absolute()), metadata_errors="replace", container_options=LOCAL_ONLY)
+    except av.FileNotFoundError:
+        raise VideoError("file is gone") from None
+    except (av.FFmpegError, PermissionError) as error:
+        raise VideoError(f"not a video: {error.strerror}") from None
+    with container:
+        # A cover picture in a sound file is a "video" stream too.
+        moving = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+        if not moving:
+            audio = " (audio only)" if container.streams.audio else ""
+            raise VideoError(f"no video stream{audio}")
+        stream = moving[0]
+        if not hasattr(stream.codec_context, "thread_type"):
+            raise VideoError("no decoder for this video stream")
+        stream.thread_type = "NONE"
+        stream.thread_count = 1
+        yield container, stream
+
+
+def read_timeline(container: InputContainer, stream: VideoStream) -> Timeline:
+    """Demux the whole stream and return when its frames are shown."""
+    rows, packets = _demux(container, stream)
+    first = next((row.packet for row in rows if row.is_keyframe), 0)
+    shown = [row for row in rows[first:] if not row.is_discard]
+    if not shown:
+        raise VideoError("no frames are shown: its edit list hides them all")
+    tick = stream.time_base or Fraction(1, 1000)
+    packet_of = {row.pts: row.packet for row in shown if row.pts is not None}
+    times = sorted(row.pts for row in shown if row.pts is not None)
+    if len(times) == len(shown):
+        last = rows[packet_of[times[-1]]].duration or _usual_step(times)
+    else:
+        last = max(1, round(1 / ((stream.average_rate or stream.guessed_rate or Fraction(25)) * tick)))
+        times = [i * last for i in range(len(shown))]
+    end = times[-1] + max(1, last)
+    # Headers state the length either from the first frame on or from time zero.
+    _check_complete(container, stream, len(rows), float(max(end, end - times[0]) * tick))
+    return Timeline(
+        times=tuple(times),
+        end=end,
+        tick_seconds=tick,
+        keyframes=tuple((row.packet, row.pts) for row in shown if row.is_keyframe and row.pts is not None),
+        first_packet=first,
+        packet_of=packet_of,
+        trusted=len(packet_of) == len(shown) and container.format.name != "avi",
+        packets=packets,
+    )
+
+
+class _Row(NamedTuple):
+    packet: int
+    pts: int | None
+    duration: int
+    is_keyframe: bool
+    is_discard: bool
+
+
+def _demux(container: InputContainer, stream: VideoStream) -> tuple[list[_Row], tuple[Packet[VideoStream], ...] | None]:
+    rows: list[_Row] = []
+    packets: list[Packet[VideoStream]] = []
+    num_bytes = 0
+    try:
+        for packet in container.demux(stream):
+            if packet.size:
+                rows.append(_Row(len(rows), packet.pts, packet.duration or 0, packet.is_keyframe, packet.is_discard))
+                num_bytes += packet.size
+                if num_bytes <= KEEP_BYTES:
+                    packets.append(packet)
+    except av.FFmpegError as error:
+        raise VideoError(f"broken after packet {len(rows)}: {error.strerror}") from None
+    if not rows:
+        raise VideoError("no frames in its video stream")
+    return rows, tuple(packets) if num_bytes <= KEEP_BYTES else None
+
+
+def _usual_step(times: Sequence[int]) -> int:
+    return median_low([b - a for a, b in pairwise(times)]) if len(times) > 1 else 1
+
+
+def _check_complete(container: InputContainer, stream: VideoStream, num_packets: int, seconds: float) -> None:
+    """Raise when the file stops before the end that its own header states; demuxing alone ends there silently."""
+    promised = len(stream.index_entries) if "mp4" in container.format.name else 0
+    if num_packets < promised:
+        raise VideoError(f"broken after frame {num_packets} of {promised}: the file ends too early")
+    stated = _stated_seconds(stream)
+    if stated is not None and stated - seconds > max(SHORTFALL_SECONDS, SHORTFALL_SHARE * stated):
+        raise VideoError(f"broken after frame {num_packets}: the file ends at {seconds:.1f} of {stated:.1f} seconds")
+
+
+def _stated_seconds(stream: VideoStream) -> float | None:
+    """The stream's own duration by the header: a Matroska tag, or the frame count of AVI."""
+    hours, _, rest = stream.metadata.get("DURATION", "").partition(":")
+    minutes, _, seconds = rest.partition(":")
+    try:
+        return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
+    except ValueError:
+        pass
+    if stream.container.format.name == "avi" and stream.frames and stream.average_rate:
+        return float(stream.frames / stream.average_rate)
+    return None
