@@ -1,0 +1,242 @@
+"""The contact sheet and the table of results."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageDraw
+from rich.console import Console
+from torch import Tensor
+
+from videocompressa.clip import ClipSpec, CodecSpec, Normalisation
+from videocompressa.errors import InputError
+from videocompressa.report import (
+    COLUMNS,
+    LONGEST_SHEET,
+    MARGIN,
+    WIDEST_SHEET,
+    TableRow,
+    bytes_text,
+    choose_items,
+    class_colour,
+    contact_sheet,
+    markdown_table,
+    results_table,
+)
+from videocompressa.synthetic import Provenance, Source, SyntheticSet
+
+CLASSES = ("bow", "jump", "wave")
+
+
+class Identity:
+    """A codec whose latents are pixels."""
+
+    def __init__(self, sha256: str = "") -> None:
+        self.spec = CodecSpec("identity", sha256, 3, 1, (0.0,) * 3, (1.0,) * 3)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        return latents
+
+
+def a_set(items: int = 6, keyframes: int = 2, side: tuple[int, int] = (32, 32), *, soft: bool = False) -> SyntheticSet:
+    """Item i is of class i modulo 3; its keyframe k is one flat colour of its own."""
+    height, width = side
+    labels = torch.arange(items) % 3
+    grey = torch.linspace(0.1, 0.9, items * keyframes).view(items, keyframes, 1, 1, 1)
+    tint = torch.tensor([1.0, 0.5, 0.25]).view(3, 1, 1)
+    positions = torch.arange(keyframes).expand(items, -1) * 2
+    return SyntheticSet(
+        latents=(grey * tint).expand(-1, -1, -1, height, width).clone(),
+        positions=positions.clone(),
+        times_seconds=positions.double() * 0.25,
+        labels=torch.eye(3)[labels] * 0.7 + 0.1 if soft else labels,
+        classes=CLASSES,
+        clip=ClipSpec(2 * keyframes, height, width),
+        codec=Identity().spec,
+        normalisation=Normalisation((0.5,) * 3, (0.2,) * 3),
+        provenance=Provenance(
+            "random", {}, 0, Source("drawn", "", 60, 2400, 10**6), tuple(f"train/{i:03d}.mp4" for i in range(items))
+        ),
+        decoder=Identity(),
+    )
+
+
+def pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("RGB"))
+
+
+def shows(sheet: np.ndarray, colour: Tensor, least: int) -> bool:
+    """Whether at least `least` pixels have exactly this colour, (3,) in [0,1]."""
+    return int((sheet == (colour * 255).round().numpy().astype(np.uint8)).all(-1).sum()) >= least
+
+
+# -- contact sheet ----------------------------------------------------------------------------------------------------
+
+
+def test_every_keyframe_is_on_the_sheet_at_its_size(tmp_path):
+    synthetic = a_set()
+    contact_sheet(synthetic, path=tmp_path / "sheet.png")
+    sheet = pixels(tmp_path / "sheet.png")
+    for flat in synthetic.latents.flatten(0, 1):
+        assert shows(sheet, flat[:, 0, 0], 96 * 96)
+
+
+def test_items_stand_in_order_of_class_with_the_colour_of_their_class(tmp_path):
+    synthetic = a_set()
+    contact_sheet(synthetic, path=tmp_path / "sheet.png", columns=1)
+    sheet = pixels(tmp_path / "sheet.png")
+    tops = []
+    for label in range(3):
+        rows = np.flatnonzero((sheet == np.array(class_colour(label, 3), np.uint8)).all(-1).any(1))
+        tops.append((rows.min(), rows.max()))
+    assert tops[0][1] < tops[1][0] < tops[1][1] < tops[2][0]
+
+
+@pytest.mark.parametrize("positions", [(0, 15), (3, 4), (7, 12)])
+def test_kept_positions_are_the_filled_cells_of_the_time_line(positions, tmp_path):
+    synthetic = replace(a_set(1, 2), clip=ClipSpec(16, 32, 32), positions=torch.tensor([positions]))
+    contact_sheet(synthetic, path=tmp_path / "sheet.png")
+    sheet = pixels(tmp_path / "sheet.png")
+    columns = np.flatnonzero((sheet == np.array(class_colour(0, 3), np.uint8)).all(-1).any(0))
+    cells = {int(column - MARGIN - 14) // 14 for column in columns if column >= MARGIN + 14}
+    assert cells == set(positions)
+
+
+def test_sheet_is_the_same_each_time_and_says_soft_labels(tmp_path):
+    for name, soft in (("one", False), ("two", False), ("soft", True)):
+        contact_sheet(a_set(soft=soft), path=tmp_path / f"{name}.png")
+    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
+    assert not np.array_equal(pixels(tmp_path / "one.png"), pixels(tmp_path / "soft.png"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one.png", "soft.png", "two.png"]
+
+
+def test_large_sets_give_sheets_of_bounded_size(tmp_path):
+    contact_sheet(a_set(300, 1), path=tmp_path / "many.png", max_items=30)
+    contact_sheet(a_set(40, 1, (450, 225)), path=tmp_path / "tall.png", columns=1)
+    contact_sheet(a_set(100, 1), path=tmp_path / "column.png", columns=1, max_items=100)
+    for name in ("many", "tall", "column"):
+        height, width, _ = pixels(tmp_path / f"{name}.png").shape
+        assert height <= LONGEST_SHEET
+        assert width <= WIDEST_SHEET
+
+
+def test_sheet_says_what_it_left_out(tmp_path, monkeypatch):
+    texts: list[str] = []
+    write = ImageDraw.ImageDraw.text
+
+    def noted(self, xy, text, *args, **kwargs):
+        texts.append(text)
+        return write(self, xy, text, *args, **kwargs)
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", noted)
+    contact_sheet(a_set(9, soft=True), path=tmp_path / "sheet.png", max_items=4)
+    assert any(text.startswith("4 of 9 items shown, 5 left out") for text in texts)
+    assert "drawn: 60 videos in 9 x 2 = 18 keyframes" in texts
+    assert [text for text in texts if text in CLASSES] == ["bow", "bow", "jump", "wave"]
+    assert "bow 80 %, jump 10 %" in texts
+    assert "2  ·  0.50 s" in texts
+    assert "train/003.mp4" in texts
+
+
+def test_items_are_chosen_class_by_class_in_turns():
+    labels = torch.tensor([2, 0, 0, 0, 2, 0])
+    assert choose_items(labels, 3).tolist() == [1, 2, 0]
+    assert choose_items(labels, 1).tolist() == [1]
+    assert choose_items(labels, 99).tolist() == [1, 2, 3, 5, 0, 4]
+
+
+def test_wide_frames_and_long_names_fit(tmp_path):
+    synthetic = a_set(3, 3, (16, 40))
+    synthetic = replace(
+        synthetic,
+        classes=("a_class_whose_name_is_far_too_long_for_the_column_it_stands_in", "b", "c"),
+        provenance=replace(synthetic.provenance, video_ids=tuple(f"{'deep/' * 30}{i}.mp4" for i in range(3))),
+    )
+    contact_sheet(synthetic, path=tmp_path / "sheet.png")
+    sheet = pixels(tmp_path / "sheet.png")
+    for flat in synthetic.latents.flatten(0, 1):
+        assert shows(sheet, flat[:, 0, 0], 96 * 240)  # no text runs into a keyframe
+
+
+def test_sheet_refuses_what_it_cannot_do(tmp_path):
+    synthetic = a_set()
+    with pytest.raises(InputError, match=r"cannot write a contact sheet to 'sheet.jpg'; name it with .png"):
+        contact_sheet(synthetic, path=tmp_path / "sheet.jpg")
+    with pytest.raises(InputError, match="columns=0, max_items=60; both must be at least 1"):
+        contact_sheet(synthetic, path=tmp_path / "sheet.png", columns=0)
+    with pytest.raises(InputError, match="columns=None, max_items=0; both must be at least 1"):
+        contact_sheet(synthetic, path=tmp_path / "sheet.png", max_items=0)
+    with pytest.raises(InputError, match="no decoder at hand"):
+        contact_sheet(replace(synthetic, decoder=None), path=tmp_path / "sheet.png")
+    with pytest.raises(InputError, match="made with codec 'identity'"):
+        contact_sheet(synthetic, Identity("f" * 64), path=tmp_path / "sheet.png")
+    assert not list(tmp_path.iterdir())
+
+
+# -- table ------------------------------------------------------------------------------------------------------------
+
+FULL = TableRow("full data", 0.93, 0.012, 3)
+OURS = TableRow("videocompressa", 0.6124, 0.0213, 3, 0, 1, 4, 41_234, 0.0037, codec_bytes=2_900_000)
+SINGLE = TableRow("random", 0.4123, None, 1, 2, 1, 4, 41_234, 0.0037)
+LOST = TableRow("a|b", None, None, 0, 3, 5, 4, 999, 0.00009)
+
+
+def test_markdown_table_says_everything():
+    assert markdown_table([FULL, OURS, SINGLE, LOST]).splitlines() == [
+        "| method | VPC | keyframes | file | file + codec | of all bytes | top-1 % | runs | diverged |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| full data | all | all | - | - | - | 93.0 ± 1.2 | 3 | 0 |",
+        "| videocompressa | 1 | 4 | 41.2 kB | 2.9 MB | 0.37 % | 61.2 ± 2.1 | 3 | 0 |",
+        "| random | 1 | 4 | 41.2 kB | 41.2 kB | 0.37 % | 41.2 | 1 | 2 |",
+        "| a\\|b | 5 | 4 | 999 B | 999 B | 0.009 % | - | 0 | 3 |",
+    ]
+
+
+def test_column_of_the_codec_is_left_out_where_no_codec_has_weights():
+    assert "file + codec" not in markdown_table([FULL, SINGLE])
+    assert "file + codec" in markdown_table([FULL, OURS])
+    assert len(results_table([FULL, SINGLE]).columns) == len(COLUMNS) - 1
+
+
+def test_terminal_table_shows_what_the_markdown_shows():
+    rows = [FULL, OURS, LOST]
+    screen = io.StringIO()
+    Console(width=160, file=screen).print(results_table(rows, title="drawn results"))
+    heading, _, *lines = markdown_table(rows).splitlines()
+    for cell in [cell for line in (heading, *lines) for cell in line.strip("| ").split(" | ")]:
+        assert cell.replace("\\|", "|") in screen.getvalue()
+    assert "drawn results" in screen.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("num_bytes", "text"),
+    [
+        (None, "-"),
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (123_456, "123 kB"),
+        (999_999, "1.0 MB"),
+        (2_900_000, "2.9 MB"),
+        (5 * 10**9, "5.0 GB"),
+    ],
+)
+def test_bytes_are_written_for_people(num_bytes, text):
+    assert bytes_text(num_bytes) == text
+
+
+def test_rows_refuse_percent_and_means_over_nothing():
+    with pytest.raises(InputError, match=r"TableRow.top1_mean of 'x' is 61.2; accuracies lie in \[0,1\]"):
+        TableRow("x", 61.2, None, 3)
+    with pytest.raises(InputError, match="TableRow.top1_std of 'x' is nan; accuracies lie in"):
+        TableRow("x", 0.6, float("nan"), 3)
+    with pytest.raises(InputError, match="top1_mean=0.5 over 0 runs; give a mean exactly when a run did not diverge"):
+        TableRow("x", 0.5, None, 0)
+    with pytest.raises(InputError, match="top1_mean=None over 2 runs"):
+        TableRow("x", None, None, 2)
