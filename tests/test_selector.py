@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
+
 from videocompressa.errors import InputError
 from videocompressa.selector import (
     FIXED_SELECTORS,
@@ -115,9 +116,7 @@ def test_theorem_1_top_k_frequencies_equal_plackett_luce() -> None:
     picks = weights.argmax(2)
     odds = scores.exp().tolist()
     for low, high in itertools.combinations(range(4), 2):
-        expected = sum(
-            odds[a] / sum(odds) * odds[b] / (sum(odds) - odds[a]) for a, b in [(low, high), (high, low)]
-        )
+        expected = sum(odds[a] / sum(odds) * odds[b] / (sum(odds) - odds[a]) for a, b in [(low, high), (high, low)])
         observed = float(((picks[:, 0] == low) & (picks[:, 1] == high)).float().mean())
         assert observed == pytest.approx(expected, abs=0.005)
 

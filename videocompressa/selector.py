@@ -31,6 +31,10 @@ from torch import Tensor, nn
 from videocompressa.errors import InputError
 
 
+BOUND = 3.0
+"""Largest absolute score: one frame is at most e^6 times as likely as another."""
+
+
 @dataclass(frozen=True)
 class SelectorConfig:
     """The scoring network and its temperature schedule."""
@@ -192,7 +196,11 @@ class GumbelSelector(nn.Module, Selector):
         return torch.cat([pixels, torch.cat([still, change], 1), torch.cat([change, still], 1)], dim=2)
 
     def score(self, thumbnails: Tensor) -> Tensor:
-        """Return scores (B,T) float32 of thumbnails made by `thumbnails`."""
+        """Return scores (B,T) float32 in (-BOUND,BOUND) of thumbnails made by `thumbnails`.
+
+        Only differences between frames of a clip matter, so their mean is taken out; the bound keeps the noise able
+        to overrule a wrong early preference (our choice: unbounded scores saturate and stop learning).
+        """
         num_clips, num_frames = thumbnails.shape[:2]
         maps = thumbnails.flatten(0, 1)
         for stage, norm in zip(self.stages, self.norms, strict=True):
@@ -200,7 +208,7 @@ class GumbelSelector(nn.Module, Selector):
         features = torch.cat([maps.mean((2, 3)), maps.amax((2, 3))], 1)  # (BT,4*width)
         features = features.view(num_clips, num_frames, -1).transpose(1, 2)
         scores: Tensor = self.head(F.relu(self.temporal(features)))[:, 0]
-        return scores
+        return BOUND * torch.tanh((scores - scores.mean(1, keepdim=True)) / BOUND)
 
     def sample(
         self, scores_BT: Tensor, keyframes: int, tau: float, generator: torch.Generator

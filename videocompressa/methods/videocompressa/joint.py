@@ -1,14 +1,20 @@
 """The joint phase: the selector and the understanding module learn together which frames matter (step 5).
 
-Each step, on a batch of real clips x with latents Z = E(x):
+The real clips are cut into two halves A and B. The student learns on A, the selector on what the student makes of B:
+a student that has learnt its clips by heart reads their labels off any frame, and then no frame matters (our choice;
+the two-halves idea is that of DARTS, Liu et al. 2019, at first order). Each step, with latents Z = E(x):
 
-1. s_BT = g_phi(x), w_BKT = Gumbel top-K of s at temperature tau (one-hot forward, relaxed backward).
-2. z_BK = w Z: the K keyframes. Placed back on the time line by the fill rule, F z, as the synthetic set will be.
-3. task      = CE(f_theta(F w Z), y) + CE(f_theta(Z), y): the student must read clips with K frames as well as whole
-               ones, because a student trained on the set is tested on whole clips (our choice).
-4. coverage  = || F w Z - Z ||^2 / || Z - mean_t Z ||^2: how much of the clip's change the K keyframes miss. It falls
-               when they stand apart where something happens (our choice of form).
-5. One Adam step on phi and theta for task + coverage_weight * coverage.
+1. s_BT = g_phi(x), w_BkT = Gumbel top-k of s at temperature tau (one-hot forward, relaxed backward), with k drawn
+   from 1..K: once K frames solve the task together, only fewer frames still tell which of them matter (our choice).
+2. z_Bk = w Z: the keyframes. Placed back on the time line by the fill rule, F w Z, as the synthetic set will be.
+   The student's stem is frame-wise, so f(F w Z) is computed as judge(F w stem(Z)): the same value, a better gradient.
+3. theta: one Adam step on A for CE(f_theta(F w' Z), y) + CE(f_theta(Z), y), w' being k frames at RANDOM: the student
+   reads clips of few frames as well as whole ones, and never learns a code between it and the selector. Trained on the
+   selector's own picks it would ("telling frames for class a, dull ones for class b"): the leak that Jethani et al.
+   2021 describe and mend in this way.
+4. phi:   one Adam step on B for CE(f_theta(F w Z), y) + coverage_weight * coverage, where
+   coverage = |F w Z - Z|^2 / |Z - mean_t Z|^2 is how much of the clip's change the keyframes miss: it falls when they
+   stand apart where something happens (our choice of form).
 
 Ablations: `understanding=False` uses a frame-wise 2-D student (blind to order); `enabled=False` trains the student
 first, on whole clips, and freezes it while the selector learns.
@@ -16,6 +22,7 @@ first, on whole clips, and freezes it while the selector learns.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -26,7 +33,7 @@ from torch import Tensor
 from videocompressa.clip import Candidates, Watch
 from videocompressa.errors import DivergedError, InputError
 from videocompressa.rng import Streams
-from videocompressa.selector import GumbelSelector, SelectorConfig, temperature
+from videocompressa.selector import GumbelSelector, SelectorConfig, gumbel_noise, temperature, top_k_straight_through
 from videocompressa.synthetic import fill_weights
 from videocompressa.understanding import UnderstandingModule
 
@@ -44,7 +51,9 @@ class JointConfig:
     batch_size: int = 32
     """Clips a step."""
     lr: float = 2e-3
-    """Adam's highest learning rate, for selector and student; half-period cosine to 0."""
+    """Adam's highest learning rate of the selector; half-period cosine to 0."""
+    student_lr: float = 5e-3
+    """The same of the understanding module."""
     width: int = 32
     """Channels of the understanding module's first stage, a multiple of 8."""
     coverage_weight: float = 0.3
@@ -81,24 +90,34 @@ def train_selector(
         width=config.width,
         generator=rng.generator("student"),
     ).to(device)
+    half_a, half_b = _halves(train_data.labels, rng.generator("halves"))
+    batches_a = _batches(half_a, config.batch_size, rng.generator("batches/a"))
+    batches_b = _batches(half_b, config.batch_size, rng.generator("batches/b"))
     if not config.enabled:
-        _train_alone(student, train_data, config, rng=rng, device=device, watch=watch)
-    parameters = [*selector.parameters(), *(student.parameters() if config.enabled else [])]
-    optimiser = torch.optim.Adam(parameters, config.lr)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, config.steps)
-    noise = rng.generator("gumbel")
-    batches = _batches(len(train_data), config.batch_size, rng.generator("batches"))
-    for step, rows in zip(range(config.steps), batches, strict=False):
+        _train_alone(student, train_data, batches_a, config, device=device, watch=watch)
+    phi = torch.optim.Adam(selector.parameters(), config.lr)
+    theta = torch.optim.Adam(student.parameters(), config.student_lr)
+    noise, counts = rng.generator("gumbel"), rng.generator("counts")
+    for step in range(config.steps):
+        tau = temperature(step, config.steps, scorer)
+        count = int(torch.randint(1, keyframes + 1, (), generator=counts))
+
+        cosine = (1 + math.cos(math.pi * step / config.steps)) / 2
+        phi.param_groups[0]["lr"], theta.param_groups[0]["lr"] = cosine * config.lr, cosine * config.student_lr
+        if config.enabled:
+            latents, labels = _batch(train_data, next(batches_a), device)
+            weights, _ = top_k_straight_through(gumbel_noise(tuple(latents.shape[:2]), noise).to(device), count, tau)
+            features = student.stem(latents)
+            few, whole = student.judge(place(weights, features, fill)), student.judge(features)
+            _step(F.cross_entropy(few, labels) + F.cross_entropy(whole, labels), theta)
+        rows = next(batches_b)
         latents, labels = _batch(train_data, rows, device)
         scores = selector.score(selector.thumbnails(train_data.frames[rows].to(device)))
-        weights, _ = selector.sample(scores, keyframes, temperature(step, config.steps, scorer), noise)
-        filled = place(weights, latents, fill)
-        loss = F.cross_entropy(student(filled), labels) + config.coverage_weight * uncovered(filled, latents)
-        if config.enabled:
-            loss = loss + F.cross_entropy(student(latents), labels)
-        _step(loss, optimiser)
-        schedule.step()
-        watch("selector", done=step + 1, total=config.steps, loss=float(loss.detach()))
+        weights, _ = selector.sample(scores, count, tau, noise)
+        task = F.cross_entropy(student.judge(place(weights, student.stem(latents), fill)), labels)
+        coverage = uncovered(place(weights, latents, fill), latents)
+        _step(task + config.coverage_weight * coverage, phi)
+        watch("selector", done=step + 1, total=config.steps, loss=float(task.detach()))
     return selector.eval().requires_grad_(False)
 
 
@@ -122,20 +141,18 @@ def uncovered(filled_BT: Tensor, frames_BT: Tensor) -> Tensor:
 def _train_alone(
     student: UnderstandingModule,
     train_data: Candidates,
+    batches: Iterator[Tensor],
     config: JointConfig,
     *,
-    rng: Streams,
     device: torch.device,
     watch: Watch,
 ) -> None:
     """Train the understanding module on whole clips and freeze it: the ablation without joint training."""
-    optimiser = torch.optim.Adam(student.parameters(), config.lr)
-    batches = _batches(len(train_data), config.batch_size, rng.generator("alone"))
-    for step, rows in zip(range(config.steps), batches, strict=False):
-        latents, labels = _batch(train_data, rows, device)
+    optimiser = torch.optim.Adam(student.parameters(), config.student_lr)
+    for step in range(config.steps):
+        latents, labels = _batch(train_data, next(batches), device)
         _step(F.cross_entropy(student(latents), labels), optimiser)
         watch("understanding", done=step + 1, total=config.steps)
-    student.requires_grad_(False)
 
 
 def _step(loss: Tensor, optimiser: torch.optim.Optimizer) -> None:
@@ -150,7 +167,19 @@ def _batch(train_data: Candidates, rows: Tensor, device: torch.device) -> tuple[
     return train_data.latents[rows].to(device).float(), train_data.labels[rows].to(device)
 
 
-def _batches(num_clips: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
+def _halves(labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Cut the rows of every class at random into two halves; a class of one video is in both."""
+    halves: tuple[list[Tensor], list[Tensor]] = ([], [])
+    for label in torch.unique(labels):
+        members = (labels == label).nonzero()[:, 0]
+        members = members[torch.randperm(len(members), generator=generator)]
+        middle = (len(members) + 1) // 2
+        halves[0].append(members[:middle])
+        halves[1].append(members[middle:] if len(members) > 1 else members)
+    return torch.cat(halves[0]), torch.cat(halves[1])
+
+
+def _batches(rows: Tensor, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
     """Yield rows without end, each epoch in a new order."""
     while True:
-        yield from torch.split(torch.randperm(num_clips, generator=generator), batch_size)
+        yield from torch.split(rows[torch.randperm(len(rows), generator=generator)], batch_size)

@@ -1,0 +1,33 @@
+"""What the engine's tests send to worker processes; imports little, so that workers start fast."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+from videocompressa.errors import VideoError
+
+
+def square(number: int) -> int:
+    return number * number
+
+
+def fail_at_three(number: int) -> int:
+    if number == 3:
+        raise VideoError("three is bad")
+    return number
+
+
+def die(number: int) -> int:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def nap(number: int) -> int:
+    time.sleep(30)
+    return number
+
+
+def two_megabytes(number: int) -> bytes:
+    return bytes([number]) * 2_000_000

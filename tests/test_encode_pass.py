@@ -1,0 +1,366 @@
+"""The encode pass and the engine: same bytes whatever the workers and interruptions, and bad videos told by name."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from drawn_videos import grey, numbered, write
+from engine_work import die, fail_at_three, nap, square, two_megabytes
+from torch import Tensor
+
+from videocompressa.clip import ClipSpec, CodecSpec, Normalisation
+from videocompressa.datasets import VideoSet, candidates, decode_split, encode_pass, find_videos
+from videocompressa.datasets.journal import locked
+from videocompressa.engine import WorkerError, run_shards
+from videocompressa.errors import InputError, VideoError
+from videocompressa.vae import PixelCodec
+
+CLIP = ClipSpec(4, 16, 16)
+
+
+class HalfCodec:
+    """Averages 2 x 2 pixels: a codec with nothing to load."""
+
+    def __init__(self, name: str = "half", scale: float = 1.0) -> None:
+        self.spec = CodecSpec(name, "", 3, 2, (0.0,) * 3, (scale,) * 3)
+        self.calls = 0
+
+    def encode(self, frames: Tensor) -> Tensor:
+        self.calls += 1
+        return torch.nn.functional.avg_pool2d(frames.float() / 255, 2) / self.spec.scale[0]
+
+
+@pytest.fixture
+def videos(tmp_path: Path) -> VideoSet:
+    """Two classes of five videos, 3 to 12 frames each, with a split of their own for testing."""
+    root = tmp_path / "set"
+    for n in range(10):
+        numbered(root / "train" / "ab"[n % 2] / f"{n}.mp4", 3 + n, step=20)
+    for n in range(2):
+        write(root / "test" / "ab"[n] / "0.mp4", [grey(100 + n)])
+    return find_videos(root)
+
+
+@pytest.fixture(autouse=True)
+def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(candidates, "SHARD_VIDEOS", 3)
+
+
+def files(cache: Path) -> dict[str, bytes]:
+    """All that the cache holds, without the stamps, which name the file system's times."""
+    held = {}
+    for path in sorted(cache.rglob("*.*")):
+        data = path.read_bytes()
+        if path.suffix == ".jsonl":
+            lines = [json.loads(line) for line in data.splitlines()]
+            data = json.dumps([{**line, "stamps": None} for line in lines]).encode()
+        held[path.relative_to(cache).as_posix()] = data
+    return held
+
+
+class TestContent:
+    def test_candidates_hold_what_the_videos_show(self, videos: VideoSet, tmp_path: Path) -> None:
+        codec = HalfCodec()
+        encoded = encode_pass(videos, "train", CLIP, codec, cache=tmp_path / "c", workers=0)
+        found = encoded.candidates
+        assert encoded.bad == ()
+        assert found.video_ids == tuple(f"train/{c}/{n}.mp4" for c, ns in (("a", "02468"), ("b", "13579")) for n in ns)
+        assert found.labels.tolist() == [0] * 5 + [1] * 5
+        assert found.num_video_frames.tolist() == [3, 5, 7, 9, 11, 4, 6, 8, 10, 12]
+        sizes = [(videos.root / video_id).stat().st_size for video_id in found.video_ids]
+        assert found.video_bytes.tolist() == sizes
+        levels = found.frames[9, :, 0, 8, 8].tolist()  # 12 frames: numbers 1, 4, 7, 10.
+        assert levels == pytest.approx([20, 80, 140, 200], abs=4)
+        assert found.times_seconds[9].tolist() == pytest.approx([0.04, 0.16, 0.28, 0.40])
+        assert found.latents.dtype == torch.float16
+        expected = codec.encode(found.frames.flatten(0, 1)).half().view_as(found.latents)
+        assert torch.equal(found.latents, expected)
+        assert (found.source, found.split_hash) == ("set", videos.select("train").split_hash)
+
+    def test_the_pixel_codec_keeps_the_pixels(self, videos: VideoSet, tmp_path: Path) -> None:
+        codec = PixelCodec()
+        found = encode_pass(videos, "train", CLIP, codec, cache=tmp_path / "c", workers=0).candidates
+        pixels = codec.decode(found.latents.flatten(0, 1).float())
+        assert (pixels - found.frames.flatten(0, 1) / 255).abs().max() < 2e-3
+
+    def test_normalisation_is_that_of_all_pixels(self, videos: VideoSet, tmp_path: Path) -> None:
+        decoded = decode_split(videos, "train", CLIP, cache=tmp_path / "c", workers=0)
+        pixels = decoded.frames.double() / 255
+        mean, std = pixels.mean((0, 1, 3, 4)), pixels.std((0, 1, 3, 4), correction=0)
+        assert decoded.normalisation.mean == pytest.approx(mean.tolist(), rel=1e-12)
+        assert decoded.normalisation.std == pytest.approx(std.tolist(), rel=1e-9)
+
+    def test_test_videos_take_the_train_normalisation(self, videos: VideoSet, tmp_path: Path) -> None:
+        given = Normalisation((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+        codec = HalfCodec()
+        test = encode_pass(videos, "test", CLIP, codec, cache=tmp_path / "c", workers=0, normalisation=given)
+        assert test.candidates.normalisation == given
+        assert test.candidates.labels.tolist() == [0, 1]
+
+    def test_pixels_that_never_change_have_a_spread_to_divide_by(self, tmp_path: Path) -> None:
+        for name in "ab":
+            write(tmp_path / "set" / name / "0.mp4", [grey(0)])
+        decoded = decode_split(find_videos(tmp_path / "set"), "train", CLIP, cache=tmp_path / "c", workers=0)
+        assert min(decoded.normalisation.std) > 0
+
+    def test_writing_to_a_tensor_leaves_the_cache_alone(self, videos: VideoSet, tmp_path: Path) -> None:
+        first = decode_split(videos, "train", CLIP, cache=tmp_path / "c", workers=0)
+        before = files(tmp_path / "c")
+        first.frames.zero_()
+        assert files(tmp_path / "c") == before
+
+    def test_watch_counts_videos(self, videos: VideoSet, tmp_path: Path) -> None:
+        seen: list[tuple[str, int, int]] = []
+        encode_pass(
+            videos, "train", CLIP, HalfCodec(), cache=tmp_path / "c", workers=0,
+            watch=lambda step, **numbers: seen.append((step, numbers["done"], numbers["total"])),
+        )  # fmt: skip
+        assert seen == [(step, done, 10) for step in ("decode", "encode") for done in (0, 3, 6, 9, 10)]
+
+
+class TestResume:
+    def test_workers_do_not_matter(self, videos: VideoSet, tmp_path: Path) -> None:
+        for workers in (0, 1, 2):
+            encode_pass(videos, "train", CLIP, HalfCodec(), cache=tmp_path / str(workers), workers=workers)
+        assert files(tmp_path / "0") == files(tmp_path / "1") == files(tmp_path / "2")
+
+    @pytest.mark.parametrize("stop", [("decode", 3), ("decode", 6), ("encode", 0), ("encode", 6)], ids=str)
+    def test_interrupted_and_resumed_gives_the_same_bytes(
+        self, videos: VideoSet, tmp_path: Path, stop: tuple[str, int]
+    ) -> None:
+        def interrupt(step: str, **numbers: float) -> None:
+            if (step, numbers["done"]) == stop:
+                raise KeyboardInterrupt
+
+        encode_pass(videos, "train", CLIP, HalfCodec(), cache=tmp_path / "whole", workers=0)
+        with pytest.raises(KeyboardInterrupt):
+            encode_pass(videos, "train", CLIP, HalfCodec(), cache=tmp_path / "c", workers=0, watch=interrupt)
+        # Also bytes that reached the disk without their line, and a line torn in the middle.
+        for path in (tmp_path / "c").rglob("*.bin"):
+            with path.open("ab") as file:
+                file.write(b"half a shard")
+        for path in (tmp_path / "c").rglob("*.jsonl"):
+            with path.open("a") as lines:
+                lines.write('{"end": 1')
+        seen: list[tuple[str, float]] = []
+        encode_pass(
+            videos, "train", CLIP, HalfCodec(), cache=tmp_path / "c", workers=0,
+            watch=lambda step, **numbers: seen.append((step, numbers["done"])),
+        )  # fmt: skip
+        assert files(tmp_path / "c") == files(tmp_path / "whole")
+        assert seen[0][1] == (stop[1] if stop[0] == "decode" else 10)
+
+    def test_an_unchanged_rerun_decodes_and_encodes_nothing(
+        self, videos: VideoSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        encode_pass(videos, "train", CLIP, HalfCodec(), cache=tmp_path, workers=0)
+        monkeypatch.setattr(candidates, "decode_shard", lambda job: pytest.fail("decoded again"))
+        monkeypatch.setattr(candidates, "hash_shard", lambda paths: pytest.fail("hashed again"))
+        codec = HalfCodec()
+        encode_pass(videos, "train", CLIP, codec, cache=tmp_path, workers=0)
+        assert codec.calls == 0
+
+    def test_a_changed_video_is_noticed(self, videos: VideoSet, tmp_path: Path) -> None:
+        encode_pass(videos, "train", CLIP, HalfCodec(), cache=tmp_path / "c", workers=0)
+        numbered(videos.root / "train" / "a" / "8.mp4", 4, step=50)
+        seen: list[float] = []
+        changed = encode_pass(
+            videos, "train", CLIP, HalfCodec(), cache=tmp_path / "c", workers=0,
+            watch=lambda step, **numbers: seen.append(numbers["done"]),
+        ).candidates  # fmt: skip
+        assert seen[0] == 3  # The shards before the changed video stay.
+        assert changed.frames[4, :, 0, 8, 8].tolist() == pytest.approx([0, 50, 100, 150], abs=4)
+        encode_pass(videos, "train", CLIP, HalfCodec(), cache=tmp_path / "new", workers=0)
+        assert files(tmp_path / "c") == files(tmp_path / "new")
+
+    def test_what_an_earlier_run_mapped_stays_readable(self, videos: VideoSet, tmp_path: Path) -> None:
+        before = decode_split(videos, "train", CLIP, cache=tmp_path / "c", workers=0).frames
+        copy = before.clone()
+        (videos.root / "train" / "a" / "0.mp4").unlink()
+        decode_split(videos, "train", CLIP, cache=tmp_path / "c", workers=0, max_bad=0.5)
+        assert torch.equal(before, copy)
+
+    def test_a_touched_but_equal_video_is_not_decoded(
+        self, videos: VideoSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        encode_pass(videos, "train", CLIP, HalfCodec(), cache=tmp_path / "c", workers=0)
+        os.utime(videos.root / "train" / "a" / "0.mp4", ns=(5, 5))
+        monkeypatch.setattr(candidates, "decode_shard", lambda job: pytest.fail("decoded again"))
+        codec = HalfCodec()
+        encode_pass(videos, "train", CLIP, codec, cache=tmp_path / "c", workers=0)
+        assert codec.calls == 0
+        monkeypatch.setattr(candidates, "hash_shard", lambda paths: pytest.fail("hashed twice"))
+        encode_pass(videos, "train", CLIP, codec, cache=tmp_path / "c", workers=0)
+
+    def test_another_codec_or_clip_has_its_own_cache(self, videos: VideoSet, tmp_path: Path) -> None:
+        one = encode_pass(videos, "train", CLIP, HalfCodec(), cache=tmp_path, workers=0).candidates.latents.clone()
+        encode_pass(videos, "train", CLIP, HalfCodec(scale=2.0), cache=tmp_path, workers=0)
+        encode_pass(videos, "train", ClipSpec(2, 16, 16), HalfCodec(), cache=tmp_path, workers=0)
+        codec = HalfCodec()
+        again = encode_pass(videos, "train", CLIP, codec, cache=tmp_path, workers=0).candidates.latents
+        assert codec.calls == 0
+        assert torch.equal(one, again)
+
+    def test_two_runs_at_once_do_not_mix(self, videos: VideoSet, tmp_path: Path) -> None:
+        def second(step: str, **numbers: float) -> None:
+            with pytest.raises(InputError, match="another run is filling this cache; wait until it ends, or give"):
+                decode_split(videos, "train", CLIP, cache=tmp_path, workers=0)
+
+        decode_split(videos, "train", CLIP, cache=tmp_path, workers=0, watch=second)
+
+    def test_a_killed_run_leaves_no_lock(self, tmp_path: Path) -> None:
+        code = (
+            "import sys, time; from pathlib import Path; from videocompressa.datasets.journal import locked\n"
+            "with locked(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+        )
+        run = subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, cwd=Path(__file__).parents[1]
+        )
+        with run:
+            assert run.stdout is not None
+            assert run.stdout.readline() == b"held\n"
+            with pytest.raises(InputError, match="another run"), locked(tmp_path):
+                pass
+            run.kill()
+        with locked(tmp_path):
+            pass
+
+
+class TestBadVideos:
+    def test_bad_ones_are_skipped_and_listed(self, videos: VideoSet, tmp_path: Path) -> None:
+        (videos.root / "train" / "a" / "2.mp4").unlink()
+        (videos.root / "train" / "b" / "9.mp4").write_text("no video")
+        encoded = encode_pass(videos, "train", CLIP, HalfCodec(), cache=tmp_path / "c", workers=0, max_bad=0.2)
+        assert [video.video_id for video in encoded.bad] == ["train/a/2.mp4", "train/b/9.mp4"]
+        assert encoded.bad[0].reason == "file is gone"
+        assert encoded.bad[1].reason.startswith("not a video: ")
+        assert len(encoded.candidates) == 8
+        assert encoded.candidates.num_video_frames.tolist() == [3, 7, 9, 11, 4, 6, 8, 10]
+
+    def test_a_mended_video_is_taken_in(self, videos: VideoSet, tmp_path: Path) -> None:
+        path = videos.root / "train" / "a" / "2.mp4"
+        data = path.read_bytes()
+        path.unlink()
+        with pytest.raises(InputError, match="file is gone"):
+            decode_split(videos, "train", CLIP, cache=tmp_path / "c", workers=0)
+        path.write_bytes(data)
+        assert decode_split(videos, "train", CLIP, cache=tmp_path / "c", workers=0).bad == ()
+
+    def test_too_many(self, videos: VideoSet, tmp_path: Path) -> None:
+        for n in (0, 9):
+            (videos.root / "train" / "ab"[n % 2] / f"{n}.mp4").unlink()
+        message = (
+            r"2 of 10 videos cannot be read, more than --max-bad 15%: train/a/0\.mp4 \(file is gone\); "
+            r"train/b/9\.mp4 \(file is gone\); mend or remove them, or raise --max-bad"
+        )
+        with pytest.raises(InputError, match=message):
+            decode_split(videos, "train", CLIP, cache=tmp_path / "c", workers=0, max_bad=0.15)
+
+    def test_far_too_many_stop_early_and_the_list_is_short(self, tmp_path: Path) -> None:
+        root = tmp_path / "set"
+        root.mkdir()
+        rows = "".join(f"{n:02}.mp4,{'ab'[n % 2]}\n" for n in range(60))
+        (root / "splits.csv").write_text("path,label\n" + rows)
+        with pytest.raises(InputError, match=r"33 of the first 33 \(of 60\) videos .*; and 23 more; mend"):
+            decode_split(find_videos(root), "train", CLIP, cache=tmp_path / "c", workers=0, max_bad=0.5)
+
+    def test_a_class_lost(self, videos: VideoSet, tmp_path: Path) -> None:
+        for path in (videos.root / "train" / "b").iterdir():
+            path.write_bytes(b"")
+        with pytest.raises(InputError, match=r"class 'b' has no video that can be read: train/b/1.mp4 \(empty file\)"):
+            decode_split(videos, "train", CLIP, cache=tmp_path / "c", workers=0, max_bad=0.5)
+
+    def test_other_messages(self, videos: VideoSet, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match="has no val videos; say which ones are in a csv or by folders"):
+            decode_split(videos, "val", CLIP, cache=tmp_path, workers=0)
+        with pytest.raises(InputError, match="--max-bad is 500%; it must lie between 0% and 100%"):
+            decode_split(videos, "train", CLIP, cache=tmp_path, workers=0, max_bad=5)
+        with pytest.raises(InputError, match="needs sides in multiples of 2 pixels, got 15x16"):
+            encode_pass(videos, "train", ClipSpec(4, 15, 16), HalfCodec(), cache=tmp_path, workers=0)
+        with pytest.raises(InputError, match="made latents that float16 cannot hold; check its scale constants"):
+            encode_pass(videos, "train", CLIP, HalfCodec(scale=1e-9), cache=tmp_path, workers=0)
+        wrong = HalfCodec()
+        wrong.spec = CodecSpec("wrong", "", 5, 2, (0.0,) * 5, (1.0,) * 5)
+        with pytest.raises(InputError, match=r"'wrong' made latents \(12, 3, 8, 8\); its spec says \(12, 5, 8, 8\)"):
+            encode_pass(videos, "train", CLIP, wrong, cache=tmp_path, workers=0)
+        (tmp_path / "file").touch()
+        with pytest.raises(InputError, match="the cache cannot be written: .*; free some space, or give another --c"):
+            decode_split(videos, "train", CLIP, cache=tmp_path / "file", workers=0)
+
+    def test_full_disk(self, videos: VideoSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def full(number: int) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr("videocompressa.datasets.journal.os.fsync", full)
+        with pytest.raises(InputError, match="cannot be written: No space left on device; free some space, or give"):
+            decode_split(videos, "train", CLIP, cache=tmp_path / "c", workers=0)
+        monkeypatch.undo()
+        assert len(decode_split(videos, "train", CLIP, cache=tmp_path / "c", workers=0)) == 10
+
+
+class TestEngine:
+    @pytest.mark.parametrize("workers", [0, 1, 3])
+    def test_results_in_order(self, workers: int) -> None:
+        assert list(run_shards(square, range(20), workers=workers)) == [n * n for n in range(20)]
+
+    def test_nothing_to_do(self) -> None:
+        assert list(run_shards(square, [], workers=2)) == []
+
+    def test_errors_come_back_as_they_are(self) -> None:
+        results = run_shards(fail_at_three, range(6), workers=1)
+        assert [next(results) for _ in range(3)] == [0, 1, 2]
+        with pytest.raises(VideoError, match="three is bad"):
+            next(results)
+
+    def test_a_dead_worker_is_named_with_its_shard(self) -> None:
+        with pytest.raises(WorkerError, match=r"a worker died \(signal SIGKILL\) on shard two; run again with --wo"):
+            list(run_shards(die, [2], workers=1, name=lambda number: "shard two"))
+
+    def test_big_results(self) -> None:
+        assert [result[-1] for result in run_shards(two_megabytes, range(4), workers=2)] == [0, 1, 2, 3]
+
+    def test_no_more_in_flight_than_two_a_worker(self) -> None:
+        asked: list[int] = []
+
+        class Shards(list[int]):
+            def __getitem__(self, place: int) -> int:  # type: ignore[override]
+                asked.append(place)
+                return place
+
+        results = run_shards(square, Shards(range(50)), workers=1)
+        next(results)
+        time.sleep(0.2)
+        assert max(asked) <= 2
+        results.close()
+
+    def test_closing_stops_the_workers_at_once(self) -> None:
+        started = time.monotonic()
+        results = run_shards(nap, range(4), workers=2)
+        signal.signal(signal.SIGALRM, _alarm)
+        signal.alarm(1)
+        with pytest.raises(TimeoutError):
+            next(results)
+        assert time.monotonic() - started < 10
+        children = Path(f"/proc/self/task/{os.getpid()}/children")
+        if children.exists():
+            assert children.read_text().split() == []
+
+    def test_message(self) -> None:
+        with pytest.raises(InputError, match=r"--workers is -1; it must be 0 \(this process\) or more"):
+            run_shards(square, [1], workers=-1)
+
+    def test_decoding_workers_do_without_torch(self) -> None:
+        code = "import sys, videocompressa.video.shards; sys.exit('torch' in sys.modules)"
+        assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1], check=False).returncode == 0
+
+
+def _alarm(number: int, frame: object) -> None:
+    raise TimeoutError

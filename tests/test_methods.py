@@ -1,0 +1,265 @@
+"""Methods: every one gives a valid set, the same one for the same seed; planted truths; every ablation runs."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from torch import Tensor
+
+from videocompressa.clip import Candidates, ClipSpec, Normalisation, watch_nothing
+from videocompressa.errors import InputError
+from videocompressa.methods import METHODS, find_method
+from videocompressa.methods.coreset import CoresetConfig
+from videocompressa.methods.videocompressa import VideoCompressaConfig
+from videocompressa.methods.videocompressa.joint import JointConfig, place, train_selector, uncovered
+from videocompressa.methods.videocompressa.synthesis import SynthesisConfig, synthesise
+from videocompressa.rng import Streams
+from videocompressa.selector import SelectorConfig, UniformSelector, top_k_straight_through
+from videocompressa.stages import Stages
+from videocompressa.synthetic import Allowance, SyntheticSet, gather
+from videocompressa.teachers import RealClips, TeacherConfig, train_teachers
+from videocompressa.train import TrainConfig
+from videocompressa.vae import PixelCodec
+
+CPU = torch.device("cpu")
+SIDE, FRAMES = 16, 6
+TEACHER = TeacherConfig(
+    train=TrainConfig(student="framenet2d", width=0.25, steps=4, batch_size=8, flip=False, crop_scale=0.8), num_views=2
+)
+SMALL = VideoCompressaConfig(
+    joint=JointConfig(steps=3, batch_size=8, width=8),
+    scorer=SelectorConfig(thumbnail=16, width=8),
+    synthesis=SynthesisConfig(steps=3, pool_steps=(2,), batch_size=8, task_from=2, selector_lr=1e-3),
+    teacher=TEACHER,
+)
+
+
+def candidates(frames: Tensor, labels: Tensor, num_classes: int = 2) -> Candidates:
+    """Clips as an encode pass with the pixel codec would give them."""
+    codec = PixelCodec()
+    num_videos, num_frames = frames.shape[:2]
+    latents = codec.encode(frames.flatten(0, 1)).view(num_videos, num_frames, *frames.shape[2:]).half()
+    return Candidates(
+        frames=frames,
+        latents=latents,
+        times_seconds=torch.arange(num_frames, dtype=torch.float64).expand(num_videos, -1) / 10,
+        labels=labels,
+        video_ids=tuple(f"{int(label)}/{row:03d}.mp4" for row, label in enumerate(labels)),
+        num_video_frames=torch.full((num_videos,), 30),
+        video_bytes=torch.full((num_videos,), 1000),
+        classes=tuple("abcdefgh"[:num_classes]),
+        clip=ClipSpec(num_frames, *frames.shape[3:]),
+        codec=codec.spec,
+        normalisation=Normalisation((0.5, 0.5, 0.5), (0.25, 0.25, 0.25)),
+        source="planted",
+        split_hash="0" * 64,
+    )
+
+
+def noise(shape: tuple[int, ...], seed: int) -> Tensor:
+    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.fixture(scope="module")
+def two_classes() -> Candidates:
+    """Class "a" is dark and class "b" bright, on noise."""
+    labels = torch.arange(12) % 2
+    frames = noise((12, FRAMES, 3, SIDE, SIDE), 0) // 2 + (labels * 100).to(torch.uint8)[:, None, None, None, None]
+    return candidates(frames, labels)
+
+
+def run(
+    data: Candidates, name: str, config: object, seed: int = 0, stages: Stages | None = None, **budget: int
+) -> SyntheticSet:
+    allowance = Allowance(**{"videos_per_class": 2, "keyframes": 3} | budget)
+    return find_method(name).compress(
+        data, PixelCodec(), config, budget=allowance, rng=Streams(seed), device=CPU, stages=stages or Stages()
+    )
+
+
+def small(name: str) -> object:
+    config = METHODS[name].config
+    return SMALL if name == "videocompressa" else dataclasses.replace(config, teacher=TEACHER)
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_every_method_gives_a_valid_set_and_the_same_for_the_same_seed(name: str, two_classes: Candidates) -> None:
+    state = torch.random.get_rng_state()
+    synthetic = run(two_classes, name, small(name))
+    again = run(two_classes, name, small(name))
+    assert torch.equal(state, torch.random.get_rng_state())
+    assert synthetic.latents.shape == (4, 3, 3, SIDE, SIDE)
+    assert synthetic.provenance.video_ids == again.provenance.video_ids
+    assert len(set(synthetic.provenance.video_ids)) == 4
+    for field in ("latents", "positions", "times_seconds", "labels"):
+        assert torch.equal(getattr(synthetic, field), getattr(again, field))
+    assert synthetic.provenance.source.num_frames == 12 * 30
+    rows = [two_classes.video_ids.index(video) for video in synthetic.provenance.video_ids]
+    assert two_classes.labels[rows].tolist() == [0, 0, 1, 1]
+    assert torch.equal(synthetic.times_seconds, synthetic.positions.double() / 10)
+
+
+@pytest.mark.parametrize("name", ["random-real", "herding-real", "k-center-real"])
+def test_real_methods_store_real_frames(name: str, two_classes: Candidates) -> None:
+    synthetic = run(two_classes, name, small(name))
+    rows = [two_classes.video_ids.index(video) for video in synthetic.provenance.video_ids]
+    frames = two_classes.latents[rows].float()
+    expected = torch.stack([clip[positions] for clip, positions in zip(frames, synthetic.positions, strict=True)])
+    assert torch.equal(synthetic.latents, expected)
+    assert torch.equal(synthetic.labels, two_classes.labels[rows])
+
+
+ABLATIONS = {
+    "selector uniform": {"selector": "uniform"},
+    "selector random": {"selector": "random"},
+    "joint off": {"joint": dataclasses.replace(SMALL.joint, enabled=False)},
+    "understanding off": {"joint": dataclasses.replace(SMALL.joint, understanding=False)},
+    "synthesis off": {"synthesis": dataclasses.replace(SMALL.synthesis, enabled=False)},
+    "frozen selector": {"synthesis": dataclasses.replace(SMALL.synthesis, selector_lr=0.0)},
+    "hard labels": {"labels": "hard"},
+    "linear fill": {"fill": "linear"},
+    "teacher on whole clips": {"teacher": dataclasses.replace(TEACHER, as_stored=0.0)},
+}
+
+
+@pytest.mark.parametrize("change", ABLATIONS.values(), ids=ABLATIONS.keys())
+def test_every_ablation_runs_and_changes_the_set(change: dict[str, object], two_classes: Candidates) -> None:
+    whole = run(two_classes, "videocompressa", SMALL)
+    ablated = run(two_classes, "videocompressa", dataclasses.replace(SMALL, **change))
+    assert ablated.labels.dtype == (torch.int64 if "labels" in change else torch.float32)
+    assert not (
+        torch.equal(whole.latents, ablated.latents)
+        and torch.equal(whole.labels, ablated.labels)
+        and whole.fill == ablated.fill
+    )
+
+
+def test_finished_stages_are_taken_and_give_the_same_set(two_classes: Candidates, tmp_path, monkeypatch) -> None:
+    stages = Stages(tmp_path / "stages")
+    first = run(two_classes, "videocompressa", SMALL, stages=stages)
+    assert {path.name.split("-")[0] for path in stages.folder.iterdir()} == {"selector", "teacher", "pool"}
+    monkeypatch.setattr("videocompressa.teachers.fit", None)  # a stage that is made again would call it
+    second = run(two_classes, "videocompressa", SMALL, stages=stages)
+    assert torch.equal(first.latents, second.latents)
+    broken = next(stages.folder.glob("teacher-*"))
+    broken.write_bytes(broken.read_bytes()[:50])
+    monkeypatch.undo()
+    assert torch.equal(first.latents, run(two_classes, "videocompressa", SMALL, stages=stages).latents)
+
+
+def telling_clips(num_clips: int, telling: int, seed: int, side: int = 8) -> tuple[Candidates, Tensor]:
+    """Noise, but for `telling` frames of each clip, anywhere, which show the class: stripes along or across."""
+    draw = torch.Generator().manual_seed(seed)
+    frames = noise((num_clips, 8, 3, side, side), seed)
+    labels = torch.arange(num_clips) % 2
+    stripes = ((torch.arange(side) // 2 % 2) * 255).to(torch.uint8).expand(side, side)
+    hidden = torch.rand((num_clips, 8), generator=draw).topk(telling, dim=1).indices.sort(1).values
+    for row in range(num_clips):
+        shifted = torch.roll(stripes, int(torch.randint(4, (), generator=draw)), dims=1)
+        picture = shifted if labels[row] else shifted.T
+        frames[row, hidden[row]] = picture // 2 + frames[row, hidden[row]] // 2
+    return candidates(frames, labels), hidden
+
+
+@pytest.mark.slow
+def test_planted_truth_training_finds_the_telling_frames() -> None:
+    data, _ = telling_clips(128, 2, seed=1)
+    scorer = SelectorConfig(thumbnail=8, width=16, frame_differences=False)
+    config = JointConfig(steps=250, batch_size=32, width=16, coverage_weight=0.0)
+    selector = train_selector(
+        data, scorer, config, keyframes=2, fill="hold", rng=Streams(0), device=CPU, watch=watch_nothing
+    )
+    unseen, hidden = telling_clips(128, 2, seed=2)
+    picked = selector.positions(unseen.frames, 2, torch.Generator())
+    found = (picked[:, :, None] == hidden[:, None, :]).any(1).float().mean()
+    assert found >= 0.95
+
+
+@pytest.mark.slow
+def test_planted_truth_synthesis_moves_the_telling_cell() -> None:
+    """All clips are one grey picture, but for one cell that is bright in class "b": only it may be moved much."""
+    labels = torch.arange(16) % 2
+    frames = (
+        torch.full((16, FRAMES, 3, SIDE, SIDE), 100, dtype=torch.uint8) + noise((16, FRAMES, 3, SIDE, SIDE), 3) // 16
+    )
+    frames[labels == 1, :, :, 4:8, 4:8] += 100
+    real = candidates(frames, labels)
+    blank = frames.clone()
+    blank[labels == 1, :, :, 4:8, 4:8] = 100  # what synthesis starts from does not tell the classes apart
+    start = candidates(blank, labels)
+    teacher = dataclasses.replace(TEACHER, train=dataclasses.replace(TEACHER.train, steps=40, augment="none"))
+    config = dataclasses.replace(
+        SMALL,
+        selector="uniform",
+        teacher=teacher,
+        synthesis=SynthesisConfig(steps=60, lr=0.1, pool_steps=(20,), batch_size=8, task_from=10, manifold_weight=0.0),
+    )
+    clips = RealClips(real, PixelCodec(), 2, "hold", 0.0)
+    shared = {"rng": Streams(0), "device": CPU, "watch": watch_nothing, "stages": Stages()}
+    teachers = train_teachers(clips, teacher, **shared)
+    rows, positions = torch.tensor([0, 2, 1, 3]), torch.tensor([[1, 4]] * 4)
+    before = gather(start, rows, positions, labels=labels[rows], method="planted", config={}, seed=0)
+    after = synthesise(
+        before, start.take(rows), clips, UniformSelector(), PixelCodec(), config.synthesis,
+        teachers=teachers, teacher_config=teacher, **shared,
+    )  # fmt: skip
+    moved = (after.latents - before.latents)[2:].mean((0, 1, 2))
+    inside, outside = moved[4:8, 4:8].mean(), torch.cat([moved[:3].flatten(), moved[9:].flatten()]).abs().mean()
+    assert inside > 0.2
+    assert inside > 3 * outside
+
+
+def test_placed_keyframes_cover_everything_when_all_are_kept() -> None:
+    frames = torch.randn(2, 5, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    everything, _ = top_k_straight_through(torch.zeros(2, 5), 5, 1.0)
+    assert torch.allclose(place(everything, frames, "hold"), frames)
+    assert float(uncovered(place(everything, frames, "hold"), frames)) < 1e-6
+    one, _ = top_k_straight_through(torch.tensor([[0.0, 9.0, 0.0, 0.0, 0.0]] * 2), 1, 1.0)
+    assert torch.allclose(place(one, frames, "hold"), frames[:, 1:2].expand_as(frames))
+    assert float(uncovered(place(one, frames, "hold"), frames)) > 0.5
+
+
+def test_teachers_see_a_share_of_the_clips_as_stored(two_classes: Candidates) -> None:
+    pixels = two_classes.frames.float() / 255
+    rows = torch.arange(12)
+    stored = RealClips(two_classes, PixelCodec(), 1, "hold", 1.0).show(rows, pixels, torch.Generator().manual_seed(0))
+    assert torch.allclose(stored, stored[:, :1].expand_as(stored), atol=1e-3)
+    assert all(
+        bool((clip[0] - frames).abs().amax((1, 2, 3)).min() < 4e-3) for clip, frames in zip(stored, pixels, strict=True)
+    )
+    half = RealClips(two_classes, PixelCodec(), 1, "hold", 0.5).show(rows, pixels, torch.Generator().manual_seed(0))
+    kept = (half == pixels).flatten(1).all(1)
+    assert 0 < int(kept.sum()) < 12
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: find_method("magic"), "unknown method 'magic'; known: videocompressa, random-real"),
+        (lambda: VideoCompressaConfig(labels="firm"), "unknown labels 'firm'; known: soft, hard"),
+        (lambda: VideoCompressaConfig(selector="best"), "unknown selector 'best'; known: gumbel"),
+        (lambda: CoresetConfig(selector="gumbel"), "unknown selector 'gumbel'; known: uniform, random, middle"),
+        (lambda: CoresetConfig(subset="best"), "unknown subset rule 'best'"),
+        (lambda: VideoCompressaConfig(fill="loop"), "fill is 'loop'; known: hold, linear"),
+        (lambda: JointConfig(steps=0), "joint.steps is 0"),
+        (lambda: JointConfig(width=12), "joint.width is 12; it must be a multiple of 8"),
+        (lambda: JointConfig(coverage_weight=-1), "joint.coverage_weight is -1"),
+        (lambda: SynthesisConfig(steps=0), "synthesis.steps is 0"),
+        (lambda: SynthesisConfig(task_weight=-1), "must not be negative"),
+        (lambda: TeacherConfig(num_teachers=0), "teacher.num_teachers is 0"),
+        (lambda: TeacherConfig(as_stored=2), "teacher.as_stored is 2"),
+    ],
+)
+def test_messages(make, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        make()
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_too_much_asked(name: str, two_classes: Candidates) -> None:
+    with pytest.raises(InputError, match="--keyframes is 7, but a clip has 6 candidate frames"):
+        run(two_classes, name, small(name), keyframes=7)
+    with pytest.raises(InputError, match="--vpc is 7, but class 'a' has 6, 'b' has 6 training videos"):
+        run(two_classes, name, small(name), videos_per_class=7)
