@@ -1,0 +1,97 @@
+"""Time and memory of the encode pass, next to decoding alone, on the same files in the same run.
+
+    python tools/bench_encode_pass.py DATA [--codec tiny] [--size 64] [--frames 8] [--workers 1] [--copies 1 2]
+
+DATA is a folder of labelled videos. Every measurement runs in a process of its own with an empty cache, so that peak
+memory is its own. `--copies 2` reads every video twice (hard links): memory must not grow, time must double.
+Prints a Markdown table for docs/benchmarks.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+STAGES = ("decode", "decode + encode")
+
+
+def main() -> None:
+    """Measure each stage at each number of copies, each in a process of its own."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--codec", default="tiny")
+    parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--frames", type=int, default=8)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--copies", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--measure", choices=STAGES, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.measure:
+        print(json.dumps(measure(options, options.measure)))
+        return
+    print(f"{options.data.name}, {options.frames} frames at {options.size} px, codec {options.codec}, "
+          f"{options.workers} decoding workers\n")  # fmt: skip
+    print("| pass | clips | seconds | clips/s | against decoding | peak memory | of which before |")
+    print("|---|---|---|---|---|---|---|")
+    for copies in options.copies:
+        decoding = 0.0
+        for stage in STAGES:
+            arguments = ["--copies", str(copies), "--measure", stage]
+            arguments += [f"--{name}={getattr(options, name)}" for name in ("codec", "size", "frames", "workers")]
+            command = [sys.executable, __file__, str(options.data), *arguments]
+            row = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+            rate = row["clips"] / row["seconds"]
+            decoding = decoding or rate
+            print(
+                f"| {stage} | {row['clips']} | {row['seconds']:.1f} | {rate:.1f} | {rate / decoding:.2f} "
+                f"| {row['peak'] / 2**20:.0f} MiB | {row['before'] / 2**20:.0f} MiB |"
+            )
+
+
+def measure(options: argparse.Namespace, stage: str) -> dict[str, float]:
+    """Run one pass with an empty cache and return clips, seconds and peak resident bytes of this process."""
+    from videocompressa.clip import ClipSpec
+    from videocompressa.datasets import decode_split, encode_pass, find_videos
+    from videocompressa.vae import build_codec
+
+    with tempfile.TemporaryDirectory() as folder:
+        clip, cache = ClipSpec(options.frames, options.size, options.size), Path(folder) / "cache"
+        videos = find_videos(options.data)
+        if options.copies[0] > 1:
+            listing = _copies(videos.select("train").entries, videos.classes, options.copies[0], Path(folder) / "data")
+            videos = find_videos(listing)
+        codec = build_codec(options.codec)
+        before, started = peak_bytes(), time.perf_counter()
+        if stage == "decode":
+            clips = len(decode_split(videos, "train", clip, cache=cache, workers=options.workers))
+        else:
+            encoded = encode_pass(videos, "train", clip, codec, cache=cache, workers=options.workers)
+            clips = len(encoded.candidates)
+        return {"clips": clips, "seconds": time.perf_counter() - started, "peak": peak_bytes(), "before": before}
+
+
+def peak_bytes() -> int:
+    """Largest resident size of this process so far, in bytes (Linux counts in KiB)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _copies(entries, classes, copies: int, folder: Path) -> Path:  # type: ignore[no-untyped-def]  # noqa: ANN001
+    """Link every video `copies` times into a folder of class folders, and return the folder."""
+    for entry in entries:
+        target = folder / classes[entry.label]
+        target.mkdir(parents=True, exist_ok=True)
+        for number in range(copies):
+            name = f"{entry.video_id.replace('/', '_')}-{number}{entry.path.suffix}"
+            os.symlink(entry.path.resolve(), target / name)
+    return folder
+
+
+if __name__ == "__main__":
+    main()
