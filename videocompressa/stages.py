@@ -46,3 +46,7 @@ class Stages:
         finally:
             temporary.unlink(missing_ok=True)
         return tensors
+
+
+KEEP_NOTHING = Stages()
+"""The stages of callers who have no folder."""

@@ -153,6 +153,7 @@ def encode_pass(
         normalisation=normalisation or decoded.normalisation,
         source=decoded.source,
         split_hash=decoded.split_hash,
+        num_skipped=len(decoded.bad),
     )
     return EncodedSplit(candidates, decoded.bad)
 

@@ -35,7 +35,9 @@ class Compress(Protocol):
         device: torch.device,
         watch: Watch = ...,
         stages: Stages = ...,
-    ) -> SyntheticSet: ...
+    ) -> SyntheticSet:
+        """Return the synthetic set of the training split within the budget."""
+        ...
 
 
 @dataclass(frozen=True)

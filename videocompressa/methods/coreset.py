@@ -19,7 +19,7 @@ from torch import Tensor
 from videocompressa.clip import Candidates, Watch, watch_nothing
 from videocompressa.rng import Streams
 from videocompressa.selector import FIXED_SELECTORS, check_keyframes, check_selector
-from videocompressa.stages import Stages
+from videocompressa.stages import KEEP_NOTHING, Stages
 from videocompressa.students import Student
 from videocompressa.subset import check_subset, choose_per_class
 from videocompressa.synthetic import Allowance, SyntheticSet, gather
@@ -58,7 +58,7 @@ def compress(
     rng: Streams,
     device: torch.device,
     watch: Watch = watch_nothing,
-    stages: Stages = Stages(),
+    stages: Stages = KEEP_NOTHING,
 ) -> SyntheticSet:
     """Return `budget.videos_per_class` real clips of each class as `budget.keyframes` latents each."""
     check_keyframes(budget.keyframes, train_data.clip.num_frames)

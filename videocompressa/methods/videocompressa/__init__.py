@@ -9,7 +9,8 @@ weights, E/D frozen codec, z latents, f student, phi/theta parameters of selecto
 4. Latents.     E(select(x)) = select(E(x)) because w is one-hot, so w acts on the cached latents.
 5. Joint phase. min over phi, theta of the task loss of the understanding module on the K selected latents, and on all
                 T of them, plus a coverage term (`joint.py`).
-6. Videos.      Within each class, of the clips that the teacher gets right, those whose features cover the class.
+6. Videos.      Within each class, of the clips that the teacher gets right, those whose features, to students of all
+                ages (`pool.py`), cover the class.
 7. Synthesis.   z_syn = select(E(x_chosen); phi) + delta, both tuned against a pool of students (`synthesis.py`).
 8. Labels.      Probabilities of a teacher for the decoded synthetic clips, averaged over views.
 9. Write.       Whoever calls writes the set; the file quantises and checks it.
@@ -21,6 +22,7 @@ student model's gradients guide the latent synthesis"); 6, 8 and every constant 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -28,6 +30,7 @@ from torch import Tensor
 
 from videocompressa.clip import Candidates, Watch, watch_nothing
 from videocompressa.methods.videocompressa.joint import JointConfig, train_selector
+from videocompressa.methods.videocompressa.pool import Member, PoolConfig, build_pool, pool_features
 from videocompressa.methods.videocompressa.synthesis import SynthesisConfig, synthesise
 from videocompressa.rng import Streams
 from videocompressa.selector import (
@@ -38,12 +41,12 @@ from videocompressa.selector import (
     check_keyframes,
     check_selector,
 )
-from videocompressa.stages import Stages
+from videocompressa.stages import KEEP_NOTHING, Stages
 from videocompressa.students import Student
 from videocompressa.subset import check_subset, choose_per_class
 from videocompressa.synthetic import Allowance, SyntheticSet, check_fill, gather
 from videocompressa.teachers import RealClips, TeacherConfig, check_labels, real_clips, relabel, train_teachers
-from videocompressa.train import predict, student_features
+from videocompressa.train import predict
 from videocompressa.vae import Codec
 
 
@@ -59,6 +62,8 @@ class VideoCompressaConfig:
     """The scoring network of step 2."""
     subset: str = "herding"
     """Step 6: rule that chooses videos; a name of `subset.SUBSETS`."""
+    pool: PoolConfig = field(default_factory=PoolConfig)
+    """The students of steps 6 and 7."""
     synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
     """Step 7; `synthesis.enabled=false` stores the chosen keyframes as they are."""
     labels: str = "soft"
@@ -84,7 +89,7 @@ def compress(
     rng: Streams,
     device: torch.device,
     watch: Watch = watch_nothing,
-    stages: Stages = Stages(),
+    stages: Stages = KEEP_NOTHING,
 ) -> SyntheticSet:
     """Compress the candidates of a training split into a synthetic set within `budget`.
 
@@ -95,7 +100,10 @@ def compress(
     selector = _selector(train_data, config, keyframes, rng=rng, device=device, watch=watch, stages=stages)
     real = RealClips(train_data, codec, keyframes, config.fill, config.teacher.as_stored)
     teachers = train_teachers(real, config.teacher, rng=rng, device=device, watch=watch, stages=stages)
-    rows = _choose_videos(train_data, teachers[0], config, budget, rng=rng, device=device)
+    pool = build_pool(
+        real, config.pool, config.teacher.train, teachers, rng=rng, device=device, watch=watch, stages=stages
+    )
+    rows = _choose_videos(train_data, teachers[0], pool, config, budget, rng=rng, device=device)
     chosen = train_data.take(rows)
     positions = selector.positions(chosen.frames, keyframes, rng.generator("keyframes"))
     synthetic = gather(
@@ -113,16 +121,14 @@ def compress(
         synthetic = synthesise(
             synthetic,
             chosen,
-            real,
+            pool,
             selector,
             codec,
             config.synthesis,
-            teachers=teachers,
-            teacher_config=config.teacher,
+            recipe=config.teacher.train,
             rng=rng.child("synthesis"),
             device=device,
             watch=watch,
-            stages=stages,
         )
     return relabel(synthetic, config.labels, teachers, config.teacher, rng=rng, device=device)
 
@@ -164,20 +170,21 @@ def _selector(
 def _choose_videos(
     train_data: Candidates,
     teacher: Student,
+    pool: Sequence[Member],
     config: VideoCompressaConfig,
     budget: Allowance,
     *,
     rng: Streams,
     device: torch.device,
 ) -> Tensor:
-    """Step 6: rows (N,) chosen per class by the subset rule, among what the teacher gets right where there is enough."""
+    """Step 6: rows (N,) chosen in each class, of the clips that the teacher gets right where there are enough."""
     clips = real_clips(train_data)
     right = predict(teacher, clips, device=device).argmax(1) == train_data.labels
     num_right = torch.bincount(train_data.labels[right], minlength=len(train_data.classes))
     eligible = right | (num_right < budget.videos_per_class)[train_data.labels]
     rows = eligible.nonzero()[:, 0]
     chosen = choose_per_class(
-        student_features(teacher, clips, device=device)[rows],
+        pool_features(pool, train_data, device=device)[rows],
         train_data.labels[rows],
         train_data.classes,
         count=budget.videos_per_class,

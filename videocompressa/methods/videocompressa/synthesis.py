@@ -1,9 +1,6 @@
 """Synthesis: the chosen keyframes become a synthetic set, tuned by the gradients of students (step 7).
 
-Pool.  Students trained on the real clips for few to many steps, frozen; with the teachers they judge the set at every
-       age that a fresh student will pass through. For each, the mean feature maps of every class over the real clips
-       are computed once.
-Each step, for one student of the pool and a batch of items z of some classes:
+Each step, for one frozen student of the pool (`pool.py`) and a batch of items z of some classes:
 
 1. z      = w E(x_chosen) + delta: phi still picks the frames (straight-through, no noise), delta is learnable.
 2. clip   = fill(D(z)), augmented as a student's training would.
@@ -11,14 +8,18 @@ Each step, for one student of the pool and a batch of items z of some classes:
             the set must look like all real clips to every student (DM, Zhao and Bilen 2023; in trained students too:
             our choice).
 4. task   = cross-entropy of the student on the synthetic clips; of trained students only.
-5. stay   = |E(D(z)) - z|^2: near the codec's manifold, so that what is stored decodes to a picture.
-6. One Adam step on delta and phi for match_weight*match + task_weight*task + manifold_weight*stay.
+5. stay   = |E(D(z)) - z|^2 of one keyframe a clip, drawn anew each step: near the codec's manifold, so that what is
+            stored decodes to a picture.
+6. One step of gradient descent with momentum on delta and phi for match_weight*match + task_weight*task +
+   manifold_weight*stay. The gradient of each item is scaled to a root mean square of 1, so that `lr` is in standard
+   deviations of a latent and cells that matter move most. (Adam moves every cell alike far: it makes noise that fresh
+   students do not read; docs/log.md.)
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -27,12 +28,10 @@ from torch import Tensor
 
 from videocompressa.clip import Candidates, Watch
 from videocompressa.errors import DivergedError, InputError
+from videocompressa.methods.videocompressa.pool import Member, class_means, summary
 from videocompressa.rng import Streams
 from videocompressa.selector import GumbelSelector, Selector, top_k_straight_through
-from videocompressa.stages import Stages
-from videocompressa.students import Student
 from videocompressa.synthetic import SyntheticSet, fill_clips, take_keyframes
-from videocompressa.teachers import RealClips, TeacherConfig
 from videocompressa.train import TrainConfig, augmented
 from videocompressa.vae import Codec
 
@@ -44,18 +43,13 @@ class SynthesisConfig:
     enabled: bool = True
     steps: int = 200
     """Optimiser steps, >= 1."""
-    batch_size: int = 32
+    batch_size: int = 16
     """Synthetic clips a step; whole classes, at least two."""
-    lr: float = 0.1
-    """Adam's highest learning rate of delta (latents have unit variance); half-period cosine to 0."""
-    selector_lr: float = 1e-4
-    """Adam's learning rate of the selector; 0 freezes the frames."""
-    pool_steps: tuple[int, ...] = (5, 40, 150, 400)
-    """Training steps of each student in the pool; teachers are added."""
-    task_from: int = 100
-    """Students trained for at least so many steps give the task loss."""
-    real_per_class: int = 100
-    """Real clips a class whose features are averaged."""
+    lr: float = 0.05
+    """Highest root mean square that an item moves by in a step, in standard deviations of a latent; half-period cosine
+    to 0."""
+    selector_lr: float = 1e-3
+    """Learning rate of the selector; 0 freezes the frames."""
     match_weight: float = 1.0
     task_weight: float = 0.1
     manifold_weight: float = 0.1
@@ -70,36 +64,20 @@ class SynthesisConfig:
             raise InputError("synthesis.match_weight, task_weight and manifold_weight must not be negative")
 
 
-@dataclass(frozen=True)
-class PoolMember:
-    """A frozen student and what the real classes look like to it."""
-
-    student: Student
-    class_maps: list[Tensor]
-    """One (L,D) float32 a stage: mean feature maps of each class."""
-    spreads: list[float]
-    """Mean squared distance of the class means to their mean, a stage."""
-    gives_task: bool
-
-
 def synthesise(
     start: SyntheticSet,
     chosen: Candidates,
-    real: RealClips,
+    pool: Sequence[Member],
     selector: Selector,
     codec: Codec,
     config: SynthesisConfig,
     *,
-    teachers: list[Student],
-    teacher_config: TeacherConfig,
+    recipe: TrainConfig,
     rng: Streams,
     device: torch.device,
     watch: Watch,
-    stages: Stages,
 ) -> SyntheticSet:
     """Return `start` with tuned latents and, where the selector moved, other frames of the same videos."""
-    train_data = real.train_data
-    pool = _pool(real, config, teachers, teacher_config, rng=rng, device=device, watch=watch, stages=stages)
     keyframes = start.positions.shape[1]
     candidates = chosen.latents.float()
     delta = torch.zeros(*start.latents.shape, requires_grad=True)
@@ -119,15 +97,20 @@ def synthesise(
         clips = fill_clips(
             pixels.view(*latents.shape[:2], *pixels.shape[1:]), positions.to(device), start.clip.num_frames, start.fill
         )
-        clips = train_data.normalisation.apply(augmented(clips, teacher_config.train, augment))
+        clips = start.normalisation.apply(augmented(clips, recipe, augment))
         member = pool[int(torch.randint(len(pool), (), generator=members))]
-        match, task = _judge(member, clips, start.labels[rows].to(device), teacher_config.train)
-        stay = (codec.encode(pixels) - latents.flatten(0, 1)).square().mean()
+        match, task = _judge(member, clips, start.labels[rows].to(device), recipe)
+        one = int(torch.randint(keyframes, (), generator=members))
+        stay = (
+            (codec.encode(pixels.view(*latents.shape[:2], *pixels.shape[1:])[:, one]) - latents[:, one]).square().mean()
+        )
         loss = config.match_weight * match + config.task_weight * task + config.manifold_weight * stay
         if not torch.isfinite(loss):
             raise DivergedError("the loss of the synthesis stopped being finite; choose a lower synthesis.lr")
         optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
+        assert delta.grad is not None
+        _normalise(delta.grad, rows)
         optimiser.step()
         schedule.step()
         watch("synthesis", done=step + 1, total=config.steps, match=float(match.detach()), task=float(task.detach()))
@@ -143,89 +126,17 @@ def synthesise(
     )
 
 
-def _judge(member: PoolMember, clips: Tensor, labels: Tensor, config: TrainConfig) -> tuple[Tensor, Tensor]:
+def _judge(member: Member, clips: Tensor, labels: Tensor, config: TrainConfig) -> tuple[Tensor, Tensor]:
     """Return (match, task) of one batch of synthetic clips; task is 0 for a student too young to give it."""
     with torch.autocast(clips.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
         maps, logits = member.student.maps_and_logits(clips)
     classes, index = torch.unique(labels, return_inverse=True)
     match = clips.new_zeros(())
     for stage, real, spread in zip(maps, member.class_maps, member.spreads, strict=True):
-        means = _class_means(summary(stage), index, len(classes))
+        means = class_means(summary(stage), index, len(classes))
         match = match + (means - real.to(means.device)[classes]).square().mean() / spread
     task = F.cross_entropy(logits.float(), labels) if member.gives_task else clips.new_zeros(())
     return match, task
-
-
-def summary(stage: Tensor) -> Tensor:
-    """Return (B,D) float32 of feature maps (B,C,t,h,w): averaged to 4 x 4 places, time kept (our choice)."""
-    time, height, width = stage.shape[2:]
-    return F.adaptive_avg_pool3d(stage.float(), (time, min(4, height), min(4, width))).flatten(1)
-
-
-def _class_means(features: Tensor, index: Tensor, num_classes: int) -> Tensor:
-    one_hot = F.one_hot(index, num_classes).to(features.dtype)
-    return (one_hot / one_hot.sum(0)).T @ features
-
-
-def _pool(
-    real: RealClips,
-    config: SynthesisConfig,
-    teachers: list[Student],
-    teacher_config: TeacherConfig,
-    *,
-    rng: Streams,
-    device: torch.device,
-    watch: Watch,
-    stages: Stages,
-) -> list[PoolMember]:
-    """Train the pool (each member a stage of its own) and compute what the real classes look like to each."""
-    students = []
-    for number, steps in enumerate(config.pool_steps):
-        recipe = dataclasses.replace(teacher_config.train, steps=steps, warmup_steps=min(steps, 20))
-        streams = rng.child(f"pool/{number}")
-        students.append(real.train(recipe, name="pool", streams=streams, device=device, watch=watch, stages=stages))
-    rows = _some_of_each_class(real.train_data.labels, config.real_per_class, rng.generator("real"))
-    ages = [*config.pool_steps, *([teacher_config.train.steps] * len(teachers))]
-    pool = []
-    for done, (student, age) in enumerate(zip([*students, *teachers], ages, strict=True), start=1):
-        maps = _real_maps(student, real.train_data, rows, teacher_config.train, rng.generator("real-views"), device)
-        spreads = [float((stage - stage.mean(0)).square().mean()) + 1e-8 for stage in maps]
-        pool.append(PoolMember(student, maps, spreads, gives_task=age >= config.task_from))
-        watch("pool", done=done, total=len(ages))
-    return pool
-
-
-@torch.no_grad()
-def _real_maps(
-    student: Student,
-    train_data: Candidates,
-    rows: Tensor,
-    config: TrainConfig,
-    views: torch.Generator,
-    device: torch.device,
-) -> list[Tensor]:
-    """Mean feature maps (L,D) of every class over augmented real clips, one a stage."""
-    num_classes = len(train_data.classes)
-    totals: list[Tensor] = []
-    for batch in torch.split(rows, 64):
-        pixels = train_data.frames[batch].to(device).float() / 255
-        clips = train_data.normalisation.apply(augmented(pixels, config, views))
-        with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-            maps = student.feature_maps(clips)
-        one_hot = F.one_hot(train_data.labels[batch], num_classes).float().to(device)
-        sums = [one_hot.T @ summary(stage) for stage in maps]
-        totals = [total + each for total, each in zip(totals, sums, strict=True)] if totals else sums
-    counts = torch.bincount(train_data.labels[rows], minlength=num_classes).clamp(min=1)
-    return [total / counts.to(total)[:, None] for total in totals]
-
-
-def _some_of_each_class(labels: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    order = torch.randperm(len(labels), generator=generator)
-    rank = torch.zeros_like(labels)
-    for label in torch.unique(labels):
-        members = order[labels[order] == label]
-        rank[members] = torch.arange(len(members))
-    return (rank < count).nonzero()[:, 0]
 
 
 def _selected(selector: GumbelSelector, frames: Tensor, latents_BT: Tensor, keyframes: int) -> tuple[Tensor, Tensor]:
@@ -237,11 +148,17 @@ def _selected(selector: GumbelSelector, frames: Tensor, latents_BT: Tensor, keyf
 
 
 def _optimiser(delta: Tensor, live: GumbelSelector | None, config: SynthesisConfig) -> torch.optim.Optimizer:
-    groups: list[dict[str, object]] = [{"params": [delta], "lr": config.lr, "betas": (0.5, 0.9)}]
+    groups: list[dict[str, object]] = [{"params": [delta], "lr": config.lr, "momentum": 0.5}]
     if live is not None:
         live.requires_grad_(True)
-        groups.append({"params": list(live.parameters()), "lr": config.selector_lr})
-    return torch.optim.Adam(groups)
+        groups.append({"params": list(live.parameters()), "lr": config.selector_lr, "momentum": 0.9})
+    return torch.optim.SGD(groups)
+
+
+def _normalise(gradient: Tensor, rows: Tensor) -> None:
+    """Scale the gradient of each item in the batch to a root mean square of 1, in place."""
+    size = gradient[rows].flatten(1).square().mean(1).sqrt().clamp(min=1e-12)
+    gradient[rows] /= size.view(-1, *[1] * (gradient.ndim - 1))
 
 
 def _class_batches(labels: Tensor, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:

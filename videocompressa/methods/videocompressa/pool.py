@@ -1,0 +1,136 @@
+"""The pool: frozen students of all ages that choose videos (step 6) and guide the synthesis (step 7).
+
+A fresh student will be trained on the synthetic set from nothing, so the set must look right to students that have
+learnt nothing yet, a little, and everything: a few are trained for one step (random features, as in DM, Zhao and Bilen
+2023), some for longer, and the teachers are added (our choice of ages). For each member, the mean feature maps of every
+class over real clips are computed once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from videocompressa.clip import Candidates, Watch
+from videocompressa.errors import InputError
+from videocompressa.rng import Streams
+from videocompressa.stages import Stages
+from videocompressa.students import Student
+from videocompressa.teachers import RealClips, real_clips
+from videocompressa.train import TrainConfig, augmented, student_features
+
+
+@dataclass(frozen=True)
+class PoolConfig:
+    """Who judges."""
+
+    ages: tuple[int, ...] = (1, 1, 1, 1, 20, 60, 150, 300)
+    """Training steps of each student, each from a seed of its own; teachers are added."""
+    task_from: int = 100
+    """Students at least so old give the task loss."""
+    real_per_class: int = 48
+    """Real clips a class whose feature maps are averaged."""
+
+    def __post_init__(self) -> None:
+        if min(self.ages, default=1) < 1 or self.real_per_class < 1:
+            raise InputError(
+                f"pool.ages is {self.ages} and pool.real_per_class {self.real_per_class}; each must be at least 1"
+            )
+
+
+@dataclass(frozen=True)
+class Member:
+    """A frozen student and what the real classes look like to it."""
+
+    student: Student
+    class_maps: list[Tensor]
+    """One (L,D) float32 a stage: mean feature maps of each class."""
+    spreads: list[float]
+    """Mean squared distance of the class means to their mean, a stage."""
+    gives_task: bool
+
+
+def build_pool(
+    real: RealClips,
+    config: PoolConfig,
+    recipe: TrainConfig,
+    teachers: Sequence[Student],
+    *,
+    rng: Streams,
+    device: torch.device,
+    watch: Watch,
+    stages: Stages,
+) -> list[Member]:
+    """Train the students by `recipe` (each a stage of its own) and compute what the real classes look like to each."""
+    students = []
+    for number, age in enumerate(config.ages):
+        young = dataclasses.replace(recipe, steps=age, warmup_steps=min(age, 20))
+        streams = rng.child(f"pool/{number}")
+        students.append(real.train(young, name="pool", streams=streams, device=device, watch=watch, stages=stages))
+    rows = _some_of_each_class(real.train_data.labels, config.real_per_class, rng.generator("real"))
+    ages = [*config.ages, *([recipe.steps] * len(teachers))]
+    pool = []
+    for done, (student, age) in enumerate(zip([*students, *teachers], ages, strict=True), start=1):
+        maps = _real_maps(student, real.train_data, rows, recipe, rng.generator("real-views"), device)
+        spreads = [float((stage - stage.mean(0)).square().mean()) + 1e-8 for stage in maps]
+        pool.append(Member(student, maps, spreads, gives_task=age >= config.task_from))
+        watch("pool", done=done, total=len(ages))
+    return pool
+
+
+def pool_features(pool: Sequence[Member], train_data: Candidates, *, device: torch.device) -> Tensor:
+    """Return (N,D) features of real clips to all members side by side, each member's of unit variance in total."""
+    clips = real_clips(train_data)
+    parts = []
+    for member in pool:
+        features = student_features(member.student, clips, device=device)
+        centred = features - features.mean(0)
+        parts.append(centred / (centred.square().sum(1).mean().sqrt() + 1e-8))
+    return torch.cat(parts, 1)
+
+
+def summary(stage: Tensor) -> Tensor:
+    """Return (B,D) float32 of feature maps (B,C,t,h,w): averaged to 4 x 4 places, time kept (our choice)."""
+    time, height, width = stage.shape[2:]
+    return F.adaptive_avg_pool3d(stage.float(), (time, min(4, height), min(4, width))).flatten(1)
+
+
+def class_means(features: Tensor, index: Tensor, num_classes: int) -> Tensor:
+    """Return the mean (num_classes,D) of features (B,D) over the rows of each class; zero for a class without rows."""
+    one_hot = F.one_hot(index, num_classes).to(features)
+    return (one_hot / one_hot.sum(0).clamp(min=1)).T @ features
+
+
+@torch.no_grad()
+def _real_maps(
+    student: Student,
+    train_data: Candidates,
+    rows: Tensor,
+    recipe: TrainConfig,
+    views: torch.Generator,
+    device: torch.device,
+) -> list[Tensor]:
+    """Mean feature maps (L,D) of every class over augmented real clips, one a stage."""
+    num_classes = len(train_data.classes)
+    counts = torch.bincount(train_data.labels[rows], minlength=num_classes).clamp(min=1).to(device)
+    totals: list[Tensor] = []
+    for batch in torch.split(rows, 64):
+        pixels = train_data.frames[batch].to(device).float() / 255
+        clips = train_data.normalisation.apply(augmented(pixels, recipe, views))
+        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
+            maps = student.feature_maps(clips)
+        one_hot = F.one_hot(train_data.labels[batch], num_classes).float().to(device)
+        sums = [one_hot.T @ summary(stage) for stage in maps]
+        totals = [total + each for total, each in zip(totals, sums, strict=True)] if totals else sums
+    return [total / counts[:, None] for total in totals]
+
+
+def _some_of_each_class(labels: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    order = torch.randperm(len(labels), generator=generator)
+    parts = [order[labels[order] == label][:count] for label in torch.unique(labels)]
+    return torch.cat(parts).sort().values
