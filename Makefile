@@ -6,6 +6,7 @@
 BASE_PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name))))
 EXTRAS ?= dev,diffusers
 WORKERS ?= 2
+DATA ?= runs/demo/videos
 
 ifndef PYTHON
 PYTHON := .venv/bin/python
@@ -53,8 +54,8 @@ format: $(ENVIRONMENT) ## mend what ruff can mend
 	$(PYTHON) -m ruff check --fix .
 	$(PYTHON) -m ruff format .
 
-bench: $(ENVIRONMENT) ## speed and memory of the encode pass
-	$(PYTHON) tools/bench_encode_pass.py
+bench: $(ENVIRONMENT) ## speed and memory of the encode pass; DATA=folder of videos, else the demo's
+	$(PYTHON) tools/bench_encode_pass.py $(DATA)
 
 clean: ## remove .venv and caches, keep runs/
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -30,7 +30,6 @@ from torch import Tensor, nn
 
 from videocompressa.errors import InputError
 
-
 BOUND = 3.0
 """Largest absolute score: one frame is at most e^6 times as likely as another."""
 

@@ -6,8 +6,8 @@
 It reads scaled latents, so it costs a small fraction of a student on pixels. The stem is frame-wise, so it commutes
 with selection, stem(select(Z)) = select(stem(Z)), and selection can act on h instead of Z: the same forward value, but
 what is left of the loss behind the selection is far smoother, which is what bounds the bias of the straight-through
-gradient (Theorem 2, docs/method.md). Without `temporal` (the ablation) every frame is judged alone and blind to order: a
-frame-wise 2-D student.
+gradient (Theorem 2, docs/method.md). Without `temporal` (the ablation) every frame is judged alone and the student is
+blind to order: a frame-wise 2-D student.
 
 The paper names the module and its ablation only; the layers are our choice.
 """

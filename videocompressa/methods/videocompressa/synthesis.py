@@ -41,11 +41,11 @@ class SynthesisConfig:
     """Tuning of latents and selector; `enabled=False` keeps the chosen real keyframes (ablation)."""
 
     enabled: bool = True
-    steps: int = 200
+    steps: int = 100
     """Optimiser steps, >= 1."""
     batch_size: int = 16
     """Synthetic clips a step; whole classes, at least two."""
-    lr: float = 0.05
+    lr: float = 0.015
     """Highest root mean square that an item moves by in a step, in standard deviations of a latent; half-period cosine
     to 0."""
     selector_lr: float = 1e-3

@@ -1,0 +1,620 @@
+"""The command line: what is printed, exit codes, every kind of bad input, Ctrl-C and going on after it."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from cli_runs import QUICK, TINY, Runner, draw_clip, draw_videos, everything_in
+
+from videocompressa import METHODS
+from videocompressa.artefact import measure, read_set
+from videocompressa.cli import main
+from videocompressa.cli.options import default_cache
+from videocompressa.datasets import candidates as encode_pass
+from videocompressa.datasets.layouts import LAYOUTS
+from videocompressa.engine import WorkerError
+from videocompressa.students import STUDENTS
+from videocompressa.train import TrainConfig
+from videocompressa.vae import CODECS
+from videocompressa.video import write_video
+
+COMPRESS_KEYS = {
+    "path", "num_videos", "num_frames", "frame_ratio", "file_bytes", "byte_ratio", "compress_seconds",
+    "peak_memory_bytes", "skipped",
+}  # fmt: skip
+TRAIN_KEYS = {"top1_mean", "top1_std", "top1_runs", "num_diverged", "train_seconds"}
+PLAN_KEYS = {"num_videos", "num_frames", "classes", "bad"}
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw_videos(tmp_path_factory.mktemp("videos") / "shades")
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], cache: Path) -> Runner:
+    return Runner(capsys, cache)
+
+
+@pytest.fixture(scope="module")
+def set_file(videos: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("sets") / "set.safetensors"
+    arguments = ["compress", videos, "-o", path, *TINY, "--cache", cache, "--method", "random-real", "--keyframes", 2]
+    assert main([str(argument) for argument in arguments] + ["--quiet"]) == 0
+    return path
+
+
+# --- What each verb gives ---
+
+
+def test_plan_counts_and_predicts(run: Runner, videos: Path) -> None:
+    made = run("plan", videos, *TINY, "--cache", run.cache, "--json", "--method", "random-real")
+    assert made.code == 0
+    assert made.json.keys() >= PLAN_KEYS
+    assert made.json["num_videos"] == 12
+    assert made.json["num_frames"] == 12 * 6
+    assert made.json["classes"] == {"dark": {"train": 4, "test": 2}, "light": {"train": 4, "test": 2}}
+    assert made.json["bad"] == []
+    assert made.json["splits"]["train"]["num_frames"] == 48
+    assert made.json["expected_seconds"] > 0
+
+
+def test_the_plan_of_a_learned_method_counts_its_training(run: Runner, videos: Path) -> None:
+    real = run("plan", videos, *TINY, "--cache", run.cache, "--json", "--method", "random-real").json
+    steps = ("--set", "synthesis.steps=100000")
+    learned = run("plan", videos, *TINY, "--cache", run.cache, "--json", *QUICK, *steps).json
+    assert learned["expected_seconds"] > 10 * real["expected_seconds"]
+
+
+def test_the_plan_names_bad_videos_and_goes_on(run: Runner, videos: Path, tmp_path: Path) -> None:
+    shutil.copytree(videos, tmp_path / "data")
+    (tmp_path / "data/train/dark/0.mp4").write_bytes(b"not a video")
+    made = run("plan", tmp_path / "data", *TINY, "--cache", run.cache, "--json", "--method", "random-real")
+    assert [bad["video"] for bad in made.json["bad"]] == ["train/dark/0.mp4"]
+    assert made.json["bad"][0]["reason"]
+    assert made.json["num_videos"] == 11
+    told = run("plan", tmp_path / "data", *TINY, "--cache", run.cache, "--method", "random-real")
+    assert "train/dark/0.mp4" in told.out
+
+
+def test_the_plan_predicts_the_file(run: Runner, videos: Path, tmp_path: Path) -> None:
+    predicted = run("plan", videos, *TINY, "--json", "--method", "random-real", "--vpc", 2).json["expected_file_bytes"]
+    made = run.compress(videos, tmp_path / "set.safetensors", "--vpc", 2, "--json")
+    # Before decoding, the six numbers of the normalisation are taken to be of full length.
+    assert made.json["file_bytes"] <= predicted <= made.json["file_bytes"] + 6 * 20
+
+
+def test_compress_prints_one_object(run: Runner, videos: Path, tmp_path: Path) -> None:
+    path = tmp_path / "set.safetensors"
+    made = run.compress(videos, path, "--json", "--keyframes", 3)
+    assert made.code == 0
+    assert made.json.keys() >= COMPRESS_KEYS
+    assert made.json["path"] == str(path)
+    assert made.json["num_videos"] == 2
+    assert made.json["num_frames"] == 6
+    assert made.json["frame_ratio"] == 6 / 48
+    assert made.json["file_bytes"] == path.stat().st_size == measure(path).file_bytes
+    assert made.json["skipped"] == []
+    assert made.json["compress_seconds"] > 0
+    assert made.json["peak_memory_bytes"] > 10**7
+
+
+def test_train_prints_one_object(run: Runner, videos: Path, set_file: Path) -> None:
+    made = run.train(set_file, "--data", videos, "--json")
+    assert made.code == 0
+    assert made.json.keys() >= TRAIN_KEYS
+    assert len(made.json["top1_runs"]) == 2
+    assert made.json["top1_mean"] == sum(made.json["top1_runs"]) / 2
+    assert made.json["num_diverged"] == 0
+    assert (made.json["num_train_clips"], made.json["num_test_clips"]) == (2, 4)
+
+
+def test_students_trained_on_the_set_tell_dark_from_light(run: Runner, videos: Path, set_file: Path) -> None:
+    made = run.train(set_file, "--data", videos, "--json", "--steps", 60, "--lr", 0.01, "--seeds", 1)
+    assert made.json["top1_mean"] == 1
+
+
+def test_train_on_a_folder_is_full_data(run: Runner, videos: Path) -> None:
+    made = run.train(videos, "--json")
+    assert (made.json["num_train_clips"], made.json["num_test_clips"]) == (8, 4)
+
+
+def test_people_see_tables(run: Runner, videos: Path, set_file: Path, tmp_path: Path) -> None:
+    compressed = run.compress(videos, tmp_path / "set.safetensors")
+    assert "2 videos x 4 keyframes = 8 frames" in compressed.out
+    assert "decode" in compressed.err
+    assert "train" in compressed.err  # what to do next
+    trained = run.train(set_file, "--data", videos)
+    assert "top-1" in trained.out
+    assert "chance" in trained.out
+
+
+def test_inspect_shows_contents_and_writes_a_sheet(run: Runner, set_file: Path, tmp_path: Path) -> None:
+    sheet = tmp_path / "sheet.png"
+    shown = run("inspect", set_file, "--contact-sheet", sheet)
+    assert shown.code == 0
+    for word in ("shades", "8 videos", "seed 0", "hard", "tiny", "train/dark/", "train/light/"):
+        assert word in shown.out, word
+    assert sheet.read_bytes().startswith(b"\x89PNG")
+    values = run("inspect", set_file, "--json").json
+    assert values["provenance"]["source"]["num_videos"] == 8
+    assert values["file_bytes"] == set_file.stat().st_size
+    assert [item["class"] for item in values["items"]] == ["dark", "light"]
+
+
+@pytest.mark.parametrize(("kind", "count"), [("mp4", 2), ("gif", 2), ("png", 4)])
+def test_decode_writes_files(run: Runner, set_file: Path, tmp_path: Path, kind: str, count: int) -> None:
+    made = run("decode", set_file, "-o", tmp_path / "out", "--format", kind, "--json")
+    assert made.json == {"path": str(tmp_path / "out"), "num_videos": 2, "num_files": count}
+    files = everything_in(tmp_path)
+    assert len(files) == count
+    assert all(name.startswith(("out/dark/", "out/light/")) and name.endswith(kind) for name in files)
+
+
+def test_quiet_says_nothing_on_stderr(run: Runner, videos: Path, set_file: Path, tmp_path: Path) -> None:
+    shutil.copytree(videos, tmp_path / "data")
+    (tmp_path / "data/train/dark/0.mp4").write_bytes(b"not a video")
+    loose = ("--max-bad", "50%")
+    assert "skipped: train/dark/0.mp4" in run.compress(tmp_path / "data", tmp_path / "a.safetensors", *loose).err
+    assert run.compress(tmp_path / "data", tmp_path / "b.safetensors", *loose, "--quiet").err == ""
+    assert run.train(set_file, "--data", videos, "--quiet").err == ""
+    assert run("plan", videos, *TINY, "--method", "random-real", "--quiet").err == ""
+    assert run("decode", set_file, "-o", tmp_path / "clips", "--quiet").err == ""
+
+
+# --- Budgets ---
+
+
+def test_bytes_are_never_exceeded_and_nearly_used(run: Runner, videos: Path, tmp_path: Path) -> None:
+    sizes = [
+        run.compress(videos, tmp_path / f"{vpc}.safetensors", "--vpc", vpc, "--json").json["file_bytes"]
+        for vpc in (2, 3)
+    ]
+    for asked, vpc in [(sizes[1], 3), (sizes[1] - 1, 2), (sizes[0], 2)]:
+        made = run.compress(videos, tmp_path / "set.safetensors", "--bytes", asked, "--json", "--force").json
+        assert made["file_bytes"] <= asked
+        assert made["videos_per_class"] == vpc
+
+
+def test_a_ratio_of_frames(run: Runner, videos: Path, tmp_path: Path) -> None:
+    for asked, vpc, keyframes in [("25%", 3, 2), ("0.2", 2, 2), ("5%", 1, 1)]:
+        path = tmp_path / f"{vpc}{keyframes}.safetensors"
+        made = run.compress(videos, path, "--ratio", asked, "--keyframes", 2, "--json").json
+        assert (made["videos_per_class"], made["keyframes"]) == (vpc, keyframes)
+        assert bool(made["notes"]) == (keyframes < 2)
+
+
+def test_a_smaller_class_stops_the_budget_or_gives_all_it_has(run: Runner, videos: Path, tmp_path: Path) -> None:
+    shutil.copytree(videos, tmp_path / "data")
+    for name in ("0", "1"):
+        (tmp_path / f"data/train/dark/{name}.mp4").unlink()
+    stopped = run.compress(tmp_path / "data", tmp_path / "a.safetensors", "--bytes", "1MB", "--json").json
+    assert stopped["videos_per_class"] == 2
+    assert "'dark'" in stopped["notes"][0]
+    fewer = run.compress(tmp_path / "data", tmp_path / "b.safetensors", "--vpc", 3, "--allow-fewer", "--json").json
+    assert fewer["num_videos"] == 5
+
+
+# --- Bad input: one line that says what to do, exit code 2, nothing left behind ---
+
+
+def _empty(folder: Path) -> Path:
+    (folder / "empty").mkdir()
+    return folder / "empty"
+
+
+def _one_class(folder: Path) -> Path:
+    return draw_videos(folder / "one", train=1, test=0, classes=("only",))
+
+
+def _bad_csv(folder: Path) -> Path:
+    (folder / "bad").mkdir()
+    (folder / "bad/splits.csv").write_text("path,label,split\na.mp4,dark,train\nb.mp4,,train\n")
+    return folder / "bad"
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (_empty, ("empty", "holds no videos", "CLASS/clip.mp4")),
+        (_one_class, ("'only'", "at least two classes")),
+        (_bad_csv, ("splits.csv", "3", "label is empty")),
+        (lambda folder: folder / "nowhere", ("nowhere", "no such folder")),
+    ],
+)
+def test_unusable_folders(run: Runner, tmp_path: Path, make: Callable[[Path], Path], words: tuple[str, ...]) -> None:
+    data = make(tmp_path)
+    before = everything_in(tmp_path)
+    for made in (run.compress(data, tmp_path / "set.safetensors"), run("plan", data, *TINY)):
+        for word in words:
+            assert word in made.error
+    assert everything_in(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--vpc", 5), ("'dark' has 4", "'light' has 4", "lower --vpc to 4", "--allow-fewer")),
+        (("--vpc", 0), ("--vpc is 0", "at least 1")),
+        (("--keyframes", 5), ("--keyframes is 5", "4 candidate frames", "choose 1 to 4")),
+        (("--keyframes", 0), ("--keyframes is 0",)),
+        (("--ratio", "4%"), ("--ratio 4% of 48 frames", "at least --ratio 4.1667%")),
+        (("--bytes", "1kB"), ("--bytes 1000 is too small", "at least --bytes ")),
+        (("--bytes", "some"), ("--bytes: 'some'", "300kB")),
+        (("--ratio", "7"), ("--ratio: '7'", "write it as 5% or 0.05")),
+        (("--ratio", "5%", "--vpc", 1), ("--vpc and --ratio", "one of")),
+        (("--method", "magic"), ("unknown method 'magic'", *METHODS)),
+        (("--codec", "magic"), ("unknown codec 'magic'", *CODECS)),
+        (("--set", "selektor=uniform"), ("selektor", "known: subset, selector")),
+        (("--set", "teacher.train.steps=many"), ("teacher.train.steps=many", "a whole number", "1000")),
+        (("--set", "labels"), ("--set labels", "name=value")),
+        (("--set", "teacher=3"), ("teacher", "teacher.num_views")),
+        (("--layout", "magic"), ("layout 'magic'", "split-folders")),
+        (("--size", 0), ("--size is 0",)),
+        (("--size", 30), ("multiples of 8", "--size 32")),
+        (("--frames", 0), ("--frames is 0",)),
+        (("--workers", -1), ("--workers is -1",)),
+        (("--threads", 0), ("--threads is 0",)),
+        (("--seed", "x"), ("--seed", "int")),
+        (("--sed", 1), ("--sed", "Did you mean --seed?", "see videocompressa compress --help")),
+    ],
+)
+def test_bad_options(run: Runner, videos: Path, tmp_path: Path, options: tuple[object, ...], words: list[str]) -> None:
+    made = run.compress(videos, tmp_path / "set.safetensors", *options)
+    for word in words:
+        assert word in made.error, word
+    assert everything_in(tmp_path) == set()
+
+
+def test_the_smallest_budgets_that_are_named_do_work(run: Runner, videos: Path, tmp_path: Path) -> None:
+    for option, asked in (("--ratio", "1%"), ("--bytes", "1kB")):
+        path = tmp_path / f"set{option}.safetensors"
+        smallest = run.compress(videos, path, option, asked).error.split(f"{option} ")[-1]
+        made = run.compress(videos, path, option, smallest, "--json").json
+        assert (made["num_frames"], made["keyframes"]) == (2, 1)
+        assert path.stat().st_size <= 2**31 if option == "--ratio" else path.stat().st_size <= int(smallest)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_missing_gpu(run: Runner, videos: Path, tmp_path: Path) -> None:
+    assert "give --device cpu" in run.compress(videos, tmp_path / "set.safetensors", "--device", "cuda").error
+
+
+def test_an_unknown_student(run: Runner, videos: Path, set_file: Path) -> None:
+    error = run.train(set_file, "--data", videos, "--student", "magic").error
+    for word in ("magic", *STUDENTS):
+        assert word in error
+
+
+def test_too_many_bad_videos(run: Runner, videos: Path, tmp_path: Path) -> None:
+    shutil.copytree(videos, tmp_path / "data")
+    (tmp_path / "data/train/dark/0.mp4").write_bytes(b"")
+    before = everything_in(tmp_path)
+    made = run.compress(tmp_path / "data", tmp_path / "set.safetensors")
+    assert "1 of 8 videos cannot be read, more than --max-bad 5%: train/dark/0.mp4" in made.error
+    assert everything_in(tmp_path) == before
+    gone_on = run.compress(tmp_path / "data", tmp_path / "set.safetensors", "--max-bad", "20%", "--json")
+    assert [skipped["video"] for skipped in gone_on.json["skipped"]] == ["train/dark/0.mp4"]
+    assert read_set(tmp_path / "set.safetensors").provenance.source.num_skipped == 1
+
+
+def _truncated(good: bytes) -> bytes:
+    return good[:-10]
+
+
+def _foreign(good: bytes) -> bytes:
+    return safetensors.torch.save({"weights": torch.zeros(3)})
+
+
+def _later(good: bytes) -> bytes:
+    length = int.from_bytes(good[:8], "little")
+    header = json.loads(good[8 : 8 + length])
+    values = json.loads(header["__metadata__"]["videocompressa"])
+    values["format"] += 1
+    header["__metadata__"]["videocompressa"] = json.dumps(values)
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + good[8 + length :]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "word"), [(_truncated, "truncated"), (_foreign, "videocompressa"), (_later, "upgrade videocompressa")]
+)
+def test_set_files_that_cannot_be_used(
+    run: Runner, videos: Path, set_file: Path, tmp_path: Path, spoil: Callable[[bytes], bytes], word: str
+) -> None:
+    path = tmp_path / "spoilt.safetensors"
+    path.write_bytes(spoil(set_file.read_bytes()))
+    for made in (
+        run("inspect", path, "--contact-sheet", tmp_path / "sheet.png"),
+        run.train(path, "--data", videos),
+        run("decode", path, "-o", tmp_path / "clips"),
+    ):
+        assert str(path) in made.error
+        assert word in made.error
+    assert everything_in(tmp_path) == {"spoilt.safetensors"}
+
+
+def test_a_set_of_another_codec(run: Runner, videos: Path, set_file: Path, tmp_path: Path) -> None:
+    for made in (
+        run("inspect", set_file, "--contact-sheet", tmp_path / "sheet.png", "--codec", "linear"),
+        run.train(set_file, "--data", videos, "--codec", "linear"),
+        run("decode", set_file, "-o", tmp_path / "clips", "--codec", "pixel"),
+    ):
+        assert "made with codec 'tiny'" in made.error
+        assert "give the same codec" in made.error
+    assert everything_in(tmp_path) == set()
+
+
+def test_a_set_that_is_not_there(run: Runner, videos: Path, tmp_path: Path) -> None:
+    assert "does not exist" in run("inspect", tmp_path / "set.safetensors").error
+    assert "--data is missing" in run.train(tmp_path / "set.safetensors").error
+
+
+def test_outputs_that_exist_are_kept(run: Runner, videos: Path, set_file: Path, tmp_path: Path) -> None:
+    for name in ("set.safetensors", "sheet.png", "clips/mine.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("mine")
+    runs = (
+        ("set.safetensors", lambda *more: run.compress(videos, tmp_path / "set.safetensors", *more)),
+        ("sheet.png", lambda *more: run("inspect", set_file, "--contact-sheet", tmp_path / "sheet.png", *more)),
+        ("clips/mine.txt", lambda *more: run("decode", set_file, "-o", tmp_path / "clips", *more)),
+    )
+    for name, again in runs:
+        assert "exists; give --force" in again().error
+        assert (tmp_path / name).read_text() == "mine"
+        assert again("--force").code == 0
+        assert not (tmp_path / name).exists() or (tmp_path / name).read_bytes() != b"mine"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EIO])
+def test_a_disk_that_cannot_be_written(
+    run: Runner, videos: Path, set_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    assert run.compress(videos, tmp_path / "warm.safetensors").code == 0  # The cache is there; the output is not.
+    (tmp_path / "warm.safetensors").unlink()
+    with monkeypatch.context() as patched:
+        patched.setattr("videocompressa.artefact.os.fsync", full)
+        assert "cannot write" in run.compress(videos, tmp_path / "set.safetensors").error
+    with monkeypatch.context() as patched:
+        patched.setattr("videocompressa.recipes.sets.write_video", full)
+        assert run("decode", set_file, "-o", tmp_path / "clips").error.startswith(f"error: {os.strerror(number)}")
+    assert everything_in(tmp_path) == set()
+
+
+def test_a_cache_that_cannot_be_written(run: Runner, videos: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    made = run("compress", videos, "-o", tmp_path / "set.safetensors", *TINY, "--cache", tmp_path / "file")
+    assert "--cache" in made.error
+    assert everything_in(tmp_path) == {"file"}
+
+
+def test_data_without_test_videos(run: Runner, set_file: Path, tmp_path: Path) -> None:
+    data = draw_videos(tmp_path / "shades", test=0)
+    for split, word in (("test", "splits.csv"), ("val", "--hold-out")):
+        error = run.train(set_file, "--data", data, "--split", split).error
+        assert f"has no {split} videos (only 8 train)" in error
+        assert word in error
+
+
+def test_data_with_other_classes(run: Runner, set_file: Path, tmp_path: Path) -> None:
+    data = draw_videos(tmp_path / "other", train=1, classes=("dark", "pale"))
+    error = run.train(set_file, "--data", data).error
+    assert "lacks 'light'" in error
+    assert "lacks 'pale'" in error
+
+
+def test_held_out_videos_judge_a_set_made_without_them(
+    run: Runner, videos: Path, set_file: Path, tmp_path: Path
+) -> None:
+    data = draw_videos(tmp_path / "shades", test=0, train=4)
+    hold_out = ("--hold-out", "25%")
+    run.compress(data, tmp_path / "honest.safetensors", *hold_out, "--vpc", 3)
+    run.compress(data, tmp_path / "leaky.safetensors", "--vpc", 4)
+    made = run.train(tmp_path / "honest.safetensors", "--data", data, "--split", "val", *hold_out, "--json")
+    assert made.json["num_test_clips"] == 2
+    leaky = run.train(tmp_path / "leaky.safetensors", "--data", data, "--split", "val", *hold_out)
+    assert "was made from 2 of the val videos" in leaky.error
+
+
+def test_all_runs_diverged_is_a_code_of_its_own(run: Runner, videos: Path, set_file: Path) -> None:
+    made = run.train(set_file, "--data", videos, "--lr", 1e30, "--steps", 12, "--set", "optimizer=sgd")
+    assert made.code == 3
+    assert made.out == ""
+    assert "error: all 2 runs" in made.err
+
+
+def test_a_dead_worker_is_a_code_of_its_own(run: Runner, videos: Path, tmp_path: Path) -> None:
+    def dies(*_: object, **__: object) -> None:
+        raise WorkerError("a worker died (signal SIGKILL) on shard 0")
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("videocompressa.recipes.data.encode_pass", dies)
+        made = run.compress(videos, tmp_path / "set.safetensors")
+    assert (made.code, made.err) == (1, "error: a worker died (signal SIGKILL) on shard 0\n")
+
+
+def test_no_command_is_help(run: Runner) -> None:
+    assert "compress" in run().out
+    assert "pln" in run("pln").error
+
+
+# --- Same seed, same bytes; interruption; resuming ---
+
+
+def test_same_seed_same_bytes(run: Runner, videos: Path, tmp_path: Path) -> None:
+    files = [tmp_path / f"{name}.safetensors" for name in "abc"]
+    for path, seed, cache in zip(files, (0, 0, 1), ("one", "two", "one"), strict=True):
+        arguments = ("--cache", tmp_path / cache, "--seed", seed, "--method", "videocompressa", *QUICK)
+        assert run.compress(videos, path, *arguments).code == 0
+    first, second, other = (path.read_bytes() for path in files)
+    assert first == second
+    assert first != other
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["methods.videocompressa.train_selector", "teachers.fit", "methods.videocompressa.relabel", "artefact.os.fsync"],
+)
+def test_ctrl_c_leaves_nothing_and_the_next_run_goes_on(
+    run: Runner, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    options = ("--method", "videocompressa", *QUICK)
+    assert run.compress(videos, tmp_path / "whole.safetensors", "--cache", tmp_path / "a", *options).code == 0
+    path = tmp_path / "out/set.safetensors"
+    path.parent.mkdir()
+    with monkeypatch.context() as patched:
+        patched.setattr(f"videocompressa.{place}", interrupted)
+        made = run.compress(videos, path, "--cache", tmp_path / "b", *options, "--json")
+    assert made.code == 130
+    assert made.out == ""
+    assert "interrupted; run the same command again" in made.err
+    assert everything_in(path.parent) == set()
+    assert not [name for name in everything_in(tmp_path / "b") if name.endswith((".tmp", ".part", ".new"))]
+    assert run.compress(videos, path, "--cache", tmp_path / "b", *options).code == 0
+    assert path.read_bytes() == (tmp_path / "whole.safetensors").read_bytes()
+
+
+def test_the_same_command_again_decodes_and_trains_nothing(
+    run: Runner, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ("--cache", tmp_path / "cache", "--method", "videocompressa", *QUICK)
+    calls = {"decode": 0, "fit": 0}
+
+    def counted(name: str, function: Callable[..., object]) -> Callable[..., object]:
+        def call(*arguments: object, **named: object) -> object:
+            calls[name] += 1
+            return function(*arguments, **named)
+
+        return call
+
+    from videocompressa import teachers
+
+    monkeypatch.setattr(encode_pass, "decode_shard", counted("decode", encode_pass.decode_shard))
+    monkeypatch.setattr(teachers, "fit", counted("fit", teachers.fit))
+    run.compress(videos, tmp_path / "a.safetensors", *options)
+    assert calls == {"decode": 1, "fit": 3}  # One shard; a teacher and a pool of two.
+    run.compress(videos, tmp_path / "b.safetensors", *options)
+    assert calls == {"decode": 1, "fit": 3}
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+
+
+def test_changed_videos_are_compressed_anew(run: Runner, videos: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(videos, data)
+    options = ("--cache", tmp_path / "cache", "--method", "videocompressa", *QUICK, "--vpc", 4)
+    run.compress(data, tmp_path / "a.safetensors", *options)
+    write_video(data / "train/dark/0.mp4", draw_clip(5, bright=True), fps=10)
+    run.compress(data, tmp_path / "b.safetensors", *options)
+    run.compress(data, tmp_path / "c.safetensors", *options[2:], "--cache", tmp_path / "fresh")
+    changed, fresh = (tmp_path / "b.safetensors").read_bytes(), (tmp_path / "c.safetensors").read_bytes()
+    assert changed == fresh
+    assert changed != (tmp_path / "a.safetensors").read_bytes()
+
+
+@pytest.mark.slow
+def test_a_real_ctrl_c(videos: Path, tmp_path: Path) -> None:
+    """The signal itself, with worker processes, while videos are decoded or the teacher is trained."""
+    arguments = ["compress", videos, "-o", tmp_path / "set.safetensors", "--size", "32", "--frames", "4"]
+    arguments += ["--workers", "2", "--cache", tmp_path / "cache", "--set", "teacher.train.steps=100000"]
+    script = "import sys; from videocompressa.cli import main; sys.exit(main(sys.argv[1:]))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, *map(str, arguments)], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 40
+    while not list((tmp_path).glob("cache/candidates/*/latents*")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=40)
+    assert process.returncode == 130, err
+    assert out == ""
+    assert "Traceback" not in err
+    assert [name for name in everything_in(tmp_path) if not name.startswith("cache/")] == []
+
+
+# --- Help ---
+
+
+def test_help_names_every_option(run: Runner) -> None:
+    expected = {
+        "plan": ("DATA", "--codec", "--max-bad"),
+        "compress": (
+            "DATA", "-o", "--vpc", "--ratio", "--bytes", "--keyframes", "--method", "--codec", "--seed", "--set",
+            "--quiet", "--json", "--size", "--frames", "--max-bad", "--allow-fewer", "--force", "--workers", "--device",
+            "--threads", "--cache", "--layout", "--csv", "--fold", "--hold-out", "--quantisation",
+        ),
+        "train": ("SET", "--data", "--student", "--seeds", "--steps", "--batch-size", "--lr", "--width", "--no-flip",
+                  "--split", "--set", "--json", "--quiet"),
+        "inspect": ("SET", "--contact-sheet", "--json", "--codec"),
+        "decode": ("SET", "-o", "--format", "mp4, gif, png", "--force"),
+        "demo": ("-o", "--seed", "--force"),
+    }  # fmt: skip
+    top = run("--help").out
+    for verb, options in expected.items():
+        assert verb in top
+        shown = run(verb, "--help")
+        assert shown.code == 0
+        for option in options:
+            assert option in shown.out, (verb, option)
+
+
+def test_help_says_what_the_code_says(run: Runner) -> None:
+    words = {
+        "compress": (*METHODS, *CODECS, *LAYOUTS),
+        "train": (*STUDENTS, *(f"[default: {getattr(TrainConfig(), name)}]" for name in ("steps", "batch_size", "lr"))),
+    }
+    for verb, expected in words.items():
+        shown = " ".join(run(verb, "--help").out.replace("│", " ").split())
+        for word in expected:
+            assert word in shown, (verb, word)
+
+
+def test_the_version(run: Runner) -> None:
+    text = (Path(__file__).parents[1] / "pyproject.toml").read_text()
+    assert f'version = "{run("--version").out.strip()}"' in text
+
+
+def test_the_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("VIDEOCOMPRESSA_CACHE", str(tmp_path))
+    assert default_cache() == tmp_path
+    monkeypatch.delenv("VIDEOCOMPRESSA_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert default_cache() == tmp_path / "videocompressa"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert default_cache() == Path.home() / ".cache/videocompressa"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_a_reader_that_goes_away_is_no_error(set_file: Path, options: tuple[str, ...]) -> None:
+    """`videocompressa inspect ... | head -0`: a code, and not a word."""
+    script = "import sys; from videocompressa.cli import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", script, "inspect", str(set_file), *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 1

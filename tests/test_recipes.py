@@ -1,0 +1,411 @@
+"""Runs as functions: options, settings, budgets, opening and decoding sets, the demo, and the public names."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from cli_runs import draw_videos, everything_in
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.utils.data import DataLoader
+
+import videocompressa as vc
+from videocompressa.artefact import read_set, to_bytes, write_set
+from videocompressa.clip import ClipSpec, Normalisation, watch_nothing
+from videocompressa.errors import ArtefactError, BudgetError, InputError
+from videocompressa.recipes import demo as demo_recipe
+from videocompressa.recipes.budgets import FileFacts, TrainFacts, resolve_budget
+from videocompressa.recipes.compress import compress_folder
+from videocompressa.recipes.data import encode_train, list_videos, stages_of
+from videocompressa.recipes.options import BudgetOptions, CandidateOptions, NumBytes, Share, Surroundings
+from videocompressa.recipes.sets import decode_set, open_set
+from videocompressa.recipes.settings import setting_names, with_settings
+from videocompressa.recipes.train import train_on
+from videocompressa.synthetic import Allowance, Provenance, Source, SyntheticSet
+from videocompressa.train import TrainConfig
+from videocompressa.vae import PixelCodec
+from videocompressa.video import probe
+
+SMALL = CandidateOptions(size=32, frames=4)
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw_videos(tmp_path_factory.mktemp("videos") / "shades")
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Surroundings:
+    return surroundings(tmp_path_factory.mktemp("cache"))
+
+
+def surroundings(cache: Path) -> Surroundings:
+    """One process on the CPU; a clock that counts its readings."""
+    ticks = iter(range(10**6))
+    return Surroundings(cache, torch.device("cpu"), 0, lambda: float(next(ticks)), watch_nothing)
+
+
+@pytest.fixture(scope="module")
+def set_file(videos: Path, here: Surroundings, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("sets") / "set.safetensors"
+    compress_folder(
+        videos, path, candidates=SMALL, budget=BudgetOptions(vpc=2, keyframes=2), method="random-real",
+        surroundings=here,
+    )  # fmt: skip
+    return path
+
+
+# --- Options ---
+
+
+@pytest.mark.parametrize(
+    ("text", "share"), [("5%", 0.05), ("0.13%", 0.0013), ("0.0013", 0.0013), (1, 1.0), ("100 %", 1.0)]
+)
+def test_shares(text: str | float, share: float) -> None:
+    assert Share(text) == pytest.approx(share)
+
+
+@pytest.mark.parametrize("text", ["-1%", "101%", "five", "", "nan", "2"])
+def test_no_shares(text: str) -> None:
+    with pytest.raises(InputError, match=f"'{text}' is no share; write it as 5% or 0.05"):
+        Share(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "num_bytes"),
+    [("2MB", 2 * 10**6), ("300kB", 300_000), ("1.5GB", 15 * 10**8), (12345, 12345), ("2 MiB", 2**21), ("7b", 7)],
+)
+def test_numbers_of_bytes(text: str | int, num_bytes: int) -> None:
+    assert NumBytes(text) == num_bytes
+
+
+@pytest.mark.parametrize("text", ["0", "-5", "2 apples", "MB", "1.2.3MB", "0.1"])
+def test_no_numbers_of_bytes(text: str) -> None:
+    with pytest.raises(InputError, match="is no number of bytes; write it as 300kB"):
+        NumBytes(text)
+
+
+def test_one_budget_at_a_time() -> None:
+    with pytest.raises(InputError, match="--vpc and --bytes were given; a budget is one of"):
+        BudgetOptions(vpc=1, bytes=NumBytes(1000))
+
+
+@dataclass(frozen=True)
+class Inner:
+    sizes: tuple[int, ...] = (1, 2)
+    share: float = 0.5
+    limit: int | None = 3
+
+
+@dataclass(frozen=True)
+class Outer:
+    name: str = "a"
+    on: bool = True
+    inner: Inner = dataclasses.field(default_factory=Inner)
+
+
+def test_settings_replace_fields_by_their_type() -> None:
+    changed = with_settings(Outer(), ["name=b=c", "on=false", "inner.sizes=3,4,5", "inner.share=2", "inner.limit=none"])
+    assert changed == Outer("b=c", False, Inner((3, 4, 5), 2.0, None))
+    assert isinstance(changed.inner.share, float)
+    assert with_settings(Outer(), []) == Outer()
+    assert with_settings(Outer(), ["inner.limit=7", "inner.sizes=(9,)"]).inner == Inner((9,), 0.5, 7)
+
+
+def test_every_known_setting_can_be_set() -> None:
+    for name in setting_names(vc.METHODS["videocompressa"].config):
+        value: object = vc.METHODS["videocompressa"].config
+        for part in name.split("."):
+            value = getattr(value, part)
+        text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        assert with_settings(vc.METHODS["videocompressa"].config, [f"{name}={text}"])
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("nome=b", "--set nome: is not a setting; known: name, on, inner.sizes, inner.share, inner.limit"),
+        ("inner=3", "--set inner: is not a setting; known: name"),
+        ("name.first=3", "--set name: is not a setting; known: name"),
+        ("on=maybe", "--set on=maybe: it takes true or false, such as True"),
+        ("inner.sizes=1,x", "--set inner.sizes=1,x: it takes numbers with commas"),
+        ("inner.share=x", "--set inner.share=x: it takes a number, such as 0.5"),
+        ("name", "--set name: has no value; write --set name=value"),
+    ],
+)
+def test_settings_that_cannot_be(setting: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        with_settings(Outer(), [setting])
+
+
+def test_a_part_and_the_whole_cannot_both_be_set() -> None:
+    with pytest.raises(InputError, match="inner is set to a value elsewhere"):
+        with_settings(Outer(), ["inner=3", "inner.share=1"])
+
+
+# --- Budgets ---
+
+
+def facts_of(counts: Sequence[int], num_frames: int = 30, frames: int = 8) -> TrainFacts:
+    """Videos with paths of unequal length, `num_frames` each."""
+    labels = tuple(label for label, count in enumerate(counts) for _ in range(count))
+    source = Source("planted", "0" * 64, len(labels), len(labels) * num_frames, 10**6)
+    return TrainFacts(
+        clip=ClipSpec(frames, 8, 8),
+        codec=PixelCodec().spec,
+        classes=tuple(f"class {label}" for label in range(len(counts))),
+        labels=labels,
+        video_ids=tuple(f"{label}/{'x' * (row % 7)}{row}.mp4" for row, label in enumerate(labels)),
+        source=source,
+        normalisation=Normalisation((0.5, 0.25, 0.5), (0.2, 0.3, 0.2)),
+    )
+
+
+FILE = FileFacts(method="coreset", config={"selector": "uniform"}, soft_labels=False, seed=0)
+
+
+@given(
+    counts=st.lists(st.integers(3, 12), min_size=2, max_size=4),
+    keyframes=st.integers(1, 8),
+    ratio=st.floats(0.0, 0.5),
+    seed=st.integers(0, 9),
+)
+def test_a_resolved_budget_is_kept_and_used(counts: list[int], keyframes: int, ratio: float, seed: int) -> None:
+    facts = facts_of(counts)
+    try:
+        found = resolve_budget(BudgetOptions(ratio=Share(ratio), keyframes=keyframes), facts, FILE)
+    except BudgetError:
+        assert len(counts) > ratio * facts.source.num_frames  # not one keyframe a class
+        return
+    vpc, kept = found.allowance.videos_per_class, found.allowance.keyframes
+    room = ratio * facts.source.num_frames * (1 + 1e-6)
+    assert facts.num_items(vpc) * kept <= room
+    assert vpc == min(counts) or facts.num_items(vpc + 1) * kept > room
+    assert kept == keyframes or (vpc == 1 and len(counts) * (kept + 1) > room)
+    assert bool(found.notes) or kept == keyframes
+
+
+@given(asked=st.integers(600, 40_000), keyframes=st.integers(1, 8), seed=st.integers(0, 99))
+def test_a_file_of_any_choice_of_videos_is_within_the_bytes(asked: int, keyframes: int, seed: int) -> None:
+    facts = facts_of([6, 9])
+    try:
+        found = resolve_budget(BudgetOptions(bytes=NumBytes(asked), keyframes=keyframes), facts, FILE)
+    except BudgetError as error:
+        smallest = int(str(error).split()[-1])
+        assert smallest > asked
+        least = resolve_budget(BudgetOptions(bytes=NumBytes(smallest), keyframes=keyframes), facts, FILE)
+        assert (least.allowance.videos_per_class, least.allowance.keyframes) == (1, 1)
+        return
+    vpc, kept = found.allowance.videos_per_class, found.allowance.keyframes
+    draw = torch.Generator().manual_seed(seed)
+    labels = torch.tensor(facts.labels)
+    rows = torch.cat(
+        [
+            members[torch.randperm(len(members), generator=draw)[:vpc]]
+            for label in range(2)
+            for members in [(labels == label).nonzero()[:, 0]]
+        ]
+    )
+    assert len(file_bytes(facts, rows, kept)) <= found.most_bytes <= asked
+
+
+def file_bytes(facts: TrainFacts, rows: torch.Tensor, keyframes: int) -> bytes:
+    """Return the bytes of a set made of the given videos."""
+
+    synthetic = SyntheticSet(
+        latents=torch.zeros(len(rows), keyframes, *facts.codec.latent_shape(8, 8)),
+        positions=torch.arange(keyframes).expand(len(rows), -1),
+        times_seconds=torch.arange(keyframes, dtype=torch.float64).expand(len(rows), -1),
+        labels=torch.tensor(facts.labels)[rows],
+        classes=facts.classes,
+        clip=facts.clip,
+        codec=facts.codec,
+        normalisation=facts.normalisation or Normalisation((0, 0, 0), (1, 1, 1)),
+        provenance=Provenance(
+            FILE.method, FILE.config, FILE.seed, facts.source, tuple(facts.video_ids[int(row)] for row in rows)
+        ),
+    )
+    return to_bytes(synthetic)
+
+
+def test_without_a_budget_one_video_a_class_and_four_keyframes_or_all() -> None:
+    found = resolve_budget(BudgetOptions(), facts_of([3, 4]), FILE)
+    assert found.allowance == Allowance(1, 4)
+    assert resolve_budget(BudgetOptions(), facts_of([3, 4], frames=2), FILE).allowance == Allowance(1, 2)
+
+
+def test_more_keyframes_than_frames() -> None:
+    with pytest.raises(InputError, match="--keyframes is 9, but a clip has 8 candidate frames"):
+        resolve_budget(BudgetOptions(keyframes=9), facts_of([3, 4]), FILE)
+
+
+def test_a_class_without_training_videos() -> None:
+    with pytest.raises(InputError, match="class 'class 1' has no training videos; add some"):
+        resolve_budget(BudgetOptions(allow_fewer=True), facts_of([3, 0]), FILE)
+
+
+# --- Stages ---
+
+
+def test_stages_belong_to_the_content(videos: Path, here: Surroundings) -> None:
+    encoded = encode_train(list_videos(videos, SMALL), SMALL, PixelCodec(), here).candidates
+    folder = stages_of(encoded, here).folder
+    assert folder == stages_of(encoded, here).folder
+    swapped = encoded.latents.clone()
+    swapped[[0, 1]] = swapped[[1, 0]]
+    for other in (
+        dataclasses.replace(encoded, latents=swapped),
+        dataclasses.replace(encoded, labels=1 - encoded.labels),
+        encoded.take(range(7)),
+    ):
+        assert stages_of(other, here).folder != folder
+
+
+def test_held_out_videos_do_not_depend_on_anything_else(videos: Path) -> None:
+    held = [
+        entry.video_id
+        for entry in list_videos(videos, dataclasses.replace(SMALL, hold_out=Share("25%"))).select("val").entries
+    ]
+    assert held
+    again = list_videos(videos, CandidateOptions(size=64, frames=2, hold_out=Share(0.25))).select("val").entries
+    assert held == [entry.video_id for entry in again]
+
+
+# --- Sets ---
+
+
+def test_five_lines_train_on_a_set(set_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The README's lines."""
+    monkeypatch.chdir(set_file.parent)
+    dataset = vc.load("set.safetensors").as_dataset()
+    loader = DataLoader(dataset, batch_size=16, shuffle=True)
+    for clips, labels in loader:
+        assert clips.shape == (4, 4, 3, 32, 32)
+        assert sorted(labels.tolist()) == [0, 0, 1, 1]
+        bright = clips.mean((1, 2, 3, 4)) > 0.5
+        assert torch.equal(bright, labels == 1)
+
+
+def test_a_set_knows_its_codec(set_file: Path) -> None:
+    synthetic = open_set(str(set_file))
+    assert synthetic.decoder is not None
+    assert synthetic.decoder.spec == synthetic.codec
+    with pytest.raises(ArtefactError, match=r"made with codec 'tiny' .* but 'linear' .* give the same codec"):
+        open_set(set_file, "linear")
+    with pytest.raises(ArtefactError, match="unknown codec 'magic'"):
+        open_set(set_file, "magic")
+
+
+def test_a_codec_that_lies_in_a_folder_must_be_given(set_file: Path, tmp_path: Path) -> None:
+    synthetic = read_set(set_file)
+    elsewhere = dataclasses.replace(synthetic.codec, name="tiny:weights.safetensors")
+    path = tmp_path / "set.safetensors"
+    write_set(dataclasses.replace(synthetic, codec=elsewhere), path)
+    with pytest.raises(InputError, match="was made with codec 'tiny:weights.safetensors'; say where it is"):
+        open_set(path)
+    assert open_set(path, "tiny").decoder is not None  # the same weights under another name
+
+
+def test_decoded_clips_last_as_long_as_their_videos(set_file: Path, tmp_path: Path) -> None:
+    synthetic = open_set(set_file)
+    assert decode_set(synthetic, tmp_path / "clips") == 4
+    written = sorted((tmp_path / "clips").rglob("*.mp4"))
+    assert [path.parent.name for path in written] == ["dark", "dark", "light", "light"]
+    info = probe(written[0])
+    assert (info.num_frames, info.height, info.width) == (4, 32, 32)
+    assert info.duration_seconds == pytest.approx(0.6, abs=0.1)  # six frames at ten a second
+
+
+def test_decoding_refuses_what_it_cannot_do(set_file: Path, tmp_path: Path) -> None:
+    synthetic = open_set(set_file)
+    (tmp_path / "file").write_text("")
+    for folder, kind, message in (
+        (tmp_path / "a", "avi", "--format is 'avi'; known: png, gif, mp4"),
+        (tmp_path / "file", "mp4", "is a file; give the name of a folder"),
+        (tmp_path / "b/c", "mp4", "does not exist; make it first"),
+    ):
+        with pytest.raises(InputError, match=message):
+            decode_set(synthetic, folder, kind=kind)
+    assert everything_in(tmp_path) == {"file"}
+
+
+def test_an_interrupted_decoding_leaves_nothing(set_file: Path, tmp_path: Path) -> None:
+    def interrupted(step: str, **numbers: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        decode_set(open_set(set_file), tmp_path / "clips", watch=interrupted)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_training_needs_a_seed(set_file: Path, videos: Path, here: Surroundings) -> None:
+    with pytest.raises(InputError, match="--seeds is 0; it must be at least 1"):
+        train_on(set_file, videos, config=TrainConfig(), candidates=SMALL, num_seeds=0, surroundings=here)
+
+
+def test_the_clip_of_the_set_counts_in_training(set_file: Path, videos: Path, here: Surroundings) -> None:
+    config = TrainConfig(student="framenet2d", width=0.25, steps=2, batch_size=4)
+    other = CandidateOptions(size=64, frames=7)
+    outcome = train_on(set_file, videos, config=config, candidates=other, num_seeds=1, surroundings=here)
+    assert outcome.result.train_seconds == 1  # one tick of the clock that was handed in
+    assert (outcome.num_train_clips, outcome.num_test_clips) == (4, 4)
+
+
+# --- The demo ---
+
+
+@pytest.mark.slow
+def test_the_demo_ends_with_a_table_and_a_sheet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of the demo's steps, at toy size."""
+    steps = ("joint.steps=2", "synthesis.steps=2", "pool.ages=1,2", "pool.task_from=1")
+    teacher = ("teacher.train.steps=2", "teacher.train.warmup_steps=0", "teacher.train.student=framenet2d")
+    monkeypatch.setattr(demo_recipe, "CLIPS_PER_CLASS", (2, 1))
+    monkeypatch.setattr(demo_recipe, "CANDIDATES", SMALL)
+    monkeypatch.setattr(demo_recipe, "BUDGET", BudgetOptions(vpc=1, keyframes=2))
+    monkeypatch.setattr(demo_recipe, "SETTINGS", (*steps, *teacher))
+    monkeypatch.setattr(demo_recipe, "STUDENTS", TrainConfig(student="framenet2d", width=0.25, steps=2))
+    monkeypatch.setattr(demo_recipe, "NUM_SEEDS", 2)
+    here = surroundings(tmp_path / "cache")
+    made = demo_recipe.demo(tmp_path / "demo", surroundings=here)
+    assert [row.method for row in made.rows] == ["all videos", "videocompressa", "random-real"]
+    learned, drawn = made.rows[1:]
+    assert learned.keyframes == drawn.keyframes
+    assert learned.videos_per_class == drawn.videos_per_class
+    table = made.table_path.read_text()
+    assert all(row.method in table for row in made.rows)
+    assert made.sheet_path.read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(InputError, match="table.md exists; give --force"):
+        demo_recipe.demo(tmp_path / "demo", surroundings=here)
+    first = made.set_path.read_bytes()
+    made.table_path.unlink()  # as if it had been interrupted
+    assert demo_recipe.demo(tmp_path / "demo", surroundings=here).set_path.read_bytes() == first
+
+
+# --- Public names ---
+
+
+def test_every_public_name_is_there_and_documented() -> None:
+    for name in vc.__all__:
+        value = getattr(vc, name)
+        assert name in dir(vc)
+        if callable(value):
+            assert value.__doc__, name
+    with pytest.raises(AttributeError, match=r"no attribute 'lode'; it has .*load"):
+        vc.lode  # noqa: B018
+
+
+@pytest.mark.parametrize("module", ["videocompressa", "videocompressa.cli"])
+def test_importing_costs_nothing_beside_torch(module: str) -> None:
+    """Not even torch is imported before it is used, so help is there at once."""
+    script = (
+        f"import sys, {module}; print([name for name in ('torch', 'av', 'PIL', 'diffusers') if name in sys.modules])"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"

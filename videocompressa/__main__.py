@@ -1,0 +1,7 @@
+"""`python -m videocompressa`: the command line without its console script."""
+
+import sys
+
+from videocompressa.cli import main
+
+sys.exit(main())

@@ -1,0 +1,139 @@
+"""What a person or a script sees: progress on stderr, one table or one JSON object on stdout."""
+
+from __future__ import annotations
+
+import json
+import math
+import resource
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from videocompressa.cli.options import Reporting
+
+if TYPE_CHECKING:
+    from videocompressa.clip import Watch
+    from videocompressa.datasets import BadVideo
+
+
+def stdout_console() -> Console:
+    """Return a console on stdout; what is piped into a file is not folded to the width of a screen."""
+    return Console(width=None if sys.stdout.isatty() else PIPED_WIDTH, highlight=False)
+
+
+PIPED_WIDTH = 160
+"""Characters a line when stdout is no terminal."""
+
+
+@contextmanager
+def progress(reporting: Reporting) -> Iterator[Watch]:
+    """Give a watch that draws a bar a phase on stderr, with the time left; one that draws nothing when quiet."""
+    if reporting.quiet:
+        yield _silent
+        return
+    bars = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[numbers]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
+    tasks: dict[str, TaskID] = {}
+
+    def watch(step: str, **numbers: float) -> None:
+        done, total = numbers.pop("done"), numbers.pop("total")
+        bars.start()  # Not before: a command that fails at once says one line.
+        if step not in tasks:
+            tasks[step] = bars.add_task(step, numbers="")
+        elif bars.tasks[tasks[step]].finished and done < total:  # The next seed, or the next student of a pool.
+            bars.reset(tasks[step])
+        text = " ".join(f"{name} {value:.3g}" for name, value in numbers.items())
+        bars.update(tasks[step], completed=done, total=total, numbers=text)
+
+    try:
+        yield watch
+    finally:
+        if tasks:
+            bars.stop()
+
+
+def _silent(step: str, **numbers: float) -> None:
+    pass
+
+
+def note(text: str, reporting: Reporting) -> None:
+    """Say something on stderr, unless quiet."""
+    if not reporting.quiet:
+        sys.stderr.write(f"{text}\n")
+
+
+def notes_and_skipped(notes: Iterable[str], skipped: Iterable[BadVideo], reporting: Reporting) -> None:
+    """Say on stderr what was met and which videos were skipped."""
+    for text in notes:
+        note(f"note: {text}", reporting)
+    for video in skipped:
+        note(f"skipped: {video.video_id}: {video.reason}", reporting)
+
+
+def print_json(values: Mapping[str, Any]) -> None:
+    """Print one JSON object on stdout; numbers that are not finite become null."""
+    sys.stdout.write(json.dumps(_plain(values), ensure_ascii=False) + "\n")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def skipped_json(videos: Iterable[BadVideo]) -> list[dict[str, str]]:
+    """Return skipped videos as JSON values."""
+    return [{"video": video.video_id, "reason": video.reason} for video in videos]
+
+
+def facts_table(rows: Mapping[str, str], title: str | None = None) -> Table:
+    """Return a table of names and values."""
+    table = Table(title=title, title_justify="left", show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows.items():
+        table.add_row(name, value)
+    return table
+
+
+def peak_memory_bytes(workers: int) -> int:
+    """Return the highest memory of this process, and of its workers as if each had been as large as the largest."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    worker = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return unit * (own + workers * worker)
+
+
+def percent(share: float) -> str:
+    """Return a share as percent with three figures, such as 0.134 %."""
+    return f"{100 * share:.3g} %"
+
+
+def duration(seconds: float) -> str:
+    """Return a time for people, such as 42 s, 3.5 min or 2.1 h."""
+    if seconds < 100:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,204 @@
+"""Which VPC and K an asked budget gives (section 4 of `docs/design.md`).
+
+A ratio or a size in bytes gives the largest VPC with the asked K that fits; where not even VPC 1 fits, K is lowered;
+where not even one keyframe a class fits, `BudgetError` says the smallest budget that works.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from videocompressa.artefact import Quantisation, predict_file_bytes
+from videocompressa.clip import Candidates, ClipSpec, CodecSpec, Normalisation
+from videocompressa.errors import BudgetError, InputError
+from videocompressa.recipes.options import BudgetOptions
+from videocompressa.selector import check_keyframes
+from videocompressa.synthetic import Allowance, Source
+
+DEFAULT_KEYFRAMES = 4
+"""K when none is asked for (our choice: what the paper's tables use most); T where T is smaller."""
+
+
+@dataclass(frozen=True)
+class TrainFacts:
+    """What a budget must know of the training videos; a probe can tell it as well as the encode pass."""
+
+    clip: ClipSpec
+    codec: CodecSpec
+    classes: tuple[str, ...]
+    labels: tuple[int, ...]
+    """N class positions."""
+    video_ids: tuple[str, ...]
+    source: Source
+    normalisation: Normalisation | None = None
+    """None before decoding."""
+
+    @classmethod
+    def of(cls, train_data: Candidates) -> TrainFacts:
+        """Return the facts of candidates."""
+        source = Source(
+            name=train_data.source,
+            split_hash=train_data.split_hash,
+            num_videos=len(train_data),
+            num_frames=int(train_data.num_video_frames.sum()),
+            video_bytes=int(train_data.video_bytes.sum()),
+            num_skipped=train_data.num_skipped,
+        )
+        return cls(
+            clip=train_data.clip,
+            codec=train_data.codec,
+            classes=train_data.classes,
+            labels=tuple(train_data.labels.tolist()),
+            video_ids=train_data.video_ids,
+            source=source,
+            normalisation=train_data.normalisation,
+        )
+
+    @property
+    def counts(self) -> list[int]:
+        """Videos of each class."""
+        return torch.bincount(torch.tensor(self.labels, dtype=torch.int64), minlength=len(self.classes)).tolist()
+
+    def num_items(self, vpc: int) -> int:
+        """Items of a set with at most `vpc` videos a class."""
+        return sum(min(count, vpc) for count in self.counts)
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """What else decides the size of the file."""
+
+    method: str
+    config: Mapping[str, Any]
+    soft_labels: bool
+    seed: int
+    quantisation: Quantisation = "int8"
+
+
+@dataclass(frozen=True)
+class ResolvedBudget:
+    """What an asked budget comes to."""
+
+    allowance: Allowance
+    num_items: int
+    """N."""
+    most_bytes: int
+    """The file will be no larger; it is exactly so when the paths of all videos are equally long."""
+    notes: tuple[str, ...]
+    """What a user should know: where K was lowered, or VPC stopped at a class."""
+
+
+def check_classes(counts: Mapping[str, int], options: BudgetOptions) -> None:
+    """Raise when a class has no video, or fewer than an asked VPC; for use before the long pass over the videos."""
+    empty = [name for name, count in counts.items() if count == 0]
+    if empty:
+        raise InputError(
+            f"class {empty[0]!r} has no training videos{_more(empty)}; add some, or remove the class from the list"
+        )
+    vpc = options.vpc or 1
+    short = [f"{name!r} has {count}" for name, count in counts.items() if count < vpc]
+    if short and not options.allow_fewer:
+        raise InputError(
+            f"--vpc is {vpc}, but class {', '.join(short[:5])} training videos{_more(short, 5)}; "
+            f"lower --vpc to {min(counts.values())}, or go on with --allow-fewer"
+        )
+
+
+def resolve_budget(options: BudgetOptions, facts: TrainFacts, file: FileFacts) -> ResolvedBudget:
+    """Return VPC and K of an asked budget.
+
+    Raises `InputError` for K > T and for a class with fewer videos than an asked VPC, `BudgetError` for a budget that
+    does not hold one keyframe a class.
+    """
+    num_frames = facts.clip.num_frames
+    keyframes = min(DEFAULT_KEYFRAMES, num_frames) if options.keyframes is None else options.keyframes
+    check_keyframes(keyframes, num_frames)
+    counts = facts.counts
+    check_classes(dict(zip(facts.classes, counts, strict=True)), options)
+    notes: list[str] = []
+    if options.ratio is None and options.bytes is None:
+        vpc = 1 if options.vpc is None else options.vpc
+    else:
+        fits, too_small = _asked(options, facts, file)
+        asked = keyframes
+        while keyframes and not fits(1, keyframes):
+            keyframes -= 1
+        if not keyframes:
+            raise too_small
+        if keyframes < asked:
+            notes.append(f"the budget holds only {keyframes} of {asked} keyframes a video")
+        most = max(counts) if options.allow_fewer else min(counts)
+        vpc = _largest(most, lambda vpc: fits(vpc, keyframes))
+        if vpc == most and fits(most + 1, keyframes) and keyframes == asked:
+            notes.append(_stopped(most, counts, facts, allow_fewer=options.allow_fewer))
+    allowance = Allowance(vpc, keyframes, options.allow_fewer)
+    return ResolvedBudget(allowance, facts.num_items(vpc), most_bytes(facts, file, vpc, keyframes), tuple(notes))
+
+
+def most_bytes(facts: TrainFacts, file: FileFacts, vpc: int, keyframes: int) -> int:
+    """Return the size of the file when the videos with the longest paths of each class are chosen."""
+    longest: list[str] = []
+    for label in range(len(facts.classes)):
+        ids = [video_id for video_id, own in zip(facts.video_ids, facts.labels, strict=True) if own == label]
+        longest += sorted(ids, key=len, reverse=True)[:vpc]
+    return predict_file_bytes(
+        len(longest),
+        keyframes,
+        clip=facts.clip,
+        codec=facts.codec,
+        classes=facts.classes,
+        source=facts.source,
+        video_ids=longest,
+        soft_labels=file.soft_labels,
+        method=file.method,
+        config=file.config,
+        seed=file.seed,
+        normalisation=facts.normalisation,
+        quantisation=file.quantisation,
+    )
+
+
+def _asked(
+    options: BudgetOptions, facts: TrainFacts, file: FileFacts
+) -> tuple[Callable[[int, int], bool], BudgetError]:
+    """Return whether (VPC, K) is within the asked budget, and the error for a budget that holds nothing."""
+    if options.ratio is not None:
+        ratio, total, num_classes = options.ratio, facts.source.num_frames, len(facts.classes)
+        smallest = math.ceil(num_classes / total * 10**6) / 10**4
+        error = BudgetError(
+            f"--ratio {100 * ratio:g}% of {total} frames is less than one keyframe for each of {num_classes} classes; "
+            f"give at least --ratio {smallest:g}%"
+        )
+        return lambda vpc, keyframes: facts.num_items(vpc) * keyframes <= ratio * total * (1 + 1e-9), error
+    assert options.bytes is not None
+    limit, least = options.bytes, most_bytes(facts, file, 1, 1)
+    error = BudgetError(
+        f"--bytes {limit} is too small for one keyframe of each of {len(facts.classes)} classes; "
+        f"give at least --bytes {least}"
+    )
+    return lambda vpc, keyframes: most_bytes(facts, file, vpc, keyframes) <= limit, error
+
+
+def _largest(most: int, fits: Callable[[int], bool]) -> int:
+    """Return the largest number in [1,most] that fits, when 1 does; halving, for `fits` is monotone."""
+    low, high = 1, most
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle - 1)
+    return low
+
+
+def _stopped(most: int, counts: list[int], facts: TrainFacts, *, allow_fewer: bool) -> str:
+    if allow_fewer:
+        return "the budget holds all training videos"
+    name = facts.classes[counts.index(most)]
+    return f"VPC stops at {most}, for class {name!r} has no more; --allow-fewer goes on with the others"
+
+
+def _more(names: list[str], shown: int = 1) -> str:
+    return f" (and {len(names) - shown} more classes)" if len(names) > shown else ""

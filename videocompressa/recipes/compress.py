@@ -1,0 +1,118 @@
+"""The compress run: videos to candidates, candidates to a synthetic set, the set to a file."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from videocompressa.artefact import Quantisation, check_target, write_set
+from videocompressa.datasets import BadVideo, VideoSet
+from videocompressa.methods import Method, find_method
+from videocompressa.methods.coreset import CoresetConfig
+from videocompressa.recipes.budgets import FileFacts, TrainFacts, check_classes, resolve_budget
+from videocompressa.recipes.data import check_split, encode_train, list_videos, stages_of
+from videocompressa.recipes.options import BudgetOptions, CandidateOptions, Surroundings
+from videocompressa.recipes.settings import with_settings
+from videocompressa.rng import Streams
+from videocompressa.selector import check_keyframes
+from videocompressa.synthetic import Budget
+from videocompressa.vae import build_codec
+
+
+@dataclass(frozen=True)
+class CompressOutcome:
+    """What a compress run made."""
+
+    path: Path
+    budget: Budget
+    """What the file costs, measured on it."""
+    videos_per_class: int
+    keyframes: int
+    num_train_videos: int
+    """Videos that were read."""
+    num_train_frames: int
+    """Their frames."""
+    skipped: tuple[BadVideo, ...]
+    notes: tuple[str, ...]
+    """What a user should know of how the budget was met."""
+
+
+def configured(method: str, settings: Sequence[str]) -> tuple[Method, Any]:
+    """Return a method and its configuration with `name=value` settings in it."""
+    found = find_method(method)
+    return found, with_settings(found.config, settings)
+
+
+def compress_folder(
+    data: Path,
+    path: Path,
+    *,
+    candidates: CandidateOptions,
+    budget: BudgetOptions,
+    method: str = "videocompressa",
+    codec: str = "tiny",
+    seed: int = 0,
+    settings: Sequence[str] = (),
+    quantisation: Quantisation = "int8",
+    overwrite: bool = False,
+    surroundings: Surroundings,
+) -> CompressOutcome:
+    """Compress the training videos of `data` into the file `path`.
+
+    Everything that can be known to be wrong is checked before the videos are read. Equal input, options and seed give
+    equal bytes on a CPU. Raises `InputError`.
+    """
+    check_target(path, overwrite=overwrite)
+    found, config = configured(method, settings)
+    if budget.keyframes is not None:
+        check_keyframes(budget.keyframes, candidates.clip.num_frames)
+    videos = list_videos(data, candidates)
+    check_training(videos, data, budget)
+    built = build_codec(codec).to(surroundings.device)
+    encoded = encode_train(videos, candidates, built, surroundings)
+    train_data = encoded.candidates
+    file = file_facts(method, config, seed, quantisation)
+    resolved = resolve_budget(budget, TrainFacts.of(train_data), file)
+    synthetic = found.compress(
+        train_data,
+        built,
+        config,
+        budget=resolved.allowance,
+        rng=Streams(seed, "compress"),
+        device=surroundings.device,
+        watch=surroundings.watch,
+        stages=stages_of(train_data, surroundings),
+    )
+    cost = write_set(synthetic, path, quantisation=quantisation, overwrite=overwrite)
+    assert budget.bytes is None or cost.file_bytes <= budget.bytes, (cost, resolved)
+    return CompressOutcome(
+        path=path,
+        budget=cost,
+        videos_per_class=resolved.allowance.videos_per_class,
+        keyframes=resolved.allowance.keyframes,
+        num_train_videos=len(train_data),
+        num_train_frames=int(train_data.num_video_frames.sum()),
+        skipped=encoded.bad,
+        notes=resolved.notes,
+    )
+
+
+def check_training(videos: VideoSet, data: Path, budget: BudgetOptions) -> None:
+    """Raise when the list of videos alone shows that no set can be made of them."""
+    check_split(videos, "train", data)
+    labels = [entry.label for entry in videos.select("train").entries]
+    check_classes({name: labels.count(label) for label, name in enumerate(videos.classes)}, budget)
+
+
+def file_facts(method: str, config: Any, seed: int, quantisation: Quantisation) -> FileFacts:
+    """Return what decides the size of the file beside the videos."""
+    return FileFacts(
+        method="coreset" if isinstance(config, CoresetConfig) else method,  # As it stands in the file.
+        config=dataclasses.asdict(config),
+        soft_labels=config.labels == "soft",
+        seed=seed,
+        quantisation=quantisation,
+    )

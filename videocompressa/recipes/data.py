@@ -1,0 +1,88 @@
+"""The candidates of a folder of videos, and the folder where stages that depend on them are kept."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+
+from videocompressa.clip import Candidates
+from videocompressa.datasets import EncodedSplit, VideoSet, carve_validation, encode_pass, find_videos
+from videocompressa.errors import InputError
+from videocompressa.recipes.options import CandidateOptions, Surroundings
+from videocompressa.rng import Streams
+from videocompressa.stages import Stages
+from videocompressa.vae import Codec
+
+
+def list_videos(data: Path, options: CandidateOptions) -> VideoSet:
+    """Return the labelled videos of a folder or csv; with `hold_out`, some training videos are its split "val".
+
+    The held-out videos are drawn from a stream of their own, so that every command which asks for the same share
+    holds out the same ones, whatever its seed.
+    """
+    videos = find_videos(data, layout=options.layout, csv=options.csv, fold=options.fold)
+    if options.hold_out:
+        videos = carve_validation(videos, options.hold_out, Streams(0).generator("hold-out"))
+    return videos
+
+
+def encode_train(videos: VideoSet, options: CandidateOptions, codec: Codec, surroundings: Surroundings) -> EncodedSplit:
+    """Decode and encode the training videos, or take them from the cache."""
+    encoded = encode_pass(
+        videos,
+        "train",
+        options.clip,
+        codec,
+        cache=surroundings.cache / "candidates",
+        workers=surroundings.workers,
+        max_bad=options.max_bad,
+        watch=surroundings.watch,
+    )
+    return dataclasses.replace(
+        encoded, candidates=dataclasses.replace(encoded.candidates, num_skipped=len(encoded.bad))
+    )
+
+
+def stages_of(train_data: Candidates, surroundings: Surroundings) -> Stages:
+    """Return where finished stages over these candidates are kept; other content, another folder.
+
+    The content is known by all times, frame counts and sizes, the exact mean and spread of all pixels, and the
+    latents of one frame of every video.
+    """
+    known = {
+        "ids": train_data.video_ids,
+        "labels": train_data.labels.tolist(),
+        "frames": train_data.num_video_frames.tolist(),
+        "bytes": train_data.video_bytes.tolist(),
+        "times": train_data.times_seconds.tolist(),
+        "classes": train_data.classes,
+        "clip": dataclasses.asdict(train_data.clip),
+        "codec": dataclasses.asdict(train_data.codec),
+        "normalisation": dataclasses.asdict(train_data.normalisation),
+        "device": surroundings.device.type,
+    }
+    digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode())
+    middle = train_data.latents[:, train_data.clip.num_frames // 2].contiguous()
+    digest.update(middle.numpy().tobytes())
+    return Stages(surroundings.cache / "stages" / digest.hexdigest()[:20])
+
+
+def check_split(videos: VideoSet, split: str, data: Path) -> None:
+    """Raise unless the set has videos of the split, saying how to make some."""
+    if videos.select(split).entries:
+        return
+    if split == "val":
+        advice = "hold some training videos out with --hold-out 20%, alike in compress and train"
+    else:
+        advice = (
+            "name them in the column split of a splits.csv, put them in "
+            f"{data.name}/{split}/CLASS/, or judge by held-out ones: --split val --hold-out 20%"
+        )
+    raise InputError(f"{data}: has no {split} videos (only {_splits_text(videos)}); {advice}")
+
+
+def _splits_text(videos: VideoSet) -> str:
+    counts = {split: len(videos.select(split)) for split in ("train", "val", "test")}
+    return ", ".join(f"{count} {split}" for split, count in counts.items() if count)

@@ -1,0 +1,121 @@
+"""What a user can ask of a run. Defaults and their explanation live here only: the command line's help is made of them.
+
+No torch here, so that help is there at once.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from videocompressa.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+    from videocompressa.clip import ClipSpec, Watch
+
+_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+
+
+class Share(float):
+    """A share of something, written as "5%" or 0.05; in [0,1]."""
+
+    def __new__(cls, value: str | float) -> Self:
+        """Parse and check."""
+        text = str(value).strip()
+        try:
+            share = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+        except ValueError:
+            share = math.nan
+        if not 0 <= share <= 1:
+            raise InputError(f"{text!r} is no share; write it as 5% or 0.05, from 0 to 1")
+        return super().__new__(cls, share)
+
+
+_NOTHING, _FIVE_PERCENT = Share(0), Share("5%")
+
+
+class NumBytes(int):
+    """A number of bytes, written as 300kB, 2MB, 1.5GB (1 kB = 1000), 2MiB (1 KiB = 1024) or 12345; at least 1."""
+
+    def __new__(cls, value: str | int) -> Self:
+        """Parse and check."""
+        match = re.fullmatch(r"([0-9.]+)\s*([a-z]*)", str(value).strip().lower())
+        try:
+            number = float(match[1]) * _UNITS[match[2]] if match else 0.0
+        except (KeyError, ValueError):
+            number = 0.0
+        if number < 1:
+            raise InputError(f"{str(value)!r} is no number of bytes; write it as 300kB, 2MB, 1.5GB or 12345")
+        return super().__new__(cls, int(number))
+
+
+@dataclass(frozen=True)
+class CandidateOptions:
+    """Which videos, and how candidate frames are cut from them."""
+
+    size: int = 64
+    """Height and width of the candidate frames in pixels: the short side is resized, the middle cropped."""
+    frames: int = 8
+    """Candidate frames of each video (T), evenly spaced over the whole video."""
+    layout: str = "auto"
+    """How the folder lists its videos: auto, folders, split-folders, csv, ucf101, hmdb51, hmdb51-unused-train,
+    kinetics or ssv2."""
+    csv: Path | None = None
+    """A csv with the columns path and label, and perhaps split and group."""
+    fold: int = 1
+    """Which official split of ucf101 or hmdb51, 1 to 3."""
+    hold_out: Share = _NOTHING
+    """Share of the training videos that becomes the split "val", by whole groups. Give it alike to every command."""
+    max_bad: Share = _FIVE_PERCENT
+    """Share of the videos of a split that may be unreadable (they are skipped and listed); more stops the run."""
+
+    @property
+    def clip(self) -> ClipSpec:
+        """The clip that these options ask for."""
+        from videocompressa.clip import ClipSpec
+
+        for name in ("size", "frames"):
+            if getattr(self, name) < 1:
+                raise InputError(f"--{name} is {getattr(self, name)}; it must be at least 1")
+        return ClipSpec(self.frames, self.size, self.size)
+
+
+@dataclass(frozen=True)
+class BudgetOptions:
+    """How large the set may be: at most one of vpc, ratio and bytes."""
+
+    vpc: int | None = None
+    """Videos per class; 1 when no budget is given."""
+    ratio: Share | None = None
+    """Share of all frames of the training videos that may be kept, such as 0.13%."""
+    bytes: NumBytes | None = None
+    """Size of the file, such as 2MB or 300kB; it will not be larger."""
+    keyframes: int | None = None
+    """Keyframes of each video (K), at most T; 4 when not given. A tight ratio or bytes lowers it."""
+    allow_fewer: bool = False
+    """Take all videos of a class that has fewer than VPC, instead of stopping."""
+
+    def __post_init__(self) -> None:
+        given = [f"--{name}" for name in ("vpc", "ratio", "bytes") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise InputError(f"{' and '.join(given)} were given; a budget is one of --vpc, --ratio and --bytes")
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a run gets from the machine it runs on; nothing below the command line looks these up itself."""
+
+    cache: Path
+    """Folder where candidates and finished stages are kept, so that the same command goes on from where it was."""
+    device: torch.device
+    workers: int
+    """Processes that decode videos; 0 decodes in this one."""
+    clock: Callable[[], float]
+    """Seconds, such as `time.perf_counter`."""
+    watch: Watch

@@ -1,0 +1,135 @@
+"""The train run: students trained on a set file, or on all videos, and judged on videos they never saw."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from videocompressa.clip import ClipSpec
+from videocompressa.datasets import BadVideo, DecodedSplit, VideoSet, decode_split
+from videocompressa.errors import InputError
+from videocompressa.recipes.data import check_split, list_videos
+from videocompressa.recipes.options import CandidateOptions, Surroundings
+from videocompressa.recipes.sets import open_set
+from videocompressa.synthetic import SyntheticSet
+from videocompressa.train import LabelledClips, Result, TrainConfig, train_seeds
+
+
+@dataclass(frozen=True)
+class TrainOutcome:
+    """What a train run found."""
+
+    result: Result
+    trained_on: str
+    """The set file, or the folder."""
+    classes: tuple[str, ...]
+    num_train_clips: int
+    num_test_clips: int
+    split: str
+    """Split that the students were judged on."""
+    skipped: tuple[BadVideo, ...]
+    """Videos that could not be read, of the splits that were used."""
+
+
+def train_on(
+    subject: Path,
+    data: Path,
+    *,
+    config: TrainConfig,
+    candidates: CandidateOptions,
+    num_seeds: int = 3,
+    split: str = "test",
+    codec: str | None = None,
+    surroundings: Surroundings,
+) -> TrainOutcome:
+    """Train students on `subject` and judge them on a split of `data`.
+
+    `subject` is a set file, or a folder (or csv) of videos: then on all of its training videos, the reference "full
+    data". The steps are the same for either. For a set, T and the size of the frames come from its file. Seeds are 0
+    to `num_seeds` - 1. Raises `InputError`, and `DivergedError` when no run ends with a finite loss.
+    """
+    if num_seeds < 1:
+        raise InputError(f"--seeds is {num_seeds}; it must be at least 1")
+    videos = list_videos(data, candidates)
+    check_split(videos, split, data)
+    if subject.is_dir() or subject.suffix.lower() == ".csv":
+        train, clip, skipped = _full_data(subject, candidates, surroundings)
+    else:
+        train, clip = _set_clips(open_set(subject, codec), subject, videos, data, split)
+        skipped = ()
+    _check_classes(train.classes, videos.classes, subject, data)
+    test = _decode(videos, split, clip, candidates, surroundings)
+    result = train_seeds(
+        train,
+        LabelledClips(test.frames, test.labels, train.normalisation, test.classes),
+        config,
+        clip=clip,
+        seeds=range(num_seeds),
+        device=surroundings.device,
+        clock=surroundings.clock,
+        watch=surroundings.watch,
+    )
+    return TrainOutcome(
+        result=result,
+        trained_on=str(subject),
+        classes=train.classes,
+        num_train_clips=len(train),
+        num_test_clips=len(test),
+        split=split,
+        skipped=(*skipped, *test.bad),
+    )
+
+
+def _full_data(
+    folder: Path, candidates: CandidateOptions, surroundings: Surroundings
+) -> tuple[LabelledClips, ClipSpec, tuple[BadVideo, ...]]:
+    videos = list_videos(folder, candidates)
+    check_split(videos, "train", folder)
+    train = _decode(videos, "train", candidates.clip, candidates, surroundings)
+    return LabelledClips(train.frames, train.labels, train.normalisation, train.classes), candidates.clip, train.bad
+
+
+def _set_clips(
+    synthetic: SyntheticSet, path: Path, videos: VideoSet, data: Path, split: str
+) -> tuple[LabelledClips, ClipSpec]:
+    judged = {entry.video_id for entry in videos.select(split).entries}
+    both = judged.intersection(synthetic.provenance.video_ids)
+    if both and synthetic.provenance.source.name == videos.name:
+        raise InputError(
+            f"{path}: was made from {len(both)} of the {split} videos of {data}, such as {min(both)}; compress with "
+            "the same --hold-out and lists"
+        )
+    clips = LabelledClips(synthetic.clips(), synthetic.labels, synthetic.normalisation, synthetic.classes)
+    return clips, synthetic.clip
+
+
+def _decode(
+    videos: VideoSet, split: str, clip: ClipSpec, candidates: CandidateOptions, surroundings: Surroundings
+) -> DecodedSplit:
+    return decode_split(
+        videos,
+        split,
+        clip,
+        cache=surroundings.cache / "candidates",
+        workers=surroundings.workers,
+        max_bad=candidates.max_bad,
+        watch=surroundings.watch,
+    )
+
+
+def _check_classes(own: Sequence[str], theirs: Sequence[str], subject: Path, data: Path) -> None:
+    if tuple(own) == tuple(theirs):
+        return
+    missing, extra = sorted(set(own) - set(theirs)), sorted(set(theirs) - set(own))
+    differences = [f"{data} lacks {_names(missing)}"] * bool(missing) + [f"{subject} lacks {_names(extra)}"] * bool(
+        extra
+    )
+    raise InputError(
+        f"the classes of {subject} and {data} differ: {'; '.join(differences) or 'another order'}; "
+        "give the data that the set was made of"
+    )
+
+
+def _names(classes: Sequence[str]) -> str:
+    return ", ".join(map(repr, classes[:5])) + (f" and {len(classes) - 5} more" if len(classes) > 5 else "")
