@@ -184,7 +184,7 @@ def _choose_videos(
     eligible = right | (num_right < budget.videos_per_class)[train_data.labels]
     rows = eligible.nonzero()[:, 0]
     chosen = choose_per_class(
-        pool_features(pool, train_data, device=device)[rows],
+        pool_features(pool)[rows],
         train_data.labels[rows],
         train_data.classes,
         count=budget.videos_per_class,

@@ -9,6 +9,7 @@ class over real clips are computed once.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ from videocompressa.stages import Stages
 from videocompressa.students import Student
 from videocompressa.teachers import RealClips, real_clips
 from videocompressa.train import TrainConfig, augmented, student_features
+from videocompressa.vae import weights_sha256
 
 
 @dataclass(frozen=True)
@@ -45,13 +47,15 @@ class PoolConfig:
 
 @dataclass(frozen=True)
 class Member:
-    """A frozen student and what the real classes look like to it."""
+    """A frozen student and what the real clips look like to it."""
 
     student: Student
     class_maps: list[Tensor]
     """One (L,D) float32 a stage: mean feature maps of each class."""
     spreads: list[float]
     """Mean squared distance of the class means to their mean, a stage."""
+    features: Tensor
+    """(N,D) float32: of every real clip, centred and of unit variance in total."""
     gives_task: bool
 
 
@@ -72,26 +76,40 @@ def build_pool(
         young = dataclasses.replace(recipe, steps=age, warmup_steps=min(age, 20))
         streams = rng.child(f"pool/{number}")
         students.append(real.train(young, name="pool", streams=streams, device=device, watch=watch, stages=stages))
-    rows = _some_of_each_class(real.train_data.labels, config.real_per_class, rng.generator("real"))
     ages = [*config.ages, *([recipe.steps] * len(teachers))]
     pool = []
-    for done, (student, age) in enumerate(zip([*students, *teachers], ages, strict=True), start=1):
-        maps = _real_maps(student, real.train_data, rows, recipe, rng.generator("real-views"), device)
+    for number, (student, age) in enumerate(zip([*students, *teachers], ages, strict=True)):
+        key = {"weights": weights_sha256(student.state_dict()), "clips": config.real_per_class, "seed": rng.seed}
+        made = functools.partial(_look, student, real.train_data, config, recipe, rng=rng, device=device)
+        seen = stages.recall("pool-view", key, made)
+        maps = [seen[f"maps/{stage}"].to(device) for stage in range(len(seen) - 1)]
         spreads = [float((stage - stage.mean(0)).square().mean()) + 1e-8 for stage in maps]
-        pool.append(Member(student, maps, spreads, gives_task=age >= config.task_from))
-        watch("pool", done=done, total=len(ages))
+        pool.append(Member(student, maps, spreads, seen["features"], gives_task=age >= config.task_from))
+        watch("pool", done=number + 1, total=len(ages))
     return pool
 
 
-def pool_features(pool: Sequence[Member], train_data: Candidates, *, device: torch.device) -> Tensor:
-    """Return (N,D) features of real clips to all members side by side, each member's of unit variance in total."""
-    clips = real_clips(train_data)
-    parts = []
-    for member in pool:
-        features = student_features(member.student, clips, device=device)
-        centred = features - features.mean(0)
-        parts.append(centred / (centred.square().sum(1).mean().sqrt() + 1e-8))
-    return torch.cat(parts, 1)
+def pool_features(pool: Sequence[Member]) -> Tensor:
+    """Return (N,D) features of the real clips to all members side by side."""
+    return torch.cat([member.features for member in pool], 1)
+
+
+def _look(
+    student: Student,
+    train_data: Candidates,
+    config: PoolConfig,
+    recipe: TrainConfig,
+    *,
+    rng: Streams,
+    device: torch.device,
+) -> dict[str, Tensor]:
+    """Return what a member needs of the real clips: "maps/0", "maps/1", ... of the classes, and "features"."""
+    rows = _some_of_each_class(train_data.labels, config.real_per_class, rng.generator("real"))
+    maps = _real_maps(student, train_data, rows, recipe, rng.generator("real-views"), device)
+    features = student_features(student, real_clips(train_data), device=device)
+    centred = features - features.mean(0)
+    scaled = centred / (centred.square().sum(1).mean().sqrt() + 1e-8)
+    return {f"maps/{stage}": each.cpu() for stage, each in enumerate(maps)} | {"features": scaled}
 
 
 def summary(stage: Tensor) -> Tensor:
