@@ -32,7 +32,7 @@ setup: $(ENVIRONMENT) ## make .venv with the versions of constraints.txt
 	touch $@
 
 demo: $(ENVIRONMENT) ## draw a set, compress it, train on it, compare (under 5 minutes on two cores)
-	$(BIN)videocompressa demo -o runs/demo
+	$(BIN)videocompressa demo -o runs/demo --force
 
 test: lint types floors ## everything: lint, types, floors and all tests
 	$(PYTHON) -m pytest -n $(WORKERS)

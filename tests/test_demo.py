@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 import torch
 
+from videocompressa.clip import ClipSpec
 from videocompressa.demo import ACTIONS, DEFAULT_ACTIONS, FRAMES_PER_SECOND, draw_clip, draw_set
 from videocompressa.demo.figure import SOLE, STAND, Body, Pose, pose_body
 from videocompressa.demo.render import draw_track
 from videocompressa.demo.scene import MIN_CONTRAST, Dice, contrast, draw_body, paint_room
 from videocompressa.errors import InputError
 from videocompressa.rng import Streams
+from videocompressa.video import read_clip
 
 SMALL = (48, 64)
 PAIRS = [(name, action.reverse_of) for name, action in ACTIONS.items() if action.reverse_of]
@@ -255,3 +257,24 @@ def test_clothes_stand_out_from_wall_and_from_each_other():
         assert contrast(body.shirt, room.wall) > MIN_CONTRAST
         assert contrast(body.trousers, room.wall) > MIN_CONTRAST
         assert contrast(body.shirt, body.trousers) > MIN_CONTRAST
+
+
+def test_scenes_are_shared_by_actions_and_splits(tmp_path: Path) -> None:
+    """The first frame shows room and person, before anything is done; with two scenes there are two of them."""
+    draw_set(tmp_path, clips_per_class=(3, 1), size=(32, 32), actions=("wave", "punch"), num_scenes=2)
+
+    def first(split: str, action: str, number: int) -> torch.Tensor:
+        path = tmp_path / split / action / f"{number:03d}.mp4"
+        return read_clip(path, ClipSpec(8, 32, 32), label=0, video_id="clip").frames[0].float()
+
+    def apart(one: torch.Tensor, other: torch.Tensor) -> float:
+        return float((one - other).abs().mean())
+
+    here, elsewhere = first("train", "wave", 0), first("train", "wave", 1)
+    for same in (first("train", "wave", 2), first("train", "punch", 0), first("test", "punch", 0)):
+        assert apart(here, same) < apart(here, elsewhere) / 2
+
+
+def test_a_set_needs_a_scene(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="num_scenes is 0; it must be at least 1"):
+        draw_set(tmp_path / "set", num_scenes=0)

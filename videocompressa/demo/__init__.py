@@ -43,6 +43,7 @@ def draw_set(
     seed: int = 0,
     watch: Watch = watch_nothing,
     actions: Sequence[str] | None = None,
+    num_scenes: int | None = None,
 ) -> None:
     """Write a drawn set to `root`, or finish the one that was begun there with the same settings.
 
@@ -60,6 +61,9 @@ def draw_set(
         Called as `watch("draw", done=..., total=...)` after each clip.
     actions:
         Names out of `ACTIONS`, or None for `DEFAULT_ACTIONS`.
+    num_scenes:
+        Every action of every split is done in each of so many scenes (a room, a person, where they stand) in turn, so
+        that a small student can learn to look past them; None draws a new scene for each clip.
 
     Raises
     ------
@@ -73,14 +77,18 @@ def draw_set(
         else dict(zip(("train", "test"), clips_per_class, strict=True))
     )
     _check(chosen, counts, size)
-    _claim(root, {"actions": chosen, "clips_per_class": counts, "seed": seed, "size": size, "version": 1})
+    if num_scenes is not None and num_scenes < 1:
+        raise InputError(f"num_scenes is {num_scenes}; it must be at least 1, or None for a new scene each clip")
+    settings = {"actions": chosen, "clips_per_class": counts, "num_scenes": num_scenes, "seed": seed, "size": size}
+    _claim(root, {**settings, "version": 1})
     streams = Streams(seed, "demo")
     work = [(split, action, number) for split, count in counts.items() for action in chosen for number in range(count)]
     for done, (split, action, number) in enumerate(work, start=1):
         path = root / split / action / f"{number:03d}.mp4"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            frames = draw_clip(action, streams.child(split).generator(f"{action}/{number}"), size=size)
+            scene = None if num_scenes is None else streams.generator(f"scene/{number % num_scenes}")
+            frames = draw_clip(action, streams.child(split).generator(f"{action}/{number}"), size=size, scene=scene)
             unfinished = path.with_name(f".unfinished-{path.name}")
             write_video(unfinished, frames, FRAMES_PER_SECOND)
             unfinished.replace(path)

@@ -58,32 +58,36 @@ class View:
         return self.left + self.facing * point[0] * self.height, self.ground - point[1] * self.height
 
 
-def draw_clip(action: str, generator: torch.Generator, *, size: tuple[int, int]) -> Tensor:
+def draw_clip(
+    action: str, generator: torch.Generator, *, size: tuple[int, int], scene: torch.Generator | None = None
+) -> Tensor:
     """Return one clip of an action as (T,3,H,W) uint8 frames at `FRAMES_PER_SECOND`, 36 <= T <= 48.
 
-    `size` is (H,W) in pixels, at least 32. Equal generators give equal frames; for a pair of which one is the other
-    played backwards they give the same frames in reverse order.
+    `size` is (H,W) in pixels, at least 32. With `scene`, the room, the person and where they stand come from that
+    generator, and only what is done, when and how it is filmed from the other. Equal generators give equal frames;
+    for a pair of which one is the other played backwards they give the same frames in reverse order.
     """
     if action not in ACTIONS:
         raise InputError(f"action {action!r} is unknown; known: {', '.join(ACTIONS)}")
     if min(size) < 32:
         raise InputError(f"drawn clips of {size[0]}x{size[1]} px are too small to show an action; give at least 32x32")
     dice = Dice(generator)
+    place = dice if scene is None else Dice(scene)
     height, width = size[0] * SUPERSAMPLE, size[1] * SUPERSAMPLE
-    ground = height * (CANVAS - 1) / 2 + height * dice.uniform(0.88, 0.94)
+    ground = height * (CANVAS - 1) / 2 + height * place.uniform(0.88, 0.94)
     room = paint_room(
-        dice,
+        place,
         (round(height * CANVAS), round(width * CANVAS)),
-        round(ground - height * dice.uniform(0.08, 0.2)),
+        round(ground - height * place.uniform(0.08, 0.2)),
         int(ground),
     )
-    body = draw_body(dice, room.wall)
+    body = draw_body(place, room.wall)
     track = draw_track(dice, ACTIONS[action], body)
-    facing = dice.pick((-1, 1))
-    tall = min(height, width) * dice.uniform(0.62, 0.72)
-    left = width * CANVAS / 2 + width * dice.uniform(-0.1, 0.1) - facing * track.poses[-1].travel / 2 * tall
+    facing = place.pick((-1, 1))
+    tall = min(height, width) * place.uniform(0.62, 0.72)
+    left = width * CANVAS / 2 + width * place.uniform(-0.1, 0.1) - facing * track.poses[-1].travel / 2 * tall
     view = View(left, ground, tall, facing)
-    _draw_things(room, view, track, dice)
+    _draw_things(room, view, track, place)
     frames = _shoot(dice, room, view, body, track, ACTIONS[action], (height, width))
     return frames.flip(0) if ACTIONS[action].reverse_of else frames
 

@@ -30,7 +30,7 @@ def list_videos(data: Path, options: CandidateOptions) -> VideoSet:
 
 def encode_train(videos: VideoSet, options: CandidateOptions, codec: Codec, surroundings: Surroundings) -> EncodedSplit:
     """Decode and encode the training videos, or take them from the cache."""
-    encoded = encode_pass(
+    return encode_pass(
         videos,
         "train",
         options.clip,
@@ -39,9 +39,6 @@ def encode_train(videos: VideoSet, options: CandidateOptions, codec: Codec, surr
         workers=surroundings.workers,
         max_bad=options.max_bad,
         watch=surroundings.watch,
-    )
-    return dataclasses.replace(
-        encoded, candidates=dataclasses.replace(encoded.candidates, num_skipped=len(encoded.bad))
     )
 
 
