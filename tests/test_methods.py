@@ -261,3 +261,8 @@ def test_too_much_asked(name: str, two_classes: Candidates) -> None:
         run(two_classes, name, small(name), keyframes=7)
     with pytest.raises(InputError, match="--vpc is 7, but class 'a' has 6, 'b' has 6 training videos"):
         run(two_classes, name, small(name), videos_per_class=7)
+
+
+def test_a_coreset_is_called_by_its_rule(two_classes: Candidates) -> None:
+    config = dataclasses.replace(METHODS["random-real"].config, subset="k-center", teacher=TEACHER)
+    assert run(two_classes, "random-real", config).provenance.method == "k-center-real"

@@ -43,6 +43,11 @@ class CoresetConfig:
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     """The teacher, for features and for soft labels; not trained when neither is asked for."""
 
+    @property
+    def name(self) -> str:
+        """Name of the method in the file."""
+        return f"{self.subset}-real"
+
     def __post_init__(self) -> None:
         check_subset(self.subset)
         check_selector(self.selector, tuple(FIXED_SELECTORS))
@@ -89,7 +94,7 @@ def compress(
         positions,
         labels=train_data.labels[rows],
         fill=config.fill,
-        method="coreset",
+        method=config.name,
         config=dataclasses.asdict(config),
         seed=rng.seed,
     )

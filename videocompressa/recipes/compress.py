@@ -110,7 +110,7 @@ def check_training(videos: VideoSet, data: Path, budget: BudgetOptions) -> None:
 def file_facts(method: str, config: Any, seed: int, quantisation: Quantisation) -> FileFacts:
     """Return what decides the size of the file beside the videos."""
     return FileFacts(
-        method="coreset" if isinstance(config, CoresetConfig) else method,  # As it stands in the file.
+        method=config.name if isinstance(config, CoresetConfig) else method,
         config=dataclasses.asdict(config),
         soft_labels=config.labels == "soft",
         seed=seed,
