@@ -303,6 +303,15 @@ def test_an_unknown_student(run: Runner, videos: Path, set_file: Path) -> None:
         assert word in error
 
 
+def test_a_teacher_that_cannot_be(run: Runner, videos: Path, tmp_path: Path) -> None:
+    small = run("compress", videos, "-o", tmp_path / "set.safetensors", *TINY)
+    assert "4 frames at 32x32 px are too small for MiniC3D" in small.error
+    assert "--size" in small.error
+    unknown = run("compress", videos, "-o", tmp_path / "set.safetensors", *TINY, "--set", "teacher.train.student=best")
+    assert "unknown student 'best'; known: convnet3d, minic3d" in unknown.error
+    assert not list(tmp_path.glob("set*"))
+
+
 def test_too_many_bad_videos(run: Runner, videos: Path, tmp_path: Path) -> None:
     shutil.copytree(videos, tmp_path / "data")
     (tmp_path / "data/train/dark/0.mp4").write_bytes(b"")

@@ -48,6 +48,11 @@ class CoresetConfig:
         """Name of the method in the file."""
         return f"{self.subset}-real"
 
+    @property
+    def needs_teacher(self) -> bool:
+        """Features and soft labels need one."""
+        return self.subset != "random" or self.labels == "soft"
+
     def __post_init__(self) -> None:
         check_subset(self.subset)
         check_selector(self.selector, tuple(FIXED_SELECTORS))
@@ -70,7 +75,7 @@ def compress(
     real = RealClips(train_data, codec, budget.keyframes, config.fill, config.teacher.as_stored)
     by_features = config.subset != "random"
     teachers: list[Student] = []
-    if by_features or config.labels == "soft":
+    if config.needs_teacher:
         teachers = train_teachers(real, config.teacher, rng=rng, device=device, watch=watch, stages=stages)
     features: Tensor = (
         student_features(teachers[0], real_clips(train_data), device=device)

@@ -18,6 +18,7 @@ from videocompressa.recipes.options import BudgetOptions, CandidateOptions, Surr
 from videocompressa.recipes.settings import with_settings
 from videocompressa.rng import Streams
 from videocompressa.selector import check_keyframes
+from videocompressa.students import STUDENTS, check_name, check_size
 from videocompressa.synthetic import Budget
 from videocompressa.vae import build_codec
 
@@ -69,6 +70,10 @@ def compress_folder(
     found, config = configured(method, settings)
     if budget.keyframes is not None:
         check_keyframes(budget.keyframes, candidates.clip.num_frames)
+    if config.needs_teacher:
+        clip, teacher = candidates.clip, config.teacher.train.student
+        check_name(teacher)
+        check_size((clip.num_frames, clip.height, clip.width), STUDENTS[teacher])
     videos = list_videos(data, candidates)
     check_training(videos, data, budget)
     built = build_codec(codec).to(surroundings.device)

@@ -73,6 +73,11 @@ class VideoCompressaConfig:
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     """The teacher of steps 6 to 8."""
 
+    @property
+    def needs_teacher(self) -> bool:
+        """Always: for videos, synthesis and soft labels."""
+        return True
+
     def __post_init__(self) -> None:
         check_selector(self.selector)
         check_subset(self.subset)
