@@ -412,7 +412,7 @@ def test_a_disk_that_cannot_be_written(
 
 def test_a_cache_that_cannot_be_written(run: Runner, videos: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    made = run("compress", videos, "-o", tmp_path / "set.safetensors", *TINY, "--cache", tmp_path / "file")
+    made = run("compress", videos, "-o", tmp_path / "set.safetensors", *TINY, *QUICK, "--cache", tmp_path / "file")
     assert "--cache" in made.error
     assert everything_in(tmp_path) == {"file"}
 
@@ -546,7 +546,7 @@ def test_changed_videos_are_compressed_anew(run: Runner, videos: Path, tmp_path:
 @pytest.mark.slow
 def test_a_real_ctrl_c(videos: Path, tmp_path: Path) -> None:
     """The signal itself, with worker processes, while videos are decoded or the teacher is trained."""
-    arguments = ["compress", videos, "-o", tmp_path / "set.safetensors", "--size", "32", "--frames", "4"]
+    arguments = ["compress", videos, "-o", tmp_path / "set.safetensors", "--size", "48", "--frames", "4"]
     arguments += ["--workers", "2", "--cache", tmp_path / "cache", "--set", "teacher.train.steps=100000"]
     script = "import sys; from videocompressa.cli import main; sys.exit(main(sys.argv[1:]))"
     process = subprocess.Popen(
