@@ -16,7 +16,8 @@ endif
 # The folder of the console scripts that belong to PYTHON; found when used, because .venv may not exist before.
 BIN = $(dir $(shell command -v $(PYTHON)))
 
-export OMP_NUM_THREADS ?= 1
+# Tests run in several processes, one thread each; the demo and benchmarks take all cores.
+test quick: export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test quick lint types floors format bench clean
