@@ -56,7 +56,7 @@ format: $(ENVIRONMENT) ## mend what ruff can mend
 	$(PYTHON) -m ruff format .
 
 bench: $(ENVIRONMENT) ## speed and memory of the encode pass; DATA=folder of videos, else the demo's
-	$(PYTHON) tools/bench_encode_pass.py $(DATA)
+	$(PYTHON) tools/bench_encode_pass.py $(DATA) --workers 0
 
 clean: ## remove .venv and caches, keep runs/
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
