@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from videocompressa.clip import ClipSpec, Normalisation, Watch, watch_nothing
+from videocompressa.clip import ClipSpec, Normalisation, Watch, shape_text, watch_nothing
 from videocompressa.errors import DivergedError, InputError
 from videocompressa.rng import Streams
 from videocompressa.students import Student, build_student, check_name
@@ -126,12 +126,12 @@ class LabelledClips:
     def __post_init__(self) -> None:
         frames, labels, num_classes = self.frames, self.labels, len(self.classes)
         if frames.ndim != 5 or frames.shape[2] != 3 or frames.dtype not in (torch.uint8, torch.float32):
-            raise InputError(f"LabelledClips.frames is {_shape(frames)}; it must be uint8 or float32 (N,T,3,H,W)")
+            raise InputError(f"LabelledClips.frames is {shape_text(frames)}; it must be uint8 or float32 (N,T,3,H,W)")
         hard = labels.dtype == torch.int64 and tuple(labels.shape) == (len(frames),)
         soft = labels.dtype == torch.float32 and tuple(labels.shape) == (len(frames), num_classes)
         if not hard and not soft:
             raise InputError(
-                f"LabelledClips.labels is {_shape(labels)}; it must be int64 ({len(frames)},) "
+                f"LabelledClips.labels is {shape_text(labels)}; it must be int64 ({len(frames)},) "
                 f"or float32 ({len(frames)},{num_classes})"
             )
         if hard and len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < num_classes:
@@ -143,7 +143,10 @@ class LabelledClips:
         return len(self.labels)
 
     def __repr__(self) -> str:
-        return f"LabelledClips(frames={_shape(self.frames)}, labels={_shape(self.labels)}, classes={len(self.classes)})"
+        return (
+            f"LabelledClips(frames={shape_text(self.frames)}, labels={shape_text(self.labels)}, "
+            f"classes={len(self.classes)})"
+        )
 
     @property
     def hard_labels(self) -> Tensor:
@@ -509,7 +512,3 @@ def _probabilities(
 
 def _some(names: tuple[str, ...]) -> str:
     return f"{', '.join(names[:3])}{', ...' if len(names) > 3 else ''} ({len(names)})"
-
-
-def _shape(tensor: Tensor) -> str:
-    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
