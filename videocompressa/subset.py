@@ -6,7 +6,7 @@ are computed in float64, so the choice is the same at any thread count; ties go 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -83,6 +83,17 @@ def check_subset(name: str) -> None:
         raise InputError(f"unknown subset rule {name!r}; known: {', '.join(SUBSETS)}")
 
 
+def check_enough(sizes: Mapping[str, int], count: int, *, allow_fewer: bool) -> None:
+    """Raise when a class (name to number of videos) has fewer than `count`, unless that is allowed."""
+    short = [f"{name!r} has {size}" for name, size in sizes.items() if size < count]
+    if short and not allow_fewer:
+        raise InputError(
+            f"--vpc is {count}, but class {', '.join(short[:5])} training videos"
+            f"{f' (and {len(short) - 5} more classes)' if len(short) > 5 else ''}; "
+            f"lower --vpc to {max(1, min(sizes.values()))}, or go on with --allow-fewer"
+        )
+
+
 def choose_per_class(
     features: Tensor,
     labels: Tensor,
@@ -99,13 +110,7 @@ def choose_per_class(
     """
     check_subset(name)
     sizes = torch.bincount(labels, minlength=len(classes)).tolist()
-    short = [f"{classes[c]!r} has {size}" for c, size in enumerate(sizes) if size < count]
-    if short and not allow_fewer:
-        raise InputError(
-            f"--vpc is {count}, but class {', '.join(short[:5])} training videos"
-            f"{f' (and {len(short) - 5} more classes)' if len(short) > 5 else ''}; "
-            f"lower --vpc to {max(1, min(sizes))}, or go on with --allow-fewer"
-        )
+    check_enough(dict(zip(classes, sizes, strict=True)), count, allow_fewer=allow_fewer)
     rows = []
     for label, size in enumerate(sizes):
         members = (labels == label).nonzero()[:, 0]

@@ -71,6 +71,18 @@ class Source:
     num_skipped: int = 0
     """Videos that could not be read."""
 
+    @classmethod
+    def of(cls, candidates: Candidates) -> Source:
+        """Return what a set made of these candidates stands for."""
+        return cls(
+            name=candidates.source,
+            split_hash=candidates.split_hash,
+            num_videos=len(candidates),
+            num_frames=int(candidates.num_video_frames.sum()),
+            video_bytes=int(candidates.video_bytes.sum()),
+            num_skipped=candidates.num_skipped,
+        )
+
 
 @dataclass(frozen=True)
 class Provenance:
@@ -244,18 +256,11 @@ def gather(
     method: str,
     config: Mapping[str, Any],
     seed: int,
+    decoder: Decoder | None = None,
 ) -> SyntheticSet:
     """Return the set of `rows` (N,) at `positions` (N,K), with `latents` (N,K,C,h,w) in place of the real ones."""
     if latents is None:
         latents = take_keyframes(candidates.latents[rows].float(), positions)
-    source = Source(
-        name=candidates.source,
-        split_hash=candidates.split_hash,
-        num_videos=len(candidates),
-        num_frames=int(candidates.num_video_frames.sum()),
-        video_bytes=int(candidates.video_bytes.sum()),
-        num_skipped=candidates.num_skipped,
-    )
     return SyntheticSet(
         latents=latents.contiguous(),
         positions=positions,
@@ -266,11 +271,12 @@ def gather(
         codec=candidates.codec,
         normalisation=candidates.normalisation,
         fill=fill,
+        decoder=decoder,
         provenance=Provenance(
             method=method,
             config=config,
             seed=seed,
-            source=source,
+            source=Source.of(candidates),
             video_ids=tuple(candidates.video_ids[int(row)] for row in rows),
         ),
     )

@@ -49,9 +49,14 @@ class CoresetConfig:
         return f"{self.subset}-real"
 
     @property
+    def by_features(self) -> bool:
+        """Every rule but chance looks at features."""
+        return self.subset != "random"
+
+    @property
     def needs_teacher(self) -> bool:
         """Features and soft labels need one."""
-        return self.subset != "random" or self.labels == "soft"
+        return self.by_features or self.labels == "soft"
 
     def __post_init__(self) -> None:
         check_subset(self.subset)
@@ -73,13 +78,12 @@ def compress(
     """Return `budget.videos_per_class` real clips of each class as `budget.keyframes` latents each."""
     check_keyframes(budget.keyframes, train_data.clip.num_frames)
     real = RealClips(train_data, codec, budget.keyframes, config.fill, config.teacher.as_stored)
-    by_features = config.subset != "random"
     teachers: list[Student] = []
     if config.needs_teacher:
         teachers = train_teachers(real, config.teacher, rng=rng, device=device, watch=watch, stages=stages)
     features: Tensor = (
         student_features(teachers[0], real_clips(train_data), device=device)
-        if by_features
+        if config.by_features
         else torch.zeros(len(train_data), 1)
     )
     rows = choose_per_class(
@@ -102,6 +106,6 @@ def compress(
         method=config.name,
         config=dataclasses.asdict(config),
         seed=rng.seed,
+        decoder=codec,
     )
-    synthetic = dataclasses.replace(synthetic, decoder=codec)
     return relabel(synthetic, config.labels, teachers, config.teacher, rng=rng, device=device)

@@ -18,6 +18,7 @@ from videocompressa.clip import Candidates, ClipSpec, CodecSpec, Normalisation
 from videocompressa.errors import BudgetError, InputError
 from videocompressa.recipes.options import BudgetOptions
 from videocompressa.selector import check_keyframes
+from videocompressa.subset import check_enough
 from videocompressa.synthetic import Allowance, Source
 
 DEFAULT_KEYFRAMES = 4
@@ -41,21 +42,13 @@ class TrainFacts:
     @classmethod
     def of(cls, train_data: Candidates) -> TrainFacts:
         """Return the facts of candidates."""
-        source = Source(
-            name=train_data.source,
-            split_hash=train_data.split_hash,
-            num_videos=len(train_data),
-            num_frames=int(train_data.num_video_frames.sum()),
-            video_bytes=int(train_data.video_bytes.sum()),
-            num_skipped=train_data.num_skipped,
-        )
         return cls(
             clip=train_data.clip,
             codec=train_data.codec,
             classes=train_data.classes,
             labels=tuple(train_data.labels.tolist()),
             video_ids=train_data.video_ids,
-            source=source,
+            source=Source.of(train_data),
             normalisation=train_data.normalisation,
         )
 
@@ -97,16 +90,11 @@ def check_classes(counts: Mapping[str, int], options: BudgetOptions) -> None:
     """Raise when a class has no video, or fewer than an asked VPC; for use before the long pass over the videos."""
     empty = [name for name, count in counts.items() if count == 0]
     if empty:
+        more = f" (and {len(empty) - 1} more classes)" if len(empty) > 1 else ""
         raise InputError(
-            f"class {empty[0]!r} has no training videos{_more(empty)}; add some, or remove the class from the list"
+            f"class {empty[0]!r} has no training videos{more}; add some, or remove the class from the list"
         )
-    vpc = options.vpc or 1
-    short = [f"{name!r} has {count}" for name, count in counts.items() if count < vpc]
-    if short and not options.allow_fewer:
-        raise InputError(
-            f"--vpc is {vpc}, but class {', '.join(short[:5])} training videos{_more(short, 5)}; "
-            f"lower --vpc to {min(counts.values())}, or go on with --allow-fewer"
-        )
+    check_enough(counts, options.vpc or 1, allow_fewer=options.allow_fewer)
 
 
 def resolve_budget(options: BudgetOptions, facts: TrainFacts, file: FileFacts) -> ResolvedBudget:
@@ -198,7 +186,3 @@ def _stopped(most: int, counts: list[int], facts: TrainFacts, *, allow_fewer: bo
         return "the budget holds all training videos"
     name = facts.classes[counts.index(most)]
     return f"VPC stops at {most}, for class {name!r} has no more; --allow-fewer goes on with the others"
-
-
-def _more(names: list[str], shown: int = 1) -> str:
-    return f" (and {len(names) - shown} more classes)" if len(names) > shown else ""

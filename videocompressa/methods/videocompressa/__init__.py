@@ -120,8 +120,8 @@ def compress(
         method="videocompressa",
         config=dataclasses.asdict(config),
         seed=rng.seed,
+        decoder=codec,
     )
-    synthetic = dataclasses.replace(synthetic, decoder=codec)
     if config.synthesis.enabled:
         synthetic = synthesise(
             synthetic,

@@ -94,16 +94,13 @@ def synthesise(
             base, positions = _selected(live, chosen.frames[rows].to(device), candidates[rows], keyframes)
         latents = (base + delta[rows]).to(device)
         pixels = codec.decode(latents.flatten(0, 1))
-        clips = fill_clips(
-            pixels.view(*latents.shape[:2], *pixels.shape[1:]), positions.to(device), start.clip.num_frames, start.fill
-        )
+        pixels = pixels.view(*latents.shape[:2], *pixels.shape[1:])
+        clips = fill_clips(pixels, positions.to(device), start.clip.num_frames, start.fill)
         clips = start.normalisation.apply(augmented(clips, recipe, augment))
         member = pool[int(torch.randint(len(pool), (), generator=members))]
         match, task = _judge(member, clips, start.labels[rows].to(device), recipe)
         one = int(torch.randint(keyframes, (), generator=members))
-        stay = (
-            (codec.encode(pixels.view(*latents.shape[:2], *pixels.shape[1:])[:, one]) - latents[:, one]).square().mean()
-        )
+        stay = (codec.encode(pixels[:, one]) - latents[:, one]).square().mean()
         loss = config.match_weight * match + config.task_weight * task + config.manifold_weight * stay
         if not torch.isfinite(loss):
             raise DivergedError("the loss of the synthesis stopped being finite; choose a lower synthesis.lr")
@@ -134,7 +131,7 @@ def _judge(member: Member, clips: Tensor, labels: Tensor, config: TrainConfig) -
     match = clips.new_zeros(())
     for stage, real, spread in zip(maps, member.class_maps, member.spreads, strict=True):
         means = class_means(summary(stage), index, len(classes))
-        match = match + (means - real.to(means.device)[classes]).square().mean() / spread
+        match = match + (means - real[classes]).square().mean() / spread
     task = F.cross_entropy(logits.float(), labels) if member.gives_task else clips.new_zeros(())
     return match, task
 
