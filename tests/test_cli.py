@@ -482,7 +482,7 @@ def test_same_seed_same_bytes(run: Runner, videos: Path, tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     "place",
-    ["methods.videocompressa.train_selector", "teachers.fit", "methods.videocompressa.relabel", "artefact.os.fsync"],
+    ["joint.train_selector", "teachers.fit", "methods.videocompressa.relabel", "artefact.os.fsync"],
 )
 def test_ctrl_c_leaves_nothing_and_the_next_run_goes_on(
     run: Runner, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str

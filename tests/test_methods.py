@@ -10,10 +10,10 @@ from torch import Tensor
 
 from videocompressa.clip import Candidates, ClipSpec, Normalisation, watch_nothing
 from videocompressa.errors import InputError
+from videocompressa.joint import JointConfig, place, train_selector, uncovered
 from videocompressa.methods import METHODS, find_method
 from videocompressa.methods.coreset import CoresetConfig
 from videocompressa.methods.videocompressa import VideoCompressaConfig
-from videocompressa.methods.videocompressa.joint import JointConfig, place, train_selector, uncovered
 from videocompressa.methods.videocompressa.pool import PoolConfig, build_pool
 from videocompressa.methods.videocompressa.synthesis import SynthesisConfig, synthesise
 from videocompressa.rng import Streams
@@ -238,7 +238,7 @@ def test_teachers_see_a_share_of_the_clips_as_stored(two_classes: Candidates) ->
         (lambda: find_method("magic"), "unknown method 'magic'; known: videocompressa, random-real"),
         (lambda: VideoCompressaConfig(labels="firm"), "unknown labels 'firm'; known: soft, hard"),
         (lambda: VideoCompressaConfig(selector="best"), "unknown selector 'best'; known: gumbel"),
-        (lambda: CoresetConfig(selector="gumbel"), "unknown selector 'gumbel'; known: uniform, random, middle"),
+        (lambda: CoresetConfig(selector="best"), "unknown selector 'best'; known: gumbel, uniform, random"),
         (lambda: CoresetConfig(subset="best"), "unknown subset rule 'best'"),
         (lambda: VideoCompressaConfig(fill="loop"), "fill is 'loop'; known: hold, linear"),
         (lambda: JointConfig(steps=0), "joint.steps is 0"),
@@ -266,3 +266,23 @@ def test_too_much_asked(name: str, two_classes: Candidates) -> None:
 def test_a_coreset_is_called_by_its_rule(two_classes: Candidates) -> None:
     config = dataclasses.replace(METHODS["random-real"].config, subset="k-center", teacher=TEACHER)
     assert run(two_classes, "random-real", config).provenance.method == "k-center-real"
+
+
+def test_a_recalled_stage_tells_what_it_cost(tmp_path: Path) -> None:
+    now = iter([10.0, 11.0, 14.0, 20.0])
+    outer = Stages(tmp_path, lambda: next(now))
+    inner = {"x": torch.ones(1)}
+
+    def make() -> dict[str, torch.Tensor]:
+        return outer.recall("inner", {}, lambda: inner)
+
+    outer.recall("outer", {}, make)
+    assert outer.recalled_seconds == {}
+    again = Stages(tmp_path, lambda: 0.0)
+    again.recall("inner", {}, make)
+    assert list(again.recalled_seconds.values()) == [3.0]
+    third = Stages(tmp_path, iter([100.0, 101.0]).__next__)
+    third.recall("third", {}, lambda: third.recall("inner", {}, make))
+    last = Stages(tmp_path, lambda: 0.0)
+    last.recall("third", {}, make)
+    assert list(last.recalled_seconds.values()) == [4.0]  # one second of its own, three of the stage it recalled

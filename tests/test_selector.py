@@ -204,3 +204,14 @@ def test_messages() -> None:
         SelectorConfig(tau_start=0.1)
     with pytest.raises(InputError, match="temporal_kernel is 2; it must be odd"):
         SelectorConfig(temporal_kernel=2)
+
+
+def test_shot_selector_keeps_the_middle_of_each_shot() -> None:
+    shades = [10, 12, 11, 90, 92, 200, 205, 201]  # shots of 3, 2 and 3 frames
+    frames = torch.tensor(shades, dtype=torch.uint8).view(1, 8, 1, 1, 1).expand(1, 8, 3, 6, 6)
+    assert FIXED_SELECTORS["shots"]().positions(frames, 3, generator()).tolist() == [[1, 3, 6]]
+
+
+def test_shot_selector_cuts_still_clips_at_the_start() -> None:
+    still = torch.zeros(1, 6, 3, 4, 4, dtype=torch.uint8)
+    assert FIXED_SELECTORS["shots"]().positions(still, 3, generator()).tolist() == [[0, 1, 3]]

@@ -88,7 +88,7 @@ GOOD = make_set()
         ({"labels": torch.tensor([[1.5, -0.5]] * 2)}, "must be finite, not negative, and sum to 1"),
         ({"labels": torch.full((2, 2), float("nan"))}, "must be finite, not negative, and sum to 1"),
         ({"fill": "loop"}, "fill is 'loop'; known: hold, linear"),
-        ({"packing": "zip"}, "packing is 'zip'; known: dense, tucker, video"),
+        ({"packing": "zip"}, "packing is 'zip' with packed tensors .*; give them exactly when"),
         ({"provenance": replace(GOOD.provenance, video_ids=("a",))}, "video_ids has 1 entries for 2 items"),
         ({"clip": ClipSpec(6, 9, 16)}, r"codec 'blocks' needs sides in multiples of 4 pixels, got 9x16.*--size 8"),
         (

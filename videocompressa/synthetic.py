@@ -20,9 +20,6 @@ from videocompressa.errors import InputError
 FILLS = ("hold", "linear")
 """How K keyframes become T frames: "hold" shows each until the next, "linear" fades between neighbours."""
 
-PACKINGS = ("dense", "tucker", "video")
-"""How the latents lie in the file."""
-
 
 class Decoder(Protocol):
     """What a synthetic set needs of a codec: its spec and the way back to pixels."""
@@ -47,6 +44,9 @@ class Allowance:
     """K, in [1,T]."""
     allow_fewer: bool = False
     """Take all videos of a class that has fewer than VPC, instead of raising."""
+    file_bytes: int | None = None
+    """Size that the file must not exceed: methods whose items are of another size than VPC x K latents (packed sets)
+    fill it. None where only VPC and K count."""
 
     def __post_init__(self) -> None:
         if self.videos_per_class < 1:
@@ -140,6 +140,9 @@ class SyntheticSet:
     provenance: Provenance
     fill: str = "hold"
     packing: str = "dense"
+    """How the latents lie in the file: "dense", or a name of `packing.PACKINGS`."""
+    packed: Mapping[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
+    """What the file holds in place of `latents`, which are what it unpacks to; empty for "dense"."""
     decoder: Decoder | None = field(default=None, repr=False, compare=False)
     """The codec, when it is at hand (`videocompressa.load` attaches it)."""
 
@@ -157,8 +160,11 @@ class SyntheticSet:
         self._check_positions(num_items, keyframes)
         self._check_labels(num_items)
         check_fill(self.fill)
-        if self.packing not in PACKINGS:
-            raise InputError(f"SyntheticSet.packing is {self.packing!r}; known: {', '.join(PACKINGS)}")
+        if (self.packing == "dense") == bool(self.packed):
+            raise InputError(
+                f"SyntheticSet.packing is {self.packing!r} with packed tensors [{', '.join(sorted(self.packed))}]; "
+                "give them exactly when the packing is not 'dense'"
+            )
         if len(self.provenance.video_ids) != num_items:
             raise InputError(f"Provenance.video_ids has {len(self.provenance.video_ids)} entries for {num_items} items")
         if self.decoder is not None:

@@ -34,6 +34,7 @@ from videocompressa.artefact.metadata import FORMAT, KEY, SCHEMA, Metadata, to_j
 from videocompressa.artefact.numbers import dequantise, quantise, round_labels
 from videocompressa.clip import ClipSpec, CodecSpec, Normalisation
 from videocompressa.errors import ArtefactError, InputError
+from videocompressa.packing import find_packing, unpacked
 from videocompressa.synthetic import Budget, Provenance, Source, SyntheticSet
 
 __all__ = [
@@ -125,6 +126,7 @@ def to_bytes(synthetic: SyntheticSet, quantisation: Quantisation = "int8") -> by
         len(synthetic.classes),
         synthetic.labels.ndim == 2,
         quantisation,
+        _packed_layout(synthetic),
     )
     text = to_json(
         Metadata(
@@ -180,16 +182,15 @@ def predict_file_bytes(
 
 def _arrays(synthetic: SyntheticSet, layout: Layout) -> dict[str, Array]:
     """Return the tensors of the file, little-endian."""
-    if synthetic.packing != "dense":
-        raise InputError(f"packing {synthetic.packing!r} cannot be written by this version; known: 'dense'")
     tensors = {
+        **synthetic.packed,
         "positions": synthetic.positions,
         "times_seconds": synthetic.times_seconds,
         "labels": round_labels(synthetic.labels) if synthetic.labels.ndim == 2 else synthetic.labels,
     }
     if "scales" in layout:
         tensors["latents"], tensors["scales"] = quantise(synthetic.latents)
-    else:
+    elif "latents" in layout:
         tensors["latents"] = synthetic.latents.half()
         if not bool(torch.isfinite(tensors["latents"]).all()):
             raise InputError("latents leave the range of float16 (65504); write them as int8")
@@ -197,6 +198,19 @@ def _arrays(synthetic: SyntheticSet, layout: Layout) -> dict[str, Array]:
         name: tensors[name].detach().cpu().numpy().astype(np.dtype(DTYPES[code]).newbyteorder("<"))
         for name, (code, _) in layout.items()
     }
+
+
+def _packed_layout(synthetic: SyntheticSet) -> Layout | None:
+    """Return dtype and shape of packed tensors; None for dense latents."""
+    if synthetic.packing == "dense":
+        return None
+    codes = find_packing(synthetic.packing).tensors
+    if set(codes) != set(synthetic.packed):
+        raise InputError(
+            f"packing {synthetic.packing!r} stores tensors [{', '.join(sorted(codes))}], "
+            f"but the set has [{', '.join(sorted(synthetic.packed))}]"
+        )
+    return {name: (code, tuple(synthetic.packed[name].shape)) for name, code in codes.items()}
 
 
 def _read(path: Path) -> bytes:
@@ -210,9 +224,11 @@ def _read(path: Path) -> bytes:
 
 def _to_set(arrays: Mapping[str, Array], metadata: Metadata, path: str) -> SyntheticSet:
     """Return the set that tensors and metadata make; `SyntheticSet` checks that its numbers make sense."""
-    latents = torch.from_numpy(arrays["latents"].copy())
-    if "scales" in arrays:
-        latents = dequantise(latents, torch.from_numpy(arrays["scales"].copy()))
+    try:
+        packed = _packed_tensors(arrays, metadata)
+        latents = _latents(arrays, metadata, packed)
+    except InputError as error:
+        raise ArtefactError(f"{path}: {error}") from error
     labels = torch.from_numpy(arrays["labels"].astype(np.float64 if arrays["labels"].ndim == 2 else np.int64))
     if labels.ndim == 2:
         sums = labels.sum(1, keepdim=True)
@@ -232,15 +248,31 @@ def _to_set(arrays: Mapping[str, Array], metadata: Metadata, path: str) -> Synth
             provenance=metadata.provenance,
             fill=metadata.fill,
             packing=metadata.packing,
+            packed=packed,
         )
     except InputError as error:
         raise ArtefactError(f"{path}: {error}") from error
+
+
+def _packed_tensors(arrays: Mapping[str, Array], metadata: Metadata) -> dict[str, torch.Tensor]:
+    names = [] if metadata.packing == "dense" else list(find_packing(metadata.packing).tensors)
+    return {name: torch.from_numpy(arrays[name].astype(arrays[name].dtype.newbyteorder("="))) for name in names}
+
+
+def _latents(arrays: Mapping[str, Array], metadata: Metadata, packed: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    if metadata.packing != "dense":
+        cells = metadata.codec.latent_shape(metadata.clip.height, metadata.clip.width)
+        return unpacked(metadata.packing, packed, (*arrays["positions"].shape, *cells))
+    latents = torch.from_numpy(arrays["latents"].copy())
+    return dequantise(latents, torch.from_numpy(arrays["scales"].copy())) if "scales" in arrays else latents
 
 
 def _compare(wanted: SyntheticSet, got: SyntheticSet, arrays: Mapping[str, Array], path: Path) -> None:
     """Raise unless `got`, decoded from the bytes, is `wanted` within the steps of its dtypes."""
     if "scales" in arrays:
         steps = torch.from_numpy(arrays["scales"].astype(np.float32))[:, None, :, None, None]
+    elif wanted.packed:
+        steps = torch.full((), 1e-4)  # unpacked twice from the same tensors
     else:
         steps = (wanted.latents.cpu().abs() * 2.0**-10).clamp(min=2.0**-24)
     # A hair over one half: the division before rounding is itself rounded to float32.
@@ -258,13 +290,15 @@ def _budget(arrays: Mapping[str, Array], metadata: Metadata, file_bytes: int) ->
         num_videos=num_items,
         num_frames=num_items * keyframes,
         frame_ratio=num_items * keyframes / source.num_frames,
-        latent_bytes=arrays["latents"].nbytes + (arrays["scales"].nbytes if "scales" in arrays else 0),
+        latent_bytes=sum(array.nbytes for name, array in arrays.items() if name not in _ABOUT_LATENTS),
         label_bytes=arrays["labels"].nbytes,
         file_bytes=file_bytes,
         byte_ratio=file_bytes / source.video_bytes,
         codec_bytes=metadata.codec.num_bytes,
     )
 
+
+_ABOUT_LATENTS = {"positions", "times_seconds", "labels"}
 
 _ADVICE = {
     errno.ENOSPC: "no space left; free some or choose another folder",

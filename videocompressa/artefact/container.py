@@ -18,6 +18,7 @@ import safetensors
 from videocompressa.artefact.metadata import KEY, Metadata, from_json
 from videocompressa.clip import ClipSpec, CodecSpec
 from videocompressa.errors import ArtefactError, InputError
+from videocompressa.packing import PACKINGS
 
 Quantisation = Literal["int8", "float16"]
 """How latents lie in the file."""
@@ -34,18 +35,27 @@ Layout = dict[str, tuple[str, tuple[int, ...]]]
 
 
 def layout_of(
-    num_items: int, keyframes: int, clip: ClipSpec, codec: CodecSpec, num_classes: int, soft: bool, quantisation: str
+    num_items: int,
+    keyframes: int,
+    clip: ClipSpec,
+    codec: CodecSpec,
+    num_classes: int,
+    soft: bool,
+    quantisation: str,
+    packed: Layout | None = None,
 ) -> Layout:
-    """Return which tensors a file holds, with dtype and shape."""
+    """Return which tensors a file holds, with dtype and shape; `packed` ones stand in place of dense latents."""
     if quantisation not in get_args(Quantisation):
         raise InputError(f"quantisation is {quantisation!r}; known: {', '.join(get_args(Quantisation))}")
     cells = codec.latent_shape(clip.height, clip.width)
     layout: Layout = {
-        "latents": ("I8" if quantisation == "int8" else "F16", (num_items, keyframes, *cells)),
         "positions": (_unsigned(clip.num_frames, "candidate frames"), (num_items, keyframes)),
         "times_seconds": ("F32", (num_items, keyframes)),
         "labels": ("F16", (num_items, num_classes)) if soft else (_unsigned(num_classes, "classes"), (num_items,)),
     }
+    if packed is not None:
+        return layout | packed
+    layout["latents"] = ("I8" if quantisation == "int8" else "F16", (num_items, keyframes, *cells))
     if quantisation == "int8":
         layout["scales"] = ("F16", (num_items, codec.channels))
     return layout
@@ -129,16 +139,23 @@ def _metadata_of(data: bytes, path: str) -> dict[str, Any]:
 
 
 def _check_arrays(arrays: Mapping[str, Array], metadata: Metadata, path: str) -> None:
-    """Check that the tensors are those that the metadata asks for, with its dtypes and shapes."""
+    """Check that the tensors are those that the metadata asks for, with its dtypes and shapes.
+
+    Of packed latents only the dtypes are checked here; their shapes are the packing's own affair.
+    """
     quantised = "latents" in arrays and arrays["latents"].dtype == np.int8
-    required = {"latents", "positions", "times_seconds", "labels"} | ({"scales"} if quantised else set())
+    packing = PACKINGS.get(metadata.packing)
+    latent_names = ({"latents"} | ({"scales"} if quantised else set())) if packing is None else set(packing.tensors)
+    required = {"positions", "times_seconds", "labels"} | latent_names
     if set(arrays) != required:
         raise ArtefactError(
             f"{path} holds tensors [{', '.join(sorted(arrays))}]; it must hold [{', '.join(sorted(required))}]"
         )
-    if arrays["latents"].ndim != 5:
+    if packing is None and arrays["latents"].ndim != 5:
         raise ArtefactError(f"{path}: tensor latents has shape {arrays['latents'].shape}; it must be (N,K,C,h,w)")
-    num_items, keyframes = arrays["latents"].shape[:2]
+    if arrays["positions"].ndim != 2:
+        raise ArtefactError(f"{path}: tensor positions has shape {arrays['positions'].shape}; it must be (N,K)")
+    num_items, keyframes = arrays["latents" if packing is None else "positions"].shape[:2]
     soft = arrays["labels"].ndim == 2
     try:
         layout = layout_of(
@@ -149,6 +166,7 @@ def _check_arrays(arrays: Mapping[str, Array], metadata: Metadata, path: str) ->
             len(metadata.classes),
             soft,
             "int8" if quantised else "float16",
+            {name: (code, arrays[name].shape) for name, code in packing.tensors.items()} if packing else None,
         )
     except InputError as error:
         raise ArtefactError(f"{path}: {error}") from error

@@ -12,6 +12,7 @@ from typing import Any
 
 from videocompressa.clip import ClipSpec, CodecSpec, Normalisation
 from videocompressa.errors import ArtefactError, InputError
+from videocompressa.packing import PACKINGS
 from videocompressa.synthetic import Provenance, Source
 
 FORMAT = 1
@@ -116,8 +117,10 @@ def from_json(text: object, path: str) -> Metadata:
     content = _content(text, path)
     _check_schema(content, SCHEMA, KEY, path)
     codec, norm = content["codec"], content["normalisation"]
-    if content["packing"] != "dense":
-        raise ArtefactError(f"{path} has packing {content['packing']!r}; this version reads only 'dense'")
+    if content["packing"] not in ("dense", *PACKINGS):
+        raise ArtefactError(
+            f"{path} has packing {content['packing']!r}; this version reads {', '.join(['dense', *PACKINGS])}"
+        )
     if codec["channels"] < 1 or codec["downscale"] < 1:
         raise ArtefactError(f"{path}: metadata {KEY}.codec has channels or downscale below 1")
     shift, scale = (_numbers(codec[name], codec["channels"], f"codec.{name}", path) for name in ("shift", "scale"))

@@ -54,6 +54,7 @@ METHODS: dict[str, Method] = {
     "random-real": Method(coreset.compress, CoresetConfig(subset="random")),
     "herding-real": Method(coreset.compress, CoresetConfig(subset="herding")),
     "k-center-real": Method(coreset.compress, CoresetConfig(subset="k-center")),
+    "facility-location-real": Method(coreset.compress, CoresetConfig(subset="facility-location")),
 }
 """Methods by name; those that end in "-real" store real keyframes as they are."""
 

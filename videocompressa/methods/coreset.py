@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from videocompressa.clip import Candidates, Watch, watch_nothing
+from videocompressa.joint import JointConfig, find_selector
 from videocompressa.rng import Streams
-from videocompressa.selector import FIXED_SELECTORS, check_keyframes, check_selector
+from videocompressa.selector import SelectorConfig, check_keyframes, check_selector
 from videocompressa.stages import KEEP_NOTHING, Stages
 from videocompressa.students import Student
 from videocompressa.subset import check_subset, choose_per_class
@@ -35,7 +36,11 @@ class CoresetConfig:
     subset: str = "random"
     """Rule that chooses the videos; a name of `subset.SUBSETS`."""
     selector: str = "uniform"
-    """Rule that chooses the keyframes; a name of `selector.FIXED_SELECTORS`."""
+    """Rule that chooses the keyframes; a name of `selector.SELECTORS`, "gumbel" being the learned one."""
+    joint: JointConfig = field(default_factory=JointConfig)
+    """Training of the learned selector."""
+    scorer: SelectorConfig = field(default_factory=SelectorConfig)
+    """The learned selector's network."""
     labels: str = "hard"
     """"hard", or "soft" probabilities of a teacher."""
     fill: str = "hold"
@@ -60,7 +65,7 @@ class CoresetConfig:
 
     def __post_init__(self) -> None:
         check_subset(self.subset)
-        check_selector(self.selector, tuple(FIXED_SELECTORS))
+        check_selector(self.selector)
         check_labels(self.labels)
 
 
@@ -95,7 +100,10 @@ def compress(
         name=config.subset,
         generator=rng.generator("videos"),
     )
-    selector = FIXED_SELECTORS[config.selector]()
+    selector = find_selector(
+        config.selector, train_data, config.scorer, config.joint, keyframes=budget.keyframes, fill=config.fill, rng=rng,
+        device=device, watch=watch, stages=stages,
+    )  # fmt: skip
     positions = selector.positions(train_data.frames[rows], budget.keyframes, rng.generator("keyframes"))
     synthetic = gather(
         train_data,

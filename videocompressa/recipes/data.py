@@ -63,7 +63,7 @@ def stages_of(train_data: Candidates, surroundings: Surroundings) -> Stages:
     digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode())
     middle = train_data.latents[:, train_data.clip.num_frames // 2].contiguous()
     digest.update(middle.numpy().tobytes())
-    return Stages(surroundings.cache / "stages" / digest.hexdigest()[:20])
+    return Stages(surroundings.cache / "stages" / digest.hexdigest()[:20], surroundings.clock)
 
 
 def check_split(videos: VideoSet, split: str, data: Path) -> None:

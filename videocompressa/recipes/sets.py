@@ -130,6 +130,8 @@ def _only(synthetic: SyntheticSet, item: int) -> SyntheticSet:
         times_seconds=synthetic.times_seconds[rows],
         labels=synthetic.labels[rows],
         provenance=dataclasses.replace(synthetic.provenance, video_ids=synthetic.provenance.video_ids[rows]),
+        packing="dense",
+        packed={},
     )
 
 

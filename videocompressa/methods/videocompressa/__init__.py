@@ -29,18 +29,11 @@ import torch
 from torch import Tensor
 
 from videocompressa.clip import Candidates, Watch, watch_nothing
-from videocompressa.methods.videocompressa.joint import JointConfig, train_selector
+from videocompressa.joint import JointConfig, find_selector
 from videocompressa.methods.videocompressa.pool import Member, PoolConfig, build_pool, pool_features
 from videocompressa.methods.videocompressa.synthesis import SynthesisConfig, synthesise
 from videocompressa.rng import Streams
-from videocompressa.selector import (
-    FIXED_SELECTORS,
-    GumbelSelector,
-    Selector,
-    SelectorConfig,
-    check_keyframes,
-    check_selector,
-)
+from videocompressa.selector import SelectorConfig, check_keyframes, check_selector
 from videocompressa.stages import KEEP_NOTHING, Stages
 from videocompressa.students import Student
 from videocompressa.subset import check_subset, choose_per_class
@@ -102,7 +95,10 @@ def compress(
     """
     keyframes = budget.keyframes
     check_keyframes(keyframes, train_data.clip.num_frames)
-    selector = _selector(train_data, config, keyframes, rng=rng, device=device, watch=watch, stages=stages)
+    selector = find_selector(
+        config.selector, train_data, config.scorer, config.joint, keyframes=keyframes, fill=config.fill, rng=rng,
+        device=device, watch=watch, stages=stages,
+    )  # fmt: skip
     real = RealClips(train_data, codec, keyframes, config.fill, config.teacher.as_stored)
     teachers = train_teachers(real, config.teacher, rng=rng, device=device, watch=watch, stages=stages)
     pool = build_pool(
@@ -136,40 +132,6 @@ def compress(
             watch=watch,
         )
     return relabel(synthetic, config.labels, teachers, config.teacher, rng=rng, device=device)
-
-
-def _selector(
-    train_data: Candidates,
-    config: VideoCompressaConfig,
-    keyframes: int,
-    *,
-    rng: Streams,
-    device: torch.device,
-    watch: Watch,
-    stages: Stages,
-) -> Selector:
-    """Steps 2 to 5: a fixed selector, or the learned one from the joint phase (kept as a stage)."""
-    if config.selector != "gumbel":
-        return FIXED_SELECTORS[config.selector]()
-    streams = rng.child("joint")
-
-    def make() -> dict[str, Tensor]:
-        trained = train_selector(
-            train_data, config.scorer, config.joint, keyframes=keyframes, fill=config.fill, rng=streams, device=device,
-            watch=watch,
-        )  # fmt: skip
-        return {key: value.cpu() for key, value in trained.state_dict().items()}
-
-    key = {
-        "scorer": dataclasses.asdict(config.scorer),
-        "joint": dataclasses.asdict(config.joint),
-        "keyframes": keyframes,
-        "fill": config.fill,
-        "seed": rng.seed,
-    }
-    selector = GumbelSelector(config.scorer, streams.generator("selector"))
-    selector.load_state_dict(stages.recall("selector", key, make))
-    return selector.to(device)
 
 
 def _choose_videos(

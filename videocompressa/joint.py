@@ -22,6 +22,7 @@ first, on whole clips, and freezes it while the selector learns.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -33,7 +34,16 @@ from torch import Tensor
 from videocompressa.clip import Candidates, Watch
 from videocompressa.errors import DivergedError, InputError
 from videocompressa.rng import Streams
-from videocompressa.selector import GumbelSelector, SelectorConfig, gumbel_noise, temperature, top_k_straight_through
+from videocompressa.selector import (
+    FIXED_SELECTORS,
+    GumbelSelector,
+    Selector,
+    SelectorConfig,
+    gumbel_noise,
+    temperature,
+    top_k_straight_through,
+)
+from videocompressa.stages import Stages
 from videocompressa.synthetic import fill_weights
 from videocompressa.understanding import UnderstandingModule
 
@@ -68,6 +78,42 @@ class JointConfig:
             raise InputError(f"joint.width is {self.width}; it must be a multiple of 8")
         if self.coverage_weight < 0:
             raise InputError(f"joint.coverage_weight is {self.coverage_weight}; it must not be negative")
+
+
+def find_selector(
+    name: str,
+    train_data: Candidates,
+    scorer: SelectorConfig,
+    config: JointConfig,
+    *,
+    keyframes: int,
+    fill: str,
+    rng: Streams,
+    device: torch.device,
+    watch: Watch,
+    stages: Stages,
+) -> Selector:
+    """Return the selector of a name: a fixed one, or "gumbel", learned on the candidates (kept as a stage)."""
+    if name != "gumbel":
+        return FIXED_SELECTORS[name]()
+    streams = rng.child("joint")
+
+    def make() -> dict[str, Tensor]:
+        trained = train_selector(
+            train_data, scorer, config, keyframes=keyframes, fill=fill, rng=streams, device=device, watch=watch
+        )
+        return {key: value.cpu() for key, value in trained.state_dict().items()}
+
+    key = {
+        "scorer": dataclasses.asdict(scorer),
+        "joint": dataclasses.asdict(config),
+        "keyframes": keyframes,
+        "fill": fill,
+        "seed": rng.seed,
+    }
+    selector = GumbelSelector(scorer, streams.generator("selector"))
+    selector.load_state_dict(stages.recall("selector", key, make))
+    return selector.to(device)
 
 
 def train_selector(
