@@ -379,6 +379,5 @@ def test_jobs_run_apart_and_a_dead_one_does_not_stop_the_others() -> None:
 
 def test_the_peak_memory_of_a_job_is_its_own() -> None:
     (large, small) = (answer for _, answer in sorted(run_apart(fill_megabytes, [200, 1], workers=1)))
-    assert not isinstance(large, WorkerError) and not isinstance(small, WorkerError)
-    assert large > small + 150_000_000
+    assert large > small + 150_000_000  # type: ignore[operator]
     assert peak_memory_bytes() > 10_000_000

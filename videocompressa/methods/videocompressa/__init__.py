@@ -135,7 +135,10 @@ def compress(
         }
         tuned = stages.recall("synthesis", key, tune)
         synthetic = dataclasses.replace(
-            synthetic, **tuned, times_seconds=chosen.times_seconds.gather(1, tuned["positions"])
+            synthetic,
+            latents=tuned["latents"],
+            positions=tuned["positions"],
+            times_seconds=chosen.times_seconds.gather(1, tuned["positions"]),
         )
     return relabel(synthetic, config.labels, teachers, config.teacher, rng=rng, device=device)
 
