@@ -142,7 +142,7 @@ def test_every_ablation_runs_and_changes_the_set(change: dict[str, object], two_
 def test_finished_stages_are_taken_and_give_the_same_set(two_classes: Candidates, tmp_path, monkeypatch) -> None:
     stages = Stages(tmp_path / "stages")
     first = run(two_classes, "videocompressa", SMALL, stages=stages)
-    assert {path.name.split("-")[0] for path in stages.folder.iterdir()} == {"selector", "teacher", "pool"}
+    assert {path.name.split("-")[0] for path in stages.folder.iterdir()} == {"selector", "teacher", "pool", "synthesis"}
     monkeypatch.setattr("videocompressa.teachers.fit", None)  # a stage that is made again would call it
     second = run(two_classes, "videocompressa", SMALL, stages=stages)
     assert torch.equal(first.latents, second.latents)
