@@ -208,10 +208,13 @@ def score_crops(
     device: torch.device,
     watch: Watch = watch_nothing,
 ) -> Tensor:
-    """Return the teachers' mean cross-entropy with the true label of every crop: (M,J) float32, `CHUNK` at a time."""
+    """Return the teachers' mean cross-entropy with the true label of every crop: (M,J) float64, `CHUNK` at a time.
+
+    In float32 all crops that a sure teacher knows (17 and more between two logits) would tie at zero.
+    """
     clip = train_data.clip
     num_clips, num_crops = crops.boxes.shape[:2]
-    losses = torch.empty(num_clips * num_crops)
+    losses = torch.empty(num_clips * num_crops, dtype=torch.float64)
     for start in range(0, len(losses), CHUNK):
         numbers = torch.arange(start, min(start + CHUNK, len(losses)))
         mine, crop = numbers // num_crops, numbers % num_crops
@@ -224,7 +227,7 @@ def score_crops(
         )
         seen = fill_clips(keyframes.to(device), positions.to(device), clip.num_frames, fill)
         normal, labels = train_data.normalisation.apply(seen), train_data.labels[rows[mine]].to(device)
-        each = [functional.cross_entropy(teacher(normal).float(), labels, reduction="none") for teacher in teachers]
+        each = [functional.cross_entropy(teacher(normal).double(), labels, reduction="none") for teacher in teachers]
         losses[numbers] = torch.stack(each).mean(0).cpu()
         watch("crops", done=int(numbers[-1]) + 1, total=len(losses))
     return losses.view(num_clips, num_crops)

@@ -2,7 +2,7 @@
 
 | protocol | clips | student | training on the set | labels |
 |---|---|---|---|---|
-| `fair` | 8 frames over the whole video, 64 px | MiniC3D | AdamW, 300 steps of 16 for every method and for full data | both |
+| `fair` | 8 frames over the whole video, 64 px | MiniC3D | AdamW, 300 steps of 16, full data likewise | both |
 | `vdsd` | 16 frames, stride 4, 112 px | ConvNet3D | SGD, 500 epochs, no augmentation | hard |
 | `video-dc` | 8 frames, interval 8, 112 px | MiniC3D | AdamW, 300 epochs, batch 10 x VPC, the teacher's logits | soft |
 
@@ -18,7 +18,8 @@ What is not as in the literature, because there it is a fault or because the fil
 - Steps of an epoch are those of the literature, ceil(clips / batch), but every batch is a whole one.
 - Schedules move step by step, not epoch by epoch; warm-up starts near 0 where `video-dc` starts at a tenth.
 - Gradients are not clipped (`video-dc` clips those of its teacher at norm 40).
-- `vdsd` cuts 8 frames of K400 and SSv2 at a fixed rate around the middle, most of the video; here they are spread evenly.
+- `vdsd` cuts 8 frames of K400 and SSv2 at a fixed rate around the middle, most of the video; here they are spread
+  evenly over it.
 - `logit-mse` is Video-DC's loss up to a constant a clip, see `train.logit_mse`.
 - SlowOnly-R18 and I3D-R18 (`video-dc`), CNN+GRU and CNN+LSTM (`vdsd`) are not among our students; other students stand
   in for them across architectures.
@@ -117,7 +118,7 @@ class Protocol:
         return dataclasses.replace(config, loss="cross-entropy") if labels == "hard" else config
 
     def full_config(self, *, num_clips: int) -> TrainConfig:
-        """Return how the first student, or a teacher, is trained on all `num_clips` training clips, with hard labels."""
+        """Return how the first student, or a teacher, is trained on all `num_clips` training clips (hard labels)."""
         return self.on_full.for_clips(num_clips)
 
 
