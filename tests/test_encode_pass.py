@@ -67,6 +67,15 @@ def files(cache: Path) -> dict[str, bytes]:
 
 
 class TestContent:
+    def test_strided_clips_are_other_frames_in_a_cache_of_their_own(self, videos: VideoSet, tmp_path: Path) -> None:
+        even = decode_split(videos, "train", ClipSpec(2, 8, 8), cache=tmp_path, workers=0)
+        strided = decode_split(videos, "train", ClipSpec(2, 8, 8, "strided:1"), cache=tmp_path, workers=0)
+        lengths = [3 + int(Path(video).stem) for video in strided.video_ids]
+        shown = (strided.frames[:, :, 0, 4, 4].float() / 20).round().long().tolist()
+        assert shown == [[(length - 2) // 2, (length - 2) // 2 + 1] for length in lengths]
+        assert not torch.equal(even.frames, strided.frames)
+        assert len(list(tmp_path.glob("train-*"))) == 2
+
     def test_candidates_hold_what_the_videos_show(self, videos: VideoSet, tmp_path: Path) -> None:
         codec = HalfCodec()
         encoded = encode_pass(videos, "train", CLIP, codec, cache=tmp_path / "c", workers=0)

@@ -12,8 +12,9 @@ import torch
 
 from videocompressa.clip import Candidates, Watch
 from videocompressa.errors import InputError
-from videocompressa.methods import coreset, videocompressa
+from videocompressa.methods import coreset, rded, videocompressa
 from videocompressa.methods.coreset import CoresetConfig
+from videocompressa.methods.rded import RdedConfig
 from videocompressa.methods.videocompressa import VideoCompressaConfig
 from videocompressa.rng import Streams
 from videocompressa.stages import Stages
@@ -55,6 +56,7 @@ METHODS: dict[str, Method] = {
     "herding-real": Method(coreset.compress, CoresetConfig(subset="herding")),
     "k-center-real": Method(coreset.compress, CoresetConfig(subset="k-center")),
     "facility-location-real": Method(coreset.compress, CoresetConfig(subset="facility-location")),
+    "rded": Method(rded.compress, RdedConfig()),
 }
 """Methods by name; those that end in "-real" store real keyframes as they are."""
 
