@@ -12,8 +12,10 @@ import torch
 
 from videocompressa.clip import Candidates, Watch
 from videocompressa.errors import InputError
-from videocompressa.methods import coreset, videocompressa
+from videocompressa.methods import coreset, dm, mtt, videocompressa
 from videocompressa.methods.coreset import CoresetConfig
+from videocompressa.methods.dm import DMSetConfig
+from videocompressa.methods.mtt import MTTSetConfig
 from videocompressa.methods.videocompressa import VideoCompressaConfig
 from videocompressa.rng import Streams
 from videocompressa.stages import Stages
@@ -54,6 +56,8 @@ METHODS: dict[str, Method] = {
     "random-real": Method(coreset.compress, CoresetConfig(subset="random")),
     "herding-real": Method(coreset.compress, CoresetConfig(subset="herding")),
     "k-center-real": Method(coreset.compress, CoresetConfig(subset="k-center")),
+    "dm": Method(dm.compress, DMSetConfig()),
+    "mtt": Method(mtt.compress, MTTSetConfig()),
 }
 """Methods by name; those that end in "-real" store real keyframes as they are."""
 
