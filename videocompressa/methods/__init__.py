@@ -12,8 +12,10 @@ import torch
 
 from videocompressa.clip import Candidates, Watch
 from videocompressa.errors import InputError
-from videocompressa.methods import coreset, rded, videocompressa
+from videocompressa.methods import coreset, dm, mtt, rded, videocompressa
 from videocompressa.methods.coreset import CoresetConfig
+from videocompressa.methods.dm import DMSetConfig
+from videocompressa.methods.mtt import MTTSetConfig
 from videocompressa.methods.rded import RdedConfig
 from videocompressa.methods.videocompressa import VideoCompressaConfig
 from videocompressa.rng import Streams
@@ -57,6 +59,8 @@ METHODS: dict[str, Method] = {
     "k-center-real": Method(coreset.compress, CoresetConfig(subset="k-center")),
     "facility-location-real": Method(coreset.compress, CoresetConfig(subset="facility-location")),
     "rded": Method(rded.compress, RdedConfig()),
+    "dm": Method(dm.compress, DMSetConfig()),
+    "mtt": Method(mtt.compress, MTTSetConfig()),
 }
 """Methods by name; those that end in "-real" store real keyframes as they are."""
 
