@@ -72,6 +72,8 @@ class CandidateOptions:
     """A csv with the columns path and label, and perhaps split and group."""
     fold: int = 1
     """Which official split of ucf101 or hmdb51, 1 to 3."""
+    classes: tuple[str, ...] = ()
+    """Only videos of these classes; all when none is named. Repeat for more."""
     hold_out: Share = _NOTHING
     """Share of the training videos that becomes the split "val", by whole groups. Give it alike to every command."""
     max_bad: Share = _FIVE_PERCENT

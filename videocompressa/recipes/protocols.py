@@ -43,11 +43,9 @@ class Reading:
     """How a data set is read, and which accuracy of it is shown."""
 
     options: CandidateOptions
-    """Frames, size, placement and layout; csv, fold and the rest are the user's."""
+    """Frames, size, placement, layout and classes; csv, fold and the rest are the user's."""
     top_k: int = 1
     """The accuracy that papers print: top-1 or top-5."""
-    classes: tuple[str, ...] | None = None
-    """The classes to keep (`datasets.keep_classes`); None keeps all."""
     batch_per_vpc: int | None = None
     """Clips a step for each video a class; None takes the regime's `batch_size`."""
 
@@ -159,7 +157,7 @@ _VDSD = Protocol(
     name="vdsd",
     readings={
         "miniucf": Reading(
-            CandidateOptions(frames=16, size=112, placement="strided:4", layout="ucf101"), classes=MINIUCF
+            CandidateOptions(frames=16, size=112, placement="strided:4", layout="ucf101", classes=MINIUCF)
         ),
         "hmdb51": Reading(CandidateOptions(frames=16, size=112, placement="strided:4", layout="hmdb51-unused-train")),
         "k400": Reading(dataclasses.replace(_LARGE, layout="kinetics"), top_k=5),
