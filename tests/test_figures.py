@@ -193,6 +193,15 @@ def test_methods_are_told_apart_with_and_without_colour() -> None:
     ]
 
 
+def test_a_method_looks_the_same_in_every_figure_of_the_results(tmp_path: Path) -> None:
+    main = [record(method, 0.5) for method in ("facility-real", "herding-real", "random-real")]
+    more = [record("random-real", 0.5, axis="keyframes", keyframes=k) for k in (1, 2)]
+    (first,) = figures.accuracy_against_ratio([*main, *more], tmp_path / "a.png").axes
+    (second,) = figures.accuracy_against_keyframes([*main, *more], tmp_path / "a.png").axes
+    markers = [lines(axes, "random-real")[0].get_marker() for axes in (first, second)]
+    assert markers[0] == markers[1] != lines(first, "facility-real")[0].get_marker()
+
+
 def test_panels_are_named_by_what_differs() -> None:
     panels = [("a", "x", "fair"), ("a", "y", "fair")]
     assert panel_titles(panels) == ["a, x", "a, y"]

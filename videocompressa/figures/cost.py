@@ -58,7 +58,7 @@ def cost_against_accuracy(records: Sequence[Record], path: Path, *, memory: str 
     drawn = [record for record in finished(chosen) if record.method != FULL and record.compress_seconds]
     if not drawn:
         raise InputError(f"none of {len(chosen)} records has both an accuracy and compress_seconds; nothing to draw")
-    plan = Plan(drawn, row_names(drawn), full_of(records, "main"))
+    plan = Plan(drawn, row_names(drawn), full_of(records, "main"), [record.method for record in records])
     largest = max(_memory(record, memory) for record in drawn)
     with paper_style():
         figure = plan.new_figure(PANEL_INCHES, extra_inches=0.35 if largest else 0.0)

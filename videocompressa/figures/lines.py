@@ -80,7 +80,7 @@ def _draw(records: Sequence[Record], path: Path, axis: str, label: str, position
     drawn = [record for record in finished(chosen) if record.method != FULL and position(record) is not None]
     if not drawn:
         raise InputError(f"none of {len(chosen)} records has both an accuracy and {label.lower()!r}; nothing to draw")
-    plan = Plan(drawn, _line_names(drawn, axis), full_of(records, axis))
+    plan = Plan(drawn, _line_names(drawn, axis), full_of(records, axis), [record.method for record in records])
     with paper_style():
         figure = plan.new_figure(PANEL_INCHES)
         for chain in plan.fill(figure, label):

@@ -63,6 +63,15 @@ class Plan:
     """The name of each record's line."""
     full: Sequence[Record]
     """Records of full data."""
+    methods: Sequence[str] = ()
+    """All methods of the results, so that one looks the same in every figure of them."""
+
+    @property
+    def styles(self) -> dict[str, Look]:
+        """Look of each line in the order of the legend."""
+        plain = set(self.names) <= set(self.methods)
+        found = looks([*self.names, *(self.methods if plain else ())])
+        return {name: look for name, look in found.items() if name in self.names}
 
     @property
     def panels(self) -> list[Panel]:
@@ -84,10 +93,10 @@ class Plan:
     def handles(self) -> list[Any]:
         """Return the entries of the legend: ours, full data, the others, and what hollow means."""
         entries = []
-        for name, look in looks(self.names).items():
+        for name, look in self.styles.items():
             labels = {r.labels for r, other in zip(self.records, self.names, strict=True) if other == name}
             entries.append(_line_entry(look, name, hollow=labels == {"soft"}))
-        num_ours = sum(look.ours for look in looks(self.names).values())
+        num_ours = sum(look.ours for look in self.styles.values())
         entries[num_ours:num_ours] = [_entry(color="black", linestyle="--", label="full data")] * bool(
             finished(self.full)
         )
@@ -114,7 +123,7 @@ class Plan:
             for axes, panel, title in zip(row, self.panels, titles, strict=True):
                 axes.set_title(title if len(self.rows) == 1 else f"{title}, {kinds[0]} labels")
                 draw_full(axes, [record for record in self.full if panel_of(record) == panel])
-                for name, look in looks(self.names).items():
+                for name, look in self.styles.items():
                     for kind in kinds:
                         chain = self._chain(panel, name, kind)
                         if chain:
