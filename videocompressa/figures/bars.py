@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from videocompressa.errors import InputError
+from videocompressa.figures.panels import draw_full, full_of, panel_of, panel_titles
 from videocompressa.figures.style import (
     COLUMN_INCHES,
     OURS_FAMILY,
@@ -14,12 +15,9 @@ from videocompressa.figures.style import (
     SMALL_POINTS,
     check_path,
     deviation,
-    draw_full,
     finished,
-    full_handle,
+    halo,
     new_figure,
-    panel_of,
-    panel_titles,
     paper_style,
     write,
 )
@@ -81,14 +79,13 @@ def ablation(records: Sequence[Record], path: Path) -> Figure:
     with paper_style():
         figure = new_figure(width, 2.2 * len(panels) + 0.2)
         grid = figure.subplots(len(panels), 1, squeeze=False)
-        has_full = False
+        full = full_of(records, "ablation")
         for (axes,), (panel, budget), group, title in zip(grid, panels, groups, titles, strict=True):
-            full = [q for q in (*chosen, *records) if q.axis in ("ablation", "main") and panel_of(q) == panel]
-            has_full |= draw_full(axes, full)
+            draw_full(axes, [record for record in full if panel_of(record) == panel], order=3.5)
             _bars(axes, group)
             axes.set_title(f"{title}, {budget_text(budget, columns)}")
             axes.set_ylabel("Top-1 accuracy (%)")
-        _legend(figure, has_full)
+        _legend(figure, has_full=bool(finished(full)))
         write(figure, path)
     return figure
 
@@ -111,6 +108,7 @@ def _bars(axes: Axes, groups: Groups) -> None:
                 ha="center",
                 va="bottom",
                 fontsize=SMALL_POINTS,
+                path_effects=halo(),
                 zorder=5,
             )
             places.append(left)
@@ -119,7 +117,7 @@ def _bars(axes: Axes, groups: Groups) -> None:
         axes.annotate(
             component,
             ((left - 1 + left - len(rows)) / 2, 0),
-            (0, -30),
+            (0, -24),
             xycoords=("data", "axes fraction"),
             textcoords="offset points",
             ha="center",
@@ -132,9 +130,14 @@ def _bars(axes: Axes, groups: Groups) -> None:
     axes.set_ylim(0, axes.get_ylim()[1] * 1.08)
 
 
-def _legend(figure: Figure, has_full: bool) -> None:
+def _legend(figure: Figure, *, has_full: bool) -> None:
+    from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    handles = [Patch(color=OURS_FAMILY.colour, label="complete method"), Patch(color=OTHER, label="one change")]
-    handles += [full_handle()] * has_full
+    handles: list[Any] = [
+        Patch(color=OURS_FAMILY.colour, label="complete method"),
+        Patch(color=OTHER, label="one change"),
+    ]
+    if has_full:
+        handles.append(Line2D([], [], color="black", linestyle="--", linewidth=1.0, label="full data"))
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))

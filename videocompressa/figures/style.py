@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from videocompressa.errors import InputError
-from videocompressa.results import FULL, Record
+from videocompressa.results import Record
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 COLUMN_INCHES = 3.3
@@ -23,7 +22,6 @@ SMALL_POINTS = 7
 
 OURS = "videocompressa"
 INK = "#222222"
-FULL_NAME = "full data"
 
 SOLID, DOTTED, DASH_DOT, LONG_DOTS = "-", (0, (1, 1.2)), (0, (5, 1.2, 1, 1.2)), (0, (4, 1.2, 1, 1.2, 1, 1.2))
 DASHES = (SOLID, DOTTED, DASH_DOT, LONG_DOTS)
@@ -41,15 +39,16 @@ class Family:
 
 
 OURS_FAMILY = Family("#D55E00", 0, "osD^")
+MATCHING = Family("#0072B2", 0, "sDv^")
 FAMILIES: dict[str, Family] = {
-    "dm": Family("#0072B2", 0, "sDphd"),
-    "mtt": Family("#0072B2", 0, "sDphd"),
-    "vdsd": Family("#0072B2", 0, "sDphd"),
-    "s2d": Family("#0072B2", 0, "sDphd"),
-    "lvdd": Family("#CC79A7", 2, "^v<>"),
-    "rded": Family("#009E73", 0, "Phd"),
-    "real-": Family("#E69F00", 1, "X*H8"),
-    "": Family("#56B4E9", 1, "osD^vph<>dPX"),
+    "dm": MATCHING,
+    "mtt": MATCHING,
+    "vdsd": MATCHING,
+    "s2d": MATCHING,
+    "lvdd": Family("#CC79A7", 2, "<>ph"),
+    "rded": Family("#009E73", 0, "Pd"),
+    "real-": Family("#E69F00", 1, "X*8H"),
+    "": Family("#56B4E9", 1, "^svDod<>"),
 }
 """By how a name begins; "" is everything else, such as coresets. Okabe and Ito's colours, without the pale yellow."""
 
@@ -176,62 +175,11 @@ def write(figure: Figure, path: Path) -> None:
     unfinished.replace(path)
 
 
-def legend_rows(names: Sequence[str], width: float) -> tuple[int, int]:
-    """Return rows and columns of a legend with these names in a figure of `width` inches."""
-    entry = 0.5 + 0.062 * max((len(name) for name in names), default=0)
-    columns = max(1, min(len(names), int(width / entry)))
-    rows = -(-len(names) // columns)
-    return rows, -(-len(names) // rows)
+def halo() -> list[Any]:
+    """Return the white rim that keeps a number readable on a line."""
+    from matplotlib.patheffects import withStroke
 
-
-def line_handle(look: Look, name: str, hollow: bool = False) -> Any:
-    """Return the legend entry of a method."""
-    from matplotlib.lines import Line2D
-
-    return Line2D(
-        [],
-        [],
-        color=look.colour,
-        linestyle=look.dash,
-        linewidth=look.width,
-        marker=look.marker,
-        markersize=look.marker_size,
-        markerfacecolor="white" if hollow else look.colour,
-        label=name,
-    )
-
-
-def full_handle() -> Any:
-    """Return the legend entry of full data."""
-    from matplotlib.lines import Line2D
-
-    return Line2D([], [], color="black", linestyle="--", linewidth=1.0, label=FULL_NAME)
-
-
-def label_handles() -> list[Any]:
-    """Return the legend entries that tell hard from soft labels."""
-    from matplotlib.lines import Line2D
-
-    grey = {"color": INK, "linestyle": "", "marker": "o", "markersize": 4.0}
-    return [
-        Line2D([], [], markerfacecolor=INK, label="filled: hard labels", **grey),
-        Line2D([], [], markerfacecolor="white", label="hollow: soft labels", **grey),
-    ]
-
-
-def draw_full(axes: Axes, records: Sequence[Record]) -> bool:
-    """Draw full data as a dashed line with its deviation as a band; tell whether there was any."""
-    done = finished(records)
-    full = next((r for r in done if r.method == FULL and r.labels == "hard"), None) or next(
-        (r for r in done if r.method == FULL), None
-    )
-    if full is None or full.top1_mean is None:
-        return False
-    if full.top1_std is not None and len(full.top1_runs) > 1:
-        low, high = 100 * (full.top1_mean - full.top1_std), 100 * (full.top1_mean + full.top1_std)
-        axes.axhspan(low, high, color="black", alpha=0.08, linewidth=0, zorder=1)
-    axes.axhline(100 * full.top1_mean, color="black", linestyle="--", linewidth=1.0, zorder=2, label=FULL_NAME)
-    return True
+    return [withStroke(linewidth=1.8, foreground="white")]
 
 
 def finished(records: Sequence[Record]) -> list[Record]:
@@ -242,18 +190,3 @@ def finished(records: Sequence[Record]) -> list[Record]:
 def deviation(record: Record) -> float:
     """Return the deviation in points; 0 where there are fewer than two runs."""
     return 100 * record.top1_std if record.top1_std is not None and len(record.top1_runs) > 1 else 0.0
-
-
-Panel = tuple[str, str, str]
-"""Data, student and protocol: each has a panel of its own."""
-
-
-def panel_of(record: Record) -> Panel:
-    """Return the panel a record belongs to."""
-    return record.data, record.student, record.protocol
-
-
-def panel_titles(panels: Sequence[Panel]) -> list[str]:
-    """Return the name of the data, and of what else differs between panels."""
-    differ = [len({panel[part] for panel in panels}) > 1 for part in range(3)]
-    return [", ".join(text for part, text in enumerate(panel) if part == 0 or differ[part]) for panel in panels]

@@ -55,8 +55,8 @@ def _from_row(number: int, row: dict[str, Any]) -> Record:
     for name in LISTS:
         if not isinstance(row.get(name, []), list):
             raise InputError(f"record {number} of the results has {name}={row[name]!r}; it must be a list")
-    values = {name: value for name, value in row.items() if name not in COMPUTED}
-    record = Record(**{name: tuple(value) if name in LISTS else value for name, value in values.items()})
+    values: dict[str, Any] = {name: value for name, value in row.items() if name not in COMPUTED}
+    record = Record(**(values | {name: tuple(values[name]) for name in LISTS if name in values}))
     for name in COMPUTED:
         if name in row and row[name] != getattr(record, name):
             raise InputError(f"record {number} of the results has {name}={row[name]}, not {getattr(record, name)}")
@@ -66,16 +66,17 @@ def _from_row(number: int, row: dict[str, Any]) -> Record:
 def to_csv(records: Sequence[Record]) -> str:
     """Return a heading and a line a record; unknown numbers are empty cells, lists are JSON."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    # Texts in quotes, always: the module leaves a carriage return bare where lines end in a newline.
+    writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
     writer.writerow(NAMES)
     for record in records:
         writer.writerow(_csv_cell(getattr(record, name)) for name in NAMES)
     return text.getvalue()
 
 
-def _csv_cell(value: Any) -> str:
+def _csv_cell(value: Any) -> str | float:
     if value is None:
         return ""
     if isinstance(value, tuple):
         return json.dumps(value, ensure_ascii=False)
-    return str(value)
+    return value if isinstance(value, int | float) else str(value)

@@ -129,6 +129,9 @@ def _check_texts(record: Record) -> None:
     for name, known in (("labels", LABELS), ("axis", AXES), ("status", STATUSES)):
         if getattr(record, name) not in known:
             raise _say(record, f"has {name}={getattr(record, name)!r}; known: {', '.join(known)}")
+    for name in ("top1_runs", "settings"):
+        if not isinstance(getattr(record, name), tuple):
+            raise _say(record, f"has {name}={getattr(record, name)!r}; it must be a tuple")
     for text in record.settings:
         if not isinstance(text, str) or "=" not in text:
             raise _say(record, f"has the setting {text!r}; each is a text name=value")

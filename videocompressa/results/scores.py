@@ -29,9 +29,12 @@ def with_scores(records: Sequence[Record]) -> list[Record]:
     Both are None where either accuracy is unknown. The rows compared with are of the record's own axis or of "main".
     """
     return [
-        dataclasses.replace(record, improvement_over_random=_improvement(record, records), recovery_of_full=recovered)
+        dataclasses.replace(
+            record,
+            improvement_over_random=_improvement(record, records),
+            recovery_of_full=_recovery(record, records),
+        )
         for record in records
-        for recovered in [_recovery(record, records)]
     ]
 
 

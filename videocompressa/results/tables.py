@@ -61,7 +61,7 @@ def _percent_text(ratio: float | None) -> str:
 
 
 def _points_text(change: float | None) -> str:
-    return "-" if change is None else f"{100 * change:+.1f}"
+    return "-" if change is None else f"{round(100 * change, 1) + 0.0:+.1f}"  # + 0.0: no "-0.0"
 
 
 def _accuracy_text(record: Record, bold: bool = False) -> str:
@@ -131,6 +131,12 @@ def budget_text(budget: Budget, columns: Sequence[Budget]) -> str:
     return text if len({keyframes for _, keyframes in columns}) == 1 else f"{text}, K {_count_text(budget[1])}"
 
 
+LEGEND = (
+    "Top-1 in per cent on the test videos: mean ± sample deviation over the runs that did not diverge, †n where n did; "
+    "in brackets the size of the file. Bold is the best of a column, full data apart.\n"
+)
+
+
 def markdown(records: Sequence[Record]) -> str:
     """Return the records of axis "main" as Markdown, one section for each data set, student and kind of labels.
 
@@ -155,7 +161,7 @@ def markdown(records: Sequence[Record]) -> str:
         rows = with_labels + [record for record in same if record.method != FULL and record.labels == key[2]]
         title = f"### {key[0]}, {key[1]}, {key[2]} labels" + (f", protocol {key[3]}" if several else "")
         sections.append(f"{title}\n\n{_accuracy_table(rows)}\n{_cost_table(rows)}")
-    return "\n".join(sections)
+    return "\n".join([LEGEND, *sections])
 
 
 def _accuracy_table(records: Sequence[Record]) -> str:
@@ -168,18 +174,18 @@ def _accuracy_table(records: Sequence[Record]) -> str:
                     f"two records of {name!r} on {record.data!r} at {budget_text(column, columns)}; keep one of them"
                 )
     best = {column: _best(row[column] for row in rows.values() if column in row) for column in columns}
-
-    def place(item: tuple[str, dict[Budget, Record]]) -> tuple[bool, int, float]:
-        row = item[1]
-        accuracies = [cell.top1_mean for cell in row.values() if cell.top1_mean is not None]
-        is_full = any(cell.method == FULL for cell in row.values())
-        return not is_full, -len(accuracies), -statistics.fmean(accuracies or [0.0])
-
     lines = [["method", *(_heading(column, columns, rows.values()) for column in columns)]]
-    for name, row in sorted(rows.items(), key=place):
+    for name, row in sorted(rows.items(), key=lambda item: _place(list(item[1].values()))):
         cells = [_accuracy_text(row[c], row[c] in best[c]) if c in row else "-" for c in columns]
         lines.append([name, *cells])
     return _table(lines)
+
+
+def _place(cells: Sequence[Record]) -> tuple[bool, int, float]:
+    """Return what rows are sorted by: full data, then the most accuracies, then the best mean."""
+    accuracies = [cell.top1_mean for cell in cells if cell.top1_mean is not None]
+    is_full = any(cell.method == FULL for cell in cells)
+    return not is_full, -len(accuracies), -statistics.fmean(accuracies or [0.0])
 
 
 def _best(records: Iterable[Record]) -> list[Record]:
@@ -199,7 +205,8 @@ def _cost_table(records: Sequence[Record]) -> str:
     shown = {
         heading: column
         for heading, column in COST_COLUMNS.items()
-        if heading in ("VPC", "K") or any(column(record) != "-" for record in records)
+        if any(column(record) != "-" for record in records)
+        and (heading != "labels" or len({record.labels for record in records}) > 1)
     }
     lines = [["method", *shown]]
     for name, record in zip(row_names(records), records, strict=True):
@@ -242,8 +249,8 @@ def variant_parts(record: Record, component: str | None = None) -> tuple[str, st
         name, _, value = record.variant.partition(" ")
         return name, value or "off"
     name = component or ""
-    value = getattr(record, {"K": "keyframes"}.get(name, name), None) if name != "variant" else None
-    return name, "on" if value in (None, "") else str(value)
+    own = getattr(record, {"K": "keyframes"}.get(name, name), None)
+    return name, "on" if own in (None, "") else str(own)
 
 
 def ablation_groups(records: Sequence[Record]) -> dict[str, list[tuple[str, Record]]]:
