@@ -163,7 +163,8 @@ def compress(
     output
         The file to write, such as set.safetensors.
     method
-        videocompressa, or for comparison random-real, herding-real or k-center-real (real keyframes as they are).
+        videocompressa, or for comparison random-real, herding-real or k-center-real (real keyframes as they are),
+        or rded (crops that a teacher chooses).
     codec
         tiny, linear, pixel, or diffusers:NAME with a hub name, folder or file.
     seed
