@@ -11,7 +11,9 @@ from torch import Tensor
 
 from videocompressa.clip import Candidates, ClipSpec, Normalisation, watch_nothing
 from videocompressa.errors import InputError
+from videocompressa.experts import ExpertConfig
 from videocompressa.joint import JointConfig, place, train_selector, uncovered
+from videocompressa.matching import DMConfig, MTTConfig
 from videocompressa.methods import METHODS, find_method
 from videocompressa.methods.coreset import CoresetConfig
 from videocompressa.methods.videocompressa import VideoCompressaConfig
@@ -37,6 +39,21 @@ SMALL = VideoCompressaConfig(
     pool=PoolConfig(ages=(1, 2), task_from=2),
     teacher=TEACHER,
 )
+
+EXPERTS = ExpertConfig(student="framenet2d", width=0.1, num_experts=2, epochs=1)
+SMALLS: dict[str, object] = {
+    "videocompressa": SMALL,
+    "dm": dataclasses.replace(
+        METHODS["dm"].config, matching=DMConfig(student="framenet2d", width=0.1), steps=2, lr=1.0, teacher=TEACHER
+    ),
+    "mtt": dataclasses.replace(
+        METHODS["mtt"].config,
+        matching=MTTConfig(experts=EXPERTS, max_start_epoch=0, inner_steps=2),
+        steps=2,
+        lr=1.0,
+        teacher=TEACHER,
+    ),
+}
 
 
 def candidates(frames: Tensor, labels: Tensor, num_classes: int = 2) -> Candidates:
@@ -83,8 +100,7 @@ def run(
 
 
 def small(name: str) -> object:
-    config = METHODS[name].config
-    return SMALL if name == "videocompressa" else dataclasses.replace(config, teacher=TEACHER)
+    return SMALLS.get(name) or dataclasses.replace(METHODS[name].config, teacher=TEACHER)
 
 
 @pytest.mark.parametrize("name", sorted(METHODS))
