@@ -12,8 +12,9 @@ import torch
 
 from videocompressa.clip import Candidates, Watch
 from videocompressa.errors import InputError
-from videocompressa.methods import coreset, videocompressa
+from videocompressa.methods import coreset, lvdd, videocompressa
 from videocompressa.methods.coreset import CoresetConfig
+from videocompressa.methods.lvdd import LvddConfig
 from videocompressa.methods.videocompressa import VideoCompressaConfig
 from videocompressa.rng import Streams
 from videocompressa.stages import Stages
@@ -55,6 +56,10 @@ METHODS: dict[str, Method] = {
     "herding-real": Method(coreset.compress, CoresetConfig(subset="herding")),
     "k-center-real": Method(coreset.compress, CoresetConfig(subset="k-center")),
     "facility-location-real": Method(coreset.compress, CoresetConfig(subset="facility-location")),
+    "lvdd": Method(lvdd.compress, LvddConfig()),
+    "lvdd-random": Method(lvdd.compress, LvddConfig(select="random")),
+    "lvdd-k-means": Method(lvdd.compress, LvddConfig(select="k-means")),
+    "lvdd-scaled": Method(lvdd.compress, LvddConfig(kernel="scaled")),
 }
 """Methods by name; those that end in "-real" store real keyframes as they are."""
 
