@@ -12,9 +12,10 @@ import torch
 
 from videocompressa.clip import Candidates, Watch
 from videocompressa.errors import InputError
-from videocompressa.methods import coreset, dm, mtt, rded, videocompressa
+from videocompressa.methods import coreset, dm, lvdd, mtt, rded, videocompressa
 from videocompressa.methods.coreset import CoresetConfig
 from videocompressa.methods.dm import DMSetConfig
+from videocompressa.methods.lvdd import LvddConfig
 from videocompressa.methods.mtt import MTTSetConfig
 from videocompressa.methods.rded import RdedConfig
 from videocompressa.methods.videocompressa import VideoCompressaConfig
@@ -61,6 +62,10 @@ METHODS: dict[str, Method] = {
     "rded": Method(rded.compress, RdedConfig()),
     "dm": Method(dm.compress, DMSetConfig()),
     "mtt": Method(mtt.compress, MTTSetConfig()),
+    "lvdd": Method(lvdd.compress, LvddConfig()),
+    "lvdd-random": Method(lvdd.compress, LvddConfig(select="random")),
+    "lvdd-k-means": Method(lvdd.compress, LvddConfig(select="k-means")),
+    "lvdd-scaled": Method(lvdd.compress, LvddConfig(kernel="scaled")),
 }
 """Methods by name; those that end in "-real" store real keyframes as they are."""
 
