@@ -12,8 +12,9 @@ import torch
 
 from videocompressa.clip import Candidates, Watch
 from videocompressa.errors import InputError
-from videocompressa.methods import coreset, videocompressa
+from videocompressa.methods import coreset, reencode, videocompressa
 from videocompressa.methods.coreset import CoresetConfig
+from videocompressa.methods.reencode import ReencodeConfig
 from videocompressa.methods.videocompressa import VideoCompressaConfig
 from videocompressa.rng import Streams
 from videocompressa.stages import Stages
@@ -55,8 +56,15 @@ METHODS: dict[str, Method] = {
     "herding-real": Method(coreset.compress, CoresetConfig(subset="herding")),
     "k-center-real": Method(coreset.compress, CoresetConfig(subset="k-center")),
     "facility-location-real": Method(coreset.compress, CoresetConfig(subset="facility-location")),
+    "real-h264": Method(reencode.compress, ReencodeConfig("h264")),
+    "real-av1": Method(reencode.compress, ReencodeConfig("av1")),
+    "real-webp": Method(reencode.compress, ReencodeConfig("webp")),
+    "herding-h264": Method(reencode.compress, ReencodeConfig("h264", "herding")),
+    "herding-av1": Method(reencode.compress, ReencodeConfig("av1", "herding")),
+    "herding-webp": Method(reencode.compress, ReencodeConfig("webp", "herding")),
 }
-"""Methods by name; those that end in "-real" store real keyframes as they are."""
+"""Methods by name; those that end in "-real" store real keyframes as they are, those that end in the
+name of a real codec fill a given size with re-encoded clips."""
 
 
 def find_method(name: str) -> Method:

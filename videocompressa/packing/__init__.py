@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from videocompressa.errors import InputError
+from videocompressa.packing import streams
 
 Unpack = Callable[[Mapping[str, Tensor], tuple[int, ...]], Tensor]
 """(tensors by name, (N,K,C,h,w)) -> scaled latents of that shape, float32; the same bytes each time."""
@@ -28,7 +29,10 @@ class Packing:
     """Raises `InputError` when shapes or content of the tensors make no sense together."""
 
 
-PACKINGS: dict[str, Packing] = {}
+PACKINGS: dict[str, Packing] = {
+    "video": Packing({"stream": "U8"}, streams.unpack_video),
+    "pictures": Packing({"pictures": "U8"}, streams.unpack_pictures),
+}
 """Every packing but "dense", by name."""
 
 
