@@ -12,12 +12,13 @@ import torch
 
 from videocompressa.clip import Candidates, Watch
 from videocompressa.errors import InputError
-from videocompressa.methods import coreset, dm, lvdd, mtt, rded, videocompressa
+from videocompressa.methods import coreset, dm, lvdd, mtt, rded, reencode, videocompressa
 from videocompressa.methods.coreset import CoresetConfig
 from videocompressa.methods.dm import DMSetConfig
 from videocompressa.methods.lvdd import LvddConfig
 from videocompressa.methods.mtt import MTTSetConfig
 from videocompressa.methods.rded import RdedConfig
+from videocompressa.methods.reencode import ReencodeConfig
 from videocompressa.methods.videocompressa import VideoCompressaConfig
 from videocompressa.rng import Streams
 from videocompressa.stages import Stages
@@ -66,8 +67,15 @@ METHODS: dict[str, Method] = {
     "lvdd-random": Method(lvdd.compress, LvddConfig(select="random")),
     "lvdd-k-means": Method(lvdd.compress, LvddConfig(select="k-means")),
     "lvdd-scaled": Method(lvdd.compress, LvddConfig(kernel="scaled")),
+    "real-h264": Method(reencode.compress, ReencodeConfig("h264")),
+    "real-av1": Method(reencode.compress, ReencodeConfig("av1")),
+    "real-webp": Method(reencode.compress, ReencodeConfig("webp")),
+    "herding-h264": Method(reencode.compress, ReencodeConfig("h264", "herding")),
+    "herding-av1": Method(reencode.compress, ReencodeConfig("av1", "herding")),
+    "herding-webp": Method(reencode.compress, ReencodeConfig("webp", "herding")),
 }
-"""Methods by name; those that end in "-real" store real keyframes as they are."""
+"""Methods by name; those that end in "-real" store real keyframes as they are, those that end in the
+name of a real codec fill a given size with re-encoded clips."""
 
 
 def find_method(name: str) -> Method:
