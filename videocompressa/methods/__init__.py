@@ -12,8 +12,10 @@ import torch
 
 from videocompressa.clip import Candidates, Watch
 from videocompressa.errors import InputError
-from videocompressa.methods import coreset, videocompressa
+from videocompressa.matching import MTTConfig
+from videocompressa.methods import coreset, vdsd, videocompressa
 from videocompressa.methods.coreset import CoresetConfig
+from videocompressa.methods.vdsd import VDSDConfig
 from videocompressa.methods.videocompressa import VideoCompressaConfig
 from videocompressa.rng import Streams
 from videocompressa.stages import Stages
@@ -55,6 +57,8 @@ METHODS: dict[str, Method] = {
     "herding-real": Method(coreset.compress, CoresetConfig(subset="herding")),
     "k-center-real": Method(coreset.compress, CoresetConfig(subset="k-center")),
     "facility-location-real": Method(coreset.compress, CoresetConfig(subset="facility-location")),
+    "vdsd-dm": Method(vdsd.compress, VDSDConfig()),
+    "vdsd-mtt": Method(vdsd.compress, VDSDConfig(MTTConfig(), steps=10_000, lr=1e4, joiner_lr=1e-3)),
 }
 """Methods by name; those that end in "-real" store real keyframes as they are."""
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from videocompressa.errors import InputError
+from videocompressa.packing import memories
 
 Unpack = Callable[[Mapping[str, Tensor], tuple[int, ...]], Tensor]
 """(tensors by name, (N,K,C,h,w)) -> scaled latents of that shape, float32; the same bytes each time."""
@@ -28,7 +29,9 @@ class Packing:
     """Raises `InputError` when shapes or content of the tensors make no sense together."""
 
 
-PACKINGS: dict[str, Packing] = {}
+PACKINGS: dict[str, Packing] = {
+    memories.NAME: Packing(memories.TENSORS, memories.unpack),
+}
 """Every packing but "dense", by name."""
 
 
