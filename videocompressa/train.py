@@ -206,10 +206,12 @@ def fit(
     watch: Watch = watch_nothing,
     watch_name: str = "train",
     show: Show | None = None,
+    each_step: Callable[[int, Student], None] | None = None,
 ) -> Student:
     """Train a fresh student and return it in evaluation mode, on `device`.
 
     `show(rows, pixels)` may replace the pixels (B,T,3,H,W) of a batch before they are augmented.
+    `each_step(steps_done, student)` sees the live student before the first step (0) and after each; clone what is kept.
 
     Streams "init", "batches" and "augment" are drawn from; equal seeds give equal bytes on a CPU with equal threads.
 
@@ -231,6 +233,8 @@ def fit(
     batches = _batches(len(data), config.batch_size, streams.generator("batches"))
     draws = streams.generator("augment")
     total = torch.zeros((), device=device)
+    if each_step is not None:
+        each_step(0, student)
     for step in range(config.steps):
         for group in optimizer.param_groups:
             group["lr"] = config.lr * _lr_share(step, config)
@@ -246,6 +250,8 @@ def fit(
         optimizer.step()
         if mean_student is not None:
             _update_mean(mean_student, student, config.ema, step)
+        if each_step is not None:
+            each_step(step + 1, student)
         total += loss.detach()  # once infinite or NaN it stays so: one reading covers all steps before it
         if step % _CHECK_EVERY == _CHECK_EVERY - 1 or step == config.steps - 1:
             _check_finite(total, config, step)

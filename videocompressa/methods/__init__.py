@@ -13,8 +13,10 @@ import torch
 from videocompressa.clip import Candidates, Watch
 from videocompressa.errors import InputError
 from videocompressa.matching import MTTConfig
-from videocompressa.methods import coreset, vdsd, videocompressa
+from videocompressa.methods import coreset, dm, mtt, vdsd, videocompressa
 from videocompressa.methods.coreset import CoresetConfig
+from videocompressa.methods.dm import DMSetConfig
+from videocompressa.methods.mtt import MTTSetConfig
 from videocompressa.methods.vdsd import VDSDConfig
 from videocompressa.methods.videocompressa import VideoCompressaConfig
 from videocompressa.rng import Streams
@@ -57,6 +59,8 @@ METHODS: dict[str, Method] = {
     "herding-real": Method(coreset.compress, CoresetConfig(subset="herding")),
     "k-center-real": Method(coreset.compress, CoresetConfig(subset="k-center")),
     "facility-location-real": Method(coreset.compress, CoresetConfig(subset="facility-location")),
+    "dm": Method(dm.compress, DMSetConfig()),
+    "mtt": Method(mtt.compress, MTTSetConfig()),
     "vdsd-dm": Method(vdsd.compress, VDSDConfig()),
     "vdsd-mtt": Method(vdsd.compress, VDSDConfig(MTTConfig(), steps=10_000, lr=1e4, joiner_lr=1e-3)),
 }
