@@ -261,7 +261,7 @@ def _start(run: _Run, statics: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def one_still_each(train_data: Candidates, generator: torch.Generator) -> Candidates:
-    """Return the real stills of stage 1: one random frame of each video, shown for the whole clip (views, no copies)."""
+    """Return the real stills of stage 1: one random frame of each video for a whole clip (views, no copies)."""
     num_frames = train_data.clip.num_frames
     times = torch.randint(num_frames, (len(train_data),), generator=generator)
     rows = torch.arange(len(train_data))

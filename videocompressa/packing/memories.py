@@ -1,9 +1,9 @@
-"""Static and dynamic memories (VDSD / S2D, Wang et al. 2024, arXiv 2312.00362): still latents, what moves, and a joiner.
+"""Static and dynamic memories (VDSD / S2D, Wang et al. 2024, arXiv 2312.00362): stills, what moves, and a joiner.
 
 Symbols: N videos, S statics of a video, T frames, C channels, h w cells, s statics, d dynamics, W b joiner.
 
-1. Time line.  Frame t of a video takes static floor(t S / T): each is held for its share of the clip. (The paper has one
-               static a clip, held for all of it: S = 1. Sharing the time line among more is our choice.)
+1. Time line.  Frame t of a video takes static floor(t S / T): each is held for its share of the clip. (The authors hold
+               one static for a whole clip: S = 1. Sharing the time line among more is our choice.)
 2. Join.       z = W * [s_t; d_t] + b, one 3-D convolution of C + 1 channels to C, zeros around it, for all videos.
 3. File.       int8 with float16 scales for s (one a video and channel) and d (one a video), float16 for W and b.
 
