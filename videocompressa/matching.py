@@ -238,9 +238,10 @@ class TrajectoryMatching(Matching):
 
     def loss(self, show: Show, labels: Tensor, step: int) -> Tensor:
         """Return the normalised distance of the inner student to the expert's target."""
-        if float(self._inner_lr) <= 0:
+        rate = float(self._inner_lr.detach())
+        if rate <= 0:
             raise DivergedError(
-                f"the learned inner learning rate fell to {float(self._inner_lr):g} by step {step + 1}; "
+                f"mtt diverged: its learned inner learning rate fell to {rate:g} by step {step + 1}; "
                 f"choose a lower inner_lr_lr than {self._config.inner_lr_lr:g}"
             )
         draws = self._streams.generator(f"step/{step}")

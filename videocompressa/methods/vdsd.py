@@ -36,6 +36,7 @@ from videocompressa.errors import BudgetError, InputError
 from videocompressa.matching import DMConfig, MTTConfig, build_matching, check_tuning, tune
 from videocompressa.packing import memories
 from videocompressa.rng import Streams
+from videocompressa.selector import check_keyframes
 from videocompressa.stages import KEEP_NOTHING, Stages
 from videocompressa.students import Student, initialise
 from videocompressa.subset import choose_per_class
@@ -168,6 +169,7 @@ def compress(
     Raises `InputError` when S > T or a class has fewer videos, `BudgetError` when one video a class does not fit.
     """
     num_frames = train_data.clip.num_frames
+    check_keyframes(budget.keyframes, num_frames)  # not used, but a number that no method takes is a slip
     if config.statics.per_video > num_frames:
         raise InputError(
             f"statics.per_video is {config.statics.per_video}, but a clip has {num_frames} frames; "
@@ -282,7 +284,7 @@ def _set(run: _Run, packed: dict[str, Tensor], latents: Tensor | None = None) ->
     dense = gather(
         data,
         run.rows,
-        torch.arange(num_frames).expand(len(run.rows), -1),
+        torch.arange(num_frames).repeat(len(run.rows), 1),
         labels=run.labels,
         latents=latents,
         method=run.config.name,
