@@ -16,6 +16,7 @@ from videocompressa.joint import JointConfig, place, train_selector, uncovered
 from videocompressa.matching import DMConfig, MTTConfig
 from videocompressa.methods import METHODS, find_method
 from videocompressa.methods.coreset import CoresetConfig
+from videocompressa.methods.vdsd import StaticsConfig
 from videocompressa.methods.videocompressa import VideoCompressaConfig
 from videocompressa.methods.videocompressa.pool import PoolConfig, build_pool
 from videocompressa.methods.videocompressa.synthesis import SynthesisConfig, synthesise
@@ -53,6 +54,16 @@ SMALLS: dict[str, object] = {
         lr=1.0,
         teacher=TEACHER,
     ),
+}
+STILLS = StaticsConfig(matching=DMConfig(student="framenet2d", width=0.1), steps=2, lr=1.0)
+SMALLS |= {
+    f"vdsd-{name}": dataclasses.replace(
+        METHODS[f"vdsd-{name}"].config, matching=matching, statics=STILLS, steps=2, lr=1.0, teacher=TEACHER
+    )
+    for name, matching in (
+        ("dm", STILLS.matching),
+        ("mtt", MTTConfig(experts=EXPERTS, max_start_epoch=0, inner_steps=2)),
+    )
 }
 
 
@@ -109,7 +120,8 @@ def test_every_method_gives_a_valid_set_and_the_same_for_the_same_seed(name: str
     synthetic = run(two_classes, name, small(name))
     again = run(two_classes, name, small(name))
     assert torch.equal(state, torch.random.get_rng_state())
-    assert synthetic.latents.shape == (4, 3, 3, SIDE, SIDE)
+    keyframes = 3 if synthetic.packing == "dense" else FRAMES  # packed sets hold whole clips
+    assert synthetic.latents.shape == (4, keyframes, 3, SIDE, SIDE)
     assert synthetic.provenance.video_ids == again.provenance.video_ids
     assert len(set(synthetic.provenance.video_ids)) == 4
     for field in ("latents", "positions", "times_seconds", "labels"):
