@@ -75,8 +75,6 @@ METHODS: dict[str, Method] = {
     "herding-h264": Method(reencode.compress, ReencodeConfig("h264", "herding")),
     "herding-av1": Method(reencode.compress, ReencodeConfig("av1", "herding")),
     "herding-webp": Method(reencode.compress, ReencodeConfig("webp", "herding")),
-    "dm": Method(dm.compress, DMSetConfig()),
-    "mtt": Method(mtt.compress, MTTSetConfig()),
     "vdsd-dm": Method(vdsd.compress, VDSDConfig()),
     "vdsd-mtt": Method(vdsd.compress, VDSDConfig(MTTConfig(), steps=10_000, lr=1e4, joiner_lr=1e-3)),
 }
