@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 from dataclasses import replace
 from pathlib import Path
@@ -161,6 +162,12 @@ def test_the_file_round_trips_byte_for_byte(tmp_path: Path) -> None:
 def test_the_packing_is_entered() -> None:
     assert find_packing("s2d") is PACKINGS["s2d"]
     assert set(memories.pack(*drawn())) == set(PACKINGS["s2d"].tensors)
+
+
+def test_the_page_lists_its_tensors() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "format.md").read_text(encoding="utf-8")
+    table = page[page.index("## Packing `s2d`") : page.index("## Rules")]
+    assert dict(re.findall(r"^\| `([a-z0-9_]+)` \| ([A-Z0-9]+) \|", table, re.MULTILINE)) == memories.TENSORS
 
 
 def retensored(**arrays: Any) -> bytes:
