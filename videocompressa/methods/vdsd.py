@@ -32,7 +32,7 @@ from torch import Tensor, nn
 
 from videocompressa import artefact
 from videocompressa.clip import Candidates, Watch, watch_nothing
-from videocompressa.errors import BudgetError, InputError
+from videocompressa.errors import BudgetError, DivergedError, InputError
 from videocompressa.matching import DMConfig, MTTConfig, build_matching, check_tuning, tune
 from videocompressa.packing import memories
 from videocompressa.rng import Streams
@@ -238,10 +238,23 @@ def _memories(run: _Run, statics: Tensor) -> dict[str, Tensor]:
             tuned, matching, show, run.labels, steps=config.steps, lr=config.lr, momentum=config.momentum,
             watch=run.watch, name=config.name,
         )  # fmt: skip
-        dynamics, weight, bias = (each.detach() for each in tuned)
-        return memories.pack(statics, dynamics, weight * unit, bias * unit)
+        dynamics, weight, bias = tuned[0].detach(), tuned[1].detach() * unit, tuned[2].detach() * unit
+        _check_stored(config, dynamics, weight, bias)
+        return memories.pack(statics, dynamics, weight, bias)
 
     return run.stages.recall(config.name, run.key(settings), make)
+
+
+def _check_stored(config: VDSDConfig, dynamics: Tensor, weight: Tensor, bias: Tensor) -> None:
+    """Raise `DivergedError` for memories that a file cannot hold: finite, but far from anything that makes a clip."""
+    joiner = max(float(weight.abs().max()), float(bias.abs().max()))
+    largest = float(dynamics.abs().max())
+    if joiner > memories.LARGEST_JOINER or largest > memories.LARGEST_MEMORY:
+        raise DivergedError(
+            f"{config.name} diverged: its dynamics reach {largest:g} (allowed: {memories.LARGEST_MEMORY:g}), its "
+            f"joiner {joiner:g} (allowed: {memories.LARGEST_JOINER:g}); choose a lower lr than {config.lr:g}, "
+            f"or a lower joiner_lr than {config.joiner_lr:g}"
+        )
 
 
 def _start(run: _Run, statics: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -32,6 +32,10 @@ TENSORS = {
 }
 """What the file holds, and the dtype of each as safetensors writes it."""
 
+LARGEST_JOINER = 65504.0
+"""Largest magnitude of joiner weights and biases: that of float16."""
+LARGEST_MEMORY = 127 * LARGEST_JOINER
+"""Largest magnitude of statics and dynamics: 127 steps of the largest float16 scale."""
 _SMALLEST_SCALE = 2.0**-14
 
 
