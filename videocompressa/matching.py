@@ -242,7 +242,7 @@ class TrajectoryMatching(Matching):
         if rate <= 0:
             raise DivergedError(
                 f"mtt diverged: its learned inner learning rate fell to {rate:g} by step {step + 1}; "
-                f"choose a lower inner_lr_lr than {self._config.inner_lr_lr:g}"
+                f"choose a lower inner_lr_lr than {self._config.inner_lr_lr:g}, or a lower lr"
             )
         draws = self._streams.generator(f"step/{step}")
         trajectory = self._trajectories[self._expert(step)]
