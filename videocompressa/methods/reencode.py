@@ -40,7 +40,7 @@ from videocompressa.teachers import RealClips, TeacherConfig, check_labels, real
 from videocompressa.train import student_features
 from videocompressa.vae import Codec, PixelCodec
 
-MODERATE = {"h264": 36.0, "av1": 45.0, "webp": 30.0}
+MODERATE = {"h264": 36.0, "av1": 50.0, "webp": 20.0}
 """Setting at which the number of clips is settled."""
 
 
@@ -256,5 +256,6 @@ def _settings(coder: Coder) -> list[float]:
 
 def _stored(config: ReencodeConfig, setting: float) -> dict[str, Any]:
     """Return what the file says of the method: little, for its bytes count."""
-    said: dict[str, Any] = {"crf": setting, "labels": config.labels}
+    whole = int(setting) == setting
+    said: dict[str, Any] = {"crf": int(setting) if whole else setting, "labels": config.labels}
     return said | {"teacher": dataclasses.asdict(config.teacher)} if config.needs_teacher else said

@@ -25,11 +25,13 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import cast
 
 import av
 import numpy as np
 import torch
 from av.codec.context import Flags, ThreadType
+from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 from numpy.typing import NDArray
 from torch import Tensor
@@ -170,7 +172,7 @@ def unpack_pictures(tensors: Mapping[str, Tensor], shape: tuple[int, ...]) -> Te
             with Image.open(io.BytesIO(file), formats=["WEBP"]) as picture:
                 _check_size("pictures", number, (picture.height, picture.width), (height, width))
                 pictures[number] = np.asarray(picture.convert("RGB"))
-        except (UnidentifiedImageError, OSError) as error:
+        except (UnidentifiedImageError, Image.DecompressionBombError, OSError) as error:
             raise InputError(f"tensor pictures: picture {number} cannot be decoded; the file is damaged") from error
     return _latents(pictures, shape)
 
@@ -187,7 +189,7 @@ def _encoded(name: str, frames: Tensor, options: dict[str, str]) -> tuple[bytes,
     pictures = _pictures(frames)
     _, height, width, _ = pictures.shape
     pad = ((0, 0), (0, _padded(height) - height), (0, _padded(width) - width), (0, 0))
-    context = av.VideoCodecContext.create(name, "w")
+    context = cast(VideoCodecContext, VideoCodecContext.create(name, "w"))
     context.height, context.width, context.pix_fmt = _padded(height), _padded(width), "yuv420p"
     context.time_base, context.framerate = Fraction(1, 8), Fraction(8)  # rate control asks for a rate; no reader does
     context.options, context.thread_count = options, 1
@@ -213,7 +215,7 @@ def _encoded(name: str, frames: Tensor, options: dict[str, str]) -> tuple[bytes,
 def _decoded(data: bytes, kind: str, height: int, width: int) -> Iterator[Pictures]:
     """Yield the frames (H,W,3) of a stream, whose size must be this one."""
     reformatter = VideoReformatter()
-    with av.open(io.BytesIO(data), format=kind) as container:
+    with av.open(io.BytesIO(data), "r", format=kind) as container:
         stream = container.streams.video[0]
         context = stream.codec_context
         context.thread_count, context.thread_type = 1, ThreadType.NONE
@@ -222,7 +224,7 @@ def _decoded(data: bytes, kind: str, height: int, width: int) -> Iterator[Pictur
             _check_size("stream", number, (frame.height, frame.width), (height, width))
             if frame.is_corrupt or frame.format.name != "yuv420p":
                 raise InputError(f"tensor stream: frame {number} is no whole yuv420p frame; the file is damaged")
-            yield reformatter.reformat(
+            shown = reformatter.reformat(
                 frame,
                 format="rgb24",
                 src_colorspace=Colorspace.ITU601,
@@ -230,7 +232,8 @@ def _decoded(data: bytes, kind: str, height: int, width: int) -> Iterator[Pictur
                 dst_color_range=ColorRange.JPEG,
                 interpolation=_EXACT,
                 threads=1,
-            ).to_ndarray()
+            )
+            yield shown.to_ndarray().astype(np.uint8, copy=False)
 
 
 def _riff_files(data: bytes) -> Iterator[bytes]:
@@ -263,7 +266,7 @@ def _checked(shape: tuple[int, ...]) -> tuple[int, int, int, int]:
 
 def _check_size(name: str, number: int, got: tuple[int, int], wanted: tuple[int, int]) -> None:
     if got != wanted:
-        raise InputError(f"tensor {name}: frame {number} has {got[0]}x{got[1]} pixels; it must have {wanted}")
+        raise InputError(f"tensor {name}: frame {number} has {got[0]}x{got[1]} pixels; it must have {wanted[0]}x{wanted[1]}")
 
 
 def _padded(side: int) -> int:
