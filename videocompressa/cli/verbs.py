@@ -163,8 +163,8 @@ def compress(
     output
         The file to write, such as set.safetensors.
     method
-        videocompressa, or for comparison random-real, herding-real, k-center-real or facility-location-real (real
-        keyframes as they are).
+        videocompressa; or for comparison random-real, herding-real, k-center-real or facility-location-real (real
+        keyframes as they are), rded (crops that a teacher chooses), dm or mtt (clips tuned by matching).
     codec
         tiny, linear, pixel, or diffusers:NAME with a hub name, folder or file.
     seed
