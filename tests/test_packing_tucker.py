@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 from dataclasses import replace
 from pathlib import Path
@@ -264,3 +265,9 @@ def test_the_packing_is_known_by_name() -> None:
     latents = smooth()
     assert torch.equal(unpacked("tucker", pack(latents), SHAPE), round_trip(latents, 0.75))
     assert PACKINGS["tucker"].tensors == tucker.TENSORS
+
+
+def test_the_page_of_the_format_lists_the_tensors() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "format.md").read_text(encoding="utf-8")
+    section = page.split("## Packing `tucker`")[1].split("\n## ")[0]
+    assert dict(re.findall(r"^\| `(\w+)` \| (\w+) \|", section, re.MULTILINE)) == tucker.TENSORS
