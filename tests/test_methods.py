@@ -16,8 +16,8 @@ from videocompressa.joint import JointConfig, place, train_selector, uncovered
 from videocompressa.matching import DMConfig, MTTConfig
 from videocompressa.methods import METHODS, find_method
 from videocompressa.methods.coreset import CoresetConfig
-from videocompressa.methods.vdsd import StaticsConfig
 from videocompressa.methods.reencode import ReencodeConfig
+from videocompressa.methods.vdsd import StaticsConfig
 from videocompressa.methods.videocompressa import VideoCompressaConfig
 from videocompressa.methods.videocompressa.pool import PoolConfig, build_pool
 from videocompressa.methods.videocompressa.synthesis import SynthesisConfig, synthesise
