@@ -143,7 +143,7 @@ def test_regimes_without_epochs_keep_their_steps() -> None:
 def test_miniucf_has_fifty_classes() -> None:
     assert len(set(MINIUCF)) == len(MINIUCF) == 50
     assert list(MINIUCF) == sorted(MINIUCF)
-    assert VDSD.reading("miniucf").classes == MINIUCF
+    assert VDSD.reading("miniucf").options.classes == MINIUCF
     student = build_student(
         "convnet3d",
         num_classes=len(MINIUCF),

@@ -21,7 +21,7 @@ import torch
 from videocompressa.clip import Candidates, Watch, watch_nothing
 from videocompressa.matching import MTTConfig, build_matching, check_tuning
 from videocompressa.rng import Streams
-from videocompressa.selector import check_selector
+from videocompressa.selector import FIXED_SELECTORS, check_selector
 from videocompressa.stages import KEEP_NOTHING, Stages
 from videocompressa.students import Student
 from videocompressa.synthetic import Allowance, SyntheticSet, check_fill
@@ -58,7 +58,7 @@ class MTTSetConfig:
 
     def __post_init__(self) -> None:
         check_tuning(self.steps, self.lr, self.momentum)
-        check_selector(self.selector)
+        check_selector(self.selector, tuple(FIXED_SELECTORS))
         check_labels(self.labels)
         check_fill(self.fill)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -128,8 +128,9 @@ def resolve_budget(
         vpc = _largest(most, lambda vpc: fits(vpc, keyframes))
         if vpc == most and fits(most + 1, keyframes) and keyframes == asked:
             notes.append(_stopped(most, counts, facts, allow_fewer=options.allow_fewer))
+    allowance = Allowance(vpc, keyframes, options.allow_fewer)  # refuses a VPC of 0 before anything is computed of it
     file_bytes = options.bytes or most_bytes(facts, reference or file, vpc, keyframes)
-    allowance = Allowance(vpc, keyframes, options.allow_fewer, file_bytes)
+    allowance = replace(allowance, file_bytes=file_bytes)
     return ResolvedBudget(allowance, facts.num_items(vpc), most_bytes(facts, file, vpc, keyframes), tuple(notes))
 
 
