@@ -24,11 +24,37 @@ class Scale:
     """Of every student that judges."""
 
 
+_MATCHING = ("matching.width=0.25", "matching.real_per_class=8")
+_EXPERTS = (
+    "matching.experts.width=0.25",
+    "matching.experts.num_experts=2",
+    "matching.experts.epochs=3",
+    "matching.experts.batch_size=64",
+    "matching.max_start_epoch=2",
+    "matching.inner_steps=5",
+    "matching.inner_lr=0.03",
+    "matching.inner_lr_lr=1e-7",
+)
+_STATICS = (
+    "statics.steps=60",
+    "statics.lr=6",
+    "statics.matching.width=0.25",
+    "statics.matching.real_per_class=8",
+    "joiner_start=still",
+)
+
 SCALES: dict[str, Scale] = {
     "published": Scale(),
     "small": Scale(
-        settings=("teacher.train.steps=600", "teacher.train.width=0.25"),
-        train=("width=0.25", "steps=300", "lr=2e-3", "warmup_steps=15", "precision=bfloat16"),
+        settings=("teacher.train.steps=600", "teacher.train.width=0.25", "joint.steps=200"),
+        methods={
+            # Rates for scaled latents, chosen by the training objective (docs/log.md).
+            "dm": (*_MATCHING, "steps=100", "lr=6"),
+            "mtt": (*_EXPERTS, "steps=40", "lr=1"),
+            "vdsd-dm": (*_STATICS, *_MATCHING, "steps=100", "lr=3", "joiner_lr=0.01"),
+            "vdsd-mtt": (*_STATICS, *_EXPERTS, "steps=40", "lr=1", "joiner_lr=0.003"),
+        },
+        train=("width=0.25", "steps=150", "lr=2e-3", "warmup_steps=15", "precision=bfloat16"),
     ),
 }
 """Every scale by name."""
