@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -101,9 +100,10 @@ def bench(
     from videocompressa.recipes.cells import FULL, FULL_LONG
     from videocompressa.results import markdown
 
+    known = (FULL, FULL_LONG, *METHODS)
     given = {"--vpc": vpc, "--ratio": ratio, "--bytes": num_bytes}
     options = BenchOptions(
-        methods=(FULL, FULL_LONG, *METHODS) if methods == "all" else _listed("--methods", methods, str),
+        methods=known if methods == "all" else _methods(methods, known),
         labels=_listed("--labels", labels, str),
         budgets=_budgets({name: text for name, text in given.items() if text is not None} or {"--vpc": "1,5,10"}),
         keyframes=_listed("--keyframes", keyframes, int),
@@ -125,7 +125,6 @@ def bench(
             options=options,
             candidates=candidates,
             jobs=jobs,
-            threads=max(1, (running.threads or os.cpu_count() or 1) // max(1, jobs)),
             surroundings=running.surroundings(watch),
         )
     for text in outcome.notes:
@@ -157,6 +156,17 @@ def _listed(option: str, text: str, kind: Callable[[str], Value]) -> tuple[Value
     if not values:
         raise InputError(f"{option} is empty; give at least one, with commas between several")
     return values
+
+
+def _methods(text: str, known: Sequence[str]) -> tuple[str, ...]:
+    """Return methods with their settings; a comma that no method follows belongs to the value of a setting."""
+    methods: list[str] = []
+    for part in _listed("--methods", text, str):
+        if methods and ":" in methods[-1] and part.partition(":")[0] not in known:
+            methods[-1] += f",{part}"
+        else:
+            methods.append(part)
+    return tuple(methods)
 
 
 def _budgets(given: dict[str, str]) -> tuple[BudgetOptions, ...]:

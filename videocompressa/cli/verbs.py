@@ -204,6 +204,7 @@ def compress(
                 "path": str(made.path),
                 **vars(made.budget),
                 "compress_seconds": seconds,
+                "method_seconds": made.method_seconds,
                 "peak_memory_bytes": peak_memory_bytes(surroundings.workers),
                 "skipped": skipped_json(made.skipped),
                 "videos_per_class": made.videos_per_class,

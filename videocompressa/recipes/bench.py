@@ -19,6 +19,8 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+import torch
+
 from videocompressa import figures
 from videocompressa.clip import watch_nothing
 from videocompressa.datasets import VideoSet, decode_split
@@ -126,14 +128,15 @@ def bench(
     options: BenchOptions,
     candidates: CandidateOptions,
     jobs: int,
-    threads: int,
     surroundings: Surroundings,
 ) -> BenchOutcome:
     """Run what is not yet in `folder`, and write results.json, results.csv, results.md and plots there.
 
-    `jobs` processes run at a time, with `threads` each. Raises `InputError` for what can be known to be wrong before
-    the videos are read; a cell that fails later is a record that says why.
+    `jobs` processes run at a time, each with its share of this one's threads. Raises `InputError` for what can be
+    known to be wrong before the videos are read; a cell that fails later is a record that says why.
     """
+    if jobs < 1:
+        raise InputError(f"--jobs is {jobs}; it must be at least 1")
     protocol, reading = _protocol(options)
     if protocol != FAIR:
         read = find_protocol(protocol).reading(reading).options
@@ -151,7 +154,7 @@ def bench(
         reading=reading,
         split=options.split,
         folder=folder,
-        threads=threads,
+        threads=max(1, torch.get_num_threads() // jobs),
         surroundings=dataclasses.replace(surroundings, watch=watch_nothing, workers=0),
     )
     folder.mkdir(parents=True, exist_ok=True)
@@ -172,6 +175,8 @@ def bench(
 
 def rows_of(options: BenchOptions) -> list[Row]:
     """Return the cells of the table and of the experiments that were asked for; raises `InputError`."""
+    if options.num_seeds < 1:
+        raise InputError(f"--seeds is {options.num_seeds}; it must be at least 1")
     students = options.students or find_protocol(_protocol(options)[0]).students[:1]
     for name in students:
         check_name(name)
@@ -248,7 +253,9 @@ def _job(row: Row, seed: int, options: BenchOptions, teacher: tuple[str, ...]) -
         labels=row.labels,
         student=row.student,
         train=(*scale.train, *options.train),
-        teacher=(*teacher, *(s.removeprefix("teacher.") for s in scale.settings if s.startswith("teacher."))),
+        teacher=tuple(
+            text.removeprefix("teacher.") for text in (*teacher, *scale.settings) if text.startswith("teacher.")
+        ),
         codec=row.codec,
         keyframes=row.keyframes,
         seed=seed,

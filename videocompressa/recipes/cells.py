@@ -158,8 +158,8 @@ def run_student(task: tuple[Setting, RunJob]) -> Answer:
     setting, job = task
     torch.set_num_threads(setting.threads)
     made = None if job.made is None else make_set(setting, job.made)
-    if made is not None and "reason" in made:
-        return made
+    if made is not None and "compress_seconds" not in made:
+        return made  # it failed or diverged
     return {**_answer(setting, job.path(setting), lambda: _train(setting, job, made)), "set": made}
 
 

@@ -7,6 +7,7 @@ a few videos and a few training steps, and multiplied: an estimate.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from videocompressa.clip import ClipSpec, Normalisation, watch_nothing
 from videocompressa.datasets import SPLITS, BadVideo, VideoEntry, VideoSet
 from videocompressa.engine import run_shards
 from videocompressa.errors import InputError, VideoError
-from videocompressa.methods.coreset import CoresetConfig
+from videocompressa.matching import DMConfig, MTTConfig
 from videocompressa.methods.videocompressa import VideoCompressaConfig
 from videocompressa.recipes.budgets import ResolvedBudget, TrainFacts, resolve_budget
 from videocompressa.recipes.compress import check_training, configured, file_facts
@@ -194,7 +195,7 @@ def _estimate(
     videos: VideoSet,
     clip: ClipSpec,
     codec: Codec,
-    config: VideoCompressaConfig | CoresetConfig,
+    config: Any,
     surroundings: Surroundings,
 ) -> tuple[float, float]:
     """Return seconds of the encode pass and of the method's training, from a sample of each."""
@@ -216,7 +217,7 @@ def _estimate(
     codec.encode(clips.flatten(0, 1).to(surroundings.device))
     encoding = (surroundings.clock() - started) / len(frames)
     pass_seconds = len(train) * (decoding / max(1, surroundings.workers) + encoding)
-    steps, student = _training(config)
+    steps, student = _training(config, len(train), len(videos.classes))
     if not steps:
         return pass_seconds, 0.0
     rows = torch.arange(student.batch_size) % len(clips)
@@ -236,14 +237,24 @@ def _estimate(
     return pass_seconds, steps * seconds / SAMPLE_STEPS
 
 
-def _training(config: VideoCompressaConfig | CoresetConfig) -> tuple[int, TrainConfig]:
-    """Return how many training steps a method takes, all taken to cost what a step of its teacher does."""
+def _training(config: Any, num_clips: int, num_classes: int) -> tuple[int, TrainConfig]:
+    """Return how many training steps of its teacher a method's work comes to, and how that teacher is trained."""
     teacher = config.teacher.train
-    steps = teacher.steps * config.teacher.num_teachers
-    if isinstance(config, CoresetConfig):
-        return (steps if config.subset != "random" or config.labels == "soft" else 0), teacher
-    steps += config.joint.steps if config.selector == "gumbel" else 0
-    steps += sum(config.pool.ages) + (config.synthesis.steps if config.synthesis.enabled else 0)
+    steps = teacher.steps * config.teacher.num_teachers if config.needs_teacher else 0
+    if getattr(config, "selector", "") == "gumbel":
+        steps += config.joint.steps
+    if isinstance(config, VideoCompressaConfig):
+        return steps + sum(config.pool.ages) + (config.synthesis.steps if config.synthesis.enabled else 0), teacher
+    for tuned in (getattr(config, "statics", None), config):
+        matching = getattr(tuned, "matching", None)
+        if tuned is None:
+            continue
+        if isinstance(matching, DMConfig):  # a forward pass of the real clips is about a third of a step
+            steps += tuned.steps * (1 + num_classes * matching.real_per_class // (3 * teacher.batch_size))
+        elif isinstance(matching, MTTConfig):  # a gradient through a gradient is about three
+            experts = matching.experts
+            steps += experts.num_experts * experts.epochs * math.ceil(num_clips / teacher.batch_size)
+            steps += tuned.steps * 3 * matching.inner_steps
     return steps, teacher
 
 

@@ -1,0 +1,206 @@
+"""`bench`: rows, jobs that go on from where they were, and the files that a benchmark leaves."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from cli_runs import Runner
+
+from videocompressa.clip import watch_nothing
+from videocompressa.errors import DivergedError, InputError
+from videocompressa.methods import METHODS
+from videocompressa.recipes import cells
+from videocompressa.recipes.bench import ABLATION, BenchOptions, rows_of
+from videocompressa.recipes.cells import FULL, LONG, RunJob, SetJob, Setting
+from videocompressa.recipes.options import BudgetOptions, CandidateOptions, NumBytes, Share, Surroundings
+from videocompressa.recipes.protocols import PROTOCOLS
+from videocompressa.recipes.scales import SCALES
+from videocompressa.recipes.settings import with_settings
+from videocompressa.results import from_json
+from videocompressa.teachers import TeacherConfig
+from videocompressa.train import TrainConfig
+
+ISSUE_FIELDS = (
+    "method", "labels", "student", "selector", "codec", "vpc", "keyframes", "num_frames", "frame_ratio", "file_bytes",
+    "codec_bytes", "top1_mean", "top1_std", "top1_runs", "num_diverged", "compress_seconds", "train_seconds",
+    "peak_memory_bytes", "improvement_over_random", "recovery_of_full", "status",
+)  # fmt: skip
+
+SMALL = ("--size", "48", "--frames", "4", "--workers", "0", "--device", "cpu", "--students", "framenet2d")
+SHORT = tuple(part for text in ("steps=3", "batch_size=4", "width=0.25") for part in ("--train", text))
+
+
+@pytest.fixture
+def setting(tmp_path: Path) -> Setting:
+    around = Surroundings(tmp_path / "cache", torch.device("cpu"), 0, time.perf_counter, watch_nothing)
+    return Setting(tmp_path / "data", "hash", CandidateOptions(), "fair", "any", "test", tmp_path / "out", 1, around)
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Runner:
+    return Runner(capsys, tmp_path / "cache")
+
+
+SET = SetJob("random-real", ("labels=hard",), "hard", "linear", BudgetOptions(vpc=1, keyframes=2), 0)
+RUN = RunJob(SET, "random-real", "hard", "minic3d", (), (), "linear", 2, 0)
+
+
+def test_rows_hold_every_method_with_both_labels_at_every_budget() -> None:
+    rows = rows_of(BenchOptions())
+    assert len(rows) == len(METHODS) * 2 * 3 + 2 * 2  # full data has no budget
+    assert {row.method for row in rows} == {"full", "full-long", *METHODS}
+    assert all({row.labels for row in rows if row.method == name} == {"hard", "soft"} for name in METHODS)
+
+
+def test_experiments_are_rows_of_their_own() -> None:
+    options = BenchOptions(
+        methods=("random-real",), labels=("soft",), budgets=(BudgetOptions(vpc=1),), keyframes=(4, 2), steps=(0, 9),
+        ablation=True, codecs=("linear",), students=("minic3d", "framenet2d"),
+    )  # fmt: skip
+    rows = rows_of(options)
+    of = {
+        axis: [row for row in rows if row.axis == axis] for axis in ("main", "ablation", "steps", "keyframes", "cross")
+    }
+    assert [row.variant for row in of["ablation"]] == ["", *ABLATION, "codec linear", "labels hard"]
+    assert [row.settings for row in of["steps"]] == [("synthesis.enabled=false",), ("synthesis.steps=9",)]
+    assert [(row.method, row.keyframes) for row in of["keyframes"]] == [
+        ("videocompressa", 4), ("random-real", 4), ("videocompressa", 2), ("random-real", 2),
+    ]  # fmt: skip
+    assert [row.student for row in of["cross"]] == ["framenet2d"]
+    assert [row.student for row in of["main"]] == ["minic3d"]
+
+
+def test_every_scale_names_settings_that_exist() -> None:
+    for scale in SCALES.values():
+        with_settings(TrainConfig(), scale.train)
+        rows_of(BenchOptions(scale="small"))
+        assert set(scale.methods) <= set(METHODS)
+    with_settings(TeacherConfig(), [text.removeprefix("teacher.") for text in SCALES["small"].settings[:2]])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"methods": ("magic",)}, "unknown method 'magic'; known: videocompressa"),
+        ({"methods": ("dm:speed=1",)}, "--set speed: is not a setting; known: "),
+        ({"labels": ("firm",)}, "--labels firm: protocol 'fair' has soft, hard labels only"),
+        ({"students": ("bert",)}, "unknown student 'bert'; known: convnet3d"),
+        ({"protocol": "kind"}, "unknown protocol 'kind'; known: fair, vdsd, video-dc"),
+        ({"protocol": "vdsd:cats"}, "protocol 'vdsd' does not say how to read 'cats'; known: miniucf"),
+        ({"protocol": "vdsd:miniucf"}, "--labels soft: protocol 'vdsd' has hard labels only"),
+        ({"scale": "huge"}, "unknown scale 'huge'; known: published, small"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_is_read(changes: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        rows_of(dataclasses.replace(BenchOptions(), **changes))
+
+
+def test_full_data_takes_the_same_steps_and_the_long_row_more(setting: Setting) -> None:
+    same = cells.training(setting, dataclasses.replace(RUN, made=None, method=FULL), 99, None)
+    assert same.steps == cells.training(setting, RUN, 9, 3).steps == PROTOCOLS["fair"].on_set.config.steps
+    long = cells.training(setting, dataclasses.replace(RUN, made=None, method="full-long"), 99, None)
+    assert long.steps == LONG * same.steps
+
+
+def test_jobs_have_files_of_their_own(setting: Setting) -> None:
+    other = dataclasses.replace(setting, split_hash="another")
+    jobs = [RUN, dataclasses.replace(RUN, seed=1), dataclasses.replace(RUN, train=("lr=0.1",))]
+    paths = {job.path(at) for job in jobs for at in (setting, other)}
+    assert len(paths) == 6
+    assert RUN.path(dataclasses.replace(setting, split="val")) not in paths
+    asked = [BudgetOptions(vpc=3), BudgetOptions(ratio=Share("1%")), BudgetOptions(bytes=NumBytes("9kB"))]
+    names = [dataclasses.replace(SET, budget=budget).name for budget in asked]
+    assert ["vpc3" in names[0], "ratio0.01" in names[1], "9000B" in names[2]] == [True] * 3
+
+
+def test_what_fails_answers_with_its_reason_and_is_tried_again(setting: Setting, monkeypatch) -> None:
+    def refuse(*args: object, **named: object) -> None:
+        raise errors.pop()
+
+    errors: list[Exception] = [MemoryError("2 GB"), InputError("--vpc is 7"), DivergedError("lr 9 is too high")]
+    monkeypatch.setattr(cells, "compress_folder", refuse)
+    diverged = cells.make_set(setting, SET)
+    assert diverged["diverged"] == "lr 9 is too high"
+    assert cells.make_set(setting, SET) == diverged  # kept: the same seed would diverge again
+    other = dataclasses.replace(SET, seed=1)
+    assert cells.run_student((setting, dataclasses.replace(RUN, made=other))) == {"reason": "--vpc is 7"}
+    assert cells.make_set(setting, other) == {"reason": "out of memory: 2 GB"}
+    assert not errors
+
+
+@pytest.mark.slow
+def test_a_benchmark_from_the_command_line(drawn_set: Path, tmp_path: Path, run: Runner) -> None:
+    command = (
+        "bench", str(drawn_set), "-o", str(tmp_path / "out"), "--cache", str(tmp_path / "cache"), "--codec", "linear",
+        "--methods", "full,random-real,random-real:selector=shots", "--labels", "hard", "--vpc", "1,2",
+        "--keyframes", "2", "--seeds", "2", "--jobs", "2", *SMALL, *SHORT,
+    )  # fmt: skip
+    told = run(*command, "--json", "--quiet").json
+    assert (told["num_cells"], told["num_failed"]) == (5, 0)
+    out = tmp_path / "out"
+    records = from_json((out / "results.json").read_text())
+    assert all(field in entry for entry in json.loads((out / "results.json").read_text()) for field in ISSUE_FIELDS)
+    assert len(list(csv.DictReader(io.StringIO((out / "results.csv").read_text(), newline="")))) == 5
+    first = next(record for record in records if record.method == "random-real")
+    assert (first.vpc, first.keyframes, first.num_frames, len(first.top1_runs)) == (1, 2, 6, 2)
+    assert first.improvement_over_random == 0
+    assert first.peak_memory_bytes is not None
+    assert first.peak_memory_bytes > 10**8
+    assert "shots" in (out / "results.md").read_text()
+    assert {path.name for path in map(Path, told["files"])} == {path.name for path in out.glob("*.png")}
+    assert "accuracy_against_frames.png" in {path.name for path in out.glob("*.png")}
+    stamps = {path: path.stat().st_mtime_ns for path in out.glob("*/*")}
+    before = (out / "results.json").read_bytes()
+    run(*command, "--quiet")
+    assert {path: path.stat().st_mtime_ns for path in out.glob("*/*")} == stamps  # nothing was made again
+    assert (out / "results.json").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_a_cell_that_fails_is_shown_with_its_reason(drawn_set: Path, tmp_path: Path, run: Runner) -> None:
+    command = (
+        "bench", str(drawn_set), "-o", str(tmp_path / "out"), "--cache", str(tmp_path / "cache"), "--codec", "linear",
+        "--methods", "random-real,rded:teacher.train.student=minic3d;teacher.train.lr=1e30", "--labels", "hard",
+        "--vpc", "1", "--keyframes", "2", "--seeds", "1", *SMALL, *SHORT,
+    )  # fmt: skip
+    told = run(*command, "--json", "--quiet").json
+    assert told["num_cells"] == 2
+    records = from_json((tmp_path / "out" / "results.json").read_text())
+    (bad,) = [record for record in records if record.method == "rded"]
+    assert bad.num_diverged == 1
+    assert bad.top1_mean is None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--vpc", "1,two"), "--vpc is '1,two'; write whole numbers with commas between them"),
+        (("--vpc", "1", "--bytes", "2kB"), "--vpc and --bytes were given; the columns are of one kind"),
+        (("--bytes", "2 cats"), "--bytes: '2 cats' is no number of bytes"),
+        (("--methods", ","), "--methods is empty; give at least one"),
+        (("--jobs", "0"), "--jobs is 0; it must be at least 1"),
+        (("--seeds", "0"), "--seeds is 0; it must be at least 1"),
+    ],
+)
+def test_bad_options(drawn_set: Path, tmp_path: Path, run: Runner, options: tuple[str, ...], message: str) -> None:
+    command = ("bench", str(drawn_set), "-o", str(tmp_path / "out"), "--cache", str(tmp_path / "cache"))
+    assert message in run(*command, "--codec", "linear", *SMALL, *options).error
+
+
+def test_a_setting_with_commas_stays_with_its_method() -> None:
+    from videocompressa.cli.bench import _methods
+
+    text = "full,videocompressa:pool.ages=1,2,30;fill=linear,dm"
+    assert _methods(text, ("full", "videocompressa", "dm")) == (
+        "full",
+        "videocompressa:pool.ages=1,2,30;fill=linear",
+        "dm",
+    )
