@@ -178,7 +178,6 @@ def test_a_picture_that_claims_to_be_huge_is_refused() -> None:
 
 def test_video_of_another_pixel_format_is_refused() -> None:
 
-
     context = av.VideoCodecContext.create("libx264", "w")
     context.height = context.width = 16
     context.pix_fmt, context.time_base, context.framerate = "yuv444p", Fraction(1, 8), 8

@@ -80,9 +80,7 @@ def run(
 ) -> SyntheticSet:
     config = dataclasses.replace(find_method(name).config, **({"teacher": TEACHER} | changes))
     budget = Allowance(1, min(keyframes, data.clip.num_frames), file_bytes=file_bytes)
-    return find_method(name).compress(
-        data, codec or PixelCodec(), config, budget=budget, rng=Streams(seed), device=CPU
-    )
+    return find_method(name).compress(data, codec or PixelCodec(), config, budget=budget, rng=Streams(seed), device=CPU)
 
 
 def rows_of(synthetic: SyntheticSet, data: Candidates) -> list[int]:

@@ -266,7 +266,9 @@ def _checked(shape: tuple[int, ...]) -> tuple[int, int, int, int]:
 
 def _check_size(name: str, number: int, got: tuple[int, int], wanted: tuple[int, int]) -> None:
     if got != wanted:
-        raise InputError(f"tensor {name}: frame {number} has {got[0]}x{got[1]} pixels; it must have {wanted[0]}x{wanted[1]}")
+        raise InputError(
+            f"tensor {name}: frame {number} has {got[0]}x{got[1]} pixels; it must have {wanted[0]}x{wanted[1]}"
+        )
 
 
 def _padded(side: int) -> int:
