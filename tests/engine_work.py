@@ -6,6 +6,7 @@ import os
 import signal
 import time
 
+from videocompressa.engine import peak_memory_bytes
 from videocompressa.errors import VideoError
 
 
@@ -22,6 +23,15 @@ def fail_at_three(number: int) -> int:
 def die(number: int) -> int:
     os.kill(os.getpid(), signal.SIGKILL)
     return number
+
+
+def die_at_two(number: int) -> int:
+    return die(number) if number == 2 else number
+
+
+def fill_megabytes(count: int) -> int:
+    block = bytearray(os.urandom(1) * (count * 1_000_000))
+    return peak_memory_bytes() + 0 * len(block)
 
 
 def nap(number: int) -> int:

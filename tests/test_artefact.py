@@ -146,6 +146,12 @@ def test_another_process_writes_the_same_bytes() -> None:
     assert shown.stdout.strip() == GOLDEN_INT8
 
 
+def test_a_file_says_how_its_clips_were_placed(tmp_path: Path) -> None:
+    clip = ClipSpec(8, 8, 8, "strided:4")
+    write_set(make_set(clip=clip), tmp_path / "a.safetensors")
+    assert read_set(tmp_path / "a.safetensors").clip == clip
+
+
 @pytest.mark.parametrize("quantisation", KINDS)
 @pytest.mark.parametrize("soft", [False, True])
 def test_writing_what_was_read_gives_the_same_bytes(tmp_path: Path, quantisation: Quantisation, soft: bool) -> None:

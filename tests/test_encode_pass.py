@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 import torch
 from drawn_videos import grey, numbered, write
-from engine_work import die, fail_at_three, nap, square, two_megabytes
+from engine_work import die, die_at_two, fail_at_three, fill_megabytes, nap, square, two_megabytes
 from torch import Tensor
 
 from videocompressa.clip import ClipSpec, CodecSpec, Normalisation
 from videocompressa.datasets import VideoSet, candidates, decode_split, encode_pass, find_videos
 from videocompressa.datasets.journal import locked
-from videocompressa.engine import WorkerError, run_shards
+from videocompressa.engine import WorkerError, peak_memory_bytes, run_apart, run_shards
 from videocompressa.errors import InputError, VideoError
 from videocompressa.vae import PixelCodec
 
@@ -67,6 +67,15 @@ def files(cache: Path) -> dict[str, bytes]:
 
 
 class TestContent:
+    def test_strided_clips_are_other_frames_in_a_cache_of_their_own(self, videos: VideoSet, tmp_path: Path) -> None:
+        even = decode_split(videos, "train", ClipSpec(2, 8, 8), cache=tmp_path, workers=0)
+        strided = decode_split(videos, "train", ClipSpec(2, 8, 8, "strided:1"), cache=tmp_path, workers=0)
+        lengths = [3 + int(Path(video).stem) for video in strided.video_ids]
+        shown = (strided.frames[:, :, 0, 4, 4].float() / 20).round().long().tolist()
+        assert shown == [[(length - 2) // 2, (length - 2) // 2 + 1] for length in lengths]
+        assert not torch.equal(even.frames, strided.frames)
+        assert len(list(tmp_path.glob("train-*"))) == 2
+
     def test_candidates_hold_what_the_videos_show(self, videos: VideoSet, tmp_path: Path) -> None:
         codec = HalfCodec()
         encoded = encode_pass(videos, "train", CLIP, codec, cache=tmp_path / "c", workers=0)
@@ -364,3 +373,20 @@ class TestEngine:
 
 def _alarm(number: int, frame: object) -> None:
     raise TimeoutError
+
+
+def test_jobs_run_apart_and_a_dead_one_does_not_stop_the_others() -> None:
+    answers = dict(run_apart(die_at_two, range(4), workers=2, name=lambda number: f"job {number}"))
+    assert [answers[n] for n in (0, 1, 3)] == [0, 1, 3]
+    assert isinstance(answers[2], WorkerError)
+    assert "died (signal SIGKILL) on job 2" in str(answers[2])
+    with pytest.raises(VideoError, match="three is bad"):
+        list(run_apart(fail_at_three, [3], workers=1))
+    with pytest.raises(InputError, match="--jobs is 0"):
+        list(run_apart(square, [1], workers=0))
+
+
+def test_the_peak_memory_of_a_job_is_its_own() -> None:
+    (large, small) = (answer for _, answer in sorted(run_apart(fill_megabytes, [200, 1], workers=1)))
+    assert large > small + 150_000_000  # type: ignore[operator]
+    assert peak_memory_bytes() > 10_000_000

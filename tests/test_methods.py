@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,10 +11,13 @@ from torch import Tensor
 
 from videocompressa.clip import Candidates, ClipSpec, Normalisation, watch_nothing
 from videocompressa.errors import InputError
+from videocompressa.experts import ExpertConfig
 from videocompressa.joint import JointConfig, place, train_selector, uncovered
+from videocompressa.matching import DMConfig, MTTConfig
 from videocompressa.methods import METHODS, find_method
 from videocompressa.methods.coreset import CoresetConfig
 from videocompressa.methods.reencode import ReencodeConfig
+from videocompressa.methods.vdsd import StaticsConfig
 from videocompressa.methods.videocompressa import VideoCompressaConfig
 from videocompressa.methods.videocompressa.pool import PoolConfig, build_pool
 from videocompressa.methods.videocompressa.synthesis import SynthesisConfig, synthesise
@@ -37,6 +41,31 @@ SMALL = VideoCompressaConfig(
     pool=PoolConfig(ages=(1, 2), task_from=2),
     teacher=TEACHER,
 )
+
+EXPERTS = ExpertConfig(student="framenet2d", width=0.1, num_experts=2, epochs=1)
+SMALLS: dict[str, object] = {
+    "videocompressa": SMALL,
+    "dm": dataclasses.replace(
+        METHODS["dm"].config, matching=DMConfig(student="framenet2d", width=0.1), steps=2, lr=1.0, teacher=TEACHER
+    ),
+    "mtt": dataclasses.replace(
+        METHODS["mtt"].config,
+        matching=MTTConfig(experts=EXPERTS, max_start_epoch=0, inner_steps=2),
+        steps=2,
+        lr=1.0,
+        teacher=TEACHER,
+    ),
+}
+STILLS = StaticsConfig(matching=DMConfig(student="framenet2d", width=0.1), steps=2, lr=1.0)
+SMALLS |= {
+    f"vdsd-{name}": dataclasses.replace(
+        METHODS[f"vdsd-{name}"].config, matching=matching, statics=STILLS, steps=2, lr=1.0, teacher=TEACHER
+    )
+    for name, matching in (
+        ("dm", STILLS.matching),
+        ("mtt", MTTConfig(experts=EXPERTS, max_start_epoch=0, inner_steps=2)),
+    )
+}
 
 
 BY_ITEMS = sorted(name for name, method in METHODS.items() if not isinstance(method.config, ReencodeConfig))
@@ -87,8 +116,7 @@ def run(
 
 
 def small(name: str) -> object:
-    config = METHODS[name].config
-    return SMALL if name == "videocompressa" else dataclasses.replace(config, teacher=TEACHER)
+    return SMALLS.get(name) or dataclasses.replace(METHODS[name].config, teacher=TEACHER)
 
 
 @pytest.mark.parametrize("name", BY_ITEMS)
@@ -97,7 +125,8 @@ def test_every_method_gives_a_valid_set_and_the_same_for_the_same_seed(name: str
     synthetic = run(two_classes, name, small(name))
     again = run(two_classes, name, small(name))
     assert torch.equal(state, torch.random.get_rng_state())
-    assert synthetic.latents.shape == (4, 3, 3, SIDE, SIDE)
+    keyframes = 3 if synthetic.packing == "dense" else FRAMES  # packed sets hold whole clips
+    assert synthetic.latents.shape == (4, keyframes, 3, SIDE, SIDE)
     assert synthetic.provenance.video_ids == again.provenance.video_ids
     assert len(set(synthetic.provenance.video_ids)) == 4
     for field in ("latents", "positions", "times_seconds", "labels"):
@@ -146,7 +175,7 @@ def test_every_ablation_runs_and_changes_the_set(change: dict[str, object], two_
 def test_finished_stages_are_taken_and_give_the_same_set(two_classes: Candidates, tmp_path, monkeypatch) -> None:
     stages = Stages(tmp_path / "stages")
     first = run(two_classes, "videocompressa", SMALL, stages=stages)
-    assert {path.name.split("-")[0] for path in stages.folder.iterdir()} == {"selector", "teacher", "pool"}
+    assert {path.name.split("-")[0] for path in stages.folder.iterdir()} == {"selector", "teacher", "pool", "synthesis"}
     monkeypatch.setattr("videocompressa.teachers.fit", None)  # a stage that is made again would call it
     second = run(two_classes, "videocompressa", SMALL, stages=stages)
     assert torch.equal(first.latents, second.latents)

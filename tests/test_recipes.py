@@ -237,8 +237,18 @@ def file_bytes(facts: TrainFacts, rows: torch.Tensor, keyframes: int) -> bytes:
 
 def test_without_a_budget_one_video_a_class_and_four_keyframes_or_all() -> None:
     found = resolve_budget(BudgetOptions(), facts_of([3, 4]), FILE)
-    assert found.allowance == Allowance(1, 4)
-    assert resolve_budget(BudgetOptions(), facts_of([3, 4], frames=2), FILE).allowance == Allowance(1, 2)
+    assert found.allowance == Allowance(1, 4, file_bytes=found.most_bytes)
+    few = resolve_budget(BudgetOptions(), facts_of([3, 4], frames=2), FILE).allowance
+    assert (few.videos_per_class, few.keyframes) == (1, 2)
+
+
+def test_methods_that_fill_bytes_get_as_many_whatever_their_own_file_holds() -> None:
+    facts, soft = facts_of([3, 4]), dataclasses.replace(FILE, soft_labels=True)
+    own, other = (resolve_budget(BudgetOptions(vpc=2), facts, file, soft) for file in (FILE, soft))
+    assert own.most_bytes < other.most_bytes
+    assert own.allowance.file_bytes == other.allowance.file_bytes == other.most_bytes
+    asked = resolve_budget(BudgetOptions(bytes=NumBytes(other.most_bytes)), facts, FILE, soft)
+    assert asked.allowance.file_bytes == other.most_bytes
 
 
 def test_more_keyframes_than_frames() -> None:

@@ -53,9 +53,15 @@ def test_clip_specs_have_sizes(name: str) -> None:
         replace(ClipSpec(8, 64, 64), **{name: 0})  # type: ignore[arg-type]
 
 
-def test_unknown_placements_are_refused() -> None:
-    with pytest.raises(InputError, match="placement is 'window'; known: 'even'"):
-        ClipSpec(8, 64, 64, "window")
+@pytest.mark.parametrize("placement", ["window", "strided", "strided:", "strided:0", "strided:-1", "strided:4 "])
+def test_unknown_placements_are_refused(placement: str) -> None:
+    with pytest.raises(InputError, match=f"placement is '{placement}'; known: 'even', or 'strided:S' with S frames"):
+        ClipSpec(8, 64, 64, placement)
+
+
+def test_placements_name_their_stride() -> None:
+    assert ClipSpec(8, 64, 64).stride == 0
+    assert ClipSpec(8, 64, 64, "strided:12").stride == 12
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from videocompressa.errors import InputError
-from videocompressa.subset import SUBSETS, choose_per_class, facility_location, herding, k_center
+from videocompressa.subset import (
+    SUBSETS,
+    choose_per_class,
+    dpp_scaled,
+    facility_location,
+    herding,
+    k_center,
+    k_means,
+    paper_kernel,
+    sample_k_dpp,
+    scaled_kernel,
+)
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -87,3 +98,76 @@ def test_unknown_rule_lists_the_known() -> None:
         choose_per_class(
             points(2), torch.tensor([0, 1]), ("a", "b"), count=1, allow_fewer=False, name="best", generator=generator()
         )
+
+
+def test_k_means_takes_one_of_each_cluster_and_its_middle() -> None:
+    centres = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]])
+    around = torch.tensor([[0.1, 0.0], [1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
+    features = torch.cat([centre + around for centre in centres] + [centres[1:2] + 0.5])
+    rows = k_means(features, 3, generator())
+    assert sorted(rows) == [0, 5, 10]
+    assert rows[0] == 5  # the largest cluster's
+
+
+def test_k_means_of_copies_still_gives_distinct_rows() -> None:
+    assert sorted(k_means(torch.zeros(5, 2), 5, generator())) == list(range(5))
+    features = torch.tensor([[0.0], [0.0], [0.0], [9.0]])
+    rows = k_means(features, 3, generator())
+    assert len(set(rows)) == 3
+    assert 3 in rows
+
+
+def test_k_means_comes_near_the_best_centroids() -> None:
+    features = points(8).double()
+
+    def spread(groups: tuple[int, ...]) -> float:
+        members = [features[torch.tensor(groups) == group] for group in set(groups)]
+        return sum(float((rows - rows.mean(0)).square().sum()) for rows in members)
+
+    # Brute force over all ways to make two groups; the rows nearest their centroids are what k-means must give
+    # from the best of a few seeds.
+    best = min(itertools.product((0, 1), repeat=8), key=spread)
+    nearest = set()
+    for group in (0, 1):
+        rows = (torch.tensor(best) == group).nonzero()[:, 0]
+        nearest.add(int((features - features[rows].mean(0)).norm(dim=1).argmin()))
+    assert nearest in [set(k_means(features, 2, generator(seed))) for seed in range(8)]
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_k_dpp_frequencies_are_the_determinants(count: int) -> None:
+    kernel = scaled_kernel(points(6, 2) * torch.tensor([1.0, 0.3])) + 0.2 * torch.eye(6)
+    subsets = list(itertools.combinations(range(6), count))
+    weights = torch.tensor([float(torch.linalg.det(kernel[list(rows)][:, list(rows)])) for rows in subsets])
+    chances = weights / weights.sum()
+    stream, draws = generator(1), 800
+    drawn = [tuple(sorted(sample_k_dpp(kernel, count, stream))) for _ in range(draws)]
+    counts = torch.tensor([float(drawn.count(rows)) for rows in subsets])
+    assert counts.sum() == draws
+    expected = draws * chances
+    freedom = len(subsets) - 1
+    # Chi-square lies within 4 deviations of its mean; a uniform draw would be far outside.
+    assert float(((counts - expected) ** 2 / expected).sum()) < freedom + 4 * (2 * freedom) ** 0.5
+    uniform = torch.full_like(expected, draws / len(subsets))
+    if count > 1:
+        assert float(((counts - uniform) ** 2 / uniform).sum()) > 3 * (freedom + 4 * (2 * freedom) ** 0.5)
+
+
+def test_k_dpp_of_copies_takes_the_distinct_ones_first() -> None:
+    features = torch.tensor([[0.0], [0.0], [0.0], [3.0], [6.0]])
+    for seed in range(10):
+        rows = dpp_scaled(features, 3, generator(seed))
+        assert {3, 4} < set(rows)
+        assert sorted(dpp_scaled(features, 5, generator(seed))) == list(range(5))
+
+
+def test_k_dpp_of_many_rows_does_not_overflow() -> None:
+    rows = sample_k_dpp(torch.eye(300) * 1e6, 150, generator())
+    assert len(set(rows)) == 150
+
+
+def test_the_paper_kernel_is_the_identity_on_latents_of_real_size_and_the_scaled_one_is_not() -> None:
+    latents = points(40, 16 * 4 * 14 * 14)
+    off = ~torch.eye(40, dtype=torch.bool)
+    assert float(paper_kernel(latents)[off].max()) < 1e-60
+    assert float(scaled_kernel(latents)[off].min()) > 0.5

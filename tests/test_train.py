@@ -21,6 +21,7 @@ from videocompressa.train import (
     augmented,
     evaluate,
     fit,
+    logit_mse,
     predict,
     score,
     soft_labels,
@@ -111,6 +112,65 @@ def test_bfloat16_stays_near_float32() -> None:
     assert all(weights.dtype == torch.float32 for weights in rough.parameters())
     difference = predict(exact, data, device=CPU) - predict(rough, data, device=CPU)
     assert float(difference.abs().max()) < 0.1
+
+
+# Imitating logits
+
+
+def test_logit_mse_in_closed_form() -> None:
+    """Two classes: centring leaves half the margin, so the distance is a quarter of the squared margins' difference."""
+    margin, wanted = 3.0, 1.0
+    logits = torch.tensor([[5 + margin, 5.0], [0.0, margin]], dtype=torch.float64)
+    likely = 1 / (1 + math.exp(-wanted))
+    labels = torch.tensor([[likely, 1 - likely], [1 - likely, likely]], dtype=torch.float64)
+    expected = (margin - wanted) ** 2 / 4 + 0.1 * math.log1p(math.exp(-margin))
+    assert float(logit_mse(logits, labels, QUICK)) == pytest.approx(expected)
+
+
+def test_logit_mse_is_least_at_the_teachers_logits_whatever_their_constant() -> None:
+    """The distance is zero there, and only the hard part is left."""
+    teacher = torch.randn(4, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    labels = teacher.softmax(1)
+    for constant in (0.0, 7.0):
+        hard = torch.nn.functional.cross_entropy(teacher, labels.argmax(1))
+        assert float(logit_mse(teacher + constant, labels, QUICK)) == pytest.approx(0.1 * float(hard))
+
+
+def test_probabilities_that_float16_loses_count_as_its_smallest() -> None:
+    labels = torch.tensor([[1.0, 0.0]])
+    smallest = labels.clamp(min=float(torch.tensor(1e-9).half().clamp(min=2.0**-24)))
+    logits = torch.tensor([[2.0, -1.0]])
+    loss = logit_mse(logits, labels, QUICK)
+    assert float(loss) == pytest.approx(float(logit_mse(logits, smallest, QUICK)))
+    assert float(loss) == pytest.approx((3 - 24 * math.log(2)) ** 2 / 4 + 0.1 * math.log1p(math.exp(-3)), rel=1e-5)
+
+
+def test_a_student_learns_a_teachers_logits() -> None:
+    data = moving_squares(32, 0)
+    soft = torch.nn.functional.one_hot(data.labels, 2).float() * 0.8 + 0.1
+    config = TrainConfig(steps=60, width=0.25, flip=False, loss="logit-mse")
+    student = trained(config, data=replace(data, labels=soft))
+    seen = predict(student, data, device=CPU).gather(1, data.labels[:, None])
+    assert float(seen.mean()) == pytest.approx(0.9, abs=0.07)  # cross-entropy alone would end at 1 on hard labels
+
+
+def test_cross_entropy_is_the_default_and_changes_nothing() -> None:
+    assert TrainConfig().loss == "cross-entropy"
+    soft = replace(moving_squares(8, 0), labels=torch.full((8, 2), 0.5))
+    assert not same_weights(trained(data=soft), trained(replace(QUICK, loss="logit-mse"), data=soft))
+
+
+@pytest.mark.parametrize("name", ["mixup", "cutmix", "label_smoothing"])
+def test_logits_are_not_mixed(name: str) -> None:
+    with pytest.raises(
+        InputError, match=f"'logit-mse', which takes labels as the teacher gave them, but {name} is 0.5"
+    ):
+        TrainConfig(**{name: 0.5, "loss": "logit-mse"})
+
+
+def test_logits_need_soft_labels() -> None:
+    with pytest.raises(InputError, match="needs the soft labels of a teacher, but the clips have hard ones; compress"):
+        trained(replace(QUICK, loss="logit-mse"))
 
 
 # Sameness

@@ -6,6 +6,7 @@ h w latent cells, L classes, D features.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -30,7 +31,7 @@ def shape_text(tensor: Tensor) -> str:
 
 @dataclass(frozen=True)
 class ClipSpec:
-    """How a clip is cut from a video: frames in the middle of T equal spans of its time, short side resized, cropped"""
+    """How a clip is cut from a video: T frames of it, the short side resized, the middle cropped."""
 
     num_frames: int
     """T, >= 1."""
@@ -39,14 +40,24 @@ class ClipSpec:
     width: int
     """W in pixels, >= 1."""
     placement: str = "even"
-    """How the T frames lie in the video; "even": centre of each of T equal spans by presentation time."""
+    """How the T frames lie in the video. "even": centre of each of T equal spans by presentation time. "strided:S":
+    every S-th frame around the middle of the video; where it is shorter than T x S frames, every (frames // T)-th, and
+    evenly where it has fewer than T."""
 
     def __post_init__(self) -> None:
         for name in ("num_frames", "height", "width"):
             if getattr(self, name) < 1:
                 raise InputError(f"ClipSpec.{name} is {getattr(self, name)}; it must be at least 1")
-        if self.placement != "even":
-            raise InputError(f"ClipSpec.placement is {self.placement!r}; known: 'even'")
+        if self.placement != "even" and not re.fullmatch(r"strided:[1-9][0-9]{0,5}", self.placement):
+            raise InputError(
+                f"ClipSpec.placement is {self.placement!r}; known: 'even', or 'strided:S' with S frames from one to "
+                "the next, such as 'strided:4'"
+            )
+
+    @property
+    def stride(self) -> int:
+        """Frames from one to the next, or 0 for "even"."""
+        return 0 if self.placement == "even" else int(self.placement.removeprefix("strided:"))
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""Where work over shards runs: in this process, or in a few worker processes of this machine.
+"""Where work runs: over shards, in this process or a few worker processes; apart, every job in a process of its own.
 
 `Engine` is the seam: whatever maps a function over shards, in order, can take the place of `run_shards` (a cluster's
 scheduler, for one). Results come back in the order of the shards whatever the number of workers, at most two shards a
@@ -8,6 +8,7 @@ worker are in flight, and nothing outlives the iterator.
 from __future__ import annotations
 
 import json
+import resource
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from videocompressa.errors import InputError
@@ -97,6 +99,54 @@ def _run_in_workers(
                 given += 1
     finally:
         _stop(crew)
+
+
+def run_apart(
+    function: Callable[[Shard], Result],
+    jobs: Sequence[Shard],
+    *,
+    workers: int,
+    name: Callable[[Shard], str] = str,
+) -> Generator[tuple[int, Result | WorkerError], None, None]:
+    """Yield (position, result) as jobs end, each in a fresh process of its own, `workers` at a time.
+
+    So a job's peak memory is its own, and one that dies (killed, out of memory) is a `WorkerError` among the results.
+    An error that `function` raises is raised here, and ends all; nothing outlives the iterator.
+    """
+    if workers < 1:
+        raise InputError(f"--jobs is {workers}; it must be at least 1")
+    waiting = list(range(len(jobs)))
+    crew: list[_Worker] = []
+    try:
+        while waiting or crew:
+            while waiting and len(crew) < workers:
+                crew.append(_start(function))
+                position = waiting.pop(0)
+                with suppress(WorkerError):  # Seen again when it does not answer.
+                    _ask(crew[-1], position, jobs, name)
+            ready = wait([worker.connection for worker in crew])
+            for worker in [each for each in crew if each.connection in ready]:
+                assert worker.shard is not None
+                crew.remove(worker)
+                try:
+                    answer = _answer(worker, name(jobs[worker.shard]))
+                except WorkerError as error:
+                    answer = error
+                finally:
+                    _stop([worker])
+                yield worker.shard, answer
+    finally:
+        _stop(crew)
+
+
+def peak_memory_bytes() -> int:
+    """Return the largest resident memory that this process has had."""
+    with suppress(OSError):  # Linux: what getrusage tells there includes the parent at the time of the fork.
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return 1024 * int(line.split()[1])
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 WORKER = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from videocompressa.engine import serve; serve({})"

@@ -18,6 +18,7 @@ from rich.table import Table
 from torch import Tensor
 
 from videocompressa.errors import InputError
+from videocompressa.results import bytes_text as bytes_text
 from videocompressa.synthetic import Decoder, SyntheticSet
 
 Colour = tuple[int, int, int]
@@ -86,21 +87,6 @@ COLUMNS: dict[str, Column] = {
     "diverged": lambda row: str(row.num_diverged),
 }
 """Columns of a table of results by heading."""
-
-
-def bytes_text(num_bytes: int | None) -> str:
-    """Return a size for people, such as "12.3 kB" (1 kB = 1000 bytes); "-" for None."""
-    if num_bytes is None:
-        return "-"
-    size = float(num_bytes)
-    if num_bytes < 1000:
-        return f"{num_bytes} B"
-    for unit in ("kB", "MB"):
-        size /= 1000
-        if size < 999.5:
-            return f"{size:.0f} {unit}" if size >= 99.95 else f"{size:.1f} {unit}"
-    size /= 1000
-    return f"{size:.1f} GB"
 
 
 def _accuracy_text(row: TableRow) -> str:

@@ -264,7 +264,7 @@ SELECTORS = ("gumbel", *FIXED_SELECTORS)
 """Every selector's name; "gumbel" is the learned one."""
 
 
-def check_selector(name: str) -> None:
+def check_selector(name: str, known: tuple[str, ...] = SELECTORS) -> None:
     """Raise when no selector has this name."""
-    if name not in SELECTORS:
-        raise InputError(f"unknown selector {name!r}; known: {', '.join(SELECTORS)}")
+    if name not in known:
+        raise InputError(f"unknown selector {name!r}; known: {', '.join(known)}")

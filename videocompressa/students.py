@@ -64,6 +64,10 @@ class Student(nn.Module, ABC):
         body = self._body(self._enter(clips), None)
         return body.flatten(2).mean(2)
 
+    def embed(self, clips: Tensor) -> Tensor:
+        """Return (B, D t h w): what the last layer sees at all places that are left, flattened; no dropout."""
+        return self._body(self._enter(clips), None).flatten(1)
+
     def feature_maps(self, clips: Tensor) -> list[Tensor]:
         """Return the output of every stage before its pooling, each (B,C,t,h,w)."""
         maps: list[Tensor] = []

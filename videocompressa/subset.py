@@ -1,4 +1,4 @@
-"""Choosing a few rows that stand for many: random, herding, k-center and facility location on feature vectors.
+"""Choosing a few rows that stand for many: random, herding, k-center, facility location, k-means and k-DPP on features.
 
 Each function takes features (M,D) of one class and returns `count` distinct rows, best first. Distances and products
 are computed in float64, so the choice is the same at any thread count; ties go to the lower row.
@@ -58,7 +58,7 @@ def facility_location(features: Tensor, count: int, generator: torch.Generator) 
     Similarity is the largest distance minus the distance, so it is never negative.
     """
     points = features.double()
-    distance = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist")
+    distance = _distances(points, points)
     similarity = distance.max() - distance
     best = torch.zeros(len(points), dtype=torch.float64)
     chosen: list[int] = []
@@ -69,11 +69,133 @@ def facility_location(features: Tensor, count: int, generator: torch.Generator) 
     return chosen
 
 
+LLOYD_STEPS = 100
+"""Most steps of `k_means`; it stops before when no row changes its cluster."""
+
+
+def k_means(features: Tensor, count: int, generator: torch.Generator) -> list[int]:
+    """The row nearest each of `count` centroids (Lloyd 1982, from k-means++ starts), the largest cluster's first.
+
+    A cluster that runs empty starts again at the row farthest from its centroid (our choice).
+    """
+    points = features.double()
+    centroids = points[_k_means_starts(points, count, generator)]
+    nearest = torch.full((len(points),), -1)
+    for _ in range(LLOYD_STEPS):
+        distance = _distances(points, centroids)
+        before, nearest = nearest, distance.argmin(1)
+        if torch.equal(before, nearest):
+            break
+        sums = torch.zeros_like(centroids).index_add_(0, nearest, points)
+        sizes = torch.bincount(nearest, minlength=count)
+        centroids = sums / sizes.clamp(min=1)[:, None]
+        far = distance.gather(1, nearest[:, None])[:, 0].argsort(descending=True, stable=True)
+        empty = (sizes == 0).nonzero()[:, 0]
+        centroids[empty] = points[far[: len(empty)]]
+    distance = _distances(points, centroids)
+    largest_first = torch.bincount(nearest, minlength=count).argsort(descending=True, stable=True)
+    chosen: list[int] = []
+    for cluster in largest_first.tolist():
+        chosen.append(_least(distance[:, cluster], chosen))
+    return chosen
+
+
+def _k_means_starts(points: Tensor, count: int, generator: torch.Generator) -> list[int]:
+    """k-means++ (Arthur and Vassilvitskii 2007): each start drawn by squared distance to the others."""
+    squared = torch.ones(len(points), dtype=torch.float64)
+    starts: list[int] = []
+    for _ in range(count):
+        squared[starts] = 0
+        # Nothing but copies of the starts are left: any of them.
+        weights = squared if bool(squared.any()) else _ones_but(len(points), starts)
+        starts.append(_draw(weights, generator))
+        latest = (points - points[starts[-1]]).square().sum(1)
+        squared = latest if len(starts) == 1 else torch.minimum(squared, latest)
+    return starts
+
+
+def paper_kernel(features: Tensor) -> Tensor:
+    """exp(-distance), (M,M): what LVDD's released code does, on features standardised by cell.
+
+    Latents have thousands of cells, so distances are in the tens and hundreds and this is the identity to many digits:
+    its k-DPP is a uniform draw.
+    """
+    points = features.double()
+    return torch.exp(-_distances(points, points))
+
+
+def scaled_kernel(features: Tensor) -> Tensor:
+    """exp(-distance^2 / (2 sigma^2)), (M,M): what LVDD's text says (section 3.2).
+
+    The text leaves sigma open; ours is the median distance of distinct rows (the usual heuristic).
+    """
+    points = features.double()
+    distance = _distances(points, points)
+    apart = distance[distance > 0]
+    sigma = apart.median() if len(apart) else torch.ones((), dtype=torch.float64)
+    return torch.exp(-((distance / sigma) ** 2) / 2)
+
+
+def sample_k_dpp(kernel: Tensor, count: int, generator: torch.Generator) -> list[int]:
+    """Draw `count` rows with a chance proportional to det(kernel of those rows): (M,M), positive semidefinite.
+
+    Exact, by Kulesza and Taskar (2011, Algorithm 1): draw which eigenvectors take part by elementary symmetric
+    polynomials of the eigenvalues (kept as logarithms, for they overflow), then rows one by one. A hair of the
+    identity is added, so that copies of a row can be drawn when nothing else is left.
+    """
+    num_rows = len(kernel)
+    eigenvalues, eigenvectors = torch.linalg.eigh(kernel.double() + 1e-10 * torch.eye(num_rows, dtype=torch.float64))
+    logs = eigenvalues.clamp(min=1e-12).log()
+    # polynomials[m, l]: logarithm of the l-th elementary symmetric polynomial of the first m eigenvalues.
+    polynomials = torch.full((num_rows + 1, count + 1), -torch.inf, dtype=torch.float64)
+    polynomials[:, 0] = 0
+    for m in range(num_rows):
+        polynomials[m + 1, 1:] = torch.logaddexp(polynomials[m, 1:], logs[m] + polynomials[m, :-1])
+    uniform = torch.rand(num_rows, dtype=torch.float64, generator=generator)
+    taken: list[int] = []
+    for m in range(num_rows, 0, -1):
+        left = count - len(taken)
+        if left == 0:
+            break
+        chance = logs[m - 1] + polynomials[m - 1, left - 1] - polynomials[m, left]
+        if left == m or uniform[m - 1].log() < chance:
+            taken.append(m - 1)
+    return _sample_projection(eigenvectors[:, taken], generator)
+
+
+def _sample_projection(basis: Tensor, generator: torch.Generator) -> list[int]:
+    """Draw from the projection DPP of orthonormal columns (M,k), by Gram-Schmidt on the rows drawn so far."""
+    weights = basis.square().sum(1)
+    removed = torch.zeros_like(basis)
+    chosen: list[int] = []
+    for taken in range(basis.shape[1]):
+        row = _draw(weights, generator)
+        chosen.append(row)
+        rest = basis @ basis[row] - removed[:, :taken] @ removed[row, :taken]
+        removed[:, taken] = rest / weights[row].sqrt()
+        weights = (weights - removed[:, taken].square()).clamp(min=0)
+        weights[chosen] = 0
+    return chosen
+
+
+def dpp(features: Tensor, count: int, generator: torch.Generator) -> list[int]:
+    """A k-DPP sample by `paper_kernel`: LVDD's selection ("DAPS") as released."""
+    return sample_k_dpp(paper_kernel(features), count, generator)
+
+
+def dpp_scaled(features: Tensor, count: int, generator: torch.Generator) -> list[int]:
+    """A k-DPP sample by `scaled_kernel`."""
+    return sample_k_dpp(scaled_kernel(features), count, generator)
+
+
 SUBSETS: dict[str, Choose] = {
     "random": random_subset,
     "herding": herding,
     "k-center": k_center,
     "facility-location": facility_location,
+    "k-means": k_means,
+    "dpp": dpp,
+    "dpp-scaled": dpp_scaled,
 }
 
 
@@ -122,3 +244,22 @@ def _least(values: Tensor, taken: list[int]) -> int:
     values = values.clone()
     values[taken] = torch.inf
     return int(values.argmin())
+
+
+def _distances(left: Tensor, right: Tensor) -> Tensor:
+    """Return Euclidean distances (M,P), by differences: products would lose digits of small ones."""
+    return torch.cdist(left, right, compute_mode="donot_use_mm_for_euclid_dist")
+
+
+def _ones_but(size: int, zeros: list[int]) -> Tensor:
+    weights = torch.ones(size, dtype=torch.float64)
+    weights[zeros] = 0
+    return weights
+
+
+def _draw(weights: Tensor, generator: torch.Generator) -> int:
+    """Draw a position with a chance proportional to its weight (M,) float64, not all zero."""
+    reached = weights.cumsum(0)
+    wanted = torch.rand((), dtype=torch.float64, generator=generator) * reached[-1]
+    position = int(torch.searchsorted(reached, wanted, right=True))
+    return min(position, int(weights.nonzero()[-1, 0]))

@@ -28,9 +28,14 @@ _CHOICES = {
     "schedule": ("cosine", "step", "constant"),
     "augment": ("none", "flip-crop"),
     "precision": ("float32", "bfloat16"),
+    "loss": ("cross-entropy", "logit-mse"),
 }
 # Largest relative deviation of a crop's aspect ratio, as in Szegedy et al. 2015 and everywhere since.
 _ASPECT = 4 / 3
+# Smallest positive float16: what a file of soft labels cannot tell from zero.
+_LEAST_PROBABILITY = 2.0**-24
+# Weight of the hard label in the loss of Video-DC (Chen et al. 2024, arXiv 2412.21197).
+_HARD_WEIGHT = 0.1
 # The loss is read this often: reading it waits for the device.
 _CHECK_EVERY = 10
 
@@ -79,6 +84,8 @@ class TrainConfig:
     """Share of each label spread over all classes, in [0,1)."""
     precision: str = "float32"
     """"float32", or "bfloat16" for the arithmetic of convolutions (weights stay float32)."""
+    loss: str = "cross-entropy"
+    """"cross-entropy", or "logit-mse" to imitate the teacher's logits (see `logit_mse`): it needs soft labels."""
     ema: float = 0.0
     """Decay of the running mean of the weights which is returned, in [0,1); 0 returns the last weights."""
 
@@ -108,6 +115,13 @@ class TrainConfig:
         for name, (good, allowed) in ranges.items():
             if not good:
                 raise InputError(f"TrainConfig.{name} is {getattr(self, name)}; it must be {allowed}")
+        # The logits of mixed or smoothed labels are not the mixture of the teacher's logits.
+        changed = [name for name in ("mixup", "cutmix", "label_smoothing") if getattr(self, name)]
+        if self.loss == "logit-mse" and changed:
+            raise InputError(
+                f"TrainConfig.loss is 'logit-mse', which takes labels as the teacher gave them, but {changed[0]} is "
+                f"{getattr(self, changed[0])}; set {changed[0]} to 0, or loss to 'cross-entropy'"
+            )
 
 
 @dataclass(frozen=True)
@@ -206,10 +220,12 @@ def fit(
     watch: Watch = watch_nothing,
     watch_name: str = "train",
     show: Show | None = None,
+    each_step: Callable[[int, Student], None] | None = None,
 ) -> Student:
     """Train a fresh student and return it in evaluation mode, on `device`.
 
     `show(rows, pixels)` may replace the pixels (B,T,3,H,W) of a batch before they are augmented.
+    `each_step(steps_done, student)` sees the live student before the first step (0) and after each; clone what is kept.
 
     Streams "init", "batches" and "augment" are drawn from; equal seeds give equal bytes on a CPU with equal threads.
 
@@ -218,7 +234,7 @@ def fit(
     DivergedError
         When the loss or a weight stops being finite.
     """
-    _check_set(data, clip)
+    _check_set(data, clip, config)
     student = build_student(
         config.student,
         num_classes=len(data.classes),
@@ -231,6 +247,8 @@ def fit(
     batches = _batches(len(data), config.batch_size, streams.generator("batches"))
     draws = streams.generator("augment")
     total = torch.zeros((), device=device)
+    if each_step is not None:
+        each_step(0, student)
     for step in range(config.steps):
         for group in optimizer.param_groups:
             group["lr"] = config.lr * _lr_share(step, config)
@@ -240,12 +258,14 @@ def fit(
         clips, labels = _mixed(data.normalisation.apply(pixels), data.labels[rows].to(device), data, config, draws)
         with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
             logits = student(clips)
-        loss = functional.cross_entropy(logits.float(), labels, label_smoothing=config.label_smoothing)
+        loss = _LOSSES[config.loss](logits.float(), labels, config)
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         optimizer.step()
         if mean_student is not None:
             _update_mean(mean_student, student, config.ema, step)
+        if each_step is not None:
+            each_step(step + 1, student)
         total += loss.detach()  # once infinite or NaN it stays so: one reading covers all steps before it
         if step % _CHECK_EVERY == _CHECK_EVERY - 1 or step == config.steps - 1:
             _check_finite(total, config, step)
@@ -406,12 +426,43 @@ def augmented(pixels: Tensor, config: TrainConfig, generator: torch.Generator) -
     return seen.view(batch, frames, channels, height, width)
 
 
-def _check_set(data: LabelledClips, clip: ClipSpec) -> None:
+def cross_entropy(logits: Tensor, labels: Tensor, config: TrainConfig) -> Tensor:
+    """Return the mean cross-entropy of logits (B,L) with labels (B,) int64 or (B,L) float32."""
+    return functional.cross_entropy(logits, labels, label_smoothing=config.label_smoothing)
+
+
+def logit_mse(logits: Tensor, labels: Tensor, config: TrainConfig) -> Tensor:
+    """Return MSE(z, z*) + 0.1 cross-entropy(z, y) of logits z (B,L), by the labels p (B,L) float32 of a teacher.
+
+    The loss of Video-DC (arXiv 2412.21197): z* are the teacher's logits, y the class. A file holds probabilities, from
+    which the logits of one softmax are known up to one constant a clip, so z* = log p and both are centred over the
+    classes: a constant added to z costs nothing here, where theirs is held to the teacher's. Probabilities below the
+    smallest of float16 count as that one. Where p is a mean over views or teachers, z* is the logarithm of that mean.
+    y is the most likely class of p (the file keeps no other).
+    """
+    target = labels.clamp(min=_LEAST_PROBABILITY).log()
+    distance = functional.mse_loss(_centred(logits), _centred(target))
+    return distance + _HARD_WEIGHT * functional.cross_entropy(logits, labels.argmax(1))
+
+
+_LOSSES = {"cross-entropy": cross_entropy, "logit-mse": logit_mse}
+
+
+def _centred(logits: Tensor) -> Tensor:
+    return logits - logits.mean(1, keepdim=True)
+
+
+def _check_set(data: LabelledClips, clip: ClipSpec, config: TrainConfig) -> None:
     if len(data) < 2:
         raise InputError(f"the training set holds {len(data)} clips; training needs at least 2")
     expected = (clip.num_frames, 3, clip.height, clip.width)
     if tuple(data.frames.shape[1:]) != expected:
         raise InputError(f"training clips are {tuple(data.frames.shape[1:])}; the clip spec says {expected}")
+    if config.loss == "logit-mse" and data.labels.ndim == 1:
+        raise InputError(
+            "TrainConfig.loss is 'logit-mse', which needs the soft labels of a teacher, but the clips have hard ones; "
+            "compress with --set labels=soft, or train with loss 'cross-entropy'"
+        )
 
 
 def _batches(num_clips: int, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:

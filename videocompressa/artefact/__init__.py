@@ -31,10 +31,11 @@ from videocompressa.artefact.container import (
     size_of,
 )
 from videocompressa.artefact.metadata import FORMAT, KEY, SCHEMA, Metadata, to_json
-from videocompressa.artefact.numbers import dequantise, quantise, round_labels
+from videocompressa.artefact.numbers import round_labels
 from videocompressa.clip import ClipSpec, CodecSpec, Normalisation
 from videocompressa.errors import ArtefactError, InputError
 from videocompressa.packing import find_packing, unpacked
+from videocompressa.packing.int8 import dequantise, quantise
 from videocompressa.synthetic import Budget, Provenance, Source, SyntheticSet
 
 __all__ = [

@@ -1,40 +1,13 @@
-"""Numbers as the file holds them: int8 latents with float16 scales, and float16 labels whose rows sum to exactly 1.
+"""Labels as the file holds them: float16 rows that sum to exactly 1.
 
-Both roundings are their own fixed points: what was read is written again as the same bytes.
-
-- A float16 scale has 11 significant bits and an int8 value 7, so their product is exact in float32, and quantising it
-  again finds the same scale and the same integers.
-- A row of labels sums to exactly 1, so that reading, which divides by the sum, changes nothing.
+The rounding is its own fixed point, so what was read is written again as the same bytes: a row sums to exactly 1, and
+reading, which divides by the sum, changes nothing. How latents are rounded stands in `packing/int8.py`.
 """
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
-
-from videocompressa.errors import InputError
-
-SMALLEST_SCALE = 2.0**-14
-"""A quantisation step is never finer than the smallest normal float16; latents have unit variance."""
-
-
-def quantise(latents: Tensor) -> tuple[Tensor, Tensor]:
-    """Quantise (N,K,C,h,w) float latents to int8 in [-127,127] and (N,C) float16 scales (absmax / 127).
-
-    Off by at most half a scale anywhere; quantising what `dequantise` returns gives the same numbers. Raises
-    `InputError` when a value is not finite or too large for a float16 scale (8.3 million).
-    """
-    largest = latents.abs().amax(dim=(1, 3, 4)).float()
-    scales = (largest / 127).clamp(min=SMALLEST_SCALE).half()
-    if not bool(torch.isfinite(scales).all()):
-        raise InputError(f"latents reach {float(largest.max()):g}; scaled latents must be finite and below 8.3e6")
-    steps = scales.float()[:, None, :, None, None]
-    return (latents.float() / steps).round().clamp(-127, 127).to(torch.int8), scales
-
-
-def dequantise(quantised: Tensor, scales: Tensor) -> Tensor:
-    """Return float32 latents (N,K,C,h,w) of int8 ones and their (N,C) scales; the product is exact."""
-    return quantised.float() * scales.float()[:, None, :, None, None]
 
 
 def round_labels(labels: Tensor) -> Tensor:

@@ -121,10 +121,11 @@ def facts_table(rows: Mapping[str, str], title: str | None = None) -> Table:
 
 def peak_memory_bytes(workers: int) -> int:
     """Return the highest memory of this process, and of its workers as if each had been as large as the largest."""
+    from videocompressa.engine import peak_memory_bytes as own_peak
+
     unit = 1 if sys.platform == "darwin" else 1024
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     worker = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    return unit * (own + workers * worker)
+    return own_peak() + unit * workers * worker
 
 
 def percent(share: float) -> str:

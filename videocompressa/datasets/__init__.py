@@ -2,7 +2,7 @@
 
 from videocompressa.datasets.candidates import DecodedSplit, EncodedSplit, decode_split, encode_pass
 from videocompressa.datasets.layouts import LAYOUTS, VIDEO_SUFFIXES, find_videos
-from videocompressa.datasets.videos import SPLITS, VideoEntry, VideoSet, carve_validation
+from videocompressa.datasets.videos import SPLITS, VideoEntry, VideoSet, carve_validation, keep_classes
 from videocompressa.video.shards import BadVideo
 
 __all__ = [
@@ -18,4 +18,5 @@ __all__ = [
     "decode_split",
     "encode_pass",
     "find_videos",
+    "keep_classes",
 ]

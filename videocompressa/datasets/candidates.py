@@ -193,7 +193,7 @@ def _decode(
 def _jobs(part: VideoSet, clip: ClipSpec) -> Iterator[Job]:
     for position, start in enumerate(range(0, len(part), SHARD_VIDEOS)):
         paths = tuple(str(entry.path) for entry in part.entries[start : start + SHARD_VIDEOS])
-        yield Job(position, paths, clip.num_frames, clip.height, clip.width)
+        yield Job(position, paths, clip.num_frames, clip.height, clip.width, clip.stride)
 
 
 def _line_of(shard: DecodedShard) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -68,6 +69,25 @@ class VideoSet:
         """SHA-256 over the sorted ids with their labels, and the classes; the same wherever the set lies."""
         listed = sorted((entry.video_id, entry.label) for entry in self.entries)
         return hashlib.sha256(json.dumps([listed, self.classes]).encode()).hexdigest()
+
+
+def keep_classes(videos: VideoSet, names: Sequence[str]) -> VideoSet:
+    """Return the videos of the named classes only, with labels in the order of the sorted names.
+
+    Raises `InputError` for names that the set has not (all are listed), that are named twice, or fewer than two.
+    """
+    if len(set(names)) < max(2, len(names)):
+        raise InputError(f"{videos.name}: the classes to keep are {', '.join(names) or 'none'}; name two or more, once")
+    missing = sorted(set(names) - set(videos.classes))
+    if missing:
+        raise InputError(
+            f"{videos.name}: has no class {', '.join(missing)} ({len(missing)} of the {len(names)} to keep); "
+            f"it has {', '.join(videos.classes[:5])}{', ...' if len(videos.classes) > 5 else ''}"
+        )
+    kept = tuple(sorted(names))
+    label_of = {videos.classes.index(name): label for label, name in enumerate(kept)}
+    entries = tuple(replace(entry, label=label_of[entry.label]) for entry in videos.entries if entry.label in label_of)
+    return replace(videos, classes=kept, entries=entries)
 
 
 def carve_validation(videos: VideoSet, fraction: float, generator: torch.Generator) -> VideoSet:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from videocompressa.errors import InputError
-from videocompressa.packing import streams
+from videocompressa.packing import memories, streams, tucker
 
 Unpack = Callable[[Mapping[str, Tensor], tuple[int, ...]], Tensor]
 """(tensors by name, (N,K,C,h,w)) -> scaled latents of that shape, float32; the same bytes each time."""
@@ -30,8 +30,10 @@ class Packing:
 
 
 PACKINGS: dict[str, Packing] = {
+    "tucker": Packing(tucker.TENSORS, tucker.unpack),
     "video": Packing({"stream": "U8"}, streams.unpack_video),
     "pictures": Packing({"pictures": "U8"}, streams.unpack_pictures),
+    memories.NAME: Packing(memories.TENSORS, memories.unpack),
 }
 """Every packing but "dense", by name."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -97,8 +97,12 @@ def check_classes(counts: Mapping[str, int], options: BudgetOptions) -> None:
     check_enough(counts, options.vpc or 1, allow_fewer=options.allow_fewer)
 
 
-def resolve_budget(options: BudgetOptions, facts: TrainFacts, file: FileFacts) -> ResolvedBudget:
-    """Return VPC and K of an asked budget.
+def resolve_budget(
+    options: BudgetOptions, facts: TrainFacts, file: FileFacts, reference: FileFacts | None = None
+) -> ResolvedBudget:
+    """Return VPC and K of an asked budget, and the bytes for methods that fill bytes.
+
+    Those are the asked bytes, or the size of a file like `reference` (default: `file`) with that VPC and K.
 
     Raises `InputError` for K > T and for a class with fewer videos than an asked VPC, `BudgetError` for a budget that
     does not hold one keyframe a class.
@@ -124,7 +128,9 @@ def resolve_budget(options: BudgetOptions, facts: TrainFacts, file: FileFacts) -
         vpc = _largest(most, lambda vpc: fits(vpc, keyframes))
         if vpc == most and fits(most + 1, keyframes) and keyframes == asked:
             notes.append(_stopped(most, counts, facts, allow_fewer=options.allow_fewer))
-    allowance = Allowance(vpc, keyframes, options.allow_fewer)
+    allowance = Allowance(vpc, keyframes, options.allow_fewer)  # refuses a VPC of 0 before anything is computed of it
+    file_bytes = options.bytes or most_bytes(facts, reference or file, vpc, keyframes)
+    allowance = replace(allowance, file_bytes=file_bytes)
     return ResolvedBudget(allowance, facts.num_items(vpc), most_bytes(facts, file, vpc, keyframes), tuple(notes))
 
 

@@ -22,6 +22,9 @@ from videocompressa.students import STUDENTS, check_name, check_size
 from videocompressa.synthetic import Budget
 from videocompressa.vae import build_codec
 
+REFERENCE = "videocompressa"
+"""The method whose file says how many bytes a VPC stands for."""
+
 
 @dataclass(frozen=True)
 class CompressOutcome:
@@ -39,6 +42,8 @@ class CompressOutcome:
     skipped: tuple[BadVideo, ...]
     notes: tuple[str, ...]
     """What a user should know of how the budget was met."""
+    method_seconds: float
+    """Seconds of the method, with what its stages had taken that were found finished; not of decoding and encoding."""
 
 
 def configured(method: str, settings: Sequence[str]) -> tuple[Method, Any]:
@@ -80,7 +85,8 @@ def compress_folder(
     encoded = encode_train(videos, candidates, built, surroundings)
     train_data = encoded.candidates
     file = file_facts(method, config, seed, quantisation)
-    resolved = resolve_budget(budget, TrainFacts.of(train_data), file)
+    resolved = resolve_budget(budget, TrainFacts.of(train_data), file, reference_facts(seed, quantisation))
+    stages, started = stages_of(train_data, surroundings), surroundings.clock()
     synthetic = found.compress(
         train_data,
         built,
@@ -89,8 +95,9 @@ def compress_folder(
         rng=Streams(seed, "compress"),
         device=surroundings.device,
         watch=surroundings.watch,
-        stages=stages_of(train_data, surroundings),
+        stages=stages,
     )
+    method_seconds = surroundings.clock() - started + sum(stages.recalled_seconds.values())
     cost = write_set(synthetic, path, quantisation=quantisation, overwrite=overwrite)
     assert budget.bytes is None or cost.file_bytes <= budget.bytes, (cost, resolved)
     return CompressOutcome(
@@ -102,6 +109,7 @@ def compress_folder(
         num_train_frames=int(train_data.num_video_frames.sum()),
         skipped=encoded.bad,
         notes=resolved.notes,
+        method_seconds=method_seconds,
     )
 
 
@@ -110,6 +118,14 @@ def check_training(videos: VideoSet, data: Path, budget: BudgetOptions) -> None:
     check_split(videos, "train", data)
     labels = [entry.label for entry in videos.select("train").entries]
     check_classes({name: labels.count(label) for label, name in enumerate(videos.classes)}, budget)
+
+
+def reference_facts(seed: int, quantisation: Quantisation) -> FileFacts:
+    """Return the facts of the file whose size stands for VPC and K: videocompressa's own, with soft labels.
+
+    Methods that fill bytes get as many as that file has, so that one VPC means the same bytes for every method.
+    """
+    return file_facts(REFERENCE, find_method(REFERENCE).config, seed, quantisation)
 
 
 def file_facts(method: str, config: Any, seed: int, quantisation: Quantisation) -> FileFacts:

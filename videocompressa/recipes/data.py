@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 from videocompressa.clip import Candidates
-from videocompressa.datasets import EncodedSplit, VideoSet, carve_validation, encode_pass, find_videos
+from videocompressa.datasets import EncodedSplit, VideoSet, carve_validation, encode_pass, find_videos, keep_classes
 from videocompressa.errors import InputError
 from videocompressa.recipes.options import CandidateOptions, Surroundings
 from videocompressa.rng import Streams
@@ -23,6 +23,8 @@ def list_videos(data: Path, options: CandidateOptions) -> VideoSet:
     holds out the same ones, whatever its seed.
     """
     videos = find_videos(data, layout=options.layout, csv=options.csv, fold=options.fold)
+    if options.classes:
+        videos = keep_classes(videos, options.classes)
     if options.hold_out:
         videos = carve_validation(videos, options.hold_out, Streams(0).generator("hold-out"))
     return videos

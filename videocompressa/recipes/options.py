@@ -62,7 +62,9 @@ class CandidateOptions:
     size: int = 64
     """Height and width of the candidate frames in pixels: the short side is resized, the middle cropped."""
     frames: int = 8
-    """Candidate frames of each video (T), evenly spaced over the whole video."""
+    """Candidate frames of each video (T)."""
+    placement: str = "even"
+    """How they lie in the video: even over all of it, or strided:S (every S-th frame around its middle)."""
     layout: str = "auto"
     """How the folder lists its videos: auto, folders, split-folders, csv, ucf101, hmdb51, hmdb51-unused-train,
     kinetics or ssv2."""
@@ -70,6 +72,8 @@ class CandidateOptions:
     """A csv with the columns path and label, and perhaps split and group."""
     fold: int = 1
     """Which official split of ucf101 or hmdb51, 1 to 3."""
+    classes: tuple[str, ...] = ()
+    """Only videos of these classes; all when none is named. Repeat for more."""
     hold_out: Share = _NOTHING
     """Share of the training videos that becomes the split "val", by whole groups. Give it alike to every command."""
     max_bad: Share = _FIVE_PERCENT
@@ -83,7 +87,7 @@ class CandidateOptions:
         for name in ("size", "frames"):
             if getattr(self, name) < 1:
                 raise InputError(f"--{name} is {getattr(self, name)}; it must be at least 1")
-        return ClipSpec(self.frames, self.size, self.size)
+        return ClipSpec(self.frames, self.size, self.size, self.placement)
 
 
 @dataclass(frozen=True)

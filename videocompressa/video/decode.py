@@ -1,6 +1,7 @@
-"""T evenly spaced frames of a whole video as small upright RGB pictures, decoding no more than is needed.
+"""T frames of a video, spread over it or around its middle, as small upright RGB pictures; decodes no more than needed.
 
-1. Demux: when every frame is shown (`timeline`). 2. Choose the frame on screen in the middle of each of T equal spans.
+1. Demux: when every frame is shown (`timeline`). 2. Choose the frame on screen in the middle of each of T equal spans,
+   or T frames at a fixed stride around the middle.
 3. Decode from the keyframe before each chosen frame; packets between are skipped where a keyframe allows it.
 4. Resize in swscale so that the frame covers H x W, turn it upright by its display matrix, cut the centre out.
 
@@ -90,12 +91,12 @@ def probe(path: Path) -> VideoInfo:
 
 
 def read_clip(path: Path, spec: ClipSpec, *, label: int, video_id: str) -> Clip:
-    """Return T evenly spaced frames over the whole video (repeated where it has fewer); raises `VideoError`."""
+    """Return T frames of the video as `spec` places them (repeated where it has fewer); raises `VideoError`."""
     import torch  # Decoding workers import this file and never need torch.
 
     from videocompressa.clip import Clip
 
-    decoded = read_frames(path, spec.num_frames, spec.height, spec.width)
+    decoded = read_frames(path, spec.num_frames, spec.height, spec.width, stride=spec.stride)
     return Clip(
         frames=torch.from_numpy(decoded.frames),
         pts_seconds=torch.from_numpy(decoded.pts_seconds),
@@ -105,11 +106,15 @@ def read_clip(path: Path, spec: ClipSpec, *, label: int, video_id: str) -> Clip:
     )
 
 
-def read_frames(path: Path, num_frames: int, height: int, width: int) -> Decoded:
-    """Return T evenly spaced frames over the whole video as (T,3,H,W) uint8; raises `VideoError` with the reason."""
+def read_frames(path: Path, num_frames: int, height: int, width: int, *, stride: int = 0) -> Decoded:
+    """Return T frames as (T,3,H,W) uint8; raises `VideoError` with the reason.
+
+    They are evenly spaced over the whole video, or `stride` frames apart around its middle when that is above 0.
+    """
     with open_video(path) as (container, stream):
         timeline = read_timeline(container, stream)
-        times, chosen, resizer = timeline.times, timeline.even(num_frames), Resizer(height, width)
+        chosen = timeline.strided(num_frames, stride) if stride else timeline.even(num_frames)
+        times, resizer = timeline.times, Resizer(height, width)
         wanted = sorted(set(chosen))
         try:
             if not timeline.trusted:

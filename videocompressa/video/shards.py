@@ -35,6 +35,8 @@ class Job:
     num_frames: int
     height: int
     width: int
+    stride: int = 0
+    """See `read_frames`."""
 
     def __str__(self) -> str:
         return f"shard {self.position} ({self.paths[0]} to {self.paths[-1]})"
@@ -87,7 +89,7 @@ def decode_shard(job: Job) -> DecodedShard:
         stamp, sha256 = stamp_of(path), ""
         try:
             sha256 = file_sha256(Path(path))
-            decoded = read_frames(Path(path), job.num_frames, job.height, job.width)
+            decoded = read_frames(Path(path), job.num_frames, job.height, job.width, stride=job.stride)
         except VideoError as error:
             rows.append(VideoRow(stamp, sha256, bad=str(error)))
             continue

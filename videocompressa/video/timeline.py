@@ -68,6 +68,19 @@ class Timeline:
         middles = [start + (2 * i + 1) * span // (2 * num_frames) for i in range(num_frames)]
         return [bisect_right(self.times, middle) - 1 for middle in middles]
 
+    def strided(self, num_frames: int, stride: int) -> list[int]:
+        """Return T positions `stride` >= 1 frames apart, around the middle of the video: a fixed centre clip.
+
+        The literature's clips, without their random start (VDSD, arXiv 2312.00362: a video shorter than T x stride is
+        read at length // T). A video of fewer than T frames is read evenly, with repeats (our choice: there it fails).
+        """
+        count = len(self.times)
+        if count < num_frames:
+            return self.even(num_frames)
+        step = min(stride, count // num_frames)
+        start = (count - (num_frames - 1) * step - 1) // 2
+        return [start + i * step for i in range(num_frames)]
+
 
 @contextmanager
 def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:

@@ -118,18 +118,27 @@ def compress(
         seed=rng.seed,
         decoder=codec,
     )
+
+    def tune() -> dict[str, Tensor]:
+        tuned = synthesise(
+            synthetic, chosen, pool, selector, codec, config.synthesis, recipe=config.teacher.train,
+            rng=rng.child("synthesis"), device=device, watch=watch,
+        )  # fmt: skip
+        return {"latents": tuned.latents, "positions": tuned.positions}
+
     if config.synthesis.enabled:
-        synthetic = synthesise(
+        key = {
+            "config": {**dataclasses.asdict(config), "labels": None},  # hard and soft ones share the latents
+            "videos": rows.tolist(),
+            "keyframes": keyframes,
+            "seed": rng.seed,
+        }
+        tuned = stages.recall("synthesis", key, tune)
+        synthetic = dataclasses.replace(
             synthetic,
-            chosen,
-            pool,
-            selector,
-            codec,
-            config.synthesis,
-            recipe=config.teacher.train,
-            rng=rng.child("synthesis"),
-            device=device,
-            watch=watch,
+            latents=tuned["latents"],
+            positions=tuned["positions"],
+            times_seconds=chosen.times_seconds.gather(1, tuned["positions"]),
         )
     return relabel(synthetic, config.labels, teachers, config.teacher, rng=rng, device=device)
 

@@ -1,0 +1,331 @@
+"""Figures of a benchmark: what is drawn is what the records say, and the same each time."""
+
+from __future__ import annotations
+
+import struct
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from videocompressa import figures
+from videocompressa.errors import InputError
+from videocompressa.figures.cost import bubble_area, round_sizes
+from videocompressa.figures.panels import panel_titles
+from videocompressa.figures.style import DOTS_PER_INCH, FAMILIES, OURS_FAMILY, looks
+from videocompressa.results import Record
+
+METHODS = [
+    *("videocompressa", "dm", "mtt", "vdsd-dm", "vdsd-mtt", "lvdd-random", "lvdd-kmeans", "lvdd-dpp", "lvdd-dpp-paper"),
+    *("rded", "real-h264", "real-av1", "real-webp", "random-real", "herding-real", "k-center-real", "facility-real"),
+]
+
+
+def record(method: str, mean: float, **changes: Any) -> Record:
+    fields: dict[str, Any] = {
+        "method": method,
+        "data": "drawn",
+        "protocol": "fair",
+        "student": "minic3d",
+        "codec": "tiny",
+        "selector": "gumbel",
+        "vpc": 1,
+        "keyframes": 4,
+        "frame_ratio": 0.001,
+        "byte_ratio": 0.004,
+        "top1_runs": (mean - 0.02, mean + 0.02),
+        "top1_mean": mean,
+        "top1_std": 0.0283,
+        "compress_seconds": 10.0,
+        "peak_memory_bytes": 10**9,
+    }
+    return Record(**(fields | changes))
+
+
+def full(mean: float = 0.8, **changes: Any) -> Record:
+    nothing = {"vpc": None, "keyframes": None, "codec": "", "selector": "", "frame_ratio": 1.0, "byte_ratio": None}
+    return record("full", mean, **(nothing | {"compress_seconds": None} | changes))
+
+
+FAILED = record(
+    "mtt", 0.5, top1_runs=(), top1_mean=None, top1_std=None, frame_ratio=0.01, status="failed", reason="out of memory"
+)
+MAIN = [
+    full(),
+    record("videocompressa", 0.6, labels="soft"),
+    record("videocompressa", 0.7, labels="soft", vpc=5, frame_ratio=0.005, byte_ratio=0.02, compress_seconds=20.0),
+    record("dm", 0.45, vpc=5, frame_ratio=0.005, byte_ratio=0.02, compress_seconds=3e4, peak_memory_bytes=4 * 10**9),
+    record("dm", 0.4, compress_seconds=1e4, peak_memory_bytes=2 * 10**9),
+    FAILED,
+]
+ABLATION = [
+    record("videocompressa", 0.6, axis="ablation"),
+    record("videocompressa", 0.5, axis="ablation", variant="selector uniform"),
+    record("videocompressa", 0.4, axis="ablation", variant="codec linear"),
+    record("videocompressa", 0.3, axis="ablation", variant="understanding off"),
+]
+STEPS = [record("videocompressa", 0.3 + steps / 1e4, axis="steps", steps=steps) for steps in (1000, 0, 100)]
+KEYFRAMES = [record("videocompressa", 0.3 + k / 100, axis="keyframes", keyframes=k) for k in (1, 2, 4)]
+ALL = [*MAIN, *ABLATION, *STEPS, *KEYFRAMES]
+
+Draw = Callable[..., Any]
+DRAWN: dict[str, Draw] = {name: getattr(figures, name) for name in figures.__all__}
+
+
+def lines(axes: Any, name: str) -> list[Any]:
+    """Return the lines of a method, those of error bars too."""
+    named = [box.lines[0] for box in axes.containers if box.get_label() == name and hasattr(box, "has_yerr")]
+    return named + [line for line in axes.lines if line.get_label() == name]
+
+
+def points(line: Any) -> list[tuple[float, float]]:
+    return [(pytest.approx(x), pytest.approx(y)) for x, y in line.get_xydata()]
+
+
+def full_line(axes: Any) -> tuple[str, float]:
+    (line,) = lines(axes, "full data")
+    return line.get_linestyle(), line.get_ydata()[0]
+
+
+@pytest.mark.parametrize("name", figures.__all__)
+def test_every_figure_has_the_size_of_a_column_and_the_same_bytes_each_time(name: str, tmp_path: Path) -> None:
+    import matplotlib
+
+    drawn = DRAWN[name](ALL, tmp_path / "one.png")
+    with matplotlib.rc_context({"font.size": 30}):  # The reader's own settings change nothing, and are kept.
+        DRAWN[name](ALL, tmp_path / "two.png")
+        assert matplotlib.rcParams["font.size"] == 30
+    content = (tmp_path / "one.png").read_bytes()
+    width, height = struct.unpack(">II", content[16:24])
+    assert width == 3.3 * DOTS_PER_INCH
+    assert height == int(drawn.get_figheight() * DOTS_PER_INCH)
+    assert 1.5 < drawn.get_figheight() < 4.0
+    assert content == (tmp_path / "two.png").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one.png", "two.png"]
+    assert "matplotlib.pyplot" not in sys.modules
+
+
+@pytest.mark.slow
+def test_a_figure_for_print_holds_no_clock(tmp_path: Path) -> None:
+    for name in ("one.pdf", "two.PDF"):
+        figures.ablation(ALL, tmp_path / name)
+    content = (tmp_path / "one.pdf").read_bytes()
+    assert content.startswith(b"%PDF")
+    assert b"CreationDate" not in content
+    assert content == (tmp_path / "two.PDF").read_bytes()
+
+
+@pytest.mark.parametrize(("ratio", "x"), [("frames", (0.1, 0.5)), ("bytes", (0.4, 2.0))])
+def test_lines_go_through_the_values_of_the_records(ratio: str, x: tuple[float, float], tmp_path: Path) -> None:
+    (axes,) = figures.accuracy_against_ratio(ALL, tmp_path / "a.png", ratio=ratio).axes
+    (ours,), (dm,) = lines(axes, "videocompressa"), lines(axes, "dm")
+    assert points(ours) == [(x[0], 60.0), (x[1], 70.0)]
+    assert points(dm) == [(x[0], 40.0), (x[1], 45.0)]
+    assert axes.get_xscale() == "log"
+    assert full_line(axes) == ("--", pytest.approx(80.0))
+    assert not lines(axes, "mtt")  # the failed cell
+    assert (ours.get_markerfacecolor(), dm.get_markerfacecolor()) == ("white", FAMILIES["dm"].colour)
+    assert ours.get_zorder() > dm.get_zorder()
+    assert ours.get_linewidth() > dm.get_linewidth()
+    spread = next(box for box in axes.containers if box.get_label() == "dm").lines[2][0].get_segments()
+    assert [segment[1][1] - segment[0][1] for segment in spread] == pytest.approx([2 * 2.83] * 2)
+    band = next(patch for patch in axes.patches if patch.get_facecolor()[3] < 0.2)
+    assert (band.get_y(), band.get_height()) == (pytest.approx(77.17), pytest.approx(5.66))
+
+
+def legend(figure: Any) -> list[str]:
+    return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+
+
+def test_legend_names_each_line_and_both_kinds_of_labels(tmp_path: Path) -> None:
+    figure = figures.accuracy_against_ratio(ALL, tmp_path / "a.png")
+    assert legend(figure) == ["videocompressa", "full data", "dm", "hard labels", "soft labels"]
+    hard = figures.accuracy_against_ratio(
+        [r for r in ALL if r.labels == "hard" and r.method != "full"], tmp_path / "a.png"
+    )
+    assert legend(hard) == ["dm"]
+
+
+def test_one_run_has_no_spread(tmp_path: Path) -> None:
+    one = record("dm", 0.4, top1_runs=(0.4,), top1_std=0.0)
+    (axes,) = figures.accuracy_against_ratio([one, full(top1_runs=(0.8,), top1_std=0.0)], tmp_path / "a.png").axes
+    assert not axes.patches
+    assert full_line(axes)[1] == pytest.approx(80.0)
+
+
+@pytest.mark.slow
+def test_data_sets_are_panels_and_crowds_are_split_by_labels(tmp_path: Path) -> None:
+    many = [
+        record(method, 0.3 + 0.01 * i, data=data, labels=labels, vpc=vpc, frame_ratio=0.001 * vpc)
+        for data in ("drawn", "other")
+        for labels in ("hard", "soft")
+        for i, method in enumerate(METHODS)
+        for vpc in (1, 5)
+    ]
+    figure = figures.accuracy_against_ratio([*many, full(data="other")], tmp_path / "a.png")
+    assert [axes.get_title() for axes in figure.axes] == [
+        f"{data}, {labels} labels" for labels in ("hard", "soft") for data in ("drawn", "other")
+    ]
+    assert figure.get_figwidth() == 6.9
+    assert not lines(figure.axes[0], "full data")
+    assert full_line(figure.axes[3])[0] == "--"
+    for axes in figure.axes:
+        orders = {method: lines(axes, method)[0].get_zorder() for method in METHODS}
+        assert max(orders, key=lambda method: orders[method]) == "videocompressa"
+    assert set(legend(figure)) == {*METHODS, "full data"}
+    figure.canvas.draw()
+    boxes = [box.get_window_extent() for box in figure.legends]
+    lowest = min(axes.get_tightbbox().y0 for axes in figure.axes)
+    assert all(box.x0 >= 0 and box.x1 <= figure.bbox.x1 and 0 <= box.y0 < box.y1 <= lowest for box in boxes)
+
+
+def test_methods_are_told_apart_with_and_without_colour() -> None:
+    found = looks([*METHODS, *(f"unknown {number}" for number in range(20))])
+    assert next(iter(found)) == "videocompressa"
+    assert len({(look.marker, look.dash, look.colour) for look in found.values()}) == len(found)
+    known = [found[method] for method in METHODS]
+    assert len({(look.marker, look.dash) for look in known}) == len(METHODS)
+    assert [name for name, look in looks(["videocompressa", "videocompressa, VPC 5", "dm"]).items() if look.ours] == [
+        "videocompressa",
+        "videocompressa, VPC 5",
+    ]
+
+
+def test_a_method_looks_the_same_in_every_figure_of_the_results(tmp_path: Path) -> None:
+    main = [record(method, 0.5) for method in ("facility-real", "herding-real", "random-real")]
+    more = [record("random-real", 0.5, axis="keyframes", keyframes=k) for k in (1, 2)]
+    (first,) = figures.accuracy_against_ratio([*main, *more], tmp_path / "a.png").axes
+    (second,) = figures.accuracy_against_keyframes([*main, *more], tmp_path / "a.png").axes
+    markers = [lines(axes, "random-real")[0].get_marker() for axes in (first, second)]
+    assert markers[0] == markers[1] != lines(first, "facility-real")[0].get_marker()
+
+
+def test_panels_are_named_by_what_differs() -> None:
+    panels = [("a", "x", "fair"), ("a", "y", "fair")]
+    assert panel_titles(panels) == ["a, x", "a, y"]
+    assert panel_titles(panels[:1]) == ["a"]
+
+
+@pytest.mark.parametrize("memory", ["host", "gpu"])
+def test_cost_has_seconds_accuracy_and_memory(memory: str, tmp_path: Path) -> None:
+    figure = figures.cost_against_accuracy(ALL, tmp_path / "a.png", memory=memory)
+    (axes,) = figure.axes
+    assert points(lines(axes, "videocompressa")[0]) == [(10.0, 60.0), (20.0, 70.0)]
+    assert points(lines(axes, "dm")[0]) == [(1e4, 40.0), (3e4, 45.0)]
+    assert not lines(axes, "mtt")
+    assert axes.get_xscale() == "log"
+    assert full_line(axes) == ("--", pytest.approx(80.0))
+    assert [text.get_text() for text in axes.texts] == ["1", "5"]
+    bubbles = [bubble for bubble in axes.collections if bubble.get_offsets().shape[0] == 2 and len(bubble.get_sizes())]
+    if memory == "gpu":  # nobody measured it
+        assert not bubbles
+        assert not any("memory" in text for text in legend(figure))
+    else:
+        ours, dm = (bubble.get_sizes() for bubble in bubbles)
+        assert list(dm / ours) == pytest.approx([2.0, 4.0])
+        assert legend(figure)[-4:] == ["Peak memory:", "100 MB", "500 MB", "2 GB"]
+
+
+def test_sizes_of_the_legend_are_round_and_fit() -> None:
+    assert round_sizes(5_900_000_000) == [200_000_000, 1_000_000_000, 5_000_000_000]
+    assert round_sizes(2) == [2]
+    assert round_sizes(0) == []
+    assert bubble_area(1, 4) * 4 == bubble_area(4, 4)
+
+
+def test_ablation_shows_each_value_with_its_number(tmp_path: Path) -> None:
+    figure = figures.ablation(ALL, tmp_path / "a.png")
+    (axes,) = figure.axes
+    bars = [(box.get_label(), box.patches[0]) for box in axes.containers if hasattr(box, "patches")]
+    assert [(value, bar.get_height()) for value, bar in bars] == [
+        ("gumbel", pytest.approx(60.0)),
+        ("uniform", pytest.approx(50.0)),
+        ("tiny", pytest.approx(60.0)),
+        ("linear", pytest.approx(40.0)),
+        ("on", pytest.approx(60.0)),
+        ("off", pytest.approx(30.0)),
+    ]
+    assert [text.get_text() for text in axes.texts] == [
+        *("60.0", "50.0", "selector", "60.0", "40.0", "codec", "60.0", "30.0", "understanding")
+    ]
+    assert len({bar.get_facecolor() for value, bar in bars if value in ("gumbel", "tiny", "on")}) == 1
+    assert len({bar.get_facecolor() for _, bar in bars}) == 2
+    assert sum(hasattr(box, "has_yerr") for box in axes.containers) == 6
+    assert axes.get_ylim()[0] == 0
+    assert full_line(axes) == ("--", pytest.approx(80.0))
+    assert legend(figure) == ["complete method", "one change", "full data"]
+
+
+def test_ablation_has_a_panel_for_each_budget_and_leaves_failed_cells_out(tmp_path: Path) -> None:
+    lost = {"top1_runs": (), "top1_mean": None, "top1_std": None, "status": "failed", "reason": "x"}
+    more = [
+        record("videocompressa", 0.6, axis="ablation", vpc=5),
+        record("videocompressa", 0.5, axis="ablation", vpc=5, variant="joint off"),
+        record("videocompressa", 0.5, axis="ablation", vpc=5, variant="synthesis off", **lost),
+    ]
+    figure = figures.ablation([*ABLATION, *more], tmp_path / "a.png")
+    assert [axes.get_title() for axes in figure.axes] == ["drawn, VPC 1", "drawn, VPC 5"]
+    assert [text.get_text() for text in figure.axes[1].texts] == ["60.0", "50.0", "joint"]
+
+
+def test_steps_begin_at_nothing_and_keyframes_are_counted(tmp_path: Path) -> None:
+    (axes,) = figures.accuracy_against_steps(ALL, tmp_path / "a.png").axes
+    assert points(lines(axes, "videocompressa")[0]) == [(0, 30.0), (100, 31.0), (1000, 40.0)]
+    assert axes.get_xscale() == "symlog"
+    assert list(axes.get_xticks()) == [0, 100, 1000]
+    assert full_line(axes)[1] == pytest.approx(80.0)
+    (axes,) = figures.accuracy_against_keyframes(ALL, tmp_path / "b.png").axes
+    assert points(lines(axes, "videocompressa")[0]) == [(1, 31.0), (2, 32.0), (4, 34.0)]
+    assert axes.get_xscale() == "linear"
+    assert list(axes.get_xticks()) == [1, 2, 4]
+
+
+def test_along_steps_each_number_of_videos_is_a_line(tmp_path: Path) -> None:
+    more = [record("videocompressa", 0.5, axis="steps", steps=steps, vpc=5) for steps in (10, 50)]
+    first = [record("videocompressa", 0.4, axis="steps", steps=steps) for steps in (10, 50)]
+    (axes,) = figures.accuracy_against_steps([*first, *more], tmp_path / "a.png").axes
+    assert [len(lines(axes, f"videocompressa, VPC {vpc}")) for vpc in (1, 5)] == [1, 1]
+    assert axes.get_xscale() == "linear"
+
+
+@pytest.mark.parametrize("name", figures.__all__)
+def test_plots_without_matplotlib_say_what_to_install(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(InputError, match=r"plots need matplotlib: pip install 'videocompressa\[report\]'"):
+        DRAWN[name](ALL, tmp_path / "a.png")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "axis"),
+    [
+        ("accuracy_against_ratio", "main"),
+        ("cost_against_accuracy", "main"),
+        ("ablation", "ablation"),
+        ("accuracy_against_steps", "steps"),
+        ("accuracy_against_keyframes", "keyframes"),
+    ],
+)
+def test_figures_of_nothing_are_refused(name: str, axis: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"none of 0 records has axis '{axis}'; run bench so that it makes them"):
+        DRAWN[name]([], tmp_path / "a.png")
+    lost = record("dm", 0.5, top1_runs=(), top1_mean=None, top1_std=None, num_diverged=3, axis=axis, steps=1)
+    with pytest.raises(InputError, match="none of 1 records has both an accuracy and .*; nothing to draw"):
+        DRAWN[name]([lost], tmp_path / "a.png")
+    with pytest.raises(InputError, match=r"cannot write a figure to 'a.svg'; name it with .png or .pdf"):
+        DRAWN[name](ALL, tmp_path / "a.svg")
+
+
+def test_unknown_choices_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="unknown ratio 'files'; known: frames, bytes"):
+        figures.accuracy_against_ratio(ALL, tmp_path / "a.png", ratio="files")
+    with pytest.raises(InputError, match="unknown memory 'disk'; known: host, gpu"):
+        figures.cost_against_accuracy(ALL, tmp_path / "a.png", memory="disk")
+
+
+def test_our_colour_is_nobody_elses() -> None:
+    assert OURS_FAMILY.colour not in {family.colour for family in FAMILIES.values()}

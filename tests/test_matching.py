@@ -1,0 +1,494 @@
+"""Matching: closed forms, finite differences, experts cloned, resumed and all used, planted truth, messages."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from videocompressa import experts, matching
+from videocompressa.clip import Candidates, ClipSpec, Normalisation, watch_nothing
+from videocompressa.errors import DivergedError, InputError
+from videocompressa.experts import ExpertConfig, flat_parameters, named_views, train_experts
+from videocompressa.matching import (
+    DMConfig,
+    Matching,
+    MTTConfig,
+    Show,
+    TrajectoryMatching,
+    build_matching,
+    mean_distance,
+    stateless,
+    trajectory_distance,
+    tune,
+)
+from videocompressa.methods import METHODS, find_method
+from videocompressa.methods.dm import DMSetConfig
+from videocompressa.methods.mtt import MTTSetConfig
+from videocompressa.rng import Streams
+from videocompressa.stages import Stages
+from videocompressa.students import Dropout, build_student
+from videocompressa.synthetic import Allowance, SyntheticSet
+from videocompressa.teachers import TeacherConfig
+from videocompressa.train import TrainConfig
+from videocompressa.tuned import decoded_show, into_range, real_start, tune_set
+from videocompressa.vae import Codec, LinearCodec, PixelCodec
+
+CPU = torch.device("cpu")
+FRAMES, SIDE = 4, 16
+QUICK = ExpertConfig(student="framenet2d", width=0.1, num_experts=2, epochs=2, batch_size=8)
+TEACHER = TeacherConfig(
+    train=TrainConfig(student="framenet2d", width=0.1, steps=2, batch_size=8, flip=False, crop_scale=0.8), num_views=2
+)
+
+
+def candidates(frames: Tensor, labels: Tensor, codec: Codec | None = None, num_classes: int = 2) -> Candidates:
+    codec = codec or PixelCodec()
+    num_videos, num_frames = frames.shape[:2]
+    latents = codec.encode(frames.flatten(0, 1)).half()
+    return Candidates(
+        frames=frames,
+        latents=latents.view(num_videos, num_frames, *latents.shape[1:]),
+        times_seconds=torch.arange(num_frames, dtype=torch.float64).expand(num_videos, -1) / 10,
+        labels=labels,
+        video_ids=tuple(f"{row}.mp4" for row in range(num_videos)),
+        num_video_frames=torch.full((num_videos,), 30),
+        video_bytes=torch.full((num_videos,), 1000),
+        classes=tuple("abcdefgh"[:num_classes]),
+        clip=ClipSpec(num_frames, *frames.shape[3:]),
+        codec=codec.spec,
+        normalisation=Normalisation((0.5, 0.45, 0.4), (0.25, 0.2, 0.3)),
+    )
+
+
+def noise(shape: tuple[int, ...], seed: int) -> Tensor:
+    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+
+
+def noisy(num_videos: int = 12, num_classes: int = 2, codec: Codec | None = None) -> Candidates:
+    """Noise, brighter from class to class."""
+    labels = torch.arange(num_videos) % num_classes
+    frames = noise((num_videos, FRAMES, 3, SIDE, SIDE), 0) // 2
+    frames += (labels * (100 // num_classes)).to(torch.uint8)[:, None, None, None, None]
+    return candidates(frames, labels, codec, num_classes)
+
+
+def normalised(data: Candidates) -> Tensor:
+    return data.normalisation.apply(data.frames.float() / 255)
+
+
+def build(config: DMConfig | MTTConfig, data: Candidates, stages: Stages | None = None, seed: int = 0) -> Matching:
+    return build_matching(config, data, rng=Streams(seed), device=CPU, watch=watch_nothing, stages=stages or Stages())
+
+
+class Linear(nn.Module):
+    """Features W x: distribution matching has a closed form for them."""
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight)
+
+    def embed(self, clips: Tensor) -> Tensor:
+        return clips.flatten(1) @ self.weight.T
+
+
+@pytest.fixture
+def linear(monkeypatch: pytest.MonkeyPatch) -> Tensor:
+    weight = torch.randn(5, FRAMES * 3 * SIDE * SIDE, generator=torch.Generator().manual_seed(1)) / 50
+    monkeypatch.setattr(matching, "build_student", lambda *_, **__: Linear(weight.clone()))
+    return weight
+
+
+def synthetic_clips(labels: Tensor, seed: int = 2) -> Tensor:
+    draw = torch.Generator().manual_seed(seed)
+    return torch.randn(len(labels), FRAMES, 3, SIDE, SIDE, generator=draw).requires_grad_()
+
+
+def test_dm_loss_and_gradient_are_the_closed_form_for_linear_features(linear: Tensor) -> None:
+    """sum_c |W (mean R_c - mean S_c)|^2, whose gradient in a clip of S_c is 2 W'W (mean S_c - mean R_c) / |S_c|."""
+    data, labels = noisy(), torch.tensor([0, 1, 1, 0, 1])
+    clips = synthetic_clips(labels)
+    loss = build(DMConfig(), data).loss(lambda rows: clips[rows], labels, 0)
+    real = normalised(data).flatten(1)
+    apart = [clips[labels == c].flatten(1).mean(0) - real[data.labels == c].mean(0) for c in (0, 1)]
+    assert torch.allclose(loss, sum((linear @ each).square().sum() for each in apart), rtol=1e-4)
+    (gradient,) = torch.autograd.grad(loss, clips)
+    for row, label in enumerate(labels.tolist()):
+        expected = 2 * linear.T @ (linear @ apart[label]) / int((labels == label).sum())
+        assert torch.allclose(gradient[row].flatten(), expected.detach(), rtol=1e-3, atol=1e-6)
+
+
+def test_dm_takes_a_real_batch_of_each_class_without_replacement(linear: Tensor) -> None:
+    data, labels = noisy(), torch.tensor([0, 1])
+    clips = torch.zeros(2, FRAMES, 3, SIDE, SIDE)
+    real = normalised(data).flatten(1) @ linear.T
+    loss = float(build(DMConfig(real_per_class=5), data).loss(lambda rows: clips[rows], labels, 3))
+    total = [real[data.labels == c].sum(0) for c in (0, 1)]  # of 6 videos a class, one is left out
+    left = [[(total[c] - each).div(5).square().sum() for each in real[data.labels == c]] for c in (0, 1)]
+    assert min(abs(float(a + b) - loss) for a in left[0] for b in left[1]) < 1e-5 * loss
+
+
+def test_dm_in_rounds_of_classes_sums_to_all_of_them(linear: Tensor) -> None:
+    data, labels = noisy(15, 5), torch.arange(5)
+    clips = synthetic_clips(labels).detach()
+    seen: list[int] = []
+
+    def show(rows: Tensor) -> Tensor:
+        seen.extend(labels[rows].tolist())
+        return clips[rows]
+
+    in_parts = build(DMConfig(classes_per_step=2), data)
+    parts = [float(in_parts.loss(show, labels, step)) for step in range(6)]
+    whole = float(build(DMConfig(), data).loss(lambda rows: clips[rows], labels, 0))
+    assert sorted(seen[:5]) == sorted(seen[5:]) == [0, 1, 2, 3, 4]
+    assert seen[:5] != seen[5:]
+    assert math.isclose(sum(parts[:3]), whole, rel_tol=1e-4)
+
+
+@pytest.mark.parametrize("student", ["framenet2d", "convnet3d"])
+def test_dm_network_is_fresh_each_step_and_sees_all_classes_at_once_where_it_has_norms(student: str) -> None:
+    side = 16 if student == "framenet2d" else 48
+    labels = torch.arange(6) % 2
+    data = candidates(noise((6, FRAMES, 3, side, side), 0), labels)
+    clips = torch.randn(2, FRAMES, 3, side, side, generator=torch.Generator().manual_seed(0))
+    dm = build(DMConfig(student=student, width=0.1), data)
+    losses = [float(dm.loss(lambda rows: clips[rows], torch.tensor([0, 1]), step)) for step in (0, 1, 0)]
+    assert losses[0] == losses[2] != losses[1]
+    draws = Streams(0).child("dm").generator("step/1")
+    network = build_student(student, num_classes=2, clip=data.clip, generator=draws, width=0.1)
+    real = network.embed(normalised(data)).view(3, 2, -1).mean(0)
+    expected = (real - network.embed(clips)).square().sum()
+    assert math.isclose(losses[1], float(expected.detach()), rel_tol=1e-4)
+
+
+def test_mean_distance_by_hand() -> None:
+    real, rows = torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.tensor([[0.0, 0.0], [4.0, 2.0], [0.0, 1.0]])
+    assert float(mean_distance(real, rows, torch.tensor([0, 0, 1]))) == (1 - 2) ** 2 + 1 + 0 + 1
+
+
+class Smooth(nn.Module):
+    """All that makes trouble, in 40 parameters: norm with buffers, dropout; smooth, for finite differences."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv3d(3, 2, (1, 2, 2)), nn.BatchNorm3d(2)
+        self.dropout, self.last = Dropout(0.5), nn.Linear(2, 2)
+
+    def forward(self, clips: Tensor) -> Tensor:
+        body = torch.tanh(self.norm(self.conv(clips.transpose(1, 2))))
+        logits: Tensor = self.last(self.dropout(body.flatten(2).square().mean(2)))
+        return logits
+
+
+def test_mtt_gradient_is_finite_differences() -> None:
+    draw = torch.Generator().manual_seed(0)
+    network = stateless(Smooth().double())
+    size = len(flat_parameters(network))
+    start, target = torch.randn(2, size, generator=draw, dtype=torch.float64)
+    clips = torch.randn(4, 2, 3, 3, 3, generator=draw, dtype=torch.float64, requires_grad=True)
+    lr = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
+    labels = torch.tensor([0, 1, 1, 0])
+
+    def loss(clips: Tensor, lr: Tensor) -> Tensor:
+        inner = [(clips, labels), (clips[:3], labels[:3]), (clips[1:], labels[1:])]
+        return trajectory_distance(network, start, target, inner, lr)
+
+    assert torch.autograd.gradcheck(loss, (clips, lr))
+    assert torch.equal(network.norm.running_mean, torch.zeros(2, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("student", ["convnet3d", "minic3d"])
+def test_mtt_gradient_of_published_students_along_a_line(student: str) -> None:
+    """Pooling, channels last and norms have second derivatives too: central difference in float64."""
+    draw = torch.Generator().manual_seed(0)
+    network = build_student(student, num_classes=2, clip=ClipSpec(4, 43, 43), generator=draw, width=0.05).double()
+    start = flat_parameters(network)
+    stateless(network)
+    target = start + torch.randn(len(start), generator=draw, dtype=torch.float64) / 100
+    clips, line = torch.randn(2, 2, 4, 3, 43, 43, generator=draw, dtype=torch.float64)
+    lr = torch.tensor(0.1, dtype=torch.float64)
+
+    def loss(move: Tensor) -> Tensor:
+        return trajectory_distance(network, start, target, [(clips + move * line, torch.tensor([0, 1]))] * 2, lr)
+
+    move = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    (gradient,) = torch.autograd.grad(loss(move), move)
+    step = torch.tensor(1e-6, dtype=torch.float64)
+    numeric = (loss(step) - loss(-step)).detach() / (2 * step)
+    assert float(gradient.abs()) > 1e-6
+    assert torch.allclose(gradient, numeric, rtol=1e-4)
+
+
+def test_mtt_on_the_expert_s_own_steps_finds_its_target() -> None:
+    """An expert that takes one full batch an epoch is one inner step at its own rate on all real clips."""
+    data = noisy()
+    config = MTTConfig(experts=dataclasses.replace(QUICK, batch_size=64), max_start_epoch=1, inner_steps=1)
+    mtt = build(config, data)
+    real = normalised(data)
+    assert max(float(mtt.loss(lambda rows: real[rows], data.labels, step).detach()) for step in range(4)) < 1e-6
+    slower = build(dataclasses.replace(config, inner_lr=0.005), data)
+    half = float(slower.loss(lambda rows: real[rows], data.labels, 0).detach())
+    assert half == pytest.approx(0.25, rel=1e-3)  # half of the way is a quarter of the squared distance
+
+
+def test_expert_snapshots_are_clones() -> None:
+    """Regression: the released code kept references, so that every epoch of a trajectory was the last one."""
+    data = noisy()
+    experts_3 = dataclasses.replace(QUICK, num_experts=1, epochs=3)
+    surroundings = {"rng": Streams(0), "device": CPU, "watch": watch_nothing, "stages": Stages()}
+    (trajectory,) = train_experts(data, experts_3, **surroundings)
+    (shorter,) = train_experts(data, dataclasses.replace(experts_3, epochs=2), **surroundings)
+    student = build_student(
+        "framenet2d",
+        num_classes=2,
+        clip=data.clip,
+        generator=Streams(0).child("experts/0").generator("init"),
+        width=0.1,
+    )
+    assert trajectory.shape == (4, sum(parameter.numel() for parameter in student.parameters()))
+    assert torch.equal(trajectory[0], flat_parameters(student))
+    assert all(not torch.equal(trajectory[epoch], trajectory[epoch + 1]) for epoch in range(3))
+    assert torch.equal(trajectory[:3], shorter)
+    flat = flat_parameters(student)
+    before = flat.clone()
+    with torch.no_grad():
+        for parameter in student.parameters():
+            parameter.add_(1)
+    assert torch.equal(flat, before)
+
+
+def test_named_views_are_the_parameters_again() -> None:
+    student = build_student("minic3d", num_classes=3, clip=ClipSpec(4, 43, 43), generator=torch.Generator(), width=0.05)
+    views = named_views(flat_parameters(student), student)
+    assert views.keys() == dict(student.named_parameters()).keys()
+    assert all(torch.equal(views[name], parameter) for name, parameter in student.named_parameters())
+
+
+def test_experts_go_on_after_a_kill(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = noisy()
+    config = dataclasses.replace(QUICK, num_experts=3)
+    shared = {"rng": Streams(0), "device": CPU}
+    whole = train_experts(data, config, watch=watch_nothing, stages=Stages(), **shared)
+    assert not torch.equal(whole[0], whole[1])
+
+    def killed(step: str, **numbers: float) -> None:
+        if step == "experts" and numbers["done"] == 2:
+            raise KeyboardInterrupt
+
+    stages = Stages(tmp_path / "stages")
+    with pytest.raises(KeyboardInterrupt):
+        train_experts(data, config, watch=killed, stages=stages, **shared)
+    assert len(list(stages.folder.iterdir())) == 2
+    fits: list[str] = []
+    fit = experts.fit
+    monkeypatch.setattr(experts, "fit", lambda *a, **k: fits.append(k["streams"].scope) or fit(*a, **k))
+    resumed = train_experts(data, config, watch=watch_nothing, stages=stages, **shared)
+    assert fits == ["/experts/2"]
+    assert all(torch.equal(one, other) for one, other in zip(whole, resumed, strict=True))
+
+
+def test_all_experts_and_epochs_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Regression: the released code read one file of experts only."""
+    data, config = noisy(), MTTConfig(experts=dataclasses.replace(QUICK, epochs=6), max_start_epoch=3, target_epochs=2)
+    used: list[tuple[int, int, int]] = []
+
+    def record(network: nn.Module, start: Tensor, target: Tensor, *_: object) -> Tensor:
+        assert start[0] == target[0]
+        used.append((int(start[0]), int(start[1]), int(target[1])))
+        return torch.zeros(())
+
+    monkeypatch.setattr(matching, "trajectory_distance", record)
+    trajectories = [torch.tensor([[float(e), float(epoch)] for epoch in range(7)]) for e in range(5)]
+    mtt = TrajectoryMatching(config, data, trajectories, streams=Streams(0), device=CPU)
+    for step in range(200):
+        mtt.loss(lambda rows: normalised(data)[rows], data.labels, step)
+    for start in range(0, 200, 5):
+        assert {expert for expert, _, _ in used[start : start + 5]} == set(range(5))
+    assert len({tuple(expert for expert, _, _ in used[start : start + 5]) for start in range(0, 200, 5)}) > 1
+    assert {(epoch, target) for _, epoch, target in used} == {(0, 2), (1, 3), (2, 4), (3, 5)}
+
+
+def test_inner_batches_go_through_the_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    data, labels = noisy(), torch.arange(5) % 2
+    seen: list[list[float]] = []
+    shown: list[int] = []
+
+    def record(network: nn.Module, start: Tensor, target: Tensor, inner: list, lr: Tensor) -> Tensor:
+        seen.extend(clips[:, 0].tolist() for clips, _ in inner)
+        assert all(torch.equal(clips[:, 0] % 2, wanted.float()) for clips, wanted in inner)
+        return torch.zeros(())
+
+    def show(rows: Tensor) -> Tensor:
+        shown.append(len(rows))
+        return rows.float()[:, None]
+
+    monkeypatch.setattr(matching, "trajectory_distance", record)
+    config = MTTConfig(experts=QUICK, max_start_epoch=0, inner_steps=4, batch_size=2)
+    mtt = TrajectoryMatching(config, data, [torch.zeros(3, 1)], streams=Streams(0), device=CPU)
+    mtt.loss(show, labels, 0)
+    assert [len(rows) for rows in seen] == [2, 2, 1, 2]
+    assert sorted(row for rows in seen[:3] for row in rows) == [0, 1, 2, 3, 4]
+    assert shown == [5]
+
+
+class Bowl(Matching):
+    """(show(0) - 1)^2 with an own learnable beside it."""
+
+    parameter_lr = 0.25
+
+    def __init__(self) -> None:
+        self.own = torch.zeros((), requires_grad=True)
+
+    def parameters(self) -> list[Tensor]:
+        return [self.own]
+
+    def loss(self, show: Show, labels: Tensor, step: int) -> Tensor:
+        return (show(torch.zeros(1, dtype=torch.int64)) - 1).square().sum() + (self.own - 1).square()
+
+
+def test_tune_is_sgd_with_momentum_in_place_and_own_rate_for_what_the_matching_learns() -> None:
+    z, bowl, losses = torch.zeros(1, requires_grad=True), Bowl(), []
+    tune(
+        [z], bowl, lambda rows: z[rows], torch.zeros(1, dtype=torch.int64), steps=2, lr=0.1, momentum=0.5,
+        watch=lambda name, **numbers: losses.append((name, numbers["loss"])), name="bowl",
+    )  # fmt: skip
+    first = 0.1 * 2
+    assert float(z.detach()) == pytest.approx(first + 0.1 * (0.5 * 2 + 2 * (1 - first)))
+    assert float(bowl.own.detach()) == pytest.approx(0.5 + 0.25 * (0.5 * 2 + 2 * 0.5))
+    assert losses == [("bowl", 2.0), ("bowl", pytest.approx(0.64 + 0.25))]
+
+
+def test_divergence_names_the_rate_to_lower(linear: Tensor) -> None:
+    z, labels = torch.zeros(2, FRAMES, 3, SIDE, SIDE, requires_grad=True), torch.tensor([0, 1])
+    arguments = {"momentum": 0.0, "watch": watch_nothing, "name": "dm"}
+    with pytest.raises(DivergedError, match=r"dm diverged: its loss at step 2 of 3 is not finite; .* than 1e\+30$"):
+        tune([z], build(DMConfig(), noisy()), lambda rows: z[rows], labels, steps=3, lr=1e30, **arguments)
+    bowl, z = Bowl(), torch.zeros(1, requires_grad=True)
+    bowl.parameter_lr = 3e38
+    with pytest.raises(DivergedError, match=r"a value that it tunes .*or a lower inner_lr_lr than 3e\+38"):
+        tune([z], bowl, lambda rows: z[rows], labels, steps=1, lr=0.1, **arguments)
+
+
+def test_a_learned_rate_that_is_not_positive_is_divergence() -> None:
+    data = noisy()
+    mtt = build(MTTConfig(experts=QUICK, max_start_epoch=0), data)
+    with torch.no_grad():
+        mtt.parameters()[0].neg_()
+    with pytest.raises(DivergedError, match=r"inner learning rate fell to -0.01 by step 8; choose a lower inner_lr_lr"):
+        mtt.loss(lambda rows: normalised(data)[rows], data.labels, 7)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: DMConfig(student="big"), "unknown student 'big'; known: convnet3d"),
+        (lambda: DMConfig(real_per_class=0), "real_per_class is 0 .allowed: 1 or more"),
+        (lambda: DMConfig(classes_per_step=-1), "classes_per_step -1 .allowed: 0 for all"),
+        (lambda: DMConfig(width=0), "width 0 .allowed: above 0"),
+        (lambda: MTTConfig(inner_steps=0), "MTTConfig.inner_steps is 0; it must be at least 1"),
+        (lambda: MTTConfig(inner_lr=0), "inner_lr is 0 .allowed: above 0"),
+        (lambda: MTTConfig(inner_lr_lr=-1), "inner_lr_lr -1 .allowed: 0 or more"),
+        (lambda: MTTConfig(experts=QUICK), "experts.epochs is 2, but max_start_epoch 10 and target_epochs 1 need 11"),
+        (lambda: ExpertConfig(num_experts=0), "experts.num_experts is 0"),
+        (lambda: ExpertConfig(lr=-1), "TrainConfig.lr is -1; it must be above 0"),
+        (lambda: DMSetConfig(steps=0), "steps is 0 .allowed: 1 or more"),
+        (lambda: DMSetConfig(selector="gumbel"), "unknown selector 'gumbel'; known: uniform"),
+        (lambda: MTTSetConfig(lr=0), "lr 0 .allowed: above 0"),
+        (lambda: MTTSetConfig(momentum=1), "momentum 1 .allowed: 0 to below 1"),
+        (lambda: MTTSetConfig(labels="firm"), "unknown labels 'firm'; known: soft, hard"),
+        (lambda: MTTSetConfig(fill="loop"), "fill is 'loop'; known: hold, linear"),
+    ],
+)
+def test_messages(make, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        make()
+
+
+def test_pixels_outside_move_only_back_in() -> None:
+    pixels = torch.tensor([-0.5, -0.5, 0.5, 1.5, 1.5], requires_grad=True)
+    inside = into_range(pixels)
+    inside.backward(torch.tensor([1.0, -1.0, 1.0, 1.0, -1.0]))  # descent goes against it
+    assert inside.tolist() == [0, 0, 0.5, 1, 1]
+    assert pixels.grad.tolist() == [0, -1, 1, 1, 0]
+
+
+@pytest.mark.parametrize("name", ["pixel", "linear"])
+def test_what_is_shown_is_what_the_set_decodes_to(name: str) -> None:
+    codec = PixelCodec() if name == "pixel" else LinearCodec.load()
+    data = noisy(codec=codec)
+    arguments = {"selector": "random", "fill": "linear", "method": "dm", "config": {}, "rng": Streams(0)}
+    start = real_start(data, codec, budget=Allowance(2, 2), **arguments)
+    wild = dataclasses.replace(start, latents=start.latents * 3)
+    rows = torch.tensor([2, 0])
+    shown = decoded_show(wild.latents, wild, codec)(rows)
+    assert torch.allclose(shown, data.normalisation.apply(wild.clips()[rows]), atol=1e-5)
+
+
+def test_planted_truth_dm_moves_the_telling_cell() -> None:
+    """One picture for both classes, but for a cell that is brighter in class "b"; the start does not show it."""
+    labels, side = torch.arange(8) % 2, 43
+    frames = (noise((1, 1, 3, side, side), 3) // 2 + 64).repeat(8, FRAMES, 1, 1, 1)
+    blank = candidates(frames.clone(), labels)
+    frames[labels == 1, :, :, 16:24, 16:24] += 60
+    real, codec = candidates(frames, labels), PixelCodec()
+    arguments = {"selector": "uniform", "fill": "hold", "method": "dm", "config": {}, "rng": Streams(0)}
+    start = real_start(blank, codec, budget=Allowance(1, 2), **arguments)
+    tuned = tune_set(
+        start, codec, lambda: build(DMConfig(width=0.25), real), steps=150, lr=200, momentum=0.5, key={}, device=CPU,
+        watch=watch_nothing, stages=Stages(),
+    )  # fmt: skip
+    same, other = (tuned.latents - start.latents).mean((1, 2))
+    outside = torch.ones(side, side, dtype=torch.bool)
+    outside[15:25, 15:25] = False
+    assert float(same.abs().max()) < 1e-2
+    assert float(other[16:24, 16:24].mean()) > 0.2
+    assert float(other[16:24, 16:24].mean()) > 4 * float(other[outside].abs().mean())
+
+
+SMALL = {
+    "dm": DMSetConfig(matching=DMConfig(student="framenet2d", width=0.1), steps=3, lr=0.01, teacher=TEACHER),
+    "mtt": MTTSetConfig(
+        matching=MTTConfig(experts=QUICK, max_start_epoch=1, inner_steps=2, inner_lr_lr=1e-7),
+        steps=3,
+        lr=0.1,
+        teacher=TEACHER,
+    ),
+}
+
+
+def run(name: str, data: Candidates, codec: Codec, stages: Stages | None = None, **changes: object) -> SyntheticSet:
+    config = dataclasses.replace(SMALL[name], **changes)
+    return find_method(name).compress(
+        data, codec, config, budget=Allowance(2, 3), rng=Streams(0), device=CPU, stages=stages or Stages()
+    )
+
+
+@pytest.mark.parametrize("codec", [PixelCodec(), LinearCodec.load()], ids=["pixel", "linear"])
+@pytest.mark.parametrize("name", ["dm", "mtt"])
+def test_methods_tune_random_real_clips_behind_any_codec(name: str, codec: Codec) -> None:
+    data = noisy(codec=codec)
+    made, again = run(name, data, codec), run(name, data, codec)
+    assert torch.equal(made.latents, again.latents)
+    assert made.labels.tolist() == [0, 0, 1, 1]
+    assert made.provenance.method == name
+    real = find_method("random-real").compress(
+        data, codec, METHODS["random-real"].config, budget=Allowance(2, 3), rng=Streams(0), device=CPU
+    )
+    assert made.provenance.video_ids == real.provenance.video_ids
+    assert torch.equal(made.positions, real.positions)
+    assert not torch.equal(made.latents, real.latents)
+
+
+@pytest.mark.parametrize("name", ["dm", "mtt"])
+def test_soft_and_hard_labels_share_the_tuning(name: str, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, codec, stages = noisy(), PixelCodec(), Stages(tmp_path)
+    hard = run(name, data, codec, stages)
+    monkeypatch.setattr("videocompressa.tuned.tune", None)  # tuning again would call it
+    soft = run(name, data, codec, stages, labels="soft")
+    assert torch.equal(hard.latents, soft.latents)
+    assert soft.labels.shape == (4, 2)
+    with pytest.raises(TypeError):
+        run(name, data, codec, stages, steps=4)

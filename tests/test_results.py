@@ -1,0 +1,406 @@
+"""Records of a benchmark: what they refuse, their files, their scores, their tables."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from videocompressa.errors import InputError
+from videocompressa.results import (
+    AXES,
+    Record,
+    ablation_markdown,
+    cross_markdown,
+    from_json,
+    markdown,
+    to_csv,
+    to_json,
+    variant_parts,
+    with_scores,
+)
+from videocompressa.results.tables import row_names
+
+
+def record(method: str = "videocompressa", runs: tuple[float, ...] = (0.5, 0.6), **changes: Any) -> Record:
+    fields: dict[str, Any] = {
+        "method": method,
+        "data": "drawn",
+        "protocol": "fair",
+        "student": "minic3d",
+        "codec": "tiny",
+        "selector": "uniform",
+        "vpc": 1,
+        "keyframes": 4,
+        "file_bytes": 6000,
+        "codec_bytes": 2_900_000,
+        "top1_runs": runs,
+        "top1_mean": sum(runs) / len(runs) if runs else None,
+        "top1_std": 0.0707 if len(runs) > 1 else None,
+    }
+    return Record(**(fields | changes))
+
+
+def full(runs: tuple[float, ...] = (0.8, 0.8), **changes: Any) -> Record:
+    nothing = {"vpc": None, "keyframes": None, "file_bytes": None, "codec_bytes": None, "codec": "", "selector": ""}
+    return record("full", runs, **(nothing | changes))
+
+
+def failed(method: str, reason: str, **changes: Any) -> Record:
+    return record(method, (), status="failed", reason=reason, file_bytes=None, **changes)
+
+
+EVERYTHING = record(
+    labels="soft",
+    num_frames=64,
+    frame_ratio=0.0013,
+    byte_ratio=0.004,
+    top5_mean=0.9,
+    num_seeds=3,
+    num_diverged=1,
+    num_train_clips=120,
+    compress_seconds=12.5,
+    train_seconds=3,
+    peak_memory_bytes=10**9,
+    gpu_peak_memory_bytes=2 * 10**9,
+    improvement_over_random=-0.01,
+    recovery_of_full=1.02,
+    seed=-1,
+    settings=('note="a, b"\nc', "steps=30"),
+    axis="cross",
+    variant="codec linear",
+    made_with="convnet3d",
+    steps=0,
+)
+
+
+# -- the record -------------------------------------------------------------------------------------------------------
+
+
+def test_fields_of_the_issue_are_there() -> None:
+    asked = (
+        "method labels student selector codec vpc keyframes num_frames frame_ratio file_bytes codec_bytes top1_mean "
+        "top1_std top1_runs num_diverged compress_seconds train_seconds peak_memory_bytes improvement_over_random "
+        "recovery_of_full status"
+    )
+    assert set(asked.split()) <= {field.name for field in dataclasses.fields(Record)}
+
+
+def test_file_and_codec_are_added_here_and_nowhere_else() -> None:
+    assert record().file_and_codec_bytes == 2_906_000
+    assert record(codec_bytes=0).file_and_codec_bytes == 6000
+    assert record(codec_bytes=None).file_and_codec_bytes is None
+    assert replace(record(), file_bytes=1).file_and_codec_bytes == 2_900_001
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data": ""}, "Record of 'videocompressa' has an empty data; give its name"),
+        ({"selector": None}, "has selector=None; it must be a text"),
+        ({"labels": "none"}, "has labels='none'; known: hard, soft"),
+        ({"axis": "x"}, "has axis='x'; known: main, ablation, steps, keyframes, cross"),
+        ({"status": "done"}, "has status='done'; known: ok, failed"),
+        ({"settings": "steps=1"}, "has settings='steps=1'; it must be a tuple"),
+        ({"top1_runs": [0.5, 0.6]}, r"has top1_runs=\[0.5, 0.6\]; it must be a tuple"),
+        ({"settings": ("steps",)}, "has the setting 'steps'; each is a text name=value"),
+        ({"vpc": 0}, "has vpc=0; it must be a whole number of at least 1, or None"),
+        ({"num_frames": 1.5}, "has num_frames=1.5; it must be a whole number of at least 0, or None"),
+        ({"file_bytes": True}, "has file_bytes=True; it must be a whole number"),
+        ({"steps": -1}, "has steps=-1; it must be a whole number of at least 0"),
+        ({"byte_ratio": float("inf")}, "has byte_ratio=inf; it must be finite and at least 0, or None if unknown"),
+        ({"compress_seconds": -1.0}, "has compress_seconds=-1.0; it must be finite and at least 0"),
+        ({"top1_std": float("nan")}, "has top1_std=nan; it must be finite"),
+        ({"top5_mean": 90.0}, r"has an accuracy or frame ratio of 90.0; they lie in \[0,1\], or None if unknown"),
+        ({"top1_runs": (0.5, float("nan"))}, "has an accuracy or frame ratio of nan"),
+        ({"frame_ratio": 1.1}, "has an accuracy or frame ratio of 1.1"),
+        ({"improvement_over_random": 20.0}, r"has improvement_over_random=20.0; it lies in \[-1,1\]"),
+        ({"seed": 0.5}, "has seed=0.5; it must be a whole number"),
+        ({"status": "failed"}, "has status='failed' and reason=''; give a reason when it failed"),
+        ({"reason": "x"}, "has status='ok' and reason='x'; give a reason when it failed"),
+        ({"status": "failed", "reason": "x"}, "failed but has an accuracy; a failed cell has none"),
+        ({"top1_mean": None}, "has top1_mean=None over 2 runs; give a mean exactly when a run is left"),
+        ({"top1_mean": 0.6}, "has top1_mean=0.6 but its runs have the mean 0.55"),
+        ({"num_seeds": 2, "num_diverged": 1}, "has 2 runs and 1 diverged ones of num_seeds=2; num_seeds counts all"),
+    ],
+)
+def test_wrong_records_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        record(**changes)
+
+
+def test_a_cell_whose_runs_all_diverged_is_no_failed_one() -> None:
+    assert record(runs=(), num_diverged=3, num_seeds=3).status == "ok"
+
+
+# -- files ------------------------------------------------------------------------------------------------------------
+
+
+def test_json_gives_back_what_was_written() -> None:
+    records = [EVERYTHING, full(), failed("mtt", "out of memory")]
+    assert from_json(to_json(records)) == records
+    assert from_json("[]") == []
+    keys = [list(row) for row in json.loads(to_json(records))]
+    assert keys == [[field.name for field in dataclasses.fields(Record)]] * 3
+    assert json.loads(to_json(records))[0]["file_and_codec_bytes"] == 2_906_000
+
+
+@given(
+    st.lists(st.floats(0, 1), max_size=4),
+    st.sampled_from(AXES),
+    st.text(min_size=1),
+    st.none() | st.floats(0, 1e9),
+    st.lists(st.text().map(lambda text: f"a={text}"), max_size=2),
+)
+def test_any_record_survives_both_files(runs, axis, data, seconds, settings) -> None:
+    one = record(runs=tuple(runs), axis=axis, data=data, compress_seconds=seconds, settings=tuple(settings))
+    assert from_json(to_json([one])) == [one]
+    (row,) = csv.DictReader(io.StringIO(to_csv([one]), newline=""))
+    assert row["data"] == data
+    assert json.loads(row["settings"]) == settings
+
+
+def test_csv_is_read_back_by_the_standard_library() -> None:
+    rows = list(csv.DictReader(io.StringIO(to_csv([EVERYTHING, full()]), newline="")))
+    assert list(rows[0]) == [field.name for field in dataclasses.fields(Record)]
+    assert (rows[0]["method"], rows[0]["vpc"], float(rows[0]["top1_mean"])) == ("videocompressa", "1", 0.55)
+    assert json.loads(rows[0]["top1_runs"]) == [0.5, 0.6]
+    assert json.loads(rows[0]["settings"]) == ['note="a, b"\nc', "steps=30"]
+    assert (rows[1]["vpc"], rows[1]["file_bytes"], rows[1]["reason"]) == ("", "", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "results are no JSON: .*; give the results.json that bench wrote"),
+        ("{}", "results are no JSON list of records; give the results.json that bench wrote"),
+        ("[1]", "results are no JSON list of records"),
+        ('[{"method": "dm", "top1_mean": NaN}]', "results hold NaN; a number that is unknown is null"),
+        ('[{"top5_mean": -Infinity}]', "results hold -Infinity"),
+        ('[{"method": "dm", "colour": 1}]', "record 0 of the results has the unknown keys colour; was it written by"),
+        ('[{"method": "dm", "data": "a"}]', "record 0 of the results lacks protocol, student; was it written by"),
+    ],
+)
+def test_foreign_results_are_refused(text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        from_json(text)
+
+
+def test_results_changed_by_hand_are_refused() -> None:
+    (row,) = json.loads(to_json([record()]))
+    for changes, message in (
+        ({"file_and_codec_bytes": 1}, "record 0 of the results has file_and_codec_bytes=1, not 2906000"),
+        ({"settings": "steps=1"}, "record 0 of the results has settings='steps=1'; it must be a list"),
+        ({"top1_mean": 0.9}, "has top1_mean=0.9 but its runs have the mean 0.55"),
+    ):
+        with pytest.raises(InputError, match=message):
+            from_json(json.dumps([row | changes]))
+
+
+def test_not_a_number_is_never_written() -> None:
+    one = record()
+    object.__setattr__(one, "compress_seconds", float("nan"))
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        to_json([one])
+
+
+# -- scores -----------------------------------------------------------------------------------------------------------
+
+
+def scores(records: list[Record]) -> list[tuple[float | None, float | None]]:
+    return [(one.improvement_over_random, one.recovery_of_full) for one in with_scores(records)]
+
+
+def test_scores_by_hand() -> None:
+    records = [full(), record("random-real", (0.4,)), record("dm", (0.3,)), record(runs=(0.5, 0.7))]
+    expected = [(None, 1.0), (0.0, 0.5), (-0.1, 0.375), (0.2, 0.75)]
+    for (change, recovered), (expected_change, expected_recovered) in zip(scores(records), expected, strict=True):
+        assert change == (None if expected_change is None else pytest.approx(expected_change))
+        assert recovered == pytest.approx(expected_recovered)
+
+
+def test_scores_compare_with_the_same_labels_budget_student_and_data_only() -> None:
+    random = record("random-real", (0.4,))
+    for other in ({"labels": "soft"}, {"vpc": 5}, {"keyframes": 2}, {"student": "x"}, {"data": "x"}, {"protocol": "x"}):
+        assert scores([random, record(**other)])[1][0] is None
+    for other in ({"student": "x"}, {"data": "x"}, {"protocol": "x"}):
+        assert scores([full(), record(**other)])[1][1] is None
+    # Full data has hard labels, whatever those of the row.
+    assert scores([full(), full((0.9,), labels="soft"), record(labels="soft")])[2][1] == pytest.approx(0.55 / 0.8)
+
+
+def test_scores_prefer_the_random_set_of_the_same_codec_then_uniform_then_axis_then_bytes() -> None:
+    rivals = [
+        record("random-real", (0.1,), codec="pixel"),
+        record("random-real", (0.2,), selector="gumbel"),
+        record("random-real", (0.3,), file_bytes=5000),
+        record("random-real", (0.4,), file_bytes=6100),
+        record("random-real", (0.45,), axis="ablation", file_bytes=1),
+    ]
+    for kept, expected in ((5, 0.4), (3, 0.3), (2, 0.2), (1, 0.1)):
+        assert scores([*rivals[:kept], record()])[-1][0] == pytest.approx(0.55 - expected)
+    assert scores([*rivals, record(axis="ablation")])[-1][0] == pytest.approx(0.55 - 0.45)
+    assert scores([rivals[-1], record()])[-1][0] is None  # the main table looks at no ablation
+
+
+def test_scores_without_an_accuracy_are_unknown() -> None:
+    lost = record("mtt", (), num_diverged=3)
+    broken = failed("random-real", "out of memory")
+    assert scores([full(), record("random-real", (0.4,)), lost])[2] == (None, None)
+    assert scores([full((0.0,)), broken, record()])[2] == (None, None)
+
+
+# -- tables -----------------------------------------------------------------------------------------------------------
+
+SMALL = [
+    record("dm", (0.4, 0.44), top1_std=0.0283, compress_seconds=9123.4, peak_memory_bytes=3 * 10**9),
+    record("dm", (0.5,), vpc=5, file_bytes=30_100, compress_seconds=100.0, num_diverged=2),
+    record(runs=(0.5, 0.6), compress_seconds=12.34),
+    record(runs=(0.7, 0.8), vpc=5, file_bytes=29_000, frame_ratio=0.0013, byte_ratio=0.004, top5_mean=1.0),
+    record("random-real", (0.45,)),
+    record("random-real", (0.5, 0.54), top1_std=0.0283, vpc=5, file_bytes=30_000),
+    record("mtt", (), num_diverged=3),
+    failed("mtt", "out of | memory", vpc=5),
+    full((0.9, 0.9), top1_std=0.0, frame_ratio=1.0),
+]
+
+
+def test_markdown_says_everything() -> None:
+    assert markdown(with_scores(SMALL)).splitlines()[2:] == [
+        "### drawn, minic3d, hard labels",
+        "",
+        "| method | VPC 1 (≤ 6.0 kB) | VPC 5 (≤ 30.1 kB) |",
+        "| --- | ---: | ---: |",
+        "| full | 90.0 ± 0.0 | 90.0 ± 0.0 |",
+        "| videocompressa | **55.0 ± 7.1** (6.0 kB) | **75.0 ± 7.1** (29.0 kB) |",
+        "| random-real | 45.0 (6.0 kB) | 52.0 ± 2.8 (30.0 kB) |",
+        "| dm | 42.0 ± 2.8 (6.0 kB) | 50.0 †2 (30.1 kB) |",
+        "| mtt | - †3 (6.0 kB) | failed: out of \\| memory |",
+        "",
+        "| method | VPC | K | compress s | peak memory | file | file + codec | of all frames | of all bytes | top-5 % "
+        "| over random | of full data |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| full | all | all | - | - | - | - | 100 % | - | - | - | 100.0 % |",
+        "| dm | 1 | 4 | 9,123 | 3.0 GB | 6.0 kB | 2.9 MB | - | - | - | -3.0 | 46.7 % |",
+        "| dm | 5 | 4 | 100 | - | 30.1 kB | 2.9 MB | - | - | - | -2.0 | 55.6 % |",
+        "| videocompressa | 1 | 4 | 12.3 | - | 6.0 kB | 2.9 MB | - | - | - | +10.0 | 61.1 % |",
+        "| videocompressa | 5 | 4 | - | - | 29.0 kB | 2.9 MB | 0.13 % | 0.4 % | 100.0 | +23.0 | 83.3 % |",
+        "| random-real | 1 | 4 | - | - | 6.0 kB | 2.9 MB | - | - | - | +0.0 | 50.0 % |",
+        "| random-real | 5 | 4 | - | - | 30.0 kB | 2.9 MB | - | - | - | +0.0 | 57.8 % |",
+        "| mtt | 1 | 4 | - | - | 6.0 kB | 2.9 MB | - | - | - | - | - |",
+        "| mtt | 5 | 4 | - | - | - | - | - | - | - | - | - |",
+    ]
+
+
+def test_markdown_begins_with_what_its_signs_mean() -> None:
+    assert markdown(SMALL).startswith("Top-1 in per cent on the test videos: mean ± sample deviation over the runs")
+
+
+def test_each_data_set_student_and_kind_of_labels_has_a_table() -> None:
+    records = [
+        full(),
+        full(student="r2plus1d_18"),
+        record(),
+        record(labels="soft"),
+        record(student="r2plus1d_18"),
+        record(data="other"),
+    ]
+    lines = markdown(records).splitlines()
+    assert [line for line in lines if line.startswith("###")] == [
+        "### drawn, minic3d, hard labels",
+        "### drawn, minic3d, soft labels",
+        "### drawn, r2plus1d_18, hard labels",
+        "### other, minic3d, hard labels",
+    ]
+    assert sum(line.startswith("| full | 80.0 ± 7.1 |") for line in lines) == 3
+    twice = markdown([record(), record(protocol="vdsd")])
+    assert "### drawn, minic3d, hard labels, protocol vdsd" in twice
+
+
+def test_markdown_of_full_data_alone() -> None:
+    assert "| full | 80.0 ± 7.1 |" in markdown([full()])
+
+
+def test_rows_of_one_method_are_told_apart_by_no_more_than_they_need() -> None:
+    settings = ("steps=9", "lr=1")
+    assert row_names([record(), record(vpc=5, codec="pixel"), record("dm")]) == ["videocompressa"] * 2 + ["dm"]
+    assert row_names([record(), record(codec="pixel")]) == ["videocompressa, tiny", "videocompressa, pixel"]
+    both = [record(selector=selector, codec=codec) for selector in ("a", "b") for codec in ("x", "y")]
+    assert row_names(both)[0] == "videocompressa, x, a"
+    assert row_names([record(settings=settings[:1]), record(settings=settings)])[1] == "videocompressa, lr=1"
+    assert "K 2" in markdown([record(keyframes=2), record()])
+
+
+def test_two_records_of_one_cell_are_refused() -> None:
+    with pytest.raises(InputError, match="two records of 'videocompressa.*' on 'drawn' at VPC 1; keep one of them"):
+        markdown([record(), record(seed=1)])
+
+
+def test_ablation_shows_the_complete_method_in_each_component() -> None:
+    records = [
+        record(runs=(0.6,), axis="ablation", selector="gumbel"),
+        record(runs=(0.5,), axis="ablation", variant="selector uniform"),
+        record(runs=(0.4,), axis="ablation", variant="selector random"),
+        record(runs=(0.55, 0.65), axis="ablation", variant="codec linear", codec="linear", num_diverged=1),
+        failed("videocompressa", "too small", axis="ablation", variant="understanding off"),
+        record(runs=(0.7,), axis="ablation", vpc=5, selector="gumbel"),
+        record(runs=(0.75,), axis="ablation", vpc=5, variant="selector middle"),
+        record(runs=(0.1,)),
+    ]
+    assert ablation_markdown(records).splitlines() == [
+        "### drawn, minic3d, components",
+        "",
+        "| component | value | VPC 1 | VPC 5 |",
+        "| --- | --- | ---: | ---: |",
+        "| selector | gumbel | 60.0 (6.0 kB) | 70.0 (6.0 kB) |",
+        "| selector | uniform | 50.0 (6.0 kB) [-10.0] | - |",
+        "| selector | random | 40.0 (6.0 kB) [-20.0] | - |",
+        "| selector | middle | - | 75.0 (6.0 kB) [+5.0] |",
+        "| codec | tiny | 60.0 (6.0 kB) | - |",
+        "| codec | linear | 60.0 ± 7.1 †1 (6.0 kB) [+0.0] | - |",
+        "| understanding | on | 60.0 (6.0 kB) | - |",
+        "| understanding | off | failed: too small | - |",
+    ]
+
+
+def test_variants_are_a_component_and_a_value() -> None:
+    assert variant_parts(record(variant="codec linear")) == ("codec", "linear")
+    assert variant_parts(record(variant="joint")) == ("joint", "off")
+    assert variant_parts(record(), "K") == ("K", "4")
+    assert variant_parts(record(), "labels") == ("labels", "hard")
+    assert variant_parts(record(steps=0), "steps") == ("steps", "0")
+    assert variant_parts(record(), "joint") == ("joint", "on")
+
+
+def test_other_students_are_columns() -> None:
+    records = [
+        record(runs=(0.5,), axis="cross", student="a", made_with="minic3d"),
+        record(runs=(0.4,), axis="cross", student="b", made_with="minic3d"),
+        full((0.9,), axis="cross", student="a"),
+        failed("dm", "no", axis="cross", student="b", made_with="minic3d"),
+        record(),
+    ]
+    assert cross_markdown(records).splitlines() == [
+        "### drawn, other students",
+        "",
+        "| method | labels | budget | made with | a | b |",
+        "| --- | --- | --- | --- | ---: | ---: |",
+        "| videocompressa | hard | VPC 1 | minic3d | 50.0 (6.0 kB) | 40.0 (6.0 kB) |",
+        "| full | hard | - | - | 90.0 | - |",
+        "| dm | hard | VPC 1 | minic3d | - | failed: no |",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("table", "axis"), [(markdown, "main"), (ablation_markdown, "ablation"), (cross_markdown, "cross")]
+)
+def test_tables_of_nothing_are_refused(table: Any, axis: str) -> None:
+    with pytest.raises(InputError, match=f"none of 1 records has axis '{axis}'; run bench so that it makes them"):
+        table([record(axis="steps")])

@@ -1,0 +1,400 @@
+"""The benchmark: every method at every budget under one protocol, cell by cell.
+
+1. Rows.    A `Row` is a cell of the table: a method with its settings, the kind of labels, a budget, the student that
+            judges. `rows_of` lists those of the table and of the experiments that were asked for.
+2. Jobs.    Each seed of a row makes a set of its own and trains a student of its own on it (`cells.py`), so that the
+            spread is that of the whole method, not of the student alone. Every job runs in a process of its own.
+3. Records. A row's jobs become a `Record`; after each job all files are written anew, so that an interrupted benchmark
+            shows what it has, and the same command goes on from there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from videocompressa import figures
+from videocompressa.clip import watch_nothing
+from videocompressa.datasets import VideoSet, decode_split
+from videocompressa.engine import WorkerError, run_apart
+from videocompressa.errors import InputError
+from videocompressa.methods import METHODS, find_method
+from videocompressa.recipes.cells import FULL, FULL_LONG, Answer, RunJob, SetJob, Setting, run_student
+from videocompressa.recipes.compress import configured
+from videocompressa.recipes.data import check_split, encode_train, list_videos
+from videocompressa.recipes.options import BudgetOptions, CandidateOptions, Surroundings
+from videocompressa.recipes.protocols import find_protocol
+from videocompressa.recipes.scales import find_scale
+from videocompressa.recipes.settings import setting_names
+from videocompressa.results import Record, ablation_markdown, cross_markdown, markdown, to_csv, to_json, with_scores
+from videocompressa.students import check_name
+from videocompressa.teachers import check_labels
+from videocompressa.vae import build_codec
+
+OURS, FAIR = "videocompressa", "fair"
+
+PLOTS: dict[str, tuple[str, Callable[[Sequence[Record], Path], object]]] = {
+    "accuracy_against_frames.png": ("main", figures.accuracy_against_ratio),
+    "accuracy_against_bytes.png": ("main", functools.partial(figures.accuracy_against_ratio, ratio="bytes")),
+    "cost_against_accuracy.png": ("main", figures.cost_against_accuracy),
+    "ablation.png": ("ablation", figures.ablation),
+    "accuracy_against_steps.png": ("steps", figures.accuracy_against_steps),
+    "accuracy_against_keyframes.png": ("keyframes", figures.accuracy_against_keyframes),
+}
+"""Every plot: its file, the experiment it shows, and who draws it."""
+
+ABLATION: dict[str, tuple[str, ...]] = {
+    "selector uniform": ("selector=uniform",),
+    "selector random": ("selector=random",),
+    "understanding off": ("joint.understanding=false",),
+    "joint off": ("joint.enabled=false",),
+    "synthesis off": ("synthesis.enabled=false",),
+    "subset random": ("subset=random",),
+}
+"""Rows of the ablation (Figure 4 of the paper, and our own parts): what is changed in the complete method."""
+
+
+@dataclass(frozen=True)
+class BenchOptions:
+    """What a benchmark compares."""
+
+    methods: tuple[str, ...] = (FULL, FULL_LONG, *METHODS)
+    """Names of `METHODS`, "full" or "full-long"; with settings as NAME:name=value;name=value."""
+    labels: tuple[str, ...] = ("hard", "soft")
+    budgets: tuple[BudgetOptions, ...] = (BudgetOptions(vpc=1), BudgetOptions(vpc=5), BudgetOptions(vpc=10))
+    """Columns; each of one kind (vpc, ratio or bytes), K is set by `keyframes`."""
+    keyframes: tuple[int, ...] = (4,)
+    """K of the table first; more make the experiment over K."""
+    num_seeds: int = 3
+    """Sets a row, each with a student of its own."""
+    students: tuple[str, ...] = ()
+    """The first judges, the others judge the same sets across architectures; the protocol's first when empty."""
+    codec: str = "tiny"
+    ablation: bool = False
+    """Run the ablation, too."""
+    codecs: tuple[str, ...] = ("linear", "pixel")
+    """Further codecs of the ablation."""
+    steps: tuple[int, ...] = ()
+    """Synthesis steps of the experiment over steps; 0 turns synthesis off."""
+    protocol: str = "fair"
+    """"fair", "vdsd:SET" or "video-dc:SET"."""
+    scale: str = "published"
+    """Settings of all methods: a name of `scales.SCALES`."""
+    train: tuple[str, ...] = ()
+    """Settings of every student's training, on top of protocol and scale, as name=value."""
+    split: str = "test"
+    """Videos that judge."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One cell of the table: what is run for every seed."""
+
+    method: str
+    settings: tuple[str, ...]
+    """As the user gave them, beside the scale's."""
+    labels: str
+    student: str
+    codec: str
+    budget: BudgetOptions | None
+    """None for all videos."""
+    keyframes: int
+    axis: str = "main"
+    variant: str = ""
+
+
+@dataclass(frozen=True)
+class BenchOutcome:
+    """What a benchmark made."""
+
+    records: tuple[Record, ...]
+    folder: Path
+    files: tuple[Path, ...]
+    notes: tuple[str, ...]
+
+
+def bench(
+    data: Path,
+    folder: Path,
+    *,
+    options: BenchOptions,
+    candidates: CandidateOptions,
+    jobs: int,
+    threads: int,
+    surroundings: Surroundings,
+) -> BenchOutcome:
+    """Run what is not yet in `folder`, and write results.json, results.csv, results.md and plots there.
+
+    `jobs` processes run at a time, with `threads` each. Raises `InputError` for what can be known to be wrong before
+    the videos are read; a cell that fails later is a record that says why.
+    """
+    protocol, reading = _protocol(options)
+    if protocol != FAIR:
+        read = find_protocol(protocol).reading(reading).options
+        own = ("csv", "fold", "hold_out", "max_bad")
+        candidates = dataclasses.replace(read, **{name: getattr(candidates, name) for name in own})
+    rows = rows_of(options)
+    videos = list_videos(data, candidates)
+    for split in ("train", options.split):
+        check_split(videos, split, data)
+    setting = Setting(
+        data=data,
+        split_hash="/".join(videos.select(split).split_hash for split in ("train", options.split)),
+        candidates=candidates,
+        protocol=protocol,
+        reading=reading,
+        split=options.split,
+        folder=folder,
+        threads=threads,
+        surroundings=dataclasses.replace(surroundings, watch=watch_nothing, workers=0),
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    _read_videos(videos, rows, setting, surroundings)
+    teacher = _teacher_settings(protocol, len(videos.select("train").entries))
+    tasks = {(row, seed): _job(row, seed, options, teacher) for row in rows for seed in range(options.num_seeds)}
+    unique = list(dict.fromkeys(tasks.values()))
+    answers: dict[RunJob, Answer] = {}
+    ended = run_apart(run_student, [(setting, job) for job in unique], workers=jobs, name=lambda task: task[1].name)
+    surroundings.watch("bench", done=0, total=len(unique))
+    for position, answer in ended:
+        answers[unique[position]] = {"reason": str(answer)} if isinstance(answer, WorkerError) else answer
+        surroundings.watch("bench", done=len(answers), total=len(unique))
+        records = _records(rows, tasks, answers, videos.name, options)
+        _write(records, folder)
+    return BenchOutcome(tuple(records), folder, *_draw(records, folder))
+
+
+def rows_of(options: BenchOptions) -> list[Row]:
+    """Return the cells of the table and of the experiments that were asked for; raises `InputError`."""
+    students = options.students or find_protocol(_protocol(options)[0]).students[:1]
+    for name in students:
+        check_name(name)
+    for kind in options.labels:
+        check_labels(kind)
+    main = [
+        row
+        for budget in options.budgets
+        for spec in options.methods
+        for labels in options.labels
+        for row in _rows_of_method(spec, labels, budget, students[0], options, first=budget == options.budgets[0])
+    ]
+    experiments = [row for budget in options.budgets for row in _experiments(budget, students[0], options)]
+    across = [dataclasses.replace(row, student=student, axis="cross") for student in students[1:] for row in main]
+    return [*main, *experiments, *across]
+
+
+def _rows_of_method(
+    spec: str, labels: str, budget: BudgetOptions, student: str, options: BenchOptions, *, first: bool
+) -> list[Row]:
+    method, _, text = spec.partition(":")
+    settings = tuple(part.strip() for part in text.split(";") if part.strip())
+    if method in (FULL, FULL_LONG):
+        return [Row(method, (), labels, student, options.codec, None, options.keyframes[0])] if first else []
+    row = Row(method, settings, labels, student, options.codec, budget, options.keyframes[0])
+    _configured(row, options)
+    return [row]
+
+
+def _experiments(budget: BudgetOptions, student: str, options: BenchOptions) -> list[Row]:
+    """Return the rows of the ablation, of the synthesis steps and of K, all of our method with its own labels."""
+    whole = Row(OURS, (), find_method(OURS).config.labels, student, options.codec, budget, options.keyframes[0])
+    rows: list[Row] = []
+    if options.ablation:
+        ablation = dataclasses.replace(whole, axis="ablation")
+        rows.append(ablation)
+        rows += [dataclasses.replace(ablation, settings=change, variant=name) for name, change in ABLATION.items()]
+        rows += [dataclasses.replace(ablation, codec=codec, variant=f"codec {codec}") for codec in options.codecs]
+        rows.append(dataclasses.replace(ablation, labels="hard", variant="labels hard"))
+    for steps in options.steps:
+        change = (f"synthesis.steps={steps}",) if steps else ("synthesis.enabled=false",)
+        rows.append(dataclasses.replace(whole, settings=change, axis="steps"))
+    if len(options.keyframes) > 1:
+        rows += [
+            dataclasses.replace(whole, method=method, keyframes=keyframes, axis="keyframes")
+            for keyframes in options.keyframes
+            for method in (OURS, "random-real")
+        ]
+    return rows
+
+
+def _configured(row: Row, options: BenchOptions) -> Any:
+    """Return the configuration of a row's method; raises `InputError` for unknown methods and settings."""
+    return configured(row.method, _settings(row, options, ()))[1]
+
+
+def _settings(row: Row, options: BenchOptions, teacher: Sequence[str]) -> tuple[str, ...]:
+    """Return all settings of a row's method: the protocol's teacher, the scale's, the user's, and the labels."""
+    known = setting_names(find_method(row.method).config)
+    scaled = [setting for setting in find_scale(options.scale).settings if setting.partition("=")[0] in known]
+    scaled += find_scale(options.scale).methods.get(row.method, ())
+    return (*teacher, *scaled, *row.settings, f"labels={row.labels}")
+
+
+def _job(row: Row, seed: int, options: BenchOptions, teacher: tuple[str, ...]) -> RunJob:
+    scale = find_scale(options.scale)
+    made = None
+    if row.budget is not None:
+        budget = dataclasses.replace(row.budget, keyframes=row.keyframes, allow_fewer=True)
+        made = SetJob(row.method, _settings(row, options, teacher), row.labels, row.codec, budget, seed)
+    return RunJob(
+        made=made,
+        method=row.method,
+        labels=row.labels,
+        student=row.student,
+        train=(*scale.train, *options.train),
+        teacher=(*teacher, *(s.removeprefix("teacher.") for s in scale.settings if s.startswith("teacher."))),
+        codec=row.codec,
+        keyframes=row.keyframes,
+        seed=seed,
+    )
+
+
+def _protocol(options: BenchOptions) -> tuple[str, str]:
+    """Return the names of the protocol and of the way it reads the data set."""
+    name, _, reading = options.protocol.partition(":")
+    protocol = find_protocol(name)
+    reading = reading or "any"
+    protocol.reading(reading)
+    if missing := [kind for kind in options.labels if kind not in protocol.labels]:
+        raise InputError(f"--labels {missing[0]}: protocol {name!r} has {', '.join(protocol.labels)} labels only")
+    return name, reading
+
+
+def _teacher_settings(protocol: str, num_clips: int) -> tuple[str, ...]:
+    """Return how teachers are trained under a protocol of the literature: as its full data is; ours: by default."""
+    if protocol == FAIR:
+        return ()
+    config = find_protocol(protocol).full_config(num_clips=num_clips)
+    values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    return tuple(
+        f"teacher.train.{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}"
+        for name, value in values.items()
+    )
+
+
+def _read_videos(videos: VideoSet, rows: Sequence[Row], setting: Setting, surroundings: Surroundings) -> None:
+    """Decode and encode once, before any job: the pass over the videos is the same for every method."""
+    for codec in dict.fromkeys(row.codec for row in rows):
+        encode_train(videos, setting.candidates, build_codec(codec).to(surroundings.device), surroundings)
+    decode_split(
+        videos, setting.split, setting.candidates.clip, cache=surroundings.cache / "candidates",
+        workers=surroundings.workers, max_bad=setting.candidates.max_bad, watch=surroundings.watch,
+    )  # fmt: skip
+
+
+def _records(
+    rows: Sequence[Row],
+    tasks: Mapping[tuple[Row, int], RunJob],
+    answers: Mapping[RunJob, Answer],
+    data: str,
+    options: BenchOptions,
+) -> list[Record]:
+    """Return the records of all rows whose every seed has ended, with their scores."""
+    records = []
+    for row in rows:
+        told = [answers.get(tasks[row, seed]) for seed in range(options.num_seeds)]
+        ended = [answer for answer in told if answer is not None]
+        if len(ended) == len(told):
+            records.append(_record(row, ended, data, options))
+    return with_scores(records)
+
+
+def _record(row: Row, answers: Sequence[Answer], data: str, options: BenchOptions) -> Record:
+    reasons = [answer["reason"] for answer in answers if "reason" in answer]
+    config = None if row.budget is None else _configured(row, options)
+    protocol = options.protocol
+    shared: dict[str, Any] = {
+        "method": row.method,
+        "data": data,
+        "protocol": protocol,
+        "student": row.student,
+        "labels": row.labels,
+        "selector": getattr(config, "selector", ""),
+        "codec": "" if row.budget is None else row.codec,
+        "keyframes": None if row.budget is None else row.keyframes,
+        "vpc": None if row.budget is None else row.budget.vpc,
+        "steps": _steps(config),
+        "seed": 0,
+        "num_seeds": len(answers),
+        "settings": row.settings,
+        "axis": row.axis,
+        "variant": row.variant,
+        "made_with": (row.axis == "cross" and options.students[0]) or "",
+    }
+    if reasons:
+        return Record(**shared, status="failed", reason=" ".join(reasons[0].split()))
+    sets = [answer["set"] for answer in answers if answer.get("set")]
+    runs = [answer for answer in answers if "top1" in answer]
+    top1 = tuple(float(answer["top1"]) for answer in runs)
+    kept = {**(sets[0] if sets else {}), "vpc": sets[0]["videos_per_class"] if sets else None}
+    return Record(
+        **{**shared, "vpc": shared["vpc"] or kept["vpc"]},
+        num_frames=kept.get("num_frames", answers[0].get("num_frames")),
+        frame_ratio=kept.get("frame_ratio", 1.0),
+        file_bytes=max((made["file_bytes"] for made in sets), default=None),
+        codec_bytes=kept.get("codec_bytes"),
+        byte_ratio=kept.get("byte_ratio", 1.0),
+        top1_mean=mean(top1) if top1 else None,
+        top1_std=stdev(top1) if len(top1) > 1 else 0.0 if top1 else None,
+        top1_runs=top1,
+        top5_mean=mean(answer["top5"] for answer in runs) if runs else None,
+        num_diverged=len(answers) - len(runs),
+        num_train_clips=max((answer["num_train_clips"] for answer in runs), default=None),
+        compress_seconds=mean(made["compress_seconds"] for made in sets) if sets else None,
+        train_seconds=sum(answer["train_seconds"] for answer in runs) if runs else None,
+        peak_memory_bytes=max((each["peak_memory_bytes"] for each in sets or answers), default=None),
+        gpu_peak_memory_bytes=max(each["gpu_peak_memory_bytes"] or 0 for each in sets or answers) or None,
+    )
+
+
+def _steps(config: Any) -> int | None:
+    """Return the synthesis steps of a method's configuration; None where it has none."""
+    synthesis = getattr(config, "synthesis", config)
+    if getattr(synthesis, "enabled", True) is False:
+        return 0
+    steps: int | None = getattr(synthesis, "steps", None)
+    return steps
+
+
+def _write(records: Sequence[Record], folder: Path) -> None:
+    if not records:
+        return
+    texts = {"results.json": to_json(records), "results.csv": to_csv(records), "results.md": _tables(records)}
+    for name, text in texts.items():
+        part = folder / f".{name}.{os.getpid()}.part"
+        try:
+            part.write_text(text, encoding="utf-8")
+            part.replace(folder / name)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def _tables(records: Sequence[Record]) -> str:
+    axes = {record.axis for record in records}
+    tables = [markdown(records)] if "main" in axes else []
+    tables += [
+        table(records) for axis, table in (("ablation", ablation_markdown), ("cross", cross_markdown)) if axis in axes
+    ]
+    return "\n".join(tables)
+
+
+def _draw(records: Sequence[Record], folder: Path) -> tuple[tuple[Path, ...], tuple[str, ...]]:
+    """Draw what the records allow; returns the files, and notes on what was left out and why."""
+    files: list[Path] = []
+    notes: list[str] = []
+    axes = {record.axis for record in records if record.top1_mean is not None}
+    for name, (axis, draw) in PLOTS.items():
+        if axis not in axes:
+            continue
+        try:
+            draw(records, folder / name)
+            files.append(folder / name)
+        except InputError as error:
+            notes.append(f"{name}: {error}")
+    return tuple(files), tuple(notes)
