@@ -95,7 +95,8 @@ def timed(plan: Plan, counts: dict[str, int], options: argparse.Namespace) -> di
             "-o",
             f"{folder}/set.safetensors",
         ]
-        line += ["--method", plan.method, "--codec", plan.codec, "--vpc", str(options.vpc), "--threads", "1"]
+        line += ["-o", f"{folder}/set.safetensors", "--method", plan.method, "--codec", plan.codec, "--threads", "1"]
+        line += ["--vpc", str(options.vpc)]
         line += ["--frames", str(options.frames), "--keyframes", str(plan.keyframes or options.frames)]
         line += ["--cache", str(options.cache), "--json", "--quiet"]
         for setting in (*plan.fixed, *(f"{name}={value}" for name, value in counts.items())):
