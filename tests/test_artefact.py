@@ -228,7 +228,7 @@ def test_quantising_is_its_own_fixed_point(values: list[float]) -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e7])
 def test_latents_without_a_scale_are_refused(value: float) -> None:
-    with pytest.raises(InputError, match=r"scaled latents must be finite and below 8\.3e6"):
+    with pytest.raises(InputError, match=r"they must be finite and below 8\.3e6"):
         quantise(torch.full((1, 1, 1, 1, 1), value))
 
 

@@ -128,8 +128,8 @@ def test_the_smallest_scale_serves_blank_memories() -> None:
 @pytest.mark.parametrize(
     ("place", "value", "message"),
     [
-        (0, float("nan"), "statics reach nan; memories must be finite and below 8.3e6"),
-        (1, 1e7, r"dynamics reach 1e\+07; memories must be finite"),
+        (0, float("nan"), "statics reach nan; they must be finite and below 8.3e6"),
+        (1, 1e7, r"dynamics reach 1e\+07; they must be finite"),
         (2, 1e5, r"joiner_weight leaves the range of float16 \(65504\); choose a lower learning rate"),
         (3, float("nan"), "joiner_bias leaves the range of float16"),
     ],

@@ -19,13 +19,60 @@ import torch
 from torch import Tensor
 
 from videocompressa.clip import Candidates, Watch
-from videocompressa.matching import Matching, Show, tune
+from videocompressa.matching import Matching, Show, build_matching, tune
 from videocompressa.rng import Streams
 from videocompressa.selector import FIXED_SELECTORS, check_keyframes
 from videocompressa.stages import Stages
+from videocompressa.students import Student
 from videocompressa.subset import choose_per_class
 from videocompressa.synthetic import Allowance, SyntheticSet, fill_clips, gather
+from videocompressa.teachers import RealClips, relabel, train_teachers
 from videocompressa.vae import Codec
+
+
+def compress_tuned(
+    name: str,
+    train_data: Candidates,
+    codec: Codec,
+    config: Any,
+    *,
+    budget: Allowance,
+    rng: Streams,
+    device: torch.device,
+    watch: Watch,
+    stages: Stages,
+) -> SyntheticSet:
+    """Return the set of method `name`: steps 1 to 3 with the matching of `config`, then its labels.
+
+    `config` has matching, steps, lr, momentum, selector, fill, labels and teacher, as those of DM and MTT have.
+    """
+    start = real_start(
+        train_data,
+        codec,
+        budget=budget,
+        selector=config.selector,
+        fill=config.fill,
+        method=name,
+        config=dataclasses.asdict(config),
+        rng=rng,
+    )
+    real = RealClips(train_data, codec, budget.keyframes, config.fill, config.teacher.as_stored)
+    teachers: list[Student] = []
+    if config.needs_teacher:
+        teachers = train_teachers(real, config.teacher, rng=rng, device=device, watch=watch, stages=stages)
+    synthetic = tune_set(
+        start,
+        codec,
+        lambda: build_matching(config.matching, train_data, rng=rng, device=device, watch=watch, stages=stages),
+        steps=config.steps,
+        lr=config.lr,
+        momentum=config.momentum,
+        key=tuning_key(config, budget, codec, rng),
+        device=device,
+        watch=watch,
+        stages=stages,
+    )
+    return relabel(synthetic, config.labels, teachers, config.teacher, rng=rng, device=device)
 
 
 def real_start(

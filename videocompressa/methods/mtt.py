@@ -13,20 +13,18 @@ momentum (0.5) are those of the image paper: we know of none stated for video.
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass, field
 
 import torch
 
 from videocompressa.clip import Candidates, Watch, watch_nothing
-from videocompressa.matching import MTTConfig, build_matching, check_tuning
+from videocompressa.matching import MTTConfig, check_tuning
 from videocompressa.rng import Streams
 from videocompressa.selector import FIXED_SELECTORS, check_selector
 from videocompressa.stages import KEEP_NOTHING, Stages
-from videocompressa.students import Student
 from videocompressa.synthetic import Allowance, SyntheticSet, check_fill
-from videocompressa.teachers import RealClips, TeacherConfig, check_labels, relabel, train_teachers
-from videocompressa.tuned import real_start, tune_set, tuning_key
+from videocompressa.teachers import TeacherConfig, check_labels
+from videocompressa.tuned import compress_tuned
 from videocompressa.vae import Codec
 
 
@@ -75,30 +73,6 @@ def compress(
     stages: Stages = KEEP_NOTHING,
 ) -> SyntheticSet:
     """Return a set on which a student moves as experts do on all real clips."""
-    start = real_start(
-        train_data,
-        codec,
-        budget=budget,
-        selector=config.selector,
-        fill=config.fill,
-        method="mtt",
-        config=dataclasses.asdict(config),
-        rng=rng,
+    return compress_tuned(
+        "mtt", train_data, codec, config, budget=budget, rng=rng, device=device, watch=watch, stages=stages
     )
-    real = RealClips(train_data, codec, budget.keyframes, config.fill, config.teacher.as_stored)
-    teachers: list[Student] = []
-    if config.needs_teacher:
-        teachers = train_teachers(real, config.teacher, rng=rng, device=device, watch=watch, stages=stages)
-    synthetic = tune_set(
-        start,
-        codec,
-        lambda: build_matching(config.matching, train_data, rng=rng, device=device, watch=watch, stages=stages),
-        steps=config.steps,
-        lr=config.lr,
-        momentum=config.momentum,
-        key=tuning_key(config, budget, codec, rng),
-        device=device,
-        watch=watch,
-        stages=stages,
-    )
-    return relabel(synthetic, config.labels, teachers, config.teacher, rng=rng, device=device)

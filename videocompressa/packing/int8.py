@@ -15,8 +15,8 @@ SMALLEST_SCALE = 2.0**-14
 """A quantisation step is never finer than the smallest normal float16; latents have unit variance."""
 
 
-def quantise(latents: Tensor) -> tuple[Tensor, Tensor]:
-    """Quantise (N,K,C,h,w) float latents to int8 in [-127,127] and (N,C) float16 scales (absmax / 127).
+def quantise(latents: Tensor, name: str = "latents") -> tuple[Tensor, Tensor]:
+    """Quantise (N,K,C,h,w) float numbers to int8 in [-127,127] and (N,C) float16 scales (absmax / 127).
 
     Off by at most half a scale anywhere; quantising what `dequantise` returns gives the same numbers. Raises
     `InputError` when a value is not finite or too large for a float16 scale (8.3 million).
@@ -24,7 +24,7 @@ def quantise(latents: Tensor) -> tuple[Tensor, Tensor]:
     largest = latents.abs().amax(dim=(1, 3, 4)).float()
     scales = (largest / 127).clamp(min=SMALLEST_SCALE).half()
     if not bool(torch.isfinite(scales).all()):
-        raise InputError(f"latents reach {float(largest.max()):g}; scaled latents must be finite and below 8.3e6")
+        raise InputError(f"{name} reach {float(largest.max()):g}; they must be finite and below 8.3e6")
     steps = scales.float()[:, None, :, None, None]
     return (latents.float() / steps).round().clamp(-127, 127).to(torch.int8), scales
 

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from videocompressa.errors import InputError
+from videocompressa.packing.int8 import quantise
 
 NAME = "s2d"
 
@@ -36,7 +37,6 @@ LARGEST_JOINER = 65504.0
 """Largest magnitude of joiner weights and biases: that of float16."""
 LARGEST_MEMORY = 127 * LARGEST_JOINER
 """Largest magnitude of statics and dynamics: 127 steps of the largest float16 scale."""
-_SMALLEST_SCALE = 2.0**-14
 
 
 def join(statics: Tensor, dynamics: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -57,7 +57,7 @@ def pack(statics: Tensor, dynamics: Tensor, weight: Tensor, bias: Tensor) -> dic
     `stored_statics` gives back finds the same bytes. Raises `InputError` when a value leaves what float16 can scale.
     """
     packed = pack_statics(statics)
-    cells, scales = _quantise(dynamics.detach().cpu().float()[:, :, None], "dynamics")
+    cells, scales = quantise(dynamics.detach().cpu().float()[:, :, None], "dynamics")
     packed["dynamics"], packed["dynamic_scales"] = cells[:, :, 0], scales[:, 0]
     for name, values in (("joiner_weight", weight), ("joiner_bias", bias)):
         packed[name] = values.detach().cpu().half()
@@ -68,7 +68,7 @@ def pack(statics: Tensor, dynamics: Tensor, weight: Tensor, bias: Tensor) -> dic
 
 def pack_statics(statics: Tensor) -> dict[str, Tensor]:
     """Return the tensors of the file for statics (N,S,C,h,w) alone."""
-    cells, scales = _quantise(statics.detach().cpu().float(), "statics")
+    cells, scales = quantise(statics.detach().cpu().float(), "statics")
     return {"statics": cells, "static_scales": scales}
 
 
@@ -91,16 +91,6 @@ def unpack(tensors: Mapping[str, Tensor], shape: tuple[int, ...]) -> Tensor:
         one = slice(item, item + 1)
         latents[one] = join(statics[one], dynamics[one], weight, bias).float()
     return latents
-
-
-def _quantise(memory: Tensor, name: str) -> tuple[Tensor, Tensor]:
-    """Quantise (N,S,C,h,w) to int8 in [-127,127] and (N,C) float16 scales (absmax / 127)."""
-    largest = memory.abs().amax(dim=(1, 3, 4))
-    scales = (largest / 127).clamp(min=_SMALLEST_SCALE).half()
-    if not bool(torch.isfinite(scales).all()):
-        raise InputError(f"{name} reach {float(largest.max()):g}; memories must be finite and below 8.3e6")
-    steps = scales.float()[:, None, :, None, None]
-    return (memory / steps).round().clamp(-127, 127).to(torch.int8), scales
 
 
 def _check(tensors: Mapping[str, Tensor], shape: tuple[int, ...]) -> None:

@@ -78,7 +78,7 @@ class Record:
     num_diverged: int = 0
     """Runs whose loss stopped being finite."""
     num_train_clips: int | None = None
-    """Clips of the training split that the set was made from."""
+    """Clips that a student is trained on: items of the set, or all training videos."""
     compress_seconds: float | None = None
     """Making the set, all stages (teachers and experts included)."""
     train_seconds: float | None = None
