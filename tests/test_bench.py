@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from cli_runs import Runner
+from cli_runs import Runner, draw_clip
 
+from videocompressa.artefact import read_set
 from videocompressa.clip import watch_nothing
 from videocompressa.errors import DivergedError, InputError
 from videocompressa.methods import METHODS
@@ -26,6 +27,7 @@ from videocompressa.recipes.settings import with_settings
 from videocompressa.results import from_json
 from videocompressa.teachers import TeacherConfig
 from videocompressa.train import TrainConfig
+from videocompressa.video import write_video
 
 ISSUE_FIELDS = (
     "method", "labels", "student", "selector", "codec", "vpc", "keyframes", "num_frames", "frame_ratio", "file_bytes",
@@ -204,3 +206,28 @@ def test_a_setting_with_commas_stays_with_its_method() -> None:
         "videocompressa:pool.ages=1,2,30;fill=linear",
         "dm",
     )
+
+
+@pytest.mark.slow
+def test_a_row_of_the_literature_from_official_lists(tmp_path: Path, run: Runner) -> None:
+    """HMDB51's own split files, read as VDSD reads them: its clips, student and unused videos in train."""
+    data = tmp_path / "hmdb"
+    for label, name in enumerate(("wave", "hug")):
+        (data / name).mkdir(parents=True)
+        marks = {f"{name}{number}": mark for number, mark in enumerate((1, 1, 0, 2))}
+        for number, stem in enumerate(marks):
+            frames = draw_clip(10 * label + number, bright=label == 1, num_frames=40)
+            write_video(data / name / f"{stem}.mp4", frames, fps=10)
+        lines = [f"{stem}.avi {mark}\n" for stem, mark in marks.items()]
+        (data / f"{name}_test_split1.txt").write_text("".join(lines))
+    told = run(
+        "bench", data, "-o", tmp_path / "out", "--protocol", "vdsd:hmdb51", "--labels", "hard", "--methods",
+        "full,random-real", "--vpc", "1", "--seeds", "1", "--codec", "linear", "--cache", tmp_path / "cache",
+        "--train", "steps=1", "--train", "width=0.1", "--workers", "0", "--json", "--quiet",
+    ).json  # fmt: skip
+    assert (told["num_cells"], told["num_failed"]) == (2, 0)
+    full, random = sorted(from_json((tmp_path / "out" / "results.json").read_text()), key=lambda record: record.method)
+    assert (full.student, full.protocol, full.num_train_clips) == ("convnet3d", "vdsd:hmdb51", 6)
+    synthetic = read_set(next((tmp_path / "out" / "sets").glob("*.safetensors")))
+    assert (synthetic.clip.num_frames, synthetic.clip.height, synthetic.clip.placement) == (16, 112, "strided:4")
+    assert random.num_train_clips == 2
