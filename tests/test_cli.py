@@ -640,3 +640,13 @@ def test_end_to_end_on_real_clips(run: Runner, shared_data: Path, tmp_path: Path
     student = ("--width", 0.25, "--steps", 150, "--seeds", 1)
     taught = run("train", path, "--data", shared_data / "fluent16", *student, *cache, "--json").json
     assert taught["top1_mean"] > 2.5 / 16
+
+
+@pytest.mark.parametrize("method", ["dm", "mtt", "vdsd-mtt", "lvdd", "rded", "herding-h264"])
+def test_plan_estimates_every_kind_of_method(run: Runner, videos: Path, method: str) -> None:
+    student = ("--set", "teacher.train.student=framenet2d", "--set", "teacher.train.width=0.25")
+    asked = ("plan", videos, *TINY, "--method", method, *student, "--cache", run.cache, "--json", "--quiet")
+    hard, soft = (run(*asked, "--set", f"labels={labels}").json["expected_seconds"] for labels in ("hard", "soft"))
+    trains = method in ("dm", "mtt", "vdsd-mtt", "rded", "herding-h264")
+    assert (hard > 1) == trains
+    assert soft > 1

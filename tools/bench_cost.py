@@ -86,15 +86,7 @@ def cost(plan: Plan, options: argparse.Namespace) -> dict[str, float]:
 def timed(plan: Plan, counts: dict[str, int], options: argparse.Namespace) -> dict[str, float]:
     """Run `compress` once and return what it says."""
     with tempfile.TemporaryDirectory() as folder:
-        line = [
-            sys.executable,
-            "-m",
-            "videocompressa",
-            "compress",
-            str(options.data),
-            "-o",
-            f"{folder}/set.safetensors",
-        ]
+        line = [sys.executable, "-m", "videocompressa", "compress", str(options.data)]
         line += ["-o", f"{folder}/set.safetensors", "--method", plan.method, "--codec", plan.codec, "--threads", "1"]
         line += ["--vpc", str(options.vpc)]
         line += ["--frames", str(options.frames), "--keyframes", str(plan.keyframes or options.frames)]
