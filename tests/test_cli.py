@@ -25,6 +25,8 @@ from videocompressa.cli.options import default_cache
 from videocompressa.datasets import candidates as encode_pass
 from videocompressa.datasets.layouts import LAYOUTS
 from videocompressa.engine import WorkerError
+from videocompressa.recipes.protocols import PROTOCOLS
+from videocompressa.recipes.scales import SCALES
 from videocompressa.students import STUDENTS
 from videocompressa.train import TrainConfig
 from videocompressa.vae import CODECS
@@ -592,6 +594,7 @@ def test_help_names_every_option(run: Runner) -> None:
 def test_help_says_what_the_code_says(run: Runner) -> None:
     words = {
         "compress": (*METHODS, *CODECS, *LAYOUTS),
+        "bench": (*PROTOCOLS, *SCALES),
         "train": (*STUDENTS, *(f"[default: {getattr(TrainConfig(), name)}]" for name in ("steps", "batch_size", "lr"))),
     }
     for verb, expected in words.items():

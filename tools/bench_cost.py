@@ -45,7 +45,7 @@ PLANS = {
         {"statics.steps": 5000, "steps": 5000},
     ),
     "mtt": Plan(
-        "mtt", "pixel", None, {"matching.experts.epochs": 1, "steps": 1}, {"matching.experts.epochs": 2, "steps": 2},
+        "mtt", "pixel", None, {"matching.experts.epochs": 1, "steps": 1}, {"matching.experts.epochs": 3, "steps": 5},
         {"matching.experts.epochs": 30 * 50, "steps": 8000},
         ("matching.experts.num_experts=1", "matching.max_start_epoch=0", "matching.inner_lr_lr=0"),
     ),

@@ -332,7 +332,7 @@ def _record(row: Row, answers: Sequence[Answer], data: str, options: BenchOption
         "settings": row.settings,
         "axis": row.axis,
         "variant": row.variant,
-        "made_with": (row.axis == "cross" and options.students[0]) or "",
+        "made_with": options.students[0] if row.axis == "cross" else "",
     }
     if reasons:
         return Record(**shared, status="failed", reason=" ".join(reasons[0].split()))
