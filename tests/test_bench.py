@@ -19,12 +19,12 @@ from videocompressa.errors import DivergedError, InputError
 from videocompressa.methods import METHODS
 from videocompressa.recipes import cells
 from videocompressa.recipes.bench import ABLATION, BenchOptions, rows_of
-from videocompressa.recipes.cells import FULL, LONG, RunJob, SetJob, Setting
+from videocompressa.recipes.cells import LONG, RunJob, SetJob, Setting
 from videocompressa.recipes.options import BudgetOptions, CandidateOptions, NumBytes, Share, Surroundings
 from videocompressa.recipes.protocols import PROTOCOLS
 from videocompressa.recipes.scales import SCALES
 from videocompressa.recipes.settings import with_settings
-from videocompressa.results import from_json
+from videocompressa.results import FULL, from_json
 from videocompressa.teachers import TeacherConfig
 from videocompressa.train import TrainConfig
 from videocompressa.video import write_video

@@ -404,3 +404,15 @@ def test_other_students_are_columns() -> None:
 def test_tables_of_nothing_are_refused(table: Any, axis: str) -> None:
     with pytest.raises(InputError, match=f"none of 1 records has axis '{axis}'; run bench so that it makes them"):
         table([record(axis="steps")])
+
+
+def test_full_data_trained_longer_stands_in_every_column_and_does_not_compete() -> None:
+    full, long = (
+        Record(method=name, data="d", protocol="fair", student="s", top1_mean=top1, top1_runs=(top1,))
+        for name, top1 in (("full", 0.5), ("full-long", 0.9))
+    )
+    rival = dataclasses.replace(full, method="dm", vpc=1, keyframes=4, top1_mean=0.25, top1_runs=(0.25,))
+    lines = markdown(with_scores([full, long, rival])).splitlines()
+    assert any(line.startswith("| full-long | 90.0") for line in lines)
+    assert any(line.startswith("| dm | **25.0**") for line in lines)
+    assert with_scores([full, long])[1].recovery_of_full == pytest.approx(1.8)

@@ -97,8 +97,7 @@ def bench(
     from videocompressa.methods import METHODS
     from videocompressa.recipes.bench import BenchOptions
     from videocompressa.recipes.bench import bench as run_bench
-    from videocompressa.recipes.cells import FULL, FULL_LONG
-    from videocompressa.results import markdown
+    from videocompressa.results import FULL, FULL_LONG, markdown
 
     known = (FULL, FULL_LONG, *METHODS)
     given = {"--vpc": vpc, "--ratio": ratio, "--bytes": num_bytes}

@@ -21,7 +21,7 @@ from videocompressa.figures.style import (
     paper_style,
     write,
 )
-from videocompressa.results import FULL, Record
+from videocompressa.results import Record
 from videocompressa.results.record import of_axis
 from videocompressa.results.tables import ablation_groups, budget_text, budgets
 
@@ -64,7 +64,7 @@ def ablation(records: Sequence[Record], path: Path) -> Figure:
     """
     check_path(path)
     chosen = of_axis(records, "ablation")
-    drawn = [record for record in finished(chosen) if record.method != FULL]
+    drawn = [record for record in finished(chosen) if not record.on_all_videos]
     columns = budgets(drawn)
     panels = list(dict.fromkeys((panel_of(record), (record.vpc, record.keyframes)) for record in drawn))
     groups: list[Groups] = [

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from videocompressa.errors import InputError
 from videocompressa.figures.panels import Chain, Plan, full_of
 from videocompressa.figures.style import INK, SMALL_POINTS, check_path, finished, halo, paper_style, write
-from videocompressa.results import FULL, Record, bytes_text
+from videocompressa.results import Record, bytes_text
 from videocompressa.results.record import of_axis
 from videocompressa.results.tables import row_names
 
@@ -55,7 +55,7 @@ def cost_against_accuracy(records: Sequence[Record], path: Path, *, memory: str 
     if memory not in MEMORIES:
         raise InputError(f"unknown memory {memory!r}; known: {', '.join(MEMORIES)}")
     chosen = of_axis(records, "main")
-    drawn = [record for record in finished(chosen) if record.method != FULL and record.compress_seconds]
+    drawn = [record for record in finished(chosen) if not record.on_all_videos and record.compress_seconds]
     if not drawn:
         raise InputError(f"none of {len(chosen)} records has both an accuracy and compress_seconds; nothing to draw")
     plan = Plan(drawn, row_names(drawn), full_of(records, "main"), [record.method for record in records])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from videocompressa.errors import InputError
 from videocompressa.figures.panels import Chain, Plan, full_of
 from videocompressa.figures.style import check_path, deviation, finished, paper_style, write
-from videocompressa.results import FULL, Record
+from videocompressa.results import Record
 from videocompressa.results.record import of_axis
 from videocompressa.results.tables import row_names
 
@@ -77,7 +77,7 @@ def accuracy_against_keyframes(records: Sequence[Record], path: Path) -> Figure:
 def _draw(records: Sequence[Record], path: Path, axis: str, label: str, position: Position) -> Figure:
     check_path(path)
     chosen = of_axis(records, axis)
-    drawn = [record for record in finished(chosen) if record.method != FULL and position(record) is not None]
+    drawn = [record for record in finished(chosen) if not record.on_all_videos and position(record) is not None]
     if not drawn:
         raise InputError(f"none of {len(chosen)} records has both an accuracy and {label.lower()!r}; nothing to draw")
     plan = Plan(drawn, _line_names(drawn, axis), full_of(records, axis), [record.method for record in records])

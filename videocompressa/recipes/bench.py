@@ -27,14 +27,24 @@ from videocompressa.datasets import VideoSet, decode_split
 from videocompressa.engine import WorkerError, run_apart
 from videocompressa.errors import InputError
 from videocompressa.methods import METHODS, find_method
-from videocompressa.recipes.cells import FULL, FULL_LONG, Answer, RunJob, SetJob, Setting, run_student
+from videocompressa.recipes.cells import Answer, RunJob, SetJob, Setting, run_student
 from videocompressa.recipes.compress import configured
 from videocompressa.recipes.data import check_split, encode_train, list_videos
 from videocompressa.recipes.options import BudgetOptions, CandidateOptions, Surroundings
 from videocompressa.recipes.protocols import find_protocol
 from videocompressa.recipes.scales import find_scale
 from videocompressa.recipes.settings import setting_names
-from videocompressa.results import Record, ablation_markdown, cross_markdown, markdown, to_csv, to_json, with_scores
+from videocompressa.results import (
+    FULL,
+    FULL_LONG,
+    Record,
+    ablation_markdown,
+    cross_markdown,
+    markdown,
+    to_csv,
+    to_json,
+    with_scores,
+)
 from videocompressa.students import check_name
 from videocompressa.teachers import check_labels
 from videocompressa.vae import build_codec

@@ -27,15 +27,14 @@ from videocompressa.recipes.options import BudgetOptions, CandidateOptions, Surr
 from videocompressa.recipes.protocols import find_protocol
 from videocompressa.recipes.sets import open_set
 from videocompressa.recipes.settings import with_settings
+from videocompressa.results import FULL_LONG
 from videocompressa.rng import Streams
 from videocompressa.teachers import RealClips, TeacherConfig, real_clips, train_teachers
 from videocompressa.train import LabelledClips, TrainConfig, soft_labels, train_seeds
 from videocompressa.vae import build_codec
 
-FULL, FULL_LONG = "full", "full-long"
-"""Training on all videos: with the steps of every other row, and with `LONG` times as many."""
-
 LONG = 4
+"""How many times as many steps "full-long" takes."""
 
 
 @dataclass(frozen=True)

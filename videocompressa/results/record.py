@@ -13,6 +13,9 @@ AXES = ("main", "ablation", "steps", "keyframes", "cross")
 """Experiments a cell can belong to: the table of methods, then one component, the synthesis steps or K varied, then
 students other than the one the set was made with."""
 
+FULL, FULL_LONG = "full", "full-long"
+"""Training on all videos: with the steps of every other row (its accuracy counts as whole), and with more."""
+
 LABELS = ("hard", "soft")
 STATUSES = ("ok", "failed")
 
@@ -105,6 +108,11 @@ class Record:
     """"ok" or "failed"."""
     reason: str = ""
     """Why it failed, in a line; "" where it did not."""
+
+    @property
+    def on_all_videos(self) -> bool:
+        """Whether nothing was compressed: the record stands beside every column and does not compete."""
+        return self.method in (FULL, FULL_LONG)
 
     def __post_init__(self) -> None:
         _check_texts(self)

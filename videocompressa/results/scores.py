@@ -5,14 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from videocompressa.results.record import Record
+from videocompressa.results.record import FULL, Record
 
 RANDOM = "random-real"
 """Method whose accuracy the improvement is counted from."""
 RANDOM_SELECTOR = "uniform"
 """Its keyframes, where it was run with several selectors: the least that anybody would do."""
-FULL = "full"
-"""Method whose accuracy counts as whole."""
 
 
 def with_scores(records: Sequence[Record]) -> list[Record]:
@@ -53,7 +51,7 @@ def _comparable(record: Record, method: str, records: Sequence[Record]) -> list[
 
 
 def _improvement(record: Record, records: Sequence[Record]) -> float | None:
-    if record.method == FULL or record.top1_mean is None:
+    if record.on_all_videos or record.top1_mean is None:
         return None
     column = (record.labels, record.vpc, record.keyframes)
     found = [

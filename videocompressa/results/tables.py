@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Sequence
 
 from videocompressa.errors import InputError
 from videocompressa.results.record import Record, of_axis
-from videocompressa.results.scores import FULL
 
 Budget = tuple[int | None, int | None]
 """VPC and K of a column."""
@@ -121,7 +120,7 @@ def _cell(record: Record) -> tuple[str | int | None, ...]:
 
 def budgets(records: Iterable[Record]) -> list[Budget]:
     """Return the columns (VPC, K) of all records but full data, rising."""
-    found = {(record.vpc, record.keyframes) for record in records if record.method != FULL}
+    found = {(record.vpc, record.keyframes) for record in records if not record.on_all_videos}
     return sorted(found, key=lambda budget: tuple(float("inf") if part is None else part for part in budget))
 
 
@@ -153,12 +152,12 @@ def markdown(records: Sequence[Record]) -> str:
     main = of_axis(records, "main")
     several = len({record.protocol for record in main}) > 1
     sections = []
-    keys = dict.fromkeys((r.data, r.student, r.labels, r.protocol) for r in main if r.method != FULL)
+    keys = dict.fromkeys((r.data, r.student, r.labels, r.protocol) for r in main if not r.on_all_videos)
     for key in keys or dict.fromkeys((r.data, r.student, r.labels, r.protocol) for r in main):
         same = [record for record in main if (record.data, record.student, record.protocol) == (*key[:2], key[3])]
-        full = [record for record in same if record.method == FULL]
+        full = [record for record in same if record.on_all_videos]
         with_labels = [record for record in full if record.labels == key[2]] or full
-        rows = with_labels + [record for record in same if record.method != FULL and record.labels == key[2]]
+        rows = with_labels + [record for record in same if not record.on_all_videos and record.labels == key[2]]
         title = f"### {key[0]}, {key[1]}, {key[2]} labels" + (f", protocol {key[3]}" if several else "")
         sections.append(f"{title}\n\n{_accuracy_table(rows)}\n{_cost_table(rows)}")
     return "\n".join([LEGEND, *sections])
@@ -168,7 +167,7 @@ def _accuracy_table(records: Sequence[Record]) -> str:
     columns = budgets(records) or [(None, None)]
     rows: dict[str, dict[Budget, Record]] = {}
     for name, record in zip(row_names(records), records, strict=True):
-        for column in columns if record.method == FULL else [(record.vpc, record.keyframes)]:
+        for column in columns if record.on_all_videos else [(record.vpc, record.keyframes)]:
             if rows.setdefault(name, {}).setdefault(column, record) is not record:
                 raise InputError(
                     f"two records of {name!r} on {record.data!r} at {budget_text(column, columns)}; keep one of them"
@@ -184,13 +183,13 @@ def _accuracy_table(records: Sequence[Record]) -> str:
 def _place(cells: Sequence[Record]) -> tuple[bool, int, float]:
     """Return what rows are sorted by: full data, then the most accuracies, then the best mean."""
     accuracies = [cell.top1_mean for cell in cells if cell.top1_mean is not None]
-    is_full = any(cell.method == FULL for cell in cells)
+    is_full = any(cell.on_all_videos for cell in cells)
     return not is_full, -len(accuracies), -statistics.fmean(accuracies or [0.0])
 
 
 def _best(records: Iterable[Record]) -> list[Record]:
     """Return the records with the highest accuracy; full data does not compete."""
-    rivals = [record for record in records if record.method != FULL and record.top1_mean is not None]
+    rivals = [record for record in records if not record.on_all_videos and record.top1_mean is not None]
     top = max((record.top1_mean or 0.0 for record in rivals), default=None)
     return [record for record in rivals if record.top1_mean == top]
 
@@ -230,7 +229,7 @@ def cross_markdown(records: Sequence[Record]) -> str:
         columns = budgets(here)
         rows: dict[tuple[str, ...], dict[str, Record]] = {}
         for name, record in zip(row_names(here), here, strict=True):
-            budget = "" if record.method == FULL else budget_text((record.vpc, record.keyframes), columns)
+            budget = "" if record.on_all_videos else budget_text((record.vpc, record.keyframes), columns)
             rows.setdefault((name, record.labels, budget, record.made_with), {})[record.student] = record
         lines = [["method", "labels", "budget", "made with", *students]]
         for key, row in rows.items():
