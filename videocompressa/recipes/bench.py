@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +33,7 @@ from videocompressa.recipes.options import BudgetOptions, CandidateOptions, Surr
 from videocompressa.recipes.protocols import find_protocol
 from videocompressa.recipes.scales import find_scale
 from videocompressa.recipes.settings import setting_names
+from videocompressa.recipes.texts import write_text
 from videocompressa.results import (
     FULL,
     FULL_LONG,
@@ -384,12 +384,7 @@ def _write(records: Sequence[Record], folder: Path) -> None:
         return
     texts = {"results.json": to_json(records), "results.csv": to_csv(records), "results.md": _tables(records)}
     for name, text in texts.items():
-        part = folder / f".{name}.{os.getpid()}.part"
-        try:
-            part.write_text(text, encoding="utf-8")
-            part.replace(folder / name)
-        finally:
-            part.unlink(missing_ok=True)
+        write_text(folder / name, text)
 
 
 def _tables(records: Sequence[Record]) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ from videocompressa.recipes.options import BudgetOptions, CandidateOptions, Surr
 from videocompressa.recipes.protocols import find_protocol
 from videocompressa.recipes.sets import open_set
 from videocompressa.recipes.settings import with_settings
+from videocompressa.recipes.texts import write_text
 from videocompressa.results import FULL_LONG
 from videocompressa.rng import Streams
 from videocompressa.teachers import RealClips, TeacherConfig, real_clips, train_teachers
@@ -249,10 +249,5 @@ def _answer(setting: Setting, path: Path, work: Callable[[], Answer]) -> Answer:
         return {"reason": f"out of memory: {error}"}
     answer["peak_memory_bytes"] = peak_memory_bytes()
     answer["gpu_peak_memory_bytes"] = torch.cuda.max_memory_allocated() if on_gpu else None
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(json.dumps(answer, sort_keys=True))
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_text(path, json.dumps(answer, sort_keys=True))
     return answer

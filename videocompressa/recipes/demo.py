@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from videocompressa.demo import draw_set
 from videocompressa.recipes.compress import CompressOutcome, compress_folder
 from videocompressa.recipes.options import BudgetOptions, CandidateOptions, Surroundings
 from videocompressa.recipes.sets import open_set
+from videocompressa.recipes.texts import write_text
 from videocompressa.recipes.train import TrainOutcome, train_on
 from videocompressa.report import TableRow, contact_sheet, markdown_table
 from videocompressa.train import TrainConfig
@@ -84,7 +84,7 @@ def demo(folder: Path, *, seed: int = 0, overwrite: bool = False, surroundings: 
         _row("random-real", _train(random_path, videos, surroundings), drawn),
     )
     contact_sheet(open_set(set_path), path=sheet_path)
-    _write_text(table_path, markdown_table(rows))
+    write_text(table_path, markdown_table(rows))
     return DemoOutcome(videos, set_path, table_path, sheet_path, rows)
 
 
@@ -130,12 +130,3 @@ def _row(name: str, trained: TrainOutcome, made: CompressOutcome | None) -> Tabl
         byte_ratio=None if made is None else made.budget.byte_ratio,
         codec_bytes=0 if made is None else made.budget.codec_bytes,
     )
-
-
-def _write_text(path: Path, text: str) -> None:
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
