@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -137,6 +138,42 @@ def train_teachers(
         )
         for number in range(config.num_teachers)
     ]
+
+
+class NeedsTeacher(Protocol):
+    """What a method's configuration says of its teachers."""
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether any is needed, for features or for soft labels."""
+        ...
+
+    @property
+    def teacher(self) -> TeacherConfig:
+        """How they are trained, and how they label."""
+        ...
+
+
+def teachers_of(
+    config: NeedsTeacher,
+    train_data: Candidates,
+    codec: Codec,
+    *,
+    keyframes: int,
+    fill: str,
+    rng: Streams,
+    device: torch.device,
+    watch: Watch,
+    stages: Stages,
+) -> list[Student]:
+    """Train the teachers that a method's configuration needs, on clips of `keyframes` as its set stores them; or none.
+
+    Methods of one run with the same K, fill and codec share them, as stages.
+    """
+    if not config.needs_teacher:
+        return []
+    real = RealClips(train_data, codec, keyframes, fill, config.teacher.as_stored)
+    return train_teachers(real, config.teacher, rng=rng, device=device, watch=watch, stages=stages)
 
 
 def relabel(

@@ -23,10 +23,9 @@ from videocompressa.matching import Matching, Show, build_matching, tune
 from videocompressa.rng import Streams
 from videocompressa.selector import FIXED_SELECTORS, check_keyframes
 from videocompressa.stages import Stages
-from videocompressa.students import Student
 from videocompressa.subset import choose_per_class
 from videocompressa.synthetic import Allowance, SyntheticSet, fill_clips, gather
-from videocompressa.teachers import RealClips, relabel, train_teachers
+from videocompressa.teachers import relabel, teachers_of
 from videocompressa.vae import Codec
 
 
@@ -56,10 +55,10 @@ def compress_tuned(
         config=dataclasses.asdict(config),
         rng=rng,
     )
-    real = RealClips(train_data, codec, budget.keyframes, config.fill, config.teacher.as_stored)
-    teachers: list[Student] = []
-    if config.needs_teacher:
-        teachers = train_teachers(real, config.teacher, rng=rng, device=device, watch=watch, stages=stages)
+    teachers = teachers_of(
+        config, train_data, codec, keyframes=budget.keyframes, fill=config.fill, rng=rng, device=device, watch=watch,
+        stages=stages,
+    )  # fmt: skip
     synthetic = tune_set(
         start,
         codec,

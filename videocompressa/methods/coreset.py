@@ -21,10 +21,9 @@ from videocompressa.joint import JointConfig, find_selector
 from videocompressa.rng import Streams
 from videocompressa.selector import SelectorConfig, check_keyframes, check_selector
 from videocompressa.stages import KEEP_NOTHING, Stages
-from videocompressa.students import Student
 from videocompressa.subset import check_subset, choose_per_class
 from videocompressa.synthetic import Allowance, SyntheticSet, gather
-from videocompressa.teachers import RealClips, TeacherConfig, check_labels, real_clips, relabel, train_teachers
+from videocompressa.teachers import TeacherConfig, check_labels, real_clips, relabel, teachers_of
 from videocompressa.train import student_features
 from videocompressa.vae import Codec
 
@@ -82,10 +81,10 @@ def compress(
 ) -> SyntheticSet:
     """Return `budget.videos_per_class` real clips of each class as `budget.keyframes` latents each."""
     check_keyframes(budget.keyframes, train_data.clip.num_frames)
-    real = RealClips(train_data, codec, budget.keyframes, config.fill, config.teacher.as_stored)
-    teachers: list[Student] = []
-    if config.needs_teacher:
-        teachers = train_teachers(real, config.teacher, rng=rng, device=device, watch=watch, stages=stages)
+    teachers = teachers_of(
+        config, train_data, codec, keyframes=budget.keyframes, fill=config.fill, rng=rng, device=device, watch=watch,
+        stages=stages,
+    )  # fmt: skip
     features: Tensor = (
         student_features(teachers[0], real_clips(train_data), device=device)
         if config.by_features

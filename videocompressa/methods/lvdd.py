@@ -31,10 +31,9 @@ from videocompressa.packing import tucker
 from videocompressa.rng import Streams
 from videocompressa.selector import UniformSelector, check_keyframes
 from videocompressa.stages import KEEP_NOTHING, Stages
-from videocompressa.students import Student
 from videocompressa.subset import SUBSETS, check_enough
 from videocompressa.synthetic import Allowance, SyntheticSet, check_fill, gather
-from videocompressa.teachers import RealClips, TeacherConfig, check_labels, relabel, train_teachers
+from videocompressa.teachers import TeacherConfig, check_labels, relabel, teachers_of
 from videocompressa.vae import Codec
 
 SELECTIONS = ("dpp", "k-means", "random")
@@ -121,10 +120,10 @@ def compress(
         rows = _fill(budget.file_bytes, train_data, positions, choose, config, rng, budget.allow_fewer)
     latents = train_data.latents[rows][:, positions].float()
     synthetic = _packed(train_data, rows, positions, tucker.pack(latents, config.ratio, config.sweeps), config, rng)
-    teachers: list[Student] = []
-    if config.needs_teacher:
-        real = RealClips(train_data, codec, keyframes, config.fill, config.teacher.as_stored)
-        teachers = train_teachers(real, config.teacher, rng=rng, device=device, watch=watch, stages=stages)
+    teachers = teachers_of(
+        config, train_data, codec, keyframes=keyframes, fill=config.fill, rng=rng, device=device, watch=watch,
+        stages=stages,
+    )  # fmt: skip
     synthetic = dataclasses.replace(synthetic, decoder=codec)
     return relabel(synthetic, config.labels, teachers, config.teacher, rng=rng, device=device)
 

@@ -36,7 +36,7 @@ from videocompressa.stages import KEEP_NOTHING, Stages
 from videocompressa.students import Student
 from videocompressa.subset import check_subset, choose_per_class
 from videocompressa.synthetic import Allowance, Provenance, Source, SyntheticSet, check_fill, take_keyframes
-from videocompressa.teachers import RealClips, TeacherConfig, check_labels, real_clips, relabel, train_teachers
+from videocompressa.teachers import TeacherConfig, check_labels, real_clips, relabel, teachers_of
 from videocompressa.train import student_features
 from videocompressa.vae import Codec, PixelCodec
 
@@ -116,10 +116,10 @@ def compress(
     check_keyframes(budget.keyframes, train_data.clip.num_frames)
     if budget.file_bytes is None:
         raise InputError(f"{config.name} fills a file of a given size, and none was given; give --bytes")
-    real = RealClips(train_data, codec, budget.keyframes, config.fill, config.teacher.as_stored)
-    teachers: list[Student] = []
-    if config.needs_teacher:
-        teachers = train_teachers(real, config.teacher, rng=rng, device=device, watch=watch, stages=stages)
+    teachers = teachers_of(
+        config, train_data, codec, keyframes=budget.keyframes, fill=config.fill, rng=rng, device=device, watch=watch,
+        stages=stages,
+    )  # fmt: skip
     ordered, ranks = _order(train_data, config, teachers, rng=rng, device=device)
     shelf = _Shelf(train_data, config, _positions(train_data, config, budget.keyframes), rng.seed, watch)
 

@@ -38,10 +38,10 @@ from videocompressa.packing import memories
 from videocompressa.rng import Streams
 from videocompressa.selector import check_keyframes
 from videocompressa.stages import KEEP_NOTHING, Stages
-from videocompressa.students import Student, initialise
+from videocompressa.students import initialise
 from videocompressa.subset import choose_per_class
 from videocompressa.synthetic import Allowance, SyntheticSet, gather
-from videocompressa.teachers import RealClips, TeacherConfig, check_labels, relabel, train_teachers
+from videocompressa.teachers import TeacherConfig, check_labels, relabel, teachers_of
 from videocompressa.tuned import into_range
 from videocompressa.vae import Codec
 
@@ -176,10 +176,10 @@ def compress(
             f"choose at most {num_frames}"
         )
     run = _Run(train_data, codec, config, _choose(train_data, codec, config, budget, rng), rng, device, watch, stages)
-    teachers: list[Student] = []
-    if config.needs_teacher:
-        real = RealClips(train_data, codec, num_frames, "hold", config.teacher.as_stored)
-        teachers = train_teachers(real, config.teacher, rng=rng, device=device, watch=watch, stages=stages)
+    teachers = teachers_of(
+        config, train_data, codec, keyframes=num_frames, fill="hold", rng=rng, device=device, watch=watch,
+        stages=stages,
+    )  # fmt: skip
     statics = _statics(run)
     packed = _memories(run, statics)
     return relabel(_set(run, packed), config.labels, teachers, config.teacher, rng=rng, device=device)
