@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from videocompressa.errors import InputError
-from videocompressa.packing import memories, streams, tucker
+from videocompressa.packing import memories, streams, transform, tucker
 
 Unpack = Callable[[Mapping[str, Tensor], tuple[int, ...]], Tensor]
 """(tensors by name, (N,K,C,h,w)) -> scaled latents of that shape, float32; the same bytes each time."""
@@ -34,6 +34,7 @@ PACKINGS: dict[str, Packing] = {
     "video": Packing({"stream": "U8"}, streams.unpack_video),
     "pictures": Packing({"pictures": "U8"}, streams.unpack_pictures),
     memories.NAME: Packing(memories.TENSORS, memories.unpack),
+    transform.NAME: Packing(transform.TENSORS, transform.unpack),
 }
 """Every packing but "dense", by name."""
 

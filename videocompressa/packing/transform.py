@@ -1,0 +1,232 @@
+"""Entropy-coded transform coefficients: latents as a picture codec would store them, at a few bytes a keyframe.
+
+Symbols: X (N,K,C,h,w) scaled latents, F coefficients, q whole numbers, s_c step of channel c, S their common size.
+
+1. F = orthonormal DCT-II of X over K, h and w (Ahmed, Natarajan and Rao 1974), an item and channel at a time.
+2. s_c = S / g_c, rounded to float16, where g_c is how far the decoder's pixels move with channel c (`channel_weights`;
+   1 on average): equal steps in pixels are the best split of bits, as in every transform codec (Goyal 2001).
+3. q = sign(F) floor(|F| / s_c + rounding): below 1/2, more becomes 0, which costs the least (a dead zone).
+4. The file holds s and the stream of q (`coefficients`, `range_coder`), which learns as it goes and needs no tables.
+5. Back: X' = inverse DCT of q s, in float64, rounded to float32 once, so that no order of summation shows.
+
+No paper of the field does this; VDSD, LVDD and others store all numbers at one width. Our choice: no centroid shift in
+step 5, for it gained under 0.1 dB where `rounding` is 0.35.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from videocompressa.errors import BudgetError, InputError
+from videocompressa.packing.coefficients import LARGEST, MOST_PER_BYTE, walk
+from videocompressa.packing.range_coder import Decoder, Encoder, Meter
+from videocompressa.synthetic import Decoder as PixelDecoder
+
+NAME = "transform"
+
+TENSORS = {"steps": "F16", "stream": "U8"}
+"""What a file of this packing holds."""
+
+ROUNDING = 0.35
+"""Default of step 3."""
+SMALLEST_STEP, LARGEST_STEP = 2.0**-14, 65504.0
+"""Steps are normal float16 numbers."""
+MOST_NUMBERS = 1 << 28
+"""Latents have at most so many numbers; a small file must not ask for more memory than a large one deserves."""
+OCTAVE = 32
+"""Step sizes that `fitting_step` tries within a factor of 2."""
+_EXPONENTS = (-6 * OCTAVE, 10 * OCTAVE)
+"""From 1/64, where rounding to int8 would be as fine, to 1024, where nothing is left."""
+_CHUNK = 64
+"""Items transformed at a time: float64 copies of a whole set would not fit in memory."""
+
+
+def pack(latents: Tensor, weights: Tensor, step: float, rounding: float = ROUNDING) -> dict[str, Tensor]:
+    """Return `stream` (bytes,) uint8 and `steps` (C,) float16 of float latents (N,K,C,h,w).
+
+    `weights` (C,) are positive (`channel_weights`); `step` is S, `rounding` in (0,0.5]. Raises `InputError`.
+    """
+    steps = steps_of(weights, step)
+    numbers = quantise(latents, steps, rounding)
+    encoder = Encoder()
+    walk(encoder, tuple(latents.shape), steps.double().numpy(), numbers)
+    return {"steps": steps, "stream": torch.frombuffer(bytearray(encoder.finish()), dtype=torch.uint8)}
+
+
+def unpack(tensors: Mapping[str, Tensor], shape: tuple[int, ...]) -> Tensor:
+    """Return the float32 latents of `shape` (N,K,C,h,w); raises `InputError` when the tensors do not make them.
+
+    A stream that was altered gives wrong latents at worst; one that was cut is found out, but for rare cases.
+    """
+    _check(tensors, shape)
+    steps = tensors["steps"]
+    decoder = Decoder(tensors["stream"].numpy().tobytes())
+    numbers = walk(decoder, shape, steps.double().numpy())
+    decoder.finish()
+    return dequantise(numbers, steps)
+
+
+def fitting_step(latents: Tensor, weights: Tensor, limit: int, rounding: float = ROUNDING) -> float:
+    """Return the smallest step of which the packed tensors have at most `limit` bytes; raises `BudgetError`.
+
+    Steps are 2^(k/32). They are halved in on with a measure of the size, which is cheap, and the last is packed.
+    """
+    table = 2 * latents.shape[2]
+
+    def measured(exponent: int) -> int:
+        steps = steps_of(weights, 2 ** (exponent / OCTAVE))
+        meter = Meter()
+        walk(meter, tuple(latents.shape), steps.double().numpy(), quantise(latents, steps, rounding))
+        return table + meter.num_bytes()
+
+    best = _first(lambda exponent: measured(exponent) <= limit, *_start(latents, weights, rounding))
+    while best <= _EXPONENTS[1]:  # the measure may be off by a byte
+        packed = pack(latents, weights, 2 ** (best / OCTAVE), rounding)
+        if table + packed["stream"].numel() <= limit:
+            return float(2 ** (best / OCTAVE))
+        best += 1
+    raise BudgetError(
+        f"{limit} bytes are too few for {len(latents)} items of transform coefficients even at step "
+        f"{2 ** (_EXPONENTS[1] / OCTAVE):g}; allow at least {measured(_EXPONENTS[1]) + 1}"
+    )
+
+
+def channel_weights(
+    decoder: PixelDecoder, latents: Tensor, generator: torch.Generator, *, noise: float = 0.1, items: int = 16
+) -> Tensor:
+    """Return how far pixels move with each channel of (N,K,C,h,w) latents: (C,) float32, 1 on average.
+
+    Root mean square of what normal noise of size `noise` on one channel changes in the pixels of the first `items`.
+    """
+    latents = latents[:items].flatten(0, 1)
+    with torch.no_grad():
+        still = decoder.decode(latents)
+        moved = []
+        for channel in range(latents.shape[1]):
+            drawn = torch.randn(latents[:, channel].shape, generator=generator)
+            noisy = latents.clone()
+            noisy[:, channel] += noise * drawn.to(latents)
+            moved.append((decoder.decode(noisy) - still).double().square().mean().sqrt())
+    weights = torch.stack(moved).cpu()
+    if not bool(torch.isfinite(weights).all() and weights.sum() > 0):
+        raise InputError("the decoder's pixels do not move with its latents; it cannot weigh channels")
+    # A channel that hardly shows still gets a finite step.
+    return (weights / weights.mean()).clamp(min=1 / 64).float()
+
+
+def steps_of(weights: Tensor, step: float) -> Tensor:
+    """Step 2: return s (C,) float16; raises `InputError` when a step leaves float16."""
+    if weights.ndim != 1 or not bool((torch.isfinite(weights) & (weights > 0)).all()):
+        raise InputError("weights of the transform packing must be (C,), finite and positive")
+    if not (math.isfinite(step) and step > 0):
+        raise InputError(f"step of the transform packing is {step}; it must be finite and positive")
+    steps = step / weights.detach().cpu().double()
+    if not SMALLEST_STEP <= float(steps.min()) <= float(steps.max()) <= LARGEST_STEP:
+        raise InputError(
+            f"step {step:g} makes steps of channels {float(steps.min()):g} to {float(steps.max()):g}; "
+            f"they must lie in [2^-14,{LARGEST_STEP:g}]"
+        )
+    return steps.half()
+
+
+def quantise(latents: Tensor, steps: Tensor, rounding: float = ROUNDING) -> NDArray[np.int16]:
+    """Steps 1 and 3: return q (N,K,C,h,w) int16 of float latents and steps (C,); raises `InputError`."""
+    if latents.ndim != 5 or latents.numel() == 0:
+        raise InputError(f"transform packing takes latents (N,K,C,h,w), not {tuple(latents.shape)}")
+    if latents.shape[2] != len(steps):
+        raise InputError(f"transform packing got {len(steps)} weights for {latents.shape[2]} channels")
+    if latents.numel() > MOST_NUMBERS:
+        raise InputError(f"latents have {latents.numel()} numbers; transform packing takes at most {MOST_NUMBERS}")
+    if not 0 < rounding <= 0.5:
+        raise InputError(f"rounding of the transform packing is {rounding}; it must be in (0,0.5]")
+    scales = steps.double()[:, None, None]
+    numbers = np.empty(tuple(latents.shape), np.int16)
+    for rows, chunk in _chunks(latents.detach().cpu()):
+        scaled = _transformed(chunk.double(), inverse=False) / scales
+        magnitudes = (scaled.abs() + rounding).floor()
+        if not float(magnitudes.max()) <= LARGEST:  # also when it is no number
+            raise InputError(
+                f"latents to pack reach {float(magnitudes.max()):g} steps; they must be finite and within {LARGEST} "
+                "steps: give a larger step"
+            )
+        numbers[rows] = (magnitudes * scaled.sign()).to(torch.int16).numpy()
+    return numbers
+
+
+def dequantise(numbers: NDArray[np.int16], steps: Tensor) -> Tensor:
+    """Step 5: return float32 latents of q (N,K,C,h,w) and steps (C,)."""
+    scales = steps.double()[:, None, None]
+    latents = torch.empty(numbers.shape)
+    for rows, chunk in _chunks(torch.from_numpy(numbers)):
+        latents[rows] = _transformed(chunk.double() * scales, inverse=True).float()
+    return latents
+
+
+def _chunks(tensor: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    for begin in range(0, len(tensor), _CHUNK):
+        rows = slice(begin, begin + _CHUNK)
+        yield rows, tensor[rows]
+
+
+def _transformed(values: Tensor, *, inverse: bool) -> Tensor:
+    """Return the DCT of float64 (N,K,C,h,w) over K, h and w, or its inverse."""
+    for mode in (1, 3, 4):
+        matrix = _dct(values.shape[mode])
+        values = torch.tensordot(values, matrix, dims=([mode], [0 if inverse else 1])).movedim(-1, mode)
+    return values
+
+
+def _dct(size: int) -> Tensor:
+    """Return the (size,size) float64 matrix of the DCT-II: a row a frequency.
+
+    Entries are rounded to 2^-40, so that they are the same whatever the machine's cosine is.
+    """
+    frequencies, places = torch.arange(size).double()[:, None], torch.arange(size).double()[None]
+    matrix = torch.cos(math.pi * (places + 0.5) * frequencies / size) * math.sqrt(2 / size)
+    matrix[0] = math.sqrt(1 / size)
+    return (matrix * 2**40).round() / 2**40
+
+
+def _start(latents: Tensor, weights: Tensor, rounding: float) -> tuple[int, int]:
+    """Return the exponents to search: at the lower one, numbers just fit into 16 bits and steps into float16."""
+    for exponent in range(_EXPONENTS[0], _EXPONENTS[1], OCTAVE):
+        try:
+            quantise(latents, steps_of(weights, 2 ** (exponent / OCTAVE)), rounding)
+        except InputError:
+            continue
+        return exponent, _EXPONENTS[1]
+    return _EXPONENTS[1], _EXPONENTS[1]
+
+
+def _first(fits: Callable[[int], bool], low: int, high: int) -> int:
+    """Return the smallest number in [low,high] that fits, or high + 1; fitting is taken to be monotone."""
+    high += 1
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if fits(middle) else (middle + 1, high)
+    return low
+
+
+def _check(tensors: Mapping[str, Tensor], shape: tuple[int, ...]) -> None:
+    """Raise unless steps are sound, and the stream could hold as many numbers as the shape has."""
+    if missing := [name for name in TENSORS if name not in tensors]:
+        raise InputError(f"packing {NAME!r} lacks tensors {', '.join(missing)}")
+    steps, stream = tensors["steps"], tensors["stream"]
+    if tuple(steps.shape) != (shape[2],):
+        raise InputError(f"tensor steps has shape {tuple(steps.shape)}; it must be ({shape[2]},)")
+    if not bool((torch.isfinite(steps) & (steps >= SMALLEST_STEP)).all()):
+        raise InputError("tensor steps holds values that are not finite and at least 2^-14")
+    if stream.ndim != 1 or len(stream) == 0:
+        raise InputError(f"tensor stream has shape {tuple(stream.shape)}; it must be (bytes,), not empty")
+    numbers = math.prod(shape)
+    if numbers > min(MOST_NUMBERS, MOST_PER_BYTE * (len(stream) + 1)):
+        raise InputError(
+            f"tensor stream has {len(stream)} bytes, which cannot hold latents {shape} of {numbers} numbers; "
+            "the file is damaged"
+        )
