@@ -16,7 +16,7 @@ s_c the quantiser's step of channel c; all means are in units of 1/65536. Whole-
 4. Contexts. level(M) counts the thresholds 2,3,4,6,8,12,..,2^26, 3 * 2^25 that are not above M; the first context is
    (level(M), how many of live > usual/2, live > 2 usual, live > 6 usual hold, t > 0); the second is (level(E_b),
    min(5, sum of a at the first four neighbours)).
-5. Size: "is |q| > k?" for k = 0..13 while the answer is yes, first for all coefficients of the wave with k = 0, then for
+5. Size: "is |q| > k?" for k = 0..13 while the answer is yes: first of all coefficients of the wave with k = 0, then of
    those that said yes with k = 1, and so on. Each context has counts of its own for k = 0, 1, 2 and 3 or more. A count
    (ones, total) begins as a geometric distribution of the level's mean would have it, with the weight of 8 (first) and
    4 (second) decisions; the chance is the mean of 65536 ones // total of the two contexts, within [16, 65520].
@@ -75,7 +75,7 @@ _MOST_DIGITS = 15
 def walk(
     coder: Coder,
     shape: tuple[int, ...],
-    steps: Integers | NDArray[np.float64],
+    steps: NDArray[np.float64],
     numbers: NDArray[np.int16] | None = None,
 ) -> NDArray[np.int16]:
     """Pass all numbers of `shape` (N,K,C,h,w) through `coder`, and return them; `steps` (C,) are those of channels.
@@ -83,7 +83,7 @@ def walk(
     A writer gives the `numbers`; a reader gives None, and gets them. Raises `InputError` when what is read cannot be.
     """
     count, bands = shape[0], int(np.prod(shape[1:]))
-    grid = _Grid.of(shape[1:], np.asarray(steps, dtype=np.float64))
+    grid = _Grid.of(shape[1:], steps)
     model, past = _Model(), _Past(np.zeros(bands, np.int64), np.zeros(bands, np.int64))
     found = np.zeros((bands, count), np.int16)
     sizes = np.zeros((bands + 1, count), np.uint8)  # the last band is what lies outside: always 0

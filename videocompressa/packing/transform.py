@@ -10,7 +10,7 @@ Symbols: X (N,K,C,h,w) scaled latents, F coefficients, q whole numbers, s_c step
 5. Back: X' = inverse DCT of q s, in float64, rounded to float32 once, so that no order of summation shows.
 
 No paper of the field does this; VDSD, LVDD and others store all numbers at one width. Our choice: no centroid shift in
-step 5, for it gained under 0.1 dB where `rounding` is 0.35.
+step 5, and one rounding for all sizes; other pairs gained at most 0.1 dB at equal bytes on two real sets.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ MOST_NUMBERS = 1 << 28
 """Latents have at most so many numbers; a small file must not ask for more memory than a large one deserves."""
 OCTAVE = 32
 """Step sizes that `fitting_step` tries within a factor of 2."""
-_EXPONENTS = (-6 * OCTAVE, 10 * OCTAVE)
-"""From 1/64, where rounding to int8 would be as fine, to 1024, where nothing is left."""
+_LOWEST, _HIGHEST = -6 * OCTAVE, 10 * OCTAVE
+"""Exponents of steps: from 1/64, where rounding to int8 would be as fine, to 1024, where nothing is left."""
 _CHUNK = 64
 """Items transformed at a time: float64 copies of a whole set would not fit in memory."""
 
@@ -75,7 +75,7 @@ def unpack(tensors: Mapping[str, Tensor], shape: tuple[int, ...]) -> Tensor:
 def fitting_step(latents: Tensor, weights: Tensor, limit: int, rounding: float = ROUNDING) -> float:
     """Return the smallest step of which the packed tensors have at most `limit` bytes; raises `BudgetError`.
 
-    Steps are 2^(k/32). They are halved in on with a measure of the size, which is cheap, and the last is packed.
+    Steps are 2^(k/32), found by bisection on the measured size; only the last one is packed.
     """
     table = 2 * latents.shape[2]
 
@@ -85,15 +85,16 @@ def fitting_step(latents: Tensor, weights: Tensor, limit: int, rounding: float =
         walk(meter, tuple(latents.shape), steps.double().numpy(), quantise(latents, steps, rounding))
         return table + meter.num_bytes()
 
-    best = _first(lambda exponent: measured(exponent) <= limit, *_start(latents, weights, rounding))
-    while best <= _EXPONENTS[1]:  # the measure may be off by a byte
-        packed = pack(latents, weights, 2 ** (best / OCTAVE), rounding)
-        if table + packed["stream"].numel() <= limit:
-            return float(2 ** (best / OCTAVE))
-        best += 1
+    best = _first(lambda exponent: measured(exponent) <= limit, _lowest(latents, weights, rounding), _HIGHEST)
+    size = limit + 1
+    for exponent in range(min(best, _HIGHEST), _HIGHEST + 1):  # more than one only where the measure was off
+        step = float(2 ** (exponent / OCTAVE))
+        size = table + pack(latents, weights, step, rounding)["stream"].numel()
+        if size <= limit:
+            return step
     raise BudgetError(
         f"{limit} bytes are too few for {len(latents)} items of transform coefficients even at step "
-        f"{2 ** (_EXPONENTS[1] / OCTAVE):g}; allow at least {measured(_EXPONENTS[1]) + 1}"
+        f"{2 ** (_HIGHEST / OCTAVE):g}; allow at least {size}"
     )
 
 
@@ -193,19 +194,19 @@ def _dct(size: int) -> Tensor:
     return (matrix * 2**40).round() / 2**40
 
 
-def _start(latents: Tensor, weights: Tensor, rounding: float) -> tuple[int, int]:
-    """Return the exponents to search: at the lower one, numbers just fit into 16 bits and steps into float16."""
-    for exponent in range(_EXPONENTS[0], _EXPONENTS[1], OCTAVE):
+def _lowest(latents: Tensor, weights: Tensor, rounding: float) -> int:
+    """Return an exponent, among the lowest, at which numbers fit into 16 bits and steps into float16."""
+    for exponent in range(_LOWEST, _HIGHEST, OCTAVE):
         try:
             quantise(latents, steps_of(weights, 2 ** (exponent / OCTAVE)), rounding)
         except InputError:
             continue
-        return exponent, _EXPONENTS[1]
-    return _EXPONENTS[1], _EXPONENTS[1]
+        return exponent
+    return _HIGHEST
 
 
 def _first(fits: Callable[[int], bool], low: int, high: int) -> int:
-    """Return the smallest number in [low,high] that fits, or high + 1; fitting is taken to be monotone."""
+    """Return the smallest number in [low,high] that fits, or high + 1; what fits once is taken to fit on."""
     high += 1
     while low < high:
         middle = (low + high) // 2
