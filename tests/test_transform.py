@@ -470,10 +470,15 @@ def test_any_bytes_give_latents_or_a_message(data: bytes, step: float) -> None:
 
 
 def test_a_small_stream_cannot_ask_for_a_large_set() -> None:
-    tensors = {"steps": torch.ones(8).half(), "stream": torch.zeros(100, dtype=torch.uint8)}
     begun_at = time.perf_counter()
-    for shape in ((100, 4, 8, 64, 64), (65536, 65536, 8, 8192, 8192)):
-        with pytest.raises(InputError, match="100 bytes, which cannot hold latents"):
+    for length, shape in (
+        (100, (100, 4, 8, 64, 64)),
+        (100, (65536, 65536, 8, 8192, 8192)),
+        (2_000, (1, 16, 8, 256, 256)),
+        (20_000, (400, 16, 8, 80, 80)),
+    ):
+        tensors = {"steps": torch.ones(8).half(), "stream": torch.zeros(length, dtype=torch.uint8)}
+        with pytest.raises(InputError, match=f"{length} bytes, which cannot hold latents"):
             unpack(tensors, shape)
     assert time.perf_counter() - begun_at < 1
 
@@ -539,6 +544,10 @@ PACKED = pack(drawn(), EVEN, 0.5)
         (
             lambda: pack(torch.zeros(()).expand(2, 1024, 3, 512, 512), EVEN, 1.0),
             "latents have 1610612736 numbers; transform packing takes at most 268435456",
+        ),
+        (
+            lambda: pack(torch.zeros(()).expand(1, 16, 3, 512, 512), EVEN, 1.0),
+            "an item has 12582912 numbers; transform packing takes at most 4194304",
         ),
         (lambda: fitting_step(drawn(), EVEN, 3), "3 bytes are too few for 5 items .* step 1024; allow at least 7"),
         (lambda: fitting_step(NOT_FINITE, EVEN, 99), "latents to pack reach nan steps"),

@@ -39,6 +39,8 @@ SMALLEST_STEP, LARGEST_STEP = 2.0**-14, 65504.0
 """Steps are normal float16 numbers."""
 MOST_NUMBERS = 1 << 28
 """Latents have at most so many numbers; a small file must not ask for more memory than a large one deserves."""
+MOST_BANDS = 1 << 22
+"""An item has at most so many: tables of bands take about 200 bytes each."""
 OCTAVE = 32
 """Step sizes that `fitting_step` tries within a factor of 2."""
 _LOWEST, _HIGHEST = -6 * OCTAVE, 10 * OCTAVE
@@ -144,6 +146,8 @@ def quantise(latents: Tensor, steps: Tensor, rounding: float = ROUNDING) -> NDAr
         raise InputError(f"transform packing got {len(steps)} weights for {latents.shape[2]} channels")
     if latents.numel() > MOST_NUMBERS:
         raise InputError(f"latents have {latents.numel()} numbers; transform packing takes at most {MOST_NUMBERS}")
+    if latents[0].numel() > MOST_BANDS:
+        raise InputError(f"an item has {latents[0].numel()} numbers; transform packing takes at most {MOST_BANDS}")
     if not 0 < rounding <= 0.5:
         raise InputError(f"rounding of the transform packing is {rounding}; it must be in (0,0.5]")
     scales = steps.double()[:, None, None]
@@ -226,7 +230,7 @@ def _check(tensors: Mapping[str, Tensor], shape: tuple[int, ...]) -> None:
     if stream.ndim != 1 or len(stream) == 0:
         raise InputError(f"tensor stream has shape {tuple(stream.shape)}; it must be (bytes,), not empty")
     numbers = math.prod(shape)
-    if numbers > min(MOST_NUMBERS, MOST_PER_BYTE * (len(stream) + 1)):
+    if numbers > min(MOST_NUMBERS, MOST_PER_BYTE * (len(stream) + 1)) or math.prod(shape[1:]) > MOST_BANDS:
         raise InputError(
             f"tensor stream has {len(stream)} bytes, which cannot hold latents {shape} of {numbers} numbers; "
             "the file is damaged"
