@@ -98,7 +98,7 @@ def export(
                 "skipped": skipped_json(made.skipped),
                 "names": made.names,
                 "notes": list(made.notes),
-                "next": made.next_command,
+                "next": list(made.next_steps),
             }
         )
         return
@@ -109,7 +109,8 @@ def export(
         "names": ", ".join(f"{name} = {words!r}" for name, words in shown[:3]) + (", ..." if len(shown) > 3 else ""),
     }
     stdout_console().print(facts_table(rows))
-    note(f"next: {made.next_command}", reporting)
+    for step in made.next_steps:
+        note(f"next: {step}", reporting)
 
 
 def _left_out(count: int) -> str:

@@ -36,7 +36,8 @@ class Exported:
     names: dict[str, str]
     """Each class in words."""
     notes: tuple[str, ...]
-    next_command: str
+    next_steps: tuple[str, ...]
+    """What to do with the folder; the last is a command."""
 
 
 def export_set(
@@ -132,7 +133,7 @@ def export_set(
         skipped=tuple(items.skipped),
         names=dict(zip(synthetic.classes, words, strict=True)),
         notes=_notes(synthetic, items, to, from_source),
-        next_command=kind.next_command.format(folder=folder.absolute()),
+        next_steps=kind.next_steps(folder.absolute(), synthetic.times_seconds.shape[1]),
     )
 
 
@@ -164,13 +165,14 @@ def _notes(synthetic: SyntheticSet, items: ItemStream, to: str, from_source: Pat
             f"method {synthetic.provenance.method} may have changed the pictures of its set; --from-source shows the "
             "frames that it started from"
         )
-    least = find_format(to).shape.least_pixels
+    shape = find_format(to).shape
     notes += [
-        f"pictures of {height}x{width} px were enlarged: {to} trainers take no fewer than {least} pixels"
+        f"pictures of {height}x{width} px were enlarged to {'x'.join(map(str, shape.sides(height, width)))}: "
+        f"{to} trainers take no fewer than {shape.least_pixels} pixels"
         for height, width in sorted(items.enlarged)
     ]
     keyframes = synthetic.times_seconds.shape[1]
-    frames = len(find_format(to).shape.places(keyframes))
+    frames = len(shape.places(keyframes))
     if frames != keyframes:
         notes.append(
             f"{keyframes} keyframes a video were repeated to {frames}: {to} trainers drop an odd or lone frame"

@@ -13,6 +13,7 @@ Every folder holds `export.json`, which says what it is; `checks` reads it.
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,11 +61,22 @@ class Format:
 
     write: Callable[[Path, Iterable[Item], Facts], int]
     """Writes the folder and returns the number of rows."""
-    next_command: str
-    """What a person runs next; {folder} is the export."""
+    command: str
+    """What a person runs next: {folder} is the export, {quoted} the same for a shell, {frames} the frames a video."""
     shape: Shape = field(default_factory=Shape)
+    before: str = ""
+    """What must be done by hand before; same names."""
     packages: tuple[str, ...] = ()
     """Packages of the extra `vlm` that it is written with."""
+
+    def next_steps(self, folder: Path, num_keyframes: int) -> tuple[str, ...]:
+        """Return what a person does next with an export of K keyframes a video; the last is a command."""
+        frames = len(self.shape.places(num_keyframes))
+        return tuple(
+            step.format(folder=folder, quoted=shlex.quote(str(folder)), frames=frames)
+            for step in (self.before, self.command)
+            if step
+        )
 
 
 def write_export(to: str, folder: Path, items: Iterable[Item], facts: Facts) -> int:
@@ -160,26 +172,29 @@ def _write_json(path: Path, value: Any) -> None:
 FORMATS: dict[str, Format] = {
     "llama-factory": Format(
         _write_llama_factory,
+        # Its own video_max_pixels, 256 x 256, is below the least size of the processor that follows.
         "llamafactory-cli train --stage sft --do_train true --model_name_or_path Qwen/Qwen2.5-VL-7B-Instruct "
-        f"--template qwen2_vl --dataset {DATASET} --dataset_dir {{folder}} --media_dir {{folder}} "
-        "--video_max_pixels 602112 --finetuning_type lora --cutoff_len 8192 --output_dir {folder}-lora",
+        f"--template qwen2_vl --dataset {DATASET} --dataset_dir {{quoted}} --media_dir {{quoted}} "
+        "--video_max_pixels 602112 --cutoff_len 8192 --finetuning_type lora --bf16 true --output_dir {quoted}-lora",
         NESTED_FRAMES,
     ),
     "qwen": Format(
         _write_qwen,
-        "cd qwen-vl-finetune; add to data_dict in qwenvl/data/__init__.py: "
-        f'"{DATASET}": {{{{"annotation_path": "{{folder}}/annotations.json", "data_path": "{{folder}}"}}}}; then '
+        # Its own limits, 8 frames and 512 tokens, cut what is longer; its least size is twice the processor's.
         "torchrun --nproc_per_node 1 qwenvl/train/train_qwen.py --model_name_or_path Qwen/Qwen2.5-VL-7B-Instruct "
-        f"--dataset_use {DATASET} --lora_enable True --bf16 --video_fps 2 --video_min_frames 4 "
-        "--video_min_pixels 100352 --output_dir {folder}-lora",
+        f"--dataset_use {DATASET} --lora_enable True --video_fps 2 --video_min_frames 4 --video_max_frames {{frames}} "
+        "--video_min_pixels 100352 --video_max_pixels 602112 --model_max_length 8192 --bf16 True "
+        "--output_dir {quoted}-lora",
         QWEN_VIDEO,
+        before=f"in qwen-vl-finetune, enter in data_dict of qwenvl/data/__init__.py: "
+        f'"{DATASET}": {{{{"annotation_path": "{{folder}}/annotations.json", "data_path": "{{folder}}"}}}}',
     ),
     "trl": Format(
         write_trl,
-        "trl sft --model_name_or_path Qwen/Qwen2.5-VL-7B-Instruct --dataset_name {folder} --max_length None --use_peft "
-        "--output_dir {folder}-lora",
+        "trl sft --model_name_or_path Qwen/Qwen2.5-VL-7B-Instruct --dataset_name {quoted} --max_length None --use_peft "
+        "--output_dir {quoted}-lora",
         QWEN_IMAGE,
-        ("datasets", "pyarrow"),
+        packages=("datasets", "pyarrow"),
     ),
     "hf": Format(
         write_hf,
@@ -188,9 +203,9 @@ FORMATS: dict[str, Format] = {
     ),
     "webdataset": Format(
         write_shards,
-        "python -c \"import webdataset; print(next(iter(webdataset.WebDataset('{folder}/train-000000.tar', "
-        "shardshuffle=False).decode('pil'))))\"",
+        'python -c "from webdataset import WebDataset; '
+        "print(next(iter(WebDataset('{folder}/train-000000.tar', shardshuffle=False).decode('pil'))))\"",
     ),
-    "frames": Format(_write_pictures, "head -n 1 {folder}/train.jsonl"),
+    "frames": Format(_write_pictures, "head -n 1 {quoted}/train.jsonl"),
 }
 """Every format, by `--to`."""

@@ -24,7 +24,8 @@ ROWS_A_GROUP = 32
 
 def check_packages(packages: Sequence[str], user: str) -> None:
     """Raise unless the packages can be imported; `user` is the option that needs them."""
-    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    # A folder of the user's that is called "datasets" has a spec, too, but no origin.
+    missing = [name for name in packages if getattr(importlib.util.find_spec(name), "origin", None) is None]
     if missing:
         raise InputError(f'{user} needs {" and ".join(missing)}; run: pip install "videocompressa[vlm]"')
 
