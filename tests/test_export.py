@@ -305,6 +305,22 @@ def test_datasets_loads_the_folder(made: Callable[..., Path], set_file: Path, tm
 @pytest.mark.slow
 @needs_datasets
 @pytest.mark.usefixtures("quiet_packages")
+def test_the_card_of_an_oddly_named_set_is_read(set_file: Path, videos: Path, tmp_path: Path) -> None:
+    from huggingface_hub import DatasetCard
+
+    odd = read_set(set_file)
+    source = dataclasses.replace(odd.provenance.source, name='clips: "the best" #1')
+    odd = dataclasses.replace(odd, provenance=dataclasses.replace(odd.provenance, source=source))
+    write_set(odd, tmp_path / "odd.safetensors")
+    export_set(tmp_path / "odd.safetensors", tmp_path / "hf", to="hf", from_source=videos)
+    card = DatasetCard.load(tmp_path / "hf/README.md")
+    assert card.data.pretty_name == 'Keyframes of clips: "the best" #1'
+    assert card.data.configs[0]["data_files"][0]["path"] == "data/train-00000-of-00001.parquet"
+
+
+@pytest.mark.slow
+@needs_datasets
+@pytest.mark.usefixtures("quiet_packages")
 def test_trl_prepares_the_rows(made: Callable[..., Path], set_file: Path, tmp_path: Path) -> None:
     data_utils = pytest.importorskip("trl.data_utils", reason="needs trl")
     from datasets import load_dataset

@@ -7,6 +7,7 @@ so that memory does not grow and `load_dataset(folder)` finds pictures and class
 from __future__ import annotations
 
 import importlib.util
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -128,7 +129,7 @@ def _write_card(folder: Path, facts: Mapping[str, Any], num_rows: int, columns: 
     names = ", ".join(facts["names"])
     (folder / "README.md").write_text(
         f"""---
-pretty_name: Keyframes of {facts["source"]}
+pretty_name: {json.dumps("Keyframes of " + facts["source"], ensure_ascii=False)}
 task_categories:
 - video-classification
 - visual-question-answering
