@@ -155,7 +155,7 @@ ABLATIONS = {
     "synthesis off": {"synthesis": dataclasses.replace(SMALL.synthesis, enabled=False)},
     "frozen selector": {"synthesis": dataclasses.replace(SMALL.synthesis, selector_lr=0.0)},
     "hard labels": {"labels": "hard"},
-    "linear fill": {"fill": "linear"},
+    "hold fill": {"fill": "hold"},
     "teacher on whole clips": {"teacher": dataclasses.replace(TEACHER, as_stored=0.0)},
 }
 

@@ -164,7 +164,7 @@ def test_the_window_with_the_telling_frames_is_kept() -> None:
 def test_only_the_teachers_loss_chooses_crops_and_clips(noisy: Candidates) -> None:
     """Brute force: every crop by hand, one by one, against what `score_crops` and `compress` do."""
     teacher = BrightIsB().eval()
-    config = RdedConfig(num_crops=4, labels="hard")
+    config = RdedConfig(num_crops=4, labels="hard", fill="hold")
     draws = Streams(0).generator("crops")
     crops = draw_crops(12, (SIDE, SIDE), FRAMES, config, keyframes=3, generator=draws)
     expected = torch.empty(12, 4, dtype=torch.float64)

@@ -30,9 +30,7 @@ class TeacherConfig:
     """How teachers are trained on the real training clips, and how they label."""
 
     train: TrainConfig = field(
-        default_factory=lambda: TrainConfig(
-            width=0.5, steps=1000, lr=1e-3, warmup_steps=50, crop_scale=0.5, precision="bfloat16"
-        )
+        default_factory=lambda: TrainConfig(width=0.5, steps=1000, lr=2e-3, warmup_steps=50, precision="bfloat16")
     )
     """The student that becomes a teacher, and its training."""
     num_teachers: int = 1

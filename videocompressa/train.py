@@ -72,7 +72,7 @@ class TrainConfig:
     """Steps of linear warm-up, in [0,steps]."""
     augment: str = "flip-crop"
     """"none", or "flip-crop": a random resized crop, the same for all frames of a clip, and a mirror (see `flip`)."""
-    crop_scale: float = 0.5
+    crop_scale: float = 0.8
     """Smallest area of a crop as a share of the frame, in (0,1]; 1 turns the crop off."""
     flip: bool = True
     """Mirror half of the clips; turn it off where left and right tell classes apart."""

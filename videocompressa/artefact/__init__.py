@@ -173,7 +173,7 @@ def predict_file_bytes(
     full = (0.12345678901234567,) * 3
     provenance = Provenance(method, config or {}, seed, source, ())
     text = to_json(
-        Metadata(clip, codec, normalisation or Normalisation(full, full), provenance, tuple(classes), "hold", "dense")
+        Metadata(clip, codec, normalisation or Normalisation(full, full), provenance, tuple(classes), "linear", "dense")
     )
     # The header is JSON itself: quotes and backslashes of the text are escaped once more.
     lengths = [len(json.dumps(json.dumps(video_id))) - 2 for video_id in video_ids]

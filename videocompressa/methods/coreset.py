@@ -42,7 +42,7 @@ class CoresetConfig:
     """The learned selector's network."""
     labels: str = "hard"
     """"hard", or "soft" probabilities of a teacher."""
-    fill: str = "hold"
+    fill: str = "linear"
     """How keyframes are placed back on the time line: "hold" or "linear"."""
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     """The teacher, for features and for soft labels; not trained when neither is asked for."""

@@ -62,7 +62,7 @@ class LvddConfig:
     """Sweeps of HOOI after HOSVD, >= 0."""
     labels: str = "hard"
     """"hard", or "soft" probabilities of a teacher."""
-    fill: str = "hold"
+    fill: str = "linear"
     """How keyframes are placed back on the time line: "hold" or "linear"."""
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     """The teacher of soft labels; not trained for hard ones."""

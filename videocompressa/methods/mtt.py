@@ -44,7 +44,7 @@ class MTTSetConfig:
     """Rule that chooses the keyframes to start from; a name of `selector.FIXED_SELECTORS`."""
     labels: str = "hard"
     """"hard" (published), or "soft" probabilities of a teacher."""
-    fill: str = "hold"
+    fill: str = "linear"
     """How keyframes are placed back on the time line: "hold" or "linear"."""
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     """The teacher of soft labels; not trained for hard ones."""

@@ -65,7 +65,7 @@ class RdedConfig:
     """Crops along each side of a stored picture: 1 as for video, 2 as for pictures."""
     labels: str = "soft"
     """"soft" probabilities of the teacher, as published, or "hard"."""
-    fill: str = "hold"
+    fill: str = "linear"
     """How keyframes are placed back on the time line: "hold" or "linear"."""
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     """The teacher that scores and labels."""

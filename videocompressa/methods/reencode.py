@@ -57,7 +57,7 @@ class ReencodeConfig:
     numbers; None for `MODERATE`."""
     labels: str = "hard"
     """"hard", or "soft" probabilities of a teacher."""
-    fill: str = "hold"
+    fill: str = "linear"
     """How keyframes are placed back on the time line: "hold" or "linear"; whole clips need none."""
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     """The teacher, for features and for soft labels; not trained when neither is asked for."""

@@ -216,7 +216,7 @@ def _full_data(setting: Setting, job: RunJob, videos: VideoSet) -> tuple[Labelle
     if job.labels == "hard":
         return clips, num_frames
     teacher, rng = with_settings(TeacherConfig(), job.teacher), Streams(job.seed, "compress")
-    real = RealClips(train_data, codec, job.keyframes, "hold", teacher.as_stored)
+    real = RealClips(train_data, codec, job.keyframes, "linear", teacher.as_stored)
     stages = stages_of(train_data, around)
     teachers = train_teachers(real, teacher, rng=rng, device=around.device, watch=around.watch, stages=stages)
     labels = soft_labels(

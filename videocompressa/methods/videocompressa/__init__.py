@@ -61,7 +61,7 @@ class VideoCompressaConfig:
     """Step 7; `synthesis.enabled=false` stores the chosen keyframes as they are."""
     labels: str = "soft"
     """Step 8: "soft" or "hard"."""
-    fill: str = "hold"
+    fill: str = "linear"
     """How keyframes are placed back on the time line: "hold" or "linear"."""
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     """The teacher of steps 6 to 8."""
