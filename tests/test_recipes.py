@@ -163,6 +163,7 @@ def facts_of(counts: Sequence[int], num_frames: int = 30, frames: int = 8) -> Tr
         classes=tuple(f"class {label}" for label in range(len(counts))),
         labels=labels,
         video_ids=tuple(f"{label}/{'x' * (row % 7)}{row}.mp4" for row, label in enumerate(labels)),
+        times_seconds=tuple(tuple(0.13 * (row % 5 + 1) * frame for frame in range(frames)) for row in range(len(labels))),
         source=source,
         normalisation=Normalisation((0.5, 0.25, 0.5), (0.2, 0.3, 0.2)),
     )
@@ -222,7 +223,7 @@ def file_bytes(facts: TrainFacts, rows: torch.Tensor, keyframes: int) -> bytes:
     synthetic = SyntheticSet(
         latents=torch.zeros(len(rows), keyframes, *facts.codec.latent_shape(8, 8)),
         positions=torch.arange(keyframes).expand(len(rows), -1),
-        times_seconds=torch.arange(keyframes, dtype=torch.float64).expand(len(rows), -1),
+        times_seconds=torch.tensor(facts.times_seconds, dtype=torch.float64)[rows, :keyframes],
         labels=torch.tensor(facts.labels)[rows],
         classes=facts.classes,
         clip=facts.clip,

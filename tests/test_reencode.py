@@ -266,7 +266,7 @@ def test_damaged_files_are_refused(name: str, waves: Candidates, tmp_path: Path)
         ({tensor: torch.arange(99, dtype=torch.uint8)}, f"tensor {tensor} "),
         ({tensor: stream[:, None].clone()}, rf"tensor {tensor} has shape .*; it must be \(bytes,\)"),
         ({tensor: stream.to(torch.int8)}, f"tensor {tensor} is int8"),
-        ({tensor: None}, rf"it must hold \[labels, positions, {tensor}, times_seconds\]|\[labels, positions, times"),
+        ({tensor: None}, rf"it must hold \[.*{tensor}"),
         ({other: stream}, "it must hold"),
     ):
         write_set(synthetic, path, overwrite=True)

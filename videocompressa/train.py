@@ -32,8 +32,8 @@ _CHOICES = {
 }
 # Largest relative deviation of a crop's aspect ratio, as in Szegedy et al. 2015 and everywhere since.
 _ASPECT = 4 / 3
-# Smallest positive float16: what a file of soft labels cannot tell from zero.
-_LEAST_PROBABILITY = 2.0**-24
+# Share of a row's largest probability below which a file of soft labels holds zero (`artefact/numbers.py`).
+_LEAST_SHARE = (0.5 / 255) ** 2
 # Weight of the hard label in the loss of Video-DC (Chen et al. 2024, arXiv 2412.21197).
 _HARD_WEIGHT = 0.1
 # The loss is read this often: reading it waits for the device.
@@ -436,11 +436,11 @@ def logit_mse(logits: Tensor, labels: Tensor, config: TrainConfig) -> Tensor:
 
     The loss of Video-DC (arXiv 2412.21197): z* are the teacher's logits, y the class. A file holds probabilities, from
     which the logits of one softmax are known up to one constant a clip, so z* = log p and both are centred over the
-    classes: a constant added to z costs nothing here, where theirs is held to the teacher's. Probabilities below the
-    smallest of float16 count as that one. Where p is a mean over views or teachers, z* is the logarithm of that mean.
+    classes: a constant added to z costs nothing here, where theirs is held to the teacher's. Shares of the
+    largest probability below (0.5/255)^2, which the file holds as zero, count as that one. Where p is a mean over views or teachers, z* is the logarithm of that mean.
     y is the most likely class of p (the file keeps no other).
     """
-    target = labels.clamp(min=_LEAST_PROBABILITY).log()
+    target = labels.maximum(_LEAST_SHARE * labels.amax(1, keepdim=True)).log()
     distance = functional.mse_loss(_centred(logits), _centred(target))
     return distance + _HARD_WEIGHT * functional.cross_entropy(logits, labels.argmax(1))
 

@@ -1,14 +1,14 @@
 """The file: one `.safetensors` that holds a whole synthetic set, and what it costs.
 
 Layout, rules and one real example stand in `docs/format.md`. In short: int8 `latents` with float16 `scales` (or float16
-latents without), `positions`, `times_seconds`, `labels`, and one metadata key `videocompressa` with canonical JSON.
-The same set gives the same bytes, and writing what was read gives them again.
+latents without), `positions`, `labels`, one metadata key `videocompressa` with canonical JSON, and `provenance`, which
+is packed JSON: configuration, constants, video ids and times. The same set gives the same bytes, and writing what was
+read gives them again.
 """
 
 from __future__ import annotations
 
 import errno
-import json
 import os
 import secrets
 from collections.abc import Mapping, Sequence
@@ -30,8 +30,17 @@ from videocompressa.artefact.container import (
     parse,
     size_of,
 )
-from videocompressa.artefact.metadata import FORMAT, KEY, SCHEMA, Metadata, to_json
-from videocompressa.artefact.numbers import round_labels
+from videocompressa.artefact.folding import packed_text
+from videocompressa.artefact.metadata import (
+    FORMAT,
+    KEY,
+    MAX_MILLISECONDS,
+    PROVENANCE_SCHEMA,
+    SCHEMA,
+    Metadata,
+    to_json,
+)
+from videocompressa.artefact.numbers import label_codes, labels_of, largest_label_error
 from videocompressa.clip import ClipSpec, CodecSpec, Normalisation
 from videocompressa.errors import ArtefactError, InputError
 from videocompressa.packing import find_packing, unpacked
@@ -41,15 +50,17 @@ from videocompressa.synthetic import Budget, Provenance, Source, SyntheticSet
 __all__ = [
     "FORMAT",
     "KEY",
+    "PROVENANCE_SCHEMA",
     "SCHEMA",
     "Quantisation",
     "check_target",
     "dequantise",
+    "label_codes",
+    "largest_label_error",
     "measure",
     "predict_file_bytes",
     "quantise",
     "read_set",
-    "round_labels",
     "to_bytes",
     "write_set",
 ]
@@ -104,7 +115,8 @@ def check_target(path: Path, *, overwrite: bool = False) -> None:
 
 
 def read_set(path: Path) -> SyntheticSet:
-    """Read a set, with latents as float32, positions int64, times float64, labels int64 or float32 summing to 1.
+    """Read a set, with latents as float32, positions int64, times float64 in whole
+    milliseconds, labels int64 or float32 summing to 1.
 
     Raises `ArtefactError` for every way in which the file can be wrong; see "Checks" in `docs/format.md`.
     """
@@ -119,17 +131,7 @@ def measure(path: Path) -> Budget:
 
 def to_bytes(synthetic: SyntheticSet, quantisation: Quantisation = "int8") -> bytes:
     """Return the bytes of the file; the same set gives the same bytes in any process on any machine."""
-    layout = layout_of(
-        synthetic.positions.shape[0],
-        synthetic.positions.shape[1],
-        synthetic.clip,
-        synthetic.codec,
-        len(synthetic.classes),
-        synthetic.labels.ndim == 2,
-        quantisation,
-        _packed_layout(synthetic),
-    )
-    text = to_json(
+    text, provenance_text = to_json(
         Metadata(
             clip=synthetic.clip,
             codec=synthetic.codec,
@@ -138,21 +140,33 @@ def to_bytes(synthetic: SyntheticSet, quantisation: Quantisation = "int8") -> by
             classes=synthetic.classes,
             fill=synthetic.fill,
             packing=synthetic.packing,
+            milliseconds=_milliseconds(synthetic.times_seconds.tolist()),
         )
     )
-    arrays = _arrays(synthetic, layout)
+    provenance = np.frombuffer(packed_text(provenance_text), dtype=np.uint8)
+    layout = layout_of(
+        synthetic.positions.shape[0],
+        synthetic.positions.shape[1],
+        synthetic.clip,
+        synthetic.codec,
+        len(synthetic.classes),
+        synthetic.labels.ndim == 2,
+        quantisation,
+        len(provenance),
+        _packed_layout(synthetic),
+    )
+    arrays = _arrays(synthetic, layout) | {"provenance": provenance}
     return header(layout, text) + b"".join(arrays[name].tobytes() for name in order(layout))
 
 
 def predict_file_bytes(
-    num_items: int,
-    keyframes: int,
+    video_ids: Sequence[str],
+    times_seconds: Sequence[Sequence[float]],
     *,
     clip: ClipSpec,
     codec: CodecSpec,
     classes: Sequence[str],
     source: Source,
-    video_ids: Sequence[str],
     soft_labels: bool,
     method: str = "videocompressa",
     config: Mapping[str, Any] | None = None,
@@ -160,34 +174,47 @@ def predict_file_bytes(
     normalisation: Normalisation | None = None,
     quantisation: Quantisation = "int8",
 ) -> int:
-    """Return the size in bytes that `write_set` would give, without making any latents.
+    """Return the size in bytes that `write_set` would give a dense set, without making any latents.
 
-    `video_ids` are those that items may come from; their mean length counts, so the size is exact when all are
-    equally long. Without `normalisation` its six numbers are taken to be of full length.
+    It is exact for items of these `video_ids` (N) and `times_seconds` (N,K), in this order; others compress a little
+    better or worse. Without `normalisation` its six numbers are taken to be of full length.
     """
-    if num_items < 1 or not video_ids:
+    if not video_ids or len(video_ids) != len(times_seconds):
         raise InputError(
-            f"cannot predict the size of {num_items} items from {len(video_ids)} video ids; both must be at least 1"
+            f"cannot predict the size of {len(video_ids)} items with {len(times_seconds)} rows of times; "
+            "both must be the same, at least 1"
         )
-    layout = layout_of(num_items, keyframes, clip, codec, len(classes), soft_labels, quantisation)
-    full = (0.12345678901234567,) * 3
-    provenance = Provenance(method, config or {}, seed, source, ())
-    text = to_json(
-        Metadata(clip, codec, normalisation or Normalisation(full, full), provenance, tuple(classes), "linear", "dense")
+    text, provenance_text = to_json(
+        Metadata(
+            clip=clip,
+            codec=codec,
+            normalisation=normalisation or Normalisation((0.123457,) * 3, (0.345678,) * 3),
+            provenance=Provenance(method, config or {}, seed, source, tuple(video_ids)),
+            classes=tuple(classes),
+            fill="linear",
+            packing="dense",
+            milliseconds=_milliseconds(times_seconds),
+        )
     )
-    # The header is JSON itself: quotes and backslashes of the text are escaped once more.
-    lengths = [len(json.dumps(json.dumps(video_id))) - 2 for video_id in video_ids]
-    id_bytes = round(num_items * sum(lengths) / len(lengths)) + num_items - 1
-    return len(header(layout, text, extra=id_bytes)) + sum(size_of(*entry) for entry in layout.values())
+    keyframes, packed = len(times_seconds[0]), len(packed_text(provenance_text))
+    layout = layout_of(len(video_ids), keyframes, clip, codec, len(classes), soft_labels, quantisation, packed)
+    return len(header(layout, text)) + sum(size_of(*entry) for entry in layout.values())
+
+
+def _milliseconds(times_seconds: Sequence[Sequence[float]]) -> tuple[tuple[int, ...], ...]:
+    # 0.5 ms is a quarter of half a frame at 240 frames a second.
+    times = tuple(tuple(round(1000 * seconds) for seconds in item) for item in times_seconds)
+    if any(abs(time) > MAX_MILLISECONDS for item in times for time in item):
+        raise InputError(f"times_seconds leave +-{MAX_MILLISECONDS // 1000} seconds, which is all that the file holds")
+    return times
 
 
 def _arrays(synthetic: SyntheticSet, layout: Layout) -> dict[str, Array]:
-    """Return the tensors of the file, little-endian."""
+    """Return the tensors of the file but the provenance, little-endian."""
     tensors = {
         **synthetic.packed,
         "positions": synthetic.positions,
-        "times_seconds": synthetic.times_seconds,
-        "labels": round_labels(synthetic.labels) if synthetic.labels.ndim == 2 else synthetic.labels,
+        "labels": label_codes(synthetic.labels) if synthetic.labels.ndim == 2 else synthetic.labels,
     }
     if "scales" in layout:
         tensors["latents"], tensors["scales"] = quantise(synthetic.latents)
@@ -198,6 +225,7 @@ def _arrays(synthetic: SyntheticSet, layout: Layout) -> dict[str, Array]:
     return {
         name: tensors[name].detach().cpu().numpy().astype(np.dtype(DTYPES[code]).newbyteorder("<"))
         for name, (code, _) in layout.items()
+        if name != "provenance"
     }
 
 
@@ -230,17 +258,14 @@ def _to_set(arrays: Mapping[str, Array], metadata: Metadata, path: str) -> Synth
         latents = _latents(arrays, metadata, packed)
     except InputError as error:
         raise ArtefactError(f"{path}: {error}") from error
-    labels = torch.from_numpy(arrays["labels"].astype(np.float64 if arrays["labels"].ndim == 2 else np.int64))
+    labels = torch.from_numpy(arrays["labels"].astype(np.int64))
     if labels.ndim == 2:
-        sums = labels.sum(1, keepdim=True)
-        if not bool(((sums - 1).abs() < 1e-2).all()):
-            raise ArtefactError(f"{path}: rows of soft labels do not sum to 1")
-        labels = (labels / sums).float()
+        labels = labels_of(labels)
     try:
         return SyntheticSet(
             latents=latents.float(),
             positions=torch.from_numpy(arrays["positions"].astype(np.int64)),
-            times_seconds=torch.from_numpy(arrays["times_seconds"].astype(np.float64)),
+            times_seconds=torch.tensor(metadata.milliseconds, dtype=torch.float64).view(arrays["positions"].shape) / 1000,
             labels=labels,
             classes=metadata.classes,
             clip=metadata.clip,
@@ -278,9 +303,13 @@ def _compare(wanted: SyntheticSet, got: SyntheticSet, arrays: Mapping[str, Array
         steps = (wanted.latents.cpu().abs() * 2.0**-10).clamp(min=2.0**-24)
     # A hair over one half: the division before rounding is itself rounded to float32.
     near = ((got.latents - wanted.latents.detach().cpu()).abs() <= 0.5001 * steps).all()
-    times = torch.allclose(got.times_seconds, wanted.times_seconds.cpu(), rtol=2.0**-23, atol=1e-30)
-    labels = torch.allclose(got.labels.float(), wanted.labels.detach().cpu().float(), rtol=0, atol=1.1e-2)
-    if not (bool(near) and times and labels and torch.equal(got.positions, wanted.positions.cpu())):
+    times = torch.allclose(got.times_seconds, wanted.times_seconds.cpu(), rtol=1e-15, atol=0.000501)
+    labels = wanted.labels.detach().cpu()
+    if labels.ndim == 2:
+        labels = labels / labels.sum(1, keepdim=True)
+    tolerance = largest_label_error(len(wanted.classes)) + 1e-6 if labels.ndim == 2 else 0
+    near_labels = torch.allclose(got.labels, labels, rtol=0, atol=tolerance)
+    if not (bool(near) and times and near_labels and torch.equal(got.positions, wanted.positions.cpu())):
         raise ArtefactError(f"{path} was not written: its bytes do not decode to the set; please report this")
 
 
@@ -299,7 +328,7 @@ def _budget(arrays: Mapping[str, Array], metadata: Metadata, file_bytes: int) ->
     )
 
 
-_ABOUT_LATENTS = {"positions", "times_seconds", "labels"}
+_ABOUT_LATENTS = {"positions", "provenance", "labels"}
 
 _ADVICE = {
     errno.ENOSPC: "no space left; free some or choose another folder",

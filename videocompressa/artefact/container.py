@@ -15,7 +15,9 @@ from typing import Any, Literal, get_args
 import numpy as np
 import safetensors
 
-from videocompressa.artefact.metadata import KEY, Metadata, from_json
+from videocompressa.artefact.folding import unpacked_text
+from videocompressa.artefact.metadata import KEY, Metadata, from_json, header_content
+from videocompressa.artefact.numbers import LARGEST_CODE
 from videocompressa.clip import ClipSpec, CodecSpec
 from videocompressa.errors import ArtefactError, InputError
 from videocompressa.packing import PACKINGS
@@ -42,6 +44,7 @@ def layout_of(
     num_classes: int,
     soft: bool,
     quantisation: str,
+    provenance_bytes: int,
     packed: Layout | None = None,
 ) -> Layout:
     """Return which tensors a file holds, with dtype and shape; `packed` ones stand in place of dense latents."""
@@ -50,8 +53,8 @@ def layout_of(
     cells = codec.latent_shape(clip.height, clip.width)
     layout: Layout = {
         "positions": (_unsigned(clip.num_frames, "candidate frames"), (num_items, keyframes)),
-        "times_seconds": ("F32", (num_items, keyframes)),
-        "labels": ("F16", (num_items, num_classes)) if soft else (_unsigned(num_classes, "classes"), (num_items,)),
+        "provenance": ("U8", (provenance_bytes,)),
+        "labels": ("U8", (num_items, num_classes)) if soft else (_unsigned(num_classes, "classes"), (num_items,)),
     }
     if packed is not None:
         return layout | packed
@@ -79,8 +82,8 @@ def size_of(code: str, shape: tuple[int, ...]) -> int:
     return np.dtype(DTYPES[code]).itemsize * math.prod(shape)
 
 
-def header(layout: Layout, text: str, extra: int = 0) -> bytes:
-    """Return the length and the JSON header of the file; `extra` bytes are added to it (to predict a size)."""
+def header(layout: Layout, text: str) -> bytes:
+    """Return the length and the JSON header of the file."""
     entries: dict[str, Any] = {"__metadata__": {KEY: text}}
     begin = 0
     for name in order(layout):
@@ -88,7 +91,7 @@ def header(layout: Layout, text: str, extra: int = 0) -> bytes:
         end = begin + size_of(code, shape)
         entries[name] = {"dtype": code, "shape": list(shape), "data_offsets": [begin, end]}
         begin = end
-    encoded = json.dumps(entries, separators=(",", ":")).encode() + b" " * extra
+    encoded = json.dumps(entries, separators=(",", ":")).encode()
     encoded += b" " * (-len(encoded) % 8)
     return struct.pack("<Q", len(encoded)) + encoded
 
@@ -104,7 +107,7 @@ def parse(data: bytes, path: str) -> tuple[dict[str, Array], Metadata]:
             f"{path} is a safetensors file, but no synthetic set: its metadata keys are "
             f"[{', '.join(sorted(named))}], not [{KEY}]"
         )
-    metadata = from_json(named[KEY], path)
+    content = header_content(named[KEY], path)
     try:
         found = safetensors.deserialize(data)  # type: ignore[no-untyped-call]
     except safetensors.SafetensorError as error:
@@ -115,6 +118,12 @@ def parse(data: bytes, path: str) -> tuple[dict[str, Array], Metadata]:
             raise ArtefactError(f"{path}: tensor {name} has dtype {entry['dtype']}; known: {', '.join(DTYPES)}")
         dtype = np.dtype(DTYPES[entry["dtype"]]).newbyteorder("<")
         arrays[name] = np.frombuffer(bytearray(entry["data"]), dtype=dtype).reshape(entry["shape"])
+    for name, shape in (("positions", ("N", "K")), ("provenance", ("bytes",))):  # the metadata ask for these two
+        if name not in arrays:
+            raise ArtefactError(f"{path} holds tensors [{', '.join(sorted(arrays))}]; it must hold {name}")
+        if arrays[name].ndim != len(shape):
+            raise ArtefactError(f"{path}: tensor {name} has shape {arrays[name].shape}; it must be ({','.join(shape)})")
+    metadata = from_json(content, unpacked_text(arrays["provenance"].tobytes(), path), path, *arrays["positions"].shape)
     _check_arrays(arrays, metadata, path)
     return arrays, metadata
 
@@ -146,15 +155,13 @@ def _check_arrays(arrays: Mapping[str, Array], metadata: Metadata, path: str) ->
     quantised = "latents" in arrays and arrays["latents"].dtype == np.int8
     packing = PACKINGS.get(metadata.packing)
     latent_names = ({"latents"} | ({"scales"} if quantised else set())) if packing is None else set(packing.tensors)
-    required = {"positions", "times_seconds", "labels"} | latent_names
+    required = {"positions", "provenance", "labels"} | latent_names
     if set(arrays) != required:
         raise ArtefactError(
             f"{path} holds tensors [{', '.join(sorted(arrays))}]; it must hold [{', '.join(sorted(required))}]"
         )
     if packing is None and arrays["latents"].ndim != 5:
         raise ArtefactError(f"{path}: tensor latents has shape {arrays['latents'].shape}; it must be (N,K,C,h,w)")
-    if arrays["positions"].ndim != 2:
-        raise ArtefactError(f"{path}: tensor positions has shape {arrays['positions'].shape}; it must be (N,K)")
     num_items, keyframes = arrays["latents" if packing is None else "positions"].shape[:2]
     soft = arrays["labels"].ndim == 2
     try:
@@ -166,6 +173,7 @@ def _check_arrays(arrays: Mapping[str, Array], metadata: Metadata, path: str) ->
             len(metadata.classes),
             soft,
             "int8" if quantised else "float16",
+            len(arrays["provenance"]),
             {name: (code, arrays[name].shape) for name, code in packing.tensors.items()} if packing else None,
         )
     except InputError as error:
@@ -176,6 +184,8 @@ def _check_arrays(arrays: Mapping[str, Array], metadata: Metadata, path: str) ->
                 f"{path}: tensor {name} is {arrays[name].dtype.name} {arrays[name].shape}; "
                 f"it must be {np.dtype(DTYPES[code]).name} {shape}"
             )
+    if soft and len(arrays["labels"]) and not bool((arrays["labels"].max(1) == LARGEST_CODE).all()):
+        raise ArtefactError(f"{path}: a row of soft labels does not reach {LARGEST_CODE}")
     if quantised and not bool((np.isfinite(arrays["scales"]) & (arrays["scales"] > 0)).all()):
         raise ArtefactError(f"{path}: tensor scales holds values that are not finite and positive")
     if quantised and bool((arrays["latents"] == -128).any()):

@@ -1,4 +1,8 @@
-"""The metadata of the file: canonical JSON (sorted keys, no spaces, ASCII, shortest floats, no NaN) and back."""
+"""What the file says beside its tensors, as canonical JSON (sorted keys, no spaces, ASCII, shortest floats, no NaN).
+
+There are two texts: the header's, which a person can read in the raw file, and the provenance, which is bulky and lies
+packed in a tensor (`folding.py`).
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import PureWindowsPath
 from typing import Any
 
@@ -15,34 +20,36 @@ from videocompressa.errors import ArtefactError, InputError
 from videocompressa.packing import PACKINGS
 from videocompressa.synthetic import Provenance, Source
 
-FORMAT = 1
-"""Format number this version writes, and the last one it reads."""
+FORMAT = 2
+"""Format number that this version writes and reads."""
 KEY = "videocompressa"
 """The only metadata key."""
 
 SCHEMA: dict[str, Any] = {
     "classes": [str],
     "clip": {"frames": int, "height": int, "placement": str, "width": int},
-    "codec": {
-        "bytes": int,
-        "channels": int,
-        "downscale": int,
-        "name": str,
-        "scale": [float],
-        "sha256": str,
-        "shift": [float],
-    },
-    "config": dict,
+    "codec": str,
     "fill": str,
     "format": int,
     "method": str,
-    "normalisation": {"mean": [float], "std": [float]},
     "packing": str,
     "seed": int,
-    "source": {"bytes": int, "frames": int, "name": str, "skipped": int, "split": str, "videos": int},
+    "source": {"bytes": int, "frames": int, "name": str, "skipped": int, "videos": int},
+}
+"""Keys of the header's JSON and the type of each; `[type]` is a list of them. All are required, no others allowed."""
+
+PROVENANCE_SCHEMA: dict[str, Any] = {
+    "codec": {"bytes": int, "channels": int, "downscale": int, "scale": [float], "sha256": str, "shift": [float]},
+    "config": dict,
+    "normalisation": {"mean": [float], "std": [float]},
+    "split": str,
+    "times": [int],
     "videos": [str],
 }
-"""Keys of the metadata JSON and the type of each; `[type]` is a list of them. All are required, no others allowed."""
+"""Likewise of the JSON in the tensor `provenance`."""
+
+MAX_MILLISECONDS = 10**12
+"""Times lie within +- this (30 years); a float64 of seconds holds them with room to spare."""
 
 _ABSOLUTE = re.compile(r"/|\\\\|[A-Za-z]:[/\\]")
 
@@ -58,53 +65,19 @@ class Metadata:
     classes: tuple[str, ...]
     fill: str
     packing: str
+    milliseconds: tuple[tuple[int, ...], ...]
+    """N x K: when each keyframe is shown in its video."""
 
 
-def to_json(metadata: Metadata) -> str:
-    """Return the canonical JSON; raises `InputError` for what JSON cannot hold and for absolute paths."""
+def to_json(metadata: Metadata) -> tuple[str, str]:
+    """Return the header's canonical JSON and the provenance's.
+
+    Raises `InputError` for what JSON cannot hold and for absolute paths.
+    """
     _refuse_places(metadata.provenance)
-    clip, codec, normalisation = metadata.clip, metadata.codec, metadata.normalisation
-    provenance, source = metadata.provenance, metadata.provenance.source
+    provenance = metadata.provenance
     try:
-        content = {
-            "format": FORMAT,
-            "clip": {
-                "frames": clip.num_frames,
-                "height": clip.height,
-                "width": clip.width,
-                "placement": clip.placement,
-            },
-            "codec": {
-                "name": _portable(codec.name),
-                "sha256": codec.weights_sha256,
-                "channels": codec.channels,
-                "downscale": codec.downscale,
-                "shift": [float(number) for number in codec.shift],
-                "scale": [float(number) for number in codec.scale],
-                "bytes": codec.num_bytes,
-            },
-            "fill": metadata.fill,
-            "packing": metadata.packing,
-            "classes": list(metadata.classes),
-            "normalisation": {
-                "mean": [float(number) for number in normalisation.mean],
-                "std": [float(number) for number in normalisation.std],
-            },
-            "method": provenance.method,
-            # Once through JSON, so that keys which are no strings sort as the strings they become.
-            "config": json.loads(json.dumps(dict(provenance.config), allow_nan=False)),
-            "seed": provenance.seed,
-            "source": {
-                "name": source.name,
-                "split": source.split_hash,
-                "videos": source.num_videos,
-                "frames": source.num_frames,
-                "bytes": source.video_bytes,
-                "skipped": source.num_skipped,
-            },
-            "videos": list(provenance.video_ids),
-        }
-        return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return _canonical(_header(metadata)), _canonical(_provenance(metadata))
     except (TypeError, ValueError, RecursionError) as error:
         raise InputError(
             f"the provenance of method {provenance.method!r} cannot be stored as JSON: {error}; "
@@ -112,21 +85,79 @@ def to_json(metadata: Metadata) -> str:
         ) from error
 
 
-def from_json(text: object, path: str) -> Metadata:
-    """Return what the JSON of the file `path` says; raises `ArtefactError` for what `to_json` would not write."""
-    content = _content(text, path)
-    _check_schema(content, SCHEMA, KEY, path)
-    codec, norm = content["codec"], content["normalisation"]
-    if content["packing"] not in ("dense", *PACKINGS):
+def _canonical(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _header(metadata: Metadata) -> dict[str, Any]:
+    clip, source = metadata.clip, metadata.provenance.source
+    return {
+        "format": FORMAT,
+        "clip": {
+            "frames": clip.num_frames,
+            "height": clip.height,
+            "width": clip.width,
+            "placement": clip.placement,
+        },
+        "codec": _portable(metadata.codec.name),
+        "fill": metadata.fill,
+        "packing": metadata.packing,
+        "classes": list(metadata.classes),
+        "method": metadata.provenance.method,
+        "seed": metadata.provenance.seed,
+        "source": {
+            "name": source.name,
+            "videos": source.num_videos,
+            "frames": source.num_frames,
+            "bytes": source.video_bytes,
+            "skipped": source.num_skipped,
+        },
+    }
+
+
+def _provenance(metadata: Metadata) -> dict[str, Any]:
+    codec, normalisation = metadata.codec, metadata.normalisation
+    return {
+        "codec": {
+            "sha256": codec.weights_sha256,
+            "channels": codec.channels,
+            "downscale": codec.downscale,
+            "shift": [float(number) for number in codec.shift],
+            "scale": [float(number) for number in codec.scale],
+            "bytes": codec.num_bytes,
+        },
+        # Once through JSON, so that keys which are no strings sort as the strings they become.
+        "config": json.loads(json.dumps(dict(metadata.provenance.config), allow_nan=False)),
+        # Six digits: pixels have 256 levels, and the rest of a float64 would be noise that costs 40 bytes.
+        "normalisation": {
+            "mean": [float(f"{number:.6g}") for number in normalisation.mean],
+            "std": [float(f"{number:.6g}") for number in normalisation.std],
+        },
+        "split": metadata.provenance.source.split_hash,
+        "times": [
+            here - before
+            for times in metadata.milliseconds
+            for before, here in zip((0, *times[:-1]), times, strict=True)
+        ],
+        "videos": list(metadata.provenance.video_ids),
+    }
+
+
+def from_json(header: Mapping[str, Any], provenance_text: str, path: str, num_items: int, keyframes: int) -> Metadata:
+    """Return what the two JSONs of the file `path` say; raises `ArtefactError` for what `to_json` would not write."""
+    content = _object(provenance_text, "provenance", path)
+    _check_schema(header, SCHEMA, KEY, path)
+    _check_schema(content, PROVENANCE_SCHEMA, "provenance", path)
+    codec, norm, clip = content["codec"], content["normalisation"], header["clip"]
+    if header["packing"] not in ("dense", *PACKINGS):
         raise ArtefactError(
-            f"{path} has packing {content['packing']!r}; this version reads {', '.join(['dense', *PACKINGS])}"
+            f"{path} has packing {header['packing']!r}; this version reads {', '.join(['dense', *PACKINGS])}"
         )
     if codec["channels"] < 1 or codec["downscale"] < 1:
-        raise ArtefactError(f"{path}: metadata {KEY}.codec has channels or downscale below 1")
+        raise ArtefactError(f"{path}: metadata provenance.codec has channels or downscale below 1")
     shift, scale = (_numbers(codec[name], codec["channels"], f"codec.{name}", path) for name in ("shift", "scale"))
     mean, std = (_numbers(norm[name], 3, f"normalisation.{name}", path) for name in ("mean", "std"))
-    provenance = _provenance(content)
-    clip = content["clip"]
+    provenance = _provenance_of(header, content)
     try:
         _refuse_places(provenance)
         clip_spec = ClipSpec(clip["frames"], clip["height"], clip["width"], clip["placement"])
@@ -135,25 +166,26 @@ def from_json(text: object, path: str) -> Metadata:
     return Metadata(
         clip=clip_spec,
         codec=CodecSpec(
-            codec["name"], codec["sha256"], codec["channels"], codec["downscale"], shift, scale, codec["bytes"]
+            header["codec"], codec["sha256"], codec["channels"], codec["downscale"], shift, scale, codec["bytes"]
         ),
         normalisation=Normalisation((mean[0], mean[1], mean[2]), (std[0], std[1], std[2])),
         provenance=provenance,
-        classes=tuple(content["classes"]),
-        fill=content["fill"],
-        packing=content["packing"],
+        classes=tuple(header["classes"]),
+        fill=header["fill"],
+        packing=header["packing"],
+        milliseconds=_milliseconds(content["times"], num_items, keyframes, path),
     )
 
 
-def _provenance(content: Mapping[str, Any]) -> Provenance:
-    source = content["source"]
+def _provenance_of(header: Mapping[str, Any], content: Mapping[str, Any]) -> Provenance:
+    source = header["source"]
     return Provenance(
-        method=content["method"],
+        method=header["method"],
         config=content["config"],
-        seed=content["seed"],
+        seed=header["seed"],
         source=Source(
             name=source["name"],
-            split_hash=source["split"],
+            split_hash=content["split"],
             num_videos=source["videos"],
             num_frames=source["frames"],
             video_bytes=source["bytes"],
@@ -163,28 +195,50 @@ def _provenance(content: Mapping[str, Any]) -> Provenance:
     )
 
 
+def _milliseconds(steps: list[int], num_items: int, keyframes: int, path: str) -> tuple[tuple[int, ...], ...]:
+    if len(steps) != num_items * keyframes:
+        raise ArtefactError(
+            f"{path}: metadata provenance.times has {len(steps)} numbers; it must have {num_items} x {keyframes}"
+        )
+    times = tuple(
+        tuple(accumulate(steps[item * keyframes : (item + 1) * keyframes])) for item in range(num_items)
+    )
+    if any(abs(time) > MAX_MILLISECONDS for item in times for time in item):
+        raise ArtefactError(f"{path}: metadata provenance.times leave +-{MAX_MILLISECONDS} milliseconds")
+    return times
+
+
 def _numbers(values: list[float], count: int, name: str, path: str) -> tuple[float, ...]:
     if len(values) != count:
-        raise ArtefactError(f"{path}: metadata {KEY}.{name} has {len(values)} numbers; it must have {count}")
+        raise ArtefactError(f"{path}: metadata provenance.{name} has {len(values)} numbers; it must have {count}")
     if not all(math.isfinite(value) for value in values):  # 1e999 is JSON and overflows
-        raise ArtefactError(f"{path}: metadata {KEY}.{name} holds numbers that are not finite")
+        raise ArtefactError(f"{path}: metadata provenance.{name} holds numbers that are not finite")
     return tuple(float(value) for value in values)
 
 
-def _content(text: object, path: str) -> dict[str, Any]:
-    """Return the JSON of the metadata key, of a format this version reads."""
-    try:
-        content = json.loads(text, parse_constant=_refuse_constant) if isinstance(text, str) else None
-    except (ValueError, RecursionError) as error:
-        raise ArtefactError(f"{path}: metadata {KEY!r} is not JSON: {error}") from error
-    if not isinstance(content, dict) or type(content.get("format")) is not int:
+def header_content(text: object, path: str) -> dict[str, Any]:
+    """Return the JSON of the metadata key, unchecked but for its format; raises `ArtefactError`."""
+    content = _object(text, KEY, path)
+    if type(content.get("format")) is not int:
         raise ArtefactError(f"{path}: metadata {KEY!r} has no format number")
     if content["format"] > FORMAT:
         raise ArtefactError(
-            f"{path} has format {content['format']}, this version reads up to {FORMAT}; upgrade videocompressa"
+            f"{path} has format {content['format']}, this version reads format {FORMAT}; upgrade videocompressa"
         )
-    if content["format"] < 1:
-        raise ArtefactError(f"{path} has format {content['format']}; formats start at 1")
+    if content["format"] < FORMAT:
+        raise ArtefactError(
+            f"{path} has format {content['format']}, this version reads format {FORMAT}; compress the videos again"
+        )
+    return content
+
+
+def _object(text: object, where: str, path: str) -> dict[str, Any]:
+    try:
+        content = json.loads(text, parse_constant=_refuse_constant) if isinstance(text, str) else None
+    except (ValueError, RecursionError) as error:
+        raise ArtefactError(f"{path}: metadata {where!r} is not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise ArtefactError(f"{path}: metadata {where!r} is not an object")
     return content
 
 

@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from videocompressa.artefact import Quantisation, check_target, write_set
+from videocompressa.artefact import Quantisation, check_target, to_bytes, write_set
 from videocompressa.datasets import BadVideo, VideoSet
 from videocompressa.methods import Method, find_method
 from videocompressa.methods.coreset import CoresetConfig
-from videocompressa.recipes.budgets import FileFacts, TrainFacts, check_classes, resolve_budget
+from videocompressa.recipes.budgets import FileFacts, ResolvedBudget, TrainFacts, check_classes, resolve_budget
 from videocompressa.recipes.data import check_split, encode_train, list_videos, stages_of
-from videocompressa.recipes.options import BudgetOptions, CandidateOptions, Surroundings
+from videocompressa.recipes.options import BudgetOptions, CandidateOptions, NumBytes, Surroundings
 from videocompressa.recipes.settings import with_settings
 from videocompressa.rng import Streams
 from videocompressa.selector import check_keyframes
 from videocompressa.students import STUDENTS, check_name, check_size
-from videocompressa.synthetic import Budget
+from videocompressa.synthetic import Budget, SyntheticSet
 from videocompressa.vae import build_codec
 
 REFERENCE = "videocompressa"
@@ -87,16 +87,25 @@ def compress_folder(
     file = file_facts(method, config, seed, quantisation)
     resolved = resolve_budget(budget, TrainFacts.of(train_data), file, reference_facts(seed, quantisation))
     stages, started = stages_of(train_data, surroundings), surroundings.clock()
-    synthetic = found.compress(
-        train_data,
-        built,
-        config,
-        budget=resolved.allowance,
-        rng=Streams(seed, "compress"),
-        device=surroundings.device,
-        watch=surroundings.watch,
-        stages=stages,
-    )
+
+    def made(resolved: ResolvedBudget) -> SyntheticSet:
+        return found.compress(
+            train_data,
+            built,
+            config,
+            budget=resolved.allowance,
+            rng=Streams(seed, "compress"),
+            device=surroundings.device,
+            watch=surroundings.watch,
+            stages=stages,
+        )
+
+    synthetic = made(resolved)
+    # Rarely, what was chosen packs worse than foreseen.
+    while budget.bytes is not None and len(to_bytes(synthetic, quantisation)) > budget.bytes:
+        smaller = dataclasses.replace(budget, bytes=NumBytes(resolved.most_bytes - 1))
+        resolved = resolve_budget(smaller, TrainFacts.of(train_data), file, reference_facts(seed, quantisation))
+        synthetic = made(resolved)
     method_seconds = surroundings.clock() - started + sum(stages.recalled_seconds.values())
     cost = write_set(synthetic, path, quantisation=quantisation, overwrite=overwrite)
     assert budget.bytes is None or cost.file_bytes <= budget.bytes, (cost, resolved)

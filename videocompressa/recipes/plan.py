@@ -33,7 +33,7 @@ from videocompressa.selector import check_keyframes
 from videocompressa.synthetic import Source
 from videocompressa.train import LabelledClips, TrainConfig, fit
 from videocompressa.vae import Codec, build_codec
-from videocompressa.video import read_clip
+from videocompressa.video import VideoInfo, read_clip
 
 PROBED_AT_ONCE = 32
 SAMPLE_VIDEOS = 8
@@ -113,7 +113,9 @@ def plan(
     if not train:
         raise InputError(f"{data}: none of its training videos can be read: {_first_reason(videos, probed)}")
     parts = _parts(videos, probed)
-    facts = _facts(videos, train, parts["train"], candidates.clip, built)
+    infos = [found.info for entry, found in zip(videos.entries, probed, strict=True) if entry.split == "train"]
+    times = tuple(_even_times(info, candidates.clip.num_frames) for info in infos if info)
+    facts = _facts(videos, train, times, parts["train"], candidates.clip, built)
     resolved = resolve_budget(budget, facts, file_facts(method, config, seed, quantisation))
     pass_seconds, method_seconds = _estimate(train, videos, candidates.clip, built, config, surroundings)
     return Plan(
@@ -170,7 +172,20 @@ def _class_counts(videos: VideoSet, probed: Sequence[Probed]) -> dict[str, dict[
     return counts
 
 
-def _facts(videos: VideoSet, train: Sequence[VideoEntry], part: Part, clip: ClipSpec, codec: Codec) -> TrainFacts:
+def _even_times(info: VideoInfo, num_frames: int) -> tuple[float, ...]:
+    """Return about when T frames of a video of constant rate are shown, in seconds."""
+    positions = [(2 * i + 1) * info.num_frames // (2 * num_frames) for i in range(num_frames)]
+    return tuple(position * info.duration_seconds / info.num_frames for position in positions)
+
+
+def _facts(
+    videos: VideoSet,
+    train: Sequence[VideoEntry],
+    times_seconds: tuple[tuple[float, ...], ...],
+    part: Part,
+    clip: ClipSpec,
+    codec: Codec,
+) -> TrainFacts:
     listed = videos.select("train")
     source = Source(
         name=videos.name,
@@ -186,6 +201,7 @@ def _facts(videos: VideoSet, train: Sequence[VideoEntry], part: Part, clip: Clip
         classes=videos.classes,
         labels=tuple(entry.label for entry in train),
         video_ids=tuple(entry.video_id for entry in train),
+        times_seconds=times_seconds,
         source=source,
     )
 
