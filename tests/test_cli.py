@@ -574,7 +574,7 @@ def test_help_names_every_option(run: Runner) -> None:
         "compress": (
             "DATA", "-o", "--vpc", "--ratio", "--bytes", "--keyframes", "--method", "--codec", "--seed", "--set",
             "--quiet", "--json", "--size", "--frames", "--max-bad", "--allow-fewer", "--force", "--workers", "--device",
-            "--threads", "--cache", "--layout", "--csv", "--fold", "--hold-out", "--quantisation",
+            "--threads", "--cache", "--layout", "--csv", "--fold", "--hold-out", "--storage", "--step",
         ),
         "train": ("SET", "--data", "--student", "--seeds", "--steps", "--batch-size", "--lr", "--width", "--no-flip",
                   "--split", "--set", "--json", "--quiet"),

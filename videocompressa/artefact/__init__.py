@@ -173,8 +173,12 @@ def predict_file_bytes(
     seed: int = 0,
     normalisation: Normalisation | None = None,
     quantisation: Quantisation = "int8",
+    packing: str = "dense",
+    packed: Layout | None = None,
 ) -> int:
-    """Return the size in bytes that `write_set` would give a dense set, without making any latents.
+    """Return the size in bytes that `write_set` would give, without making any latents.
+
+    Sets of a `packing` other than "dense" have `packed` tensors of these dtypes and shapes.
 
     It is exact for items of these `video_ids` (N) and `times_seconds` (N,K), in this order; others compress a little
     better or worse. Without `normalisation` its six numbers are taken to be of full length.
@@ -192,12 +196,14 @@ def predict_file_bytes(
             provenance=Provenance(method, config or {}, seed, source, tuple(video_ids)),
             classes=tuple(classes),
             fill="linear",
-            packing="dense",
+            packing=packing,
             milliseconds=_milliseconds(times_seconds),
         )
     )
-    keyframes, packed = len(times_seconds[0]), len(packed_text(provenance_text))
-    layout = layout_of(len(video_ids), keyframes, clip, codec, len(classes), soft_labels, quantisation, packed)
+    keyframes, folded = len(times_seconds[0]), packed_text(provenance_text)
+    layout = layout_of(
+        len(video_ids), keyframes, clip, codec, len(classes), soft_labels, quantisation, len(folded), packed
+    )
     return len(header(layout, text)) + sum(size_of(*entry) for entry in layout.values())
 
 
@@ -265,7 +271,8 @@ def _to_set(arrays: Mapping[str, Array], metadata: Metadata, path: str) -> Synth
         return SyntheticSet(
             latents=latents.float(),
             positions=torch.from_numpy(arrays["positions"].astype(np.int64)),
-            times_seconds=torch.tensor(metadata.milliseconds, dtype=torch.float64).view(arrays["positions"].shape) / 1000,
+            times_seconds=torch.tensor(metadata.milliseconds, dtype=torch.float64).view(arrays["positions"].shape)
+            / 1000,
             labels=labels,
             classes=metadata.classes,
             clip=metadata.clip,

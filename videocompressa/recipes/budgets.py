@@ -15,11 +15,13 @@ from typing import Any
 
 import torch
 
-from videocompressa.artefact import Quantisation, predict_file_bytes
+from videocompressa.artefact import predict_file_bytes
 from videocompressa.clip import Candidates, ClipSpec, CodecSpec, Normalisation
 from videocompressa.errors import BudgetError, InputError
+from videocompressa.packing import transform
 from videocompressa.recipes.options import BudgetOptions
 from videocompressa.selector import check_keyframes
+from videocompressa.storage import NOMINAL_BITS, TRANSFORM, Storage
 from videocompressa.subset import check_enough
 from videocompressa.synthetic import Allowance, Source
 
@@ -81,7 +83,19 @@ class FileFacts:
     config: Mapping[str, Any]
     soft_labels: bool
     seed: int
-    quantisation: Quantisation = "int8"
+    storage: Storage = TRANSFORM
+    item_bytes: Callable[[int], float] | None = None
+    """K to the bytes of one item's latents where they are entropy-coded, measured; None before decoding (nominal)."""
+
+    def packed(self, num_items: int, keyframes: int, facts: TrainFacts) -> dict[str, Any]:
+        """Return the packing and the tensors that such a file holds in place of dense latents, where it does."""
+        if self.storage.name != "transform":
+            return {}
+        channels, height, width = facts.codec.latent_shape(facts.clip.height, facts.clip.width)
+        nominal = keyframes * channels * height * width * NOMINAL_BITS / 8
+        each = nominal if self.item_bytes is None else self.item_bytes(keyframes)
+        layout = {"steps": ("F16", (channels,)), "stream": ("U8", (math.ceil(num_items * each),))}
+        return {"packing": transform.NAME, "packed": layout}
 
 
 @dataclass(frozen=True)
@@ -170,7 +184,8 @@ def most_bytes(facts: TrainFacts, file: FileFacts, vpc: int, keyframes: int) -> 
             config=file.config,
             seed=file.seed,
             normalisation=facts.normalisation,
-            quantisation=file.quantisation,
+            quantisation=file.storage.quantisation,
+            **file.packed(len(rows), keyframes, facts),
         )
         sizes.append(size + MARGIN_BYTES + len(rows) // 4)
     return max(sizes)

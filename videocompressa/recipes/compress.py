@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from videocompressa.artefact import Quantisation, check_target, to_bytes, write_set
+import torch
+
+from videocompressa.artefact import check_target, to_bytes, write_set
+from videocompressa.clip import Candidates
 from videocompressa.datasets import BadVideo, VideoSet
 from videocompressa.methods import Method, find_method
 from videocompressa.methods.coreset import CoresetConfig
-from videocompressa.recipes.budgets import FileFacts, ResolvedBudget, TrainFacts, check_classes, resolve_budget
+from videocompressa.recipes.budgets import FileFacts, TrainFacts, check_classes, resolve_budget
 from videocompressa.recipes.data import check_split, encode_train, list_videos, stages_of
 from videocompressa.recipes.options import BudgetOptions, CandidateOptions, NumBytes, Surroundings
 from videocompressa.recipes.settings import with_settings
 from videocompressa.rng import Streams
-from videocompressa.selector import check_keyframes
+from videocompressa.selector import UniformSelector, check_keyframes
+from videocompressa.storage import TRANSFORM, Storage, item_bytes, stored
 from videocompressa.students import STUDENTS, check_name, check_size
-from videocompressa.synthetic import Budget, SyntheticSet
-from videocompressa.vae import build_codec
+from videocompressa.synthetic import Budget, take_keyframes
+from videocompressa.vae import Codec, build_codec
 
 REFERENCE = "videocompressa"
 """The method whose file says how many bytes a VPC stands for."""
@@ -62,7 +67,7 @@ def compress_folder(
     codec: str = "tiny",
     seed: int = 0,
     settings: Sequence[str] = (),
-    quantisation: Quantisation = "int8",
+    storage: Storage = TRANSFORM,
     overwrite: bool = False,
     surroundings: Surroundings,
 ) -> CompressOutcome:
@@ -84,31 +89,32 @@ def compress_folder(
     built = build_codec(codec).to(surroundings.device)
     encoded = encode_train(videos, candidates, built, surroundings)
     train_data = encoded.candidates
-    file = file_facts(method, config, seed, quantisation)
-    resolved = resolve_budget(budget, TrainFacts.of(train_data), file, reference_facts(seed, quantisation))
+    facts, measured = TrainFacts.of(train_data), _measure(train_data, built, storage, seed)
+    file = file_facts(method, config, seed, storage, measured)
+    reference = reference_facts(seed, storage, measured)
+    resolved = resolve_budget(budget, facts, file, reference)
     stages, started = stages_of(train_data, surroundings), surroundings.clock()
-
-    def made(resolved: ResolvedBudget) -> SyntheticSet:
-        return found.compress(
+    while True:
+        allowance = resolved.allowance
+        made = found.compress(
             train_data,
             built,
             config,
-            budget=resolved.allowance,
+            budget=allowance,
             rng=Streams(seed, "compress"),
             device=surroundings.device,
             watch=surroundings.watch,
             stages=stages,
         )
-
-    synthetic = made(resolved)
-    # Rarely, what was chosen packs worse than foreseen.
-    while budget.bytes is not None and len(to_bytes(synthetic, quantisation)) > budget.bytes:
+        limit = allowance.file_bytes if budget.bytes is None else budget.bytes
+        synthetic = stored(made, built, storage, limit=limit)
+        if budget.bytes is None or len(to_bytes(synthetic, storage.quantisation)) <= budget.bytes:
+            break
+        # Rarely, what was chosen packs worse than foreseen.
         smaller = dataclasses.replace(budget, bytes=NumBytes(resolved.most_bytes - 1))
-        resolved = resolve_budget(smaller, TrainFacts.of(train_data), file, reference_facts(seed, quantisation))
-        synthetic = made(resolved)
+        resolved = resolve_budget(smaller, facts, file, reference)
     method_seconds = surroundings.clock() - started + sum(stages.recalled_seconds.values())
-    cost = write_set(synthetic, path, quantisation=quantisation, overwrite=overwrite)
-    assert budget.bytes is None or cost.file_bytes <= budget.bytes, (cost, resolved)
+    cost = write_set(synthetic, path, quantisation=storage.quantisation, overwrite=overwrite)
     return CompressOutcome(
         path=path,
         budget=cost,
@@ -129,20 +135,35 @@ def check_training(videos: VideoSet, data: Path, budget: BudgetOptions) -> None:
     check_classes({name: labels.count(label) for label, name in enumerate(videos.classes)}, budget)
 
 
-def reference_facts(seed: int, quantisation: Quantisation) -> FileFacts:
+def reference_facts(seed: int, storage: Storage, item_bytes: Callable[[int], float] | None = None) -> FileFacts:
     """Return the facts of the file whose size stands for VPC and K: videocompressa's own, with soft labels.
 
     Methods that fill bytes get as many as that file has, so that one VPC means the same bytes for every method.
     """
-    return file_facts(REFERENCE, find_method(REFERENCE).config, seed, quantisation)
+    return file_facts(REFERENCE, find_method(REFERENCE).config, seed, storage, item_bytes)
 
 
-def file_facts(method: str, config: Any, seed: int, quantisation: Quantisation) -> FileFacts:
+def file_facts(
+    method: str, config: Any, seed: int, storage: Storage, item_bytes: Callable[[int], float] | None = None
+) -> FileFacts:
     """Return what decides the size of the file beside the videos."""
     return FileFacts(
         method=config.name if isinstance(config, CoresetConfig) else method,
         config=dataclasses.asdict(config),
         soft_labels=config.labels == "soft",
         seed=seed,
-        quantisation=quantisation,
+        storage=storage,
+        item_bytes=item_bytes,
     )
+
+
+def _measure(train_data: Candidates, codec: Codec, storage: Storage, seed: int) -> Callable[[int], float]:
+    """Return what tells the bytes of an item of K uniform keyframes of the training videos."""
+
+    @functools.cache
+    def measured(keyframes: int) -> float:
+        positions = UniformSelector().positions(train_data.frames[:1], keyframes, torch.Generator())
+        latents = take_keyframes(train_data.latents, positions.expand(len(train_data), -1))
+        return item_bytes(latents, codec, storage, seed=seed)
+
+    return measured

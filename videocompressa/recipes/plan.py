@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 
-from videocompressa.artefact import Quantisation
 from videocompressa.clip import ClipSpec, Normalisation, watch_nothing
 from videocompressa.datasets import SPLITS, BadVideo, VideoEntry, VideoSet
 from videocompressa.engine import run_shards
@@ -30,6 +29,7 @@ from videocompressa.recipes.options import BudgetOptions, CandidateOptions, Surr
 from videocompressa.recipes.probing import Probed, probe_paths
 from videocompressa.rng import Streams
 from videocompressa.selector import check_keyframes
+from videocompressa.storage import TRANSFORM, Storage
 from videocompressa.synthetic import Source
 from videocompressa.train import LabelledClips, TrainConfig, fit
 from videocompressa.vae import Codec, build_codec
@@ -92,7 +92,7 @@ def plan(
     codec: str = "tiny",
     seed: int = 0,
     settings: Sequence[str] = (),
-    quantisation: Quantisation = "int8",
+    storage: Storage = TRANSFORM,
     surroundings: Surroundings,
 ) -> Plan:
     """Return what `compress_folder` with the same arguments would read, make and take.
@@ -116,7 +116,7 @@ def plan(
     infos = [found.info for entry, found in zip(videos.entries, probed, strict=True) if entry.split == "train"]
     times = tuple(_even_times(info, candidates.clip.num_frames) for info in infos if info)
     facts = _facts(videos, train, times, parts["train"], candidates.clip, built)
-    resolved = resolve_budget(budget, facts, file_facts(method, config, seed, quantisation))
+    resolved = resolve_budget(budget, facts, file_facts(method, config, seed, storage))
     pass_seconds, method_seconds = _estimate(train, videos, candidates.clip, built, config, surroundings)
     return Plan(
         source=videos.name,

@@ -1,0 +1,91 @@
+"""Storage: how the latents of a set lie in its file, chosen after the method made them and the same for every method.
+
+| storage | what a file holds | bytes of a 64-px keyframe behind `tiny` |
+|---|---|---|
+| `transform` | entropy-coded DCT coefficients (`packing/transform.py`) | 3 to 60, as the content asks |
+| `int8` | one byte a number, a scale an item and channel | 512 |
+| `float16` | two bytes a number | 1,024 |
+
+A set that its method packed itself (a coded video, Tucker factors, memories) is left as it is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from videocompressa.artefact import Quantisation, to_bytes
+from videocompressa.errors import InputError
+from videocompressa.packing import transform
+from videocompressa.rng import Streams
+from videocompressa.synthetic import Decoder, SyntheticSet
+
+StorageName = Literal["transform", "int8", "float16"]
+"""Every storage by name."""
+
+NOMINAL_BITS = 0.4
+"""Bits a number of "transform" where no latents are at hand to measure: between our smoothest and busiest sets."""
+_SAMPLE = 64
+"""Items that `item_bytes` measures."""
+
+
+@dataclass(frozen=True)
+class Storage:
+    """How latents are stored."""
+
+    name: StorageName = "transform"
+    step: float = 1.0
+    """Of "transform": how coarse, in units of the codec's latents weighed by what is seen (see `transform.steps_of`).
+    1 costs students nothing on the sets we measured (docs/log.md); a file that may not be larger gets a coarser one."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.step < float("inf"):
+            raise InputError(f"--step is {self.step}; it must be above 0 (1: the default, 2: coarser, 0.5: finer)")
+
+    @property
+    def quantisation(self) -> Quantisation:
+        """How numbers lie that are stored one by one."""
+        return "float16" if self.name == "float16" else "int8"
+
+
+TRANSFORM = Storage()
+"""The default."""
+
+
+def stored(synthetic: SyntheticSet, decoder: Decoder, storage: Storage, *, limit: int | None = None) -> SyntheticSet:
+    """Return the set as its file will hold it: of dense latents, the unpacked ones and their packed tensors.
+
+    With `limit`, "transform" takes a coarser step where the file would have more bytes. Raises `BudgetError` when no
+    step is coarse enough.
+    """
+    if synthetic.packing != "dense" or storage.name != "transform":
+        return synthetic
+    weights = _weights(decoder, synthetic.latents, synthetic.provenance.seed)
+    made = _packed(synthetic, transform.pack(synthetic.latents, weights, storage.step))
+    if limit is None or (size := len(to_bytes(made))) <= limit:
+        return made
+    beside = size - made.packed["stream"].numel()
+    # The header is padded to eights and says the stream's length in digits: a few bytes to spare.
+    room = limit - beside + 2 * len(weights) - 8
+    step = transform.fitting_step(synthetic.latents, weights, room)
+    return _packed(synthetic, transform.pack(synthetic.latents, weights, step))
+
+
+def item_bytes(latents: Tensor, decoder: Decoder, storage: Storage, *, seed: int) -> float:
+    """Return the mean bytes of an item of "transform", measured on up to 64 evenly spaced of (N,K,C,h,w) latents."""
+    sample = latents[torch.linspace(0, len(latents) - 1, min(_SAMPLE, len(latents))).long()].float()
+    tensors = transform.pack(sample, _weights(decoder, sample, seed), storage.step)
+    return tensors["stream"].numel() / len(sample)
+
+
+def _weights(decoder: Decoder, latents: Tensor, seed: int) -> Tensor:
+    return transform.channel_weights(decoder, latents, Streams(seed, "storage").generator("channels"))
+
+
+def _packed(synthetic: SyntheticSet, tensors: dict[str, Tensor]) -> SyntheticSet:
+    latents = transform.unpack(tensors, tuple(synthetic.latents.shape))
+    return dataclasses.replace(synthetic, latents=latents, packing=transform.NAME, packed=tensors)
