@@ -265,7 +265,8 @@ def _to_set(arrays: Mapping[str, Array], metadata: Metadata, path: str) -> Synth
         return SyntheticSet(
             latents=latents.float(),
             positions=torch.from_numpy(arrays["positions"].astype(np.int64)),
-            times_seconds=torch.tensor(metadata.milliseconds, dtype=torch.float64).view(arrays["positions"].shape) / 1000,
+            times_seconds=torch.tensor(metadata.milliseconds, dtype=torch.float64).view(arrays["positions"].shape)
+            / 1000,
             labels=labels,
             classes=metadata.classes,
             clip=metadata.clip,

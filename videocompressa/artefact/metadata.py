@@ -200,9 +200,7 @@ def _milliseconds(steps: list[int], num_items: int, keyframes: int, path: str) -
         raise ArtefactError(
             f"{path}: metadata provenance.times has {len(steps)} numbers; it must have {num_items} x {keyframes}"
         )
-    times = tuple(
-        tuple(accumulate(steps[item * keyframes : (item + 1) * keyframes])) for item in range(num_items)
-    )
+    times = tuple(tuple(accumulate(steps[item * keyframes : (item + 1) * keyframes])) for item in range(num_items))
     if any(abs(time) > MAX_MILLISECONDS for item in times for time in item):
         raise ArtefactError(f"{path}: metadata provenance.times leave +-{MAX_MILLISECONDS} milliseconds")
     return times

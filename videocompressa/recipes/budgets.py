@@ -82,6 +82,8 @@ class FileFacts:
     soft_labels: bool
     seed: int
     quantisation: Quantisation = "int8"
+    extra_bytes: int = 0
+    """What a file was found to have above what was foreseen."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +174,7 @@ def most_bytes(facts: TrainFacts, file: FileFacts, vpc: int, keyframes: int) -> 
             normalisation=facts.normalisation,
             quantisation=file.quantisation,
         )
-        sizes.append(size + MARGIN_BYTES + len(rows) // 4)
+        sizes.append(size + MARGIN_BYTES + len(rows) // 4 + file.extra_bytes)
     return max(sizes)
 
 

@@ -14,7 +14,7 @@ from videocompressa.methods import Method, find_method
 from videocompressa.methods.coreset import CoresetConfig
 from videocompressa.recipes.budgets import FileFacts, ResolvedBudget, TrainFacts, check_classes, resolve_budget
 from videocompressa.recipes.data import check_split, encode_train, list_videos, stages_of
-from videocompressa.recipes.options import BudgetOptions, CandidateOptions, NumBytes, Surroundings
+from videocompressa.recipes.options import BudgetOptions, CandidateOptions, Surroundings
 from videocompressa.recipes.settings import with_settings
 from videocompressa.rng import Streams
 from videocompressa.selector import check_keyframes
@@ -85,7 +85,8 @@ def compress_folder(
     encoded = encode_train(videos, candidates, built, surroundings)
     train_data = encoded.candidates
     file = file_facts(method, config, seed, quantisation)
-    resolved = resolve_budget(budget, TrainFacts.of(train_data), file, reference_facts(seed, quantisation))
+    facts, reference = TrainFacts.of(train_data), reference_facts(seed, quantisation)
+    resolved = resolve_budget(budget, facts, file, reference)
     stages, started = stages_of(train_data, surroundings), surroundings.clock()
 
     def made(resolved: ResolvedBudget) -> SyntheticSet:
@@ -101,10 +102,10 @@ def compress_folder(
         )
 
     synthetic = made(resolved)
-    # Rarely, what was chosen packs worse than foreseen.
-    while budget.bytes is not None and len(to_bytes(synthetic, quantisation)) > budget.bytes:
-        smaller = dataclasses.replace(budget, bytes=NumBytes(resolved.most_bytes - 1))
-        resolved = resolve_budget(smaller, TrainFacts.of(train_data), file, reference_facts(seed, quantisation))
+    while budget.bytes is not None and (size := len(to_bytes(synthetic, quantisation))) > budget.bytes:
+        # Rarely, what was chosen packs worse than foreseen; then what is chosen next is foreseen to pack as badly.
+        file = dataclasses.replace(file, extra_bytes=file.extra_bytes + size - resolved.most_bytes)
+        resolved = resolve_budget(budget, facts, file, reference)
         synthetic = made(resolved)
     method_seconds = surroundings.clock() - started + sum(stages.recalled_seconds.values())
     cost = write_set(synthetic, path, quantisation=quantisation, overwrite=overwrite)
