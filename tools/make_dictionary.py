@@ -3,8 +3,8 @@
     python tools/make_dictionary.py
 
 It holds the provenance of a set with the default codec and method, then what other methods' defaults and the pixel
-codec have besides. Files of one format number share one dictionary: writing another one makes another format. The golden
-bytes of `tests/test_artefact.py` and the example of `docs/format.md` change with it.
+codec have besides. Files of one format number share one dictionary: writing another one makes another format. The
+golden bytes of `tests/test_artefact.py` and the example of `docs/format.md` change with it.
 """
 
 from __future__ import annotations

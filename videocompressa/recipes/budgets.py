@@ -29,7 +29,7 @@ DEFAULT_KEYFRAMES = 4
 DRAWS = 8
 """Random sets whose sizes are computed."""
 MARGIN_BYTES = 16
-"""Added to the largest, and a quarter of a byte an item (our choice: on lip_words and fluent16 no one of 1,200 other
+"""Added to the largest, and a quarter of a byte an item (our choice: on lip_words and fluent16 none of 4,800 other
 random sets was larger)."""
 
 
