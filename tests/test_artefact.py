@@ -32,6 +32,7 @@ from videocompressa.artefact import (
     Quantisation,
     check_target,
     dequantise,
+    folding,
     label_codes,
     largest_label_error,
     measure,
@@ -41,7 +42,6 @@ from videocompressa.artefact import (
     to_bytes,
     write_set,
 )
-from videocompressa.artefact import folding
 from videocompressa.artefact.dictionary import DICTIONARY
 from videocompressa.artefact.folding import packed_text, unpacked_text
 from videocompressa.artefact.numbers import labels_of
@@ -661,14 +661,20 @@ ABUSE: dict[str, tuple[Callable[[], bytes], str]] = {
     "first": (lambda: edited(set_key("format", value=1)), "format 1, this version reads format 2; compress the videos"),
     "JSON list": (lambda: remetadata({"videocompressa": "[]"}), "metadata 'videocompressa' is not an object"),
     "no JSON": (lambda: remetadata({"videocompressa": "{"}), "metadata 'videocompressa' is not JSON"),
-    "NaN JSON": (lambda: reprovenanced(set_key("codec", "shift", value=[float("nan"), 0.0])), "NaN is not a JSON number"),
+    "NaN JSON": (
+        lambda: reprovenanced(set_key("codec", "shift", value=[float("nan"), 0.0])),
+        "NaN is not a JSON number",
+    ),
     "no format": (lambda: remetadata({"videocompressa": "{}"}), "has no format number"),
     "text format": (lambda: edited(set_key("format", value="1")), "has no format number"),
     "later": (
         lambda: edited(set_key("format", value=7)),
         "format 7, this version reads format 2; upgrade videocompressa",
     ),
-    "earlier": (lambda: edited(set_key("format", value=0)), "format 0, this version reads format 2; compress the videos again"),
+    "earlier": (
+        lambda: edited(set_key("format", value=0)),
+        "format 0, this version reads format 2; compress the videos again",
+    ),
     "missing key": (lambda: edited(lambda content: content.pop("seed")), "metadata videocompressa lacks seed"),
     "extra key": (lambda: edited(set_key("host", value="x")), "metadata videocompressa has unknown keys host"),
     "inner key": (lambda: edited(lambda content: content["clip"].pop("width")), "videocompressa.clip lacks width"),
@@ -677,8 +683,14 @@ ABUSE: dict[str, tuple[Callable[[], bytes], str]] = {
     "wrong kind": (lambda: edited(set_key("seed", value=1.5)), "videocompressa.seed is 1.5; it must be int"),
     "wrong item": (lambda: edited(set_key("classes", value=[1, 2])), r"classes\[\] is 1; it must be str"),
     "config no object": (lambda: reprovenanced(set_key("config", value=[])), r"config is \[\]; it must be dict"),
-    "shift count": (lambda: reprovenanced(set_key("codec", "shift", value=[0.0])), "shift has 1 numbers; it must have 2"),
-    "mean count": (lambda: reprovenanced(set_key("normalisation", "mean", value=[0.0])), "mean has 1 numbers; it must have 3"),
+    "shift count": (
+        lambda: reprovenanced(set_key("codec", "shift", value=[0.0])),
+        "shift has 1 numbers; it must have 2",
+    ),
+    "mean count": (
+        lambda: reprovenanced(set_key("normalisation", "mean", value=[0.0])),
+        "mean has 1 numbers; it must have 3",
+    ),
     "overflow": (
         lambda: retensored(provenance=as_tensor(GOLDEN_PROVENANCE.replace("0.35", "1e999"))),
         "mean holds numbers that are not finite",
@@ -698,12 +710,18 @@ ABUSE: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
     "fill": (lambda: edited(set_key("fill", value="loop")), "fill is 'loop'; known: hold, linear"),
     "ids": (lambda: reprovenanced(set_key("videos", value=["a"])), "video_ids has 1 entries for 2 items"),
-    "absolute id": (lambda: reprovenanced(set_key("videos", value=["/a", "b"])), "video id '/a' must be a path relative"),
+    "absolute id": (
+        lambda: reprovenanced(set_key("videos", value=["/a", "b"])),
+        "video id '/a' must be a path relative",
+    ),
     "provenance key": (lambda: reprovenanced(lambda content: content.pop("split")), "metadata provenance lacks split"),
     "provenance extra": (lambda: reprovenanced(set_key("x", value=1)), "metadata provenance has unknown keys x"),
     "provenance list": (lambda: retensored(provenance=as_tensor("[]")), "metadata 'provenance' is not an object"),
     "provenance text": (lambda: retensored(provenance=as_tensor("{")), "metadata 'provenance' is not JSON"),
-    "provenance none": (lambda: retensored(provenance=None), r"\[labels, latents, positions, scales\]; it must hold prov"),
+    "provenance none": (
+        lambda: retensored(provenance=None),
+        r"\[labels, latents, positions, scales\]; it must hold prov",
+    ),
     "provenance flat": (
         lambda: retensored(provenance=np.zeros((2, 2), np.uint8)),
         r"provenance has shape \(2, 2\); it must be \(bytes\)",
@@ -739,7 +757,10 @@ ABUSE: dict[str, tuple[Callable[[], bytes], str]] = {
     "times fall": (lambda: reprovenanced(set_key("times", value=[5, -1, 0] * 2)), "must not fall"),
     "no frames": (lambda: edited(set_key("source", "frames", value=0)), "Source.num_frames is 0"),
     "overlapping": (overlapping, "truncated or damaged"),
-    "missing tensor": (lambda: retensored(labels=None), r"it must hold \[labels, latents, positions, provenance, scales\]"),
+    "missing tensor": (
+        lambda: retensored(labels=None),
+        r"it must hold \[labels, latents, positions, provenance, scales\]",
+    ),
     "no latents": (lambda: retensored(latents=None), r"must hold \[labels, latents, positions, provenance\]"),
     "extra tensor": (lambda: retensored(more=np.zeros(3, np.int8)), r"holds tensors \[labels, latents, more,"),
     "no scales": (lambda: retensored(scales=None), r"must hold \[labels, latents, positions, provenance, scales"),
@@ -785,9 +806,7 @@ ABUSE: dict[str, tuple[Callable[[], bytes], str]] = {
                 "latents": np.zeros((0, 3, 2, 2, 2), np.int8),
                 "scales": np.zeros((0, 2), np.float16),
                 "positions": np.zeros((0, 3), np.uint8),
-                "provenance": as_tensor(
-                    json.dumps(json.loads(GOLDEN_PROVENANCE) | {"times": [], "videos": []})
-                ),
+                "provenance": as_tensor(json.dumps(json.loads(GOLDEN_PROVENANCE) | {"times": [], "videos": []})),
                 "labels": np.zeros(0, np.uint8),
             },
             parts(to_bytes(make_set()))[0]["__metadata__"],

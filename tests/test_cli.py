@@ -99,8 +99,7 @@ def test_the_plan_names_bad_videos_and_goes_on(run: Runner, videos: Path, tmp_pa
 def test_the_plan_predicts_the_file(run: Runner, videos: Path, tmp_path: Path) -> None:
     predicted = run("plan", videos, *TINY, "--json", "--method", "random-real", "--vpc", 2).json["expected_file_bytes"]
     made = run.compress(videos, tmp_path / "set.safetensors", "--vpc", 2, "--json")
-    # Before decoding, the six numbers of the normalisation are taken to be of full length.
-    assert made.json["file_bytes"] <= predicted <= made.json["file_bytes"] + 6 * 20
+    assert made.json["file_bytes"] <= predicted <= made.json["file_bytes"] + 100
 
 
 def test_compress_prints_one_object(run: Runner, videos: Path, tmp_path: Path) -> None:
@@ -189,7 +188,8 @@ def test_bytes_are_never_exceeded_and_nearly_used(run: Runner, videos: Path, tmp
         run.compress(videos, tmp_path / f"{vpc}.safetensors", "--vpc", vpc, "--json").json["file_bytes"]
         for vpc in (2, 3)
     ]
-    for asked, vpc in [(sizes[1], 3), (sizes[1] - 1, 2), (sizes[0], 2)]:
+    # How the paths and times pack is foreseen but for some bytes, and counted against the set.
+    for asked, vpc in [(sizes[1] + 60, 3), (sizes[1] - 1, 2), (sizes[0] + 60, 2)]:
         made = run.compress(videos, tmp_path / "set.safetensors", "--bytes", asked, "--json", "--force").json
         assert made["file_bytes"] <= asked
         assert made["videos_per_class"] == vpc

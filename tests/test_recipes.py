@@ -20,9 +20,10 @@ import videocompressa as vc
 from videocompressa.artefact import read_set, to_bytes, write_set
 from videocompressa.clip import ClipSpec, Normalisation, watch_nothing
 from videocompressa.errors import ArtefactError, BudgetError, InputError
+from videocompressa.recipes import budgets
 from videocompressa.recipes import demo as demo_recipe
 from videocompressa.recipes.budgets import FileFacts, TrainFacts, resolve_budget
-from videocompressa.recipes.compress import compress_folder
+from videocompressa.recipes.compress import CompressOutcome, compress_folder
 from videocompressa.recipes.data import encode_train, list_videos, stages_of
 from videocompressa.recipes.options import BudgetOptions, CandidateOptions, NumBytes, Share, Surroundings
 from videocompressa.recipes.sets import decode_set, open_set
@@ -163,7 +164,9 @@ def facts_of(counts: Sequence[int], num_frames: int = 30, frames: int = 8) -> Tr
         classes=tuple(f"class {label}" for label in range(len(counts))),
         labels=labels,
         video_ids=tuple(f"{label}/{'x' * (row % 7)}{row}.mp4" for row, label in enumerate(labels)),
-        times_seconds=tuple(tuple(0.13 * (row % 5 + 1) * frame for frame in range(frames)) for row in range(len(labels))),
+        times_seconds=tuple(
+            tuple(0.13 * (row % 5 + 1) * frame for frame in range(frames)) for row in range(len(labels))
+        ),
         source=source,
         normalisation=Normalisation((0.5, 0.25, 0.5), (0.2, 0.3, 0.2)),
     )
@@ -250,6 +253,23 @@ def test_methods_that_fill_bytes_get_as_many_whatever_their_own_file_holds() -> 
     assert own.allowance.file_bytes == other.allowance.file_bytes == other.most_bytes
     asked = resolve_budget(BudgetOptions(bytes=NumBytes(other.most_bytes)), facts, FILE, soft)
     assert asked.allowance.file_bytes == other.most_bytes
+
+
+def test_a_file_larger_than_foreseen_is_made_again_with_fewer_videos(
+    videos: Path, here: Surroundings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def made(budget: BudgetOptions, name: str) -> CompressOutcome:
+        return compress_folder(
+            videos, tmp_path / name, candidates=SMALL, budget=budget, method="random-real", surroundings=here
+        )
+
+    larger = made(BudgetOptions(vpc=3, keyframes=2), "a").budget.file_bytes
+    monkeypatch.setattr(budgets, "MARGIN_BYTES", -200)
+    found = made(BudgetOptions(bytes=NumBytes(larger - 1), keyframes=2), "b")
+    assert (found.videos_per_class, found.keyframes) == (2, 2)
+    assert found.budget.file_bytes < larger
+    with pytest.raises(BudgetError, match="--bytes 1000 is too small for one keyframe .* give at least --bytes 1"):
+        made(BudgetOptions(bytes=NumBytes(1000), keyframes=1), "c")
 
 
 def test_more_keyframes_than_frames() -> None:

@@ -136,13 +136,21 @@ def test_logit_mse_is_least_at_the_teachers_logits_whatever_their_constant() -> 
         assert float(logit_mse(teacher + constant, labels, QUICK)) == pytest.approx(0.1 * float(hard))
 
 
-def test_probabilities_that_float16_loses_count_as_its_smallest() -> None:
-    labels = torch.tensor([[1.0, 0.0]])
-    smallest = labels.clamp(min=float(torch.tensor(1e-9).half().clamp(min=2.0**-24)))
+def test_probabilities_that_the_file_loses_count_as_its_smallest_share() -> None:
     logits = torch.tensor([[2.0, -1.0]])
-    loss = logit_mse(logits, labels, QUICK)
-    assert float(loss) == pytest.approx(float(logit_mse(logits, smallest, QUICK)))
-    assert float(loss) == pytest.approx((3 - 24 * math.log(2)) ** 2 / 4 + 0.1 * math.log1p(math.exp(-3)), rel=1e-5)
+    loss = logit_mse(logits, torch.tensor([[1.0, 0.0]]), QUICK)
+    share = 2 * math.log(0.5 / 255)
+    assert float(loss) == pytest.approx((3 + share) ** 2 / 4 + 0.1 * math.log1p(math.exp(-3)), rel=1e-5)
+
+
+def test_the_smallest_share_is_of_the_largest_probability() -> None:
+    even = torch.full((1, 200), 1 / 200)
+    small = even.clone()
+    small[0, 0] = even[0, 0] / 255**2  # a file holds it, although it is below (0.5 / 255)^2 itself
+    assert small[0, 0] < (0.5 / 255) ** 2
+    logits = torch.zeros(1, 200)
+    logits[0, 0] = -2 * math.log(255)
+    assert float(logit_mse(logits, small, QUICK)) == pytest.approx(0.1 * math.log(199), rel=1e-3)
 
 
 def test_a_student_learns_a_teachers_logits() -> None:

@@ -3,7 +3,8 @@
     python tools/make_dictionary.py
 
 It holds the provenance of a set with the default codec and method, then what other methods' defaults and the pixel
-codec have besides. Files of one format number share one dictionary: writing another one makes another format.
+codec have besides. Files of one format number share one dictionary: writing another one makes another format. The
+golden bytes of `tests/test_artefact.py` and the example of `docs/format.md` change with it.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from videocompressa.clip import CodecSpec
 from videocompressa.methods import METHODS
 from videocompressa.vae import build_codec
 
-MODULE = Path(__file__).parents[1] / "videocompressa" / "artefact" / "dictionary.py"
+ROOT = Path(__file__).parents[1]
+MODULE = ROOT / "videocompressa" / "artefact" / "dictionary.py"
+PAGE = ROOT / "docs" / "format.md"
 SHORTEST = 8
-HEAD = '''"""The dictionary of format 2's provenance, written by `tools/make_dictionary.py`: frozen with the format number."""
+HEAD = '''"""The dictionary of format 2's provenance, by `tools/make_dictionary.py`; frozen with the format number."""
 
 '''
 
@@ -55,7 +58,7 @@ def added(dictionary: str, text: str) -> str:
 
 
 def main() -> None:
-    """Write the module."""
+    """Write the module, and its text into the page."""
     texts = [
         text_of({"codec": codec_of(build_codec(codec).spec), "config": dataclasses.asdict(METHODS[method].config)})
         for codec, method in [("tiny", "videocompressa"), *(("pixel", name) for name in sorted(METHODS))]
@@ -67,6 +70,9 @@ def main() -> None:
     lines = [dictionary[start : start + 100] for start in range(0, len(dictionary), 100)]
     quoted = "".join(f"    {line!r}\n" for line in lines)
     MODULE.write_text(f"{HEAD}DICTIONARY = (\n{quoted})\n", encoding="utf-8")
+    shown = "\n".join(dictionary[start : start + 120] for start in range(0, len(dictionary), 120))
+    page = PAGE.read_text(encoding="utf-8")
+    PAGE.write_text(re.sub("(?<=```text\n).*?(?=\n```)", lambda _: shown, page, flags=re.DOTALL), encoding="utf-8")
     print(f"{len(dictionary)} characters to {MODULE}")
 
 

@@ -436,8 +436,9 @@ def logit_mse(logits: Tensor, labels: Tensor, config: TrainConfig) -> Tensor:
 
     The loss of Video-DC (arXiv 2412.21197): z* are the teacher's logits, y the class. A file holds probabilities, from
     which the logits of one softmax are known up to one constant a clip, so z* = log p and both are centred over the
-    classes: a constant added to z costs nothing here, where theirs is held to the teacher's. Shares of the
-    largest probability below (0.5/255)^2, which the file holds as zero, count as that one. Where p is a mean over views or teachers, z* is the logarithm of that mean.
+    classes: a constant added to z costs nothing here, where theirs is held to the teacher's. A share of the
+    largest probability below (0.5/255)^2, which the file holds as zero, counts as that one. Where p is a mean over
+    views or teachers, z* is the logarithm of that mean.
     y is the most likely class of p (the file keeps no other).
     """
     target = labels.maximum(_LEAST_SHARE * labels.amax(1, keepdim=True)).log()

@@ -1,4 +1,4 @@
-"""The dictionary of format 2's provenance, written by `tools/make_dictionary.py`: frozen with the format number."""
+"""The dictionary of format 2's provenance, by `tools/make_dictionary.py`; frozen with the format number."""
 
 DICTIONARY = (
     '{"codec":{"bytes":2649104,"channels":8,"downscale":8,"scale":[1.100000023841858,1.100000023841858,1.'

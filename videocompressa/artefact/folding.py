@@ -4,11 +4,12 @@ A set of a few kilobytes would spend a third of them on its method's configurati
 nearly always the same. So:
 
 1. *Fold.* The text is ASCII. Going from left to right, each longest run of at least 8 characters that stands in the
-   dictionary (at its first place) becomes the byte 128 and two big-endian 16-bit numbers: where the run begins there, and its length.
-2. *LZMA.* The result is one raw LZMA2 stream (no container: no magic number, size or checksum) with the parameters below.
+   dictionary (at its first place) becomes the byte 128 and two big-endian 16-bit numbers: where the run begins there,
+   and its length.
+2. *LZMA.* The result is one raw LZMA2 stream (no container: no magic number, size or checksum).
 
 Our choice: LZMA rather than deflate with a preset dictionary, which is as small, because builds of zlib disagree about
-the bytes; and a step of our own for the dictionary, because Python's lzma takes none.
+the bytes (zlib, zlib-ng); and a step of our own for the dictionary, because Python's lzma takes none.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from videocompressa.methods import Method, find_method
 from videocompressa.methods.coreset import CoresetConfig
 from videocompressa.recipes.budgets import FileFacts, TrainFacts, check_classes, resolve_budget
 from videocompressa.recipes.data import check_split, encode_train, list_videos, stages_of
-from videocompressa.recipes.options import BudgetOptions, CandidateOptions, NumBytes, Surroundings
+from videocompressa.recipes.options import BudgetOptions, CandidateOptions, Surroundings
 from videocompressa.recipes.settings import with_settings
 from videocompressa.rng import Streams
 from videocompressa.selector import UniformSelector, check_keyframes
@@ -108,11 +108,11 @@ def compress_folder(
         )
         limit = allowance.file_bytes if budget.bytes is None else budget.bytes
         synthetic = stored(made, built, storage, limit=limit)
-        if budget.bytes is None or len(to_bytes(synthetic, storage.quantisation)) <= budget.bytes:
+        if budget.bytes is None or (size := len(to_bytes(synthetic, storage.quantisation))) <= budget.bytes:
             break
-        # Rarely, what was chosen packs worse than foreseen.
-        smaller = dataclasses.replace(budget, bytes=NumBytes(resolved.most_bytes - 1))
-        resolved = resolve_budget(smaller, facts, file, reference)
+        # Rarely, what was chosen packs worse than foreseen; then what is chosen next is foreseen to pack as badly.
+        file = dataclasses.replace(file, extra_bytes=file.extra_bytes + size - resolved.most_bytes)
+        resolved = resolve_budget(budget, facts, file, reference)
     method_seconds = surroundings.clock() - started + sum(stages.recalled_seconds.values())
     cost = write_set(synthetic, path, quantisation=storage.quantisation, overwrite=overwrite)
     return CompressOutcome(
