@@ -46,7 +46,7 @@ _STATICS = (
 SCALES: dict[str, Scale] = {
     "published": Scale(),
     "small": Scale(
-        settings=("teacher.train.steps=600", "teacher.train.width=0.25", "joint.steps=200"),
+        settings=("teacher.train.steps=600", "teacher.train.width=0.25", "teacher.train.flip=false", "joint.steps=200"),
         methods={
             # Rates for scaled latents, chosen by the training objective (docs/log.md).
             "dm": (*_MATCHING, "steps=100", "lr=6"),
@@ -54,7 +54,7 @@ SCALES: dict[str, Scale] = {
             "vdsd-dm": (*_STATICS, *_MATCHING, "steps=100", "lr=3", "joiner_lr=0.01"),
             "vdsd-mtt": (*_STATICS, *_EXPERTS, "steps=40", "lr=1", "joiner_lr=0.003"),
         },
-        train=("width=0.25", "steps=150", "lr=2e-3", "warmup_steps=15", "precision=bfloat16"),
+        train=("width=0.25", "steps=400", "lr=2e-3", "warmup_steps=20", "flip=false", "precision=bfloat16"),
     ),
 }
 """Every scale by name."""
