@@ -29,6 +29,7 @@ from videocompressa.recipes.options import BudgetOptions, CandidateOptions, NumB
 from videocompressa.recipes.sets import decode_set, open_set
 from videocompressa.recipes.settings import setting_names, with_settings
 from videocompressa.recipes.train import train_on
+from videocompressa.storage import Storage
 from videocompressa.synthetic import Allowance, Provenance, Source, SyntheticSet
 from videocompressa.train import TrainConfig
 from videocompressa.vae import PixelCodec
@@ -172,7 +173,7 @@ def facts_of(counts: Sequence[int], num_frames: int = 30, frames: int = 8) -> Tr
     )
 
 
-FILE = FileFacts(method="coreset", config={"selector": "uniform"}, soft_labels=False, seed=0)
+FILE = FileFacts(method="coreset", config={"selector": "uniform"}, soft_labels=False, seed=0, storage=Storage("int8"))
 
 
 @given(
@@ -260,8 +261,9 @@ def test_a_file_larger_than_foreseen_is_made_again_with_fewer_videos(
 ) -> None:
     def made(budget: BudgetOptions, name: str) -> CompressOutcome:
         return compress_folder(
-            videos, tmp_path / name, candidates=SMALL, budget=budget, method="random-real", surroundings=here
-        )
+            videos, tmp_path / name, candidates=SMALL, budget=budget, method="random-real", storage=Storage("int8"),
+            surroundings=here,
+        )  # fmt: skip
 
     larger = made(BudgetOptions(vpc=3, keyframes=2), "a").budget.file_bytes
     monkeypatch.setattr(budgets, "MARGIN_BYTES", -200)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from videocompressa.artefact import Quantisation, to_bytes
-from videocompressa.errors import InputError
+from videocompressa.errors import BudgetError, InputError
 from videocompressa.packing import transform
 from videocompressa.rng import Streams
 from videocompressa.synthetic import Decoder, SyntheticSet
@@ -59,8 +59,8 @@ TRANSFORM = Storage()
 def stored(synthetic: SyntheticSet, decoder: Decoder, storage: Storage, *, limit: int | None = None) -> SyntheticSet:
     """Return the set as its file will hold it: of dense latents, the unpacked ones and their packed tensors.
 
-    With `limit`, "transform" takes a coarser step where the file would have more bytes. Raises `BudgetError` when no
-    step is coarse enough.
+    With `limit`, "transform" takes a coarser step where the file would have more bytes. Where no step is coarse enough
+    (what lies beside the latents is too large) the set is returned as asked: who promises bytes must look at the file.
     """
     if synthetic.packing != "dense" or storage.name != "transform":
         return synthetic
@@ -71,7 +71,10 @@ def stored(synthetic: SyntheticSet, decoder: Decoder, storage: Storage, *, limit
     beside = size - made.packed["stream"].numel()
     # The header is padded to eights and says the stream's length in digits: a few bytes to spare.
     room = limit - beside + 2 * len(weights) - 8
-    step = transform.fitting_step(synthetic.latents, weights, room)
+    try:
+        step = transform.fitting_step(synthetic.latents, weights, room)
+    except BudgetError:
+        return made
     return _packed(synthetic, transform.pack(synthetic.latents, weights, step))
 
 

@@ -60,6 +60,8 @@ def plan(
     method: str = "videocompressa",
     codec: str = "tiny",
     settings: Settings = (),
+    storage: Literal["transform", "int8", "float16"] = "transform",
+    step: float = 1.0,
     budget: AskedBudget = BUDGET,
     candidates: Candidates = CANDIDATES,
     running: Run = RUNNING,
@@ -77,9 +79,14 @@ def plan(
         The codec that compress would use.
     settings
         A setting of the method, as name=value; repeat for more.
+    storage
+        How compress would store latents; the size of transform is a guess, as it depends on what the videos show.
+    step
+        How coarse transform would be.
     """
     from videocompressa.recipes.plan import plan as make_plan
     from videocompressa.report import bytes_text
+    from videocompressa.storage import Storage
 
     with progress(reporting) as watch:
         made = make_plan(
@@ -89,6 +96,7 @@ def plan(
             method=method,
             codec=codec,
             settings=settings,
+            storage=Storage(storage, step),
             surroundings=running.surroundings(watch),
         )
     allowance = made.budget.allowance
