@@ -54,7 +54,8 @@ class HeldClips:
 class FileClips:
     """Frames of video files at the videos' own size, decoded when they are asked for."""
 
-    root: Path
+    paths: tuple[Path, ...]
+    """N files."""
     video_ids: tuple[str, ...]
     labels: tuple[int, ...]
     clip: ClipSpec
@@ -65,16 +66,16 @@ class FileClips:
     """Videos with more pixels than the model takes are shrunk as they are decoded."""
 
     def __post_init__(self) -> None:
-        for video_id in self.video_ids:
-            if not (self.root / video_id).is_file():
+        for path in self.paths:
+            if not path.is_file():
                 raise InputError(
-                    f"--from-source {self.root}: source video {video_id} is gone; give the folder that the set was "
-                    "made of, or leave --from-source out (frames then come from the file itself)"
+                    f"--from-source: source video {path} is gone; give the folder that the set was made of, or leave "
+                    "--from-source out (frames then come from the file itself)"
                 )
 
     def frames(self, row: int) -> VideoFrames:
         """Decode one clip; raises `InputError` when the video cannot be read any more."""
-        path = self.root / self.video_ids[row]
+        path = self.paths[row]
         try:
             info = probe(path)
             height, width = info.height, info.width

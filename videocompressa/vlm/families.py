@@ -1,10 +1,10 @@
 """The families of video-language models that can be fine-tuned, and how each of them reads a video.
 
-| family | size of a frame | time |
+| family | bounds on the size | time |
 |---|---|---|
-| Qwen2-VL (arXiv 2409.12191) | bounds on the pixels of each frame | order only |
-| Qwen2.5-VL (arXiv 2502.13923) | the same | seconds between two temporal patches, in the rotary positions |
-| Qwen3-VL (arXiv 2511.21631) | bounds on the pixels of the whole video | "<1.5 seconds>" written before each temporal patch |
+| Qwen2-VL (arXiv 2409.12191) | pixels of each frame | order only |
+| Qwen2.5-VL (arXiv 2502.13923) | the same | seconds from patch to patch, in rotary positions |
+| Qwen3-VL (arXiv 2511.21631) | pixels of the whole video | "<1.5 seconds>" in words before each temporal patch |
 
 Numbers are those of the published preprocessor files; a model folder's own files replace them (`models.load_vlm`).
 """
@@ -98,10 +98,16 @@ class Family:
     """Whether each temporal patch is a block of its own after its time."""
 
 
-_CLIP = {"mean": (0.48145466, 0.4578275, 0.40821073), "std": (0.26862954, 0.26130258, 0.27577711)}
-_HALF = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
-_QWEN2 = PixelRules(patch=14, min_pixels=128 * 28 * 28, max_pixels=768 * 28 * 28, **_CLIP)
-_QWEN3 = PixelRules(patch=16, min_pixels=4096, max_pixels=25_165_824, per_video=True, **_HALF)
+_QWEN2 = PixelRules(
+    patch=14,
+    mean=(0.48145466, 0.4578275, 0.40821073),
+    std=(0.26862954, 0.26130258, 0.27577711),
+    min_pixels=128 * 28 * 28,
+    max_pixels=768 * 28 * 28,
+)
+_QWEN3 = PixelRules(
+    patch=16, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), min_pixels=4096, max_pixels=25_165_824, per_video=True
+)
 _ASSISTANT = "You are a helpful assistant."
 
 FAMILIES: dict[str, Family] = {

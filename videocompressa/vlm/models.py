@@ -21,13 +21,12 @@ import torch
 from videocompressa.errors import InputError
 from videocompressa.vlm.families import SPECIAL_TOKENS, VIDEO_PAD, Family, PixelRules, find_family
 from videocompressa.vlm.processor import VideoProcessor
+from videocompressa.vlm.settings import PRECISIONS, LoadOptions
 
 WEIGHT_FILES = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin")
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
 RULE_FILES = ("video_preprocessor_config.json", "preprocessor_config.json")
 """Where a model folder says how videos are read; the first that is there counts."""
-
-DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
 LESS_MEMORY = "--micro-batch 1, a smaller --max-pixels, --gradient-checkpointing, --four-bit (needs a GPU)"
 """Options that lower the memory, the most useful first."""
@@ -56,18 +55,6 @@ class Vlm:
         return torch.device(self.model.device)
 
 
-@dataclass(frozen=True)
-class LoadOptions:
-    """How a model is loaded."""
-
-    min_pixels: int | None = None
-    """Smallest number of pixels of a frame (Qwen3-VL: of all frames); the model's own when not given."""
-    max_pixels: int | None = None
-    """Largest; fewer pixels take less memory and time."""
-    four_bit: bool = False
-    """Hold the frozen weights in 4 bits (NF4); needs bitsandbytes and a GPU."""
-
-
 def need(module: str, what_for: str) -> Any:
     """Return an optional module, or raise `InputError` that says what to install."""
     if importlib.util.find_spec(module) is None:
@@ -92,15 +79,15 @@ def load_vlm(name: str, *, dtype: str, device: torch.device, options: LoadOption
         vision tokens, or a model of a family that is not known.
     """
     options = options or LoadOptions()
-    if dtype not in DTYPES:
-        raise InputError(f"precision is {dtype!r}; known: {', '.join(DTYPES)}")
+    if dtype not in PRECISIONS:
+        raise InputError(f"precision is {dtype!r}; known: {', '.join(PRECISIONS)}")
     transformers = need("transformers", "a video-language model")
     folder = Path(name)
     if folder.exists():
         _check_folder(folder)
     family = find_family(str(_config(name).get("model_type", "")), name)
     tokenizer = _tokenizer(transformers, name)
-    model = _weights(transformers, name, family, DTYPES[dtype], device, options)
+    model = _weights(transformers, name, family, getattr(torch, dtype), device, options)
     _check_tokens(tokenizer, model.config, name)
     rules = _rules(name, family, model.config.vision_config, options)
     return Vlm(model, VideoProcessor(tokenizer, family, rules), name, _identity(model))

@@ -46,6 +46,6 @@ class Team:
         if self.size == 1:
             return
         flat = self.mean(torch.cat([tensor.reshape(-1) for tensor in tensors]))
-        parts = flat.split([tensor.numel() for tensor in tensors])
+        parts = torch.split(flat, [tensor.numel() for tensor in tensors])
         for tensor, part in zip(tensors, parts, strict=True):
             tensor.copy_(part.view_as(tensor))
