@@ -31,7 +31,7 @@ def main(model_type: str, frames_path: str, tokenizer_folder: str, out_path: str
         size={"shortest_edge": smallest, "longest_edge": largest}, do_sample_frames=False, cap_pixels_per_frame=False
     )
     names = {"qwen2_vl": "Qwen2VLProcessor", "qwen2_5_vl": "Qwen2_5_VLProcessor", "qwen3_vl": "Qwen3VLProcessor"}
-    image_processor = getattr(transformers, "Qwen2VLImageProcessor")()
+    image_processor = transformers.Qwen2VLImageProcessor()
     tokenizer = transformers.AutoTokenizer.from_pretrained(tokenizer_folder)
     processor = getattr(transformers, names[model_type])(image_processor, tokenizer, video_processor)
     count = len(given["frames"])

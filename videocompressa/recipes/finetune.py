@@ -275,8 +275,6 @@ class _Run:
         finally:
             if log is not None:
                 log.close()
-        if prepared.adapters is not None and not prepared.adapters_only:
-            prepared.vlm.model.eval()
         trained = ""
         if leads:
             trained = save(prepared, folder).relative_to(self.folder).as_posix()
@@ -419,6 +417,7 @@ class _Run:
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         write_text(folder / "predictions.jsonl", lines)
         write_text(folder / "scores.json", json.dumps(dataclasses.asdict(scores), indent=1) + "\n")
+        (folder / "checkpoint.safetensors").unlink(missing_ok=True)  # Thrice what was trained, and of no more use.
 
 
 def _check(options: FinetuneOptions, data: Path) -> str:

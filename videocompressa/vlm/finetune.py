@@ -97,9 +97,17 @@ def prepare(vlm: Vlm, config: FinetuneConfig, rng: Streams) -> Prepared:
         for name, weight in visual.named_parameters():
             weight.requires_grad_(config.vision == "all" or "merger" in name)
     if config.gradient_checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        _keep_few_activations(model)
     trained = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
     return Prepared(vlm, adapters, trained, adapters_only=bool(config.lora_rank) and config.vision == "frozen")
+
+
+def _keep_few_activations(model: Any) -> None:
+    """Turn on checkpointing of activations, by the name that the version of transformers has for it."""
+    if hasattr(model, "activation_checkpointing_enable"):
+        model.activation_checkpointing_enable({"use_reentrant": False})
+    else:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
 
 
 def _adapted(model: Any, config: FinetuneConfig, rng: Streams) -> Any:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from videocompressa.errors import InputError
 from videocompressa.vlm.families import SPECIAL_TOKENS, VIDEO_PAD, Family, PixelRules, find_family
@@ -121,38 +122,29 @@ def _check_folder(folder: Path) -> None:
         )
 
 
-def _hub_file(name: str, file: str) -> Path | None:
-    """Return a file of a model, None where the model has none of that name; raises OSError when out of reach."""
-    hub = need("transformers.utils.hub", "a video-language model")
-    found = hub.cached_file(
-        name, file, _raise_exceptions_for_missing_entries=False, _raise_exceptions_for_connection_errors=True
-    )
-    return None if found is None else Path(found)
-
-
 def json_of(name: str, file: str) -> dict[str, Any] | None:
     """Return a json file of a model (hub name or folder), None where it has none of that name."""
-    try:
-        path = Path(name) / file if Path(name).is_dir() else _hub_file(name, file)
-    except OSError as error:
-        raise InputError(
-            f"--model {name}: is no folder, and the hub gave nothing ({_first_line(error)}); check the name and the "
-            "network, or give a folder"
-        ) from error
-    if path is None or not path.is_file():
+    hub = need("transformers.utils.hub", "a video-language model")
+    found = hub.cached_file(name, file, _raise_exceptions_for_missing_entries=False)
+    if found is None:
         return None
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(Path(found).read_text(encoding="utf-8"))
     except ValueError as error:
         raise InputError(f"--model {name}: {file} is not json ({error}); download it again") from error
     return values if isinstance(values, dict) else {}
 
 
 def _config(name: str) -> dict[str, Any]:
-    values = json_of(name, "config.json")
-    if values is None:
-        raise InputError(f"--model {name}: has no config.json; give the name or folder of a model")
-    return values
+    hub = need("transformers.utils.hub", "a video-language model")
+    try:
+        hub.cached_file(name, "config.json")
+    except OSError as error:
+        raise InputError(
+            f"--model {name}: is no folder, and the hub gave no model of that name ({_first_line(error)}); check the "
+            "name and the network, or give a folder"
+        ) from error
+    return json_of(name, "config.json") or {}
 
 
 def _tokenizer(transformers: Any, name: str) -> Any:
@@ -196,7 +188,7 @@ def _weights(
             )
             if not options.four_bit:
                 model.to(device)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"--model {name}: its weights cannot be read ({_first_line(error)})") from error
