@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -78,10 +79,7 @@ class FileClips:
         path = self.paths[row]
         try:
             info = probe(path)
-            height, width = info.height, info.width
-            target = self.rules.target_size(self.clip.num_frames, height, width)
-            if target[0] * target[1] < height * width:
-                height, width = target
+            height, width = self._size(info.height, info.width)
             decoded = read_frames(path, self.clip.num_frames, height, width, stride=self.clip.stride)
         except VideoError as error:
             raise InputError(f"{path}: {error}; mend it or remove it") from error
@@ -89,3 +87,10 @@ class FileClips:
         if self.positions is None:
             return VideoFrames(pixels, times)
         return VideoFrames(pixels[self.positions[row]], times[self.positions[row]])
+
+    def _size(self, height: int, width: int) -> tuple[int, int]:
+        """Return the size to decode at: the video's own, or one of the same shape with as many pixels as count."""
+        shown = self.clip.num_frames if self.positions is None else self.positions.shape[1]
+        limit = self.rules.max_pixels // (shown if self.rules.per_video else 1)
+        scale = min(1.0, math.sqrt(limit / (height * width)))
+        return max(1, round(height * scale)), max(1, round(width * scale))
