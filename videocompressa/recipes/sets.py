@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -64,21 +65,29 @@ def decode_set(
     """
     if kind not in WRITERS:
         raise InputError(f"--format is {kind!r}; known: {', '.join(WRITERS)}")
-    check_folder(folder, overwrite=overwrite)
-    part = folder.with_name(f".{folder.name}-{secrets.token_hex(4)}.part")
     num_files = 0
-    try:
+    with whole_folder(folder, overwrite=overwrite) as part:
         for item in range(len(synthetic)):
             stem = _stem(synthetic, item)
             (part / stem).parent.mkdir(parents=True, exist_ok=True)
             num_files += WRITERS[kind](part / stem, synthetic, item)
             watch("decode set", done=item + 1, total=len(synthetic))
+    return num_files
+
+
+@contextmanager
+def whole_folder(folder: Path, *, overwrite: bool) -> Iterator[Path]:
+    """Give a folder to write into, which takes its name only when the block ends without an error; else it is gone."""
+    check_folder(folder, overwrite=overwrite)
+    part = folder.with_name(f".{folder.name}-{secrets.token_hex(4)}.part")
+    try:
+        part.mkdir()
+        yield part
         if overwrite and folder.exists():
             shutil.rmtree(folder)
         part.replace(folder)
     finally:
         shutil.rmtree(part, ignore_errors=True)
-    return num_files
 
 
 def check_folder(folder: Path, *, overwrite: bool) -> None:

@@ -1,6 +1,16 @@
-"""Video files in and out: what a file holds (`probe`), T even frames of it (`read_clip`), and `write_video`."""
+"""Video files in and out: `probe`, `read_clip` (T even frames), `read_frames_at` (given times), `write_video`."""
 
-from videocompressa.video.decode import Decoded, VideoInfo, file_sha256, probe, read_clip, read_frames
+from videocompressa.video.decode import Decoded, VideoInfo, file_sha256, probe, read_clip, read_frames, read_frames_at
 from videocompressa.video.write import write_png, write_video
 
-__all__ = ["Decoded", "VideoInfo", "file_sha256", "probe", "read_clip", "read_frames", "write_png", "write_video"]
+__all__ = [
+    "Decoded",
+    "VideoInfo",
+    "file_sha256",
+    "probe",
+    "read_clip",
+    "read_frames",
+    "read_frames_at",
+    "write_png",
+    "write_video",
+]

@@ -85,8 +85,7 @@ def probe(path: Path) -> VideoInfo:
         frame = reader.next()
         if frame is None:
             raise reader.broken("nothing can be decoded")
-        sides = frame.height, frame.width
-        height, width = sides[::-1] if orientation(frame)[0] else sides
+        height, width = _upright_sides(frame)
         return VideoInfo(len(timeline.times), timeline.duration_seconds, height, width, path.stat().st_size)
 
 
@@ -114,14 +113,38 @@ def read_frames(path: Path, num_frames: int, height: int, width: int, *, stride:
     with open_video(path) as (container, stream):
         timeline = read_timeline(container, stream)
         chosen = timeline.strided(num_frames, stride) if stride else timeline.even(num_frames)
-        times, resizer = timeline.times, Resizer(height, width)
-        wanted = sorted(set(chosen))
-        try:
-            if not timeline.trusted:
-                raise _MisledError
-            pictures = _by_time(_Reader(path, stream, timeline), times, wanted, resizer)
-        except _MisledError:
-            pictures = _by_count(_Reader(path, stream, timeline), times, wanted, resizer)
+        return _decode(path, stream, timeline, chosen, Resizer(height, width))
+
+
+def read_frames_at(path: Path, times_seconds: Sequence[float]) -> Decoded:
+    """Return the frames on screen at K times from the first frame on, whole and at the video's own size.
+
+    Raises `VideoError` with the reason, also when a time lies outside of the video: then it is another video.
+    """
+    with open_video(path) as (container, stream):
+        timeline = read_timeline(container, stream)
+        outside = [seconds for seconds in times_seconds if not 0 <= seconds < timeline.duration_seconds]
+        if outside:
+            raise VideoError(
+                f"has no frame at {outside[0]:.3f} s, it lasts {timeline.duration_seconds:.3f} s: another video of "
+                "this name, or another cut"
+            )
+        reader = _Reader(path, stream, timeline)
+        frame = reader.next()
+        if frame is None:
+            raise reader.broken("nothing can be decoded")
+        return _decode(path, stream, timeline, timeline.at(times_seconds), Resizer(*_upright_sides(frame)))
+
+
+def _decode(path: Path, stream: VideoStream, timeline: Timeline, chosen: Sequence[int], resizer: Resizer) -> Decoded:
+    """Decode the frames at the chosen positions, in that order."""
+    times, wanted = timeline.times, sorted(set(chosen))
+    try:
+        if not timeline.trusted:
+            raise _MisledError
+        pictures = _by_time(_Reader(path, stream, timeline), times, wanted, resizer)
+    except _MisledError:
+        pictures = _by_count(_Reader(path, stream, timeline), times, wanted, resizer)
     seconds = [float((times[i] - times[0]) * timeline.tick_seconds) for i in chosen]
     frames = np.stack([pictures[i] for i in chosen]).transpose(0, 3, 1, 2)
     return Decoded(np.ascontiguousarray(frames), np.array(seconds), len(times))
@@ -258,7 +281,7 @@ class Resizer:
     def __call__(self, frame: VideoFrame) -> NDArray[np.uint8]:
         """Resize, turn upright, cut."""
         transposed, flip_x, flip_y = orientation(frame)
-        upright = (frame.width, frame.height) if transposed else (frame.height, frame.width)
+        upright = _upright_sides(frame)
         scale = max(self.height / upright[0], self.width / upright[1])
         height, width = max(self.height, round(scale * upright[0])), max(self.width, round(scale * upright[1]))
         small = self._reformatter.reformat(
@@ -276,6 +299,11 @@ class Resizer:
         picture = picture[:: -1 if flip_y else 1, :: -1 if flip_x else 1]
         top, left = (height - self.height) // 2, (width - self.width) // 2
         return np.array(picture[top : top + self.height, left : left + self.width], dtype=np.uint8)
+
+
+def _upright_sides(frame: VideoFrame) -> tuple[int, int]:
+    """Return height and width of a frame when it is upright."""
+    return (frame.width, frame.height) if orientation(frame)[0] else (frame.height, frame.width)
 
 
 def orientation(frame: VideoFrame) -> tuple[bool, bool, bool]:

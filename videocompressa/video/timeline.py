@@ -68,6 +68,19 @@ class Timeline:
         middles = [start + (2 * i + 1) * span // (2 * num_frames) for i in range(num_frames)]
         return [bisect_right(self.times, middle) - 1 for middle in middles]
 
+    def at(self, seconds: Sequence[float]) -> list[int]:
+        """Return the positions of the frames shown nearest to these times, counted from the first frame.
+
+        Nearest and not "on screen at": a time that was read off a frame and rounded must find that frame again.
+        """
+        ticks = [self.times[0] + float(second) / float(self.tick_seconds) for second in seconds]
+        return [self._nearest(tick) for tick in ticks]
+
+    def _nearest(self, tick: float) -> int:
+        after = min(bisect_right(self.times, tick), len(self.times) - 1)
+        before = max(0, after - 1)
+        return after if self.times[after] - tick < tick - self.times[before] else before
+
     def strided(self, num_frames: int, stride: int) -> list[int]:
         """Return T positions `stride` >= 1 frames apart, around the middle of the video: a fixed centre clip.
 

@@ -58,8 +58,8 @@ def readable_names(classes: Sequence[str], path: Path | None = None) -> tuple[st
         owner[name] = class_name
         if any(tag in name for tag in MEDIA_TAGS):
             raise InputError(
-                f"{where}: class {class_name!r} reads {name!r}, which trainers take for a picture or video; give --names "
-                f"a json without {', '.join(MEDIA_TAGS)}"
+                f"{where}: class {class_name!r} reads {name!r}, which trainers take for a picture or video; "
+                f"give --names a json without {', '.join(MEDIA_TAGS)}"
             )
     return names
 

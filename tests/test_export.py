@@ -1,0 +1,539 @@
+"""Exports for VLM trainers: what is written, what the real consumers read of it, and what the command says."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import json
+import shutil
+import warnings
+from collections.abc import Callable, Iterator
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+import torch
+from cli_runs import Runner, everything_in
+from drawn_videos import grey, numbered, write
+from export_sets import (
+    CLASSES,
+    NAMES,
+    compress_greys,
+    draw_greys,
+    formats_here,
+    level,
+    needs_datasets,
+    planted_levels,
+    rows_of,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from videocompressa.artefact import read_set, write_set
+from videocompressa.errors import InputError, VideoError
+from videocompressa.recipes.export import check_export, export_set
+from videocompressa.rng import Streams
+from videocompressa.video import probe, read_frames, read_frames_at
+from videocompressa.vlm import formats
+from videocompressa.vlm.formats import FORMATS
+from videocompressa.vlm.items import Item, ItemStream, Shape, decoded_pictures
+from videocompressa.vlm.questions import Question
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw_greys(tmp_path_factory.mktemp("videos") / "greys")
+
+
+@pytest.fixture(scope="module")
+def set_file(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return compress_greys(videos, tmp_path_factory.mktemp("sets"))
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Runner:
+    return Runner(capsys, tmp_path / "cache")
+
+
+@pytest.fixture
+def made(set_file: Path, videos: Path, tmp_path: Path) -> Callable[..., Path]:
+    def export(to: str, **options: Any) -> Path:
+        folder = tmp_path / f"{to}-{len(list(tmp_path.iterdir()))}"
+        export_set(set_file, folder, to=to, **{"from_source": videos, **options})
+        return folder
+
+    return export
+
+
+# --- Pictures of the source ---
+
+
+def test_frames_at_their_times_are_those_frames(tmp_path: Path) -> None:
+    path = numbered(tmp_path / "a.mkv", 20, [n * n * 7 for n in range(20)])
+    placed = read_frames(path, 7, 32, 32)
+    found = read_frames_at(path, placed.pts_seconds.tolist())
+    assert (found.frames == placed.frames).all()
+    assert (found.pts_seconds == placed.pts_seconds).all()
+    assert found.num_video_frames == 20
+
+
+def test_frames_at_rounded_times_any_order_and_twice(tmp_path: Path) -> None:
+    path = numbered(tmp_path / "a.mp4", 10)
+    found = read_frames_at(path, [0.2804, 0.1199, 0.12, 0.0])
+    assert [round(float(frame.mean()) / 5) for frame in found.frames] == [7, 3, 3, 0]
+
+
+def test_frames_at_times_are_upright_and_whole(tmp_path: Path) -> None:
+    turned = write(tmp_path / "a.mp4", [grey(100, 32, 64)] * 3, turned=90)
+    assert read_frames_at(turned, [0.0]).frames.shape == (1, 3, 64, 32)
+
+
+@pytest.mark.parametrize("seconds", [0.4, 3.0, -0.1, float("nan")])
+def test_a_time_outside_of_the_video_is_refused(tmp_path: Path, seconds: float) -> None:
+    path = numbered(tmp_path / "a.mp4", 10)
+    with pytest.raises(VideoError, match=r"has no frame at .* s, it lasts 0.400 s: another video of this name"):
+        read_frames_at(path, [0.0, seconds])
+
+
+# --- What trainers need of the pictures ---
+
+
+@given(st.integers(1, 40), st.sampled_from([1, 2, 4]))
+def test_frames_are_repeated_in_order_to_an_even_number(count: int, least: int) -> None:
+    places = Shape(least_frames=least).places(count)
+    assert places == sorted(places)
+    assert set(places) == set(range(count))
+    assert len(places) >= least
+    assert len(places) - count <= max(1, least - count)
+    if least > 1:
+        assert len(places) % 2 == 0
+    if least == 1 or (count % 2 == 0 and count >= least):
+        assert places == list(range(count))
+    shown = [places.count(place) for place in range(count)]
+    assert max(shown) - min(shown) <= 1
+
+
+@given(st.integers(8, 400), st.integers(8, 400))
+def test_small_pictures_grow_to_enough_pixels_and_no_more(height: int, width: int) -> None:
+    tall, wide = Shape(least_pixels=100_352).sides(height, width)
+    assert tall * wide >= 100_352
+    if height * width >= 100_352:
+        assert (tall, wide) == (height, width)
+        return
+    assert tall % 2 == wide % 2 == 0
+    factor = (100_352 / (height * width)) ** 0.5
+    assert factor * height <= tall < factor * height + 2
+    assert factor * width <= wide < factor * width + 2
+
+
+def test_enlarging_keeps_values_in_range_and_flat_pictures_flat() -> None:
+    frames = torch.zeros(2, 3, 16, 16, dtype=torch.uint8)
+    frames[0, :, ::4] = 255
+    frames[1] = 77
+    larger = Shape(least_pixels=1000).fit(frames)
+    assert larger.shape == (2, 3, 32, 32)
+    assert larger[0].min() == 0
+    assert larger[0].max() == 255
+    assert (larger[1] == 77).all()
+
+
+def test_items_check_themselves() -> None:
+    fields = {"number": 0, "label": 0, "class_name": "a", "name": "a", "video_id": "a/0.mp4", "questions": ()}
+    frames = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
+    with pytest.raises(InputError, match=r"Item.frames of 'a/0.mp4' is float32 .*; give uint8 \(F,3,H,W\)"):
+        Item(frames=frames.float(), times_seconds=(0.0, 1.0), **fields)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="has 1 times for 2 frames; give one a frame"):
+        Item(frames=frames, times_seconds=(0.0,), **fields)  # type: ignore[arg-type]
+
+
+def test_a_set_without_its_codec_cannot_be_decoded(set_file: Path) -> None:
+    with pytest.raises(
+        InputError, match="has no decoder at hand: read it with videocompressa.load, or attach codec 'linear'"
+    ):
+        decoded_pictures(read_set(set_file))
+
+
+# --- What each format writes ---
+
+
+@pytest.mark.parametrize("questions", ["open", "choice", "yes-no"])
+@pytest.mark.parametrize("to", formats_here())
+def test_every_export_passes_its_check(made: Callable[..., Path], to: str, questions: str) -> None:
+    found = check_export(made(to, questions=questions))
+    assert found.faults == ()
+    assert (found.to, found.num_rows) == (to, 8 if questions == "yes-no" else 4)
+
+
+@pytest.mark.parametrize("to", formats_here())
+def test_latents_are_exported_without_the_videos(made: Callable[..., Path], to: str) -> None:
+    folder = made(to, from_source=None)
+    assert check_export(folder).faults == ()
+    assert json.loads((folder / "export.json").read_text())["pixels"] == "latents"
+
+
+@pytest.mark.parametrize("to", formats_here())
+def test_same_seed_same_bytes(made: Callable[..., Path], to: str) -> None:
+    first, second = made(to, questions="choice", seed=3), made(to, questions="choice", seed=3)
+    assert everything_in(first) == everything_in(second)
+    assert all((first / name).read_bytes() == (second / name).read_bytes() for name in everything_in(first))
+
+
+def test_frames_hold_the_pictures_of_the_source(made: Callable[..., Path], set_file: Path, videos: Path) -> None:
+    folder = made("frames")
+    rows = rows_of(folder)
+    for row, levels in zip(rows, planted_levels(set_file), strict=True):
+        assert [level(folder / path) for path in row["frames"]] == levels
+        with Image.open(folder / row["frames"][0]) as picture:
+            assert picture.size == (48, 40)
+        assert (videos / row["video"]).is_file()
+        assert row["class"] in row["video"]
+        assert row["answer"] == row["name"] == NAMES[CLASSES.index(row["class"])]
+        assert row["label"] == CLASSES.index(row["class"])
+
+
+def test_qwen_gets_every_keyframe_in_a_2_fps_video(made: Callable[..., Path], set_file: Path) -> None:
+    folder = made("qwen")
+    for row, levels in zip(rows_of(folder), planted_levels(set_file), strict=True):
+        assert row["conversations"][0]["value"].startswith("<video>\n")
+        with av.open(str(folder / row["video"])) as container:
+            assert container.streams.video[0].average_rate == 2
+            frames = [frame.to_ndarray(format="rgb24").mean() for frame in container.decode(video=0)]
+        assert [5 * round(frame / 5) for frame in frames] == [levels[0], levels[0], levels[1], levels[2]]
+        video = probe(folder / row["video"])
+        assert video.height * video.width >= 128 * 28 * 28
+        assert video.duration_seconds == 2
+
+
+def test_llama_factory_gets_nested_lists_of_even_counts(made: Callable[..., Path], set_file: Path) -> None:
+    folder = made("llama-factory", questions="yes-no")
+    rows = rows_of(folder)
+    assert json.loads((folder / "dataset_info.json").read_text())["videocompressa"]["file_name"] == "train.json"
+    for row, levels in zip(rows[::2], planted_levels(set_file), strict=True):
+        (frames,) = row["videos"]
+        assert [level(folder / path) for path in frames] == [levels[0], levels[0], levels[1], levels[2]]
+        assert row["messages"][0]["content"].count("<video>") == 1
+    assert [row["messages"][1]["content"] for row in rows] == ["yes", "no"] * 4
+    assert rows[0]["videos"] == rows[1]["videos"]
+
+
+def test_a_lone_keyframe_becomes_four_frames(set_file: Path, videos: Path, tmp_path: Path) -> None:
+    synthetic = read_set(set_file)
+    one = dataclasses.replace(
+        synthetic,
+        latents=synthetic.latents[:, 1:2].contiguous(),
+        positions=synthetic.positions[:, 1:2].contiguous(),
+        times_seconds=synthetic.times_seconds[:, 1:2].contiguous(),
+    )
+    write_set(one, tmp_path / "one.safetensors")
+    made = export_set(tmp_path / "one.safetensors", tmp_path / "qwen", to="qwen", from_source=videos)
+    assert probe(tmp_path / "qwen/videos/00000.mp4").num_frames == 4
+    assert "1 keyframes a video were repeated to 4: qwen trainers drop an odd or lone frame" in made.notes
+    assert check_export(tmp_path / "qwen").faults == ()
+
+
+def test_shards_start_anew_when_they_are_full(made: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("videocompressa.vlm.shards.SHARD_SAMPLES", 3)
+    folder = made("webdataset")
+    assert {"train-000000.tar", "train-000001.tar"} <= everything_in(folder)
+    assert check_export(folder).num_rows == 4
+
+
+def test_soft_labels_come_along(set_file: Path, videos: Path, tmp_path: Path) -> None:
+    synthetic = read_set(set_file)
+    soft = torch.nn.functional.one_hot(synthetic.labels, 2).float() * 0.5 + 0.25
+    write_set(dataclasses.replace(synthetic, labels=soft), tmp_path / "soft.safetensors")
+    export_set(tmp_path / "soft.safetensors", tmp_path / "frames", to="frames", from_source=videos)
+    assert [row["probabilities"] for row in rows_of(tmp_path / "frames")] == soft.tolist()
+    assert check_export(tmp_path / "frames").faults == ()
+
+
+def test_notes_say_what_was_changed(set_file: Path, videos: Path, tmp_path: Path) -> None:
+    made = export_set(set_file, tmp_path / "a", to="qwen", from_source=videos)
+    assert made.notes == (
+        "pictures of 40x48 px were enlarged to 290x348: qwen trainers take no fewer than 100352 pixels",
+        "3 keyframes a video were repeated to 4: qwen trainers drop an odd or lone frame",
+    )
+    made = export_set(set_file, tmp_path / "b", to="frames")
+    assert made.notes == (
+        "pictures are decoded latents of 32x32 px; --from-source ROOT reads them from the videos, at their own size",
+    )
+    tuned = read_set(set_file)
+    tuned = dataclasses.replace(tuned, provenance=dataclasses.replace(tuned.provenance, method="dm"))
+    write_set(tuned, tmp_path / "tuned.safetensors")
+    made = export_set(tmp_path / "tuned.safetensors", tmp_path / "c", to="frames", from_source=videos)
+    assert made.notes == (
+        "method dm may have changed the pictures of its set; --from-source shows the frames that it started from",
+    )
+
+
+# --- The real consumers ---
+
+
+@pytest.fixture
+def quiet_packages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Keep the packages' own warnings, caches and look-ups away from the test."""
+    for name, value in (
+        ("HF_HUB_OFFLINE", "1"),
+        ("HF_HOME", str(tmp_path / "hf")),
+        ("HF_DATASETS_DISABLE_PROGRESS_BARS", "1"),
+    ):
+        monkeypatch.setenv(name, value)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@pytest.mark.slow
+@needs_datasets
+@pytest.mark.usefixtures("quiet_packages")
+def test_datasets_loads_the_folder(made: Callable[..., Path], set_file: Path, tmp_path: Path) -> None:
+    from datasets import load_dataset
+
+    folder = made("hf", names=None, questions="choice")
+    rows = load_dataset(str(folder), split="train", cache_dir=str(tmp_path / "cache"))
+    assert rows.features["label"].names == list(NAMES)
+    assert len(rows) == 4
+    for row, levels in zip(rows, planted_levels(set_file), strict=True):
+        assert [level(picture) for picture in row["frames"]] == levels
+        assert row["answer"] == rows.features["label"].int2str(row["label"])
+        assert all(name in row["question"] for name in NAMES)
+
+
+@pytest.mark.slow
+@needs_datasets
+@pytest.mark.usefixtures("quiet_packages")
+def test_the_card_of_an_oddly_named_set_is_read(set_file: Path, videos: Path, tmp_path: Path) -> None:
+    from huggingface_hub import DatasetCard
+
+    odd = read_set(set_file)
+    source = dataclasses.replace(odd.provenance.source, name='clips: "the best" #1')
+    odd = dataclasses.replace(odd, provenance=dataclasses.replace(odd.provenance, source=source))
+    write_set(odd, tmp_path / "odd.safetensors")
+    export_set(tmp_path / "odd.safetensors", tmp_path / "hf", to="hf", from_source=videos)
+    card = DatasetCard.load(tmp_path / "hf/README.md")
+    assert card.data.pretty_name == 'Keyframes of clips: "the best" #1'
+    assert card.data.configs[0]["data_files"][0]["path"] == "data/train-00000-of-00001.parquet"
+
+
+@pytest.mark.slow
+@needs_datasets
+@pytest.mark.usefixtures("quiet_packages")
+def test_trl_prepares_the_rows(made: Callable[..., Path], set_file: Path, tmp_path: Path) -> None:
+    data_utils = pytest.importorskip("trl.data_utils", reason="needs trl")
+    from datasets import load_dataset
+
+    rows = load_dataset(str(made("trl")), split="train", cache_dir=str(tmp_path / "cache"))
+    for row, levels in zip(rows, planted_levels(set_file), strict=True):
+        assert data_utils.is_conversational(row)
+        asked, answered = data_utils.prepare_multimodal_messages(row["messages"], images=row["images"])
+        assert [part["type"] for part in asked["content"]] == ["image"] * 3 + ["text"]
+        assert [level(part["image"]) for part in asked["content"][:3]] == levels
+        assert answered["content"] == [{"type": "text", "text": answered["content"][0]["text"]}]
+        assert answered["content"][0]["text"] in NAMES
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quiet_packages")
+def test_trl_takes_the_command(tmp_path: Path) -> None:
+    trl = pytest.importorskip("trl", reason="needs trl")
+    (command,) = FORMATS["trl"].next_steps(tmp_path, 4)
+    program, verb, *options = command.split()
+    assert (program, verb) == ("trl", "sft")
+    parser = trl.TrlParser((trl.ScriptArguments, trl.SFTConfig, trl.ModelConfig))
+    script, training, model = parser.parse_args_and_config([*options, "--use_cpu", "--bf16", "false"])
+    assert script.dataset_name == str(tmp_path)
+    assert training.max_length is None  # Its own, 1024, cuts image tokens.
+    assert model.use_peft
+
+
+@pytest.mark.slow
+@needs_datasets
+@pytest.mark.usefixtures("quiet_packages")
+def test_datasets_takes_the_rows_of_llama_factory(made: Callable[..., Path], tmp_path: Path) -> None:
+    # LLaMA-Factory reads `file_name` by this very call (its data/loader.py): mixed types would fail here.
+    from datasets import load_dataset
+
+    path = str(made("llama-factory") / "train.json")
+    rows = load_dataset("json", data_files=path, split="train", cache_dir=str(tmp_path / "cache"))
+    assert len(rows[0]["videos"]) == 1
+    assert len(rows[0]["videos"][0]) == 4
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quiet_packages")
+def test_webdataset_reads_the_shards(made: Callable[..., Path], set_file: Path) -> None:
+    webdataset = pytest.importorskip("webdataset", reason="needs webdataset")
+    folder = made("webdataset", questions="yes-no")
+    samples = list(webdataset.WebDataset(str(folder / "train-000000.tar"), shardshuffle=False).decode("pil"))
+    assert len(samples) == 8
+    for sample, levels in zip(samples[::2], planted_levels(set_file), strict=True):
+        assert [level(sample[f"{place:02d}.png"]) for place in range(3)] == levels
+        assert sample["cls"] == sample["json"]["label"]
+        assert sample["json"]["answer"] == "yes"
+
+
+# --- Sources that are gone ---
+
+
+@pytest.mark.parametrize("to", formats_here("frames", "qwen", "trl"))
+def test_a_bad_video_is_left_out_and_listed(
+    set_file: Path, videos: Path, tmp_path: Path, made: Callable[..., Path], to: str
+) -> None:
+    shutil.copytree(videos, tmp_path / "part")
+    gone, broken = read_set(set_file).provenance.video_ids[:2]
+    (tmp_path / "part" / gone).unlink()
+    (tmp_path / "part" / broken).write_bytes(b"no video")
+    left = export_set(set_file, tmp_path / "left", to=to, from_source=tmp_path / "part", questions="choice")
+    assert [(video.video_id, video.reason.partition(":")[0]) for video in left.skipped] == [
+        (gone, "file is gone"),
+        (broken, "not a video"),
+    ]
+    assert (left.num_items, left.num_rows) == (2, 2)
+    manifest = json.loads((tmp_path / "left/export.json").read_text())
+    assert [video["video"] for video in manifest["skipped"]] == [gone, broken]
+    assert check_export(tmp_path / "left").faults == ()
+    if to != "trl":  # A video left out moves no question of another.
+        assert rows_of(tmp_path / "left") == rows_of(made(to, questions="choice"))[2:]
+
+
+def test_an_export_of_no_video_is_an_error_and_leaves_nothing(set_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(
+        InputError,
+        match=r"empty: none of the 4 videos of .* can be read there \(.*: file is gone\); give the folder that",
+    ):
+        export_set(set_file, tmp_path / "out", to="frames", from_source=tmp_path / "empty")
+    assert everything_in(tmp_path) == set()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty"]
+
+
+def test_another_video_of_the_same_name_is_left_out(set_file: Path, videos: Path, tmp_path: Path) -> None:
+    shutil.copytree(videos, tmp_path / "other")
+    changed = read_set(set_file).provenance.video_ids[0]
+    numbered(tmp_path / "other" / changed, 2)
+    made = export_set(set_file, tmp_path / "out", to="frames", from_source=tmp_path / "other")
+    assert [video.video_id for video in made.skipped] == [changed]
+    assert "another video of this name" in made.skipped[0].reason
+
+
+def test_a_write_that_fails_leaves_nothing(
+    set_file: Path, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(formats, "write_png", full)
+    with pytest.raises(OSError, match="No space left"):
+        export_set(set_file, tmp_path / "out", to="frames", from_source=videos)
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- The command ---
+
+
+def test_the_command_writes_says_and_checks(run: Runner, set_file: Path, videos: Path, tmp_path: Path) -> None:
+    made = run("export", set_file, "--to", "qwen", "-o", tmp_path / "out", "--from-source", videos)
+    assert made.code == 0
+    assert "4 about 4 videos" in made.out
+    assert "TableTennisShot = 'table tennis shot'" in made.out
+    assert "note: pictures of 40x48 px were enlarged" in made.err
+    assert f'"data_path": "{tmp_path}/out"' in made.err
+    assert "next: torchrun" in made.err
+    checked = run("export", "--check", tmp_path / "out")
+    assert checked.out == f"{tmp_path}/out: 4 rows of qwen, no fault\n"
+    assert run("export", "--check", tmp_path / "out", "--json").json["faults"] == []
+    for number in (1, 2):
+        (tmp_path / f"out/videos/0000{number}.mp4").unlink()
+    failed = run("export", "--check", tmp_path / "out")
+    assert "annotations.json row 1: videos/00001.mp4 is missing" in failed.error
+    assert failed.error.endswith("(and 1 more)")
+    assert "fault: annotations.json row 2" in failed.err
+
+
+def test_the_command_prints_one_object(run: Runner, set_file: Path, videos: Path, tmp_path: Path) -> None:
+    shutil.copytree(videos, tmp_path / "part")
+    gone = read_set(set_file).provenance.video_ids[0]
+    (tmp_path / "part" / gone).unlink()
+    names = tmp_path / "names.json"
+    names.write_text(json.dumps({"TableTennisShot": "ping pong", "brush_hair": "hair care"}))
+    frames = ("export", set_file, "--to", "frames", "--from-source", tmp_path / "part")
+    made = run(*frames, "-o", tmp_path / "out", "--names", names, "--questions", "yes-no", "--json").json
+    assert (made["num_items"], made["num_rows"], made["format"]) == (3, 6, "frames")
+    assert made["skipped"] == [{"video": gone, "reason": "file is gone"}]
+    assert made["names"] == {"TableTennisShot": "ping pong", "brush_hair": "hair care"}
+    assert made["next"] == [f"head -n 1 {tmp_path}/out/train.jsonl"]
+    told = run(*frames, "-o", tmp_path / "out2")
+    assert f"skipped: {gone}: file is gone" in told.err
+    assert "3 about 3 videos, 1 left out" in told.out
+
+
+def test_options_that_cannot_be_followed_are_refused(run: Runner, set_file: Path, videos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    names = tmp_path / "names.json"
+    names.write_text('{"brush_hair": "brush hair"}')
+    ask = ("export", set_file, "--to", "frames", "-o", out)
+    assert (
+        "--to is 'cog'; known: llama-factory, qwen, trl, hf, webdataset, frames"
+        in run("export", set_file, "--to", "cog", "-o", out).error
+    )
+    assert "SET is missing; give SET --to FORMAT -o FOLDER, or --check FOLDER" in run("export").error
+    assert "--to is missing" in run("export", set_file).error
+    assert "--output is missing" in run("export", set_file, "--to", "qwen").error
+    assert "--check only reads a folder; leave SET, --to and --output away" in run(*ask, "--check", out).error
+    assert f"--check {out} is no folder" in run("export", "--check", out).error
+    assert "lacks 'TableTennisShot'" in run(*ask, "--names", names).error
+    assert "--from-source" in run(*ask, "--from-source", tmp_path / "none").error
+    assert "is no folder; give the root of the videos" in run(*ask, "--from-source", set_file).error
+    assert not out.exists()
+    assert run(*ask).code == 0
+    assert f"output {out} exists; give --force to replace it" in run(*ask).error
+    assert run(*ask, "--force", "--from-source", videos).code == 0
+
+
+def test_a_folder_that_holds_what_is_read_is_never_replaced(set_file: Path, videos: Path, tmp_path: Path) -> None:
+    shutil.copytree(videos, tmp_path / "data/videos")
+    with pytest.raises(InputError, match="data holds --from-source .*, which is read; give another folder"):
+        export_set(set_file, tmp_path / "data", to="frames", from_source=tmp_path / "data/videos", overwrite=True)
+    with pytest.raises(InputError, match="holds the set .*, which is read; give another folder"):
+        export_set(set_file, set_file.parent, to="frames", overwrite=True)
+    assert (tmp_path / "data/videos").is_dir()
+
+
+@pytest.mark.parametrize(("to", "found"), [("trl", None), ("hf", ModuleSpec("datasets", None))])
+def test_missing_packages_are_named(
+    set_file: Path, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str, found: ModuleSpec | None
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: found)  # A folder of that name has a spec, too.
+    message = rf'--to {to} needs datasets and pyarrow; run: pip install "videocompressa\[vlm\]"'
+    with pytest.raises(InputError, match=message):
+        export_set(set_file, tmp_path / "out", to=to, from_source=videos)
+
+
+# --- What the page says ---
+
+
+def test_the_page_shows_the_commands_of_the_code() -> None:
+    page = (Path(__file__).parents[1] / "docs/vlm.md").read_text()
+    for name, kind in FORMATS.items():
+        assert f"### {name}" in page
+        for step in kind.next_steps(Path("/data/keyframes"), 4):
+            assert step in page, f"docs/vlm.md must show: {step}"
+
+
+def test_questions_of_an_item_do_not_hang_on_the_others(set_file: Path, videos: Path) -> None:
+    synthetic = read_set(set_file)
+    stream = ItemStream(
+        synthetic,
+        lambda number: torch.zeros(3, 3, 8, 8, dtype=torch.uint8),
+        Shape(),
+        names=NAMES,
+        questions="choice",
+        streams=Streams(0),
+    )
+    items = list(stream)
+    assert [item.number for item in items] == [0, 1, 2, 3]
+    assert all(isinstance(question, Question) for item in items for question in item.questions)
+    assert [item.questions for item in stream] == [item.questions for item in items]

@@ -1,0 +1,189 @@
+"""Items of an export: the keyframes of one video as pictures, with what is asked about them.
+
+1. Pictures: the frames of the SOURCE video that provenance names (its path, the times of the keyframes), whole and at
+   the video's own size; or else the set's latents, decoded.
+2. Enlarge them where they hold fewer pixels than the trainer takes: it would do so itself, unsaid (bicubic).
+3. Repeat frames where the trainer drops an odd one or wants more of them, spread evenly and in order.
+
+Tuned sets (dm, mtt, synthesis) and crops (rded) differ from the source frames that they started from: only decoded
+latents show what such a set holds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from videocompressa.clip import shape_text
+from videocompressa.datasets import BadVideo
+from videocompressa.errors import InputError, VideoError
+from videocompressa.rng import Streams
+from videocompressa.synthetic import SyntheticSet
+from videocompressa.video import read_frames_at
+from videocompressa.vlm.questions import Question, ask
+
+Pictures = Callable[[int], Tensor]
+"""Gives the keyframes of an item as (K,3,H,W) uint8; raises `VideoError` when its video cannot be read."""
+
+
+@dataclass(frozen=True, eq=False)
+class Item:
+    """One video of an export."""
+
+    number: int
+    """Place in the set; items left out leave gaps."""
+    frames: Tensor
+    """(F,3,H,W) uint8, RGB."""
+    times_seconds: tuple[float, ...]
+    """F, not falling: when each frame is shown in its video."""
+    label: int
+    class_name: str
+    """As the data set writes it."""
+    name: str
+    """In words."""
+    video_id: str
+    """Path relative to the root of the data set."""
+    questions: tuple[Question, ...]
+    probabilities: tuple[float, ...] = ()
+    """L, of a set with soft labels; else empty."""
+
+    def __post_init__(self) -> None:
+        if self.frames.ndim != 4 or self.frames.shape[1] != 3 or self.frames.dtype != torch.uint8:
+            raise InputError(f"Item.frames of {self.video_id!r} is {shape_text(self.frames)}; give uint8 (F,3,H,W)")
+        if len(self.times_seconds) != len(self.frames):
+            raise InputError(
+                f"Item.times_seconds of {self.video_id!r} has {len(self.times_seconds)} times for "
+                f"{len(self.frames)} frames; give one a frame"
+            )
+
+    @property
+    def stem(self) -> str:
+        """How its files are called."""
+        return f"{self.number:05d}"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a trainer needs of the pictures of a video."""
+
+    least_frames: int = 1
+    """Fewest frames; above 1 their count is also made even."""
+    least_pixels: int = 0
+    """Fewest pixels of a picture (height x width)."""
+
+    def places(self, num_frames: int) -> list[int]:
+        """Return which of K frames stand in each of the F places: in order, each at least once, spread evenly."""
+        count = num_frames if self.least_frames == 1 else max(self.least_frames, num_frames + num_frames % 2)
+        return [place * num_frames // count for place in range(count)]
+
+    def sides(self, height: int, width: int) -> tuple[int, int]:
+        """Return the sides of a picture that holds enough pixels, of the same form but for rounding up to even."""
+        if height * width >= self.least_pixels:
+            return height, width
+        factor = math.sqrt(self.least_pixels / (height * width))
+        return 2 * math.ceil(factor * height / 2), 2 * math.ceil(factor * width / 2)
+
+    def fit(self, frames: Tensor) -> Tensor:
+        """Return (F,3,H',W') uint8 of (K,3,H,W) uint8."""
+        sides = self.sides(*frames.shape[-2:])
+        if sides != tuple(frames.shape[-2:]):
+            larger = torch.nn.functional.interpolate(frames.float(), size=sides, mode="bicubic", align_corners=False)
+            frames = larger.round().clamp(0, 255).to(torch.uint8)
+        return frames[self.places(len(frames))]
+
+
+class ItemStream:
+    """The items of a set, one by one; counts what it met on the way.
+
+    Parameters
+    ----------
+    synthetic:
+        The set.
+    pictures:
+        `decoded_pictures` or `source_pictures`.
+    shape:
+        What the trainer needs.
+    names:
+        L class names in words.
+    questions:
+        A key of `QUESTIONS`.
+    streams:
+        Randomness; each item has a stream of its own.
+    """
+
+    def __init__(
+        self,
+        synthetic: SyntheticSet,
+        pictures: Pictures,
+        shape: Shape,
+        *,
+        names: Sequence[str],
+        questions: str,
+        streams: Streams,
+    ) -> None:
+        self._synthetic, self._pictures, self._shape = synthetic, pictures, shape
+        self._names, self._questions, self._streams = names, questions, streams
+        self.skipped: list[BadVideo] = []
+        """Items whose video could not be read."""
+        self.enlarged: set[tuple[int, int]] = set()
+        """(height, width) of pictures that were too small."""
+
+    def __iter__(self) -> Iterator[Item]:
+        for number in range(len(self._synthetic)):
+            try:
+                frames = self._pictures(number)
+            except VideoError as error:
+                self.skipped.append(BadVideo(self._synthetic.provenance.video_ids[number], str(error)))
+                continue
+            height, width = frames.shape[-2:]
+            if self._shape.sides(height, width) != (height, width):
+                self.enlarged.add((height, width))
+            yield self._item(number, frames)
+
+    def _item(self, number: int, frames: Tensor) -> Item:
+        synthetic = self._synthetic
+        label, times = int(synthetic.hard_labels[number]), synthetic.times_seconds[number].tolist()
+        soft = synthetic.labels.ndim == 2
+        return Item(
+            number=number,
+            frames=self._shape.fit(frames),
+            times_seconds=tuple(times[place] for place in self._shape.places(len(times))),
+            label=label,
+            class_name=synthetic.classes[label],
+            name=self._names[label],
+            video_id=synthetic.provenance.video_ids[number],
+            questions=ask(self._questions, label, self._names, self._streams.generator(f"item {number}")),
+            probabilities=tuple(synthetic.labels[number].tolist()) if soft else (),
+        )
+
+
+def decoded_pictures(synthetic: SyntheticSet) -> Pictures:
+    """Return what decodes an item's latents, by the set's own decoder and one item at a time."""
+    decoder = synthetic.decoder
+    if decoder is None:
+        raise InputError(
+            f"this set has no decoder at hand: read it with videocompressa.load, or attach codec "
+            f"{synthetic.codec.name!r}"
+        )
+
+    def pictures(number: int) -> Tensor:
+        with torch.no_grad():
+            pixels = decoder.decode(synthetic.latents[number]).clamp(0, 1).cpu()
+        return (pixels * 255).round().to(torch.uint8)
+
+    return pictures
+
+
+def source_pictures(synthetic: SyntheticSet, root: Path) -> Pictures:
+    """Return what reads an item's keyframes from its video below `root`, at the video's own size."""
+
+    def pictures(number: int) -> Tensor:
+        video = root / synthetic.provenance.video_ids[number]
+        return torch.from_numpy(read_frames_at(video, synthetic.times_seconds[number].tolist()).frames)
+
+    return pictures
