@@ -22,6 +22,7 @@ from videocompressa.recipes import finetune as finetune_recipe
 from videocompressa.recipes.finetune import FinetuneOptions, finetune_on, keyframe_clips, shown_clip
 from videocompressa.recipes.options import CandidateOptions, Surroundings
 from videocompressa.recipes.sets import open_set
+from videocompressa.vlm.clips import FileClips
 from videocompressa.vlm.settings import FinetuneConfig, LoadOptions
 
 pytest.importorskip("transformers", reason="needs the extra vlm")
@@ -173,25 +174,21 @@ def test_frames_of_the_source(run: Runner, set_file: Path, model: Path, videos: 
     small = tune(run, set_file, model, videos, tmp_path / "set", "--no-generate", "--json", "--quiet")
     assert told.json["phases"][1]["judge_tokens"] > small.json["phases"][1]["judge_tokens"]
     synthetic = open_set(set_file)
-    clips = finetune_recipe.FileClips(
+    clips = FileClips(
         tuple(videos / name for name in synthetic.provenance.video_ids),
         synthetic.provenance.video_ids,
         tuple(synthetic.hard_labels.tolist()),
-        synthetic.clip,
-        synthetic.positions,
-        dataclasses.replace(
-            finetune_recipe.load_vlm(str(model), dtype="float32", device=torch.device("cpu")).processor.rules,
-            min_pixels=1,
-        ),
+        synthetic.times_seconds,
     )
     held = keyframe_clips(synthetic)
-    fewer = dataclasses.replace(clips, rules=dataclasses.replace(clips.rules, max_pixels=480))
-    assert fewer.frames(0).frames.shape == (3, 3, 20, 24)  # of the same shape, a quarter of the pixels
     for row in range(len(synthetic)):
         own = clips.frames(row)
         assert own.frames.shape == (3, 3, 40, 48)
         torch.testing.assert_close(own.times_seconds, held.times_seconds[row], atol=1e-3, rtol=0)
         assert abs(float(own.frames.float().mean() - held.pixels[row].float().mean())) < 12  # through the codec
+    late = dataclasses.replace(clips, shown=synthetic.times_seconds + 100)
+    with pytest.raises(InputError, match=r"dark/\d.mp4: has no frame at 100.* mend it or remove it"):
+        late.frames(0)
 
 
 def test_a_source_video_that_is_gone(run: Runner, set_file: Path, model: Path, videos: Path, tmp_path: Path) -> None:
@@ -219,9 +216,8 @@ def test_bad_input(run: Runner, set_file: Path, model: Path, videos: Path, tmp_p
     assert "none.safetensors: is neither a set file nor a recipe; known recipes: hmdb51_vlm, ucf101_vlm" in error(
         subject=tmp_path / "none.safetensors"
     )
-    assert "--vision: vision of fine-tuning is 'half'" in error("--vision", "half") or "'half'" in error(
-        "--vision", "half"
-    )
+    assert "vision of fine-tuning is 'half'; known: frozen, merger, all" in error("--vision", "half")
+    assert "--four-bit holds weights that cannot be trained; give --lora-rank 16" in error("--four-bit")
     others = draw_videos(tmp_path / "others", classes=("dark", "grey"), train=1, test=1)
     assert "the classes of" in error(data=others)
     missing = run("finetune", set_file, "--data", videos, "-o", out)

@@ -34,7 +34,6 @@ from videocompressa.recipes.train import check_classes, check_unseen
 from videocompressa.rng import Streams
 from videocompressa.synthetic import SyntheticSet
 from videocompressa.vlm.clips import Clips, FileClips, HeldClips
-from videocompressa.vlm.families import PixelRules
 from videocompressa.vlm.finetune import Tuned, fit, prepare, save
 from videocompressa.vlm.metrics import MetricsLog
 from videocompressa.vlm.models import Vlm, load_vlm
@@ -206,6 +205,11 @@ class _Run:
                 f"frames are the set's own, {self.synthetic.clip.height}x{self.synthetic.clip.width} px, enlarged to "
                 "what the model takes; --from-source ROOT shows the videos' own size"
             )
+        elif not self.synthetic.provenance.method.endswith("-real"):
+            notes.append(
+                f"method {self.synthetic.provenance.method} may have changed the pictures of its set; --from-source "
+                "shows the frames that it started from"
+            )
         if self.synthetic.labels.ndim == 2:
             notes.append("soft labels: the model learns the name of the most likely class")
         return notes
@@ -217,15 +221,14 @@ class _Run:
         if self.team.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.team.device)
         vlm = load_vlm(options.model, dtype=dtype, device=self.team.device, options=options.load)
-        rules = vlm.processor.rules
-        judged, bad = self._real_clips(options.split, rules)
+        judged, bad = self._real_clips(options.split)
         skipped += bad
         train: Clips | None = None
         if phase == "set":
-            train = self._set_clips(rules)
+            train = self._set_clips()
         elif phase == "full":
             check_split(self.videos, "train", self.videos.root)
-            train, bad = self._real_clips("train", rules)
+            train, bad = self._real_clips("train")
             skipped += bad
         folder = self.folder / phase
         key = self._key(phase, vlm, judged)
@@ -280,7 +283,7 @@ class _Run:
             trained = save(prepared, folder).relative_to(self.folder).as_posix()
         return tuned, trained
 
-    def _set_clips(self, rules: PixelRules) -> Clips:
+    def _set_clips(self) -> Clips:
         root = self.options.from_source
         if root is None:
             return keyframe_clips(self.synthetic)
@@ -289,12 +292,10 @@ class _Run:
             paths=tuple(root / video_id for video_id in ids),
             video_ids=ids,
             labels=tuple(self.synthetic.hard_labels.tolist()),
-            clip=self.synthetic.clip,
-            positions=self.synthetic.positions,
-            rules=rules,
+            shown=self.synthetic.times_seconds,
         )
 
-    def _real_clips(self, split: str, rules: PixelRules) -> tuple[Clips, tuple[BadVideo, ...]]:
+    def _real_clips(self, split: str) -> tuple[Clips, tuple[BadVideo, ...]]:
         """Return the readable videos of a split; they are all decoded once, at the set's size."""
         decoded = _leader_first(self.team, lambda: self._decode(split))
         labels = tuple(decoded.labels.tolist())
@@ -302,7 +303,7 @@ class _Run:
             return HeldClips(decoded.frames, decoded.times_seconds, labels, decoded.video_ids), decoded.bad
         path_of = {entry.video_id: entry.path for entry in self.videos.entries}
         paths = tuple(path_of[video_id] for video_id in decoded.video_ids)
-        return FileClips(paths, decoded.video_ids, labels, self.clip, None, rules), decoded.bad
+        return FileClips(paths, decoded.video_ids, labels, self.clip), decoded.bad
 
     def _decode(self, split: str) -> DecodedSplit:
         return decode_split(
@@ -427,6 +428,8 @@ def _check(options: FinetuneOptions, data: Path) -> str:
     unknown = [phase for phase in options.phases if phase not in PHASES]
     if unknown:
         raise InputError(f"phase {unknown[0]!r} is not known; known: {', '.join(PHASES)}")
+    if options.load.four_bit and (options.config.lora_rank == 0 or options.config.vision != "frozen"):
+        raise InputError("--four-bit holds weights that cannot be trained; give --lora-rank 16 and --vision frozen")
     if options.from_source is not None and not options.from_source.is_dir():
         raise InputError(f"--from-source {options.from_source}: is no folder; give the one that the set was made of")
     if not data.exists():

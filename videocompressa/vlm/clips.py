@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -12,8 +11,7 @@ from torch import Tensor
 
 from videocompressa.clip import ClipSpec
 from videocompressa.errors import InputError, VideoError
-from videocompressa.video import probe, read_frames
-from videocompressa.vlm.families import PixelRules
+from videocompressa.video import probe, read_frames, read_frames_at
 from videocompressa.vlm.processor import VideoFrames
 
 
@@ -53,18 +51,14 @@ class HeldClips:
 
 @dataclass(frozen=True, eq=False)
 class FileClips:
-    """Frames of video files at the videos' own size, decoded when they are asked for."""
+    """Frames of video files, whole and at the videos' own size, decoded when they are asked for."""
 
     paths: tuple[Path, ...]
     """N files."""
     video_ids: tuple[str, ...]
     labels: tuple[int, ...]
-    clip: ClipSpec
-    """T and placement; its size is not used."""
-    positions: Tensor | None
-    """(N,K) int64 in [0,T): the frames to show; None shows all T."""
-    rules: PixelRules
-    """Videos with more pixels than the model takes are shrunk as they are decoded."""
+    shown: ClipSpec | Tensor
+    """How the frames of every video are placed (the size is not used); or (N,K) float64, their times in seconds."""
 
     def __post_init__(self) -> None:
         for path in self.paths:
@@ -75,22 +69,14 @@ class FileClips:
                 )
 
     def frames(self, row: int) -> VideoFrames:
-        """Decode one clip; raises `InputError` when the video cannot be read any more."""
+        """Decode one clip; raises `InputError` when the video cannot be read any more, or is another one."""
         path = self.paths[row]
         try:
-            info = probe(path)
-            height, width = self._size(info.height, info.width)
-            decoded = read_frames(path, self.clip.num_frames, height, width, stride=self.clip.stride)
+            if isinstance(self.shown, ClipSpec):
+                info = probe(path)
+                decoded = read_frames(path, self.shown.num_frames, info.height, info.width, stride=self.shown.stride)
+            else:
+                decoded = read_frames_at(path, self.shown[row].tolist())
         except VideoError as error:
             raise InputError(f"{path}: {error}; mend it or remove it") from error
-        pixels, times = torch.from_numpy(decoded.frames), torch.from_numpy(decoded.pts_seconds)
-        if self.positions is None:
-            return VideoFrames(pixels, times)
-        return VideoFrames(pixels[self.positions[row]], times[self.positions[row]])
-
-    def _size(self, height: int, width: int) -> tuple[int, int]:
-        """Return the size to decode at: the video's own, or one of the same shape with as many pixels as count."""
-        shown = self.clip.num_frames if self.positions is None else self.positions.shape[1]
-        limit = self.rules.max_pixels // (shown if self.rules.per_video else 1)
-        scale = min(1.0, math.sqrt(limit / (height * width)))
-        return max(1, round(height * scale)), max(1, round(width * scale))
+        return VideoFrames(torch.from_numpy(decoded.frames), torch.from_numpy(decoded.pts_seconds))
