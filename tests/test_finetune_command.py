@@ -23,7 +23,8 @@ from videocompressa.recipes.finetune import FinetuneOptions, finetune_on, keyfra
 from videocompressa.recipes.options import CandidateOptions, Surroundings
 from videocompressa.recipes.sets import open_set
 from videocompressa.vlm.clips import FileClips
-from videocompressa.vlm.settings import FinetuneConfig, LoadOptions
+from videocompressa.vlm.questions import QUESTIONS
+from videocompressa.vlm.settings import PRECISIONS, VISION, FinetuneConfig, LoadOptions
 
 pytest.importorskip("transformers", reason="needs the extra vlm")
 pytest.importorskip("peft", reason="needs the extra vlm")
@@ -279,6 +280,12 @@ def test_a_figure_has_a_row_a_ratio(
     again = tune(run, Path("hmdb51_vlm"), model, videos, tmp_path / "out", "--quiet")
     assert "| 40% of the frames |" in again.out
     assert (tmp_path / "out/figure.md").read_text().count("\n") == 6
+
+
+def test_help_says_what_the_code_knows(run: Runner) -> None:
+    shown = " ".join(run("finetune", "--help").out.replace("│", " ").split())
+    for word in (*figure3.FIGURES, *VISION, *PRECISIONS, *QUESTIONS, "Qwen2-VL", "Qwen2.5-VL", "Qwen3-VL"):
+        assert word in shown, word
 
 
 def test_the_figures_are_those_of_the_paper() -> None:

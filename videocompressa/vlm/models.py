@@ -178,16 +178,15 @@ def _check_tokens(tokenizer: Any, config: Any, name: str) -> None:
 def _weights(
     transformers: Any, name: str, family: Family, dtype: torch.dtype, device: torch.device, options: LoadOptions
 ) -> Any:
-    more: dict[str, Any] = {}
+    # Straight to the GPU: the memory of the host need not hold a copy for each process.
+    more: dict[str, Any] = {"device_map": {"": device}} if device.type == "cuda" else {}
     if options.four_bit:
-        more = {"quantization_config": _four_bit(transformers, device), "device_map": {"": device}}
+        more["quantization_config"] = _four_bit(transformers, device)
     try:
         with told_of_memory(f"the weights of {name}"):
             model, loading = getattr(transformers, family.model_class).from_pretrained(
                 name, dtype=dtype, attn_implementation="sdpa", output_loading_info=True, **more
             )
-            if not options.four_bit:
-                model.to(device)
     except (OSError, ValueError, SafetensorError) as error:
         if isinstance(error, InputError):
             raise
