@@ -21,7 +21,6 @@ import dataclasses
 import hashlib
 import json
 import math
-import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,14 +29,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
 from videocompressa.clip import Watch, watch_nothing
 from videocompressa.errors import DivergedError, InputError
 from videocompressa.rng import Streams
+from videocompressa.vlm.checkpoint import Checkpoint
 from videocompressa.vlm.clips import Clips
 from videocompressa.vlm.models import RULE_FILES, Vlm, json_of, need, told_of_memory
 from videocompressa.vlm.processor import IGNORED, Prompt, collate, to_device
@@ -173,7 +171,7 @@ def fit(
     weights = list(prepared.trained.values())
     optimizer = torch.optim.AdamW(weights, lr=config.lr, weight_decay=config.weight_decay)
     saved = Checkpoint(checkpoint, _key(prepared, clips, names, config, team, rng, key or {}))
-    losses = saved.restore(prepared, optimizer)
+    losses = saved.restore(prepared.trained, optimizer)
     first, num_tokens = len(losses), 0
     prepared.vlm.model.train()
     watch(STEP, done=first, total=config.steps)
@@ -184,7 +182,7 @@ def fit(
         if not math.isfinite(loss):
             raise DivergedError(f"the loss of fine-tuning is {loss} at step {step}; lower --lr (it was {config.lr:g})")
         if team.leads and ((step + 1) % config.save_every == 0 or step + 1 == config.steps):
-            saved.write(prepared, optimizer, losses)
+            saved.write(prepared.trained, optimizer, losses)
         watch(STEP, done=step + 1, total=config.steps, loss=loss, lr=rate(config, step), tokens=num_tokens)
     prepared.vlm.model.eval()
     return Tuned(tuple(losses), first, num_tokens, prepared.num_trained)
@@ -318,61 +316,3 @@ def _key(
     }
     loaded: dict[str, Any] = json.loads(json.dumps(parts))
     return loaded
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """The state of a run in one file, replaced at one go."""
-
-    path: Path | None
-    key: Mapping[str, Any]
-
-    METADATA = "videocompressa"
-
-    def restore(self, prepared: Prepared, optimizer: torch.optim.Optimizer) -> list[float]:
-        """Load the state where there is one, and return the losses so far."""
-        if self.path is None or not self.path.is_file():
-            return []
-        try:
-            with safe_open(self.path, framework="pt") as file:
-                told = json.loads((file.metadata() or {}).get(self.METADATA, "{}"))
-                self._check(told.get("key", {}))
-                for name, weight in prepared.trained.items():
-                    with torch.no_grad():
-                        weight.copy_(file.get_tensor(f"weight/{name}"))
-                    optimizer.state[weight] = {
-                        "step": torch.tensor(float(len(told["losses"]))),
-                        **{
-                            moment: file.get_tensor(f"{moment}/{name}").to(weight.device)
-                            for moment in ("exp_avg", "exp_avg_sq")
-                        },
-                    }
-        except (SafetensorError, KeyError, json.JSONDecodeError) as error:
-            raise InputError(f"{self.path}: is no checkpoint that can be read; give --force to begin anew") from error
-        return [float(loss) for loss in told["losses"]]
-
-    def write(self, prepared: Prepared, optimizer: torch.optim.Optimizer, losses: Sequence[float]) -> None:
-        """Write the state under a temporary name, and rename it."""
-        if self.path is None:
-            return
-        tensors: dict[str, Tensor] = {}
-        for name, weight in prepared.trained.items():
-            tensors[f"weight/{name}"] = weight.detach()
-            for moment in ("exp_avg", "exp_avg_sq"):
-                tensors[f"{moment}/{name}"] = optimizer.state[weight][moment]
-        told = json.dumps({"key": self.key, "losses": list(losses)}, sort_keys=True)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        part = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
-        try:
-            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, part, {self.METADATA: told})
-            part.replace(self.path)
-        finally:
-            part.unlink(missing_ok=True)
-
-    def _check(self, theirs: Mapping[str, Any]) -> None:
-        differing = sorted(name for name in {*self.key, *theirs} if self.key.get(name) != theirs.get(name))
-        if differing:
-            raise InputError(
-                f"{self.path}: is of a run with other settings ({', '.join(differing)}); give the same ones to go on, "
-                "--force to begin anew, or another -o"
-            )
