@@ -18,9 +18,9 @@ from vlm_models import TYPES, write_model
 from videocompressa.clip import watch_nothing
 from videocompressa.errors import InputError
 from videocompressa.recipes import figure3
-from videocompressa.recipes import finetune as finetune_recipe
-from videocompressa.recipes.finetune import FinetuneOptions, finetune_on, keyframe_clips, shown_clip
+from videocompressa.recipes.finetune import finetune_on
 from videocompressa.recipes.options import CandidateOptions, Surroundings
+from videocompressa.recipes.phases import FinetuneOptions, PhaseScores, keyframe_clips, shown_clip
 from videocompressa.recipes.sets import open_set
 from videocompressa.vlm.clips import FileClips
 from videocompressa.vlm.questions import QUESTIONS
@@ -130,7 +130,7 @@ def test_a_killed_command_goes_on(set_file: Path, model: Path, videos: Path, cac
     )
     options = FinetuneOptions(str(model), ("set",), config, LoadOptions(min_pixels=1), generate=False)
 
-    def go(folder: Path, kill_at: int = 0) -> finetune_recipe.PhaseScores:
+    def go(folder: Path, kill_at: int = 0) -> PhaseScores:
         def watch(step: str, *, done: int, total: int, **_: float) -> None:
             if step == "finetune" and done == kill_at > 0:
                 raise KilledError

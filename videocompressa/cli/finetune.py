@@ -27,8 +27,8 @@ from videocompressa.vlm.settings import FinetuneConfig, LoadOptions
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from videocompressa.recipes.finetune import PhaseScores
     from videocompressa.recipes.options import Surroundings
+    from videocompressa.recipes.phases import PhaseScores
     from videocompressa.vlm.team import Team
 
 TUNING, LOADING = FinetuneConfig(), LoadOptions()
@@ -98,7 +98,8 @@ def finetune(
         Begin anew where the output holds a run with other settings.
     """
     from videocompressa.recipes.figure3 import figure_markdown, find_figure, make_figure
-    from videocompressa.recipes.finetune import FinetuneOptions, finetune_on
+    from videocompressa.recipes.finetune import finetune_on
+    from videocompressa.recipes.phases import FinetuneOptions
 
     figure = find_figure(subject.name) if not subject.exists() else None
     if figure is None and model is None:

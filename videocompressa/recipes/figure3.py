@@ -16,8 +16,9 @@ from typing import Any
 
 from videocompressa.errors import InputError
 from videocompressa.recipes.compress import compress_folder
-from videocompressa.recipes.finetune import FinetuneOptions, FinetuneOutcome, PhaseScores, finetune_on
+from videocompressa.recipes.finetune import FinetuneOutcome, finetune_on
 from videocompressa.recipes.options import BudgetOptions, CandidateOptions, Share, Surroundings
+from videocompressa.recipes.phases import FinetuneOptions, PhaseScores
 from videocompressa.recipes.texts import write_text
 from videocompressa.vlm.settings import FinetuneConfig
 from videocompressa.vlm.team import Team
