@@ -58,7 +58,7 @@ def train_on(
     else:
         train, clip = _set_clips(open_set(subject, codec), subject, videos, data, split)
         skipped = ()
-    _check_classes(train.classes, videos.classes, subject, data)
+    check_classes(train.classes, videos.classes, subject, data)
     test = _decode(videos, split, clip, candidates, surroundings)
     result = train_seeds(
         train,
@@ -93,6 +93,13 @@ def _full_data(
 def _set_clips(
     synthetic: SyntheticSet, path: Path, videos: VideoSet, data: Path, split: str
 ) -> tuple[LabelledClips, ClipSpec]:
+    check_unseen(synthetic, path, videos, data, split)
+    clips = LabelledClips(synthetic.clips(), synthetic.labels, synthetic.normalisation, synthetic.classes)
+    return clips, synthetic.clip
+
+
+def check_unseen(synthetic: SyntheticSet, path: Path, videos: VideoSet, data: Path, split: str) -> None:
+    """Raise when a set was made from videos that are to judge it."""
     judged = {entry.video_id for entry in videos.select(split).entries}
     both = judged.intersection(synthetic.provenance.video_ids)
     if both and synthetic.provenance.source.name == videos.name:
@@ -100,8 +107,6 @@ def _set_clips(
             f"{path}: was made from {len(both)} of the {split} videos of {data}, such as {min(both)}; compress with "
             "the same --hold-out and lists"
         )
-    clips = LabelledClips(synthetic.clips(), synthetic.labels, synthetic.normalisation, synthetic.classes)
-    return clips, synthetic.clip
 
 
 def _decode(
@@ -118,7 +123,8 @@ def _decode(
     )
 
 
-def _check_classes(own: Sequence[str], theirs: Sequence[str], subject: Path, data: Path) -> None:
+def check_classes(own: Sequence[str], theirs: Sequence[str], subject: Path, data: Path) -> None:
+    """Raise, with the differences, unless a set and the data that judge it have the same classes."""
     if tuple(own) == tuple(theirs):
         return
     missing, extra = sorted(set(own) - set(theirs)), sorted(set(theirs) - set(own))

@@ -1,0 +1,531 @@
+"""Loading, training and judging video-language models: the faults of a folder, the loss, going on, the scores."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import functional
+from vlm_models import TYPES, write_byte_tokenizer, write_model
+
+from videocompressa.errors import DivergedError, InputError
+from videocompressa.rng import Streams
+from videocompressa.vlm import models as models_module
+from videocompressa.vlm.clips import HeldClips
+from videocompressa.vlm.finetune import STEP, Prepared, clip_losses, example_batch, fit, prepare, rate, save
+from videocompressa.vlm.metrics import MetricsLog
+from videocompressa.vlm.models import Vlm, load_vlm, need, told_of_memory
+from videocompressa.vlm.processor import collate
+from videocompressa.vlm.questions import ask
+from videocompressa.vlm.scoring import UNMATCHED, Answer, Judgement, judge, match_class
+from videocompressa.vlm.settings import FinetuneConfig, LoadOptions
+from videocompressa.vlm.team import Team
+
+pytest.importorskip("transformers", reason="needs the extra vlm")
+pytest.importorskip("peft", reason="needs the extra vlm")
+
+NAMES = ("dark night", "light", "red ball")
+COLOURS = torch.tensor([[40, 40, 40], [200, 200, 200], [200, 40, 40]])
+SMALL = LoadOptions(min_pixels=1)
+CPU = torch.device("cpu")
+QUICK = FinetuneConfig(
+    steps=4, batch_size=4, micro_batch=4, lr=3e-3, lora_rank=4, precision="float32", questions="open", save_every=2
+)
+ALL = dataclasses.replace(QUICK, lora_rank=0, vision="all")
+RNG = Streams(3, "test")
+
+
+def clips(count: int = 12, seed: int = 0) -> HeldClips:
+    """Noise of three colours."""
+    labels = tuple(number % 3 for number in range(count))
+    noise = torch.randint(-40, 41, (count, 4, 3, 28, 28), generator=torch.Generator().manual_seed(seed))
+    pixels = COLOURS[torch.tensor(labels)][:, None, :, None, None] + noise
+    times = torch.arange(4, dtype=torch.float64).expand(count, 4)
+    return HeldClips(pixels.clamp(0, 255).to(torch.uint8), times, labels, tuple(f"{n}.mp4" for n in range(count)))
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("models")
+    return {name: write_model(root / name, name) for name in TYPES}
+
+
+@pytest.fixture
+def load(folders: dict[str, Path]) -> Callable[..., Vlm]:
+    def loaded(model_type: str = "qwen2_5_vl", dtype: str = "float32", options: LoadOptions = SMALL) -> Vlm:
+        return load_vlm(str(folders[model_type]), dtype=dtype, device=CPU, options=options)
+
+    return loaded
+
+
+def copy_of(folder: Path, to: Path) -> Path:
+    shutil.copytree(folder, to)
+    return to
+
+
+def trained_bytes(prepared: Prepared) -> dict[str, bytes]:
+    return {name: weight.detach().float().numpy().tobytes() for name, weight in prepared.trained.items()}
+
+
+# Loading.
+
+
+def break_config(folder: Path) -> None:
+    (folder / "config.json").unlink()
+
+
+def break_json(folder: Path) -> None:
+    (folder / "config.json").write_text("{")
+
+
+def break_weights(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+
+
+def break_some_weights(folder: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(folder / "model.safetensors")
+    weights.pop(next(name for name in weights if "q_proj" in name))
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+
+
+def break_bytes(folder: Path) -> None:
+    (folder / "model.safetensors").write_bytes(b"no weights at all")
+
+
+def break_tokenizer(folder: Path) -> None:
+    (folder / "tokenizer.json").unlink()
+
+
+def break_vision_tokens(folder: Path) -> None:
+    write_byte_tokenizer(folder, without=("<|video_pad|>", "<|vision_start|>"))
+
+
+def break_token_places(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"video_token_id": 7}))
+
+
+def break_type(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"model_type": "llava"}))
+
+
+FAULTS: dict[Callable[[Path], None], str] = {
+    break_config: "has no config.json; give the folder that a model was saved to",
+    break_json: r"config.json is not json \(.*download it again",
+    break_weights: r"has no weights \(\*.safetensors, .*; download them, or give another folder",
+    break_some_weights: r"1 weights are missing, such as model.*q_proj",
+    break_bytes: "its weights cannot be read",
+    break_tokenizer: r"has no tokenizer \(tokenizer.json or vocab.json\)",
+    break_vision_tokens: r"its tokenizer has no <\|vision_start\|>, <\|video_pad\|>; give the tokenizer of a model",
+    break_token_places: r"its tokenizer has <\|video_pad\|> at \d+, its config.json at 7",
+    break_type: r"is of type 'llava', which is not supported; known: qwen2_vl",
+}
+
+
+@pytest.mark.parametrize("spoil", FAULTS, ids=lambda fault: fault.__name__)
+def test_a_fault_of_a_model_folder_is_told(spoil: Callable[[Path], None], folders: Any, tmp_path: Path) -> None:
+    folder = copy_of(folders["qwen2_5_vl"], tmp_path / "model")
+    spoil(folder)
+    with pytest.raises(InputError, match=f"--model {folder}: .*{FAULTS[spoil]}"):
+        load_vlm(str(folder), dtype="float32", device=CPU)
+
+
+def test_a_file_is_no_model(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="is a file; give the folder of a model, or a hub name"):
+        load_vlm(str(tmp_path / "file"), dtype="float32", device=CPU)
+
+
+def test_a_name_that_the_hub_does_not_give(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*_: object, **__: object) -> None:
+        raise OSError("no network\nsecond line")
+
+    monkeypatch.setattr("transformers.utils.hub.cached_file", unreachable)
+    with pytest.raises(InputError, match=r"--model no/model: is no folder, and the hub gave .*\(no network\)"):
+        load_vlm("no/model", dtype="float32", device=CPU)
+
+
+def test_options_that_cannot_be_met(load: Callable[..., Vlm], monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match="precision is 'float16'; known: bfloat16, float32"):
+        load(dtype="float16")
+    with pytest.raises(InputError, match="--four-bit needs a GPU"):
+        load(options=LoadOptions(four_bit=True))
+    with pytest.raises(InputError, match=r"LoRA needs nowhere; install it: pip install 'videocompressa\[vlm\]'"):
+        need("nowhere", "LoRA")
+    monkeypatch.setattr(models_module.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(InputError, match="--four-bit needs bitsandbytes; install it"):
+        models_module._four_bit(None, torch.device("cuda"))
+
+
+def test_a_models_own_pixel_rules_count_and_options_more(
+    load: Callable[..., Vlm], folders: Any, tmp_path: Path
+) -> None:
+    folder = copy_of(folders["qwen3_vl"], tmp_path / "model")
+    own = {
+        "video_processor_type": "X",
+        "size": {"shortest_edge": 5000, "longest_edge": 90_000},
+        "image_mean": [0.1] * 3,
+    }
+    (folder / "video_preprocessor_config.json").write_text(json.dumps(own))
+    rules = load_vlm(str(folder), dtype="float32", device=CPU).processor.rules
+    assert (rules.min_pixels, rules.max_pixels, rules.mean) == (5000, 90_000, (0.1, 0.1, 0.1))
+    rules = load_vlm(str(folder), dtype="float32", device=CPU, options=LoadOptions(max_pixels=6000)).processor.rules
+    assert (rules.min_pixels, rules.max_pixels) == (5000, 6000)
+    assert load().processor.rules.max_pixels == 768 * 28 * 28
+
+
+def test_another_model_has_another_identity(load: Callable[..., Vlm], tmp_path: Path) -> None:
+    assert load().identity == load().identity
+    other = write_model(tmp_path / "other", "qwen2_5_vl", seed=1)
+    assert load_vlm(str(other), dtype="float32", device=CPU).identity != load().identity
+
+
+# Training.
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model_type", TYPES)
+@pytest.mark.parametrize("config", [QUICK, ALL], ids=["lora", "all"])
+def test_the_loss_falls_and_the_classes_are_told_apart(
+    load: Callable[..., Vlm], model_type: str, config: FinetuneConfig
+) -> None:
+    vlm = load(model_type)
+    longer = dataclasses.replace(config, steps=70, batch_size=6, micro_batch=6, vision="all", lr=5e-3)
+    before = judge(vlm, clips(9, seed=1), NAMES, questions="open", rng=RNG)
+    tuned = fit(prepare(vlm, longer, RNG), clips(), NAMES, longer, rng=RNG)
+    after = judge(vlm, clips(9, seed=1), NAMES, questions="open", rng=RNG)
+    assert tuned.losses[-1] < tuned.losses[0] / 2
+    assert after.accuracy > max(0.8, before.accuracy)
+    assert after.accuracy_generated is not None
+    assert after.accuracy_generated > 0.6
+
+
+def test_what_is_trained(load: Callable[..., Vlm]) -> None:
+    adapters = prepare(load(), QUICK, RNG)
+    assert adapters.adapters_only
+    assert len(adapters.trained) == 2 * 7 * 2  # A and B, seven layers, two blocks
+    assert all("lora" in name and "language_model" in name for name in adapters.trained)
+    merger = prepare(load(), dataclasses.replace(QUICK, vision="merger"), RNG)
+    assert any("visual.merger" in name for name in merger.trained)
+    assert not any("visual.blocks" in name for name in merger.trained)
+    whole = prepare(load(), ALL, RNG)
+    assert whole.num_trained == sum(weight.numel() for weight in whole.vlm.model.parameters())
+    few = prepare(load(), dataclasses.replace(QUICK, lora_targets=("q_proj",)), RNG)
+    assert len(few.trained) == 4
+    with pytest.raises(InputError, match="lora_targets are nowhere; the model has no such layers; known: q_proj"):
+        prepare(load(), dataclasses.replace(QUICK, lora_targets=("nowhere",)), RNG)
+
+
+def test_the_loss_is_the_mean_of_each_answers_tokens(load: Callable[..., Vlm]) -> None:
+    vlm = load()
+    prompts, answers = example_batch(vlm, clips(), NAMES, "open", range(3), RNG)
+    losses = clip_losses(vlm, prompts, answers, "float32")
+    for loss, prompt, answer in zip(losses, prompts, answers, strict=True):
+        inputs = collate([prompt], [answer], vlm.processor)
+        del inputs["labels"]
+        logits = vlm.model(**inputs).logits[0, len(prompt.ids) - 1 : -1]
+        expected = functional.cross_entropy(logits, torch.tensor(answer))
+        torch.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-5)
+
+
+def gradients(vlm: Vlm, config: FinetuneConfig) -> torch.Tensor:
+    prepared = prepare(vlm, dataclasses.replace(config, steps=1, warmup=0, lora_dropout=0), RNG)
+    fit(prepared, clips(), NAMES, dataclasses.replace(config, steps=1, lora_dropout=0), rng=RNG)
+    return torch.cat([w.grad.reshape(-1) for w in prepared.trained.values() if w.grad is not None])
+
+
+@pytest.mark.parametrize("change", [{"micro_batch": 1}, {"micro_batch": 3}, {"gradient_checkpointing": True}])
+def test_saving_memory_changes_no_gradient(load: Callable[..., Vlm], change: dict[str, Any]) -> None:
+    usual, other = gradients(load(), ALL), gradients(load(), dataclasses.replace(ALL, **change))
+    torch.testing.assert_close(other, usual, rtol=1e-3, atol=1e-6)
+
+
+def test_processes_share_a_batch_and_mean_its_gradient(load: Callable[..., Vlm]) -> None:
+    """Two processes, run one after the other: the mean of what each would give is what one process has."""
+    whole = gradients(load(), ALL)
+    parts: list[torch.Tensor] = []
+    for rank in (0, 1):
+        seen: list[torch.Tensor] = []
+
+        def keep(tensor: torch.Tensor, seen: list[torch.Tensor] = seen) -> torch.Tensor:
+            seen.append(tensor.clone())
+            return tensor
+
+        prepared = prepare(load(), ALL, RNG)
+        fit(prepared, clips(), NAMES, dataclasses.replace(ALL, steps=1), rng=RNG, team=Team(CPU, rank, 2, mean=keep))
+        parts.append(seen[0])
+    mean = (parts[0] + parts[1]) / 2
+    norm = mean.norm()
+    torch.testing.assert_close(mean * min(1.0, ALL.clip_norm / float(norm)), whole, rtol=1e-3, atol=1e-6)
+    with pytest.raises(InputError, match="batch_size is 4, which 3 processes cannot share"):
+        fit(prepared, clips(), NAMES, ALL, rng=RNG, team=Team(CPU, 0, 3))
+    with pytest.raises(InputError, match=r"rank 2 leaves \[0,2\)"):
+        Team(CPU, 2, 2)
+
+
+def test_batches_hold_every_clip_once_an_epoch_with_new_questions(load: Callable[..., Vlm]) -> None:
+    vlm = load()
+    first, _ = example_batch(vlm, clips(), NAMES, "open", range(12), RNG)
+    second, _ = example_batch(vlm, clips(), NAMES, "open", range(12, 24), RNG)
+    every = sorted(float(prompt.patches.sum()) for prompt in first)
+    assert every == sorted(float(prompt.patches.sum()) for prompt in second)
+    assert len(set(every)) == 12
+    assert [prompt.ids for prompt in first] != [prompt.ids for prompt in second]
+    _, answers = example_batch(vlm, clips(), NAMES, "yes-no", range(24), RNG)
+    said = [vlm.processor.text_of(answer) for answer in answers]
+    assert set(said) == {"yes", "no"}
+    with pytest.raises(InputError, match="--questions is 'riddle'; known: open, choice, yes-no"):
+        fit(prepare(vlm, QUICK, RNG), clips(), NAMES, dataclasses.replace(QUICK, questions="riddle"), rng=RNG)
+
+
+def test_the_rate_rises_and_falls_to_zero() -> None:
+    config = dataclasses.replace(QUICK, steps=100, warmup=0.1, lr=1.0)
+    rates = [rate(config, step) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == rates[9] == rates[10] == pytest.approx(1.0)
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert rates[-1] < 1e-3
+
+
+class KilledError(Exception):
+    """What a test ends a run with."""
+
+
+@pytest.mark.parametrize("config", [QUICK, ALL], ids=["lora", "all"])
+def test_a_killed_run_ends_with_the_bytes_of_one_that_was_not(
+    load: Callable[..., Vlm], config: FinetuneConfig, tmp_path: Path
+) -> None:
+    longer = dataclasses.replace(config, steps=6, lora_dropout=0.2)
+    whole = prepare(load(), longer, RNG)
+    untouched = torch.get_rng_state()
+    uninterrupted = fit(whole, clips(), NAMES, longer, rng=RNG)
+    assert torch.equal(torch.get_rng_state(), untouched)
+
+    path = tmp_path / "checkpoint.safetensors"
+
+    def kill(step: str, *, done: int, total: int, **_: float) -> None:
+        if done == 5:  # One step after the checkpoint: that step is taken again.
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        fit(prepare(load(), longer, RNG), clips(), NAMES, longer, rng=RNG, checkpoint=path, watch=kill)
+    other_pace = dataclasses.replace(longer, save_every=3)
+    again = prepare(load(), other_pace, RNG)
+    resumed = fit(again, clips(), NAMES, other_pace, rng=RNG, checkpoint=path)
+    assert resumed.first_step == 4
+    assert resumed.losses == uninterrupted.losses
+    assert trained_bytes(again) == trained_bytes(whole)
+
+
+def test_a_checkpoint_of_another_run_is_refused(load: Callable[..., Vlm], tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.safetensors"
+    fit(prepare(load(), QUICK, RNG), clips(), NAMES, QUICK, rng=RNG, checkpoint=path, key={"data": 1})
+    other = dataclasses.replace(QUICK, lr=1.0)
+    with pytest.raises(InputError, match=r"is of a run with other settings \(data, lr\); give the same .* --force"):
+        fit(prepare(load(), other, RNG), clips(), NAMES, other, rng=RNG, checkpoint=path, key={"data": 2})
+    more = clips(13)
+    with pytest.raises(InputError, match=r"other settings \(clips and names, seed\)"):
+        fit(prepare(load(), QUICK, RNG), more, NAMES, QUICK, rng=Streams(4), checkpoint=path, key={"data": 1})
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(InputError, match="is no checkpoint that can be read; give --force to begin anew"):
+        fit(prepare(load(), QUICK, RNG), clips(), NAMES, QUICK, rng=RNG, checkpoint=path)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(load: Callable[..., Vlm]) -> None:
+    prepared = prepare(load(), QUICK, RNG)
+    with torch.no_grad():
+        prepared.vlm.model.lm_head.weight.fill_(float("nan"))
+    with pytest.raises(DivergedError, match=r"loss of fine-tuning is nan at step 0; lower --lr \(it was 0.003\)"):
+        fit(prepared, clips(), NAMES, QUICK, rng=RNG)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("[x] DefaultCPUAllocator: can't allocate memory")],
+    ids=["gpu", "cpu"],
+)
+def test_too_little_memory_says_what_helps(load: Callable[..., Vlm], error: Exception) -> None:
+    prepared = prepare(load(), QUICK, RNG)
+
+    def exhausted(*_: object, **__: object) -> None:
+        raise error
+
+    prepared.vlm.model.model.forward = exhausted
+    with pytest.raises(InputError, match=r"not enough memory for training; give --micro-batch 1, .*--max-pixels, --gr"):
+        fit(prepared, clips(), NAMES, QUICK, rng=RNG)
+    with pytest.raises(RuntimeError, match="something else"), told_of_memory("x"):
+        raise RuntimeError("something else")
+
+
+def test_bfloat16_trains_adapters_in_float32(load: Callable[..., Vlm]) -> None:
+    config = dataclasses.replace(QUICK, precision="bfloat16")
+    assert (config.dtype, dataclasses.replace(config, lora_rank=0).dtype) == ("bfloat16", "float32")
+    prepared = prepare(load(dtype=config.dtype), config, RNG)
+    assert {weight.dtype for weight in prepared.trained.values()} == {torch.float32}
+    assert prepared.vlm.model.lm_head.weight.dtype == torch.bfloat16
+    tuned = fit(prepared, clips(), NAMES, config, rng=RNG)
+    assert tuned.losses[-1] < tuned.losses[0]
+    judged = judge(prepared.vlm, clips(3), NAMES, questions="open", precision="bfloat16", rng=RNG)
+    assert len(judged.answers) == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"steps": 0}, "steps of fine-tuning is 0; it must be at least 1"),
+        ({"lr": 0.0}, "lr of fine-tuning is 0.0; it must be above 0"),
+        ({"lora_rank": -1}, r"lora_rank is -1; give 0 \(train all weights\) or more"),
+        ({"lora_dropout": 1.0}, r"lora_dropout of fine-tuning is 1.0; it must lie in \[0,0.99\]"),
+        ({"vision": "half"}, "vision of fine-tuning is 'half'; known: frozen, merger, all"),
+        ({"precision": "int8"}, "precision of fine-tuning is 'int8'; known: bfloat16, float32"),
+    ],
+)
+def test_settings_out_of_range(change: dict[str, Any], text: str) -> None:
+    with pytest.raises(InputError, match=text):
+        dataclasses.replace(QUICK, **change)
+
+
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")  # peft's own
+@pytest.mark.parametrize("config", [QUICK, ALL, dataclasses.replace(QUICK, vision="all")], ids=["lora", "all", "both"])
+def test_what_was_trained_is_read_back(load: Callable[..., Vlm], config: FinetuneConfig, tmp_path: Path) -> None:
+    import peft
+
+    prepared = prepare(load(), config, RNG)
+    fit(prepared, clips(), NAMES, config, rng=RNG)
+    scores = judge(prepared.vlm, clips(2), NAMES, questions="open", rng=RNG, generate=False).answers[0].scores
+    where = save(prepared, tmp_path)
+    if where.name == "adapter":
+        again = load()
+        peft.PeftModel.from_pretrained(again.model, where)
+    else:
+        again = load_vlm(str(where), dtype="float32", device=CPU, options=SMALL)
+    assert where.name == ("adapter" if config == QUICK else "model")
+    read = judge(again, clips(2), NAMES, questions="open", rng=RNG, generate=False).answers[0].scores
+    assert read == pytest.approx(scores, abs=1e-4)
+
+
+def test_metrics_of_a_killed_run_go_on_where_its_checkpoint_was(tmp_path: Path) -> None:
+    told: list[int] = []
+    log = MetricsLog(tmp_path, lambda step, **numbers: told.append(int(numbers["done"])))
+    log(STEP, done=0, total=4)
+    for done in (1, 2, 3):
+        log(STEP, done=done, total=4, loss=1.0 / done, lr=0.1, tokens=5)
+    log.close()
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 4, "lo')
+    log = MetricsLog(tmp_path, lambda step, **numbers: None, tensorboard=False)
+    log(STEP, done=2, total=4)
+    log(STEP, done=3, total=4, loss=0.5, lr=0.1, tokens=5)
+    log("judge", done=1, total=1)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [(line["step"], line["loss"]) for line in lines] == [(1, 1.0), (2, 0.5), (3, 0.5)]
+    assert told == [0, 1, 2, 3]
+
+
+def test_tensorboard_gets_the_loss(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard", reason="needs the extra vlm")
+    log = MetricsLog(tmp_path, lambda step, **numbers: None)
+    log(STEP, done=0, total=1)
+    log(STEP, done=1, total=1, loss=2.5)
+    log.close()
+    events = next((tmp_path / "tensorboard").iterdir()).read_bytes()
+    assert b"loss" in events
+
+
+# Judging.
+
+
+@pytest.mark.parametrize("model_type", TYPES)
+def test_scores_are_those_of_whole_sequences(load: Callable[..., Vlm], model_type: str) -> None:
+    """Keys and values of the prompt are kept; without, each name goes through the model behind the whole prompt."""
+    vlm = load(model_type)
+    judged = judge(vlm, clips(2), NAMES, questions="choice", rng=RNG, classes_at_once=2)
+    for row, answer in enumerate(judged.answers):
+        draw = RNG.generator(f"question/{row}.mp4")
+        prompt = vlm.processor.prompt(clips(2).frames(row), ask("choice", row, NAMES, draw)[0].text)
+        assert answer.num_tokens == len(prompt.ids)
+        for name, score in zip(NAMES, answer.scores, strict=True):
+            with torch.no_grad():
+                expected = -clip_losses(vlm, [prompt], [vlm.processor.answer(name)], "float32")
+            assert score == pytest.approx(float(expected), abs=2e-4)
+
+
+@pytest.mark.parametrize("model_type", TYPES)
+def test_free_answers_are_those_of_generate(load: Callable[..., Vlm], model_type: str) -> None:
+    vlm = load(model_type)
+    answer = judge(vlm, clips(1), NAMES, questions="open", rng=RNG).answers[0]
+    draw = RNG.generator("question/0.mp4")
+    inputs = collate(
+        [vlm.processor.prompt(clips(1).frames(0), ask("open", 0, NAMES, draw)[0].text)], [()], vlm.processor
+    )
+    del inputs["labels"]
+    said = vlm.model.generate(**inputs, max_new_tokens=24, do_sample=False, eos_token_id=vlm.processor.end_id)
+    assert answer.text == vlm.processor.text_of(said[0, inputs["input_ids"].shape[1] :].tolist())
+    assert answer.text
+
+
+def test_processes_share_the_videos(load: Callable[..., Vlm]) -> None:
+    vlm = load()
+    alone = judge(vlm, clips(5), NAMES, questions="open", rng=RNG, generate=False)
+    kept: list[Any] = []
+
+    def other_first(rows: list[Any]) -> list[Any]:
+        kept.extend(rows)
+        return kept
+
+    judge_of = {"questions": "open", "rng": RNG, "generate": False}
+    judge(vlm, clips(5), NAMES, team=Team(CPU, 1, 2, gather=other_first), **judge_of)
+    both = judge(vlm, clips(5), NAMES, team=Team(CPU, 0, 2, gather=other_first), **judge_of)
+    assert both == alone
+
+
+def test_a_judgement_counts() -> None:
+    def answer(label: int, scores: tuple[float, ...], matched: int) -> Answer:
+        return Answer("v.mp4", label, scores, "", matched, 10)
+
+    judged = Judgement(
+        (answer(0, (-1, -2), 0), answer(0, (-3, -2), UNMATCHED), answer(1, (-5, -4), 0), answer(1, (-2, -2), 1)),
+        2,
+        True,
+    )
+    assert judged.accuracy == 0.5
+    assert judged.accuracy_generated == 0.5
+    assert judged.num_unmatched == 1
+    assert judged.confusion == ((1, 1), (1, 1))
+    assert judged.num_tokens == 40
+    silent = dataclasses.replace(judged, generated=False)
+    assert silent.accuracy_generated is None
+    assert silent.num_unmatched is None
+    with pytest.raises(InputError, match="no video to judge on"):
+        Judgement((), 2, False)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Run", 0),
+        ("run fast.", 1),
+        ("They RUN_FAST, I think", 1),
+        ("a runner", UNMATCHED),
+        ("run or jump", UNMATCHED),
+        ("run fast and jump", UNMATCHED),
+        ("", UNMATCHED),
+        ("It is: jump!", 2),
+    ],
+)
+def test_a_free_answer_is_matched_to_a_class(text: str, expected: int) -> None:
+    assert match_class(text, ("run", "run fast", "jump")) == expected
+
+
+def test_yes_or_no_cannot_judge(load: Callable[..., Vlm]) -> None:
+    with pytest.raises(InputError, match="questions for judging are 'yes-no'; known: choice, open"):
+        judge(load(), clips(1), NAMES, questions="yes-no", rng=RNG)
