@@ -396,7 +396,7 @@ def test_budget_of_soft_float16(tmp_path: Path) -> None:
 @pytest.mark.parametrize("soft", [False, True])
 @pytest.mark.parametrize("num_items", [1, 2, 50])
 def test_predicted_size_is_exact_for_these_videos(num_items: int, soft: bool, quantisation: Quantisation) -> None:
-    synthetic = make_set(num_items, 5, soft)
+    synthetic = make_set(num_items, 5, soft, fill="linear")
     predicted = predict_file_bytes(
         synthetic.provenance.video_ids,
         synthetic.times_seconds.tolist(),
