@@ -10,7 +10,8 @@ weights, E/D frozen codec, z latents, f student, phi/theta parameters of selecto
 5. Joint phase. min over phi, theta of the task loss of the understanding module on the K selected latents, and on all
                 T of them, plus a coverage term (`joint.py`).
 6. Videos.      Within each class, of the clips that the teacher gets right, those whose features, to students of all
-                ages (`pool.py`), cover the class.
+                ages (`pool.py`), cover the class. Where bytes count and not frames, more videos at a coarser step, with
+                all their frames (`spending.py`).
 7. Synthesis.   z_syn = select(E(x_chosen); phi) + delta, both tuned against a pool of students (`synthesis.py`).
 8. Labels.      Probabilities of a teacher for the decoded synthetic clips, averaged over views.
 9. Write.       Whoever calls writes the set; the file quantises and checks it.
@@ -29,8 +30,10 @@ import torch
 from torch import Tensor
 
 from videocompressa.clip import Candidates, Watch, watch_nothing
+from videocompressa.errors import InputError
 from videocompressa.joint import JointConfig, find_selector
 from videocompressa.methods.videocompressa.pool import Member, PoolConfig, build_pool, pool_features
+from videocompressa.methods.videocompressa.spending import SPENDINGS, spread
 from videocompressa.methods.videocompressa.synthesis import SynthesisConfig, synthesise
 from videocompressa.rng import Streams
 from videocompressa.selector import SelectorConfig, check_keyframes, check_selector
@@ -59,6 +62,11 @@ class VideoCompressaConfig:
     """The students of steps 6 and 7."""
     synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
     """Step 7; `synthesis.enabled=false` stores the chosen keyframes as they are."""
+    spend: str = "frames"
+    """What the budget limits: "frames" takes VPC videos of K keyframes; "bytes" takes as many videos as the file holds
+    with all their frames, losing `loss` of what the frames show."""
+    loss: float = 0.11
+    """Share in (0,1) of the variance of the latents, as far as it is seen, that "bytes" gives away for more videos."""
     labels: str = "soft"
     """Step 8: "soft" or "hard"."""
     fill: str = "linear"
@@ -76,6 +84,10 @@ class VideoCompressaConfig:
         check_subset(self.subset)
         check_labels(self.labels)
         check_fill(self.fill)
+        if self.spend not in SPENDINGS:
+            raise InputError(f"spend is {self.spend!r}; known: {', '.join(SPENDINGS)}")
+        if not 0 < self.loss < 1:
+            raise InputError(f"loss is {self.loss}; it must be in (0,1), such as 0.11")
 
 
 def compress(
@@ -93,8 +105,10 @@ def compress(
 
     Raises `InputError` when K > T, or a class has fewer videos than VPC and the budget does not allow fewer.
     """
+    check_keyframes(budget.keyframes, train_data.clip.num_frames)
+    if config.spend == "bytes":
+        budget = spread(train_data, codec, config.loss, budget, soft_labels=config.labels == "soft", rng=rng)
     keyframes = budget.keyframes
-    check_keyframes(keyframes, train_data.clip.num_frames)
     selector = find_selector(
         config.selector, train_data, config.scorer, config.joint, keyframes=keyframes, fill=config.fill, rng=rng,
         device=device, watch=watch, stages=stages,

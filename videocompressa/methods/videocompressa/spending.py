@@ -1,0 +1,90 @@
+"""Spending bytes: how many videos a file of a given size should hold, when it is bytes that count and not frames.
+
+1. Frames.  All T of a clip: a transform over time codes them in about 1.5 times the bytes of every second one.
+2. Quality. The coarsest step S at which the weighted error of the latents, sum_c g_c^2 |X' - X|^2, is the share `loss` of
+   their weighted variance: with less, students lose more than more videos teach them; with more, bytes are wasted. The
+   same S would be too coarse for small motion on smooth frames, and too fine for large motion on busy ones (docs/log.md).
+3. Videos.  As many a class as the file holds at S. What is left goes into a finer step (`storage.stored`).
+
+Not in the paper, which counts frames.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from videocompressa.artefact import to_bytes
+from videocompressa.clip import Candidates
+from videocompressa.errors import InputError
+from videocompressa.packing import transform
+from videocompressa.rng import Streams
+from videocompressa.storage import Storage, stored
+from videocompressa.subset import choose_per_class
+from videocompressa.synthetic import Allowance, gather
+from videocompressa.vae import Codec
+
+SPENDINGS = ("frames", "bytes")
+"""What a budget may limit."""
+OCTAVE = 8
+"""Steps that are tried within a factor of 2."""
+_LOWEST, _HIGHEST = -4 * OCTAVE, 6 * OCTAVE
+_SAMPLE = 64
+"""Videos that step 2 looks at."""
+
+
+def spread(
+    train_data: Candidates, codec: Codec, loss: float, budget: Allowance, *, soft_labels: bool, rng: Streams
+) -> Allowance:
+    """Return the allowance of the most videos a class, with all T frames, whose file at S is within the bytes.
+
+    At least one video a class, even where it does not fit: the step is coarsened after this. Sizes are those of random
+    videos; a class with fewer videos gives all it has. Raises `InputError` without `budget.file_bytes`.
+    """
+    if budget.file_bytes is None:
+        raise InputError("spend=bytes fills a file of a given size, and none was given; give --bytes")
+    storage = Storage("transform", coarsest_step(train_data, codec, loss, rng))
+    num_frames = train_data.clip.num_frames
+
+    def size(count: int) -> int:
+        rows = choose_per_class(
+            torch.zeros(len(train_data), 1), train_data.labels, train_data.classes, count=count, allow_fewer=True,
+            name="random", generator=rng.generator("spread"),
+        )  # fmt: skip
+        blank = gather(
+            train_data,
+            rows,
+            torch.arange(num_frames).expand(len(rows), -1).contiguous(),
+            labels=_labels(train_data.labels[rows], len(train_data.classes), soft=soft_labels),
+            method="videocompressa",
+            config={},
+            seed=rng.seed,
+        )
+        return len(to_bytes(stored(blank, codec, storage)))
+
+    fits, most = 1, int(torch.bincount(train_data.labels).max())
+    while fits < most:
+        middle = (fits + most + 1) // 2
+        fits, most = (middle, most) if size(middle) <= budget.file_bytes else (fits, middle - 1)
+    return Allowance(fits, num_frames, allow_fewer=True, file_bytes=budget.file_bytes)
+
+
+def coarsest_step(train_data: Candidates, codec: Codec, loss: float, rng: Streams) -> float:
+    """Step 2: return S, measured on up to 64 evenly spaced videos."""
+    rows = torch.linspace(0, len(train_data) - 1, min(_SAMPLE, len(train_data))).long()
+    latents = train_data.latents[rows].float()
+    weights = transform.channel_weights(codec, latents, rng.generator("channels"))
+    seen = weights[:, None, None] ** 2
+    allowed = loss * (seen * (latents - latents.mean((0, 1))).square()).mean()
+    exponent = _LOWEST
+    while exponent < _HIGHEST:
+        steps = transform.steps_of(weights, 2 ** ((exponent + 1) / OCTAVE))
+        coded = transform.dequantise(transform.quantise(latents, steps), steps)
+        if (seen * (coded - latents).square()).mean() > allowed:
+            break
+        exponent += 1
+    return float(2 ** (exponent / OCTAVE))
+
+
+def _labels(labels: Tensor, num_classes: int, *, soft: bool) -> Tensor:
+    return torch.full((len(labels), num_classes), 1 / num_classes) if soft else labels
