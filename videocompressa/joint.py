@@ -93,7 +93,12 @@ def find_selector(
     watch: Watch,
     stages: Stages,
 ) -> Selector:
-    """Return the selector of a name: a fixed one, or "gumbel", learned on the candidates (kept as a stage)."""
+    """Return the selector of a name: a fixed one, or "gumbel", learned on the candidates (kept as a stage).
+
+    K = T leaves nothing to learn.
+    """
+    if keyframes == train_data.clip.num_frames:
+        return FIXED_SELECTORS["uniform"]()
     if name != "gumbel":
         return FIXED_SELECTORS[name]()
     streams = rng.child("joint")

@@ -68,6 +68,7 @@ ABLATION: dict[str, tuple[str, ...]] = {
     "joint off": ("joint.enabled=false",),
     "synthesis off": ("synthesis.enabled=false",),
     "subset random": ("subset=random",),
+    "bytes spent on videos": ("spend=bytes",),
 }
 """Rows of the ablation (Figure 4 of the paper, and our own parts): what is changed in the complete method."""
 
@@ -248,7 +249,9 @@ def _settings(row: Row, options: BenchOptions, teacher: Sequence[str]) -> tuple[
     known = setting_names(find_method(row.method).config)
     scaled = [setting for setting in find_scale(options.scale).settings if setting.partition("=")[0] in known]
     scaled += find_scale(options.scale).methods.get(row.method, ())
-    return (*teacher, *scaled, *row.settings, f"labels={row.labels}")
+    # Columns are bytes. What becomes of keyframes (ablation, steps, K) is asked at VPC x K.
+    spent = ("spend=bytes",) if "spend" in known and row.axis in ("main", "cross") else ()
+    return (*teacher, *scaled, *spent, *row.settings, f"labels={row.labels}")
 
 
 def _job(row: Row, seed: int, options: BenchOptions, teacher: tuple[str, ...]) -> RunJob:

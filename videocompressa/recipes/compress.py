@@ -119,8 +119,8 @@ def compress_folder(
     return CompressOutcome(
         path=path,
         budget=cost,
-        videos_per_class=resolved.allowance.videos_per_class,
-        keyframes=resolved.allowance.keyframes,
+        videos_per_class=int(torch.bincount(made.hard_labels).max()),
+        keyframes=made.positions.shape[1],
         num_train_videos=len(train_data),
         num_train_frames=int(train_data.num_video_frames.sum()),
         skipped=encoded.bad,

@@ -107,7 +107,10 @@ def compress(
     """
     check_keyframes(budget.keyframes, train_data.clip.num_frames)
     if config.spend == "bytes":
-        budget = spread(train_data, codec, config.loss, budget, soft_labels=config.labels == "soft", rng=rng)
+        budget = spread(
+            train_data, codec, config.loss, budget, soft_labels=config.labels == "soft",
+            said=dataclasses.asdict(config), rng=rng,
+        )  # fmt: skip
     keyframes = budget.keyframes
     selector = find_selector(
         config.selector, train_data, config.scorer, config.joint, keyframes=keyframes, fill=config.fill, rng=rng,

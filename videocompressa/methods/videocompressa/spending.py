@@ -1,15 +1,18 @@
 """Spending bytes: how many videos a file of a given size should hold, when it is bytes that count and not frames.
 
 1. Frames.  All T of a clip: a transform over time codes them in about 1.5 times the bytes of every second one.
-2. Quality. The coarsest step S at which the weighted error of the latents, sum_c g_c^2 |X' - X|^2, is the share `loss` of
-   their weighted variance: with less, students lose more than more videos teach them; with more, bytes are wasted. The
-   same S would be too coarse for small motion on smooth frames, and too fine for large motion on busy ones (docs/log.md).
+2. Quality. The coarsest step S at which the weighted error of the latents, sum_c g_c^2 |X' - X|^2, is at most the share
+   `loss` of their weighted variance: beyond it, students lose more than further videos teach them. One S for all sets
+   would be too coarse for small motion on smooth frames, and too fine for large motion on busy ones (docs/log.md).
 3. Videos.  As many a class as the file holds at S. What is left goes into a finer step (`storage.stored`).
 
 Not in the paper, which counts frames.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,12 +37,20 @@ _SAMPLE = 64
 
 
 def spread(
-    train_data: Candidates, codec: Codec, loss: float, budget: Allowance, *, soft_labels: bool, rng: Streams
+    train_data: Candidates,
+    codec: Codec,
+    loss: float,
+    budget: Allowance,
+    *,
+    soft_labels: bool,
+    said: Mapping[str, Any],
+    rng: Streams,
 ) -> Allowance:
     """Return the allowance of the most videos a class, with all T frames, whose file at S is within the bytes.
 
-    At least one video a class, even where it does not fit: the step is coarsened after this. Sizes are those of random
-    videos; a class with fewer videos gives all it has. Raises `InputError` without `budget.file_bytes`.
+    `said` is the configuration that the file will tell, as its text has bytes, too. At least one video a class, even
+    where it does not fit: the step is coarsened after this. Sizes are those of random videos; a class with fewer videos
+    gives all it has. Raises `InputError` without `budget.file_bytes`.
     """
     if budget.file_bytes is None:
         raise InputError("spend=bytes fills a file of a given size, and none was given; give --bytes")
@@ -57,7 +68,7 @@ def spread(
             torch.arange(num_frames).expand(len(rows), -1).contiguous(),
             labels=_labels(train_data.labels[rows], len(train_data.classes), soft=soft_labels),
             method="videocompressa",
-            config={},
+            config=said,
             seed=rng.seed,
         )
         return len(to_bytes(stored(blank, codec, storage)))

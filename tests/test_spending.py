@@ -1,0 +1,86 @@
+"""Spending bytes: more videos, all their frames, at the quality asked for, within the file."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from test_methods import CPU, FRAMES, SMALL, candidates, noise
+
+from videocompressa.artefact import to_bytes
+from videocompressa.clip import Candidates
+from videocompressa.errors import InputError
+from videocompressa.methods.videocompressa import VideoCompressaConfig, compress
+from videocompressa.methods.videocompressa.spending import coarsest_step, spread
+from videocompressa.packing import transform
+from videocompressa.rng import Streams
+from videocompressa.storage import TRANSFORM, Storage, stored
+from videocompressa.synthetic import Allowance
+from videocompressa.vae import PixelCodec
+
+VIDEOS, SIDE = 40, 16
+
+
+@pytest.fixture(scope="module")
+def smooth() -> Candidates:
+    """Clips of coarse random blocks that get brighter: much that a transform can save."""
+    blocks = noise((VIDEOS, 1, 3, 4, 4), 0).repeat_interleave(4, -1).repeat_interleave(4, -2) // 2
+    frames = blocks + (8 * torch.arange(FRAMES)).to(torch.uint8)[None, :, None, None, None]
+    return candidates(frames, torch.arange(VIDEOS) % 2)
+
+
+def allowed(data: Candidates, file_bytes: int | None, loss: float = 0.11) -> Allowance:
+    budget = Allowance(1, 2, file_bytes=file_bytes)
+    return spread(data, PixelCodec(), loss, budget, soft_labels=False, said={}, rng=Streams(0))
+
+
+@pytest.mark.parametrize("loss", [0.02, 0.11, 0.4])
+def test_the_step_loses_the_share_that_is_asked_for(smooth: Candidates, loss: float) -> None:
+    step = coarsest_step(smooth, PixelCodec(), loss, Streams(0))
+    latents, weights = smooth.latents.float(), torch.ones(3)
+
+    def lost(step: float) -> float:
+        steps = transform.steps_of(weights, step)
+        coded = transform.dequantise(transform.quantise(latents, steps), steps)
+        return float((coded - latents).square().mean() / (latents - latents.mean((0, 1))).square().mean())
+
+    assert lost(step) <= loss * 1.02
+    assert lost(2 * step) > loss
+
+
+def test_more_bytes_hold_more_videos_and_all_their_frames(smooth: Candidates) -> None:
+    found = [allowed(smooth, size) for size in (1000, 2000, 4000, 10**6)]
+    counts = [each.videos_per_class for each in found]
+    assert counts == sorted(counts)
+    assert 1 <= counts[0] < counts[2]
+    assert counts[-1] == VIDEOS // 2
+    assert {each.keyframes for each in found} == {FRAMES}
+
+
+def test_coarser_pictures_leave_room_for_more_videos(smooth: Candidates) -> None:
+    counts = [allowed(smooth, 3000, loss).videos_per_class for loss in (0.02, 0.11, 0.4)]
+    assert counts == sorted(counts)
+    assert counts[0] < counts[-1]
+
+
+def test_the_method_fills_the_file_and_shows_what_it_was_told_to_lose(smooth: Candidates) -> None:
+    config = dataclasses.replace(
+        SMALL, spend="bytes", labels="hard", synthesis=dataclasses.replace(SMALL.synthesis, enabled=False)
+    )
+    made = compress(smooth, PixelCodec(), config, budget=Allowance(1, 2, file_bytes=3000), rng=Streams(0), device=CPU)
+    kept = stored(made, PixelCodec(), TRANSFORM, limit=3000)
+    assert made.positions.shape[1] == FRAMES
+    assert len(made) > 2
+    assert 2700 < len(to_bytes(kept)) <= 3000
+    fixed = stored(made, PixelCodec(), Storage("transform", coarsest_step(smooth, PixelCodec(), 0.11, Streams(0))))
+    assert len(to_bytes(fixed)) <= 3000
+
+
+def test_messages(smooth: Candidates) -> None:
+    with pytest.raises(InputError, match=r"spend=bytes fills a file of a given size, and none was given; give --bytes"):
+        allowed(smooth, None)
+    with pytest.raises(InputError, match=r"spend is 'money'; known: frames, bytes"):
+        VideoCompressaConfig(spend="money")
+    with pytest.raises(InputError, match=r"loss is 1.5; it must be in \(0,1\), such as 0.11"):
+        VideoCompressaConfig(loss=1.5)
