@@ -80,7 +80,7 @@ class Look:
 
 def is_ours(name: str) -> bool:
     """Tell whether a line is of our method: its name, or its name and what tells two of its lines apart."""
-    return name == OURS or name.startswith(f"{OURS},")
+    return name == OURS or name.startswith((f"{OURS},", f"{OURS}-"))
 
 
 def looks(names: Sequence[str]) -> dict[str, Look]:

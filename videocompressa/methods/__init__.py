@@ -58,6 +58,7 @@ class Method:
 
 METHODS: dict[str, Method] = {
     "videocompressa": Method(videocompressa.compress, VideoCompressaConfig()),
+    "videocompressa-bytes": Method(videocompressa.compress, videocompressa.BYTES),
     "random-real": Method(coreset.compress, CoresetConfig(subset="random")),
     "herding-real": Method(coreset.compress, CoresetConfig(subset="herding")),
     "k-center-real": Method(coreset.compress, CoresetConfig(subset="k-center")),

@@ -249,9 +249,7 @@ def _settings(row: Row, options: BenchOptions, teacher: Sequence[str]) -> tuple[
     known = setting_names(find_method(row.method).config)
     scaled = [setting for setting in find_scale(options.scale).settings if setting.partition("=")[0] in known]
     scaled += find_scale(options.scale).methods.get(row.method, ())
-    # Columns are bytes. What becomes of keyframes (ablation, steps, K) is asked at VPC x K.
-    spent = ("spend=bytes",) if "spend" in known and row.axis in ("main", "cross") else ()
-    return (*teacher, *scaled, *spent, *row.settings, f"labels={row.labels}")
+    return (*teacher, *scaled, *row.settings, f"labels={row.labels}")
 
 
 def _job(row: Row, seed: int, options: BenchOptions, teacher: tuple[str, ...]) -> RunJob:

@@ -15,7 +15,6 @@ from videocompressa.artefact import check_target, to_bytes, write_set
 from videocompressa.clip import Candidates
 from videocompressa.datasets import BadVideo, VideoSet
 from videocompressa.methods import Method, find_method
-from videocompressa.methods.coreset import CoresetConfig
 from videocompressa.recipes.budgets import FileFacts, TrainFacts, check_classes, resolve_budget
 from videocompressa.recipes.data import check_split, encode_train, list_videos, stages_of
 from videocompressa.recipes.options import BudgetOptions, CandidateOptions, Surroundings
@@ -149,7 +148,7 @@ def file_facts(
 ) -> FileFacts:
     """Return what decides the size of the file beside the videos."""
     return FileFacts(
-        method=config.name if isinstance(config, CoresetConfig) else method,
+        method=getattr(config, "name", method),
         config=dataclasses.asdict(config),
         soft_labels=config.labels == "soft",
         seed=seed,

@@ -75,9 +75,14 @@ class VideoCompressaConfig:
     """The teacher of steps 6 to 8."""
 
     @property
+    def name(self) -> str:
+        """Name of the method in the file."""
+        return "videocompressa-bytes" if self.spend == "bytes" else "videocompressa"
+
+    @property
     def needs_teacher(self) -> bool:
-        """Always: for videos, synthesis and soft labels."""
-        return True
+        """Whether videos, synthesis or soft labels need one."""
+        return self.subset != "random" or self.synthesis.enabled or self.labels == "soft"
 
     def __post_init__(self) -> None:
         check_selector(self.selector)
@@ -88,6 +93,13 @@ class VideoCompressaConfig:
             raise InputError(f"spend is {self.spend!r}; known: {', '.join(SPENDINGS)}")
         if not 0 < self.loss < 1:
             raise InputError(f"loss is {self.loss}; it must be in (0,1), such as 0.11")
+
+
+BYTES = VideoCompressaConfig(
+    selector="uniform", subset="random", synthesis=SynthesisConfig(enabled=False), spend="bytes", labels="hard"
+)
+"""What wins where bytes count: coarse whole clips of as many videos as fit. What is off here did not earn its bytes or
+its seconds beside them (docs/log.md)."""
 
 
 def compress(
@@ -117,11 +129,15 @@ def compress(
         device=device, watch=watch, stages=stages,
     )  # fmt: skip
     real = RealClips(train_data, codec, keyframes, config.fill, config.teacher.as_stored)
-    teachers = train_teachers(real, config.teacher, rng=rng, device=device, watch=watch, stages=stages)
-    pool = build_pool(
-        real, config.pool, config.teacher.train, teachers, rng=rng, device=device, watch=watch, stages=stages
-    )
-    rows = _choose_videos(train_data, teachers[0], pool, config, budget, rng=rng, device=device)
+    teachers: list[Student] = []
+    if config.needs_teacher:
+        teachers = train_teachers(real, config.teacher, rng=rng, device=device, watch=watch, stages=stages)
+    pool: list[Member] = []
+    if config.subset != "random" or config.synthesis.enabled:
+        pool = build_pool(
+            real, config.pool, config.teacher.train, teachers, rng=rng, device=device, watch=watch, stages=stages
+        )
+    rows = _choose_videos(train_data, teachers, pool, config, budget, rng=rng, device=device)
     chosen = train_data.take(rows)
     positions = selector.positions(chosen.frames, keyframes, rng.generator("keyframes"))
     synthetic = gather(
@@ -130,7 +146,7 @@ def compress(
         positions,
         labels=chosen.labels,
         fill=config.fill,
-        method="videocompressa",
+        method=config.name,
         config=dataclasses.asdict(config),
         seed=rng.seed,
         decoder=codec,
@@ -162,7 +178,7 @@ def compress(
 
 def _choose_videos(
     train_data: Candidates,
-    teacher: Student,
+    teachers: Sequence[Student],
     pool: Sequence[Member],
     config: VideoCompressaConfig,
     budget: Allowance,
@@ -171,13 +187,14 @@ def _choose_videos(
     device: torch.device,
 ) -> Tensor:
     """Step 6: rows (N,) chosen in each class, of the clips that the teacher gets right where there are enough."""
-    clips = real_clips(train_data)
-    right = predict(teacher, clips, device=device).argmax(1) == train_data.labels
+    right = torch.ones(len(train_data), dtype=torch.bool)
+    if teachers:
+        right = predict(teachers[0], real_clips(train_data), device=device).argmax(1) == train_data.labels
     num_right = torch.bincount(train_data.labels[right], minlength=len(train_data.classes))
     eligible = right | (num_right < budget.videos_per_class)[train_data.labels]
     rows = eligible.nonzero()[:, 0]
     chosen = choose_per_class(
-        pool_features(pool)[rows],
+        pool_features(pool)[rows] if pool else torch.zeros(len(rows), 1),
         train_data.labels[rows],
         train_data.classes,
         count=budget.videos_per_class,

@@ -67,7 +67,7 @@ def spread(
             rows,
             torch.arange(num_frames).expand(len(rows), -1).contiguous(),
             labels=_labels(train_data.labels[rows], len(train_data.classes), soft=soft_labels),
-            method="videocompressa",
+            method="videocompressa-bytes",
             config=said,
             seed=rng.seed,
         )
