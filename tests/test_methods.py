@@ -68,8 +68,12 @@ SMALLS |= {
 }
 
 
-BY_ITEMS = sorted(name for name, method in METHODS.items() if not isinstance(method.config, ReencodeConfig))
-"""Methods that VPC and K decide; those that fill a given size have a test file of their own."""
+BY_ITEMS = sorted(
+    name
+    for name, method in METHODS.items()
+    if not isinstance(method.config, ReencodeConfig) and getattr(method.config, "spend", "frames") == "frames"
+)
+"""Methods that VPC and K decide; those that fill a given size have test files of their own."""
 
 
 def candidates(frames: Tensor, labels: Tensor, num_classes: int = 2) -> Candidates:
@@ -269,7 +273,7 @@ def test_teachers_see_a_share_of_the_clips_as_stored(two_classes: Candidates) ->
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: find_method("magic"), "unknown method 'magic'; known: videocompressa, random-real"),
+        (lambda: find_method("magic"), "unknown method 'magic'; known: videocompressa, videocompressa-bytes, random-real"),
         (lambda: VideoCompressaConfig(labels="firm"), "unknown labels 'firm'; known: soft, hard"),
         (lambda: VideoCompressaConfig(selector="best"), "unknown selector 'best'; known: gumbel"),
         (lambda: CoresetConfig(selector="best"), "unknown selector 'best'; known: gumbel, uniform, random"),
