@@ -7,6 +7,9 @@ BASE_PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 pytho
 EXTRAS ?= dev,diffusers,report
 WORKERS ?= 2
 DATA ?= runs/demo/videos
+SETS ?=
+LOSSLESS := lip_words fluent16 fights basketball5
+RIVALS := full,full-long,videocompressa-bytes,videocompressa,random-real,herding-real,real-h264,real-av1,real-webp
 
 ifndef PYTHON
 PYTHON := .venv/bin/python
@@ -20,10 +23,10 @@ BIN = $(dir $(shell command -v $(PYTHON)))
 test quick: export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test quick lint types floors format bench clean
+.PHONY: help setup demo test quick lint types floors format bench bench-lossless clean
 
 help: ## show this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  \1\t\2/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 18
 
 setup: $(ENVIRONMENT) ## make .venv with the versions of constraints.txt
 
@@ -57,6 +60,13 @@ format: $(ENVIRONMENT) ## mend what ruff can mend
 
 bench: $(ENVIRONMENT) ## speed and memory of the encode pass; DATA=folder of videos, else the demo's
 	$(PYTHON) tools/bench_encode_pass.py $(DATA) --workers 0
+
+bench-lossless: $(ENVIRONMENT) ## accuracy against bytes, from 4 to 240 keyframes a class; SETS=folder of the four sets
+	@test -n "$(SETS)" || { echo "give SETS=folder that holds $(LOSSLESS)"; exit 2; }
+	for name in $(LOSSLESS); do \
+	  $(BIN)videocompressa bench $(SETS)/$$name -o runs/lossless/$$name --methods $(RIVALS) --labels hard \
+	    --vpc 1,6,15,30,60 --keyframes 4 --seeds 5 --students minic3d,framenet2d --scale small || exit; \
+	done
 
 clean: ## remove .venv and caches, keep runs/
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
