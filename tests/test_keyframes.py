@@ -147,9 +147,9 @@ def _weights(change: Callable[[dict[str, torch.Tensor]], object]) -> Callable[[b
         (_with(format=0), "has selector format 0, .* write it again"),
         (_with(extra=1), "unknown keys extra"),
         (_with(seed="1"), "seed is '1'; it must be int"),
-        (_with(keyframes=5), "--keyframes is 5, but a clip has 4"),
-        (_with(keyframes=0), "--keyframes is 0"),
-        (_with(clip__frames=0), "safetensors"),
+        (_with(keyframes=5), "picks 5 of 4 frames; it must pick 1 to 4"),
+        (_with(keyframes=0), "picks 0 of 4 frames"),
+        (_with(clip__frames=0), "ClipSpec.num_frames is 0; it must be at least 1"),
         (_with(clip__height=10**9), "more than 1073741824 bytes"),
         (_with(scorer__thumbnail=10**6), "more than 1073741824 bytes"),
         (_with(scorer__thumbnail=0), "thumbnail 0"),
@@ -256,14 +256,14 @@ def test_uniform_keyframes_are_where_they_say(videos: Path, tmp_path: Path) -> N
             assert abs(float(picture.mean()) - 5 * keyframe.index) <= 1
     told = json.loads((tmp_path / "out/keyframes.json").read_text())
     assert told["videos"][0]["keyframes"][0] == {
-        "index": 7, "time_seconds": 0.28, "score": None, "picture": "pictures/a/frame-000007.png",
+        "index": 7, "time_seconds": 0.28, "score": None, "picture": "pictures/a-000007.png",
     }  # fmt: skip
     assert told["selector"] == {"name": "uniform", "sha256": None}
     with (tmp_path / "out/keyframes.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 6
     assert rows[0] == {
-        "video": "a.mkv", "index": "7", "time_seconds": "0.28", "score": "", "picture": "pictures/a/frame-000007.png",
+        "video": "a.mkv", "index": "7", "time_seconds": "0.28", "score": "", "picture": "pictures/a-000007.png",
     }  # fmt: skip
 
 
@@ -289,6 +289,9 @@ def test_a_trained_selector_brings_its_own_numbers(selector_file: Path, videos: 
     more = extract_keyframes([videos / "a.mkv"], tmp_path / "o2", selector=str(selector_file), frames=10, keyframes=3)
     assert more.notes == ("the selector was trained on 4 candidates a video, not 10",)
     assert len(more.videos[0].keyframes) == 3
+    assert (
+        extract_keyframes([videos / "a.mkv"], tmp_path / "o3", selector=str(selector_file), frames=1).num_keyframes == 1
+    )
 
 
 def test_other_placements_are_told(videos: Path, tmp_path: Path) -> None:
@@ -348,11 +351,17 @@ def test_only_jpg_and_png_are_pictures(tmp_path: Path) -> None:
 
 
 def test_videos_of_one_name_keep_their_pictures_apart(videos: Path, tmp_path: Path) -> None:
-    numbered(tmp_path / "a.mkv", 2, codec="ffv1")
-    sources = [videos / "a.mkv", tmp_path / "a.mkv", videos, videos / "b.mkv"]
-    made = extract_keyframes(sources, tmp_path / "out", keyframes=1)
-    places = [Path(video.keyframes[0].picture or "").parent.as_posix() for video in made.videos]
-    assert places == ["pictures/a", "pictures/a-2", "pictures/b", "pictures/more/a"]
+    long = f"{'n' * 251}.mkv"
+    for name in ("a.mkv", "more.mkv", long):
+        numbered(tmp_path / name, 2, codec="ffv1")
+    sources = [videos / "a.mkv", tmp_path / "a.mkv", videos, tmp_path / "more.mkv", tmp_path / long, videos / "b.mkv"]
+    made = extract_keyframes(sources, tmp_path / "out", selector="uniform", keyframes=1, frames=1)
+    places = [video.keyframes[0].picture for video in made.videos]
+    assert places == [
+        f"pictures/{place}.jpg"
+        for place in ("a-000010", "a-2-000001", "b-000013", "more/a-000001", "more-000001", f"{'n' * 200}-000001")
+    ]
+    assert {file for file in everything_in(tmp_path / "out") if "pictures" in file} == set(places)
 
 
 def test_names_of_any_bytes_are_written(videos: Path, tmp_path: Path, run: Runner) -> None:
@@ -392,7 +401,7 @@ def test_a_bad_video_is_skipped_and_leaves_nothing(
         "text.mp4": made["skipped"][2]["reason"],
     }
     assert "not a video" in made["skipped"][2]["reason"]
-    assert {path.name for path in (tmp_path / "out/pictures").iterdir()} == {"good"}
+    assert {path.name.split("-")[0] for path in (tmp_path / "out/pictures").iterdir()} == {"good"}
     told = run("keyframes", sources, "-o", tmp_path / "out2")
     assert "skipped: empty.mp4: empty file" in told.err
     assert "4 of 1 videos, 3 skipped" in told.out
@@ -455,6 +464,22 @@ def test_help_says_what_needs_no_training(run: Runner) -> None:
     assert "a rule that needs no training: shots" in shown
     assert "--keyframes" in shown
     assert "compress --selector-out" in shown
+
+
+def _keys(value: object) -> object:
+    """Return the names in a JSON value, and of a list those of its first item."""
+    if isinstance(value, dict):
+        return {key: _keys(inner) for key, inner in value.items()}
+    return [_keys(value[0])] if isinstance(value, list) else None
+
+
+def test_the_page_shows_what_is_written(videos: Path, tmp_path: Path, run: Runner) -> None:
+    (tmp_path / "empty.mp4").touch()
+    assert run("keyframes", videos / "a.mkv", tmp_path / "empty.mp4", "-o", tmp_path / "out").code == 0
+    page = (Path(__file__).parents[1] / "docs/keyframes.md").read_text()
+    shown = json.loads(page.split("```json\n")[1].split("```")[0])
+    written = json.loads((tmp_path / "out/keyframes.json").read_text())
+    assert _keys(shown) == _keys(written)
 
 
 # --- Planted truth ---

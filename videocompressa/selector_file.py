@@ -150,9 +150,12 @@ def parse_selector(data: bytes, path: str) -> TrainedSelector:
         clip = ClipSpec(
             content["clip"]["frames"], content["clip"]["height"], content["clip"]["width"], content["clip"]["placement"]
         )
-        check_keyframes(content["keyframes"], clip.num_frames)
     except InputError as error:
         raise ArtefactError(f"{path}: {error}") from error
+    if not 1 <= content["keyframes"] <= clip.num_frames:
+        raise ArtefactError(
+            f"{path} picks {content['keyframes']} of {clip.num_frames} frames; it must pick 1 to {clip.num_frames}"
+        )
     _check_sizes(config, clip, path)
     weights = _weights(data, path)
     selector = _built(config, weights, path)

@@ -31,7 +31,7 @@ def keyframes(
 ) -> None:
     """Pick the keyframes of videos, which need no labels: their numbers, times and pictures.
 
-    Writes keyframes.json, keyframes.csv and pictures/VIDEO/frame-NUMBER.jpg. A video that cannot be read is skipped
+    Writes keyframes.json, keyframes.csv and pictures/VIDEO-NUMBER.jpg. A video that cannot be read is skipped
     and listed.
 
     Parameters

@@ -16,7 +16,6 @@ import functools
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +40,8 @@ DEFAULT_KEYFRAMES, DEFAULT_FRAMES, SIDE = 4, 64, 64
 """K, T and the side of the candidates in pixels, for selectors that were not trained for others (our choice)."""
 PICTURES_AT_ONCE = 8
 """Whole frames in memory at a time."""
+NAME_BYTES = 200
+"""Bytes of a video's name that the names of its pictures keep."""
 FORMAT = 1
 """Number of the form of keyframes.json."""
 
@@ -96,7 +97,7 @@ class _Job:
     path: Path
     video: str
     place: str
-    """Of its pictures, below `folder`, without number and suffix."""
+    """Where its pictures lie, below `folder`, without number and suffix."""
     folder: Path
     rule: str
     """A key of `FIXED_SELECTORS`; "" for a trained selector."""
@@ -169,7 +170,8 @@ def extract_keyframes(
             raise InputError(f"--{name} is {value}; it must be at least 1")
     trained, data = _selector(selector)
     num_frames = frames or (trained.clip.num_frames if trained else DEFAULT_FRAMES)
-    count = keyframes if keyframes is not None else trained.keyframes if trained else min(DEFAULT_KEYFRAMES, num_frames)
+    usual = min(trained.keyframes if trained else DEFAULT_KEYFRAMES, num_frames)
+    count = usual if keyframes is None else keyframes
     check_keyframes(count, num_frames)
     found = _find(sources)
     _keep_inputs(folder, [path for path, _ in found] + ([] if trained is None else [Path(selector)]))
@@ -235,7 +237,7 @@ def as_json(extracted: Extracted) -> dict[str, Any]:
 
 
 def _keyframes_of(job: _Job) -> VideoKeyframes | BadVideo:
-    """Steps 1 to 3 for one video; what was written of one that breaks on the way is removed."""
+    """Steps 1 to 3 for one video."""
     if job.apart:
         torch.set_num_threads(1)
     try:
@@ -248,7 +250,6 @@ def _keyframes_of(job: _Job) -> VideoKeyframes | BadVideo:
         indices = [decoded.positions[distinct[n]] for n in positions]
         pictures = _write_pictures(job, indices, times) if job.pictures != "none" else [None] * len(times)
     except VideoError as error:
-        shutil.rmtree(job.folder / "pictures" / job.place, ignore_errors=True)
         return BadVideo(job.video, str(error))
     rows = zip(indices, times, scores, pictures, strict=True)
     keyframes = tuple(Keyframe(index, round(seconds, 6), score, picture) for index, seconds, score, picture in rows)
@@ -273,16 +274,20 @@ def _parsed(data: bytes) -> TrainedSelector:
 
 
 def _write_pictures(job: _Job, indices: Sequence[int], times: Sequence[float]) -> list[str | None]:
-    """Write the picked frames, and return their paths below the folder."""
-    below = Path("pictures") / job.place
-    (job.folder / below).mkdir(parents=True)
-    names = [f"frame-{index:06d}.{job.pictures}" for index in indices]
-    for start in range(0, len(times), PICTURES_AT_ONCE):
-        rows = slice(start, start + PICTURES_AT_ONCE)
-        frames = read_frames_at(job.path, times[rows]).frames
-        for name, frame in zip(names[rows], frames, strict=True):
-            write_picture(job.folder / below / name, frame, short_side=job.size)
-    return [(below / name).as_posix() for name in names]
+    """Write the picked frames, and return their paths below the folder; all or, of a video that breaks, none."""
+    names = [f"pictures/{job.place}-{index:06d}.{job.pictures}" for index in indices]
+    (job.folder / names[0]).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        for start in range(0, len(times), PICTURES_AT_ONCE):
+            rows = slice(start, start + PICTURES_AT_ONCE)
+            frames = read_frames_at(job.path, times[rows]).frames
+            for name, frame in zip(names[rows], frames, strict=True):
+                write_picture(job.folder / name, frame, short_side=job.size)
+    except VideoError:
+        for name in names:
+            (job.folder / name).unlink(missing_ok=True)
+        raise
+    return list(names)
 
 
 def _selector(name: str) -> tuple[TrainedSelector | None, bytes]:
@@ -324,19 +329,24 @@ def _text(path: Path) -> str:
 
 
 def _places(videos: Iterable[str]) -> list[str]:
-    """Return a folder for the pictures of each video: its name without suffix, numbered where that is taken."""
+    """Return where the pictures of each video lie: its name without suffix, numbered where that is taken."""
     taken: set[str] = set()
     places = []
     for video in videos:
         path = Path(video)
         parts = [] if path.is_absolute() or ".." in path.parts else list(path.parent.parts)
-        stem = "/".join([*parts, path.stem])
+        stem = "/".join(_short(part) for part in (*parts, path.stem))
         place, number = stem, 2
         while place.casefold() in taken:
             place, number = f"{stem}-{number}", number + 1
         taken.add(place.casefold())
         places.append(place)
     return places
+
+
+def _short(name: str) -> str:
+    """Return a name that leaves room for a number: file systems hold 255 bytes."""
+    return name.encode()[:NAME_BYTES].decode(errors="ignore")
 
 
 def _keep_inputs(folder: Path, inputs: Sequence[Path]) -> None:
