@@ -273,7 +273,10 @@ def test_teachers_see_a_share_of_the_clips_as_stored(two_classes: Candidates) ->
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: find_method("magic"), "unknown method 'magic'; known: videocompressa, videocompressa-bytes, random-real"),
+        (
+            lambda: find_method("magic"),
+            "unknown method 'magic'; known: videocompressa, videocompressa-bytes, random-real",
+        ),
         (lambda: VideoCompressaConfig(labels="firm"), "unknown labels 'firm'; known: soft, hard"),
         (lambda: VideoCompressaConfig(selector="best"), "unknown selector 'best'; known: gumbel"),
         (lambda: CoresetConfig(selector="best"), "unknown selector 'best'; known: gumbel, uniform, random"),

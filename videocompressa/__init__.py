@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from videocompressa.errors import InputError
     from videocompressa.methods import METHODS
     from videocompressa.recipes.compress import compress_folder
+    from videocompressa.recipes.keyframes import extract_keyframes
     from videocompressa.recipes.sets import open_set as load
     from videocompressa.recipes.train import train_on
     from videocompressa.synthetic import Allowance, Budget, SyntheticSet
@@ -35,6 +36,7 @@ _PUBLIC = {
     "build_codec": ("vae", "build_codec"),
     "compress_folder": ("recipes.compress", "compress_folder"),
     "encode_pass": ("datasets", "encode_pass"),
+    "extract_keyframes": ("recipes.keyframes", "extract_keyframes"),
     "find_videos": ("datasets", "find_videos"),
     "load": ("recipes.sets", "open_set"),
     "measure": ("artefact", "measure"),
@@ -56,6 +58,7 @@ __all__ = [
     "build_codec",
     "compress_folder",
     "encode_pass",
+    "extract_keyframes",
     "find_videos",
     "load",
     "measure",

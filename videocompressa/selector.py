@@ -245,11 +245,14 @@ class GumbelSelector(nn.Module, Selector):
         return top_k_straight_through(scores_BT + noise, keyframes, tau)
 
     @torch.no_grad()
+    def scores(self, frames: Tensor) -> Tensor:
+        """Return scores (B,T) float32 on the CPU, in (-BOUND,BOUND), of frames (B,T,3,H,W) uint8."""
+        device = self.head.weight.device
+        return torch.cat([self.score(self.thumbnails(batch.to(device))).cpu() for batch in torch.split(frames, 64)])
+
     def positions(self, frames: Tensor, keyframes: int, generator: torch.Generator) -> Tensor:
         """See `Selector.positions`."""
-        device = self.head.weight.device
-        scores = [self.score(self.thumbnails(batch.to(device))).cpu() for batch in torch.split(frames, 64)]
-        return top_k_positions(torch.cat(scores), keyframes)
+        return top_k_positions(self.scores(frames), keyframes)
 
 
 FIXED_SELECTORS: dict[str, Callable[[], Selector]] = {

@@ -63,6 +63,7 @@ __all__ = [
     "read_set",
     "to_bytes",
     "write_set",
+    "write_whole",
 ]
 
 
@@ -79,6 +80,12 @@ def write_set(
     data = to_bytes(synthetic, quantisation)
     arrays, metadata = parse(data, str(path))
     _compare(synthetic, _to_set(arrays, metadata, str(path)), arrays, path)
+    write_whole(path, data)
+    return _budget(arrays, metadata, len(data))
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file under a temporary name, sync and rename it: `path` is whole or untouched. Raises `InputError`."""
     part = path.parent / f".{secrets.token_hex(8)}.part"
     try:
         with open(part, "xb") as file:
@@ -91,7 +98,6 @@ def write_set(
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
-    return _budget(arrays, metadata, len(data))
 
 
 def check_target(path: Path, *, overwrite: bool = False) -> None:

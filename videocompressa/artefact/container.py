@@ -101,7 +101,7 @@ def parse(data: bytes, path: str) -> tuple[dict[str, Array], Metadata]:
 
     Raises `ArtefactError`. What the numbers mean (positions rising, labels in range) is checked by `SyntheticSet`.
     """
-    named = _metadata_of(data, path)
+    named = metadata_of(data, path)
     if list(named) != [KEY]:
         raise ArtefactError(
             f"{path} is a safetensors file, but no synthetic set: its metadata keys are "
@@ -128,7 +128,7 @@ def parse(data: bytes, path: str) -> tuple[dict[str, Array], Metadata]:
     return arrays, metadata
 
 
-def _metadata_of(data: bytes, path: str) -> dict[str, Any]:
+def metadata_of(data: bytes, path: str) -> dict[str, Any]:
     """Return the metadata entry of a safetensors header."""
     if len(data) < 8:
         raise ArtefactError(f"{path} is no safetensors file: it has {len(data)} bytes")

@@ -99,7 +99,7 @@ def _header(metadata: Metadata) -> dict[str, Any]:
             "width": clip.width,
             "placement": clip.placement,
         },
-        "codec": _portable(metadata.codec.name),
+        "codec": portable(metadata.codec.name),
         "fill": metadata.fill,
         "packing": metadata.packing,
         "classes": list(metadata.classes),
@@ -145,9 +145,9 @@ def _provenance(metadata: Metadata) -> dict[str, Any]:
 
 def from_json(header: Mapping[str, Any], provenance_text: str, path: str, num_items: int, keyframes: int) -> Metadata:
     """Return what the two JSONs of the file `path` say; raises `ArtefactError` for what `to_json` would not write."""
-    content = _object(provenance_text, "provenance", path)
-    _check_schema(header, SCHEMA, KEY, path)
-    _check_schema(content, PROVENANCE_SCHEMA, "provenance", path)
+    content = json_object(provenance_text, "provenance", path)
+    check_schema(header, SCHEMA, KEY, path)
+    check_schema(content, PROVENANCE_SCHEMA, "provenance", path)
     codec, norm, clip = content["codec"], content["normalisation"], header["clip"]
     if header["packing"] not in ("dense", *PACKINGS):
         raise ArtefactError(
@@ -216,7 +216,7 @@ def _numbers(values: list[float], count: int, name: str, path: str) -> tuple[flo
 
 def header_content(text: object, path: str) -> dict[str, Any]:
     """Return the JSON of the metadata key, unchecked but for its format; raises `ArtefactError`."""
-    content = _object(text, KEY, path)
+    content = json_object(text, KEY, path)
     if type(content.get("format")) is not int:
         raise ArtefactError(f"{path}: metadata {KEY!r} has no format number")
     if content["format"] > FORMAT:
@@ -230,7 +230,8 @@ def header_content(text: object, path: str) -> dict[str, Any]:
     return content
 
 
-def _object(text: object, where: str, path: str) -> dict[str, Any]:
+def json_object(text: object, where: str, path: str) -> dict[str, Any]:
+    """Return the JSON object in the text, named `where` in the file `path`; raises `ArtefactError`."""
     try:
         content = json.loads(text, parse_constant=_refuse_constant) if isinstance(text, str) else None
     except (ValueError, RecursionError) as error:
@@ -244,7 +245,8 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a JSON number")
 
 
-def _check_schema(value: object, schema: Any, where: str, path: str) -> None:
+def check_schema(value: object, schema: Any, where: str, path: str) -> None:
+    """Raise `ArtefactError` unless the value has the schema's keys and types."""
     if isinstance(schema, dict):
         if not isinstance(value, dict):
             raise ArtefactError(f"{path}: metadata {where} is not an object")
@@ -253,12 +255,12 @@ def _check_schema(value: object, schema: Any, where: str, path: str) -> None:
         if unknown := sorted(set(value) - set(schema)):
             raise ArtefactError(f"{path}: metadata {where} has unknown keys {', '.join(unknown)}")
         for key, inner in schema.items():
-            _check_schema(value[key], inner, f"{where}.{key}", path)
+            check_schema(value[key], inner, f"{where}.{key}", path)
     elif isinstance(schema, list):
         if not isinstance(value, list):
             raise ArtefactError(f"{path}: metadata {where} is not a list")
         for item in value:
-            _check_schema(item, schema[0], f"{where}[]", path)
+            check_schema(item, schema[0], f"{where}[]", path)
     elif type(value) is not schema and not (schema is float and type(value) is int):
         raise ArtefactError(f"{path}: metadata {where} is {value!r}; it must be {schema.__name__}")
 
@@ -287,7 +289,7 @@ def _refuse_places_in(value: object, where: str) -> None:
             _refuse_places_in(inner, f"{where}[]")
 
 
-def _portable(name: str) -> str:
+def portable(name: str) -> str:
     """Return a codec's name with the last part alone of an absolute folder; its weights are known by their hash."""
     kind, colon, folder = name.partition(":")
     if not colon or not _ABSOLUTE.match(folder):

@@ -157,6 +157,7 @@ def compress(
     settings: Settings = (),
     storage: Literal["transform", "int8", "float16"] = "transform",
     step: float = 1.0,
+    selector_out: Path | None = None,
     force: Force = False,
     budget: AskedBudget = BUDGET,
     candidates: Candidates = CANDIDATES,
@@ -186,6 +187,8 @@ def compress(
         How latents are stored: transform (entropy-coded, a few bytes a keyframe), int8 or float16 (one number a cell).
     step
         How coarse transform is: 2 takes about 0.4 of the bytes of 1, and 0.5 twice as many.
+    selector_out
+        Also write the selector that learned to pick keyframes to this .safetensors file, for the verb keyframes.
     force
         Replace the output if it exists.
     """
@@ -205,6 +208,7 @@ def compress(
             seed=seed,
             settings=settings,
             storage=Storage(storage, step),
+            selector_out=selector_out,
             overwrite=force,
             surroundings=surroundings,
         )
@@ -214,6 +218,7 @@ def compress(
         print_json(
             {
                 "path": str(made.path),
+                **({} if selector_out is None else {"selector": str(selector_out)}),
                 **vars(made.budget),
                 "compress_seconds": seconds,
                 "method_seconds": made.method_seconds,
@@ -230,6 +235,8 @@ def compress(
     rows = {"file": str(made.path), **_budget_rows(made.budget)}
     rows["kept"] += f", of {made.num_train_videos} videos with {made.num_train_frames} frames"
     rows["time"] = duration(seconds)
+    if selector_out is not None:
+        rows["selector"] = str(selector_out)
     stdout_console().print(facts_table(rows))
     note(f"next: videocompressa train {made.path} --data {data}", reporting)
 

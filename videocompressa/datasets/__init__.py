@@ -1,7 +1,7 @@
 """Labelled videos: where they lie (`find_videos`), a validation split by group, and the encode pass over them."""
 
 from videocompressa.datasets.candidates import DecodedSplit, EncodedSplit, decode_split, encode_pass
-from videocompressa.datasets.layouts import LAYOUTS, VIDEO_SUFFIXES, find_videos
+from videocompressa.datasets.layouts import LAYOUTS, VIDEO_SUFFIXES, find_videos, walk_videos
 from videocompressa.datasets.videos import SPLITS, VideoEntry, VideoSet, carve_validation, keep_classes
 from videocompressa.video.shards import BadVideo
 
@@ -19,4 +19,5 @@ __all__ = [
     "encode_pass",
     "find_videos",
     "keep_classes",
+    "walk_videos",
 ]

@@ -46,7 +46,7 @@ def find_videos(root: Path, *, layout: str = "auto", csv: Path | None = None, fo
     if csv is not None and not csv.is_file():
         raise InputError(f"{csv}: there is no such file; give a csv with the columns path and label")
     # Lists name their videos; only then may a set without any file present be described.
-    place = Place(root, csv, fold, list(_walk(root)))
+    place = Place(root, csv, fold, list(walk_videos(root)))
     chosen = _recognise(place) if layout == "auto" else layout
     if not place.videos and chosen in ("folders", "split-folders"):
         raise InputError(f"{root}: holds no videos; put them in one folder a class: {root.name}/CLASS/clip.mp4")
@@ -71,7 +71,7 @@ def _recognise(place: Place) -> str:
     return "split-folders" if tops and deep and tops <= set(SPLIT_NAMES) else "folders"
 
 
-def _walk(root: Path) -> Iterator[Path]:
+def walk_videos(root: Path) -> Iterator[Path]:
     """Yield video files below the root in sorted order, following links, leaving out what is hidden."""
     seen: set[str] = set()
     found: list[Path] = []

@@ -14,13 +14,19 @@ import torch
 from videocompressa.artefact import check_target, to_bytes, write_set
 from videocompressa.clip import Candidates
 from videocompressa.datasets import BadVideo, VideoSet
+from videocompressa.errors import InputError
+from videocompressa.joint import find_selector
 from videocompressa.methods import Method, find_method
+from videocompressa.methods.coreset import CoresetConfig
+from videocompressa.methods.videocompressa import VideoCompressaConfig
 from videocompressa.recipes.budgets import FileFacts, TrainFacts, check_classes, resolve_budget
 from videocompressa.recipes.data import check_split, encode_train, list_videos, stages_of
 from videocompressa.recipes.options import BudgetOptions, CandidateOptions, Surroundings
 from videocompressa.recipes.settings import with_settings
 from videocompressa.rng import Streams
-from videocompressa.selector import UniformSelector, check_keyframes
+from videocompressa.selector import GumbelSelector, UniformSelector, check_keyframes
+from videocompressa.selector_file import Origin, TrainedSelector, write_selector
+from videocompressa.stages import Stages
 from videocompressa.storage import TRANSFORM, Storage, item_bytes, stored
 from videocompressa.students import STUDENTS, check_name, check_size
 from videocompressa.synthetic import Budget, take_keyframes
@@ -67,16 +73,19 @@ def compress_folder(
     seed: int = 0,
     settings: Sequence[str] = (),
     storage: Storage = TRANSFORM,
+    selector_out: Path | None = None,
     overwrite: bool = False,
     surroundings: Surroundings,
 ) -> CompressOutcome:
-    """Compress the training videos of `data` into the file `path`.
+    """Compress the training videos of `data` into the file `path`, and the selector that learned on them into another.
 
     Everything that can be known to be wrong is checked before the videos are read. Equal input, options and seed give
     equal bytes on a CPU. Raises `InputError`.
     """
     check_target(path, overwrite=overwrite)
     found, config = configured(method, settings)
+    if selector_out is not None:
+        _check_selector_out(selector_out, path, method, config, overwrite=overwrite)
     if budget.keyframes is not None:
         check_keyframes(budget.keyframes, candidates.clip.num_frames)
     if config.needs_teacher:
@@ -115,6 +124,11 @@ def compress_folder(
         resolved = resolve_budget(budget, facts, file, reference)
     method_seconds = surroundings.clock() - started + sum(stages.recalled_seconds.values())
     cost = write_set(synthetic, path, quantisation=storage.quantisation, overwrite=overwrite)
+    if selector_out is not None:
+        trained = _trained_selector(
+            train_data, config, resolved.allowance.keyframes, seed=seed, stages=stages, surroundings=surroundings
+        )
+        write_selector(trained, selector_out, overwrite=overwrite)
     return CompressOutcome(
         path=path,
         budget=cost,
@@ -125,6 +139,45 @@ def compress_folder(
         skipped=encoded.bad,
         notes=resolved.notes,
         method_seconds=method_seconds,
+    )
+
+
+def _check_selector_out(selector_out: Path, path: Path, method: str, config: Any, *, overwrite: bool) -> None:
+    """Raise when no selector could be written there, or the method has none that learns."""
+    if not isinstance(config, VideoCompressaConfig | CoresetConfig):
+        raise InputError(f"--selector-out: method {method!r} learns no selector; use --method videocompressa")
+    if config.selector != "gumbel":
+        raise InputError(
+            f"--selector-out: method {method!r} with selector {config.selector!r} learns none; "
+            "give --set selector=gumbel, or leave the option away"
+        )
+    if selector_out.absolute() == path.absolute():
+        raise InputError(f"--selector-out and --output are both {path}; give two names")
+    check_target(selector_out, overwrite=overwrite)
+
+
+def _trained_selector(
+    train_data: Candidates, config: Any, keyframes: int, *, seed: int, stages: Stages, surroundings: Surroundings
+) -> TrainedSelector:
+    """Return the selector that the method has trained, from its finished stage."""
+    selector = find_selector(
+        config.selector, train_data, config.scorer, config.joint, keyframes=keyframes, fill=config.fill,
+        rng=Streams(seed, "compress"), device=torch.device("cpu"), watch=surroundings.watch, stages=stages,
+    )  # fmt: skip
+    assert isinstance(selector, GumbelSelector)
+    return TrainedSelector(
+        selector=selector,
+        keyframes=keyframes,
+        clip=train_data.clip,
+        origin=Origin(
+            source=train_data.source,
+            split_hash=train_data.split_hash,
+            method=config.name,
+            seed=seed,
+            codec=train_data.codec.name,
+            codec_sha256=train_data.codec.weights_sha256,
+            config={"joint": dataclasses.asdict(config.joint), "fill": config.fill},
+        ),
     )
 
 

@@ -1,7 +1,7 @@
 """Video files in and out: `probe`, `read_clip` (T even frames), `read_frames_at` (given times), `write_video`."""
 
 from videocompressa.video.decode import Decoded, VideoInfo, file_sha256, probe, read_clip, read_frames, read_frames_at
-from videocompressa.video.write import write_png, write_video
+from videocompressa.video.write import write_picture, write_png, write_video
 
 __all__ = [
     "Decoded",
@@ -11,6 +11,7 @@ __all__ = [
     "read_clip",
     "read_frames",
     "read_frames_at",
+    "write_picture",
     "write_png",
     "write_video",
 ]

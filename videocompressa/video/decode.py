@@ -71,6 +71,8 @@ class Decoded:
     """(T,), not falling, from the first frame of the video."""
     num_video_frames: int
     """Frames shown in the whole video."""
+    positions: tuple[int, ...]
+    """T, place of each frame among the shown ones, from 0."""
 
 
 class _MisledError(Exception):
@@ -147,7 +149,7 @@ def _decode(path: Path, stream: VideoStream, timeline: Timeline, chosen: Sequenc
         pictures = _by_count(_Reader(path, stream, timeline), times, wanted, resizer)
     seconds = [float((times[i] - times[0]) * timeline.tick_seconds) for i in chosen]
     frames = np.stack([pictures[i] for i in chosen]).transpose(0, 3, 1, 2)
-    return Decoded(np.ascontiguousarray(frames), np.array(seconds), len(times))
+    return Decoded(np.ascontiguousarray(frames), np.array(seconds), len(times), tuple(chosen))
 
 
 def file_sha256(path: Path) -> str:

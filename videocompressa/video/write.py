@@ -53,6 +53,21 @@ def write_video(path: Path, frames: Tensor, fps: float) -> None:
         container.mux(stream.encode(None))
 
 
+def write_picture(path: Path, frame: NDArray[np.uint8], *, short_side: int | None = None) -> None:
+    """Write one (3,H,W) uint8 RGB frame as .jpg (quality 95) or .png, shrunk to `short_side` pixels if it is larger."""
+    from PIL import Image
+
+    kind = {".jpg": "JPEG", ".png": "PNG"}.get(path.suffix)
+    if kind is None:
+        raise InputError(f"cannot write {path.name!r} as a picture; name it with one of: .jpg, .png")
+    picture = Image.fromarray(np.ascontiguousarray(frame.transpose(1, 2, 0)))
+    if short_side is not None and min(picture.size) > short_side:
+        scale = short_side / min(picture.size)
+        width, height = (max(short_side, round(scale * side)) for side in picture.size)
+        picture = picture.resize((width, height), Image.Resampling.LANCZOS)
+    picture.save(path, format=kind, quality=95)
+
+
 def write_png(path: Path, frame: Tensor) -> None:
     """Write one (3,H,W) uint8 RGB frame."""
     from PIL import Image  # Only here: reading and writing video does not need it.
