@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,7 +133,7 @@ def compress_folder(
     return CompressOutcome(
         path=path,
         budget=cost,
-        videos_per_class=int(torch.bincount(made.hard_labels).max()),
+        videos_per_class=_most_of_a_class(made.provenance.video_ids, train_data),
         keyframes=made.positions.shape[1],
         num_train_videos=len(train_data),
         num_train_frames=int(train_data.num_video_frames.sum()),
@@ -179,6 +180,12 @@ def _trained_selector(
             config={"joint": dataclasses.asdict(config.joint), "fill": config.fill},
         ),
     )
+
+
+def _most_of_a_class(video_ids: Sequence[str], train_data: Candidates) -> int:
+    """Return how many items the class has that has the most; soft labels do not tell what class an item stands for."""
+    labels = dict(zip(train_data.video_ids, train_data.labels.tolist(), strict=True))
+    return max(Counter(labels[video_id] for video_id in video_ids).values())
 
 
 def check_training(videos: VideoSet, data: Path, budget: BudgetOptions) -> None:
