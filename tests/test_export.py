@@ -226,6 +226,8 @@ def test_a_lone_keyframe_becomes_four_frames(set_file: Path, videos: Path, tmp_p
         latents=synthetic.latents[:, 1:2].contiguous(),
         positions=synthetic.positions[:, 1:2].contiguous(),
         times_seconds=synthetic.times_seconds[:, 1:2].contiguous(),
+        packing="dense",
+        packed={},
     )
     write_set(one, tmp_path / "one.safetensors")
     made = export_set(tmp_path / "one.safetensors", tmp_path / "qwen", to="qwen", from_source=videos)
@@ -246,7 +248,10 @@ def test_soft_labels_come_along(set_file: Path, videos: Path, tmp_path: Path) ->
     soft = torch.nn.functional.one_hot(synthetic.labels, 2).float() * 0.5 + 0.25
     write_set(dataclasses.replace(synthetic, labels=soft), tmp_path / "soft.safetensors")
     export_set(tmp_path / "soft.safetensors", tmp_path / "frames", to="frames", from_source=videos)
-    assert [row["probabilities"] for row in rows_of(tmp_path / "frames")] == soft.tolist()
+    assert [row["probabilities"] for row in rows_of(tmp_path / "frames")] == read_set(
+        tmp_path / "soft.safetensors"
+    ).labels.tolist()
+    assert rows_of(tmp_path / "frames")[0]["probabilities"] == pytest.approx(soft[0].tolist(), abs=5e-3)
     assert check_export(tmp_path / "frames").faults == ()
 
 
@@ -482,7 +487,7 @@ def test_options_that_cannot_be_followed_are_refused(run: Runner, set_file: Path
     assert "SET is missing; give SET --to FORMAT -o FOLDER, or --check FOLDER" in run("export").error
     assert "--to is missing" in run("export", set_file).error
     assert "--output is missing" in run("export", set_file, "--to", "qwen").error
-    assert "--check only reads a folder; leave SET, --to and --output away" in run(*ask, "--check", out).error
+    assert "--check only reads a folder; leave SET, --to and --output out" in run(*ask, "--check", out).error
     assert f"--check {out} is no folder" in run("export", "--check", out).error
     assert "lacks 'TableTennisShot'" in run(*ask, "--names", names).error
     assert "--from-source" in run(*ask, "--from-source", tmp_path / "none").error
