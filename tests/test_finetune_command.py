@@ -20,8 +20,9 @@ from videocompressa.errors import InputError
 from videocompressa.recipes import figure3
 from videocompressa.recipes.finetune import finetune_on
 from videocompressa.recipes.options import CandidateOptions, Surroundings
-from videocompressa.recipes.phases import FinetuneOptions, PhaseScores, keyframe_clips, shown_clip
+from videocompressa.recipes.phases import FinetuneOptions, PhaseScores
 from videocompressa.recipes.sets import open_set
+from videocompressa.recipes.shown import keyframe_clips, shown_clip
 from videocompressa.vlm.clips import FileClips
 from videocompressa.vlm.questions import QUESTIONS
 from videocompressa.vlm.settings import PRECISIONS, VISION, FinetuneConfig, LoadOptions
@@ -132,7 +133,7 @@ def test_a_killed_command_goes_on(set_file: Path, model: Path, videos: Path, cac
 
     def go(folder: Path, kill_at: int = 0) -> PhaseScores:
         def watch(step: str, *, done: int, total: int, **_: float) -> None:
-            if step == "finetune" and done == kill_at > 0:
+            if step == "finetune set" and done == kill_at > 0:
                 raise KilledError
 
         around = Surroundings(cache, torch.device("cpu"), 0, time.perf_counter, watch)
@@ -159,7 +160,7 @@ def test_other_settings_need_force(run: Runner, set_file: Path, model: Path, vid
     out = tmp_path / "out"
     assert tune(run, set_file, model, videos, out, "--quiet").code == 0
     other = tune(run, set_file, model, videos, out, "--quiet", "--lr", "1e-4")
-    assert f"{out / 'set'}: is of a run with other settings (training)" in other.error
+    assert f"{out / 'set'}: is of a run with other settings (training.lr)" in other.error
     assert "--force to begin anew, or another -o" in other.error
     (out / "mine.txt").write_text("kept")
     assert tune(run, set_file, model, videos, out, "--quiet", "--lr", "1e-4", "--force").code == 0
@@ -265,8 +266,7 @@ def test_a_figure_has_a_row_a_ratio(
     run: Runner, model: Path, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     figure = figure3.Figure(
-        "auto", ("20%", "40%"), method="random-real", codec="pixel",
-        candidates=CandidateOptions(size=32, frames=4), keyframes=2,
+        ("20%", "40%"), CandidateOptions(size=32, frames=4), method="random-real", codec="pixel", keyframes=2,
     )  # fmt: skip
     monkeypatch.setitem(figure3.FIGURES, "hmdb51_vlm", figure)
     told = tune(run, Path("hmdb51_vlm"), model, videos, tmp_path / "out", "--json", "--quiet")
@@ -292,7 +292,7 @@ def test_the_figures_are_those_of_the_paper() -> None:
     assert set(figure3.FIGURES) == {"hmdb51_vlm", "ucf101_vlm"}
     hmdb = figure3.FIGURES["hmdb51_vlm"]
     assert "0.41%" in hmdb.ratios
-    assert (hmdb.layout, hmdb.keyframes, hmdb.model) == ("hmdb51", 4, "Qwen/Qwen2.5-VL-7B-Instruct")
+    assert (hmdb.candidates.layout, hmdb.keyframes, hmdb.model) == ("hmdb51", 4, "Qwen/Qwen2.5-VL-7B-Instruct")
 
 
 # Real clips, the real tokenizer, several processes.

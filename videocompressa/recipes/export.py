@@ -11,6 +11,7 @@ from videocompressa.clip import Watch, watch_nothing
 from videocompressa.datasets import BadVideo
 from videocompressa.errors import InputError
 from videocompressa.recipes.sets import check_folder, open_set, whole_folder
+from videocompressa.recipes.shown import changed_pictures
 from videocompressa.rng import Streams
 from videocompressa.synthetic import SyntheticSet
 from videocompressa.vlm.checks import Fault, check_export
@@ -121,7 +122,7 @@ def export_set(
             first = items.skipped[0]
             raise InputError(
                 f"--from-source {from_source}: none of the {len(synthetic)} videos of {path} can be read there "
-                f"({first.video_id}: {first.reason}); give the folder that was compressed, or leave the option away"
+                f"({first.video_id}: {first.reason}); give the folder that was compressed, or leave the option out"
             )
         skipped = [{"video": video.video_id, "reason": video.reason} for video in items.skipped]
         write_manifest(part, {**facts, "num_items": num_items, "num_rows": num_rows, "skipped": skipped})
@@ -160,11 +161,8 @@ def _notes(synthetic: SyntheticSet, items: ItemStream, to: str, from_source: Pat
             f"pictures are decoded latents of {synthetic.clip.height}x{synthetic.clip.width} px; --from-source ROOT "
             "reads them from the videos, at their own size"
         )
-    elif not synthetic.provenance.method.endswith("-real"):
-        notes.append(
-            f"method {synthetic.provenance.method} may have changed the pictures of its set; --from-source shows the "
-            "frames that it started from"
-        )
+    else:
+        notes += changed_pictures(synthetic)
     shape = find_format(to).shape
     notes += [
         f"pictures of {height}x{width} px were enlarged to {'x'.join(map(str, shape.sides(height, width)))}: "

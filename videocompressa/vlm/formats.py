@@ -141,17 +141,7 @@ def _write_pictures(folder: Path, items: Iterable[Item], facts: Facts) -> int:
         for item in items:
             frames = _write_frames(folder, item)
             for question in item.questions:
-                row = {
-                    "frames": frames,
-                    "times_seconds": list(item.times_seconds),
-                    "label": item.label,
-                    "class": item.class_name,
-                    "name": item.name,
-                    "question": question.text,
-                    "answer": question.answer,
-                    "video": item.video_id,
-                    **({"probabilities": list(item.probabilities)} if item.probabilities else {}),
-                }
+                row = {"frames": frames, **item.facts(question)}
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
                 num_rows += 1
     return num_rows
