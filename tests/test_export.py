@@ -456,6 +456,9 @@ def test_the_command_writes_says_and_checks(run: Runner, set_file: Path, videos:
     assert "annotations.json row 1: videos/00001.mp4 is missing" in failed.error
     assert failed.error.endswith("(and 1 more)")
     assert "fault: annotations.json row 2" in failed.err
+    (tmp_path / "out/annotations.json").unlink()
+    failed = run("export", "--check", tmp_path / "out")
+    assert failed.error == f"error: {tmp_path}/out: annotations.json is missing; export again"
 
 
 def test_the_command_prints_one_object(run: Runner, set_file: Path, videos: Path, tmp_path: Path) -> None:

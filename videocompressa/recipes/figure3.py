@@ -133,7 +133,9 @@ def make_figure(
         if team.leads:  # After every ratio: a long run that is stopped leaves what it has.
             _write(folder, [*rows, *full], options, outcome)
     skipped = dict.fromkeys(video for outcome in outcomes for video in outcome.skipped)
-    return FigureMade((*rows, *full), tuple(skipped), outcomes[0].notes)
+    config, clip = options.config, figure.candidates
+    settings = f"{config.steps} steps of {config.batch_size} clips a row, {clip.frames} candidates of {clip.size} px"
+    return FigureMade((*rows, *full), tuple(skipped), (settings, *outcomes[0].notes))
 
 
 def _compress(

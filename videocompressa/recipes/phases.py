@@ -223,7 +223,9 @@ class Run:
             "seed": options.seed,
             "precision": options.config.precision,
             "four_bit": options.load.four_bit,
-            "judged": [self.judged_by, options.generate, list(judged.video_ids), list(judged.labels)],
+            "judging questions": self.judged_by,
+            "free answers": options.generate,
+            "judging videos": [list(judged.video_ids), list(judged.labels)],
             "frames": [dataclasses.asdict(self.shown.clip), options.from_source is not None],
         }
         if phase != "zero-shot":

@@ -188,13 +188,14 @@ FORMATS: dict[str, Format] = {
     ),
     "hf": Format(
         write_hf,
-        "python -c \"from datasets import load_dataset; print(load_dataset('{folder}', split='train')[0])\"",
+        'python -c "from sys import argv; from datasets import load_dataset; '
+        "print(load_dataset(argv[1], split='train')[0])\" {quoted}",
         packages=("datasets", "pyarrow"),
     ),
     "webdataset": Format(
         write_shards,
-        'python -c "from webdataset import WebDataset; '
-        "print(next(iter(WebDataset('{folder}/train-000000.tar', shardshuffle=False).decode('pil'))))\"",
+        'python -c "from sys import argv; from webdataset import WebDataset; '
+        "print(next(iter(WebDataset(argv[1], shardshuffle=False).decode('pil'))))\" {quoted}/train-000000.tar",
     ),
     "frames": Format(_write_pictures, "head -n 1 {quoted}/train.jsonl"),
 }
