@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from videocompressa.artefact import read_set
 from videocompressa.clip import Watch, watch_nothing
@@ -103,17 +104,10 @@ def export_set(
     )
     facts = {
         "format": to,
-        "source": synthetic.provenance.source.name,
-        "num_source_videos": synthetic.provenance.source.num_videos,
-        "num_source_frames": synthetic.provenance.source.num_frames,
-        "method": synthetic.provenance.method,
-        "codec": synthetic.codec.name,
+        **_facts(synthetic, words),
         "pixels": "latents" if from_source is None else "source",
         "questions": questions,
         "seed": seed,
-        "soft": synthetic.labels.ndim == 2,
-        "classes": list(synthetic.classes),
-        "names": list(words),
     }
     with whole_folder(folder, overwrite=overwrite) as part:
         num_rows = write_export(to, part, _watched(items, len(synthetic), watch), facts)
@@ -136,6 +130,21 @@ def export_set(
         notes=_notes(synthetic, items, to, from_source),
         next_steps=kind.next_steps(folder.absolute(), synthetic.times_seconds.shape[1]),
     )
+
+
+def _facts(synthetic: SyntheticSet, words: Sequence[str]) -> dict[str, Any]:
+    """Return what the manifest says of the set."""
+    provenance = synthetic.provenance
+    return {
+        "source": provenance.source.name,
+        "num_source_videos": provenance.source.num_videos,
+        "num_source_frames": provenance.source.num_frames,
+        "method": provenance.method,
+        "codec": synthetic.codec.name,
+        "soft": synthetic.labels.ndim == 2,
+        "classes": list(synthetic.classes),
+        "names": list(words),
+    }
 
 
 def _watched(items: ItemStream, total: int, watch: Watch) -> Iterator[Item]:

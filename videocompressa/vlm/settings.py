@@ -27,6 +27,12 @@ class LoadOptions:
     four_bit: bool = False
     """Hold the frozen weights in 4 bits (NF4); needs bitsandbytes and a GPU."""
 
+    def __post_init__(self) -> None:
+        for name in ("min_pixels", "max_pixels"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"--{name.replace('_', '-')} is {value}; it must be at least 1")
+
 
 @dataclass(frozen=True)
 class FinetuneConfig:
