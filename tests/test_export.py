@@ -455,6 +455,9 @@ def test_the_command_writes_says_and_checks(run: Runner, set_file: Path, videos:
     assert "annotations.json row 1: videos/00001.mp4 is missing" in failed.error
     assert failed.error.endswith("(and 1 more)")
     assert "fault: annotations.json row 2" in failed.err
+    (tmp_path / "out/annotations.json").unlink()
+    failed = run("export", "--check", tmp_path / "out")
+    assert failed.error == f"error: {tmp_path}/out: annotations.json is missing; export again"
 
 
 def test_the_command_prints_one_object(run: Runner, set_file: Path, videos: Path, tmp_path: Path) -> None:
@@ -486,7 +489,7 @@ def test_options_that_cannot_be_followed_are_refused(run: Runner, set_file: Path
     assert "SET is missing; give SET --to FORMAT -o FOLDER, or --check FOLDER" in run("export").error
     assert "--to is missing" in run("export", set_file).error
     assert "--output is missing" in run("export", set_file, "--to", "qwen").error
-    assert "--check only reads a folder; leave SET, --to and --output away" in run(*ask, "--check", out).error
+    assert "--check only reads a folder; leave SET, --to and --output out" in run(*ask, "--check", out).error
     assert f"--check {out} is no folder" in run("export", "--check", out).error
     assert "lacks 'TableTennisShot'" in run(*ask, "--names", names).error
     assert "--from-source" in run(*ask, "--from-source", tmp_path / "none").error

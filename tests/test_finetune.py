@@ -17,8 +17,9 @@ from vlm_models import TYPES, write_byte_tokenizer, write_model
 from videocompressa.errors import DivergedError, InputError
 from videocompressa.rng import Streams
 from videocompressa.vlm import models as models_module
+from videocompressa.vlm.adapting import Prepared, prepare, save
 from videocompressa.vlm.clips import HeldClips
-from videocompressa.vlm.finetune import STEP, Prepared, clip_losses, example_batch, fit, prepare, rate, save
+from videocompressa.vlm.finetune import STEP, clip_losses, example_batch, fit, rate
 from videocompressa.vlm.metrics import MetricsLog
 from videocompressa.vlm.models import Vlm, load_vlm, need, told_of_memory
 from videocompressa.vlm.processor import collate
@@ -402,13 +403,14 @@ def test_what_was_trained_is_read_back(load: Callable[..., Vlm], config: Finetun
     prepared = prepare(load(), config, RNG)
     fit(prepared, clips(), NAMES, config, rng=RNG)
     scores = judge(prepared.vlm, clips(2), NAMES, questions="open", rng=RNG, generate=False).answers[0].scores
-    where = save(prepared, tmp_path)
-    if where.name == "adapter":
+    where = tmp_path / "saved"
+    save(prepared, where)
+    if prepared.adapters_only:
         again = load()
         peft.PeftModel.from_pretrained(again.model, where)
     else:
         again = load_vlm(str(where), dtype="float32", device=CPU, options=SMALL)
-    assert where.name == ("adapter" if config == QUICK else "model")
+    assert prepared.adapters_only == (config == QUICK)
     read = judge(again, clips(2), NAMES, questions="open", rng=RNG, generate=False).answers[0].scores
     assert read == pytest.approx(scores, abs=1e-4)
 

@@ -20,8 +20,9 @@ from videocompressa.errors import InputError
 from videocompressa.recipes import figure3
 from videocompressa.recipes.finetune import finetune_on
 from videocompressa.recipes.options import CandidateOptions, Surroundings
-from videocompressa.recipes.phases import FinetuneOptions, PhaseScores, keyframe_clips, shown_clip
+from videocompressa.recipes.phases import FinetuneOptions, PhaseScores
 from videocompressa.recipes.sets import open_set
+from videocompressa.recipes.shown import keyframe_clips, shown_clip
 from videocompressa.vlm.clips import FileClips
 from videocompressa.vlm.questions import QUESTIONS
 from videocompressa.vlm.settings import PRECISIONS, VISION, FinetuneConfig, LoadOptions
@@ -132,7 +133,7 @@ def test_a_killed_command_goes_on(set_file: Path, model: Path, videos: Path, cac
 
     def go(folder: Path, kill_at: int = 0) -> PhaseScores:
         def watch(step: str, *, done: int, total: int, **_: float) -> None:
-            if step == "finetune" and done == kill_at > 0:
+            if step == "finetune set" and done == kill_at > 0:
                 raise KilledError
 
         around = Surroundings(cache, torch.device("cpu"), 0, time.perf_counter, watch)
@@ -159,7 +160,7 @@ def test_other_settings_need_force(run: Runner, set_file: Path, model: Path, vid
     out = tmp_path / "out"
     assert tune(run, set_file, model, videos, out, "--quiet").code == 0
     other = tune(run, set_file, model, videos, out, "--quiet", "--lr", "1e-4")
-    assert f"{out / 'set'}: is of a run with other settings (training)" in other.error
+    assert f"{out / 'set'}: is of a run with other settings (training.lr)" in other.error
     assert "--force to begin anew, or another -o" in other.error
     (out / "mine.txt").write_text("kept")
     assert tune(run, set_file, model, videos, out, "--quiet", "--lr", "1e-4", "--force").code == 0
@@ -197,6 +198,7 @@ def test_a_source_video_that_is_gone(run: Runner, set_file: Path, model: Path, v
     told = tune(run, set_file, model, videos, tmp_path / "out", "--from-source", tmp_path / "empty", "--quiet")
     assert "--from-source: source video " in told.error
     assert ".mp4 is gone; give the folder that the set was made of" in told.error
+    assert not (tmp_path / "out").exists()  # It is told before anything is judged.
     told = tune(run, set_file, model, videos, tmp_path / "out", "--from-source", tmp_path / "none", "--quiet")
     assert "none: is no folder; give the one that the set was made of" in told.error
 
@@ -218,6 +220,7 @@ def test_bad_input(run: Runner, set_file: Path, model: Path, videos: Path, tmp_p
         subject=tmp_path / "none.safetensors"
     )
     assert "vision of fine-tuning is 'half'; known: frozen, merger, all" in error("--vision", "half")
+    assert "--min-pixels is 0; it must be at least 1" in error("--min-pixels", 0)
     assert "--four-bit holds weights that cannot be trained; give --lora-rank 16" in error("--four-bit")
     others = draw_videos(tmp_path / "others", classes=("dark", "grey"), train=1, test=1)
     assert "the classes of" in error(data=others)
@@ -265,8 +268,7 @@ def test_a_figure_has_a_row_a_ratio(
     run: Runner, model: Path, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     figure = figure3.Figure(
-        "auto", ("20%", "40%"), method="random-real", codec="pixel",
-        candidates=CandidateOptions(size=32, frames=4), keyframes=2,
+        ("20%", "40%"), CandidateOptions(size=32, frames=4), method="random-real", codec="pixel", keyframes=2,
     )  # fmt: skip
     monkeypatch.setitem(figure3.FIGURES, "hmdb51_vlm", figure)
     told = tune(run, Path("hmdb51_vlm"), model, videos, tmp_path / "out", "--json", "--quiet")
@@ -277,9 +279,36 @@ def test_a_figure_has_a_row_a_ratio(
     assert {"figure.json", "figure.md", "20percent.safetensors", "20percent/full/scores.json"} <= everything_in(
         tmp_path / "out"
     )
-    again = tune(run, Path("hmdb51_vlm"), model, videos, tmp_path / "out", "--quiet")
+    again = tune(run, Path("hmdb51_vlm"), model, videos, tmp_path / "out")
     assert "| 40% of the frames |" in again.out
+    assert "note: frames are the set's own, 32x32 px" in again.err
     assert (tmp_path / "out/figure.md").read_text().count("\n") == 6
+
+
+def test_what_is_asked_for_replaces_single_settings_of_a_recipe(
+    run: Runner, model: Path, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    met: list[tuple[figure3.Figure, FinetuneOptions]] = []
+
+    def made(figure: figure3.Figure, *_: object, options: FinetuneOptions, **__: object) -> figure3.FigureMade:
+        met.append((figure, options))
+        return figure3.FigureMade((), (), ())
+
+    monkeypatch.setattr(figure3, "make_figure", made)
+    ask = ("finetune", "ucf101_vlm", "--data", videos, "-o", tmp_path / "out", "--device", "cpu", "--json", "--quiet")
+    assert run(*ask, "--micro-batch", 1, "--fold", 2).code == 0
+    figure, options = met[0]
+    own = figure3.FIGURES["ucf101_vlm"]
+    assert options.config == dataclasses.replace(own.config, micro_batch=1)
+    assert figure == dataclasses.replace(own, candidates=dataclasses.replace(own.candidates, fold=2))
+    refused = run(*ask, "--no-zero-shot").error
+    assert "recipe ucf101_vlm makes all rows; leave --no-zero-shot and --no-after-set out" in refused
+
+
+def test_a_recipe_of_other_videos_makes_no_folder(run: Runner, videos: Path, tmp_path: Path) -> None:
+    told = run("finetune", "hmdb51_vlm", "--data", videos, "-o", tmp_path / "out", "--device", "cpu", "--quiet")
+    assert "holds no CLASS_test_split1.txt" in told.error
+    assert not (tmp_path / "out").exists()
 
 
 def test_help_says_what_the_code_knows(run: Runner) -> None:
@@ -292,7 +321,7 @@ def test_the_figures_are_those_of_the_paper() -> None:
     assert set(figure3.FIGURES) == {"hmdb51_vlm", "ucf101_vlm"}
     hmdb = figure3.FIGURES["hmdb51_vlm"]
     assert "0.41%" in hmdb.ratios
-    assert (hmdb.layout, hmdb.keyframes, hmdb.model) == ("hmdb51", 4, "Qwen/Qwen2.5-VL-7B-Instruct")
+    assert (hmdb.candidates.layout, hmdb.keyframes, hmdb.model) == ("hmdb51", 4, "Qwen/Qwen2.5-VL-7B-Instruct")
 
 
 # Real clips, the real tokenizer, several processes.
@@ -303,7 +332,7 @@ def test_the_figures_are_those_of_the_paper() -> None:
 def test_a_model_learns_real_classes_from_the_file(
     run: Runner, shared_data: Path, model_type: str, tmp_path: Path
 ) -> None:
-    """24 clips of 4 keyframes in 42 kB, judged on 24 videos of other bodies; measured 0.79 and 0.58, chance 0.25."""
+    """24 clips of 4 keyframes in 3.4 kB, judged on 24 videos of other bodies; measured 0.79 and 0.67, chance 0.25."""
     model = write_model(tmp_path / "model", model_type, qwen=True)
     data, path = shared_data / "fluent16", tmp_path / "set.safetensors"
     classes = [

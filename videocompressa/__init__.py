@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from videocompressa.errors import InputError
     from videocompressa.methods import METHODS
     from videocompressa.recipes.compress import compress_folder
+    from videocompressa.recipes.export import check_export, export_set
+    from videocompressa.recipes.finetune import finetune_on
     from videocompressa.recipes.keyframes import extract_keyframes
     from videocompressa.recipes.sets import open_set as load
     from videocompressa.recipes.train import train_on
@@ -34,10 +36,13 @@ _PUBLIC = {
     "InputError": ("errors", "InputError"),
     "SyntheticSet": ("synthetic", "SyntheticSet"),
     "build_codec": ("vae", "build_codec"),
+    "check_export": ("recipes.export", "check_export"),
     "compress_folder": ("recipes.compress", "compress_folder"),
     "encode_pass": ("datasets", "encode_pass"),
+    "export_set": ("recipes.export", "export_set"),
     "extract_keyframes": ("recipes.keyframes", "extract_keyframes"),
     "find_videos": ("datasets", "find_videos"),
+    "finetune_on": ("recipes.finetune", "finetune_on"),
     "load": ("recipes.sets", "open_set"),
     "measure": ("artefact", "measure"),
     "train_on": ("recipes.train", "train_on"),
@@ -56,10 +61,13 @@ __all__ = [
     "SyntheticSet",
     "__version__",
     "build_codec",
+    "check_export",
     "compress_folder",
     "encode_pass",
+    "export_set",
     "extract_keyframes",
     "find_videos",
+    "finetune_on",
     "load",
     "measure",
     "train_on",

@@ -66,7 +66,7 @@ def export(
     """
     if check is not None:
         if path is not None or to is not None or output is not None:
-            raise InputError("--check only reads a folder; leave SET, --to and --output away")
+            raise InputError("--check only reads a folder; leave SET, --to and --output out")
         _check(check, reporting)
         return
     if path is None or to is None or output is None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from cyclopts import Group, Parameter
 from rich.table import Table
@@ -22,16 +23,20 @@ from videocompressa.cli.output import (
 )
 from videocompressa.cli.verbs import CANDIDATES, REPORTING, RUNNING, Candidates, Force, Output, Report, Run, app
 from videocompressa.errors import InputError
+from videocompressa.recipes.options import CandidateOptions
 from videocompressa.vlm.settings import FinetuneConfig, LoadOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from videocompressa.recipes.figure3 import FigureMade
+    from videocompressa.recipes.finetune import FinetuneOutcome
     from videocompressa.recipes.options import Surroundings
     from videocompressa.recipes.phases import PhaseScores
     from videocompressa.vlm.team import Team
 
 TUNING, LOADING = FinetuneConfig(), LoadOptions()
+Values = TypeVar("Values", FinetuneConfig, CandidateOptions)
 
 Tuning = Annotated[FinetuneConfig, Parameter(name="*", group=Group("Training", sort_key=10), negative="")]
 Loading = Annotated[LoadOptions, Parameter(name="*", group=Group("Model", sort_key=9), negative="")]
@@ -97,13 +102,15 @@ def finetune(
     force
         Begin anew where the output holds a run with other settings.
     """
-    from videocompressa.recipes.figure3 import figure_markdown, find_figure, make_figure
+    from videocompressa.recipes.figure3 import find_figure, make_figure
     from videocompressa.recipes.finetune import finetune_on
     from videocompressa.recipes.phases import FinetuneOptions
 
     figure = find_figure(subject.name) if not subject.exists() else None
     if figure is None and model is None:
         raise InputError("--model is missing; give a hub name such as Qwen/Qwen2.5-VL-7B-Instruct, or a folder")
+    if figure is not None and not (zero_shot and after_set):
+        raise InputError(f"recipe {subject.name} makes all rows; leave --no-zero-shot and --no-after-set out")
     _quiet_libraries()
     asked = {"zero-shot": zero_shot, "set": after_set, "full": full}
     with progress(reporting) as watch:
@@ -113,7 +120,7 @@ def finetune(
         options = FinetuneOptions(
             model=model or (figure.model if figure else ""),
             phases=tuple(phase for phase in ("zero-shot", "set", "full") if asked[phase]),
-            config=figure.config if figure and tuning == TUNING else tuning,
+            config=_with_changes(figure.config, tuning, TUNING) if figure else tuning,
             load=loading,
             from_source=from_source,
             names=names,
@@ -122,54 +129,66 @@ def finetune(
             seed=seed,
             codec=codec,
         )
+        more: dict[str, Any] = {
+            "options": options,
+            "team": team,
+            "overwrite": force,
+            "surroundings": surroundings,
+        }
+        made: FigureMade | FinetuneOutcome
         if figure is not None:
-            changed = replace(figure, codec=codec or figure.codec)
-            rows = make_figure(
-                changed, data, output, options=options, team=team, overwrite=force, surroundings=surroundings
+            figure = replace(
+                figure,
+                codec=codec or figure.codec,
+                candidates=_with_changes(figure.candidates, candidates, CANDIDATES),
             )
-            scores: Sequence[PhaseScores] = [row.scores for row in rows]
-            told: dict[str, Any] = {"rows": [asdict(row) for row in rows]}
-            text = figure_markdown(rows)
+            made = make_figure(figure, data, output, **more)
         else:
-            outcome = finetune_on(
-                subject,
-                data,
-                output,
-                options=options,
-                candidates=candidates,
-                overwrite=force,
-                team=team,
-                surroundings=surroundings,
-            )
-            scores, text = outcome.phases, ""
-            told = {"phases": [asdict(phase) for phase in scores], "skipped": skipped_json(outcome.skipped)}
-            told |= {"notes": list(outcome.notes), "classes": list(outcome.classes), "names": list(outcome.names)}
-    if not team.leads:
-        return
-    if figure is None:
-        notes_and_skipped(outcome.notes, outcome.skipped, reporting)
-    if reporting.json:
-        print_json({"folder": str(output), **told})
-        return
-    if text:
-        stdout_console().print(text, markup=False, soft_wrap=True)
+            made = finetune_on(subject, data, output, candidates=candidates, **more)
+    if team.leads:
+        _report(made, output, reporting)
+
+
+def _with_changes(values: Values, asked: Values, default: Values) -> Values:
+    """Return a recipe's values with those that were asked for, as far as they are not the command's own defaults."""
+    changed = {field.name: getattr(asked, field.name) for field in fields(asked)}
+    return replace(values, **{name: value for name, value in changed.items() if value != getattr(default, name)})
+
+
+def _report(made: FigureMade | FinetuneOutcome, folder: Path, reporting: Report) -> None:
+    from videocompressa.recipes.figure3 import FigureMade, figure_markdown
+
+    notes_and_skipped(made.notes, made.skipped, reporting)
+    told: dict[str, Any] = {"notes": list(made.notes), "skipped": skipped_json(made.skipped)}
+    if isinstance(made, FigureMade):
+        told["rows"] = [asdict(row) for row in made.rows]
     else:
-        stdout_console().print(_table(scores, len(outcome.classes)))
-    note(f"wrote {output}", reporting)
+        told |= {"classes": list(made.classes), "names": list(made.names)}
+        told["phases"] = [asdict(phase) for phase in made.phases]
+    if reporting.json:
+        print_json({"folder": str(folder), **told})
+        return
+    if isinstance(made, FigureMade):
+        stdout_console().print(figure_markdown(made.rows), markup=False, soft_wrap=True)
+    else:
+        stdout_console().print(_table(made.phases, len(made.classes)))
+    note(f"wrote {folder}", reporting)
 
 
 def _table(phases: Sequence[PhaseScores], num_classes: int) -> Table:
     from videocompressa.report import bytes_text
 
+    on_gpu = any(phase.gpu_peak_memory_bytes is not None for phase in phases)
     table = Table(title=f"judged on {phases[0].num_clips} videos, chance {100 / num_classes:.1f} %")
     table.title_justify = "left"
-    for heading in ("model", "accuracy", "free answers", "trained on", "loss", "training", "judging", "memory", "GPU"):
+    headings = ["model", "accuracy", "free answers", "trained on", "loss", "training", "judging", "memory"]
+    for heading in headings + ["GPU"] * on_gpu:
         table.add_column(heading, justify="left" if heading == "model" else "right")
     said = {"zero-shot": "as it is", "set": "after the file", "full": "after all videos"}
     for phase in phases:
         free = "-" if phase.accuracy_generated is None else f"{100 * phase.accuracy_generated:.1f} %"
         tuned = phase.loss_first is not None and phase.loss_last is not None
-        table.add_row(
+        row = [
             said[phase.phase],
             f"{100 * phase.accuracy:.1f} %",
             free,
@@ -178,18 +197,19 @@ def _table(phases: Sequence[PhaseScores], num_classes: int) -> Table:
             duration(phase.train_seconds) if tuned else "-",
             duration(phase.judge_seconds),
             bytes_text(phase.peak_memory_bytes),
-            "-" if phase.gpu_peak_memory_bytes is None else bytes_text(phase.gpu_peak_memory_bytes),
-        )
+        ]
+        table.add_row(*row, *[bytes_text(phase.gpu_peak_memory_bytes or 0)] * on_gpu)
     return table
 
 
 def _quiet_libraries() -> None:
-    """Keep the bars and advice of transformers off the terminal, where ours are."""
+    """Keep the bars and advice of transformers and the hub off the terminal, where ours are."""
     from videocompressa.vlm.models import need
 
-    logging = need("transformers", "fine-tuning").utils.logging
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    told = need("transformers", "fine-tuning").utils.logging
+    told.set_verbosity_error()
+    told.disable_progress_bar()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # It tells of each retry.
 
 
 def _team(surroundings: Surroundings, running: Running) -> Team:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from videocompressa.artefact import read_set
 from videocompressa.clip import Watch, watch_nothing
 from videocompressa.datasets import BadVideo
 from videocompressa.errors import InputError
 from videocompressa.recipes.sets import check_folder, open_set, whole_folder
+from videocompressa.recipes.shown import changed_pictures
 from videocompressa.rng import Streams
 from videocompressa.synthetic import SyntheticSet
 from videocompressa.vlm.checks import Fault, check_export
@@ -102,17 +104,10 @@ def export_set(
     )
     facts = {
         "format": to,
-        "source": synthetic.provenance.source.name,
-        "num_source_videos": synthetic.provenance.source.num_videos,
-        "num_source_frames": synthetic.provenance.source.num_frames,
-        "method": synthetic.provenance.method,
-        "codec": synthetic.codec.name,
+        **_facts(synthetic, words),
         "pixels": "latents" if from_source is None else "source",
         "questions": questions,
         "seed": seed,
-        "soft": synthetic.labels.ndim == 2,
-        "classes": list(synthetic.classes),
-        "names": list(words),
     }
     with whole_folder(folder, overwrite=overwrite) as part:
         num_rows = write_export(to, part, _watched(items, len(synthetic), watch), facts)
@@ -121,7 +116,7 @@ def export_set(
             first = items.skipped[0]
             raise InputError(
                 f"--from-source {from_source}: none of the {len(synthetic)} videos of {path} can be read there "
-                f"({first.video_id}: {first.reason}); give the folder that was compressed, or leave the option away"
+                f"({first.video_id}: {first.reason}); give the folder that was compressed, or leave the option out"
             )
         skipped = [{"video": video.video_id, "reason": video.reason} for video in items.skipped]
         write_manifest(part, {**facts, "num_items": num_items, "num_rows": num_rows, "skipped": skipped})
@@ -135,6 +130,21 @@ def export_set(
         notes=_notes(synthetic, items, to, from_source),
         next_steps=kind.next_steps(folder.absolute(), synthetic.times_seconds.shape[1]),
     )
+
+
+def _facts(synthetic: SyntheticSet, words: Sequence[str]) -> dict[str, Any]:
+    """Return what the manifest says of the set."""
+    provenance = synthetic.provenance
+    return {
+        "source": provenance.source.name,
+        "num_source_videos": provenance.source.num_videos,
+        "num_source_frames": provenance.source.num_frames,
+        "method": provenance.method,
+        "codec": synthetic.codec.name,
+        "soft": synthetic.labels.ndim == 2,
+        "classes": list(synthetic.classes),
+        "names": list(words),
+    }
 
 
 def _watched(items: ItemStream, total: int, watch: Watch) -> Iterator[Item]:
@@ -160,11 +170,8 @@ def _notes(synthetic: SyntheticSet, items: ItemStream, to: str, from_source: Pat
             f"pictures are decoded latents of {synthetic.clip.height}x{synthetic.clip.width} px; --from-source ROOT "
             "reads them from the videos, at their own size"
         )
-    elif not synthetic.provenance.method.endswith("-real"):
-        notes.append(
-            f"method {synthetic.provenance.method} may have changed the pictures of its set; --from-source shows the "
-            "frames that it started from"
-        )
+    else:
+        notes += changed_pictures(synthetic)
     shape = find_format(to).shape
     notes += [
         f"pictures of {height}x{width} px were enlarged to {'x'.join(map(str, shape.sides(height, width)))}: "

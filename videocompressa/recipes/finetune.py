@@ -4,8 +4,7 @@ Each phase has a folder of its own with `scores.json`, `predictions.jsonl` and, 
 `metrics.jsonl`, `checkpoint.safetensors` and the adapter or model. A finished phase is not run again, one that was
 interrupted goes on from its checkpoint.
 
-What is shown: of the set its K keyframes, of every other video as many frames, spread as the set's candidates were;
-all at the set's size, or all at the videos' own size with `from_source`.
+What is shown is said in `shown`.
 """
 
 from __future__ import annotations
@@ -23,8 +22,9 @@ from videocompressa.datasets import BadVideo
 from videocompressa.errors import InputError
 from videocompressa.recipes.data import check_split, list_videos
 from videocompressa.recipes.options import CandidateOptions, Surroundings
-from videocompressa.recipes.phases import KEPT, PHASES, FinetuneOptions, PhaseScores, Run, shown_clip
+from videocompressa.recipes.phases import KEPT, PHASES, FinetuneOptions, PhaseScores, Run
 from videocompressa.recipes.sets import open_set
+from videocompressa.recipes.shown import Shown
 from videocompressa.recipes.texts import write_text
 from videocompressa.recipes.train import check_classes, check_unseen
 from videocompressa.synthetic import SyntheticSet
@@ -72,9 +72,11 @@ def finetune_on(
     check_unseen(synthetic, subject, videos, data, options.split)
     names = readable_names(synthetic.classes, options.names)
     check_questions(options.config.questions, len(names))
+    shown = Shown(synthetic, videos, candidates.max_bad, options.from_source, team, surroundings)
+    if options.from_source is not None and "set" in options.phases:
+        shown.of_set()  # Before anything is judged: it raises for a video that is gone.
     _claim(folder, options.phases, overwrite, team)
-    clip = shown_clip(synthetic)
-    run = Run(subject, synthetic, videos, folder, clip, names, judged_by, options, candidates, team, surroundings)
+    run = Run(subject, synthetic, videos, folder, names, judged_by, options, shown, team, surroundings)
     skipped: list[BadVideo] = []
     scores = tuple(run.phase(phase, skipped) for phase in PHASES if phase in options.phases)
     outcome = FinetuneOutcome(

@@ -7,33 +7,35 @@ scores depend on, and refuses other settings.
 from __future__ import annotations
 
 import dataclasses
+import gc
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import torch
 
-from videocompressa.clip import ClipSpec, watch_nothing
-from videocompressa.datasets import BadVideo, DecodedSplit, VideoSet, decode_split
+from videocompressa.clip import watch_nothing
+from videocompressa.datasets import BadVideo, VideoSet
 from videocompressa.engine import peak_memory_bytes
-from videocompressa.errors import InputError
 from videocompressa.recipes.data import check_split
-from videocompressa.recipes.options import CandidateOptions, Surroundings
+from videocompressa.recipes.options import Surroundings
+from videocompressa.recipes.sets import whole_folder
+from videocompressa.recipes.shown import Shown
 from videocompressa.recipes.texts import write_text
 from videocompressa.rng import Streams
 from videocompressa.synthetic import SyntheticSet
-from videocompressa.vlm.clips import Clips, FileClips, HeldClips
-from videocompressa.vlm.finetune import Tuned, fit, prepare, save
+from videocompressa.vlm.adapting import prepare, save
+from videocompressa.vlm.checkpoint import check_same_run
+from videocompressa.vlm.clips import Clips
+from videocompressa.vlm.finetune import STEP, fit
 from videocompressa.vlm.metrics import MetricsLog
 from videocompressa.vlm.models import Vlm, load_vlm
 from videocompressa.vlm.scoring import Judgement, judge
 from videocompressa.vlm.settings import FinetuneConfig, LoadOptions
 from videocompressa.vlm.team import Team
-
-Made = TypeVar("Made")
 
 Phase = Literal["zero-shot", "set", "full"]
 PHASES: tuple[Phase, ...] = ("zero-shot", "set", "full")
@@ -102,24 +104,6 @@ class PhaseScores:
     """Folder of the adapter or model, below the output."""
 
 
-def shown_clip(synthetic: SyntheticSet) -> ClipSpec:
-    """Return how other videos are shown: K frames, made even, over the span that the set's candidates cover."""
-    frames = max(2, synthetic.latents.shape[1] + synthetic.latents.shape[1] % 2)
-    stride = synthetic.clip.stride
-    placement = f"strided:{max(1, round(stride * synthetic.clip.num_frames / frames))}" if stride else "even"
-    return dataclasses.replace(synthetic.clip, num_frames=frames, placement=placement)
-
-
-def keyframe_clips(synthetic: SyntheticSet) -> HeldClips:
-    """Return the set's keyframes, decoded; soft labels count as their most likely class."""
-    return HeldClips(
-        (synthetic.keyframes() * 255).round().to(torch.uint8),
-        synthetic.times_seconds,
-        tuple(synthetic.hard_labels.tolist()),
-        synthetic.provenance.video_ids,
-    )
-
-
 @dataclass(frozen=True)
 class Run:
     """What all phases share."""
@@ -128,58 +112,37 @@ class Run:
     synthetic: SyntheticSet
     videos: VideoSet
     folder: Path
-    clip: ClipSpec
     names: tuple[str, ...]
+    """L classes in words."""
     judged_by: str
+    """Kind of question that judges, one of `scoring.ASKED`."""
     options: FinetuneOptions
-    candidates: CandidateOptions
+    shown: Shown
     team: Team
     surroundings: Surroundings
 
     def notes(self) -> list[str]:
         """Return what a user should know."""
-        notes = []
-        if self.options.from_source is None:
-            notes.append(
-                f"frames are the set's own, {self.synthetic.clip.height}x{self.synthetic.clip.width} px, enlarged to "
-                "what the model takes; --from-source ROOT shows the videos' own size"
-            )
-        elif not self.synthetic.provenance.method.endswith("-real"):
-            notes.append(
-                f"method {self.synthetic.provenance.method} may have changed the pictures of its set; --from-source "
-                "shows the frames that it started from"
-            )
-        if self.synthetic.labels.ndim == 2:
-            notes.append("soft labels: the model learns the name of the most likely class")
-        return notes
+        soft = ["soft labels: the model learns the name of the most likely class"]
+        return self.shown.notes() + (soft if self.synthetic.labels.ndim == 2 else [])
 
     def phase(self, phase: Phase, skipped: list[BadVideo]) -> PhaseScores:
-        """Run one phase, or take its scores from its folder."""
-        options, clock, watch = self.options, self.surroundings.clock, self.surroundings.watch
-        dtype = options.config.precision if phase == "zero-shot" else options.config.dtype
+        """Run one phase, or take its scores from its folder; add to `skipped` what could not be read."""
+        options, clock = self.options, self.surroundings.clock
+        gc.collect()  # The model of the phase before may hang in a cycle, and two do not fit.
         if self.team.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.team.device)
+        dtype = options.config.precision if phase == "zero-shot" else options.config.dtype
         vlm = load_vlm(options.model, dtype=dtype, device=self.team.device, options=options.load)
-        judged, bad = self._real_clips(options.split)
+        judged, bad = self.shown.of_split(options.split)
         skipped += bad
-        train: Clips | None = None
-        if phase == "set":
-            train = self._set_clips()
-        elif phase == "full":
-            check_split(self.videos, "train", self.videos.root)
-            train, bad = self._real_clips("train")
-            skipped += bad
+        train = self._train_clips(phase, skipped)
         folder = self.folder / phase
         key = self._key(phase, vlm, judged)
         if (known := self._known(folder, key)) is not None:
             return known
         rng = Streams(options.seed, "finetune")
-        tuned: Tuned | None = None
-        seconds, trained = 0.0, ""
-        if train is not None:
-            started = clock()
-            tuned, trained_at = self._train(vlm, train, folder, key, rng.child(phase))
-            seconds, trained = clock() - started, trained_at
+        trained = None if train is None else self._train(vlm, train, phase, key, rng.child(phase))
         started = clock()
         judgement = judge(
             vlm,
@@ -190,18 +153,31 @@ class Run:
             generate=options.generate,
             rng=rng.child("judge"),
             team=self.team,
-            watch=watch if self.team.leads else watch_nothing,
+            watch=self.surroundings.watch if self.team.leads else watch_nothing,
             step=f"judge {phase}",
         )
-        scores = self._scores(phase, judgement, tuned, train, seconds, clock() - started, trained)
+        scores = self._scores(phase, judgement, clock() - started, trained or {})
         if self.team.leads:
             self._write(folder, scores, judgement)
         return scores
 
-    def _train(self, vlm: Vlm, train: Clips, folder: Path, key: Mapping[str, Any], rng: Streams) -> tuple[Tuned, str]:
-        config, leads = self.options.config, self.team.leads
+    def _train_clips(self, phase: Phase, skipped: list[BadVideo]) -> Clips | None:
+        if phase == "zero-shot":
+            return None
+        if phase == "set":
+            return self.shown.of_set()
+        check_split(self.videos, "train", self.videos.root)
+        train, bad = self.shown.of_split("train")
+        skipped += bad
+        return train
+
+    def _train(self, vlm: Vlm, train: Clips, phase: Phase, key: Mapping[str, Any], rng: Streams) -> dict[str, Any]:
+        """Train the model in place, save what was trained, and return the fields of `PhaseScores` about it."""
+        config, folder, clock = self.options.config, self.folder / phase, self.surroundings.clock
+        started = clock()
         prepared = prepare(vlm, config, rng)
-        log = MetricsLog(folder, self.surroundings.watch) if leads else None
+        step_name = f"{STEP} {phase}"
+        log = MetricsLog(folder, self.surroundings.watch, step=step_name) if self.team.leads else None
         try:
             tuned = fit(
                 prepared,
@@ -211,49 +187,30 @@ class Run:
                 rng=rng,
                 team=self.team,
                 watch=log or watch_nothing,
+                step_name=step_name,
                 checkpoint=folder / "checkpoint.safetensors",
                 key={name: value for name, value in key.items() if name.startswith("train")},
             )
         finally:
             if log is not None:
                 log.close()
-        trained = ""
-        if leads:
-            trained = save(prepared, folder).relative_to(self.folder).as_posix()
-        return tuned, trained
-
-    def _set_clips(self) -> Clips:
-        root = self.options.from_source
-        if root is None:
-            return keyframe_clips(self.synthetic)
-        ids = self.synthetic.provenance.video_ids
-        return FileClips(
-            paths=tuple(root / video_id for video_id in ids),
-            video_ids=ids,
-            labels=tuple(self.synthetic.hard_labels.tolist()),
-            shown=self.synthetic.times_seconds,
-        )
-
-    def _real_clips(self, split: str) -> tuple[Clips, tuple[BadVideo, ...]]:
-        """Return the readable videos of a split; they are all decoded once, at the set's size."""
-        decoded = _leader_first(self.team, lambda: self._decode(split))
-        labels = tuple(decoded.labels.tolist())
-        if self.options.from_source is None:
-            return HeldClips(decoded.frames, decoded.times_seconds, labels, decoded.video_ids), decoded.bad
-        path_of = {entry.video_id: entry.path for entry in self.videos.entries}
-        paths = tuple(path_of[video_id] for video_id in decoded.video_ids)
-        return FileClips(paths, decoded.video_ids, labels, self.clip), decoded.bad
-
-    def _decode(self, split: str) -> DecodedSplit:
-        return decode_split(
-            self.videos,
-            split,
-            self.clip,
-            cache=self.surroundings.cache / "candidates",
-            workers=self.surroundings.workers,
-            max_bad=self.candidates.max_bad,
-            watch=self.surroundings.watch if self.team.leads else watch_nothing,
-        )
+        kept = folder / ("adapter" if prepared.adapters_only else "model")
+        if self.team.leads:
+            with whole_folder(kept, overwrite=True) as part:
+                save(prepared, part)
+        seconds, taken = clock() - started, len(tuned.losses) - tuned.first_step
+        return {
+            "num_train_clips": len(train.labels),
+            "steps": len(tuned.losses),
+            "first_step": tuned.first_step,
+            "num_trained": tuned.num_trained,
+            "loss_first": tuned.losses[0],
+            "loss_last": tuned.losses[-1],
+            "train_seconds": seconds,
+            "train_tokens": tuned.num_tokens,
+            "clips_per_second": taken * config.batch_size / seconds if taken and seconds > 0 else None,
+            "trained": kept.relative_to(self.folder).as_posix(),
+        }
 
     def _key(self, phase: Phase, vlm: Vlm, judged: Clips) -> dict[str, Any]:
         """Return what a phase's scores depend on; names that begin with "train" are of its training alone."""
@@ -266,18 +223,15 @@ class Run:
             "seed": options.seed,
             "precision": options.config.precision,
             "four_bit": options.load.four_bit,
-            "judged": [self.judged_by, options.generate, list(judged.video_ids), list(judged.labels)],
-            "frames": [dataclasses.asdict(self.clip), options.from_source is not None],
+            "judging questions": self.judged_by,
+            "free answers": options.generate,
+            "judging videos": [list(judged.video_ids), list(judged.labels)],
+            "frames": [dataclasses.asdict(self.shown.clip), options.from_source is not None],
         }
         if phase != "zero-shot":
             learned = own if phase == "set" else self.videos.select("train").split_hash
             parts["train"] = [phase, learned, parts["frames"], options.load.four_bit]
-            config = dataclasses.asdict(options.config)
-            parts["training"] = {
-                name: value
-                for name, value in config.items()
-                if name not in ("micro_batch", "save_every", "gradient_checkpointing")
-            }
+            parts |= {f"training.{name}": value for name, value in options.config.result_settings().items()}
         loaded: dict[str, Any] = json.loads(json.dumps(parts))
         return loaded
 
@@ -288,12 +242,7 @@ class Run:
             marker, scores = folder / KEPT, folder / "scores.json"
             if marker.is_file():
                 theirs = json.loads(marker.read_text(encoding="utf-8"))
-                differing = sorted(name for name in {*key, *theirs} if key.get(name) != theirs.get(name))
-                if differing:
-                    raise InputError(
-                        f"{folder}: is of a run with other settings ({', '.join(differing)}); give the same ones to "
-                        "go on, --force to begin anew, or another -o"
-                    )
+                check_same_run(folder, key, theirs)
             if marker.is_file() and scores.is_file():
                 found = [PhaseScores(**json.loads(scores.read_text(encoding="utf-8")))]
             folder.mkdir(parents=True, exist_ok=True)
@@ -302,17 +251,10 @@ class Run:
         return known
 
     def _scores(
-        self,
-        phase: Phase,
-        judgement: Judgement,
-        tuned: Tuned | None,
-        train: Clips | None,
-        train_seconds: float,
-        judge_seconds: float,
-        trained: str,
+        self, phase: Phase, judgement: Judgement, judge_seconds: float, trained: Mapping[str, Any]
     ) -> PhaseScores:
         gpu = self.team.device if self.team.device.type == "cuda" else None
-        scores = PhaseScores(
+        return PhaseScores(
             phase=phase,
             accuracy=judgement.accuracy,
             accuracy_generated=judgement.accuracy_generated,
@@ -323,23 +265,7 @@ class Run:
             peak_memory_bytes=peak_memory_bytes(),
             gpu_peak_memory_bytes=None if gpu is None else torch.cuda.max_memory_allocated(gpu),
             confusion=judgement.confusion,
-        )
-        if tuned is None or train is None:
-            return scores
-        taken = len(tuned.losses) - tuned.first_step
-        pace = taken * self.options.config.batch_size / train_seconds if taken and train_seconds > 0 else None
-        return dataclasses.replace(
-            scores,
-            num_train_clips=len(train.labels),
-            steps=len(tuned.losses),
-            first_step=tuned.first_step,
-            num_trained=tuned.num_trained,
-            loss_first=tuned.losses[0],
-            loss_last=tuned.losses[-1],
-            train_seconds=train_seconds,
-            train_tokens=tuned.num_tokens,
-            clips_per_second=pace,
-            trained=trained,
+            **trained,
         )
 
     def _write(self, folder: Path, scores: PhaseScores, judgement: Judgement) -> None:
@@ -358,15 +284,3 @@ class Run:
         write_text(folder / "predictions.jsonl", lines)
         write_text(folder / "scores.json", json.dumps(dataclasses.asdict(scores), indent=1) + "\n")
         (folder / "checkpoint.safetensors").unlink(missing_ok=True)  # Thrice what was trained, and of no more use.
-
-
-def _leader_first(team: Team, make: Callable[[], Made]) -> Made:
-    """Let the leading process make something that the others then find in the cache, one after another."""
-    made: Made | None = make() if team.leads else None
-    team.gather([])
-    for rank in range(1, team.size):
-        if rank == team.rank:
-            made = make()
-        team.gather([])
-    assert made is not None
-    return made

@@ -17,6 +17,16 @@ from torch import Tensor
 from videocompressa.errors import InputError
 
 
+def check_same_run(path: Path, ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:
+    """Raise `InputError`, naming what differs, unless both keys are equal."""
+    differing = sorted(name for name in {*ours, *theirs} if ours.get(name) != theirs.get(name))
+    if differing:
+        raise InputError(
+            f"{path}: is of a run with other settings ({', '.join(differing)}); give the same ones to go on, "
+            "--force to begin anew, or another -o"
+        )
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """The state of a run in one file, replaced at one go."""
@@ -33,7 +43,7 @@ class Checkpoint:
         try:
             with safe_open(self.path, framework="pt") as file:
                 told = json.loads((file.metadata() or {}).get(self.METADATA, "{}"))
-                self._check(told.get("key", {}))
+                check_same_run(self.path, self.key, told.get("key", {}))
                 for name, weight in trained.items():
                     with torch.no_grad():
                         weight.copy_(file.get_tensor(f"weight/{name}"))
@@ -65,11 +75,3 @@ class Checkpoint:
             part.replace(self.path)
         finally:
             part.unlink(missing_ok=True)
-
-    def _check(self, theirs: Mapping[str, Any]) -> None:
-        differing = sorted(name for name in {*self.key, *theirs} if self.key.get(name) != theirs.get(name))
-        if differing:
-            raise InputError(
-                f"{self.path}: is of a run with other settings ({', '.join(differing)}); give the same ones to go on, "
-                "--force to begin anew, or another -o"
-            )

@@ -19,12 +19,12 @@ class Fault:
     """Something that a trainer would stumble over."""
 
     where: str
-    """File and row, such as "train.json row 3"; rows count from 0, as in the file."""
+    """File and row, such as "train.json row 3"; rows count from 0, as in the file. "" is the folder as a whole."""
     text: str
     """What is wrong, and what to do."""
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.text}"
+        return f"{self.where}: {self.text}" if self.where else self.text
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,11 @@ def check_export(folder: Path) -> Checked:
             except FaultError as error:
                 faults.append(Fault(where, str(error)))
     except FaultError as error:
-        faults.append(Fault(folder.name, str(error)))
+        faults.append(Fault("", str(error)))
     else:
         if num_rows != manifest["num_rows"]:
             text = f"holds {num_rows} rows, {MANIFEST} says {manifest['num_rows']}; {AGAIN}, or mend the number there"
-            faults.append(Fault(folder.name, text))
+            faults.append(Fault("", text))
     return Checked(to, num_rows, tuple(faults))
 
 

@@ -1,7 +1,6 @@
 """Fine-tuning a video-language model to answer with the class of a clip.
 
-1. Weights: LoRA (Hu et al. 2021, arXiv 2106.09685) on the linear layers of the language model; or all of its weights
-   (rank 0). The vision tower is frozen unless asked otherwise.
+1. Weights: adapters, or more (`adapting.prepare`).
 2. Batches of B clips without replacement; a clip is asked a question drawn anew in every epoch (`questions.ask`).
 3. Loss of a batch: the mean over its clips of the mean over the answer's tokens of -log p(token | clip, question,
    tokens before). Every clip counts the same (our choice), so that the same batch cut into micro-batches, or shared
@@ -17,14 +16,11 @@ global seed, and their resumed runs repeat neither order nor questions.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import math
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,34 +31,17 @@ from torch.nn import functional
 from videocompressa.clip import Watch, watch_nothing
 from videocompressa.errors import DivergedError, InputError
 from videocompressa.rng import Streams
+from videocompressa.vlm.adapting import Prepared, seeded
 from videocompressa.vlm.checkpoint import Checkpoint
 from videocompressa.vlm.clips import Clips
-from videocompressa.vlm.models import RULE_FILES, Vlm, json_of, need, told_of_memory
+from videocompressa.vlm.models import Vlm, told_of_memory
 from videocompressa.vlm.processor import IGNORED, Prompt, collate, to_device
 from videocompressa.vlm.questions import ask, check_questions
-from videocompressa.vlm.settings import TARGETS, FinetuneConfig
+from videocompressa.vlm.settings import FinetuneConfig
 from videocompressa.vlm.team import Team
 
 STEP = "finetune"
-"""Name of the phase for `watch`."""
-
-
-@dataclass(frozen=True, eq=False)
-class Prepared:
-    """A model of which some weights are to be trained."""
-
-    vlm: Vlm
-    adapters: Any
-    """The `PeftModel` around it; None at rank 0."""
-    trained: dict[str, Tensor]
-    """Weights that are trained, by name."""
-    adapters_only: bool
-    """Whether the adapters are all that is trained."""
-
-    @property
-    def num_trained(self) -> int:
-        """Numbers that are trained."""
-        return sum(weight.numel() for weight in self.trained.values())
+"""How `watch` calls training by default."""
 
 
 @dataclass(frozen=True)
@@ -79,59 +58,6 @@ class Tuned:
     """Weights that were trained."""
 
 
-def prepare(vlm: Vlm, config: FinetuneConfig, rng: Streams) -> Prepared:
-    """Freeze and adapt the model (in place) as the configuration says; step 1."""
-    model = vlm.model
-    model.requires_grad_(False)
-    adapters = None
-    if config.lora_rank:
-        adapters = _adapted(model, config, rng)
-    else:
-        model.model.language_model.requires_grad_(True)
-        model.lm_head.requires_grad_(True)
-    visual = model.model.visual
-    if config.vision != "frozen":
-        visual.float()
-        for name, weight in visual.named_parameters():
-            weight.requires_grad_(config.vision == "all" or "merger" in name)
-    if config.gradient_checkpointing:
-        _keep_few_activations(model)
-    trained = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
-    return Prepared(vlm, adapters, trained, adapters_only=bool(config.lora_rank) and config.vision == "frozen")
-
-
-def _keep_few_activations(model: Any) -> None:
-    """Turn on checkpointing of activations, by the name that the version of transformers has for it."""
-    if hasattr(model, "activation_checkpointing_enable"):
-        model.activation_checkpointing_enable({"use_reentrant": False})
-    else:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
-
-
-def _adapted(model: Any, config: FinetuneConfig, rng: Streams) -> Any:
-    peft = need("peft", "LoRA")
-    pattern = rf".*language_model\..*\.({'|'.join(config.lora_targets)})"
-    settings = peft.LoraConfig(
-        r=config.lora_rank,
-        lora_alpha=config.lora_alpha,
-        lora_dropout=config.lora_dropout,
-        target_modules=pattern,
-        task_type="CAUSAL_LM",
-    )
-    try:
-        with seeded(rng, "adapters", torch.device(model.device)), warnings.catch_warnings():
-            # peft 0.21 asks transformers 5.23 by a name that is to go in its version 6.
-            warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
-            return peft.get_peft_model(model, settings)
-    except ValueError as error:
-        if "target" not in str(error).lower():
-            raise
-        raise InputError(
-            f"lora_targets are {', '.join(config.lora_targets)}; the model has no such layers; "
-            f"known: {', '.join(TARGETS)}"
-        ) from error
-
-
 def fit(
     prepared: Prepared,
     clips: Clips,
@@ -141,6 +67,7 @@ def fit(
     rng: Streams,
     team: Team | None = None,
     watch: Watch = watch_nothing,
+    step_name: str = STEP,
     checkpoint: Path | None = None,
     key: Mapping[str, Any] | None = None,
 ) -> Tuned:
@@ -150,6 +77,8 @@ def fit(
     ----------
     names:
         L class names in words, in label order.
+    step_name:
+        Name of the phase for `watch`.
     checkpoint:
         File that keeps the state; a run of the same `key`, configuration and model goes on from it.
     key:
@@ -174,7 +103,7 @@ def fit(
     losses = saved.restore(prepared.trained, optimizer)
     first, num_tokens = len(losses), 0
     prepared.vlm.model.train()
-    watch(STEP, done=first, total=config.steps)
+    watch(step_name, done=first, total=config.steps)
     for step in range(first, config.steps):
         loss, tokens = _step(prepared, optimizer, clips, names, config, step, rng, team)
         losses.append(loss)
@@ -183,7 +112,7 @@ def fit(
             raise DivergedError(f"the loss of fine-tuning is {loss} at step {step}; lower --lr (it was {config.lr:g})")
         if team.leads and ((step + 1) % config.save_every == 0 or step + 1 == config.steps):
             saved.write(prepared.trained, optimizer, losses)
-        watch(STEP, done=step + 1, total=config.steps, loss=loss, lr=rate(config, step), tokens=num_tokens)
+        watch(step_name, done=step + 1, total=config.steps, loss=loss, lr=rate(config, step), tokens=num_tokens)
     prepared.vlm.model.eval()
     return Tuned(tuple(losses), first, num_tokens, prepared.num_trained)
 
@@ -264,32 +193,6 @@ def arithmetic(device: torch.device, precision: str) -> torch.autocast:
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
 
 
-@contextmanager
-def seeded(rng: Streams, name: str, device: torch.device) -> Iterator[None]:
-    """Draw from the stream `name` where libraries draw from the global generators, which are restored."""
-    seed = int(torch.randint(2**62, (), generator=rng.generator(name)))
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else [], device_type="cuda"):
-        torch.manual_seed(seed)
-        yield
-
-
-def save(prepared: Prepared, folder: Path) -> Path:
-    """Write what was trained below `folder`, and return where: `adapter`, or `model` where more than adapters changed.
-
-    The latter merges the adapters into the weights, so that the prepared model is not to be trained on.
-    """
-    if prepared.adapters_only:
-        prepared.adapters.save_pretrained(folder / "adapter")
-        return folder / "adapter"
-    whole = prepared.vlm.model if prepared.adapters is None else prepared.adapters.merge_and_unload()
-    whole.save_pretrained(folder / "model")
-    prepared.vlm.processor.tokenizer.save_pretrained(folder / "model")
-    for name in RULE_FILES:
-        if values := json_of(prepared.vlm.name, name):
-            (folder / "model" / name).write_text(json.dumps(values, indent=1), encoding="utf-8")
-    return folder / "model"
-
-
 def _key(
     prepared: Prepared,
     clips: Clips,
@@ -300,13 +203,10 @@ def _key(
     key: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Return all that the result depends on."""
-    settings = dataclasses.asdict(config)
-    for name in ("micro_batch", "save_every", "gradient_checkpointing"):
-        settings.pop(name)
     listed = json.dumps([list(clips.video_ids), list(clips.labels), list(names)])
-    rules = dataclasses.asdict(prepared.vlm.processor.rules)
+    rules = asdict(prepared.vlm.processor.rules)
     parts = {
-        **settings,
+        **config.result_settings(),
         **{f"pixels.{name}": value for name, value in rules.items()},
         "model": prepared.vlm.identity,
         "clips and names": hashlib.sha256(listed.encode()).hexdigest(),

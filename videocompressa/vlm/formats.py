@@ -141,17 +141,7 @@ def _write_pictures(folder: Path, items: Iterable[Item], facts: Facts) -> int:
         for item in items:
             frames = _write_frames(folder, item)
             for question in item.questions:
-                row = {
-                    "frames": frames,
-                    "times_seconds": list(item.times_seconds),
-                    "label": item.label,
-                    "class": item.class_name,
-                    "name": item.name,
-                    "question": question.text,
-                    "answer": question.answer,
-                    "video": item.video_id,
-                    **({"probabilities": list(item.probabilities)} if item.probabilities else {}),
-                }
+                row = {"frames": frames, **item.facts(question)}
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
                 num_rows += 1
     return num_rows
@@ -198,13 +188,14 @@ FORMATS: dict[str, Format] = {
     ),
     "hf": Format(
         write_hf,
-        "python -c \"from datasets import load_dataset; print(load_dataset('{folder}', split='train')[0])\"",
+        'python -c "from sys import argv; from datasets import load_dataset; '
+        "print(load_dataset(argv[1], split='train')[0])\" {quoted}",
         packages=("datasets", "pyarrow"),
     ),
     "webdataset": Format(
         write_shards,
-        'python -c "from webdataset import WebDataset; '
-        "print(next(iter(WebDataset('{folder}/train-000000.tar', shardshuffle=False).decode('pil'))))\"",
+        'python -c "from sys import argv; from webdataset import WebDataset; '
+        "print(next(iter(WebDataset(argv[1], shardshuffle=False).decode('pil'))))\" {quoted}/train-000000.tar",
     ),
     "frames": Format(_write_pictures, "head -n 1 {quoted}/train.jsonl"),
 }

@@ -15,6 +15,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -65,6 +66,19 @@ class Item:
     def stem(self) -> str:
         """How its files are called."""
         return f"{self.number:05d}"
+
+    def facts(self, question: Question) -> dict[str, Any]:
+        """Return all that is known of it but its pictures, as JSON values, with one of its questions."""
+        return {
+            "times_seconds": list(self.times_seconds),
+            "label": self.label,
+            "class": self.class_name,
+            "name": self.name,
+            "question": question.text,
+            "answer": question.answer,
+            "video": self.video_id,
+            **({"probabilities": list(self.probabilities)} if self.probabilities else {}),
+        }
 
 
 @dataclass(frozen=True)

@@ -20,19 +20,21 @@ class MetricsLog:
         Gets `metrics.jsonl` (step, loss, lr, tokens) and, with `tensorboard`, a folder of that name.
     watch:
         Called with everything.
+    step:
+        Name of the phase that is written.
     tensorboard:
         Write for TensorBoard, too, if it is installed.
     """
 
-    def __init__(self, folder: Path, watch: Watch, *, tensorboard: bool = True) -> None:
-        self.path, self.watch = folder / "metrics.jsonl", watch
+    def __init__(self, folder: Path, watch: Watch, *, step: str = STEP, tensorboard: bool = True) -> None:
+        self.path, self.watch, self.step = folder / "metrics.jsonl", watch, step
         self.events = folder / "tensorboard" if tensorboard and importlib.util.find_spec("tensorboard") else None
         self._writer: Any = None
 
     def __call__(self, step: str, **numbers: float) -> None:
         """Pass on, and write."""
         self.watch(step, **numbers)
-        if step != STEP:
+        if step != self.step:
             return
         if "loss" not in numbers:
             self._begin(int(numbers["done"]))
@@ -57,7 +59,9 @@ class MetricsLog:
         lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.is_file() else []
         whole = [line for line in lines if line.endswith("}")]  # A killed run may have left half a line.
         kept = [line for line in whole if json.loads(line)["step"] <= done]
-        self.path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        part = self.path.with_suffix(".part")
+        part.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        part.replace(self.path)
         if self.events is not None:
             from torch.utils.tensorboard import SummaryWriter
 

@@ -122,7 +122,7 @@ def _check_folder(folder: Path) -> None:
         )
 
 
-def json_of(name: str, file: str) -> dict[str, Any] | None:
+def model_json(name: str, file: str) -> dict[str, Any] | None:
     """Return a json file of a model (hub name or folder), None where it has none of that name."""
     hub = need("transformers.utils.hub", "a video-language model")
     found = hub.cached_file(name, file, _raise_exceptions_for_missing_entries=False)
@@ -144,7 +144,7 @@ def _config(name: str) -> dict[str, Any]:
             f"--model {name}: is no folder, and the hub gave no model of that name ({_first_line(error)}); check the "
             "name and the network, or give a folder"
         ) from error
-    return json_of(name, "config.json") or {}
+    return model_json(name, "config.json") or {}
 
 
 def _tokenizer(transformers: Any, name: str) -> Any:
@@ -214,7 +214,7 @@ def _four_bit(transformers: Any, device: torch.device) -> Any:
 
 def _rules(name: str, family: Family, vision: Any, options: LoadOptions) -> PixelRules:
     """Return the family's rules with what the model's own files and the options say."""
-    own = next((values for file in RULE_FILES if (values := json_of(name, file))), {})
+    own = next((values for file in RULE_FILES if (values := model_json(name, file))), {})
     size: Mapping[str, Any] = own.get("size") or {}
     changes: dict[str, Any] = {
         "patch": vision.patch_size,

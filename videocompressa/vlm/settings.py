@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from videocompressa.errors import InputError
 
@@ -11,6 +12,8 @@ TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down
 
 VISION = ("frozen", "merger", "all")
 PRECISIONS = ("bfloat16", "float32")
+NO_RESULT = ("micro_batch", "save_every", "gradient_checkpointing")
+"""Settings that change time and memory only (and rounding)."""
 
 
 @dataclass(frozen=True)
@@ -24,10 +27,16 @@ class LoadOptions:
     four_bit: bool = False
     """Hold the frozen weights in 4 bits (NF4); needs bitsandbytes and a GPU."""
 
+    def __post_init__(self) -> None:
+        for name in ("min_pixels", "max_pixels"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"--{name.replace('_', '-')} is {value}; it must be at least 1")
+
 
 @dataclass(frozen=True)
 class FinetuneConfig:
-    """How a model is fine-tuned. Only `micro_batch`, `save_every` and `gradient_checkpointing` change no result."""
+    """How a model is fine-tuned; those of `NO_RESULT` change no result."""
 
     steps: int = 200
     """Optimiser steps, >= 1, on a set and on full data alike."""
@@ -76,6 +85,10 @@ class FinetuneConfig:
         for name, known in (("vision", VISION), ("precision", PRECISIONS)):
             if getattr(self, name) not in known:
                 raise InputError(f"{name} of fine-tuning is {getattr(self, name)!r}; known: {', '.join(known)}")
+
+    def result_settings(self) -> dict[str, Any]:
+        """Return the settings that a result depends on."""
+        return {name: value for name, value in asdict(self).items() if name not in NO_RESULT}
 
     @property
     def dtype(self) -> str:

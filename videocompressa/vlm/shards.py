@@ -49,17 +49,7 @@ def _samples(item: Item) -> Iterator[dict[str, bytes]]:
     """Yield the files of each sample of an item, by name."""
     for place, question in enumerate(item.questions):
         key = item.stem if len(item.questions) == 1 else f"{item.stem}-{place}"
-        facts = {
-            "num_frames": len(item.frames),
-            "times_seconds": list(item.times_seconds),
-            "label": item.label,
-            "class": item.class_name,
-            "name": item.name,
-            "question": question.text,
-            "answer": question.answer,
-            "video": item.video_id,
-            **({"probabilities": list(item.probabilities)} if item.probabilities else {}),
-        }
+        facts = {"num_frames": len(item.frames), **item.facts(question)}
         members = {f"{key}.{number:02d}.png": png_bytes(frame) for number, frame in enumerate(item.frames)}
         members[f"{key}.cls"] = str(item.label).encode()
         members[f"{key}.json"] = json.dumps(facts, ensure_ascii=False).encode()

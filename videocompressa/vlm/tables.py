@@ -77,15 +77,9 @@ def write_hf(folder: Path, items: Iterable[Item], facts: Mapping[str, Any]) -> i
         columns["probabilities"] = List(Value("float32"))
 
     def rows(item: Item) -> list[dict[str, Any]]:
-        row = {
-            "frames": _pictures(item),
-            "times_seconds": list(item.times_seconds),
-            "label": item.label,
-            "class": item.class_name,
-            "video": item.video_id,
-            **({"probabilities": list(item.probabilities)} if item.probabilities else {}),
-        }
-        return [{**row, "question": question.text, "answer": question.answer} for question in item.questions]
+        frames = _pictures(item)
+        facts = [item.facts(question) for question in item.questions]
+        return [{"frames": frames, **{key: row[key] for key in columns if key in row}} for row in facts]
 
     num_rows = _write_table(folder, Features(columns), (row for item in items for row in rows(item)))
     listed = "`frames` (keyframes in time order), `times_seconds` of each in its video, `label` and `class`, "
