@@ -44,6 +44,7 @@ from videocompressa.artefact import (
 )
 from videocompressa.artefact.dictionary import DICTIONARY
 from videocompressa.artefact.folding import packed_text, unpacked_text
+from videocompressa.artefact.marks import marks_of, positions_of
 from videocompressa.artefact.numbers import labels_of
 from videocompressa.clip import ClipSpec, CodecSpec, Normalisation
 from videocompressa.errors import ArtefactError, InputError
@@ -89,7 +90,7 @@ def joined(entries: dict[str, Any], body: bytes) -> bytes:
     return struct.pack("<Q", len(header)) + header + body
 
 
-def edited(change: Callable[[dict[str, Any]], None]) -> bytes:
+def edited(change: Callable[[dict[str, Any]], Any]) -> bytes:
     """Return a good file whose metadata JSON was changed."""
     entries, body = parts(to_bytes(make_set()))
     content = json.loads(entries["__metadata__"]["videocompressa"])
@@ -98,11 +99,12 @@ def edited(change: Callable[[dict[str, Any]], None]) -> bytes:
     return joined(entries, body)
 
 
-def reprovenanced(change: Callable[[dict[str, Any]], None]) -> bytes:
-    """Return a good file whose provenance JSON was changed."""
+def reprovenanced(change: Callable[[dict[str, Any]], None], frames: int = 8) -> bytes:
+    """Return a good file whose provenance JSON was changed, and which says that clips have so many frames."""
     content = json.loads(provenance_text(to_bytes(make_set())))
     change(content)
-    return retensored(provenance=as_tensor(json.dumps(content)))
+    tensors = safetensors.numpy.load(to_bytes(make_set())) | {"provenance": as_tensor(json.dumps(content))}
+    return safetensors.numpy.save(tensors, parts(edited(set_key("clip", "frames", value=frames)))[0]["__metadata__"])
 
 
 def provenance_text(data: bytes) -> str:
@@ -140,27 +142,26 @@ def test_golden_bytes() -> None:
         "scales": {"dtype": "F16", "shape": [2, 2], "data_offsets": [0, 8]},
         "latents": {"dtype": "I8", "shape": [2, 3, 2, 2, 2], "data_offsets": [8, 56]},
         "labels": {"dtype": "U8", "shape": [2], "data_offsets": [56, 58]},
-        "positions": {"dtype": "U8", "shape": [2, 3], "data_offsets": [58, 64]},
-        "provenance": {"dtype": "U8", "shape": [size], "data_offsets": [64, 64 + size]},
+        "provenance": {"dtype": "U8", "shape": [size], "data_offsets": [58, 58 + size]},
     }
     assert hashlib.sha256(data).hexdigest() == GOLDEN_INT8
     assert hashlib.sha256(to_bytes(make_set(soft=True), "float16")).hexdigest() == GOLDEN_SOFT_FLOAT16
 
 
 GOLDEN_JSON = (
-    '{"classes":["class 0","class 1"],"clip":{"frames":8,"height":8,"placement":"even","width":8},"codec":"tiny'
-    '","fill":"hold","format":2,"method":"videocompressa","packing":"dense","seed":7,"source":{"bytes":999000,"'
-    'frames":1200,"name":"toy","skipped":1,"videos":40}}'
+    '{"clip":{"frames":8,"height":8,"placement":"even","width":8},"codec":"tiny","fill":"hold","format":2,"keyframes"'
+    ':3,"method":"videocompressa","packing":"dense","seed":7,"source":{"bytes":999000,"frames":1200,"name":"toy","skip'
+    'ped":1,"videos":40}}'
 )
 GOLDEN_PROVENANCE = (
-    '{"codec":{"bytes":123456,"channels":2,"downscale":4,"scale":[1.0,0.7],"sha256":"0f0f0f0f0f0f0f0f0f0f0f0f0f'
-    '0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f","shift":[0.125,-1.5]},"config":{"rate":0.1,"selector":"gumbel","st'
-    'eps":100},"normalisation":{"mean":[0.45,0.4,0.35],"std":[0.25,0.2,0.1]},"split":"ababababababababababababa'
-    'bababababababababababababababababababab","times":[100,400,1250,100,400,1250],"videos":["class/000.mp4","cl'
-    'ass/001.mp4"]}'
+    '{"classes":["class 0","class 1"],"codec":{"bytes":123456,"channels":2,"downscale":4,"scale":[1.0,0.7],"sha'
+    '256":"0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f","shift":[0.125,-1.5]},"config":{"r'
+    'ate":0.1,"selector":"gumbel","steps":100},"normalisation":{"mean":[0.45,0.4,0.35],"std":[0.25,0.2,0.1]},"p'
+    'ositions":"a1a1","split":"abababababababababababababababababababababababababababababababab","times":[100,4'
+    '00,1250,100,400,1250],"videos":["class/000.mp4","class/001.mp4"]}'
 )
-GOLDEN_INT8 = "a29bd6da6e86bce9e0fbd7e68a189de26292bbd669c20ab8891c9da9cc26e831"
-GOLDEN_SOFT_FLOAT16 = "2e2e45278faf6f7041a26d8dcc7b085f1d4f44e95d6c2de18d24bb907dcd7579"
+GOLDEN_INT8 = "dcefcc5f7d98b7209cb16838ae051575094da1c83a814ab01dec81e90413b3e1"
+GOLDEN_SOFT_FLOAT16 = "028d05cb7ed49bc0e4f595dc5a49d8af8c19def9396cdc50903815897785dd29"
 
 
 @pytest.mark.parametrize("quantisation", KINDS)
@@ -321,6 +322,49 @@ def test_frames_at_240_a_second_are_told_apart() -> None:
     assert ((back * 240 - 1234.5 * 240).round() == torch.arange(3)).all()
 
 
+# ------------------------------------------------------------------------------------------------------- positions
+
+
+rows_of_frames = st.integers(1, 40).flatmap(
+    lambda frames: st.integers(1, frames).flatmap(
+        lambda keyframes: st.tuples(
+            st.just(frames),
+            st.lists(
+                st.permutations(range(frames)).map(lambda order: sorted(order[:keyframes])), min_size=1, max_size=5
+            ),
+        )
+    )
+)
+
+
+@given(rows_of_frames)
+def test_any_positions_are_kept_as_marks(drawn: tuple[int, list[list[int]]]) -> None:
+    num_frames, rows = drawn
+    marks = marks_of(rows, num_frames)
+    assert [list(row) for row in positions_of(marks, len(rows), len(rows[0]), num_frames, "a")] == rows
+    whole = len(rows[0]) == num_frames
+    # The first frame is the highest bit of the first digit.
+    bits = "".join(
+        str(int(frame in row)) if frame < num_frames else "0"
+        for row in rows
+        for frame in range(-num_frames % 4 + num_frames)
+    )
+    assert marks == ("" if whole else "".join(f"{int(bits[at : at + 4], 2):x}" for at in range(0, len(bits), 4)))
+
+
+def test_keeping_all_frames_takes_no_marks(tmp_path: Path) -> None:
+    synthetic = make_set(clip=ClipSpec(3, 8, 8), positions=torch.arange(3).repeat(2, 1))
+    write_set(synthetic, tmp_path / "a")
+    assert json.loads(provenance_text((tmp_path / "a").read_bytes()))["positions"] == ""
+    assert torch.equal(read_set(tmp_path / "a").positions, synthetic.positions)
+
+
+@pytest.mark.parametrize("row", [[0, 2, 1], [0, 0, 1], [-1, 0, 1], [0, 1, 8]])
+def test_positions_without_marks_are_refused(row: list[int]) -> None:
+    with pytest.raises(InputError, match=r"positions \[.*\] must rise within \[0,8\)"):
+        marks_of([[0, 1, 2], row], 8)
+
+
 # ----------------------------------------------------------------------------------------------------- provenance
 
 
@@ -400,6 +444,7 @@ def test_predicted_size_is_exact_for_these_videos(num_items: int, soft: bool, qu
     predicted = predict_file_bytes(
         synthetic.provenance.video_ids,
         synthetic.times_seconds.tolist(),
+        synthetic.positions.tolist(),
         clip=synthetic.clip,
         codec=synthetic.codec,
         classes=synthetic.classes,
@@ -421,6 +466,7 @@ def test_predicted_size_is_near_for_other_numbers_and_an_unknown_normalisation()
     predicted = predict_file_bytes(
         ids[::-1],
         synthetic.times_seconds.tolist(),
+        synthetic.positions.tolist(),
         clip=synthetic.clip,
         codec=synthetic.codec,
         classes=synthetic.classes,
@@ -431,13 +477,15 @@ def test_predicted_size_is_near_for_other_numbers_and_an_unknown_normalisation()
     assert predicted == pytest.approx(len(to_bytes(synthetic)), rel=0.02)
 
 
-@pytest.mark.parametrize(("ids", "rows"), [((), 0), (("a", "b"), 1)])
-def test_nothing_is_predicted_for_nothing(ids: tuple[str, ...], rows: int) -> None:
+@pytest.mark.parametrize(("ids", "rows", "places"), [((), 0, 0), (("a", "b"), 1, 2), (("a", "b"), 2, 1)])
+def test_nothing_is_predicted_for_nothing(ids: tuple[str, ...], rows: int, places: int) -> None:
     one = make_set()
-    with pytest.raises(InputError, match=f"size of {len(ids)} items with {rows} rows of times; both must be the same"):
+    message = f"size of {len(ids)} items with {rows} rows of times and {places} of positions; all must be the same"
+    with pytest.raises(InputError, match=message):
         predict_file_bytes(
             ids,
             [[0.0, 1.0]] * rows,
+            [[0, 1]] * places,
             clip=one.clip,
             codec=one.codec,
             classes=one.classes,
@@ -679,9 +727,9 @@ ABUSE: dict[str, tuple[Callable[[], bytes], str]] = {
     "extra key": (lambda: edited(set_key("host", value="x")), "metadata videocompressa has unknown keys host"),
     "inner key": (lambda: edited(lambda content: content["clip"].pop("width")), "videocompressa.clip lacks width"),
     "no object": (lambda: edited(set_key("clip", value=3)), "videocompressa.clip is not an object"),
-    "no list": (lambda: edited(set_key("classes", value="ab")), "videocompressa.classes is not a list"),
+    "no list": (lambda: reprovenanced(set_key("classes", value="ab")), "provenance.classes is not a list"),
     "wrong kind": (lambda: edited(set_key("seed", value=1.5)), "videocompressa.seed is 1.5; it must be int"),
-    "wrong item": (lambda: edited(set_key("classes", value=[1, 2])), r"classes\[\] is 1; it must be str"),
+    "wrong item": (lambda: reprovenanced(set_key("classes", value=[1, 2])), r"classes\[\] is 1; it must be str"),
     "config no object": (lambda: reprovenanced(set_key("config", value=[])), r"config is \[\]; it must be dict"),
     "shift count": (
         lambda: reprovenanced(set_key("codec", "shift", value=[0.0])),
@@ -720,11 +768,11 @@ ABUSE: dict[str, tuple[Callable[[], bytes], str]] = {
     "provenance text": (lambda: retensored(provenance=as_tensor("{")), "metadata 'provenance' is not JSON"),
     "provenance none": (
         lambda: retensored(provenance=None),
-        r"\[labels, latents, positions, scales\]; it must hold prov",
+        r"\[labels, latents, scales\]; it must hold prov",
     ),
     "provenance flat": (
         lambda: retensored(provenance=np.zeros((2, 2), np.uint8)),
-        r"provenance has shape \(2, 2\); it must be \(bytes\)",
+        r"provenance has shape \(2, 2\); it must be \(bytes,\)",
     ),
     "provenance int8": (
         lambda: retensored(provenance=as_tensor(GOLDEN_PROVENANCE).astype(np.int8)),
@@ -757,13 +805,10 @@ ABUSE: dict[str, tuple[Callable[[], bytes], str]] = {
     "times fall": (lambda: reprovenanced(set_key("times", value=[5, -1, 0] * 2)), "must not fall"),
     "no frames": (lambda: edited(set_key("source", "frames", value=0)), "Source.num_frames is 0"),
     "overlapping": (overlapping, "truncated or damaged"),
-    "missing tensor": (
-        lambda: retensored(labels=None),
-        r"it must hold \[labels, latents, positions, provenance, scales\]",
-    ),
-    "no latents": (lambda: retensored(latents=None), r"must hold \[labels, latents, positions, provenance\]"),
+    "missing tensor": (lambda: retensored(labels=None), r"\[latents, provenance, scales\]; it must hold labels"),
+    "no latents": (lambda: retensored(latents=None), r"must hold \[labels, latents, provenance\]"),
     "extra tensor": (lambda: retensored(more=np.zeros(3, np.int8)), r"holds tensors \[labels, latents, more,"),
-    "no scales": (lambda: retensored(scales=None), r"must hold \[labels, latents, positions, provenance, scales"),
+    "no scales": (lambda: retensored(scales=None), r"must hold \[labels, latents, provenance, scales"),
     "dtype unknown": (lambda: retensored(labels=np.zeros(2, np.float64)), "labels has dtype F64; known: F32"),
     "dtype wrong": (lambda: retensored(labels=np.zeros(2, np.uint16)), r"labels is uint16 \(2,\); it must be uint8"),
     "latents float32": (
@@ -771,12 +816,57 @@ ABUSE: dict[str, tuple[Callable[[], bytes], str]] = {
         "latents is float32 .* it must be float16",
     ),
     "latents flat": (lambda: retensored(latents=np.zeros(48, np.int8)), r"shape \(48,\); it must be \(N,K,C,h,w\)"),
-    "positions shape": (
-        lambda: retensored(positions=np.zeros((3, 2), np.uint8)),
-        r"positions is uint8 \(3, 2\); it must be uint8 \(2, 3\)",
+    "latents more": (
+        lambda: retensored(latents=np.zeros((2, 4, 2, 2, 2), np.int8)),
+        r"latents is int8 \(2, 4, 2, 2, 2\); it must be int8 \(2, 3, 2, 2, 2\)",
     ),
-    "positions flat": (lambda: retensored(positions=np.zeros(6, np.uint8)), r"shape \(6,\); it must be \(N,K\)"),
-    "positions none": (lambda: retensored(positions=None), "it must hold positions"),
+    "keyframes none": (lambda: edited(lambda content: content.pop("keyframes")), "videocompressa lacks keyframes"),
+    "keyframes kind": (lambda: edited(set_key("keyframes", value=True)), "keyframes is True; it must be int"),
+    "keyframes zero": (lambda: edited(set_key("keyframes", value=0)), "has keyframes 0; they must be 1 to 8"),
+    "keyframes nine": (lambda: edited(set_key("keyframes", value=9)), "has keyframes 9; they must be 1 to 8"),
+    "keyframes other": (lambda: edited(set_key("keyframes", value=4)), "times has 6 numbers; it must have 2 x 4"),
+    "keyframes huge": (
+        lambda: edited(lambda content: (content.update(keyframes=10**12), content["clip"].update(frames=10**12))),
+        "times has 6 numbers; it must have 2 x 1000000000000",
+    ),
+    "items huge": (
+        lambda: retensored(labels=np.zeros((10**15, 0), np.uint8)),
+        "times has 6 numbers; it must have 1000000000000000 x 3",
+    ),
+    "frames huge": (
+        lambda: edited(set_key("clip", "frames", value=10**12)),
+        "positions has 4 digits; it must have 2 x 250000000000",
+    ),
+    "frames many": (
+        lambda: reprovenanced(set_key("positions", value=("a1" + "0" * 17498) * 2), frames=70000),
+        "70000 candidate frames; the file holds up to 65536",
+    ),
+    "labels flat": (
+        lambda: retensored(labels=np.zeros((), np.uint8)),
+        r"labels has shape \(\); it must be \(N,\) or \(N,L\)",
+    ),
+    "labels more": (lambda: retensored(labels=np.zeros(3, np.uint8)), "times has 6 numbers; it must have 3 x 3"),
+    "positions kind": (lambda: reprovenanced(set_key("positions", value=[0, 2])), "positions is .* it must be str"),
+    "positions none": (
+        lambda: reprovenanced(lambda content: content.pop("positions")),
+        "metadata provenance lacks positions",
+    ),
+    "positions short": (
+        lambda: reprovenanced(set_key("positions", value="a1")),
+        "positions has 2 digits; it must have 2 x 2",
+    ),
+    "positions no digits": (
+        lambda: reprovenanced(set_key("positions", value="a1A1")),
+        "positions holds other characters than 0-9 and a-f",
+    ),
+    "positions fewer": (
+        lambda: reprovenanced(set_key("positions", value="a1a0")),
+        "positions has 2 of an item; it must have 3",
+    ),
+    "positions all": (
+        lambda: edited(set_key("clip", "frames", value=3)),
+        "positions must be empty, for all 3 are kept",
+    ),
     "labels shape": (
         lambda: retensored(labels=np.zeros((2, 3), np.uint8)),
         r"labels is uint8 \(2, 3\); it must be uint8 \(2, 2\)",
@@ -785,8 +875,7 @@ ABUSE: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: retensored(labels=np.zeros((2, 2), np.float16)),
         r"labels is float16 \(2, 2\); it must be uint8 \(2, 2\)",
     ),
-    "positions fall": (lambda: retensored(positions=one_item([[0, 2, 1]] * 2, np.uint8)), "positions must rise"),
-    "positions far": (lambda: retensored(positions=one_item([[0, 2, 8]] * 2, np.uint8)), r"positions leave \[0,8\)"),
+    "positions far": (lambda: edited(set_key("clip", "frames", value=7)), r"positions leave \[0,7\)"),
     "labels far": (lambda: retensored(labels=one_item([0, 2], np.uint8)), r"labels leave \[0,2\)"),
     "labels zero": (
         lambda: retensored(True, labels=one_item([[255, 9], [0, 0]], np.uint8)),
@@ -805,7 +894,6 @@ ABUSE: dict[str, tuple[Callable[[], bytes], str]] = {
             {
                 "latents": np.zeros((0, 3, 2, 2, 2), np.int8),
                 "scales": np.zeros((0, 2), np.float16),
-                "positions": np.zeros((0, 3), np.uint8),
                 "provenance": as_tensor(json.dumps(json.loads(GOLDEN_PROVENANCE) | {"times": [], "videos": []})),
                 "labels": np.zeros(0, np.uint8),
             },

@@ -292,7 +292,9 @@ def test_the_smallest_budgets_that_are_named_do_work(run: Runner, videos: Path, 
         path = tmp_path / f"set{option}.safetensors"
         smallest = run.compress(videos, path, option, asked).error.split(f"{option} ")[-1]
         made = run.compress(videos, path, option, smallest, "--json").json
-        assert (made["num_frames"], made["keyframes"]) == (2, 1)
+        # One position costs bytes and all of them none, so that the file which holds one keyframe may hold all.
+        assert made["num_frames"] == 2 * made["keyframes"]
+        assert made["keyframes"] == 1 if option == "--ratio" else made["keyframes"] in (1, 4)
         assert path.stat().st_size <= 2**31 if option == "--ratio" else path.stat().st_size <= int(smallest)
 
 

@@ -60,13 +60,19 @@ def added(dictionary: str, text: str) -> str:
 def main() -> None:
     """Write the module, and its text into the page."""
     texts = [
-        text_of({"codec": codec_of(build_codec(codec).spec), "config": dataclasses.asdict(METHODS[method].config)})
+        text_of(
+            {
+                "classes": [],
+                "codec": codec_of(build_codec(codec).spec),
+                "config": dataclasses.asdict(METHODS[method].config),
+            }
+        )
         for codec, method in [("tiny", "videocompressa"), *(("pixel", name) for name in sorted(METHODS))]
     ]
     dictionary = texts[0][:-1] + ',"normalisation":{"mean":[0.'
     for text in texts[1:]:
         dictionary = added(dictionary, text)
-    dictionary += '"split":".mp4","train/'
+    dictionary += '],"positions":"","split":"","times":[],"videos":[".mp4","train/'
     lines = [dictionary[start : start + 100] for start in range(0, len(dictionary), 100)]
     quoted = "".join(f"    {line!r}\n" for line in lines)
     MODULE.write_text(f"{HEAD}DICTIONARY = (\n{quoted})\n", encoding="utf-8")

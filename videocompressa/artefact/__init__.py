@@ -1,9 +1,9 @@
 """The file: one `.safetensors` that holds a whole synthetic set, and what it costs.
 
 Layout, rules and one real example stand in `docs/format.md`. In short: int8 `latents` with float16 `scales` (or float16
-latents without), `positions`, `labels`, one metadata key `videocompressa` with canonical JSON, and `provenance`, which
-is packed JSON: configuration, constants, video ids and times. The same set gives the same bytes, and writing what was
-read gives them again.
+latents without), `labels`, one metadata key `videocompressa` with canonical JSON, and `provenance`, which is packed
+JSON: classes, configuration, constants, video ids, positions and times. The same set gives the same bytes, and writing
+what was read gives them again.
 """
 
 from __future__ import annotations
@@ -146,6 +146,7 @@ def to_bytes(synthetic: SyntheticSet, quantisation: Quantisation = "int8") -> by
             classes=synthetic.classes,
             fill=synthetic.fill,
             packing=synthetic.packing,
+            positions=tuple(map(tuple, synthetic.positions.tolist())),
             milliseconds=_milliseconds(synthetic.times_seconds.tolist()),
         )
     )
@@ -168,6 +169,7 @@ def to_bytes(synthetic: SyntheticSet, quantisation: Quantisation = "int8") -> by
 def predict_file_bytes(
     video_ids: Sequence[str],
     times_seconds: Sequence[Sequence[float]],
+    positions: Sequence[Sequence[int]],
     *,
     clip: ClipSpec,
     codec: CodecSpec,
@@ -186,13 +188,13 @@ def predict_file_bytes(
 
     Sets of a `packing` other than "dense" have `packed` tensors of these dtypes and shapes.
 
-    It is exact for items of these `video_ids` (N) and `times_seconds` (N,K), in this order; others compress a little
-    better or worse. Without `normalisation` its six numbers are taken to be of full length.
+    It is exact for items of these `video_ids` (N), `times_seconds` (N,K) and `positions` (N,K), in this order; others
+    compress a little better or worse. Without `normalisation` its six numbers are taken to be of full length.
     """
-    if not video_ids or len(video_ids) != len(times_seconds):
+    if not video_ids or not len(video_ids) == len(times_seconds) == len(positions):
         raise InputError(
-            f"cannot predict the size of {len(video_ids)} items with {len(times_seconds)} rows of times; "
-            "both must be the same, at least 1"
+            f"cannot predict the size of {len(video_ids)} items with {len(times_seconds)} rows of times and "
+            f"{len(positions)} of positions; all must be the same, at least 1"
         )
     text, provenance_text = to_json(
         Metadata(
@@ -203,6 +205,7 @@ def predict_file_bytes(
             classes=tuple(classes),
             fill="linear",
             packing=packing,
+            positions=tuple(map(tuple, positions)),
             milliseconds=_milliseconds(times_seconds),
         )
     )
@@ -225,7 +228,6 @@ def _arrays(synthetic: SyntheticSet, layout: Layout) -> dict[str, Array]:
     """Return the tensors of the file but the provenance, little-endian."""
     tensors = {
         **synthetic.packed,
-        "positions": synthetic.positions,
         "labels": label_codes(synthetic.labels) if synthetic.labels.ndim == 2 else synthetic.labels,
     }
     if "scales" in layout:
@@ -276,9 +278,8 @@ def _to_set(arrays: Mapping[str, Array], metadata: Metadata, path: str) -> Synth
     try:
         return SyntheticSet(
             latents=latents.float(),
-            positions=torch.from_numpy(arrays["positions"].astype(np.int64)),
-            times_seconds=torch.tensor(metadata.milliseconds, dtype=torch.float64).view(arrays["positions"].shape)
-            / 1000,
+            positions=torch.tensor(metadata.positions, dtype=torch.int64),
+            times_seconds=torch.tensor(metadata.milliseconds, dtype=torch.float64) / 1000,
             labels=labels,
             classes=metadata.classes,
             clip=metadata.clip,
@@ -301,7 +302,7 @@ def _packed_tensors(arrays: Mapping[str, Array], metadata: Metadata) -> dict[str
 def _latents(arrays: Mapping[str, Array], metadata: Metadata, packed: Mapping[str, torch.Tensor]) -> torch.Tensor:
     if metadata.packing != "dense":
         cells = metadata.codec.latent_shape(metadata.clip.height, metadata.clip.width)
-        return unpacked(metadata.packing, packed, (*arrays["positions"].shape, *cells))
+        return unpacked(metadata.packing, packed, (*metadata.shape, *cells))
     latents = torch.from_numpy(arrays["latents"].copy())
     return dequantise(latents, torch.from_numpy(arrays["scales"].copy())) if "scales" in arrays else latents
 
@@ -328,7 +329,7 @@ def _compare(wanted: SyntheticSet, got: SyntheticSet, arrays: Mapping[str, Array
 
 def _budget(arrays: Mapping[str, Array], metadata: Metadata, file_bytes: int) -> Budget:
     source = metadata.provenance.source
-    num_items, keyframes = arrays["positions"].shape
+    num_items, keyframes = metadata.shape
     return Budget(
         num_videos=num_items,
         num_frames=num_items * keyframes,
@@ -341,7 +342,7 @@ def _budget(arrays: Mapping[str, Array], metadata: Metadata, file_bytes: int) ->
     )
 
 
-_ABOUT_LATENTS = {"positions", "provenance", "labels"}
+_ABOUT_LATENTS = {"provenance", "labels"}
 
 _ADVICE = {
     errno.ENOSPC: "no space left; free some or choose another folder",

@@ -51,8 +51,8 @@ def layout_of(
     if quantisation not in get_args(Quantisation):
         raise InputError(f"quantisation is {quantisation!r}; known: {', '.join(get_args(Quantisation))}")
     cells = codec.latent_shape(clip.height, clip.width)
+    _unsigned(clip.num_frames, "candidate frames")
     layout: Layout = {
-        "positions": (_unsigned(clip.num_frames, "candidate frames"), (num_items, keyframes)),
         "provenance": ("U8", (provenance_bytes,)),
         "labels": ("U8", (num_items, num_classes)) if soft else (_unsigned(num_classes, "classes"), (num_items,)),
     }
@@ -99,7 +99,7 @@ def header(layout: Layout, text: str) -> bytes:
 def parse(data: bytes, path: str) -> tuple[dict[str, Array], Metadata]:
     """Take the bytes of the file `path` apart, into tensors of agreeing dtypes and shapes and what is said about them.
 
-    Raises `ArtefactError`. What the numbers mean (positions rising, labels in range) is checked by `SyntheticSet`.
+    Raises `ArtefactError`. What the numbers mean (labels in range, times not falling) is checked by `SyntheticSet`.
     """
     named = metadata_of(data, path)
     if list(named) != [KEY]:
@@ -118,12 +118,14 @@ def parse(data: bytes, path: str) -> tuple[dict[str, Array], Metadata]:
             raise ArtefactError(f"{path}: tensor {name} has dtype {entry['dtype']}; known: {', '.join(DTYPES)}")
         dtype = np.dtype(DTYPES[entry["dtype"]]).newbyteorder("<")
         arrays[name] = np.frombuffer(bytearray(entry["data"]), dtype=dtype).reshape(entry["shape"])
-    for name, shape in (("positions", ("N", "K")), ("provenance", ("bytes",))):  # the metadata ask for these two
+    for name, shapes in (("labels", ("(N,)", "(N,L)")), ("provenance", ("(bytes,)",))):  # the metadata ask for these
         if name not in arrays:
             raise ArtefactError(f"{path} holds tensors [{', '.join(sorted(arrays))}]; it must hold {name}")
-        if arrays[name].ndim != len(shape):
-            raise ArtefactError(f"{path}: tensor {name} has shape {arrays[name].shape}; it must be ({','.join(shape)})")
-    metadata = from_json(content, unpacked_text(arrays["provenance"].tobytes(), path), path, *arrays["positions"].shape)
+        if not 1 <= arrays[name].ndim <= len(shapes):
+            raise ArtefactError(
+                f"{path}: tensor {name} has shape {arrays[name].shape}; it must be {' or '.join(shapes)}"
+            )
+    metadata = from_json(content, unpacked_text(arrays["provenance"].tobytes(), path), path, len(arrays["labels"]))
     _check_arrays(arrays, metadata, path)
     return arrays, metadata
 
@@ -155,19 +157,17 @@ def _check_arrays(arrays: Mapping[str, Array], metadata: Metadata, path: str) ->
     quantised = "latents" in arrays and arrays["latents"].dtype == np.int8
     packing = PACKINGS.get(metadata.packing)
     latent_names = ({"latents"} | ({"scales"} if quantised else set())) if packing is None else set(packing.tensors)
-    required = {"positions", "provenance", "labels"} | latent_names
+    required = {"provenance", "labels"} | latent_names
     if set(arrays) != required:
         raise ArtefactError(
             f"{path} holds tensors [{', '.join(sorted(arrays))}]; it must hold [{', '.join(sorted(required))}]"
         )
     if packing is None and arrays["latents"].ndim != 5:
         raise ArtefactError(f"{path}: tensor latents has shape {arrays['latents'].shape}; it must be (N,K,C,h,w)")
-    num_items, keyframes = arrays["latents" if packing is None else "positions"].shape[:2]
     soft = arrays["labels"].ndim == 2
     try:
         layout = layout_of(
-            num_items,
-            keyframes,
+            *metadata.shape,
             metadata.clip,
             metadata.codec,
             len(metadata.classes),
@@ -184,7 +184,7 @@ def _check_arrays(arrays: Mapping[str, Array], metadata: Metadata, path: str) ->
                 f"{path}: tensor {name} is {arrays[name].dtype.name} {arrays[name].shape}; "
                 f"it must be {np.dtype(DTYPES[code]).name} {shape}"
             )
-    if soft and len(arrays["labels"]) and not bool((arrays["labels"].max(1) == LARGEST_CODE).all()):
+    if soft and not bool((arrays["labels"].max(1) == LARGEST_CODE).all()):
         raise ArtefactError(f"{path}: a row of soft labels does not reach {LARGEST_CODE}")
     if quantised and not bool((np.isfinite(arrays["scales"]) & (arrays["scales"] > 0)).all()):
         raise ArtefactError(f"{path}: tensor scales holds values that are not finite and positive")

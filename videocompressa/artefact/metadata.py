@@ -15,6 +15,7 @@ from itertools import accumulate
 from pathlib import PureWindowsPath
 from typing import Any
 
+from videocompressa.artefact.marks import marks_of, positions_of
 from videocompressa.clip import ClipSpec, CodecSpec, Normalisation
 from videocompressa.errors import ArtefactError, InputError
 from videocompressa.packing import PACKINGS
@@ -26,11 +27,11 @@ KEY = "videocompressa"
 """The only metadata key."""
 
 SCHEMA: dict[str, Any] = {
-    "classes": [str],
     "clip": {"frames": int, "height": int, "placement": str, "width": int},
     "codec": str,
     "fill": str,
     "format": int,
+    "keyframes": int,
     "method": str,
     "packing": str,
     "seed": int,
@@ -39,9 +40,11 @@ SCHEMA: dict[str, Any] = {
 """Keys of the header's JSON and the type of each; `[type]` is a list of them. All are required, no others allowed."""
 
 PROVENANCE_SCHEMA: dict[str, Any] = {
+    "classes": [str],
     "codec": {"bytes": int, "channels": int, "downscale": int, "scale": [float], "sha256": str, "shift": [float]},
     "config": dict,
     "normalisation": {"mean": [float], "std": [float]},
+    "positions": str,
     "split": str,
     "times": [int],
     "videos": [str],
@@ -65,8 +68,15 @@ class Metadata:
     classes: tuple[str, ...]
     fill: str
     packing: str
+    positions: tuple[tuple[int, ...], ...]
+    """N x K, at least one: where each keyframe stands among the candidates."""
     milliseconds: tuple[tuple[int, ...], ...]
     """N x K: when each keyframe is shown in its video."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """N and K."""
+        return len(self.positions), len(self.positions[0])
 
 
 def to_json(metadata: Metadata) -> tuple[str, str]:
@@ -102,7 +112,7 @@ def _header(metadata: Metadata) -> dict[str, Any]:
         "codec": portable(metadata.codec.name),
         "fill": metadata.fill,
         "packing": metadata.packing,
-        "classes": list(metadata.classes),
+        "keyframes": metadata.shape[1],
         "method": metadata.provenance.method,
         "seed": metadata.provenance.seed,
         "source": {
@@ -118,6 +128,7 @@ def _header(metadata: Metadata) -> dict[str, Any]:
 def _provenance(metadata: Metadata) -> dict[str, Any]:
     codec, normalisation = metadata.codec, metadata.normalisation
     return {
+        "classes": list(metadata.classes),
         "codec": {
             "sha256": codec.weights_sha256,
             "channels": codec.channels,
@@ -133,6 +144,7 @@ def _provenance(metadata: Metadata) -> dict[str, Any]:
             "mean": [float(f"{number:.6g}") for number in normalisation.mean],
             "std": [float(f"{number:.6g}") for number in normalisation.std],
         },
+        "positions": marks_of(metadata.positions, metadata.clip.num_frames),
         "split": metadata.provenance.source.split_hash,
         "times": [
             here - before
@@ -143,8 +155,12 @@ def _provenance(metadata: Metadata) -> dict[str, Any]:
     }
 
 
-def from_json(header: Mapping[str, Any], provenance_text: str, path: str, num_items: int, keyframes: int) -> Metadata:
-    """Return what the two JSONs of the file `path` say; raises `ArtefactError` for what `to_json` would not write."""
+def from_json(header: Mapping[str, Any], provenance_text: str, path: str, num_items: int) -> Metadata:
+    """Return what the two JSONs of the file `path` of N items say.
+
+    Raises `ArtefactError` for what `to_json` would not write. A file has as many times as N x K, so a small one that
+    claims a large N or K is refused before anything of that size is made.
+    """
     content = json_object(provenance_text, "provenance", path)
     check_schema(header, SCHEMA, KEY, path)
     check_schema(content, PROVENANCE_SCHEMA, "provenance", path)
@@ -163,6 +179,12 @@ def from_json(header: Mapping[str, Any], provenance_text: str, path: str, num_it
         clip_spec = ClipSpec(clip["frames"], clip["height"], clip["width"], clip["placement"])
     except InputError as error:
         raise ArtefactError(f"{path}: {error}") from error
+    keyframes = header["keyframes"]
+    if num_items < 1:
+        raise ArtefactError(f"{path} has no items; a set must hold at least one keyframe")
+    if not 1 <= keyframes <= clip_spec.num_frames:
+        raise ArtefactError(f"{path} has keyframes {keyframes}; they must be 1 to {clip_spec.num_frames}")
+    milliseconds = _milliseconds(content["times"], num_items, keyframes, path)
     return Metadata(
         clip=clip_spec,
         codec=CodecSpec(
@@ -170,10 +192,11 @@ def from_json(header: Mapping[str, Any], provenance_text: str, path: str, num_it
         ),
         normalisation=Normalisation((mean[0], mean[1], mean[2]), (std[0], std[1], std[2])),
         provenance=provenance,
-        classes=tuple(header["classes"]),
+        classes=tuple(content["classes"]),
         fill=header["fill"],
         packing=header["packing"],
-        milliseconds=_milliseconds(content["times"], num_items, keyframes, path),
+        positions=positions_of(content["positions"], num_items, keyframes, clip_spec.num_frames, path),
+        milliseconds=milliseconds,
     )
 
 

@@ -178,9 +178,14 @@ def most_bytes(facts: TrainFacts, file: FileFacts, vpc: int, keyframes: int) -> 
     sizes = []
     for _ in range(DRAWS):
         rows = [row for some in members for row in draw.sample(some, min(vpc, len(some)))]
+        positions = [sorted(draw.sample(range(facts.clip.num_frames), keyframes)) for _ in rows]
         size = predict_file_bytes(
             [facts.video_ids[row] for row in rows],
-            [sorted(draw.sample(facts.times_seconds[row], keyframes)) for row in rows],
+            [
+                [facts.times_seconds[row][place] for place in places]
+                for row, places in zip(rows, positions, strict=True)
+            ],
+            positions,
             clip=facts.clip,
             codec=facts.codec,
             classes=facts.classes,
