@@ -407,8 +407,9 @@ def test_the_demo_ends_with_a_table_and_a_sheet(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(demo_recipe, "NUM_SEEDS", 2)
     here = surroundings(tmp_path / "cache")
     made = demo_recipe.demo(tmp_path / "demo", surroundings=here)
-    assert [row.method for row in made.rows] == ["all videos", "videocompressa", "random-real"]
-    learned, drawn = made.rows[1:]
+    assert [row.method for row in made.rows] == ["all videos", "videocompressa", "videocompressa-bytes", "random-real"]
+    learned, spread, drawn = made.rows[1:]
+    assert spread.keyframes == SMALL.clip.num_frames
     assert learned.keyframes == drawn.keyframes
     assert learned.videos_per_class == drawn.videos_per_class
     table = made.table_path.read_text()

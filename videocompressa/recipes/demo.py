@@ -1,7 +1,8 @@
 """The demo: everything on a set of videos that our own code draws, in under five minutes on two cores.
 
-1. Draw the videos (once), 2. compress them by videocompressa and by random selection, at the same VPC, K and codec,
-3. train students on either file and on all videos, with the same steps, 4. write a table and a contact sheet.
+1. Draw the videos (once), 2. compress them by videocompressa and by random selection, at the same VPC, K and codec, and
+by videocompressa-bytes into the bytes of these, 3. train students on each file and on all videos, with the same steps,
+4. write a table and a contact sheet.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def demo(folder: Path, *, seed: int = 0, overwrite: bool = False, surroundings: 
     Raises `InputError`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    set_path, random_path = folder / "set.safetensors", folder / "random.safetensors"
+    set_path, bytes_path, random_path = (folder / f"{name}.safetensors" for name in ("set", "bytes", "random"))
     table_path, sheet_path, videos = folder / "table.md", folder / "sheet.png", folder / "videos"
     check_target(table_path, overwrite=overwrite)
     draw_set(
@@ -77,10 +78,12 @@ def demo(folder: Path, *, seed: int = 0, overwrite: bool = False, surroundings: 
         num_scenes=NUM_SCENES,
     )
     learned = _compress(videos, set_path, "videocompressa", SETTINGS, seed, surroundings)
+    spread = _compress(videos, bytes_path, "videocompressa-bytes", (), seed, surroundings)
     drawn = _compress(videos, random_path, "random-real", (), seed, surroundings)
     rows = (
         _row("all videos", _train(videos, videos, surroundings), None),
         _row("videocompressa", _train(set_path, videos, surroundings), learned),
+        _row("videocompressa-bytes", _train(bytes_path, videos, surroundings), spread),
         _row("random-real", _train(random_path, videos, surroundings), drawn),
     )
     contact_sheet(open_set(set_path), path=sheet_path)
