@@ -37,8 +37,8 @@ def allowed(data: Candidates, file_bytes: int | None, loss: float = 0.11) -> All
 
 @pytest.mark.parametrize("loss", [0.02, 0.11, 0.4])
 def test_the_step_loses_the_share_that_is_asked_for(smooth: Candidates, loss: float) -> None:
-    step = coarsest_step(smooth, PixelCodec(), loss, Streams(0))
     latents, weights = smooth.latents.float(), torch.ones(3)
+    step = coarsest_step(latents, weights, loss)
 
     def lost(step: float) -> float:
         steps = transform.steps_of(weights, step)
@@ -73,7 +73,7 @@ def test_the_method_fills_the_file_and_shows_what_it_was_told_to_lose(smooth: Ca
     assert made.positions.shape[1] == FRAMES
     assert len(made) > 2
     assert 2700 < len(to_bytes(kept)) <= 3000
-    fixed = stored(made, PixelCodec(), Storage("transform", coarsest_step(smooth, PixelCodec(), 0.11, Streams(0))))
+    fixed = stored(made, PixelCodec(), Storage("transform", coarsest_step(smooth.latents.float(), torch.ones(3), 0.11)))
     assert len(to_bytes(fixed)) <= 3000
 
 

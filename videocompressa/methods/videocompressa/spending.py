@@ -11,6 +11,7 @@ Not in the paper, which counts frames.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,7 +23,6 @@ from videocompressa.clip import Candidates
 from videocompressa.errors import InputError
 from videocompressa.packing import transform
 from videocompressa.rng import Streams
-from videocompressa.storage import Storage, stored
 from videocompressa.subset import choose_per_class
 from videocompressa.synthetic import Allowance, gather
 from videocompressa.vae import Codec
@@ -54,8 +54,10 @@ def spread(
     """
     if budget.file_bytes is None:
         raise InputError("spend=bytes fills a file of a given size, and none was given; give --bytes")
-    storage = Storage("transform", coarsest_step(train_data, codec, loss, rng))
     num_frames = train_data.clip.num_frames
+    sample = train_data.latents[torch.linspace(0, len(train_data) - 1, min(_SAMPLE, len(train_data))).long()].float()
+    weights = transform.channel_weights(codec, sample, rng.generator("channels"))
+    step = coarsest_step(sample, weights, loss)
 
     def size(count: int) -> int:
         rows = choose_per_class(
@@ -71,7 +73,8 @@ def spread(
             config=said,
             seed=rng.seed,
         )
-        return len(to_bytes(stored(blank, codec, storage)))
+        packed = transform.pack(blank.latents, weights, step)
+        return len(to_bytes(dataclasses.replace(blank, packing=transform.NAME, packed=packed)))
 
     fits, most = 1, int(torch.bincount(train_data.labels).max())
     while fits < most:
@@ -80,11 +83,8 @@ def spread(
     return Allowance(fits, num_frames, allow_fewer=True, file_bytes=budget.file_bytes)
 
 
-def coarsest_step(train_data: Candidates, codec: Codec, loss: float, rng: Streams) -> float:
-    """Step 2: return S, measured on up to 64 evenly spaced videos."""
-    rows = torch.linspace(0, len(train_data) - 1, min(_SAMPLE, len(train_data))).long()
-    latents = train_data.latents[rows].float()
-    weights = transform.channel_weights(codec, latents, rng.generator("channels"))
+def coarsest_step(latents: Tensor, weights: Tensor, loss: float) -> float:
+    """Step 2: return S for latents (N,K,C,h,w) and the weights g (C,) of their channels."""
     seen = weights[:, None, None] ** 2
     allowed = loss * (seen * (latents - latents.mean((0, 1))).square()).mean()
     exponent = _LOWEST
