@@ -40,8 +40,8 @@ class Storage:
     name: StorageName = "transform"
     step: float = 1.0
     """Of "transform": how coarse, in units of the codec's latents weighed by what is seen (see `transform.steps_of`).
-    At 1, students lost nothing on `lip_words` and some points on `fluent16` (docs/log.md); a file that may not be larger
-    gets a coarser one."""
+    At 1, students lost nothing on `lip_words` and some points on `fluent16` (docs/log.md); a file that may not be
+    larger gets a coarser one."""
 
     def __post_init__(self) -> None:
         if not 0 < self.step < float("inf"):
