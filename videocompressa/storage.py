@@ -30,7 +30,6 @@ StorageName = Literal["transform", "int8", "float16"]
 NOMINAL_BITS = 0.4
 """Bits a number of "transform" where no latents are at hand to measure: between our smoothest and busiest sets."""
 _SAMPLE = 64
-"""Items that `item_bytes` measures."""
 
 
 @dataclass(frozen=True)
@@ -80,10 +79,15 @@ def stored(synthetic: SyntheticSet, decoder: Decoder, storage: Storage, *, limit
 
 
 def item_bytes(latents: Tensor, decoder: Decoder, storage: Storage, *, seed: int) -> float:
-    """Return the mean bytes of an item of "transform", measured on up to 64 evenly spaced of (N,K,C,h,w) latents."""
-    sample = latents[torch.linspace(0, len(latents) - 1, min(_SAMPLE, len(latents))).long()].float()
+    """Return the mean bytes of an item of "transform", measured on `sample_of` latents (N,K,C,h,w)."""
+    sample = sample_of(latents)
     tensors = transform.pack(sample, _weights(decoder, sample, seed), storage.step)
     return tensors["stream"].numel() / len(sample)
+
+
+def sample_of(latents: Tensor) -> Tensor:
+    """Return up to 64 evenly spaced items of (N,...) as float32: what is measured in place of a whole split."""
+    return latents[torch.linspace(0, len(latents) - 1, min(_SAMPLE, len(latents))).long()].float()
 
 
 def _weights(decoder: Decoder, latents: Tensor, seed: int) -> Tensor:

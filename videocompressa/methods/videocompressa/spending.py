@@ -23,6 +23,7 @@ from videocompressa.clip import Candidates
 from videocompressa.errors import InputError
 from videocompressa.packing import transform
 from videocompressa.rng import Streams
+from videocompressa.storage import sample_of
 from videocompressa.subset import choose_per_class
 from videocompressa.synthetic import Allowance, gather
 from videocompressa.vae import Codec
@@ -32,8 +33,6 @@ SPENDINGS = ("frames", "bytes")
 OCTAVE = 8
 """Steps that are tried within a factor of 2."""
 _LOWEST, _HIGHEST = -4 * OCTAVE, 6 * OCTAVE
-_SAMPLE = 64
-"""Videos that step 2 looks at."""
 
 
 def spread(
@@ -55,7 +54,7 @@ def spread(
     if budget.file_bytes is None:
         raise InputError("spend=bytes fills a file of a given size, and none was given; give --bytes")
     num_frames = train_data.clip.num_frames
-    sample = train_data.latents[torch.linspace(0, len(train_data) - 1, min(_SAMPLE, len(train_data))).long()].float()
+    sample = sample_of(train_data.latents)
     weights = transform.channel_weights(codec, sample, rng.generator("channels"))
     step = coarsest_step(sample, weights, loss)
 
