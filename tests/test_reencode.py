@@ -18,9 +18,10 @@ from videocompressa.clip import Candidates, ClipSpec, Normalisation
 from videocompressa.datasets import encode_pass, find_videos
 from videocompressa.errors import ArtefactError, BudgetError, InputError
 from videocompressa.methods import METHODS, find_method
-from videocompressa.methods.reencode import MODERATE, ReencodeConfig, _last
+from videocompressa.methods.reencode import MODERATE, ReencodeConfig
 from videocompressa.packing.streams import CODERS
 from videocompressa.rng import Streams
+from videocompressa.storage import last_fitting
 from videocompressa.synthetic import Allowance, SyntheticSet
 from videocompressa.teachers import TeacherConfig
 from videocompressa.train import TrainConfig
@@ -234,7 +235,7 @@ def test_the_last_that_fits() -> None:
                     asked.append(number)
                     return number <= limit
 
-                assert _last(fits, low, high, guess) == limit
+                assert last_fitting(fits, low, high, guess) == limit
                 assert len(asked) == len(set(asked)) <= 11
                 assert all(low <= number <= high for number in asked)
 

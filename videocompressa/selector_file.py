@@ -26,7 +26,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from videocompressa.artefact import KEY as SET_KEY
-from videocompressa.artefact import check_target, write_whole
+from videocompressa.artefact import check_target, read_whole, write_whole
 from videocompressa.artefact.container import metadata_of
 from videocompressa.artefact.metadata import check_schema, json_object, portable
 from videocompressa.clip import ClipSpec
@@ -134,12 +134,7 @@ def read_selector(path: Path) -> TrainedSelector:
 
 def selector_file_bytes(path: Path) -> bytes:
     """Return the bytes of a selector's file, unchecked; raises `ArtefactError` when there are none to read."""
-    try:
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        raise ArtefactError(f"selector file {path} does not exist") from error
-    except OSError as error:
-        raise ArtefactError(f"cannot read selector file {path}: {error.strerror}") from error
+    return read_whole(path, "selector file")
 
 
 def parse_selector(data: bytes, path: str) -> TrainedSelector:

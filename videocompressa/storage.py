@@ -12,6 +12,7 @@ A set that its method packed itself (a coded video, Tucker factors, memories) is
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -88,6 +89,24 @@ def item_bytes(latents: Tensor, decoder: Decoder, storage: Storage, *, seed: int
 def sample_of(latents: Tensor) -> Tensor:
     """Return up to 64 evenly spaced items of (N,...) as float32: what is measured in place of a whole split."""
     return latents[torch.linspace(0, len(latents) - 1, min(_SAMPLE, len(latents))).long()].float()
+
+
+def last_fitting(fits: Callable[[int], bool], low: int, high: int, guess: int) -> int:
+    """Return the largest number in [low,high] that fits, or low - 1; steps double from `guess`, then halve.
+
+    Where sizes do not quite grow with the number, what is returned fits all the same.
+    """
+    good, bad, probe, step = low - 1, high + 1, guess, 1
+    while bad - good > 1:
+        good, bad = (probe, bad) if fits(probe) else (good, probe)
+        if good < low:
+            probe = max(low, bad - step)
+        elif bad > high:
+            probe = min(high, good + step)
+        else:
+            probe = (good + bad) // 2
+        step *= 2
+    return good
 
 
 def _weights(decoder: Decoder, latents: Tensor, seed: int) -> Tensor:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from videocompressa.artefact.numbers import LARGEST_CODE
 from videocompressa.clip import ClipSpec, Normalisation, Watch, shape_text, watch_nothing
 from videocompressa.errors import DivergedError, InputError
 from videocompressa.rng import Streams
@@ -33,7 +34,7 @@ _CHOICES = {
 # Largest relative deviation of a crop's aspect ratio, as in Szegedy et al. 2015 and everywhere since.
 _ASPECT = 4 / 3
 # Share of a row's largest probability below which a file of soft labels holds zero (`artefact/numbers.py`).
-_LEAST_SHARE = (0.5 / 255) ** 2
+_LEAST_SHARE = (0.5 / LARGEST_CODE) ** 2
 # Weight of the hard label in the loss of Video-DC (Chen et al. 2024, arXiv 2412.21197).
 _HARD_WEIGHT = 0.1
 # The loss is read this often: reading it waits for the device.

@@ -61,6 +61,7 @@ __all__ = [
     "predict_file_bytes",
     "quantise",
     "read_set",
+    "read_whole",
     "to_bytes",
     "write_set",
     "write_whole",
@@ -82,6 +83,16 @@ def write_set(
     _compare(synthetic, _to_set(arrays, metadata, str(path)), arrays, path)
     write_whole(path, data)
     return _budget(arrays, metadata, len(data))
+
+
+def read_whole(path: Path, what: str) -> bytes:
+    """Return the bytes of a file, unchecked; raises `ArtefactError`, which calls it `what`, when there are none."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise ArtefactError(f"{what} {path} does not exist") from error
+    except OSError as error:
+        raise ArtefactError(f"cannot read {what} {path}: {error.strerror}") from error
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -126,12 +137,12 @@ def read_set(path: Path) -> SyntheticSet:
 
     Raises `ArtefactError` for every way in which the file can be wrong; see "Checks" in `docs/format.md`.
     """
-    return _to_set(*parse(_read(Path(path)), str(path)), str(path))
+    return _to_set(*parse(read_whole(Path(path), "set file"), str(path)), str(path))
 
 
 def measure(path: Path) -> Budget:
     """Return what the set at `path` costs, from the file alone. Raises `ArtefactError` as `read_set` does."""
-    data = _read(Path(path))
+    data = read_whole(Path(path), "set file")
     return _budget(*parse(data, str(path)), len(data))
 
 
@@ -254,15 +265,6 @@ def _packed_layout(synthetic: SyntheticSet) -> Layout | None:
             f"but the set has [{', '.join(sorted(synthetic.packed))}]"
         )
     return {name: (code, tuple(synthetic.packed[name].shape)) for name, code in codes.items()}
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        raise ArtefactError(f"set file {path} does not exist") from error
-    except OSError as error:
-        raise ArtefactError(f"cannot read set file {path}: {error.strerror}") from error
 
 
 def _to_set(arrays: Mapping[str, Array], metadata: Metadata, path: str) -> SyntheticSet:

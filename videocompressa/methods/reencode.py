@@ -33,6 +33,7 @@ from videocompressa.packing.streams import CODERS, CodedClip, Coder, joined
 from videocompressa.rng import Streams
 from videocompressa.selector import UniformSelector, check_keyframes
 from videocompressa.stages import KEEP_NOTHING, Stages
+from videocompressa.storage import last_fitting
 from videocompressa.students import Student
 from videocompressa.subset import check_subset, choose_per_class
 from videocompressa.synthetic import Allowance, Provenance, Source, SyntheticSet, check_fill, take_keyframes
@@ -218,33 +219,15 @@ def _fill(
     """Step 3: return clips a class and the setting that fill `limit` bytes."""
     coder = CODERS[config.coder]
     settings = _settings(coder)
-    count = max(1, _last(lambda number: size(number, config.setting) <= limit, 1, most, guess=1))
+    count = max(1, last_fitting(lambda number: size(number, config.setting) <= limit, 1, most, guess=1))
     moderate = settings.index(config.setting)
-    best = _last(lambda index: size(count, settings[index]) <= limit, 0, len(settings) - 1, guess=moderate)
+    best = last_fitting(lambda index: size(count, settings[index]) <= limit, 0, len(settings) - 1, guess=moderate)
     if best < 0:
         raise BudgetError(
             f"--bytes {limit} is too small for one clip of each of {num_classes} classes even at "
             f"{coder.setting} {coder.coarsest:g} of {config.coder}; give at least --bytes {size(1, coder.coarsest)}"
         )
     return count, settings[best]
-
-
-def _last(fits: Callable[[int], bool], low: int, high: int, guess: int) -> int:
-    """Return the largest number in [low,high] that fits, or low - 1; steps double from `guess`, then halve.
-
-    Where sizes do not quite grow with the number, what is returned fits all the same.
-    """
-    good, bad, probe, step = low - 1, high + 1, guess, 1
-    while bad - good > 1:
-        good, bad = (probe, bad) if fits(probe) else (good, probe)
-        if good < low:
-            probe = max(low, bad - step)
-        elif bad > high:
-            probe = min(high, good + step)
-        else:
-            probe = (good + bad) // 2
-        step *= 2
-    return good
 
 
 def _settings(coder: Coder) -> list[float]:

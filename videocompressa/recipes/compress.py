@@ -28,9 +28,9 @@ from videocompressa.rng import Streams
 from videocompressa.selector import GumbelSelector, UniformSelector, check_keyframes
 from videocompressa.selector_file import Origin, TrainedSelector, write_selector
 from videocompressa.stages import Stages
-from videocompressa.storage import TRANSFORM, Storage, item_bytes, stored
+from videocompressa.storage import TRANSFORM, Storage, item_bytes, sample_of, stored
 from videocompressa.students import STUDENTS, check_name, check_size
-from videocompressa.synthetic import Budget, take_keyframes
+from videocompressa.synthetic import Budget
 from videocompressa.vae import Codec, build_codec
 
 REFERENCE = "videocompressa"
@@ -222,8 +222,7 @@ def _measure(train_data: Candidates, codec: Codec, storage: Storage, seed: int) 
 
     @functools.cache
     def measured(keyframes: int) -> float:
-        positions = UniformSelector().positions(train_data.frames[:1], keyframes, torch.Generator())
-        latents = take_keyframes(train_data.latents, positions.expand(len(train_data), -1))
-        return item_bytes(latents, codec, storage, seed=seed)
+        positions = UniformSelector().positions(train_data.frames[:1], keyframes, torch.Generator())[0]
+        return item_bytes(sample_of(train_data.latents)[:, positions], codec, storage, seed=seed)
 
     return measured

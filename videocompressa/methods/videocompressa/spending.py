@@ -23,7 +23,7 @@ from videocompressa.clip import Candidates
 from videocompressa.errors import InputError
 from videocompressa.packing import transform
 from videocompressa.rng import Streams
-from videocompressa.storage import sample_of
+from videocompressa.storage import last_fitting, sample_of
 from videocompressa.subset import choose_per_class
 from videocompressa.synthetic import Allowance, gather
 from videocompressa.vae import Codec
@@ -51,7 +51,8 @@ def spread(
     where it does not fit: the step is coarsened after this. Sizes are those of random videos; a class with fewer videos
     gives all it has. Raises `InputError` without `budget.file_bytes`.
     """
-    if budget.file_bytes is None:
+    file_bytes = budget.file_bytes
+    if file_bytes is None:
         raise InputError("spend=bytes fills a file of a given size, and none was given; give --bytes")
     num_frames = train_data.clip.num_frames
     sample = sample_of(train_data.latents)
@@ -75,11 +76,10 @@ def spread(
         packed = transform.pack(blank.latents, weights, step)
         return len(to_bytes(dataclasses.replace(blank, packing=transform.NAME, packed=packed)))
 
-    fits, most = 1, int(torch.bincount(train_data.labels).max())
-    while fits < most:
-        middle = (fits + most + 1) // 2
-        fits, most = (middle, most) if size(middle) <= budget.file_bytes else (fits, middle - 1)
-    return Allowance(fits, num_frames, allow_fewer=True, file_bytes=budget.file_bytes)
+    most = int(torch.bincount(train_data.labels).max())
+    # From 1 on, so that the sizes that are tried grow with the file and not with the data.
+    count = max(1, last_fitting(lambda number: size(number) <= file_bytes, 1, most, guess=1))
+    return Allowance(count, num_frames, allow_fewer=True, file_bytes=file_bytes)
 
 
 def coarsest_step(latents: Tensor, weights: Tensor, loss: float) -> float:
