@@ -229,6 +229,10 @@ def test_selectors_that_cannot_be_written_are_refused_before_the_run(run: Runner
     assert "with selector 'uniform' learns none" in error(*learned, out, *uniform)
     assert "give two names" in error(*learned, tmp_path / "set.safetensors")
     assert "does not exist; make it first" in error(*learned, tmp_path / "gone/selector.safetensors")
+    nothing = "all 4 candidate frames would be kept, which leaves nothing to learn; give --keyframes below --frames"
+    assert nothing in error(*learned, out, "--keyframes", 4, "--frames", 4)
+    spent = ("--method", "videocompressa-bytes", "--set", "selector=gumbel", "--selector-out")
+    assert nothing in error(*spent, out, "--keyframes", 2, "--frames", 4)
     out.write_bytes(b"mine")
     assert "exists; give --force" in error(*learned, out)
     assert out.read_bytes() == b"mine"

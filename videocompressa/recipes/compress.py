@@ -20,7 +20,7 @@ from videocompressa.joint import find_selector
 from videocompressa.methods import Method, find_method
 from videocompressa.methods.coreset import CoresetConfig
 from videocompressa.methods.videocompressa import VideoCompressaConfig
-from videocompressa.recipes.budgets import FileFacts, TrainFacts, check_classes, resolve_budget
+from videocompressa.recipes.budgets import DEFAULT_KEYFRAMES, FileFacts, TrainFacts, check_classes, resolve_budget
 from videocompressa.recipes.data import check_split, encode_train, list_videos, stages_of
 from videocompressa.recipes.options import BudgetOptions, CandidateOptions, Surroundings
 from videocompressa.recipes.settings import with_settings
@@ -86,7 +86,7 @@ def compress_folder(
     check_target(path, overwrite=overwrite)
     found, config = configured(method, settings)
     if selector_out is not None:
-        _check_selector_out(selector_out, path, method, config, overwrite=overwrite)
+        _check_selector_out(selector_out, path, method, config, candidates, budget, overwrite=overwrite)
     if budget.keyframes is not None:
         check_keyframes(budget.keyframes, candidates.clip.num_frames)
     if config.needs_teacher:
@@ -143,7 +143,16 @@ def compress_folder(
     )
 
 
-def _check_selector_out(selector_out: Path, path: Path, method: str, config: Any, *, overwrite: bool) -> None:
+def _check_selector_out(
+    selector_out: Path,
+    path: Path,
+    method: str,
+    config: Any,
+    candidates: CandidateOptions,
+    budget: BudgetOptions,
+    *,
+    overwrite: bool,
+) -> None:
     """Raise when no selector could be written there, or the method has none that learns."""
     if not isinstance(config, VideoCompressaConfig | CoresetConfig):
         raise InputError(f"--selector-out: method {method!r} learns no selector; use --method videocompressa")
@@ -155,6 +164,11 @@ def _check_selector_out(selector_out: Path, path: Path, method: str, config: Any
     if selector_out.absolute() == path.absolute():
         raise InputError(f"--selector-out and --output are both {path}; give two names")
     check_target(selector_out, overwrite=overwrite)
+    if getattr(config, "spend", "frames") == "bytes" or (budget.keyframes or DEFAULT_KEYFRAMES) >= candidates.frames:
+        raise InputError(
+            f"--selector-out: all {candidates.frames} candidate frames would be kept, which leaves nothing to learn; "
+            "give --keyframes below --frames, and a method that keeps K of them"
+        )
 
 
 def _trained_selector(
