@@ -272,6 +272,27 @@ SMALL = [
 ]
 
 
+def test_columns_of_bytes_stand_apart_whatever_was_kept_or_failed() -> None:
+    """Two sizes may hold the same videos of a class, and what fits into neither has kept none at all."""
+    shared = {"labels": "hard", "keyframes": 4}
+    records = [
+        *(
+            record("dm", (0.5 + size / 10**5,), asked_bytes=size, vpc=1, file_bytes=990, **shared)
+            for size in (1400, 3200)
+        ),
+        *(
+            dataclasses.replace(failed("mtt", "too small"), asked_bytes=size, vpc=None, **shared)
+            for size in (1400, 3200)
+        ),
+    ]
+    table = markdown(records)
+    assert "| method | 1.4 kB | 3.2 kB |" in table
+    assert "| dm | **51.4** (990 B) | **53.2** (990 B) |" in table
+    assert "| mtt | failed: too small | failed: too small |" in table
+    shares = [dataclasses.replace(each, asked_bytes=None, asked_ratio=each.asked_bytes / 10**6) for each in records]
+    assert "| method | 0.14 % of frames (≤ 990 B) | 0.32 % of frames (≤ 990 B) |" in markdown(shares)
+
+
 def test_markdown_says_everything() -> None:
     assert markdown(with_scores(SMALL)).splitlines()[2:] == [
         "### drawn, minic3d, hard labels",

@@ -66,10 +66,9 @@ def ablation(records: Sequence[Record], path: Path) -> Figure:
     chosen = of_axis(records, "ablation")
     drawn = [record for record in finished(chosen) if not record.on_all_videos]
     columns = budgets(drawn)
-    panels = list(dict.fromkeys((panel_of(record), (record.vpc, record.keyframes)) for record in drawn))
+    panels = list(dict.fromkeys((panel_of(record), record.column) for record in drawn))
     groups: list[Groups] = [
-        ablation_groups([q for q in drawn if panel_of(q) == panel and (q.vpc, q.keyframes) == budget])
-        for panel, budget in panels
+        ablation_groups([q for q in drawn if panel_of(q) == panel and q.column == column]) for panel, column in panels
     ]
     if not any(groups):
         raise InputError(f"none of {len(chosen)} records has both an accuracy and a variant; nothing to draw")
@@ -80,10 +79,10 @@ def ablation(records: Sequence[Record], path: Path) -> Figure:
         figure = new_figure(width, 2.2 * len(panels) + 0.2)
         grid = figure.subplots(len(panels), 1, squeeze=False)
         full = full_of(records, "ablation")
-        for (axes,), (panel, budget), group, title in zip(grid, panels, groups, titles, strict=True):
+        for (axes,), (panel, column), group, title in zip(grid, panels, groups, titles, strict=True):
             draw_full(axes, [record for record in full if panel_of(record) == panel], order=3.5)
             _bars(axes, group)
-            axes.set_title(f"{title}, {budget_text(budget, columns)}")
+            axes.set_title(f"{title}, {budget_text(column, columns)}")
             axes.set_ylabel("Top-1 accuracy (%)")
         _legend(figure, has_full=bool(finished(full)))
         write(figure, path)

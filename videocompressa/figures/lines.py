@@ -11,7 +11,7 @@ from videocompressa.figures.panels import Chain, Plan, full_of
 from videocompressa.figures.style import check_path, deviation, finished, paper_style, write
 from videocompressa.results import Record
 from videocompressa.results.record import of_axis
-from videocompressa.results.tables import row_names
+from videocompressa.results.tables import budget_text, row_names
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -95,9 +95,10 @@ def _draw(records: Sequence[Record], path: Path, axis: str, label: str, position
 def _line_names(drawn: Sequence[Record], axis: str) -> list[str]:
     """Return the name of each record's line; along steps and keyframes each number of videos has one of its own."""
     names = row_names(drawn)
-    if axis == "main" or len({record.vpc for record in drawn}) == 1:
+    columns = [record.column._replace(keyframes=None) for record in drawn]
+    if axis == "main" or len(set(columns)) == 1:
         return names
-    return [f"{name}, VPC {record.vpc}" for name, record in zip(names, drawn, strict=True)]
+    return [f"{name}, {budget_text(column, columns)}" for name, column in zip(names, columns, strict=True)]
 
 
 def _line(chain: Chain, position: Position) -> None:

@@ -337,6 +337,8 @@ def _record(row: Row, answers: Sequence[Answer], data: str, options: BenchOption
         "codec": "" if row.budget is None else row.codec,
         "keyframes": None if row.budget is None else row.keyframes,
         "vpc": None if row.budget is None else row.budget.vpc,
+        "asked_ratio": None if row.budget is None else row.budget.ratio,
+        "asked_bytes": None if row.budget is None else row.budget.bytes,
         "steps": _steps(config),
         "seed": 0,
         "num_seeds": len(answers),

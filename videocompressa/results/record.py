@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from videocompressa.errors import InputError
 
@@ -21,11 +21,28 @@ STATUSES = ("ok", "failed")
 
 NAMED = ("method", "data", "protocol", "student")
 TEXTS = (*NAMED, "labels", "selector", "codec", "axis", "variant", "made_with", "status", "reason")
-POSITIVE = ("vpc", "keyframes")
+POSITIVE = ("vpc", "keyframes", "asked_bytes")
 SIZES = ("file_bytes", "codec_bytes", "peak_memory_bytes", "gpu_peak_memory_bytes")
 COUNTS = (*POSITIVE, *SIZES, "steps", "num_frames", "num_diverged", "num_seeds", "num_train_clips")
-AMOUNTS = ("frame_ratio", "byte_ratio", "top1_std", "compress_seconds", "train_seconds", "recovery_of_full")
+AMOUNTS = (
+    "frame_ratio",
+    "byte_ratio",
+    "asked_ratio",
+    "top1_std",
+    "compress_seconds",
+    "train_seconds",
+    "recovery_of_full",
+)
 FRACTIONS = ("top1_mean", "top1_std", "top5_mean")
+
+
+class Column(NamedTuple):
+    """A budget that methods are compared at: one of VPC, a share of the frames or bytes was asked for, and K."""
+
+    vpc: int | None
+    ratio: float | None
+    num_bytes: int | None
+    keyframes: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +68,12 @@ class Record:
     """Name of the codec; "" where nothing is stored."""
     vpc: int | None = None
     """Videos a class OF THE BUDGET, >= 1. A method that fills the same bytes in another way keeps it, for it names the
-    column of the table; what was really kept is `num_frames`. None for all videos."""
+    column of the table; what was really kept is `num_frames`. Where a ratio or bytes were asked for, the videos of the
+    class that has the most. None for all videos."""
+    asked_ratio: float | None = None
+    """Share of the frames, where the budget was one."""
+    asked_bytes: int | None = None
+    """Size of the file, >= 1, where the budget was one."""
     keyframes: int | None = None
     """K of the budget, >= 1; None for all frames."""
     steps: int | None = None
@@ -113,6 +135,12 @@ class Record:
     def on_all_videos(self) -> bool:
         """Whether nothing was compressed: the record stands beside every column and does not compete."""
         return self.method in (FULL, FULL_LONG)
+
+    @property
+    def column(self) -> Column:
+        """Where the record stands in a table."""
+        asked_for_size = self.asked_ratio is not None or self.asked_bytes is not None
+        return Column(None if asked_for_size else self.vpc, self.asked_ratio, self.asked_bytes, self.keyframes)
 
     def __post_init__(self) -> None:
         _check_texts(self)

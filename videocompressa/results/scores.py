@@ -19,7 +19,7 @@ def with_scores(records: Sequence[Record]) -> list[Record]:
     Our definition. With top1 the mean over the runs that did not diverge, on the same test clips:
 
     - improvement_over_random = top1 - top1 of `RANDOM` with the same data, protocol, student, labels and budget
-      (VPC and K, which name a column of equal file bytes). Where several fit, that with the same codec, then uniform
+      (a column of equal file bytes). Where several fit, that with the same codec, then uniform
       keyframes, then the same axis, then the nearest file size. None for full data.
     - recovery_of_full = top1 / top1 of `FULL` with the same data, protocol and student, and hard labels, for these
       are what the videos come with. Above 1 means better than all videos.
@@ -53,11 +53,10 @@ def _comparable(record: Record, method: str, records: Sequence[Record]) -> list[
 def _improvement(record: Record, records: Sequence[Record]) -> float | None:
     if record.on_all_videos or record.top1_mean is None:
         return None
-    column = (record.labels, record.vpc, record.keyframes)
     found = [
         other
         for other in _comparable(record, RANDOM, records)
-        if (other.labels, other.vpc, other.keyframes) == column and other.top1_mean is not None
+        if (other.labels, other.column) == (record.labels, record.column) and other.top1_mean is not None
     ]
     if not found:
         return None

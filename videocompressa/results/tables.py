@@ -6,10 +6,7 @@ import statistics
 from collections.abc import Callable, Iterable, Sequence
 
 from videocompressa.errors import InputError
-from videocompressa.results.record import Record, of_axis
-
-Budget = tuple[int | None, int | None]
-"""VPC and K of a column."""
+from videocompressa.results.record import Column, Record, of_axis
 
 COST_COLUMNS: dict[str, Callable[[Record], str]] = {
     "labels": lambda record: record.labels,
@@ -110,24 +107,30 @@ def row_names(records: Sequence[Record]) -> list[str]:
 TELLING = ((), ("codec",), ("selector",), ("codec", "selector"), ("settings",), ("codec", "selector", "settings"))
 
 
-def _cell(record: Record) -> tuple[str | int | None, ...]:
+def _cell(record: Record) -> tuple[Column | str | int | None, ...]:
     """Return where a record stands, whatever its row."""
     return (
         *(record.data, record.protocol, record.student, record.labels, record.axis, record.variant),
-        *(record.vpc, record.keyframes, record.steps, record.made_with),
+        *(record.column, record.steps, record.made_with),
     )
 
 
-def budgets(records: Iterable[Record]) -> list[Budget]:
-    """Return the columns (VPC, K) of all records but full data, rising."""
-    found = {(record.vpc, record.keyframes) for record in records if not record.on_all_videos}
-    return sorted(found, key=lambda budget: tuple(float("inf") if part is None else part for part in budget))
+def budgets(records: Iterable[Record]) -> list[Column]:
+    """Return the columns of all records but full data, rising."""
+    found = {record.column for record in records if not record.on_all_videos}
+    return sorted(found, key=lambda column: tuple(float("inf") if part is None else part for part in column))
 
 
-def budget_text(budget: Budget, columns: Sequence[Budget]) -> str:
-    """Return "VPC 5", with ", K 4" where the columns differ in K."""
-    text = f"VPC {_count_text(budget[0])}"
-    return text if len({keyframes for _, keyframes in columns}) == 1 else f"{text}, K {_count_text(budget[1])}"
+def budget_text(column: Column, columns: Sequence[Column]) -> str:
+    """Return "VPC 5", "0.13 % of frames" or "12.1 kB", with ", K 4" where the columns differ in K."""
+    if column.num_bytes is not None:
+        text = bytes_text(column.num_bytes)
+    elif column.ratio is not None:
+        text = f"{_percent_text(column.ratio)} of frames"
+    else:
+        text = f"VPC {_count_text(column.vpc)}"
+    several = len({each.keyframes for each in columns}) > 1
+    return f"{text}, K {_count_text(column.keyframes)}" if several else text
 
 
 LEGEND = (
@@ -164,10 +167,10 @@ def markdown(records: Sequence[Record]) -> str:
 
 
 def _accuracy_table(records: Sequence[Record]) -> str:
-    columns = budgets(records) or [(None, None)]
-    rows: dict[str, dict[Budget, Record]] = {}
+    columns = budgets(records) or [Column(None, None, None, None)]
+    rows: dict[str, dict[Column, Record]] = {}
     for name, record in zip(row_names(records), records, strict=True):
-        for column in columns if record.on_all_videos else [(record.vpc, record.keyframes)]:
+        for column in columns if record.on_all_videos else [record.column]:
             if rows.setdefault(name, {}).setdefault(column, record) is not record:
                 raise InputError(
                     f"two records of {name!r} on {record.data!r} at {budget_text(column, columns)}; keep one of them"
@@ -194,10 +197,10 @@ def _best(records: Iterable[Record]) -> list[Record]:
     return [record for record in rivals if record.top1_mean == top]
 
 
-def _heading(column: Budget, columns: Sequence[Budget], rows: Iterable[dict[Budget, Record]]) -> str:
+def _heading(column: Column, columns: Sequence[Column], rows: Iterable[dict[Column, Record]]) -> str:
     sizes = [row[column].file_bytes or 0 for row in rows if column in row]
     text = budget_text(column, columns)
-    return f"{text} (≤ {bytes_text(max(sizes))})" if any(sizes) else text
+    return f"{text} (≤ {bytes_text(max(sizes))})" if any(sizes) and column.num_bytes is None else text
 
 
 def _cost_table(records: Sequence[Record]) -> str:
@@ -229,7 +232,7 @@ def cross_markdown(records: Sequence[Record]) -> str:
         columns = budgets(here)
         rows: dict[tuple[str, ...], dict[str, Record]] = {}
         for name, record in zip(row_names(here), here, strict=True):
-            budget = "" if record.on_all_videos else budget_text((record.vpc, record.keyframes), columns)
+            budget = "" if record.on_all_videos else budget_text(record.column, columns)
             rows.setdefault((name, record.labels, budget, record.made_with), {})[record.student] = record
         lines = [["method", "labels", "budget", "made with", *students]]
         for key, row in rows.items():
@@ -287,9 +290,9 @@ def ablation_markdown(records: Sequence[Record]) -> str:
     for key in dict.fromkeys((record.data, record.student) for record in chosen):
         here = [record for record in chosen if (record.data, record.student) == key]
         columns = budgets(here)
-        cells: dict[tuple[str, str], dict[Budget, str]] = {}
+        cells: dict[tuple[str, str], dict[Column, str]] = {}
         for column in columns:
-            part = [record for record in here if (record.vpc, record.keyframes) == column]
+            part = [record for record in here if record.column == column]
             whole = next((record for record in part if not record.variant), None)
             for component, rows in ablation_groups(part).items():
                 for value, record in rows:
