@@ -82,5 +82,5 @@ def test_messages(smooth: Candidates) -> None:
         allowed(smooth, None)
     with pytest.raises(InputError, match=r"spend is 'money'; known: frames, bytes"):
         VideoCompressaConfig(spend="money")
-    with pytest.raises(InputError, match=r"loss is 1.5; it must be in \(0,1\), such as 0.11"):
+    with pytest.raises(InputError, match=r"loss is 1.5; it must be in \(0,1\), such as 0.15"):
         VideoCompressaConfig(loss=1.5)

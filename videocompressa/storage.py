@@ -12,7 +12,7 @@ A set that its method packed itself (a coded video, Tucker factors, memories) is
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -65,8 +65,8 @@ def stored(synthetic: SyntheticSet, decoder: Decoder, storage: Storage, *, limit
     """
     if synthetic.packing != "dense" or storage.name != "transform":
         return synthetic
-    weights = _weights(decoder, synthetic.latents, synthetic.provenance.seed)
-    made = _packed(synthetic, transform.pack(synthetic.latents, weights, storage.step))
+    weights = weights_of(decoder, synthetic.latents, synthetic.provenance.seed)
+    made = packed(synthetic, transform.pack(synthetic.latents, weights, storage.step))
     if limit is None or (size := len(to_bytes(made))) <= limit:
         return made
     beside = size - made.packed["stream"].numel()
@@ -76,13 +76,13 @@ def stored(synthetic: SyntheticSet, decoder: Decoder, storage: Storage, *, limit
         step = transform.fitting_step(synthetic.latents, weights, room)
     except BudgetError:
         return made
-    return _packed(synthetic, transform.pack(synthetic.latents, weights, step))
+    return packed(synthetic, transform.pack(synthetic.latents, weights, step))
 
 
 def item_bytes(latents: Tensor, decoder: Decoder, storage: Storage, *, seed: int) -> float:
     """Return the mean bytes of an item of "transform", measured on `sample_of` latents (N,K,C,h,w)."""
     sample = sample_of(latents)
-    tensors = transform.pack(sample, _weights(decoder, sample, seed), storage.step)
+    tensors = transform.pack(sample, weights_of(decoder, sample, seed), storage.step)
     return tensors["stream"].numel() / len(sample)
 
 
@@ -109,10 +109,12 @@ def last_fitting(fits: Callable[[int], bool], low: int, high: int, guess: int) -
     return good
 
 
-def _weights(decoder: Decoder, latents: Tensor, seed: int) -> Tensor:
+def weights_of(decoder: Decoder, latents: Tensor, seed: int) -> Tensor:
+    """Return the weights (C,) of the channels of latents (N,K,C,h,w)."""
     return transform.channel_weights(decoder, latents, Streams(seed, "storage").generator("channels"))
 
 
-def _packed(synthetic: SyntheticSet, tensors: dict[str, Tensor]) -> SyntheticSet:
+def packed(synthetic: SyntheticSet, tensors: Mapping[str, Tensor]) -> SyntheticSet:
+    """Return the set with the latents that the tensors of "transform" make, and these."""
     latents = transform.unpack(tensors, tuple(synthetic.latents.shape))
-    return dataclasses.replace(synthetic, latents=latents, packing=transform.NAME, packed=tensors)
+    return dataclasses.replace(synthetic, latents=latents, packing=transform.NAME, packed=dict(tensors))

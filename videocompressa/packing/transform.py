@@ -83,9 +83,7 @@ def fitting_step(latents: Tensor, weights: Tensor, limit: int, rounding: float =
 
     def measured(exponent: int) -> int:
         steps = steps_of(weights, 2 ** (exponent / OCTAVE))
-        meter = Meter()
-        walk(meter, tuple(latents.shape), steps.double().numpy(), quantise(latents, steps, rounding))
-        return table + meter.num_bytes()
+        return table + about_bytes(quantise(latents, steps, rounding), steps)
 
     best = _first(lambda exponent: measured(exponent) <= limit, _lowest(latents, weights, rounding), _HIGHEST)
     size = limit + 1
@@ -98,6 +96,13 @@ def fitting_step(latents: Tensor, weights: Tensor, limit: int, rounding: float =
         f"{limit} bytes are too few for {len(latents)} items of transform coefficients even at step "
         f"{2 ** (_HIGHEST / OCTAVE):g}; allow at least {size}"
     )
+
+
+def about_bytes(numbers: NDArray[np.int16], steps: Tensor) -> int:
+    """Return about how many bytes the stream of q (N,K,C,h,w) would have, without writing it."""
+    meter = Meter()
+    walk(meter, numbers.shape, steps.double().numpy(), numbers)
+    return meter.num_bytes()
 
 
 def channel_weights(
@@ -153,7 +158,7 @@ def quantise(latents: Tensor, steps: Tensor, rounding: float = ROUNDING) -> NDAr
     scales = steps.double()[:, None, None]
     numbers = np.empty(tuple(latents.shape), np.int16)
     for rows, chunk in _chunks(latents.detach().cpu()):
-        scaled = _transformed(chunk.double(), inverse=False) / scales
+        scaled = dct(chunk.double()) / scales
         magnitudes = (scaled.abs() + rounding).floor()
         if not float(magnitudes.max()) <= LARGEST:  # also when it is no number
             raise InputError(
@@ -169,7 +174,7 @@ def dequantise(numbers: NDArray[np.int16], steps: Tensor) -> Tensor:
     scales = steps.double()[:, None, None]
     latents = torch.empty(numbers.shape)
     for rows, chunk in _chunks(torch.from_numpy(numbers)):
-        latents[rows] = _transformed(chunk.double() * scales, inverse=True).float()
+        latents[rows] = inverse_dct(chunk.double() * scales).float()
     return latents
 
 
@@ -179,15 +184,24 @@ def _chunks(tensor: Tensor) -> Iterator[tuple[slice, Tensor]]:
         yield rows, tensor[rows]
 
 
-def _transformed(values: Tensor, *, inverse: bool) -> Tensor:
-    """Return the DCT of float64 (N,K,C,h,w) over K, h and w, or its inverse."""
+def dct(values: Tensor) -> Tensor:
+    """Step 1: return the DCT of float64 (N,K,C,h,w) over K, h and w; differentiable."""
+    return _transformed(values, 1)
+
+
+def inverse_dct(values: Tensor) -> Tensor:
+    """Return float64 (N,K,C,h,w) of its DCT; differentiable."""
+    return _transformed(values, 0)
+
+
+def _transformed(values: Tensor, contracted: int) -> Tensor:
     for mode in (1, 3, 4):
-        matrix = _dct(values.shape[mode])
-        values = torch.tensordot(values, matrix, dims=([mode], [0 if inverse else 1])).movedim(-1, mode)
+        matrix = _matrix(values.shape[mode])
+        values = torch.tensordot(values, matrix, dims=([mode], [contracted])).movedim(-1, mode)
     return values
 
 
-def _dct(size: int) -> Tensor:
+def _matrix(size: int) -> Tensor:
     """Return the (size,size) float64 matrix of the DCT-II: a row a frequency.
 
     Entries are rounded to 2^-40, so that they are the same whatever the machine's cosine is.

@@ -260,7 +260,8 @@ def _training(config: Any, num_clips: int, num_classes: int) -> tuple[int, Train
     if getattr(config, "selector", "") == "gumbel":
         steps += config.joint.steps
     if isinstance(config, VideoCompressaConfig):
-        return steps + sum(config.pool.ages) + (config.synthesis.steps if config.synthesis.enabled else 0), teacher
+        steps += sum(config.pool.ages) if config.needs_pool else 0
+        return steps + (config.synthesis.steps if config.synthesis.enabled else 0), teacher
     for tuned in (getattr(config, "statics", None), config):
         matching = getattr(tuned, "matching", None)
         if tuned is None:

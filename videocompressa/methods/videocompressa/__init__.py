@@ -12,7 +12,8 @@ weights, E/D frozen codec, z latents, f student, phi/theta parameters of selecto
 6. Videos.      Within each class, of the clips that the teacher gets right, those whose features, to students of all
                 ages (`pool.py`), cover the class. Where bytes count and not frames, more videos at a coarser step, with
                 all their frames (`spending.py`).
-7. Synthesis.   z_syn = select(E(x_chosen); phi) + delta, both tuned against a pool of students (`synthesis.py`).
+7. Synthesis.   z_syn = select(E(x_chosen); phi) + delta, both tuned against a pool of students (`synthesis.py`). Where
+                bytes count, whole clips are tuned as the numbers that the file will hold (`coded.py`).
 8. Labels.      Probabilities of a teacher for the decoded synthetic clips, averaged over views.
 9. Write.       Whoever calls writes the set; the file quantises and checks it.
 
@@ -23,8 +24,9 @@ student model's gradients guide the latent synthesis"); 6, 8 and every constant 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,11 +34,12 @@ from torch import Tensor
 from videocompressa.clip import Candidates, Watch, watch_nothing
 from videocompressa.errors import InputError
 from videocompressa.joint import JointConfig, find_selector
+from videocompressa.methods.videocompressa.coded import code
 from videocompressa.methods.videocompressa.pool import Member, PoolConfig, build_pool, pool_features
-from videocompressa.methods.videocompressa.spending import SPENDINGS, spread
+from videocompressa.methods.videocompressa.spending import SPENDINGS, blank_labels, spread
 from videocompressa.methods.videocompressa.synthesis import SynthesisConfig, synthesise
 from videocompressa.rng import Streams
-from videocompressa.selector import SelectorConfig, check_keyframes, check_selector
+from videocompressa.selector import Selector, SelectorConfig, check_keyframes, check_selector
 from videocompressa.stages import KEEP_NOTHING, Stages
 from videocompressa.students import Student
 from videocompressa.subset import check_subset, choose_per_class
@@ -65,7 +68,7 @@ class VideoCompressaConfig:
     spend: str = "frames"
     """What the budget limits: "frames" takes VPC videos of K keyframes; "bytes" takes as many videos as the file holds
     with all their frames, losing `loss` of what the frames show."""
-    loss: float = 0.11
+    loss: float = 0.15
     """Share in (0,1) of the variance of the latents, as far as it is seen, that "bytes" gives away for more videos."""
     labels: str = "soft"
     """Step 8: "soft" or "hard"."""
@@ -77,12 +80,20 @@ class VideoCompressaConfig:
     @property
     def name(self) -> str:
         """Name of the method in the file."""
-        return "videocompressa-bytes" if self.spend == "bytes" else "videocompressa"
+        if self.spend == "frames":
+            return "videocompressa"
+        return "videocompressa-coded" if self.synthesis.enabled else "videocompressa-bytes"
 
     @property
     def needs_teacher(self) -> bool:
-        """Whether videos, synthesis or soft labels need one."""
-        return self.subset != "random" or self.synthesis.enabled or self.labels == "soft"
+        """Whether videos, synthesis or soft labels need one; coded synthesis has enough of the pool."""
+        tuned_frames = self.synthesis.enabled and self.spend == "frames"
+        return self.subset != "random" or tuned_frames or self.labels == "soft"
+
+    @property
+    def needs_pool(self) -> bool:
+        """Whether videos or synthesis need one."""
+        return self.subset != "random" or self.synthesis.enabled
 
     def __post_init__(self) -> None:
         check_selector(self.selector)
@@ -92,7 +103,7 @@ class VideoCompressaConfig:
         if self.spend not in SPENDINGS:
             raise InputError(f"spend is {self.spend!r}; known: {', '.join(SPENDINGS)}")
         if not 0 < self.loss < 1:
-            raise InputError(f"loss is {self.loss}; it must be in (0,1), such as 0.11")
+            raise InputError(f"loss is {self.loss}; it must be in (0,1), such as 0.15")
 
 
 BYTES = VideoCompressaConfig(
@@ -100,6 +111,13 @@ BYTES = VideoCompressaConfig(
 )
 """What wins where bytes count: coarse whole clips of as many videos as fit. What is off here did not earn its bytes or
 its seconds beside them (docs/log.md)."""
+
+CODED = dataclasses.replace(
+    BYTES,
+    loss=0.22,
+    synthesis=SynthesisConfig(steps=120, lr=0.03, selector_lr=0.0, task_weight=0.0, manifold_weight=0.0),
+)
+"""The same, tuned within the code by a pool of students: fewer clips, which teach more a byte."""
 
 
 def compress(
@@ -120,8 +138,8 @@ def compress(
     check_keyframes(budget.keyframes, train_data.clip.num_frames)
     if config.spend == "bytes":
         budget = spread(
-            train_data, codec, config.loss, budget, soft_labels=config.labels == "soft",
-            said=dataclasses.asdict(config), rng=rng,
+            train_data, codec, config.loss, budget, growth=config.synthesis.growth if config.synthesis.enabled else 1.0,
+            soft_labels=config.labels == "soft", said=dataclasses.asdict(config), rng=rng,
         )  # fmt: skip
     keyframes = budget.keyframes
     selector = find_selector(
@@ -133,9 +151,10 @@ def compress(
     if config.needs_teacher:
         teachers = train_teachers(real, config.teacher, rng=rng, device=device, watch=watch, stages=stages)
     pool: list[Member] = []
-    if config.subset != "random" or config.synthesis.enabled:
+    if config.needs_pool:
+        old = teachers if config.spend == "frames" else ()
         pool = build_pool(
-            real, config.pool, config.teacher.train, teachers, rng=rng, device=device, watch=watch, stages=stages
+            real, config.pool, config.teacher.train, old, rng=rng, device=device, watch=watch, stages=stages
         )
     rows = _choose_videos(train_data, teachers, pool, config, budget, rng=rng, device=device)
     chosen = train_data.take(rows)
@@ -151,14 +170,6 @@ def compress(
         seed=rng.seed,
         decoder=codec,
     )
-
-    def tune() -> dict[str, Tensor]:
-        tuned = synthesise(
-            synthetic, chosen, pool, selector, codec, config.synthesis, recipe=config.teacher.train,
-            rng=rng.child("synthesis"), device=device, watch=watch,
-        )  # fmt: skip
-        return {"latents": tuned.latents, "positions": tuned.positions}
-
     if config.synthesis.enabled:
         key = {
             "config": {**dataclasses.asdict(config), "labels": None},  # hard and soft ones share the latents
@@ -166,14 +177,54 @@ def compress(
             "keyframes": keyframes,
             "seed": rng.seed,
         }
-        tuned = stages.recall("synthesis", key, tune)
-        synthetic = dataclasses.replace(
-            synthetic,
-            latents=tuned["latents"],
-            positions=tuned["positions"],
-            times_seconds=chosen.times_seconds.gather(1, tuned["positions"]),
-        )
+        synthetic = _tuned(
+            synthetic, chosen, pool, selector, codec, config, budget.file_bytes, key, rng=rng, device=device,
+            watch=watch, stages=stages,
+        )  # fmt: skip
     return relabel(synthetic, config.labels, teachers, config.teacher, rng=rng, device=device)
+
+
+def _tuned(
+    synthetic: SyntheticSet,
+    chosen: Candidates,
+    pool: Sequence[Member],
+    selector: Selector,
+    codec: Codec,
+    config: VideoCompressaConfig,
+    file_bytes: int | None,
+    key: Mapping[str, Any],
+    *,
+    rng: Streams,
+    device: torch.device,
+    watch: Watch,
+    stages: Stages,
+) -> SyntheticSet:
+    """Step 7: return the set tuned, as latents or as the numbers of a file of `file_bytes`; a stage of this `key`."""
+    shared: dict[str, Any] = {
+        "recipe": config.teacher.train,
+        "rng": rng.child("synthesis"),
+        "device": device,
+        "watch": watch,
+    }
+    if config.spend == "bytes":
+        assert file_bytes is not None  # `spread` has seen to it
+        labels = blank_labels(synthetic.labels, len(synthetic.classes), soft=config.labels == "soft")
+        return code(
+            synthetic, dataclasses.replace(synthetic, labels=labels), pool, codec, config.synthesis,
+            file_bytes=file_bytes, key=key, stages=stages, **shared,
+        )  # fmt: skip
+
+    def tune() -> dict[str, Tensor]:
+        tuned = synthesise(synthetic, chosen, pool, selector, codec, config.synthesis, **shared)
+        return {"latents": tuned.latents, "positions": tuned.positions}
+
+    found = stages.recall("synthesis", key, tune)
+    return dataclasses.replace(
+        synthetic,
+        latents=found["latents"],
+        positions=found["positions"],
+        times_seconds=chosen.times_seconds.gather(1, found["positions"]),
+    )
 
 
 def _choose_videos(

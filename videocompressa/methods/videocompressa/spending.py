@@ -41,15 +41,17 @@ def spread(
     loss: float,
     budget: Allowance,
     *,
+    growth: float = 1.0,
     soft_labels: bool,
     said: Mapping[str, Any],
     rng: Streams,
 ) -> Allowance:
     """Return the allowance of the most videos a class, with all T frames, whose file at S is within the bytes.
 
-    `said` is the configuration that the file will tell, as its text has bytes, too. At least one video a class, even
-    where it does not fit: the step is coarsened after this. Sizes are those of random videos; a class with fewer videos
-    gives all it has. Raises `InputError` without `budget.file_bytes`.
+    Where tuning is to add to the clips (`coded.py`), they may take no more than 1 / `growth` of what is there. `said`
+    is the configuration that the file will tell, as its text has bytes, too. At least one video a class, even where it
+    does not fit: the step is coarsened after this. Sizes are those of random videos; a class with fewer videos gives
+    all it has. Raises `InputError` without `budget.file_bytes`.
     """
     file_bytes = budget.file_bytes
     if file_bytes is None:
@@ -68,13 +70,14 @@ def spread(
             train_data,
             rows,
             torch.arange(num_frames).expand(len(rows), -1).contiguous(),
-            labels=_labels(train_data.labels[rows], len(train_data.classes), soft=soft_labels),
+            labels=blank_labels(train_data.labels[rows], len(train_data.classes), soft=soft_labels),
             method="videocompressa-bytes",
             config=said,
             seed=rng.seed,
         )
-        packed = transform.pack(blank.latents, weights, step)
-        return len(to_bytes(dataclasses.replace(blank, packing=transform.NAME, packed=packed)))
+        made = transform.pack(blank.latents, weights, step)
+        grown = int((growth - 1) * made["stream"].numel())
+        return len(to_bytes(dataclasses.replace(blank, packing=transform.NAME, packed=made))) + grown
 
     most = int(torch.bincount(train_data.labels).max())
     # From 1 on, so that the sizes that are tried grow with the file and not with the data.
@@ -96,5 +99,6 @@ def coarsest_step(latents: Tensor, weights: Tensor, loss: float) -> float:
     return float(2 ** (exponent / OCTAVE))
 
 
-def _labels(labels: Tensor, num_classes: int, *, soft: bool) -> Tensor:
+def blank_labels(labels: Tensor, num_classes: int, *, soft: bool) -> Tensor:
+    """Return labels that take as many bytes as those that are not known yet."""
     return torch.full((len(labels), num_classes), 1 / num_classes) if soft else labels

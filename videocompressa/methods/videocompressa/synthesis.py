@@ -19,6 +19,7 @@ Each step, for one frozen student of the pool (`pool.py`) and a batch of items z
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -47,12 +48,16 @@ class SynthesisConfig:
     """Synthetic clips a step; whole classes, at least two."""
     lr: float = 0.015
     """Highest root mean square that an item moves by in a step, in standard deviations of a latent; half-period cosine
-    to 0."""
+    to 0. Of coded synthesis Adam's, in steps of the quantiser."""
     selector_lr: float = 1e-3
     """Learning rate of the selector; 0 freezes the frames."""
     match_weight: float = 1.0
     task_weight: float = 0.1
     manifold_weight: float = 0.1
+    rate_weight: float = 5.0
+    """Of coded synthesis (`coded.py`): what a bit a number costs."""
+    growth: float = 2.0
+    """Of coded synthesis, >= 1: the bytes of the file's clips over those of the real clips that it starts from."""
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch_size < 2:
@@ -60,8 +65,12 @@ class SynthesisConfig:
                 f"synthesis.steps is {self.steps} (allowed: 1 or more), "
                 f"synthesis.batch_size {self.batch_size} (allowed: 2 or more)"
             )
-        if min(self.match_weight, self.task_weight, self.manifold_weight) < 0:
-            raise InputError("synthesis.match_weight, task_weight and manifold_weight must not be negative")
+        if min(self.match_weight, self.task_weight, self.manifold_weight, self.rate_weight) < 0:
+            raise InputError(
+                "synthesis.match_weight, task_weight, manifold_weight and rate_weight must not be negative"
+            )
+        if not 1 <= self.growth < math.inf:
+            raise InputError(f"synthesis.growth is {self.growth}; it must be at least 1 (1: tuning may add no bytes)")
 
 
 def synthesise(
@@ -85,7 +94,7 @@ def synthesise(
     optimiser = _optimiser(delta, live, config)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, config.steps)
     augment, members = rng.generator("augment"), rng.generator("members")
-    batches = _class_batches(start.labels, config.batch_size, rng.generator("classes"))
+    batches = class_batches(start.labels, config.batch_size, rng.generator("classes"))
     for step, rows in zip(range(config.steps), batches, strict=False):
         if live is None:
             positions = start.positions[rows]
@@ -98,7 +107,7 @@ def synthesise(
         clips = fill_clips(pixels, positions.to(device), start.clip.num_frames, start.fill)
         clips = start.normalisation.apply(augmented(clips, recipe, augment))
         member = pool[int(torch.randint(len(pool), (), generator=members))]
-        match, task = _judge(member, clips, start.labels[rows].to(device), recipe)
+        match, task = judge(member, clips, start.labels[rows].to(device), recipe)
         one = int(torch.randint(keyframes, (), generator=members))
         stay = (codec.encode(pixels[:, one]) - latents[:, one]).square().mean()
         loss = config.match_weight * match + config.task_weight * task + config.manifold_weight * stay
@@ -123,7 +132,7 @@ def synthesise(
     )
 
 
-def _judge(member: Member, clips: Tensor, labels: Tensor, config: TrainConfig) -> tuple[Tensor, Tensor]:
+def judge(member: Member, clips: Tensor, labels: Tensor, config: TrainConfig) -> tuple[Tensor, Tensor]:
     """Return (match, task) of one batch of synthetic clips; task is 0 for a student too young to give it."""
     with torch.autocast(clips.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
         maps, logits = member.student.maps_and_logits(clips)
@@ -158,7 +167,7 @@ def _normalise(gradient: Tensor, rows: Tensor) -> None:
     gradient[rows] /= size.view(-1, *[1] * (gradient.ndim - 1))
 
 
-def _class_batches(labels: Tensor, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
+def class_batches(labels: Tensor, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
     """Yield rows without end: all items of as many classes as fit, in a new order each round.
 
     A class with more items than fit is seen in random parts of at least two.
