@@ -10,7 +10,7 @@ Symbols: X latents, s_c steps, P = DCT(X) / s real numbers, q whole ones (`packi
 5. Rate.   mean log2(1 + |P|), about what a number costs in bits, with the weight rate_weight (bytes / R)^8, where the
            bytes of the coded set are measured now and then: nearly free while there is room, dear beyond it.
 6. One step of Adam on P for match + weight * rate. All frames are kept, so there is no selector to move.
-7. Fit.    What is too large in the end gets a wider dead zone: the least of all numbers become 0.
+7. Fit.    What is too large in the end gets a wider dead zone: the smallest numbers of all become 0.
 
 Tuning before coding (`synthesis.py`) nearly doubles the bytes of a clip, and coding undoes part of it; here both are
 one problem, the rate-distortion problem of a codec whose distortion is what students see. Not in the paper.
@@ -40,8 +40,8 @@ from videocompressa.vae import Codec
 
 MEASURE_EVERY = 20
 """Steps between two measurements of the coded set."""
-PARTS = 32
-"""Roundings that step 7 tries, from that of storage down to a part of it."""
+OCTAVE, WIDEST = 8, 120
+"""Dead zones that step 7 tries within a factor of 2, and the widest, at which nothing is left."""
 
 
 def code(
@@ -76,16 +76,17 @@ def code(
         return {"numbers": tuned}
 
     numbers = stages.recall("coded", {**key, "step": step, "room": room}, make)["numbers"]
-    latents = transform.inverse_dct(numbers.double() * steps.double()[:, None, None]).float()
 
-    def fits(part: int) -> bool:
-        made = packed(sized, transform.pack(latents, weights, step, transform.ROUNDING * part / PARTS))
-        return len(to_bytes(made)) <= file_bytes
+    def tensors(width: int) -> dict[str, Tensor]:
+        kept = _rounded(numbers) * (numbers.abs() >= 2 ** (width / OCTAVE) * (1 - transform.ROUNDING))
+        latents = transform.inverse_dct(kept.double() * steps.double()[:, None, None]).float()
+        return transform.pack(latents, weights, step)
 
-    part = last_fitting(fits, 1, PARTS, guess=PARTS)
-    if part == 0:  # the real clips fit: `growth` has seen to it
-        return packed(start, transform.pack(start.latents, weights, step))
-    return packed(start, transform.pack(latents, weights, step, transform.ROUNDING * part / PARTS))
+    def fits(width: int) -> bool:
+        return len(to_bytes(packed(sized, tensors(width)))) <= file_bytes
+
+    too_narrow = last_fitting(lambda width: not fits(width), 0, WIDEST, guess=0)
+    return packed(start, tensors(too_narrow + 1))
 
 
 def _tune(
