@@ -275,7 +275,7 @@ def test_teachers_see_a_share_of_the_clips_as_stored(two_classes: Candidates) ->
     [
         (
             lambda: find_method("magic"),
-            "unknown method 'magic'; known: videocompressa, videocompressa-bytes, random-real",
+            "unknown method 'magic'; known: videocompressa, videocompressa-bytes, videocompressa-coded",
         ),
         (lambda: VideoCompressaConfig(labels="firm"), "unknown labels 'firm'; known: soft, hard"),
         (lambda: VideoCompressaConfig(selector="best"), "unknown selector 'best'; known: gumbel"),
