@@ -10,7 +10,8 @@ Symbols: X latents, s_c steps, P = DCT(X) / s real numbers, q whole ones (`packi
 5. Rate.   mean log2(1 + |P|), about what a number costs in bits, with the weight rate_weight (bytes / R)^8, where the
            bytes of the coded set are measured now and then: nearly free while there is room, dear beyond it.
 6. One step of Adam on P for match + weight * rate. All frames are kept, so there is no selector to move.
-7. Fit.    What is too large in the end gets a wider dead zone: the smallest numbers of all become 0.
+7. Fit.    What tuning leaves of the bytes goes into a finer step: P still has the clips' detail below one step. What
+           has outgrown them gets a wider dead zone: the smallest numbers of all become 0.
 
 Tuning before coding (`synthesis.py`) nearly doubles the bytes of a clip, and coding undoes part of it; here both are
 one problem, the rate-distortion problem of a codec whose distortion is what students see. Not in the paper.
@@ -68,7 +69,8 @@ def code(
     example = transform.pack(start.latents, weights, 1.0)
     beside = len(to_bytes(packed(sized, example))) - example["stream"].numel()
     room = max(1, file_bytes - beside - 8)  # the header is padded to eights, and says the stream's length in digits
-    step = transform.fitting_step(start.latents, weights, int(room / config.growth) + 2 * len(weights))
+    table = 2 * len(weights)
+    step = transform.fitting_step(start.latents, weights, int(room / config.growth) + table)
     steps = transform.steps_of(weights, step)
 
     def make() -> dict[str, Tensor]:
@@ -76,11 +78,13 @@ def code(
         return {"numbers": tuned}
 
     numbers = stages.recall("coded", {**key, "step": step, "room": room}, make)["numbers"]
+    exact = _latents(numbers, steps)
+    if (finer := transform.fitting_step(exact, weights, room + table)) <= step:
+        return packed(start, transform.pack(exact, weights, finer))
 
     def tensors(width: int) -> dict[str, Tensor]:
         kept = _rounded(numbers) * (numbers.abs() >= 2 ** (width / OCTAVE) * (1 - transform.ROUNDING))
-        latents = transform.inverse_dct(kept.double() * steps.double()[:, None, None]).float()
-        return transform.pack(latents, weights, step)
+        return transform.pack(_latents(kept, steps), weights, step)
 
     def fits(width: int) -> bool:
         return len(to_bytes(packed(sized, tensors(width)))) <= file_bytes
@@ -103,8 +107,7 @@ def _tune(
     watch: Watch,
 ) -> Tensor:
     """Steps 2 to 6: return P (N,K,C,h,w) float32."""
-    scales = steps.double()[:, None, None]
-    numbers = (transform.dct(start.latents.double()) / scales).float().requires_grad_()
+    numbers = (transform.dct(start.latents.double()) / steps.double()[:, None, None]).float().requires_grad_()
     optimiser = torch.optim.Adam([numbers], lr=config.lr)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, config.steps)
     augment, members = rng.generator("augment"), rng.generator("members")
@@ -113,7 +116,7 @@ def _tune(
     for step, rows in zip(range(config.steps), batches, strict=False):
         exact = numbers[rows]
         whole = exact + (_rounded(exact.detach()) - exact.detach())
-        latents = transform.inverse_dct(whole.double() * scales).float().to(device)
+        latents = _latents(whole, steps).to(device)
         pixels = into_range(codec.decode(latents.flatten(0, 1)))
         pixels = pixels.view(*latents.shape[:2], *pixels.shape[1:])
         clips = fill_clips(pixels, start.positions[rows].to(device), start.clip.num_frames, start.fill)
@@ -133,6 +136,10 @@ def _tune(
             weight = config.rate_weight * (size / room) ** 8
             watch("synthesis", done=step + 1, total=config.steps, match=float(match.detach()), bytes=float(size))
     return numbers.detach()
+
+
+def _latents(numbers: Tensor, steps: Tensor) -> Tensor:
+    return transform.inverse_dct(numbers.double() * steps.double()[:, None, None]).float()
 
 
 def _rounded(numbers: Tensor) -> Tensor:
