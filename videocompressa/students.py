@@ -123,7 +123,7 @@ class FrameConv3d(nn.Conv3d):
         weight = _channels_last(self.weight)
         if min(volume.shape[2:]) >= _LEAST_BFLOAT16:
             return functional.conv3d(volume, weight, self.bias, self.stride, self.padding)
-        with _float32_on_cpu():
+        with _as_it_is():
             return functional.conv3d(volume.to(weight.dtype), weight, self.bias, self.stride, self.padding)
 
 
@@ -133,7 +133,7 @@ class FrameConv3d(nn.Conv3d):
 _LEAST_BFLOAT16 = 3
 
 
-def _float32_on_cpu() -> torch.autocast:
+def _as_it_is() -> torch.autocast:
     return torch.autocast("cpu", enabled=False)
 
 
@@ -143,11 +143,15 @@ def _channels_last(volume: Tensor) -> Tensor:
 
 
 def _pooled(volume: Tensor, pool: tuple[int, int, int], maps: list[Tensor] | None) -> Tensor:
-    """Return ReLU and max-pool of (B,C,t,h,w), keeping the ReLU's output in `maps`."""
-    if maps is None:  # the two commute, and the ReLU has less to do after the pool
-        return functional.relu(functional.max_pool3d(volume, pool))
-    maps.append(functional.relu(volume))
-    return functional.max_pool3d(maps[-1], pool)
+    """Return ReLU and max-pool of (B,C,t,h,w), keeping the ReLU's output in `maps`.
+
+    Autocast on a CPU would pool a float32 copy of the volume: the same values, more slowly.
+    """
+    with _as_it_is():
+        if maps is None:  # the two commute, and the ReLU has less to do after the pool
+            return functional.relu(functional.max_pool3d(volume, pool))
+        maps.append(functional.relu(volume))
+        return functional.max_pool3d(maps[-1], pool)
 
 
 # Pools and channels of the three stages, as both protocols have them.
@@ -185,7 +189,7 @@ class ConvNet3D(Student):
         return functional.avg_pool3d(volume, [min(2, side) for side in volume.shape[2:]], stride=1)
 
     def _head(self, body: Tensor) -> Tensor:
-        with _float32_on_cpu():  # one place a side is below `_LEAST_BFLOAT16`
+        with _as_it_is():  # one place a side is below `_LEAST_BFLOAT16`
             logits: Tensor = self.classifier(self.dropout(body.to(self.classifier.weight.dtype)))
         return logits.mean((3, 4)).amax(2)
 
@@ -206,7 +210,7 @@ class MiniC3D(Student):
     def _body(self, volume: Tensor, maps: list[Tensor] | None) -> Tensor:
         for conv, norm, pool in zip(self.convs, self.norms, _POOLS, strict=True):
             volume = _pooled(norm(conv(volume)), pool, maps)
-        return volume
+        return volume.to(self.classifier.weight.dtype)  # means over places in float32
 
     def _head(self, body: Tensor) -> Tensor:
         logits: Tensor = self.classifier(self.dropout(body.flatten(2).mean(2)))
@@ -276,7 +280,7 @@ class R2Plus1D18(Student):
         self.classifier = nn.Linear(self.num_features, num_classes)
 
     def _body(self, volume: Tensor, maps: list[Tensor] | None) -> Tensor:
-        with _float32_on_cpu():
+        with _as_it_is():
             volume = self.stem(volume)
             for stage in self.stages:
                 volume = stage(volume)
@@ -310,7 +314,7 @@ class FrameNet2D(Student):
         frames = volume.shape[2]
         # Three stages each halve the sides after the stem did.
         small = min(volume.shape[3:]) < 16 * _LEAST_BFLOAT16
-        with _float32_on_cpu() if small else contextlib.nullcontext():
+        with _as_it_is() if small else contextlib.nullcontext():
             flat: Tensor = self.stem(volume.transpose(1, 2).flatten(0, 1))
             for stage in self.stages:
                 flat = stage(flat)
