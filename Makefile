@@ -9,7 +9,7 @@ WORKERS ?= 2
 DATA ?= runs/demo/videos
 SETS ?=
 LOSSLESS := lip_words fluent16 fights basketball5
-RIVALS := full,full-long,videocompressa-coded,videocompressa-bytes,videocompressa,random-real,herding-real,real-h264,real-av1,real-webp
+RIVALS := full,full-long,videocompressa-bytes,videocompressa,random-real,herding-real,real-h264,real-av1,real-webp
 
 ifndef PYTHON
 PYTHON := .venv/bin/python

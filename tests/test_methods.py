@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from videocompressa.methods.reencode import ReencodeConfig
 from videocompressa.methods.vdsd import StaticsConfig
 from videocompressa.methods.videocompressa import VideoCompressaConfig
 from videocompressa.methods.videocompressa.pool import PoolConfig, build_pool
-from videocompressa.methods.videocompressa.synthesis import SynthesisConfig, synthesise
+from videocompressa.methods.videocompressa.synthesis import SynthesisConfig, mean_distance, synthesise
 from videocompressa.rng import Streams
 from videocompressa.selector import SelectorConfig, UniformSelector, top_k_straight_through
 from videocompressa.stages import Stages
@@ -275,7 +276,7 @@ def test_teachers_see_a_share_of_the_clips_as_stored(two_classes: Candidates) ->
     [
         (
             lambda: find_method("magic"),
-            "unknown method 'magic'; known: videocompressa, videocompressa-bytes, videocompressa-coded",
+            "unknown method 'magic'; known: videocompressa, videocompressa-bytes, random-real",
         ),
         (lambda: VideoCompressaConfig(labels="firm"), "unknown labels 'firm'; known: soft, hard"),
         (lambda: VideoCompressaConfig(selector="best"), "unknown selector 'best'; known: gumbel"),
@@ -327,3 +328,41 @@ def test_a_recalled_stage_tells_what_it_cost(tmp_path: Path) -> None:
     last = Stages(tmp_path, lambda: 0.0)
     last.recall("third", {}, make)
     assert list(last.recalled_seconds.values()) == [4.0]  # one second of its own, three of the stage it recalled
+
+
+def distance_of(values: Tensor, rows: Tensor, target: Tensor, total: int) -> Tensor:
+    return mean_distance(values[rows], torch.zeros(len(rows), dtype=torch.int64), target[None], torch.tensor([total]))
+
+
+def test_a_part_of_a_class_tells_the_distance_of_its_whole_mean() -> None:
+    values = torch.randn(5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    target = torch.tensor([0.3, -0.2, 0.5], dtype=torch.float64)
+    whole = (values.mean(0) - target).square().mean()
+    assert torch.isclose(distance_of(values, torch.arange(5), target, 5), whole)
+    for size in (2, 3, 4):
+        parts = [torch.tensor(part) for part in itertools.combinations(range(5), size)]
+        told = torch.stack([distance_of(values, part, target, 5) for part in parts])
+        assert torch.isclose(told.mean(), whole)
+        assert told.std() > 0
+    one = distance_of(values, torch.tensor([2]), target, 5)  # no pair to see: the square of that clip
+    assert torch.isclose(one, (values[2] - target).square().mean())
+
+
+def test_classes_count_alike_whatever_their_clips() -> None:
+    features, index = torch.tensor([[1.0], [3.0], [5.0]]), torch.tensor([0, 0, 1])
+    told = mean_distance(features, index, torch.zeros(2, 1), torch.tensor([2, 1]))
+    assert torch.isclose(told, torch.tensor((4.0 + 25.0) / 2))
+
+
+def test_matching_means_by_batches_keeps_clips_apart() -> None:
+    """The square of a batch's mean would pull eight clips, seen two at a time, to one point."""
+    draws = torch.Generator().manual_seed(0)
+    values = torch.randn(8, 4, generator=draws).requires_grad_()
+    target, spread = torch.ones(4), float(values.detach().std(0).mean())
+    optimiser = torch.optim.SGD([values], lr=0.5)
+    for _ in range(400):
+        optimiser.zero_grad()
+        torch.autograd.backward(distance_of(values, torch.randperm(8, generator=draws)[:2], target, 8))
+        optimiser.step()
+    assert torch.allclose(values.detach().mean(0), target, atol=0.35)
+    assert float(values.detach().std(0).mean()) > 0.7 * spread

@@ -11,7 +11,7 @@ from test_methods import CPU, FRAMES, SMALL, candidates, noise
 from videocompressa.artefact import to_bytes
 from videocompressa.clip import Candidates
 from videocompressa.errors import InputError
-from videocompressa.methods.videocompressa import VideoCompressaConfig, compress
+from videocompressa.methods.videocompressa import BYTES, VideoCompressaConfig, compress
 from videocompressa.methods.videocompressa.spending import coarsest_step, spread
 from videocompressa.packing import transform
 from videocompressa.rng import Streams
@@ -32,7 +32,7 @@ def smooth() -> Candidates:
 
 def allowed(data: Candidates, file_bytes: int | None, loss: float = 0.11) -> Allowance:
     budget = Allowance(1, 2, file_bytes=file_bytes)
-    return spread(data, PixelCodec(), loss, budget, soft_labels=False, said={}, rng=Streams(0))
+    return spread(data, torch.ones(3), loss, budget, soft_labels=False, said={}, rng=Streams(0))
 
 
 @pytest.mark.parametrize("loss", [0.02, 0.11, 0.4])
@@ -77,10 +77,41 @@ def test_the_method_fills_the_file_and_shows_what_it_was_told_to_lose(smooth: Ca
     assert len(to_bytes(fixed)) <= 3000
 
 
+def test_planted_truth_clips_that_stand_for_many_are_chosen() -> None:
+    """Each class is three heaps of like clips, one of them large, and some that are like nothing else."""
+    heap = torch.tensor([0, 1, 1, 2, 2, 2, 0, 1, 1, 2, 2, 2, 3, 4, 5, 6])
+    centres = noise((7, 1, 3, SIDE, SIDE), 1)
+    frames = torch.cat([(centres[heap] // 2 + noise((16, FRAMES, 3, SIDE, SIDE), seed) // 16) for seed in (2, 3)])
+    labels = torch.arange(2).repeat_interleave(16)
+    data = candidates(frames, labels)
+    config = dataclasses.replace(BYTES, spend="frames")
+    made = compress(data, PixelCodec(), config, budget=Allowance(3, 2), rng=Streams(0), device=CPU)
+    rows = [data.video_ids.index(name) for name in made.provenance.video_ids]
+    assert {heap[row % 16].item() for row in rows[:3]} == {0, 1, 2} == {heap[row % 16].item() for row in rows[-3:]}
+
+
+def test_typical_videos_are_told_without_training(smooth: Candidates, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not BYTES.needs_teacher
+    assert not BYTES.needs_pool
+    by_pool = dataclasses.replace(BYTES, features="pool")
+    assert by_pool.needs_teacher
+    assert by_pool.needs_pool
+    for name in ("train_teachers", "build_pool"):
+        monkeypatch.delattr(f"videocompressa.methods.videocompressa.{name}")
+    budget = Allowance(1, 2, file_bytes=3000)
+    chosen = {
+        compress(smooth, PixelCodec(), BYTES, budget=budget, rng=Streams(seed), device=CPU).provenance.video_ids
+        for seed in (0, 1)
+    }
+    assert len(chosen) == 1  # there is nothing to draw
+
+
 def test_messages(smooth: Candidates) -> None:
     with pytest.raises(InputError, match=r"spend=bytes fills a file of a given size, and none was given; give --bytes"):
         allowed(smooth, None)
     with pytest.raises(InputError, match=r"spend is 'money'; known: frames, bytes"):
         VideoCompressaConfig(spend="money")
+    with pytest.raises(InputError, match=r"features is 'colours'; known: latents, pool"):
+        VideoCompressaConfig(features="colours")
     with pytest.raises(InputError, match=r"loss is 1.5; it must be in \(0,1\), such as 0.15"):
         VideoCompressaConfig(loss=1.5)

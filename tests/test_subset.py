@@ -171,3 +171,22 @@ def test_the_paper_kernel_is_the_identity_on_latents_of_real_size_and_the_scaled
     off = ~torch.eye(40, dtype=torch.bool)
     assert float(paper_kernel(latents)[off].max()) < 1e-60
     assert float(scaled_kernel(latents)[off].min()) > 0.5
+
+
+def test_features_may_be_looked_up_class_by_class() -> None:
+    features = torch.randn(30, 4, generator=torch.Generator().manual_seed(0))
+    labels, asked = torch.arange(30) % 3, []
+
+    def look(rows: torch.Tensor) -> torch.Tensor:
+        asked.append(len(rows))
+        return features[rows]
+
+    whole, looked = (
+        choose_per_class(
+            source, labels, ("a", "b", "c"), count=4, allow_fewer=False, name="facility-location",
+            generator=torch.Generator(),
+        )
+        for source in (features, look)
+    )  # fmt: skip
+    assert torch.equal(whole, looked)
+    assert asked == [10, 10, 10]

@@ -39,7 +39,6 @@ class Plan:
 PLANS = {
     "videocompressa": Plan("videocompressa", "tiny", 4),
     "videocompressa-bytes": Plan("videocompressa-bytes", "tiny", 4),
-    "videocompressa-coded": Plan("videocompressa-coded", "tiny", 4),
     "lvdd": Plan("lvdd", "tiny", None),
     "dm": Plan("dm", "pixel", None, {"steps": 1}, {"steps": 3}, {"steps": 5000}),
     "vdsd-dm": Plan(

@@ -15,6 +15,8 @@ from videocompressa.errors import InputError
 
 Choose = Callable[[Tensor, int, torch.Generator], list[int]]
 """(features (M,D), count, generator) -> `count` rows."""
+Look = Callable[[Tensor], Tensor]
+"""Rows (M,) int64 -> their features (M,D)."""
 
 
 def random_subset(features: Tensor, count: int, generator: torch.Generator) -> list[int]:
@@ -217,7 +219,7 @@ def check_enough(sizes: Mapping[str, int], count: int, *, allow_fewer: bool) -> 
 
 
 def choose_per_class(
-    features: Tensor,
+    features: Tensor | Look,
     labels: Tensor,
     classes: Sequence[str],
     *,
@@ -228,15 +230,18 @@ def choose_per_class(
 ) -> Tensor:
     """Choose `count` rows of each class by the subset rule `name`; rows (N,) int64, grouped by class in class order.
 
+    `features` are (M,D), or a function that gives those of some rows: large ones need not be there all at once.
+
     Raises `InputError` for an unknown rule, and for a class with fewer rows unless `allow_fewer`.
     """
     check_subset(name)
     sizes = torch.bincount(labels, minlength=len(classes)).tolist()
     check_enough(dict(zip(classes, sizes, strict=True)), count, allow_fewer=allow_fewer)
+    look = features if callable(features) else features.__getitem__
     rows = []
     for label, size in enumerate(sizes):
         members = (labels == label).nonzero()[:, 0]
-        rows.append(members[SUBSETS[name](features[members], min(count, size), generator)] if size else members)
+        rows.append(members[SUBSETS[name](look(members), min(count, size), generator)] if size else members)
     return torch.cat(rows)
 
 

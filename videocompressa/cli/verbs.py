@@ -173,8 +173,8 @@ def compress(
     output
         The file to write, such as set.safetensors.
     method
-        videocompressa (keyframes, tuned), videocompressa-coded (most for the bytes: whole clips, tuned within the
-        code) or videocompressa-bytes (the same untuned, in seconds); or for comparison random-real, herding-real,
+        videocompressa (keyframes, tuned) or videocompressa-bytes (most for the bytes: whole clips, coarsely, of the
+        videos that are typical; trains nothing); or for comparison random-real, herding-real,
         k-center-real or facility-location-real (real keyframes as they are), rded (crops that a teacher chooses), dm,
         mtt, vdsd-dm or vdsd-mtt (clips tuned by matching), lvdd, lvdd-random, lvdd-k-means or lvdd-scaled (factors of
         latents), real-h264, real-av1, real-webp, herding-h264, herding-av1 or herding-webp (real clips as a real codec

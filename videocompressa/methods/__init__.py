@@ -59,7 +59,6 @@ class Method:
 METHODS: dict[str, Method] = {
     "videocompressa": Method(videocompressa.compress, VideoCompressaConfig()),
     "videocompressa-bytes": Method(videocompressa.compress, videocompressa.BYTES),
-    "videocompressa-coded": Method(videocompressa.compress, videocompressa.CODED),
     "random-real": Method(coreset.compress, CoresetConfig(subset="random")),
     "herding-real": Method(coreset.compress, CoresetConfig(subset="herding")),
     "k-center-real": Method(coreset.compress, CoresetConfig(subset="k-center")),

@@ -68,13 +68,8 @@ ABLATION: dict[str, tuple[str, ...]] = {
     "joint off": ("joint.enabled=false",),
     "synthesis off": ("synthesis.enabled=false",),
     "subset random": ("subset=random",),
-    "bytes spent on videos": (
-        "spend=bytes",
-        "loss=0.22",
-        "synthesis.steps=120",
-        "synthesis.lr=0.03",
-        "synthesis.task_weight=0",
-    ),
+    "subset by students": ("subset=herding", "features=pool"),
+    "bytes spent on videos": ("spend=bytes", "synthesis.enabled=false"),
 }
 """Rows of the ablation (Figure 4 of the paper, and our own parts): what is changed in the complete method."""
 

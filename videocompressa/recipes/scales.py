@@ -24,7 +24,7 @@ class Scale:
     """Of every student that judges."""
 
 
-_MATCHING = ("matching.width=0.25", "matching.real_per_class=8")
+_MATCHING = ("matching.width=0.25", "matching.real_per_class=8", "matching.classes_per_step=4")
 _EXPERTS = (
     "matching.experts.width=0.25",
     "matching.experts.num_experts=2",
@@ -32,6 +32,7 @@ _EXPERTS = (
     "matching.experts.batch_size=64",
     "matching.max_start_epoch=2",
     "matching.inner_steps=5",
+    "matching.batch_size=16",
     "matching.inner_lr=0.03",
     "matching.inner_lr_lr=1e-7",
 )
@@ -40,6 +41,7 @@ _STATICS = (
     "statics.lr=6",
     "statics.matching.width=0.25",
     "statics.matching.real_per_class=8",
+    "statics.matching.classes_per_step=4",
     "joiner_start=still",
 )
 

@@ -12,8 +12,7 @@ weights, E/D frozen codec, z latents, f student, phi/theta parameters of selecto
 6. Videos.      Within each class, of the clips that the teacher gets right, those whose features, to students of all
                 ages (`pool.py`), cover the class. Where bytes count and not frames, more videos at a coarser step, with
                 all their frames (`spending.py`).
-7. Synthesis.   z_syn = select(E(x_chosen); phi) + delta, both tuned against a pool of students (`synthesis.py`). Where
-                bytes count, whole clips are tuned as the numbers that the file will hold (`coded.py`).
+7. Synthesis.   z_syn = select(E(x_chosen); phi) + delta, both tuned against a pool of students (`synthesis.py`).
 8. Labels.      Probabilities of a teacher for the decoded synthetic clips, averaged over views.
 9. Write.       Whoever calls writes the set; the file quantises and checks it.
 
@@ -34,9 +33,8 @@ from torch import Tensor
 from videocompressa.clip import Candidates, Watch, watch_nothing
 from videocompressa.errors import InputError
 from videocompressa.joint import JointConfig, find_selector
-from videocompressa.methods.videocompressa.coded import code
 from videocompressa.methods.videocompressa.pool import Member, PoolConfig, build_pool, pool_features
-from videocompressa.methods.videocompressa.spending import SPENDINGS, blank_labels, spread
+from videocompressa.methods.videocompressa.spending import SPENDINGS, seen_weights, spread
 from videocompressa.methods.videocompressa.synthesis import SynthesisConfig, synthesise
 from videocompressa.rng import Streams
 from videocompressa.selector import Selector, SelectorConfig, check_keyframes, check_selector
@@ -47,6 +45,9 @@ from videocompressa.synthetic import Allowance, SyntheticSet, check_fill, gather
 from videocompressa.teachers import RealClips, TeacherConfig, check_labels, real_clips, relabel, train_teachers
 from videocompressa.train import predict
 from videocompressa.vae import Codec
+
+FEATURES = ("latents", "pool")
+"""What may tell which videos are alike."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,10 @@ class VideoCompressaConfig:
     """Steps 2 to 5; `joint.enabled=false` and `joint.understanding=false` are the paper's ablations."""
     scorer: SelectorConfig = field(default_factory=SelectorConfig)
     """The scoring network of step 2."""
-    subset: str = "herding"
+    subset: str = "facility-location"
     """Step 6: rule that chooses videos; a name of `subset.SUBSETS`."""
+    features: str = "latents"
+    """What that rule compares: "latents", weighed by what is seen, or the features of the "pool"."""
     pool: PoolConfig = field(default_factory=PoolConfig)
     """The students of steps 6 and 7."""
     synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
@@ -80,24 +83,28 @@ class VideoCompressaConfig:
     @property
     def name(self) -> str:
         """Name of the method in the file."""
-        if self.spend == "frames":
-            return "videocompressa"
-        return "videocompressa-coded" if self.synthesis.enabled else "videocompressa-bytes"
+        return "videocompressa" if self.spend == "frames" else "videocompressa-bytes"
 
     @property
     def needs_teacher(self) -> bool:
-        """Whether videos, synthesis or soft labels need one; coded synthesis has enough of the pool."""
-        tuned_frames = self.synthesis.enabled and self.spend == "frames"
-        return self.subset != "random" or tuned_frames or self.labels == "soft"
+        """Whether videos, synthesis or soft labels need one."""
+        return self.needs_pool or self.labels == "soft"
 
     @property
     def needs_pool(self) -> bool:
         """Whether videos or synthesis need one."""
-        return self.subset != "random" or self.synthesis.enabled
+        return self.chooses_by_pool or self.synthesis.enabled
+
+    @property
+    def chooses_by_pool(self) -> bool:
+        """Whether step 6 looks at students' features."""
+        return self.subset != "random" and self.features == "pool"
 
     def __post_init__(self) -> None:
         check_selector(self.selector)
         check_subset(self.subset)
+        if self.features not in FEATURES:
+            raise InputError(f"features is {self.features!r}; known: {', '.join(FEATURES)}")
         check_labels(self.labels)
         check_fill(self.fill)
         if self.spend not in SPENDINGS:
@@ -106,18 +113,9 @@ class VideoCompressaConfig:
             raise InputError(f"loss is {self.loss}; it must be in (0,1), such as 0.15")
 
 
-BYTES = VideoCompressaConfig(
-    selector="uniform", subset="random", synthesis=SynthesisConfig(enabled=False), spend="bytes", labels="hard"
-)
+BYTES = VideoCompressaConfig(selector="uniform", synthesis=SynthesisConfig(enabled=False), spend="bytes", labels="hard")
 """What wins where bytes count: coarse whole clips of as many videos as fit. What is off here did not earn its bytes or
 its seconds beside them (docs/log.md)."""
-
-CODED = dataclasses.replace(
-    BYTES,
-    loss=0.22,
-    synthesis=SynthesisConfig(steps=120, lr=0.03, selector_lr=0.0, task_weight=0.0, manifold_weight=0.0),
-)
-"""The same, tuned within the code by a pool of students: fewer clips, which teach more a byte."""
 
 
 def compress(
@@ -136,10 +134,11 @@ def compress(
     Raises `InputError` when K > T, or a class has fewer videos than VPC and the budget does not allow fewer.
     """
     check_keyframes(budget.keyframes, train_data.clip.num_frames)
+    weights = seen_weights(train_data, codec, rng)
     if config.spend == "bytes":
         budget = spread(
-            train_data, codec, config.loss, budget, growth=config.synthesis.growth if config.synthesis.enabled else 1.0,
-            soft_labels=config.labels == "soft", said=dataclasses.asdict(config), rng=rng,
+            train_data, weights, config.loss, budget, soft_labels=config.labels == "soft",
+            said=dataclasses.asdict(config), rng=rng,
         )  # fmt: skip
     keyframes = budget.keyframes
     selector = find_selector(
@@ -152,11 +151,10 @@ def compress(
         teachers = train_teachers(real, config.teacher, rng=rng, device=device, watch=watch, stages=stages)
     pool: list[Member] = []
     if config.needs_pool:
-        old = teachers if config.spend == "frames" else ()
         pool = build_pool(
-            real, config.pool, config.teacher.train, old, rng=rng, device=device, watch=watch, stages=stages
+            real, config.pool, config.teacher.train, teachers, rng=rng, device=device, watch=watch, stages=stages
         )
-    rows = _choose_videos(train_data, teachers, pool, config, budget, rng=rng, device=device)
+    rows = _choose_videos(train_data, weights, teachers, pool, config, budget, rng=rng, device=device)
     chosen = train_data.take(rows)
     positions = selector.positions(chosen.frames, keyframes, rng.generator("keyframes"))
     synthetic = gather(
@@ -178,9 +176,8 @@ def compress(
             "seed": rng.seed,
         }
         synthetic = _tuned(
-            synthetic, chosen, pool, selector, codec, config, budget.file_bytes, key, rng=rng, device=device,
-            watch=watch, stages=stages,
-        )  # fmt: skip
+            synthetic, chosen, pool, selector, codec, config, key, rng=rng, device=device, watch=watch, stages=stages
+        )
     return relabel(synthetic, config.labels, teachers, config.teacher, rng=rng, device=device)
 
 
@@ -191,7 +188,6 @@ def _tuned(
     selector: Selector,
     codec: Codec,
     config: VideoCompressaConfig,
-    file_bytes: int | None,
     key: Mapping[str, Any],
     *,
     rng: Streams,
@@ -199,23 +195,13 @@ def _tuned(
     watch: Watch,
     stages: Stages,
 ) -> SyntheticSet:
-    """Step 7: return the set tuned, as latents or as the numbers of a file of `file_bytes`; a stage of this `key`."""
-    shared: dict[str, Any] = {
-        "recipe": config.teacher.train,
-        "rng": rng.child("synthesis"),
-        "device": device,
-        "watch": watch,
-    }
-    if config.spend == "bytes":
-        assert file_bytes is not None  # `spread` has seen to it
-        labels = blank_labels(synthetic.labels, len(synthetic.classes), soft=config.labels == "soft")
-        return code(
-            synthetic, dataclasses.replace(synthetic, labels=labels), pool, codec, config.synthesis,
-            file_bytes=file_bytes, key=key, stages=stages, **shared,
-        )  # fmt: skip
+    """Step 7: return the set tuned; a stage of this `key`."""
 
     def tune() -> dict[str, Tensor]:
-        tuned = synthesise(synthetic, chosen, pool, selector, codec, config.synthesis, **shared)
+        tuned = synthesise(
+            synthetic, chosen, pool, selector, codec, config.synthesis, recipe=config.teacher.train,
+            rng=rng.child("synthesis"), device=device, watch=watch,
+        )  # fmt: skip
         return {"latents": tuned.latents, "positions": tuned.positions}
 
     found = stages.recall("synthesis", key, tune)
@@ -229,6 +215,7 @@ def _tuned(
 
 def _choose_videos(
     train_data: Candidates,
+    weights: Tensor,
     teachers: Sequence[Student],
     pool: Sequence[Member],
     config: VideoCompressaConfig,
@@ -244,8 +231,15 @@ def _choose_videos(
     num_right = torch.bincount(train_data.labels[right], minlength=len(train_data.classes))
     eligible = right | (num_right < budget.videos_per_class)[train_data.labels]
     rows = eligible.nonzero()[:, 0]
+    seen = pool_features(pool) if config.chooses_by_pool else None
+
+    def look(members: Tensor) -> Tensor:
+        if seen is not None:
+            return seen[rows[members]]
+        return (train_data.latents[rows[members]].float() * weights[:, None, None]).flatten(1)
+
     chosen = choose_per_class(
-        pool_features(pool)[rows] if pool else torch.zeros(len(rows), 1),
+        look,
         train_data.labels[rows],
         train_data.classes,
         count=budget.videos_per_class,

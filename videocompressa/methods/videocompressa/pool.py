@@ -118,12 +118,6 @@ def summary(stage: Tensor) -> Tensor:
     return F.adaptive_avg_pool3d(stage.float(), (time, min(4, height), min(4, width))).flatten(1)
 
 
-def class_means(features: Tensor, index: Tensor, num_classes: int) -> Tensor:
-    """Return the mean (num_classes,D) of features (B,D) over the rows of each class; zero for a class without rows."""
-    one_hot = F.one_hot(index, num_classes).to(features)
-    return (one_hot / one_hot.sum(0).clamp(min=1)).T @ features
-
-
 @torch.no_grad()
 def _real_maps(
     student: Student,

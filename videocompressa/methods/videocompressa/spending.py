@@ -37,29 +37,26 @@ _LOWEST, _HIGHEST = -4 * OCTAVE, 6 * OCTAVE
 
 def spread(
     train_data: Candidates,
-    codec: Codec,
+    weights: Tensor,
     loss: float,
     budget: Allowance,
     *,
-    growth: float = 1.0,
     soft_labels: bool,
     said: Mapping[str, Any],
     rng: Streams,
 ) -> Allowance:
     """Return the allowance of the most videos a class, with all T frames, whose file at S is within the bytes.
 
-    Where tuning is to add to the clips (`coded.py`), they may take no more than 1 / `growth` of what is there. `said`
-    is the configuration that the file will tell, as its text has bytes, too. At least one video a class, even where it
-    does not fit: the step is coarsened after this. Sizes are those of random videos; a class with fewer videos gives
-    all it has. Raises `InputError` without `budget.file_bytes`.
+    `weights` (C,) are those of the channels (`seen_weights`). `said` is the configuration that the file will tell, as
+    its text has bytes, too. At least one video a class, even where it does not fit: the step is coarsened after this.
+    Sizes are those of random videos; a class with fewer videos gives all it has. Raises `InputError` without
+    `budget.file_bytes`.
     """
     file_bytes = budget.file_bytes
     if file_bytes is None:
         raise InputError("spend=bytes fills a file of a given size, and none was given; give --bytes")
     num_frames = train_data.clip.num_frames
-    sample = sample_of(train_data.latents)
-    weights = transform.channel_weights(codec, sample, rng.generator("channels"))
-    step = coarsest_step(sample, weights, loss)
+    step = coarsest_step(sample_of(train_data.latents), weights, loss)
 
     def size(count: int) -> int:
         rows = choose_per_class(
@@ -76,13 +73,17 @@ def spread(
             seed=rng.seed,
         )
         made = transform.pack(blank.latents, weights, step)
-        grown = int((growth - 1) * made["stream"].numel())
-        return len(to_bytes(dataclasses.replace(blank, packing=transform.NAME, packed=made))) + grown
+        return len(to_bytes(dataclasses.replace(blank, packing=transform.NAME, packed=made)))
 
     most = int(torch.bincount(train_data.labels).max())
     # From 1 on, so that the sizes that are tried grow with the file and not with the data.
     count = max(1, last_fitting(lambda number: size(number) <= file_bytes, 1, most, guess=1))
     return Allowance(count, num_frames, allow_fewer=True, file_bytes=file_bytes)
+
+
+def seen_weights(train_data: Candidates, codec: Codec, rng: Streams) -> Tensor:
+    """Return how far pixels move with each channel of the latents: (C,) float32, 1 on average."""
+    return transform.channel_weights(codec, sample_of(train_data.latents), rng.generator("channels"))
 
 
 def coarsest_step(latents: Tensor, weights: Tensor, loss: float) -> float:

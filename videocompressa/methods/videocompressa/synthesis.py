@@ -6,7 +6,7 @@ Each step, for one frozen student of the pool (`pool.py`) and a batch of items z
 2. clip   = fill(D(z)), augmented as a student's training would.
 3. match  = sum over stages of |mean_c feature(syn) - mean_c feature(real)|^2 / spread between classes: class by class,
             the set must look like all real clips to every student (DM, Zhao and Bilen 2023; in trained students too:
-            our choice).
+            our choice). The mean is that of the whole set, of which a batch is a part (`mean_distance`).
 4. task   = cross-entropy of the student on the synthetic clips; of trained students only.
 5. stay   = |E(D(z)) - z|^2 of one keyframe a clip, drawn anew each step: near the codec's manifold, so that what is
             stored decodes to a picture.
@@ -19,7 +19,6 @@ Each step, for one frozen student of the pool (`pool.py`) and a batch of items z
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -29,7 +28,7 @@ from torch import Tensor
 
 from videocompressa.clip import Candidates, Watch
 from videocompressa.errors import DivergedError, InputError
-from videocompressa.methods.videocompressa.pool import Member, class_means, summary
+from videocompressa.methods.videocompressa.pool import Member, summary
 from videocompressa.rng import Streams
 from videocompressa.selector import GumbelSelector, Selector, top_k_straight_through
 from videocompressa.synthetic import SyntheticSet, fill_clips, take_keyframes
@@ -48,16 +47,12 @@ class SynthesisConfig:
     """Synthetic clips a step; whole classes, at least two."""
     lr: float = 0.015
     """Highest root mean square that an item moves by in a step, in standard deviations of a latent; half-period cosine
-    to 0. Of coded synthesis Adam's, in steps of the quantiser."""
+    to 0."""
     selector_lr: float = 1e-3
     """Learning rate of the selector; 0 freezes the frames."""
     match_weight: float = 1.0
     task_weight: float = 0.1
     manifold_weight: float = 0.1
-    rate_weight: float = 5.0
-    """Of coded synthesis (`coded.py`): what a bit a number costs."""
-    growth: float = 2.0
-    """Of coded synthesis, >= 1: the bytes of the file's clips over those of the real clips that it starts from."""
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch_size < 2:
@@ -65,12 +60,8 @@ class SynthesisConfig:
                 f"synthesis.steps is {self.steps} (allowed: 1 or more), "
                 f"synthesis.batch_size {self.batch_size} (allowed: 2 or more)"
             )
-        if min(self.match_weight, self.task_weight, self.manifold_weight, self.rate_weight) < 0:
-            raise InputError(
-                "synthesis.match_weight, task_weight, manifold_weight and rate_weight must not be negative"
-            )
-        if not 1 <= self.growth < math.inf:
-            raise InputError(f"synthesis.growth is {self.growth}; it must be at least 1 (1: tuning may add no bytes)")
+        if min(self.match_weight, self.task_weight, self.manifold_weight) < 0:
+            raise InputError("synthesis.match_weight, task_weight and manifold_weight must not be negative")
 
 
 def synthesise(
@@ -95,6 +86,7 @@ def synthesise(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, config.steps)
     augment, members = rng.generator("augment"), rng.generator("members")
     batches = class_batches(start.labels, config.batch_size, rng.generator("classes"))
+    counts = torch.bincount(start.labels, minlength=len(start.classes)).to(device)
     for step, rows in zip(range(config.steps), batches, strict=False):
         if live is None:
             positions = start.positions[rows]
@@ -107,7 +99,7 @@ def synthesise(
         clips = fill_clips(pixels, positions.to(device), start.clip.num_frames, start.fill)
         clips = start.normalisation.apply(augmented(clips, recipe, augment))
         member = pool[int(torch.randint(len(pool), (), generator=members))]
-        match, task = judge(member, clips, start.labels[rows].to(device), recipe)
+        match, task = judge(member, clips, start.labels[rows].to(device), counts, recipe)
         one = int(torch.randint(keyframes, (), generator=members))
         stay = (codec.encode(pixels[:, one]) - latents[:, one]).square().mean()
         loss = config.match_weight * match + config.task_weight * task + config.manifold_weight * stay
@@ -132,17 +124,40 @@ def synthesise(
     )
 
 
-def judge(member: Member, clips: Tensor, labels: Tensor, config: TrainConfig) -> tuple[Tensor, Tensor]:
-    """Return (match, task) of one batch of synthetic clips; task is 0 for a student too young to give it."""
+def judge(member: Member, clips: Tensor, labels: Tensor, counts: Tensor, config: TrainConfig) -> tuple[Tensor, Tensor]:
+    """Return (match, task) of one batch of synthetic clips; task is 0 for a student too young to give it.
+
+    `counts` (L,) int64: how many clips of each class the whole set has, of which the batch is a part.
+    """
     with torch.autocast(clips.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
         maps, logits = member.student.maps_and_logits(clips)
     classes, index = torch.unique(labels, return_inverse=True)
     match = clips.new_zeros(())
     for stage, real, spread in zip(maps, member.class_maps, member.spreads, strict=True):
-        means = class_means(summary(stage), index, len(classes))
-        match = match + (means - real[classes]).square().mean() / spread
+        match = match + mean_distance(summary(stage), index, real[classes], counts[classes]) / spread
     task = F.cross_entropy(logits.float(), labels) if member.gives_task else clips.new_zeros(())
     return match, task
+
+
+def mean_distance(features: Tensor, index: Tensor, targets: Tensor, counts: Tensor) -> Tensor:
+    """Return the mean over classes and features of |mean f - target|^2, the mean over ALL clips of a class, estimated.
+
+    `features` (B,D) are those of some clips, `index` (B,) their classes, `targets` (c,D), `counts` (c,) int64 the clips
+    of a class in the set. The square of a batch's mean is too large by the spread of the clips over their number, and
+    its gradient would pull all clips of a class to one point. With d = f - target of n of N clips,
+
+      |mean d|^2 = (N - 1)/N mean_(i != j) <d_i, d_j> + 1/N mean_i |d_i|^2,
+
+    whose means over the batch are not biased (a U-statistic, Hoeffding 1948). For n = N it is the square itself.
+    """
+    offsets = features - targets[index]
+    one_hot = F.one_hot(index, len(targets)).to(features)
+    sizes = one_hot.sum(0)[:, None]
+    squares = one_hot.T @ offsets.square()
+    pairs = ((one_hot.T @ offsets).square() - squares) / (sizes * (sizes - 1)).clamp(min=1)
+    # A batch with one clip of a class knows nothing of its pairs.
+    alone = torch.where(sizes > 1, 1 / counts[:, None].to(features), torch.ones_like(sizes))
+    return ((1 - alone) * pairs + alone * squares / sizes).mean()
 
 
 def _selected(selector: GumbelSelector, frames: Tensor, latents_BT: Tensor, keyframes: int) -> tuple[Tensor, Tensor]:
