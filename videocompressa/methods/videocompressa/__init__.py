@@ -9,9 +9,10 @@ weights, E/D frozen codec, z latents, f student, phi/theta parameters of selecto
 4. Latents.     E(select(x)) = select(E(x)) because w is one-hot, so w acts on the cached latents.
 5. Joint phase. min over phi, theta of the task loss of the understanding module on the K selected latents, and on all
                 T of them, plus a coverage term (`joint.py`).
-6. Videos.      Within each class, of the clips that the teacher gets right, those whose features, to students of all
-                ages (`pool.py`), cover the class. Where bytes count and not frames, more videos at a coarser step, with
-                all their frames (`spending.py`).
+6. Videos.      Within each class, of the clips that the teacher gets right, the typical ones: facility location on the
+                latents of whole clips, weighed by how far pixels move with each channel (`features="pool"` asks
+                students instead). Where bytes count and not frames, more videos at a coarser step, with all their
+                frames (`spending.py`).
 7. Synthesis.   z_syn = select(E(x_chosen); phi) + delta, both tuned against a pool of students (`synthesis.py`).
 8. Labels.      Probabilities of a teacher for the decoded synthetic clips, averaged over views.
 9. Write.       Whoever calls writes the set; the file quantises and checks it.

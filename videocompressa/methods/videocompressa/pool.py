@@ -1,4 +1,4 @@
-"""The pool: frozen students of all ages that choose videos (step 6) and guide the synthesis (step 7).
+"""The pool: frozen students of all ages that guide the synthesis (step 7), and choose videos where they are asked to.
 
 A fresh student will be trained on the synthetic set from nothing, so the set must look right to students that have
 learnt nothing yet, a little, and everything: a few are trained for one step (random features, as in DM, Zhao and Bilen

@@ -4,7 +4,8 @@
 2. Quality. The coarsest step S at which the weighted error of the latents, sum_c g_c^2 |X' - X|^2, is at most the share
    `loss` of their weighted variance: beyond it, students lose more than further videos teach them. One S for all sets
    would be too coarse for small motion on smooth frames, and too fine for large motion on busy ones (docs/log.md).
-3. Videos.  As many a class as the file holds at S. What is left goes into a finer step (`storage.stored`).
+3. Videos. As many a class as the file holds at S; step 6 of the method says which. What is left goes into a finer step
+   (`storage.stored`).
 
 Not in the paper, which counts frames.
 """
