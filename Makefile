@@ -9,7 +9,7 @@ WORKERS ?= 2
 DATA ?= runs/demo/videos
 SETS ?=
 LOSSLESS := lip_words fluent16 fights basketball5
-RIVALS := full,full-long,videocompressa-bytes,videocompressa,random-real,herding-real,real-h264,real-av1,real-webp
+RIVALS := full,videocompressa-bytes,videocompressa,random-real,herding-real,real-h264,real-av1,real-webp
 
 ifndef PYTHON
 PYTHON := .venv/bin/python
@@ -65,7 +65,8 @@ bench-lossless: $(ENVIRONMENT) ## accuracy against bytes, from 4 to 240 keyframe
 	@test -n "$(SETS)" || { echo "give SETS=folder that holds $(LOSSLESS)"; exit 2; }
 	for name in $(LOSSLESS); do \
 	  $(BIN)videocompressa bench $(SETS)/$$name -o runs/lossless/$$name --methods $(RIVALS) --labels hard \
-	    --vpc 1,6,15,30,60 --keyframes 4 --seeds 5 --students minic3d,framenet2d --scale small || exit; \
+	    --vpc 1,6,15,30,60 --keyframes 4 --seeds 5 --students minic3d,framenet2d --scale small --size 48 \
+	    --train steps=1600 || exit; \
 	done
 
 clean: ## remove .venv and caches, keep runs/
