@@ -234,7 +234,7 @@ def _choose_videos(
     rows = eligible.nonzero()[:, 0]
     seen = pool_features(pool) if config.chooses_by_pool else None
 
-    def look(members: Tensor) -> Tensor:
+    def look(members: Tensor) -> Tensor:  # class by class, as the latents of a whole split may not fit into memory
         if seen is not None:
             return seen[rows[members]]
         return (train_data.latents[rows[members]].float() * weights[:, None, None]).flatten(1)
