@@ -29,7 +29,7 @@ from videocompressa.recipes.options import BudgetOptions, CandidateOptions, NumB
 from videocompressa.recipes.sets import decode_set, open_set
 from videocompressa.recipes.settings import setting_names, with_settings
 from videocompressa.recipes.train import train_on
-from videocompressa.storage import Storage
+from videocompressa.storage import TRANSFORM, Storage
 from videocompressa.synthetic import Allowance, Provenance, Source, SyntheticSet
 from videocompressa.train import TrainConfig
 from videocompressa.vae import PixelCodec
@@ -272,6 +272,25 @@ def test_a_file_larger_than_foreseen_is_made_again_with_fewer_videos(
     assert found.budget.file_bytes < larger
     with pytest.raises(BudgetError, match="--bytes 1000 is too small for one keyframe .* give at least --bytes 1"):
         made(BudgetOptions(bytes=NumBytes(1000), keyframes=1), "c")
+
+
+def test_bytes_left_over_go_into_finer_pictures_unless_a_step_is_asked_for(
+    videos: Path, here: Surroundings, tmp_path: Path
+) -> None:
+    """All videos fit, so that only a finer step can fill the file."""
+
+    def made(num_bytes: int, storage: Storage = TRANSFORM) -> int:
+        outcome = compress_folder(
+            videos, tmp_path / "set", candidates=SMALL, budget=BudgetOptions(bytes=NumBytes(num_bytes)),
+            method="videocompressa-bytes", storage=storage, overwrite=True, surroundings=here,
+        )  # fmt: skip
+        assert outcome.num_train_videos == len(read_set(outcome.path))
+        return outcome.budget.file_bytes
+
+    at_one = made(100_000, Storage(step=1.0 + 1e-9))
+    wanted = round(1.3 * at_one)
+    assert 0.97 * wanted < made(wanted) <= wanted
+    assert at_one < made(10 * at_one) < 10 * at_one  # not finer than pixels are
 
 
 def test_more_keyframes_than_frames() -> None:

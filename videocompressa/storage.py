@@ -55,6 +55,8 @@ class Storage:
 
 TRANSFORM = Storage()
 """The default."""
+FILLING = Storage(step=0.25)
+"""The default of methods that fill a size: as fine as it allows. Four times finer than 1 is finer than pixels are."""
 
 
 def stored(synthetic: SyntheticSet, decoder: Decoder, storage: Storage, *, limit: int | None = None) -> SyntheticSet:

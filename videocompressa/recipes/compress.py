@@ -28,7 +28,7 @@ from videocompressa.rng import Streams
 from videocompressa.selector import GumbelSelector, UniformSelector, check_keyframes
 from videocompressa.selector_file import Origin, TrainedSelector, write_selector
 from videocompressa.stages import Stages
-from videocompressa.storage import TRANSFORM, Storage, item_bytes, sample_of, stored
+from videocompressa.storage import FILLING, TRANSFORM, Storage, item_bytes, sample_of, stored
 from videocompressa.students import STUDENTS, check_name, check_size
 from videocompressa.synthetic import Budget
 from videocompressa.vae import Codec, build_codec
@@ -117,7 +117,7 @@ def compress_folder(
         )
         # A configuration that differs from the reference's says so in the file, in some bytes more.
         limit = budget.bytes or max(allowance.file_bytes or 0, resolved.most_bytes)
-        synthetic = stored(made, built, storage, limit=limit)
+        synthetic = stored(made, built, FILLING if _fills(config) and storage == TRANSFORM else storage, limit=limit)
         if budget.bytes is None or (size := len(to_bytes(synthetic, storage.quantisation))) <= budget.bytes:
             break
         # Rarely, what was chosen packs worse than foreseen; then what is chosen next is foreseen to pack as badly.
@@ -143,6 +143,11 @@ def compress_folder(
     )
 
 
+def _fills(config: Any) -> bool:
+    """Return whether a method spends bytes: it keeps all frames, and fills the file."""
+    return bool(getattr(config, "spend", "frames") == "bytes")
+
+
 def _check_selector_out(
     selector_out: Path,
     path: Path,
@@ -164,7 +169,7 @@ def _check_selector_out(
     if selector_out.absolute() == path.absolute():
         raise InputError(f"--selector-out and --output are both {path}; give two names")
     check_target(selector_out, overwrite=overwrite)
-    if getattr(config, "spend", "frames") == "bytes" or (budget.keyframes or DEFAULT_KEYFRAMES) >= candidates.frames:
+    if _fills(config) or (budget.keyframes or DEFAULT_KEYFRAMES) >= candidates.frames:
         raise InputError(
             f"--selector-out: all {candidates.frames} candidate frames would be kept, which leaves nothing to learn; "
             "give --keyframes below --frames, and a method that keeps K of them"
