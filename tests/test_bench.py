@@ -136,10 +136,26 @@ def test_what_fails_answers_with_its_reason_and_is_tried_again(setting: Setting,
     assert cells.run_student((setting, dataclasses.replace(RUN, made=other))) == {"reason": "--vpc is 7"}
     assert cells.make_set(setting, other) == {"reason": "out of memory: 2 GB"}
     assert not errors
+    assert cells.known(setting, RUN) == diverged
+    assert cells.known(setting, dataclasses.replace(RUN, made=other)) is None
+
+
+def test_only_what_is_whole_is_known(setting: Setting) -> None:
+    made, scores = {"compress_seconds": 1.0}, {"top1": 0.5}
+    assert cells.known(setting, RUN) is None
+    for job, answer in ((SET, made), (RUN, scores)):
+        path = job.path(setting).with_suffix(".json")
+        path.parent.mkdir(parents=True)
+        path.write_text("{")
+        assert cells.known(setting, RUN) is None
+        path.write_text(json.dumps(answer))
+    assert cells.known(setting, RUN) == {**scores, "set": made}
 
 
 @pytest.mark.slow
-def test_a_benchmark_from_the_command_line(drawn_set: Path, tmp_path: Path, run: Runner) -> None:
+def test_a_benchmark_from_the_command_line(
+    drawn_set: Path, tmp_path: Path, run: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
     command = (
         "bench", str(drawn_set), "-o", str(tmp_path / "out"), "--cache", str(tmp_path / "cache"), "--codec", "linear",
         "--methods", "full,random-real,random-real:selector=shots", "--labels", "hard", "--vpc", "1,2",
@@ -161,6 +177,7 @@ def test_a_benchmark_from_the_command_line(drawn_set: Path, tmp_path: Path, run:
     assert "accuracy_against_frames.png" in {path.name for path in out.glob("*.png")}
     stamps = {path: path.stat().st_mtime_ns for path in out.glob("*/*")}
     before = (out / "results.json").read_bytes()
+    monkeypatch.setattr("videocompressa.engine._start", None)  # and no process is started to find that out
     run(*command, "--quiet")
     assert {path: path.stat().st_mtime_ns for path in out.glob("*/*")} == stamps  # nothing was made again
     assert (out / "results.json").read_bytes() == before

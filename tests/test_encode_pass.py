@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -218,12 +219,30 @@ class TestResume:
         assert codec.calls == 0
         assert torch.equal(one, again)
 
-    def test_two_runs_at_once_do_not_mix(self, videos: VideoSet, tmp_path: Path) -> None:
-        def second(step: str, **numbers: float) -> None:
-            with pytest.raises(InputError, match="another run is filling this cache; wait until it ends, or give"):
-                decode_split(videos, "train", CLIP, cache=tmp_path, workers=0)
+    def test_two_runs_at_once_take_turns(self, videos: VideoSet, tmp_path: Path) -> None:
+        waits, ended = threading.Event(), threading.Event()
+        seconds: list[Tensor] = []
 
-        decode_split(videos, "train", CLIP, cache=tmp_path, workers=0, watch=second)
+        def waiting(step: str, **numbers: float) -> None:
+            if step == "wait for another run":
+                waits.set()
+                assert ended.is_set() or numbers["done"] == 0
+
+        def second() -> None:
+            seconds.append(decode_split(videos, "train", CLIP, cache=tmp_path, workers=0, watch=waiting).frames)
+
+        other = threading.Thread(target=second)
+
+        def first(step: str, **numbers: float) -> None:
+            if not other.ident:
+                other.start()
+                assert waits.wait(60)
+            if numbers["done"] == numbers["total"]:
+                ended.set()
+
+        frames = decode_split(videos, "train", CLIP, cache=tmp_path, workers=0, watch=first).frames
+        other.join(60)
+        assert torch.equal(seconds[0], frames)
 
     def test_a_killed_run_leaves_no_lock(self, tmp_path: Path) -> None:
         code = (
@@ -236,11 +255,14 @@ class TestResume:
         with run:
             assert run.stdout is not None
             assert run.stdout.readline() == b"held\n"
-            with pytest.raises(InputError, match="another run"), locked(tmp_path):
-                pass
-            run.kill()
-        with locked(tmp_path):
-            pass
+            said: list[float] = []
+
+            def kill_it(step: str, **numbers: float) -> None:
+                said.append(numbers["done"])
+                run.kill()
+
+            with locked(tmp_path, kill_it):
+                assert said == [0, 1]
 
 
 class TestBadVideos:

@@ -110,7 +110,7 @@ def decode_split(
     class, raise `InputError` with that list. `watch("decode", done=, total=)` counts videos.
     """
     part, folder = _part(videos, split, clip, cache, max_bad)
-    with locked(folder):
+    with locked(folder, watch):
         journal = _decode(part, clip, folder, workers, max_bad, watch, engine)
         return _collect(part, clip, journal)
 
@@ -135,7 +135,7 @@ def encode_pass(
     """
     latent_shape = codec.spec.latent_shape(clip.height, clip.width)  # A size the codec cannot take stops here.
     part, folder = _part(videos, split, clip, cache, max_bad)
-    with locked(folder):
+    with locked(folder, watch):
         journal = _decode(part, clip, folder, workers, max_bad, watch, engine)
         decoded = _collect(part, clip, journal)
         encoded = _encode(journal, codec, clip, folder, watch, total=len(decoded))

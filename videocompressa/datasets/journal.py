@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from videocompressa.clip import Watch, watch_nothing
 from videocompressa.errors import InputError
 
 Line = Mapping[str, Any]
@@ -109,8 +110,11 @@ def _written(line: Line) -> str:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the cache folder for this run alone; another run that holds it is an `InputError`."""
+def locked(folder: Path, watch: Watch = watch_nothing) -> Iterator[None]:
+    """Hold the cache folder for this run alone, once other runs that fill or read it have let go.
+
+    Where there is one, `watch("wait for another run", done=, total=)` says so: it may have a long pass to do.
+    """
     with writable(folder):
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / "lock").open("w")
@@ -118,9 +122,9 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise InputError(
-                f"{folder}: another run is filling this cache; wait until it ends, or give another --cache"
-            ) from None
+            watch("wait for another run", done=0, total=1)
+            fcntl.flock(file, fcntl.LOCK_EX)
+            watch("wait for another run", done=1, total=1)
         yield
 
 

@@ -26,7 +26,7 @@ from videocompressa.datasets import VideoSet, decode_split
 from videocompressa.engine import WorkerError, run_apart
 from videocompressa.errors import InputError
 from videocompressa.methods import METHODS, find_method
-from videocompressa.recipes.cells import Answer, RunJob, SetJob, Setting, run_student
+from videocompressa.recipes.cells import Answer, RunJob, SetJob, Setting, known, run_student
 from videocompressa.recipes.compress import configured
 from videocompressa.recipes.data import check_split, encode_train, list_videos
 from videocompressa.recipes.options import BudgetOptions, CandidateOptions, Surroundings
@@ -174,11 +174,14 @@ def bench(
     teacher = _teacher_settings(protocol, len(videos.select("train").entries))
     tasks = {(row, seed): _job(row, seed, options, teacher) for row in rows for seed in range(options.num_seeds)}
     unique = list(dict.fromkeys(tasks.values()))
-    answers: dict[RunJob, Answer] = {}
-    ended = run_apart(run_student, [(setting, job) for job in unique], workers=jobs, name=lambda task: task[1].name)
-    surroundings.watch("bench", done=0, total=len(unique))
-    for position, answer in ended:
-        answers[unique[position]] = {"reason": str(answer)} if isinstance(answer, WorkerError) else answer
+    answers = {job: answer for job in unique if (answer := known(setting, job))}
+    waiting = [job for job in unique if job not in answers]
+    records = _records(rows, tasks, answers, videos.name, options)
+    _write(records, folder)
+    surroundings.watch("bench", done=len(answers), total=len(unique))
+    ended = run_apart(run_student, [(setting, job) for job in waiting], workers=jobs, name=lambda task: task[1].name)
+    for position, ending in ended:
+        answers[waiting[position]] = {"reason": str(ending)} if isinstance(ending, WorkerError) else ending
         surroundings.watch("bench", done=len(answers), total=len(unique))
         records = _records(rows, tasks, answers, videos.name, options)
         _write(records, folder)

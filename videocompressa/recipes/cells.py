@@ -152,6 +152,15 @@ def make_set(setting: Setting, job: SetJob) -> Answer:
     return _answer(setting, path.with_suffix(".json"), work)
 
 
+def known(setting: Setting, job: RunJob) -> Answer | None:
+    """Return what `run_student` would answer without doing any work, or None where there is work to do."""
+    made = None if job.made is None else _read(job.made.path(setting).with_suffix(".json"))
+    if job.made is not None and (made is None or "compress_seconds" not in made):
+        return made
+    answer = _read(job.path(setting))
+    return None if answer is None else {**answer, "set": made}
+
+
 def run_student(task: tuple[Setting, RunJob]) -> Answer:
     """Train the student of a job and tell how well it does; "set" holds the answer of the set's job."""
     setting, job = task
@@ -231,13 +240,19 @@ def _full_data(setting: Setting, job: RunJob, videos: VideoSet) -> tuple[Labelle
     return dataclasses.replace(clips, labels=labels), num_frames
 
 
-def _answer(setting: Setting, path: Path, work: Callable[[], Answer]) -> Answer:
-    """Return the answer in the file of a job, or do the work and leave it there."""
+def _read(path: Path) -> Answer | None:
     try:
         found: Answer = json.loads(path.read_text())
-        return found
     except (OSError, ValueError):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        return None
+    return found
+
+
+def _answer(setting: Setting, path: Path, work: Callable[[], Answer]) -> Answer:
+    """Return the answer in the file of a job, or do the work and leave it there."""
+    if (found := _read(path)) is not None:
+        return found
+    path.parent.mkdir(parents=True, exist_ok=True)
     on_gpu = setting.surroundings.device.type == "cuda"
     try:
         answer = work()
