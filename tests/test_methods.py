@@ -21,7 +21,7 @@ from videocompressa.methods.reencode import ReencodeConfig
 from videocompressa.methods.vdsd import StaticsConfig
 from videocompressa.methods.videocompressa import VideoCompressaConfig
 from videocompressa.methods.videocompressa.pool import PoolConfig, build_pool
-from videocompressa.methods.videocompressa.synthesis import SynthesisConfig, mean_distance, synthesise
+from videocompressa.methods.videocompressa.synthesis import SynthesisConfig, synthesise, whole_mean_distance
 from videocompressa.rng import Streams
 from videocompressa.selector import SelectorConfig, UniformSelector, top_k_straight_through
 from videocompressa.stages import Stages
@@ -331,7 +331,9 @@ def test_a_recalled_stage_tells_what_it_cost(tmp_path: Path) -> None:
 
 
 def distance_of(values: Tensor, rows: Tensor, target: Tensor, total: int) -> Tensor:
-    return mean_distance(values[rows], torch.zeros(len(rows), dtype=torch.int64), target[None], torch.tensor([total]))
+    return whole_mean_distance(
+        values[rows], torch.zeros(len(rows), dtype=torch.int64), target[None], torch.tensor([total])
+    )
 
 
 def test_a_part_of_a_class_tells_the_distance_of_its_whole_mean() -> None:
@@ -350,7 +352,7 @@ def test_a_part_of_a_class_tells_the_distance_of_its_whole_mean() -> None:
 
 def test_classes_count_alike_whatever_their_clips() -> None:
     features, index = torch.tensor([[1.0], [3.0], [5.0]]), torch.tensor([0, 0, 1])
-    told = mean_distance(features, index, torch.zeros(2, 1), torch.tensor([2, 1]))
+    told = whole_mean_distance(features, index, torch.zeros(2, 1), torch.tensor([2, 1]))
     assert torch.isclose(told, torch.tensor((4.0 + 25.0) / 2))
 
 

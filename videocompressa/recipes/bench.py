@@ -176,15 +176,18 @@ def bench(
     unique = list(dict.fromkeys(tasks.values()))
     answers = {job: answer for job in unique if (answer := known(setting, job))}
     waiting = [job for job in unique if job not in answers]
-    records = _records(rows, tasks, answers, videos.name, options)
-    _write(records, folder)
-    surroundings.watch("bench", done=len(answers), total=len(unique))
+
+    def show() -> list[Record]:
+        records = _records(rows, tasks, answers, videos.name, options)
+        _write(records, folder)
+        surroundings.watch("bench", done=len(answers), total=len(unique))
+        return records
+
+    records = show()
     ended = run_apart(run_student, [(setting, job) for job in waiting], workers=jobs, name=lambda task: task[1].name)
     for position, ending in ended:
         answers[waiting[position]] = {"reason": str(ending)} if isinstance(ending, WorkerError) else ending
-        surroundings.watch("bench", done=len(answers), total=len(unique))
-        records = _records(rows, tasks, answers, videos.name, options)
-        _write(records, folder)
+        records = show()
     return BenchOutcome(tuple(records), folder, *_draw(records, folder))
 
 

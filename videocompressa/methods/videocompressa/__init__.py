@@ -41,7 +41,7 @@ from videocompressa.rng import Streams
 from videocompressa.selector import Selector, SelectorConfig, check_keyframes, check_selector
 from videocompressa.stages import KEEP_NOTHING, Stages
 from videocompressa.students import Student
-from videocompressa.subset import check_subset, choose_per_class
+from videocompressa.subset import Look, check_subset, choose_per_class
 from videocompressa.synthetic import Allowance, SyntheticSet, check_fill, gather
 from videocompressa.teachers import RealClips, TeacherConfig, check_labels, real_clips, relabel, train_teachers
 from videocompressa.train import predict
@@ -232,15 +232,9 @@ def _choose_videos(
     num_right = torch.bincount(train_data.labels[right], minlength=len(train_data.classes))
     eligible = right | (num_right < budget.videos_per_class)[train_data.labels]
     rows = eligible.nonzero()[:, 0]
-    seen = pool_features(pool) if config.chooses_by_pool else None
-
-    def look(members: Tensor) -> Tensor:  # class by class, as the latents of a whole split may not fit into memory
-        if seen is not None:
-            return seen[rows[members]]
-        return (train_data.latents[rows[members]].float() * weights[:, None, None]).flatten(1)
-
+    look = _look(train_data, weights, pool, config)
     chosen = choose_per_class(
-        look,
+        lambda members: look(rows[members]),
         train_data.labels[rows],
         train_data.classes,
         count=budget.videos_per_class,
@@ -249,3 +243,12 @@ def _choose_videos(
         generator=rng.generator("videos"),
     )
     return rows[chosen]
+
+
+def _look(train_data: Candidates, weights: Tensor, pool: Sequence[Member], config: VideoCompressaConfig) -> Look:
+    """Return what step 6 compares; latents class by class, as those of a whole split may not fit into memory."""
+    if config.subset == "random":
+        return lambda rows: torch.zeros(len(rows), 1)  # chance looks at nothing: no latents are read for it
+    if config.features == "pool":
+        return pool_features(pool).__getitem__
+    return lambda rows: (train_data.latents[rows].float() * weights[:, None, None]).flatten(1)

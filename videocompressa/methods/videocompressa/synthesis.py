@@ -6,7 +6,7 @@ Each step, for one frozen student of the pool (`pool.py`) and a batch of items z
 2. clip   = fill(D(z)), augmented as a student's training would.
 3. match  = sum over stages of |mean_c feature(syn) - mean_c feature(real)|^2 / spread between classes: class by class,
             the set must look like all real clips to every student (DM, Zhao and Bilen 2023; in trained students too:
-            our choice). The mean is that of the whole set, of which a batch is a part (`mean_distance`).
+            our choice). The mean is that of the whole set, of which a batch is a part (`whole_mean_distance`).
 4. task   = cross-entropy of the student on the synthetic clips; of trained students only.
 5. stay   = |E(D(z)) - z|^2 of one keyframe a clip, drawn anew each step: near the codec's manifold, so that what is
             stored decodes to a picture.
@@ -134,12 +134,12 @@ def judge(member: Member, clips: Tensor, labels: Tensor, counts: Tensor, config:
     classes, index = torch.unique(labels, return_inverse=True)
     match = clips.new_zeros(())
     for stage, real, spread in zip(maps, member.class_maps, member.spreads, strict=True):
-        match = match + mean_distance(summary(stage), index, real[classes], counts[classes]) / spread
+        match = match + whole_mean_distance(summary(stage), index, real[classes], counts[classes]) / spread
     task = F.cross_entropy(logits.float(), labels) if member.gives_task else clips.new_zeros(())
     return match, task
 
 
-def mean_distance(features: Tensor, index: Tensor, targets: Tensor, counts: Tensor) -> Tensor:
+def whole_mean_distance(features: Tensor, index: Tensor, targets: Tensor, counts: Tensor) -> Tensor:
     """Return the mean over classes and features of |mean f - target|^2, the mean over ALL clips of a class, estimated.
 
     `features` (B,D) are those of some clips, `index` (B,) their classes, `targets` (c,D), `counts` (c,) int64 the clips
