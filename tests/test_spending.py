@@ -77,6 +77,15 @@ def test_the_method_fills_the_file_and_shows_what_it_was_told_to_lose(smooth: Ca
     assert len(to_bytes(fixed)) <= 3000
 
 
+def test_a_file_is_filled_by_finer_steps_unless_a_step_was_asked_for(smooth: Candidates) -> None:
+    made = compress(smooth, PixelCodec(), BYTES, budget=Allowance(1, 2, file_bytes=10**5), rng=Streams(0), device=CPU)
+
+    def size(step: float | None, *, fill: bool) -> int:
+        return len(to_bytes(stored(made, PixelCodec(), Storage(step=step), limit=10**5, fill=fill)))
+
+    assert size(None, fill=False) == size(1.0, fill=False) == size(1.0, fill=True) < size(None, fill=True) <= 10**5
+
+
 def test_planted_truth_clips_that_stand_for_many_are_chosen() -> None:
     """Each class is three heaps of like clips, one of them large, and some that are like nothing else."""
     heap = torch.tensor([0, 1, 1, 2, 2, 2, 0, 1, 1, 2, 2, 2, 3, 4, 5, 6])

@@ -30,6 +30,10 @@ StorageName = Literal["transform", "int8", "float16"]
 
 NOMINAL_BITS = 0.4
 """Bits a number of "transform" where no latents are at hand to measure: between our smoothest and busiest sets."""
+STEP = 1.0
+"""Students lost nothing by it on `lip_words`, and some points on `fluent16` (docs/log.md)."""
+FINEST = 0.25
+"""Where a method fills a size: finer than pixels are."""
 _SAMPLE = 64
 
 
@@ -38,13 +42,12 @@ class Storage:
     """How latents are stored."""
 
     name: StorageName = "transform"
-    step: float = 1.0
+    step: float | None = None
     """Of "transform": how coarse, in units of the codec's latents weighed by what is seen (see `transform.steps_of`).
-    At 1, students lost nothing on `lip_words` and some points on `fluent16` (docs/log.md); a file that may not be
-    larger gets a coarser one."""
+    None is `STEP`, or `FINEST` where the size of the file decides; a file that may not be larger gets a coarser one."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.step < float("inf"):
+        if self.step is not None and not 0 < self.step < float("inf"):
             raise InputError(f"--step is {self.step}; it must be above 0 (1: the default, 2: coarser, 0.5: finer)")
 
     @property
@@ -55,20 +58,22 @@ class Storage:
 
 TRANSFORM = Storage()
 """The default."""
-FILLING = Storage(step=0.25)
-"""The default of methods that fill a size: as fine as it allows. Four times finer than 1 is finer than pixels are."""
 
 
-def stored(synthetic: SyntheticSet, decoder: Decoder, storage: Storage, *, limit: int | None = None) -> SyntheticSet:
+def stored(
+    synthetic: SyntheticSet, decoder: Decoder, storage: Storage, *, limit: int | None = None, fill: bool = False
+) -> SyntheticSet:
     """Return the set as its file will hold it: of dense latents, the unpacked ones and their packed tensors.
 
-    With `limit`, "transform" takes a coarser step where the file would have more bytes. Where no step is coarse enough
-    (what lies beside the latents is too large) the set is returned as asked: who promises bytes must look at the file.
+    With `fill`, a step that was not asked for is as fine as the size allows. With `limit`, "transform" takes a coarser
+    step where the file would have more bytes. Where no step is coarse enough (what lies beside the latents is too
+    large) the set is returned as asked: who promises bytes must look at the file.
     """
     if synthetic.packing != "dense" or storage.name != "transform":
         return synthetic
     weights = weights_of(decoder, synthetic.latents, synthetic.provenance.seed)
-    made = packed(synthetic, transform.pack(synthetic.latents, weights, storage.step))
+    finest = storage.step or (FINEST if fill else STEP)
+    made = packed(synthetic, transform.pack(synthetic.latents, weights, finest))
     if limit is None or (size := len(to_bytes(made))) <= limit:
         return made
     beside = size - made.packed["stream"].numel()
@@ -84,7 +89,7 @@ def stored(synthetic: SyntheticSet, decoder: Decoder, storage: Storage, *, limit
 def item_bytes(latents: Tensor, decoder: Decoder, storage: Storage, *, seed: int) -> float:
     """Return the mean bytes of an item of "transform", measured on `sample_of` latents (N,K,C,h,w)."""
     sample = sample_of(latents)
-    tensors = transform.pack(sample, weights_of(decoder, sample, seed), storage.step)
+    tensors = transform.pack(sample, weights_of(decoder, sample, seed), storage.step or STEP)
     return tensors["stream"].numel() / len(sample)
 
 

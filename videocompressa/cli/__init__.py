@@ -11,12 +11,12 @@ from collections.abc import Sequence
 
 from cyclopts import CoercionError, CycloptsError
 
-from videocompressa.cli import bench, export, finetune, keyframes
-from videocompressa.cli.verbs import app
+from videocompressa.cli import bench, compress, demo, export, finetune, keyframes, plan, sets, train
+from videocompressa.cli.app import app
 from videocompressa.engine import WorkerError
 from videocompressa.errors import DivergedError, InputError
 
-__all__ = ["app", "bench", "export", "finetune", "keyframes", "main"]
+__all__ = ["app", "bench", "compress", "demo", "export", "finetune", "keyframes", "main", "plan", "sets", "train"]
 
 DONE, ENDED, BAD_INPUT, DIVERGED, INTERRUPTED = 0, 1, 2, 3, 130
 

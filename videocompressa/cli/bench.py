@@ -8,8 +8,8 @@ from typing import Annotated, Literal, TypeVar
 
 from cyclopts import Group, Parameter
 
+from videocompressa.cli.app import CANDIDATES, REPORTING, RUNNING, Candidates, Report, Run, app
 from videocompressa.cli.output import note, print_json, progress, stdout_console
-from videocompressa.cli.verbs import CANDIDATES, REPORTING, RUNNING, Candidates, Report, Run, app
 from videocompressa.errors import InputError
 from videocompressa.recipes.options import BudgetOptions, NumBytes, Share
 

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from videocompressa.cli.app import REPORTING, Force, Report, app
 from videocompressa.cli.output import (
     facts_table,
     note,
@@ -16,7 +17,6 @@ from videocompressa.cli.output import (
     skipped_json,
     stdout_console,
 )
-from videocompressa.cli.verbs import REPORTING, Force, Report, app
 from videocompressa.errors import InputError
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 from cyclopts import Group, Parameter
 from rich.table import Table
 
+from videocompressa.cli.app import CANDIDATES, REPORTING, RUNNING, Candidates, Force, Output, Report, Run, app
 from videocompressa.cli.options import Running
 from videocompressa.cli.output import (
     duration,
@@ -21,7 +22,6 @@ from videocompressa.cli.output import (
     skipped_json,
     stdout_console,
 )
-from videocompressa.cli.verbs import CANDIDATES, REPORTING, RUNNING, Candidates, Force, Output, Report, Run, app
 from videocompressa.errors import InputError
 from videocompressa.recipes.options import CandidateOptions
 from videocompressa.vlm.settings import FinetuneConfig, LoadOptions

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 from rich.table import Table
 
+from videocompressa.cli.app import REPORTING, Force, Output, Report, app
 from videocompressa.cli.output import facts_table, notes_and_skipped, print_json, progress, stdout_console
-from videocompressa.cli.verbs import REPORTING, Force, Output, Report, app
 
 SHOWN = 20
 """Videos that are listed on the screen."""

@@ -27,6 +27,7 @@ from videocompressa.cli.options import Reporting
 if TYPE_CHECKING:
     from videocompressa.clip import Watch
     from videocompressa.datasets import BadVideo
+    from videocompressa.synthetic import Budget
 
 
 def stdout_console() -> Console:
@@ -138,3 +139,20 @@ def duration(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
     return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def budget_rows(cost: Budget) -> dict[str, str]:
+    """Return what a set file costs, as rows of a table of facts."""
+    from videocompressa.report import bytes_text
+
+    keyframes = cost.num_frames // cost.num_videos
+    rows = {
+        "kept": f"{cost.num_videos} videos x {keyframes} keyframes = {cost.num_frames} frames "
+        f"({percent(cost.frame_ratio)})",
+        "size": f"{bytes_text(cost.file_bytes)} ({percent(cost.byte_ratio)} of the training videos): latents "
+        f"{bytes_text(cost.latent_bytes)}, labels {bytes_text(cost.label_bytes)}",
+    }
+    if cost.codec_bytes:
+        rows["codec"] = f"{bytes_text(cost.codec_bytes)} of weights to decode it, "
+        rows["codec"] += f"{bytes_text(cost.file_and_codec_bytes)} together"
+    return rows

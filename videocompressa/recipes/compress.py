@@ -28,7 +28,7 @@ from videocompressa.rng import Streams
 from videocompressa.selector import GumbelSelector, UniformSelector, check_keyframes
 from videocompressa.selector_file import Origin, TrainedSelector, write_selector
 from videocompressa.stages import Stages
-from videocompressa.storage import FILLING, TRANSFORM, Storage, item_bytes, sample_of, stored
+from videocompressa.storage import TRANSFORM, Storage, item_bytes, sample_of, stored
 from videocompressa.students import STUDENTS, check_name, check_size
 from videocompressa.synthetic import Budget
 from videocompressa.vae import Codec, build_codec
@@ -117,7 +117,7 @@ def compress_folder(
         )
         # A configuration that differs from the reference's says so in the file, in some bytes more.
         limit = budget.bytes or max(allowance.file_bytes or 0, resolved.most_bytes)
-        synthetic = stored(made, built, FILLING if _fills(config) and storage == TRANSFORM else storage, limit=limit)
+        synthetic = stored(made, built, storage, limit=limit, fill=_fills(config))
         if budget.bytes is None or (size := len(to_bytes(synthetic, storage.quantisation))) <= budget.bytes:
             break
         # Rarely, what was chosen packs worse than foreseen; then what is chosen next is foreseen to pack as badly.

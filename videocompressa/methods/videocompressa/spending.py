@@ -5,7 +5,7 @@
    `loss` of their weighted variance: beyond it, students lose more than further videos teach them. One S for all sets
    would be too coarse for small motion on smooth frames, and too fine for large motion on busy ones (docs/log.md).
 3. Videos. As many a class as the file holds at S; step 6 of the method says which. What is left goes into a finer step
-   (`storage.FILLING`).
+   (`storage.FINEST`).
 
 Not in the paper, which counts frames.
 """

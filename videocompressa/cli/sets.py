@@ -1,0 +1,157 @@
+"""The verbs `inspect` and `decode`: what is in a set file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+from rich.table import Table
+
+from videocompressa.cli.app import REPORTING, Force, Output, Report, app
+from videocompressa.cli.output import budget_rows, facts_table, print_json, progress, stdout_console
+
+if TYPE_CHECKING:
+    from videocompressa.synthetic import Budget, SyntheticSet
+
+
+@app.command
+def inspect(
+    path: Annotated[Path, Parameter(name="SET")],
+    /,
+    *,
+    contact_sheet: Path | None = None,
+    codec: str | None = None,
+    force: Force = False,
+    reporting: Report = REPORTING,
+) -> None:
+    """Show what a set file holds, where it comes from and what it costs.
+
+    Parameters
+    ----------
+    path
+        A set file.
+    contact_sheet
+        Also write a picture of all keyframes to this .png file.
+    codec
+        Where the set's codec is, when the file does not say it: diffusers:FOLDER.
+    force
+        Replace the contact sheet if it exists.
+    """
+    from videocompressa.artefact import check_target, measure, read_set
+
+    if contact_sheet is not None:
+        check_target(contact_sheet, overwrite=force)
+    synthetic, cost = read_set(path), measure(path)
+    if contact_sheet is not None:
+        from videocompressa.recipes.sets import open_set
+        from videocompressa.report import contact_sheet as draw
+
+        draw(open_set(path, codec), path=contact_sheet)
+    if reporting.json:
+        print_json(_set_json(path, synthetic, cost, contact_sheet))
+        return
+    console = stdout_console()
+    origin, source = synthetic.provenance, synthetic.provenance.source
+    labels = "soft (probabilities of a teacher)" if synthetic.labels.ndim == 2 else "hard"
+    console.print(
+        facts_table(
+            {
+                "file": str(path),
+                **budget_rows(cost),
+                "clips": f"{synthetic.clip.num_frames} frames of {synthetic.clip.height}x{synthetic.clip.width} px, "
+                f"fill {synthetic.fill}",
+                "latents": f"{tuple(synthetic.latents.shape)} (N,K,C,h,w) of codec {synthetic.codec.name}",
+                "labels": f"{labels}, {len(synthetic.classes)} classes",
+                "method": f"{origin.method}, seed {origin.seed}",
+                "made from": f"{source.name}: {source.num_videos} videos, {source.num_frames} frames"
+                + (f", {source.num_skipped} skipped" if source.num_skipped else ""),
+                "split hash": source.split_hash[:16],
+            }
+        )
+    )
+    items = Table(title="items", title_justify="left")
+    for heading in ("item", "class", "video", "keyframes of T", "seconds"):
+        items.add_column(heading, justify="right" if heading == "item" else "left", overflow="fold")
+    for item in range(len(synthetic)):
+        items.add_row(
+            str(item),
+            _label_text(synthetic, item),
+            origin.video_ids[item],
+            " ".join(str(position) for position in synthetic.positions[item].tolist()),
+            " ".join(f"{seconds:.2f}" for seconds in synthetic.times_seconds[item].tolist()),
+        )
+    console.print(items)
+    if contact_sheet is not None:
+        console.print(f"contact sheet: {contact_sheet}", markup=False)
+
+
+@app.command
+def decode(
+    path: Annotated[Path, Parameter(name="SET")],
+    /,
+    *,
+    output: Output,
+    kind: Annotated[Literal["mp4", "gif", "png"], Parameter(name="--format")] = "mp4",
+    codec: str | None = None,
+    force: Force = False,
+    reporting: Report = REPORTING,
+) -> None:
+    """Write the clips of a set file as videos, or its keyframes as pictures, in a folder a class.
+
+    Parameters
+    ----------
+    path
+        A set file.
+    output
+        Folder to write.
+    kind
+        mp4 and gif hold whole clips, png single keyframes.
+    codec
+        Where the set's codec is, when the file does not say it: diffusers:FOLDER.
+    force
+        Replace the folder if it exists.
+    """
+    from videocompressa.recipes.sets import check_folder, decode_set, open_set
+
+    check_folder(output, overwrite=force)
+    synthetic = open_set(path, codec)
+    with progress(reporting) as watch:
+        num_files = decode_set(synthetic, output, kind=kind, overwrite=force, watch=watch)
+    if reporting.json:
+        print_json({"path": str(output), "num_videos": len(synthetic), "num_files": num_files})
+        return
+    stdout_console().print(f"{num_files} {kind} files of {len(synthetic)} items in {output}", markup=False)
+
+
+def _label_text(synthetic: SyntheticSet, item: int) -> str:
+    name = synthetic.classes[int(synthetic.hard_labels[item])]
+    return name if synthetic.labels.ndim == 1 else f"{name} {100 * float(synthetic.labels[item].max()):.0f} %"
+
+
+def _set_json(path: Path, synthetic: SyntheticSet, cost: Budget, sheet: Path | None) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {
+        "path": str(path),
+        **vars(cost),
+        "clip": asdict(synthetic.clip),
+        "codec": asdict(synthetic.codec),
+        "classes": list(synthetic.classes),
+        "labels": "soft" if synthetic.labels.ndim == 2 else "hard",
+        "fill": synthetic.fill,
+        "packing": synthetic.packing,
+        "normalisation": asdict(synthetic.normalisation),
+        "provenance": asdict(synthetic.provenance),
+        "items": [
+            {"class": synthetic.classes[int(label)], "video": video, "positions": places, "times_seconds": times}
+            for label, video, places, times in zip(
+                synthetic.hard_labels,
+                synthetic.provenance.video_ids,
+                synthetic.positions.tolist(),
+                synthetic.times_seconds.tolist(),
+                strict=True,
+            )
+        ],
+        "contact_sheet": None if sheet is None else str(sheet),
+    }

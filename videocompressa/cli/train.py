@@ -1,0 +1,154 @@
+"""The verb `train`: students on a set file, or on all videos, and how well they do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+from rich.table import Table
+
+from videocompressa.cli.app import CANDIDATES, REPORTING, RUNNING, Candidates, Report, Run, Settings, app
+from videocompressa.cli.output import (
+    duration,
+    facts_table,
+    notes_and_skipped,
+    print_json,
+    progress,
+    skipped_json,
+    stdout_console,
+)
+from videocompressa.errors import InputError
+
+if TYPE_CHECKING:
+    from videocompressa.recipes.train import TrainOutcome
+
+
+@app.command
+def train(
+    subject: Annotated[Path, Parameter(name="SET")],
+    /,
+    *,
+    data: Path | None = None,
+    student: str = "minic3d",
+    seeds: int = 3,
+    steps: int = 300,
+    batch_size: int = 16,
+    lr: float = 1e-3,
+    width: float = 1.0,
+    flip: bool = True,
+    split: Literal["test", "val"] = "test",
+    codec: str | None = None,
+    settings: Settings = (),
+    candidates: Candidates = CANDIDATES,
+    running: Run = RUNNING,
+    reporting: Report = REPORTING,
+) -> None:
+    """Train students on a set file and judge them on the test videos of DATA.
+
+    With a folder of videos in place of the file, students are trained on all of its training videos, for the same
+    number of steps: the reference that a set is measured by. For a set file, the size and the number of candidate
+    frames are those of the set.
+
+    Parameters
+    ----------
+    subject
+        A set file, or a folder of labelled videos.
+    data
+        Folder (or csv) of labelled videos whose test videos judge; for a folder SET, the folder itself.
+    student
+        convnet3d, minic3d, r2plus1d18 or framenet2d.
+    seeds
+        Students to train, from seeds 0, 1, ...; the mean and the spread are reported.
+    steps
+        Optimiser steps of each student.
+    batch_size
+        Clips a step.
+    lr
+        Highest learning rate.
+    width
+        Factor on the student's channels.
+    flip
+        Mirror half of the clips; turn it off where left and right tell classes apart.
+    split
+        Videos that judge.
+    codec
+        Where the set's codec is, when the file does not say it: diffusers:FOLDER.
+    settings
+        Another setting of the training, as name=value, such as augment=none; repeat for more.
+    """
+    from videocompressa.recipes.settings import with_settings
+    from videocompressa.recipes.train import train_on
+    from videocompressa.train import TrainConfig
+
+    is_folder = subject.is_dir() or subject.suffix.lower() == ".csv"
+    if data is None and not is_folder:
+        raise InputError(f"--data is missing; give the folder whose test videos judge what {subject} teaches")
+    config = TrainConfig(student=student, steps=steps, batch_size=batch_size, lr=lr, width=width, flip=flip)
+    config = with_settings(config, settings)
+    with progress(reporting) as watch:
+        outcome = train_on(
+            subject,
+            data or subject,
+            config=config,
+            candidates=candidates,
+            num_seeds=seeds,
+            split=split,
+            codec=codec,
+            surroundings=running.surroundings(watch),
+        )
+    notes_and_skipped((), outcome.skipped, reporting)
+    if reporting.json:
+        print_json(_train_json(outcome))
+        return
+    _print_scores(outcome)
+
+
+def _train_json(outcome: TrainOutcome) -> dict[str, Any]:
+    result = outcome.result
+    return {
+        "top1_mean": result.top1_mean,
+        "top1_std": result.top1_std,
+        "top1_runs": list(result.top1_runs),
+        "num_diverged": result.num_diverged,
+        "train_seconds": result.train_seconds,
+        "top5_mean": result.top5_mean,
+        "per_class": dict(zip(outcome.classes, result.per_class.tolist(), strict=True)),
+        "confusion": result.confusion.tolist(),
+        "classes": list(outcome.classes),
+        "seeds": list(result.seeds),
+        "trained_on": outcome.trained_on,
+        "split": outcome.split,
+        "num_train_clips": outcome.num_train_clips,
+        "num_test_clips": outcome.num_test_clips,
+        "skipped": skipped_json(outcome.skipped),
+    }
+
+
+def _print_scores(outcome: TrainOutcome) -> None:
+    result = outcome.result
+    spread = f" ± {100 * result.top1_std:.1f}" if len(result.top1_runs) > 1 else ""
+    rows = {
+        "trained on": f"{outcome.trained_on} ({outcome.num_train_clips} clips)",
+        "judged on": f"{outcome.num_test_clips} {outcome.split} videos",
+        "top-1": f"{100 * result.top1_mean:.1f}{spread} %  ({len(result.top1_runs)} runs: "
+        f"{', '.join(f'{100 * run:.1f}' for run in result.top1_runs)})",
+        "chance": f"{100 / len(outcome.classes):.1f} %",
+        "training": duration(result.train_seconds),
+    }
+    if len(outcome.classes) > 5:
+        rows["top-5"] = f"{100 * result.top5_mean:.1f} %"
+    if result.num_diverged:
+        rows["diverged"] = f"{result.num_diverged} of {len(result.seeds)} runs, not in the mean"
+    console = stdout_console()
+    console.print(facts_table(rows))
+    table = Table(title="per class", title_justify="left")
+    table.add_column("class")
+    table.add_column("top-1", justify="right")
+    table.add_column("most often taken for")
+    for label, name in enumerate(outcome.classes):
+        wrong = result.confusion[label].clone()
+        wrong[label] = 0
+        taken = f"{outcome.classes[int(wrong.argmax())]} ({int(wrong.max())})" if int(wrong.max()) else "-"
+        table.add_row(name, f"{100 * float(result.per_class[label]):.1f} %", taken)
+    console.print(table)
