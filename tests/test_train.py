@@ -434,7 +434,7 @@ def test_diverged_seeds_are_counted_and_not_averaged(monkeypatch: pytest.MonkeyP
             raise DivergedError("planted")
         return fit(*arguments, streams=streams, **rest)
 
-    monkeypatch.setattr("videocompressa.train.fit", sometimes)
+    monkeypatch.setattr("videocompressa.train.seeds.fit", sometimes)
     data = moving_squares(8, 0)
     result = train_seeds(data, data, QUICK, clip=SMALL, seeds=[0, 1, 2], device=CPU, clock=counting_clock())
     assert (result.num_diverged, len(result.top1_runs), result.seeds) == (1, 2, (0, 1, 2))
