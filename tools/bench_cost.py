@@ -1,6 +1,6 @@
 """What methods cost at their published settings: timed over a few steps, the rest extrapolated in straight lines.
 
-    python tools/bench_cost.py DATA -o costs.json [--vpc 1] [--threads 1]
+    python tools/bench_cost.py DATA -o costs.json --cache EMPTY_FOLDER [--vpc 1]
 
 Every line is `videocompressa compress` with a few values of its counts (steps, epochs of experts), one thread, one run
 after the other on one machine. Time is taken to be linear in each count: seconds a count are the difference of two
@@ -36,9 +36,11 @@ class Plan:
     fixed: tuple[str, ...] = ()
 
 
+OURS = ("videocompressa-bytes", "videocompressa")
+
 PLANS = {
-    "videocompressa": Plan("videocompressa", "tiny", 4),
     "videocompressa-bytes": Plan("videocompressa-bytes", "tiny", 4),
+    "videocompressa": Plan("videocompressa", "tiny", 4),
     "lvdd": Plan("lvdd", "tiny", None),
     "dm": Plan("dm", "pixel", None, {"steps": 1}, {"steps": 3}, {"steps": 5000}),
     "vdsd-dm": Plan(
@@ -99,12 +101,13 @@ def timed(plan: Plan, counts: dict[str, int], options: argparse.Namespace) -> di
 
 
 def table(costs: dict[str, dict[str, float]]) -> str:
-    """Markdown: a line a method, with how many times the cost of ours."""
-    ours = costs["videocompressa"]["published_seconds"]
-    lines = ["| method | timed s | at published counts s | x ours | peak MiB |", "|---|---|---|---|---|"]
+    """Markdown: a line a method, with how many times the cost of each of ours."""
+    heads = ["method", "timed s", "at published counts s", *(f"times {name}" for name in OURS), "peak MiB"]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for name, each in costs.items():
         seconds, peak = each["published_seconds"], each["peak_memory_bytes"] / 2**20
-        lines.append(f"| {name} | {each['timed_seconds']:.0f} | {seconds:.0f} | {seconds / ours:.3g} | {peak:.0f} |")
+        times = " | ".join(f"{seconds / costs[ours]['published_seconds']:.3g}" for ours in OURS)
+        lines.append(f"| {name} | {each['timed_seconds']:.1f} | {seconds:,.1f} | {times} | {peak:.0f} |")
     return "\n".join(lines)
 
 
