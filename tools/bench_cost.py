@@ -34,6 +34,8 @@ class Plan:
     published: dict[str, int] = field(default_factory=dict)
     """What the paper has; a product such as experts x epochs stands under the count that was raised."""
     fixed: tuple[str, ...] = ()
+    num_bytes: int | None = None
+    """In place of VPC, for methods that fill a file: what one clip a class of `lip_words` takes."""
 
 
 OURS = ("videocompressa-bytes", "videocompressa")
@@ -41,11 +43,11 @@ OURS = ("videocompressa-bytes", "videocompressa")
 PLANS = {
     "videocompressa-bytes": Plan("videocompressa-bytes", "tiny", 4),
     "videocompressa": Plan("videocompressa", "tiny", 4),
-    "lvdd": Plan("lvdd", "tiny", None),
+    "lvdd": Plan("lvdd", "tiny", None, num_bytes=19_000),
     "dm": Plan("dm", "pixel", None, {"steps": 1}, {"steps": 3}, {"steps": 5000}),
     "vdsd-dm": Plan(
         "vdsd-dm", "pixel", None, {"statics.steps": 1, "steps": 1}, {"statics.steps": 3, "steps": 3},
-        {"statics.steps": 5000, "steps": 5000},
+        {"statics.steps": 5000, "steps": 5000}, num_bytes=576_000,
     ),
     "mtt": Plan(
         "mtt", "pixel", None, {"matching.experts.epochs": 1, "steps": 1}, {"matching.experts.epochs": 3, "steps": 5},
@@ -91,7 +93,7 @@ def timed(plan: Plan, counts: dict[str, int], options: argparse.Namespace) -> di
     with tempfile.TemporaryDirectory() as folder:
         line = [sys.executable, "-m", "videocompressa", "compress", str(options.data)]
         line += ["-o", f"{folder}/set.safetensors", "--method", plan.method, "--codec", plan.codec, "--threads", "1"]
-        line += ["--vpc", str(options.vpc)]
+        line += ["--vpc", str(options.vpc)] if plan.num_bytes is None else ["--bytes", str(plan.num_bytes)]
         line += ["--frames", str(options.frames), "--keyframes", str(plan.keyframes or options.frames)]
         line += ["--cache", str(options.cache), "--json", "--quiet"]
         for setting in (*plan.fixed, *(f"{name}={value}" for name, value in counts.items())):
