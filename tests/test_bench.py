@@ -18,10 +18,10 @@ from videocompressa.clip import watch_nothing
 from videocompressa.errors import DivergedError, InputError
 from videocompressa.methods import METHODS
 from videocompressa.recipes import cells
-from videocompressa.recipes.bench import ABLATION, BenchOptions, rows_of
 from videocompressa.recipes.cells import LONG, RunJob, SetJob, Setting
 from videocompressa.recipes.options import BudgetOptions, CandidateOptions, NumBytes, Share, Surroundings
 from videocompressa.recipes.protocols import PROTOCOLS
+from videocompressa.recipes.rows import ABLATION, BenchOptions, rows_of
 from videocompressa.recipes.scales import SCALES
 from videocompressa.recipes.settings import with_settings
 from videocompressa.results import FULL, from_json

@@ -95,8 +95,8 @@ def bench(
         Cells that run at a time, each in a process with its share of the threads.
     """
     from videocompressa.methods import METHODS
-    from videocompressa.recipes.bench import BenchOptions
     from videocompressa.recipes.bench import bench as run_bench
+    from videocompressa.recipes.rows import BenchOptions
     from videocompressa.results import FULL, FULL_LONG, markdown
 
     known = (FULL, FULL_LONG, *METHODS)

@@ -1,7 +1,7 @@
 """The benchmark: every method at every budget under one protocol, cell by cell.
 
-1. Rows.    A `Row` is a cell of the table: a method with its settings, the kind of labels, a budget, the student that
-            judges. `rows_of` lists those of the table and of the experiments that were asked for.
+1. Rows.    A `Row` (`rows.py`) is a cell of the table: a method with its settings, the kind of labels, a budget, the
+            student that judges. `rows_of` lists those of the table and of the experiments that were asked for.
 2. Jobs.    Each seed of a row makes a set of its own and trains a student of its own on it (`cells.py`), so that the
             spread is that of the whole method, not of the student alone. Every job runs in a process of its own.
 3. Records. A row's jobs become a `Record`; after each job all files are written anew, so that an interrupted benchmark
@@ -25,31 +25,23 @@ from videocompressa.clip import watch_nothing
 from videocompressa.datasets import VideoSet, decode_split
 from videocompressa.engine import WorkerError, run_apart
 from videocompressa.errors import InputError
-from videocompressa.methods import METHODS, find_method
-from videocompressa.recipes.cells import Answer, RunJob, SetJob, Setting, known, run_student
-from videocompressa.recipes.compress import configured
+from videocompressa.recipes.cells import Answer, RunJob, Setting, known, run_student
 from videocompressa.recipes.data import check_split, encode_train, list_videos
-from videocompressa.recipes.options import BudgetOptions, CandidateOptions, Surroundings
+from videocompressa.recipes.options import CandidateOptions, Surroundings
 from videocompressa.recipes.protocols import find_protocol
-from videocompressa.recipes.scales import find_scale
-from videocompressa.recipes.settings import setting_names
-from videocompressa.recipes.texts import write_text
-from videocompressa.results import (
-    FULL,
-    FULL_LONG,
-    Record,
-    ablation_markdown,
-    cross_markdown,
-    markdown,
-    to_csv,
-    to_json,
-    with_scores,
+from videocompressa.recipes.rows import (
+    FAIR,
+    BenchOptions,
+    Row,
+    configuration,
+    job_of,
+    protocol_of,
+    rows_of,
+    teacher_settings,
 )
-from videocompressa.students import check_name
-from videocompressa.teachers import check_labels
+from videocompressa.recipes.texts import write_text
+from videocompressa.results import Record, ablation_markdown, cross_markdown, markdown, to_csv, to_json, with_scores
 from videocompressa.vae import build_codec
-
-OURS, FAIR = "videocompressa", "fair"
 
 PLOTS: dict[str, tuple[str, Callable[[Sequence[Record], Path], object]]] = {
     "accuracy_against_frames.png": ("main", figures.accuracy_against_ratio),
@@ -60,67 +52,6 @@ PLOTS: dict[str, tuple[str, Callable[[Sequence[Record], Path], object]]] = {
     "accuracy_against_keyframes.png": ("keyframes", figures.accuracy_against_keyframes),
 }
 """Every plot: its file, the experiment it shows, and who draws it."""
-
-ABLATION: dict[str, tuple[str, ...]] = {
-    "selector uniform": ("selector=uniform",),
-    "selector random": ("selector=random",),
-    "understanding off": ("joint.understanding=false",),
-    "joint off": ("joint.enabled=false",),
-    "synthesis off": ("synthesis.enabled=false",),
-    "subset random": ("subset=random",),
-    "subset by students": ("subset=herding", "features=pool"),
-    "bytes spent on videos": ("spend=bytes", "synthesis.enabled=false"),
-}
-"""Rows of the ablation (Figure 4 of the paper, and our own parts): what is changed in the complete method."""
-
-
-@dataclass(frozen=True)
-class BenchOptions:
-    """What a benchmark compares."""
-
-    methods: tuple[str, ...] = (FULL, FULL_LONG, *METHODS)
-    """Names of `METHODS`, "full" or "full-long"; with settings as NAME:name=value;name=value."""
-    labels: tuple[str, ...] = ("hard", "soft")
-    budgets: tuple[BudgetOptions, ...] = (BudgetOptions(vpc=1), BudgetOptions(vpc=5), BudgetOptions(vpc=10))
-    """Columns; each of one kind (vpc, ratio or bytes), K is set by `keyframes`."""
-    keyframes: tuple[int, ...] = (4,)
-    """K of the table first; more make the experiment over K."""
-    num_seeds: int = 3
-    """Sets a row, each with a student of its own."""
-    students: tuple[str, ...] = ()
-    """The first judges, the others judge the same sets across architectures; the protocol's first when empty."""
-    codec: str = "tiny"
-    ablation: bool = False
-    """Run the ablation, too."""
-    codecs: tuple[str, ...] = ("linear", "pixel")
-    """Further codecs of the ablation."""
-    steps: tuple[int, ...] = ()
-    """Synthesis steps of the experiment over steps; 0 turns synthesis off."""
-    protocol: str = "fair"
-    """"fair", "vdsd:SET" or "video-dc:SET"."""
-    scale: str = "published"
-    """Settings of all methods: a name of `scales.SCALES`."""
-    train: tuple[str, ...] = ()
-    """Settings of every student's training, on top of protocol and scale, as name=value."""
-    split: str = "test"
-    """Videos that judge."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One cell of the table: what is run for every seed."""
-
-    method: str
-    settings: tuple[str, ...]
-    """As the user gave them, beside the scale's."""
-    labels: str
-    student: str
-    codec: str
-    budget: BudgetOptions | None
-    """None for all videos."""
-    keyframes: int
-    axis: str = "main"
-    variant: str = ""
 
 
 @dataclass(frozen=True)
@@ -149,7 +80,7 @@ def bench(
     """
     if jobs < 1:
         raise InputError(f"--jobs is {jobs}; it must be at least 1")
-    protocol, reading = _protocol(options)
+    protocol, reading = protocol_of(options)
     if protocol != FAIR:
         read = find_protocol(protocol).reading(reading).options
         own = ("csv", "fold", "hold_out", "max_bad")
@@ -171,8 +102,8 @@ def bench(
     )
     folder.mkdir(parents=True, exist_ok=True)
     _read_videos(videos, rows, setting, surroundings)
-    teacher = _teacher_settings(protocol, len(videos.select("train").entries))
-    tasks = {(row, seed): _job(row, seed, options, teacher) for row in rows for seed in range(options.num_seeds)}
+    teacher = teacher_settings(protocol, len(videos.select("train").entries))
+    tasks = {(row, seed): job_of(row, seed, options, teacher) for row in rows for seed in range(options.num_seeds)}
     unique = list(dict.fromkeys(tasks.values()))
     answers = {job: answer for job in unique if (answer := known(setting, job))}
     waiting = [job for job in unique if job not in answers]
@@ -189,118 +120,6 @@ def bench(
         answers[waiting[position]] = {"reason": str(ending)} if isinstance(ending, WorkerError) else ending
         records = show()
     return BenchOutcome(tuple(records), folder, *_draw(records, folder))
-
-
-def rows_of(options: BenchOptions) -> list[Row]:
-    """Return the cells of the table and of the experiments that were asked for; raises `InputError`."""
-    if options.num_seeds < 1:
-        raise InputError(f"--seeds is {options.num_seeds}; it must be at least 1")
-    students = options.students or find_protocol(_protocol(options)[0]).students[:1]
-    for name in students:
-        check_name(name)
-    for kind in options.labels:
-        check_labels(kind)
-    main = [
-        row
-        for budget in options.budgets
-        for spec in options.methods
-        for labels in options.labels
-        for row in _rows_of_method(spec, labels, budget, students[0], options, first=budget == options.budgets[0])
-    ]
-    experiments = [row for budget in options.budgets for row in _experiments(budget, students[0], options)]
-    across = [dataclasses.replace(row, student=student, axis="cross") for student in students[1:] for row in main]
-    return [*main, *experiments, *across]
-
-
-def _rows_of_method(
-    spec: str, labels: str, budget: BudgetOptions, student: str, options: BenchOptions, *, first: bool
-) -> list[Row]:
-    method, _, text = spec.partition(":")
-    settings = tuple(part.strip() for part in text.split(";") if part.strip())
-    if method in (FULL, FULL_LONG):
-        return [Row(method, (), labels, student, options.codec, None, options.keyframes[0])] if first else []
-    row = Row(method, settings, labels, student, options.codec, budget, options.keyframes[0])
-    _configured(row, options)
-    return [row]
-
-
-def _experiments(budget: BudgetOptions, student: str, options: BenchOptions) -> list[Row]:
-    """Return the rows of the ablation, of the synthesis steps and of K, all of our method with its own labels."""
-    whole = Row(OURS, (), find_method(OURS).config.labels, student, options.codec, budget, options.keyframes[0])
-    rows: list[Row] = []
-    if options.ablation:
-        ablation = dataclasses.replace(whole, axis="ablation")
-        rows.append(ablation)
-        rows += [dataclasses.replace(ablation, settings=change, variant=name) for name, change in ABLATION.items()]
-        rows += [dataclasses.replace(ablation, codec=codec, variant=f"codec {codec}") for codec in options.codecs]
-        rows.append(dataclasses.replace(ablation, labels="hard", variant="labels hard"))
-    for steps in options.steps:
-        change = (f"synthesis.steps={steps}",) if steps else ("synthesis.enabled=false",)
-        rows.append(dataclasses.replace(whole, settings=change, axis="steps"))
-    if len(options.keyframes) > 1:
-        rows += [
-            dataclasses.replace(whole, method=method, keyframes=keyframes, axis="keyframes")
-            for keyframes in options.keyframes
-            for method in (OURS, "random-real")
-        ]
-    return rows
-
-
-def _configured(row: Row, options: BenchOptions) -> Any:
-    """Return the configuration of a row's method; raises `InputError` for unknown methods and settings."""
-    return configured(row.method, _settings(row, options, ()))[1]
-
-
-def _settings(row: Row, options: BenchOptions, teacher: Sequence[str]) -> tuple[str, ...]:
-    """Return all settings of a row's method: the protocol's teacher, the scale's, the user's, and the labels."""
-    known = setting_names(find_method(row.method).config)
-    scaled = [setting for setting in find_scale(options.scale).settings if setting.partition("=")[0] in known]
-    scaled += find_scale(options.scale).methods.get(row.method, ())
-    return (*teacher, *scaled, *row.settings, f"labels={row.labels}")
-
-
-def _job(row: Row, seed: int, options: BenchOptions, teacher: tuple[str, ...]) -> RunJob:
-    scale = find_scale(options.scale)
-    made = None
-    if row.budget is not None:
-        budget = dataclasses.replace(row.budget, keyframes=row.keyframes, allow_fewer=True)
-        made = SetJob(row.method, _settings(row, options, teacher), row.labels, row.codec, budget, seed)
-    return RunJob(
-        made=made,
-        method=row.method,
-        labels=row.labels,
-        student=row.student,
-        train=(*scale.train, *options.train),
-        teacher=tuple(
-            text.removeprefix("teacher.") for text in (*teacher, *scale.settings) if text.startswith("teacher.")
-        ),
-        codec=row.codec,
-        keyframes=row.keyframes,
-        seed=seed,
-    )
-
-
-def _protocol(options: BenchOptions) -> tuple[str, str]:
-    """Return the names of the protocol and of the way it reads the data set."""
-    name, _, reading = options.protocol.partition(":")
-    protocol = find_protocol(name)
-    reading = reading or "any"
-    protocol.reading(reading)
-    if missing := [kind for kind in options.labels if kind not in protocol.labels]:
-        raise InputError(f"--labels {missing[0]}: protocol {name!r} has {', '.join(protocol.labels)} labels only")
-    return name, reading
-
-
-def _teacher_settings(protocol: str, num_clips: int) -> tuple[str, ...]:
-    """Return how teachers are trained under a protocol of the literature: as its full data is; ours: by default."""
-    if protocol == FAIR:
-        return ()
-    config = find_protocol(protocol).full_config(num_clips=num_clips)
-    values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
-    return tuple(
-        f"teacher.train.{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}"
-        for name, value in values.items()
-    )
 
 
 def _read_videos(videos: VideoSet, rows: Sequence[Row], setting: Setting, surroundings: Surroundings) -> None:
@@ -332,7 +151,7 @@ def _records(
 
 def _record(row: Row, answers: Sequence[Answer], data: str, options: BenchOptions) -> Record:
     reasons = [answer["reason"] for answer in answers if "reason" in answer]
-    config = None if row.budget is None else _configured(row, options)
+    config = None if row.budget is None else configuration(row, options)
     protocol = options.protocol
     shared: dict[str, Any] = {
         "method": row.method,
