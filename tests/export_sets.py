@@ -22,7 +22,7 @@ FRAMES = 6
 """Frames of each source video; frame f of video v is flat grey of level 5 (6 v + f)."""
 needs_datasets = pytest.mark.skipif(
     not (importlib.util.find_spec("datasets") and importlib.util.find_spec("pyarrow")),
-    reason='needs datasets and pyarrow: pip install "videocompressa[vlm]"',
+    reason='needs datasets and pyarrow: pip install ".[vlm]"',
 )
 
 

@@ -514,7 +514,7 @@ def test_missing_packages_are_named(
     set_file: Path, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str, found: ModuleSpec | None
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: found)  # A folder of that name has a spec, too.
-    message = rf'--to {to} needs datasets and pyarrow; run: pip install "videocompressa\[vlm\]"'
+    message = rf'--to {to} needs datasets and pyarrow; run: pip install "\.\[vlm\]"'
     with pytest.raises(InputError, match=message):
         export_set(set_file, tmp_path / "out", to=to, from_source=videos)
 

@@ -295,7 +295,7 @@ def test_plots_without_matplotlib_say_what_to_install(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(InputError, match=r"plots need matplotlib: pip install 'videocompressa\[report\]'"):
+    with pytest.raises(InputError, match=r'plots need matplotlib; run: pip install "\.\[report\]"'):
         DRAWN[name](ALL, tmp_path / "a.png")
     assert not list(tmp_path.iterdir())
 

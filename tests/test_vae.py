@@ -297,7 +297,7 @@ def test_without_diffusers_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -
         return real_import(name, *args, **kwargs)  # type: ignore[arg-type]
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(InputError, match=r'pip install "videocompressa\[diffusers\]"'):
+    with pytest.raises(InputError, match=r'pip install "\.\[diffusers\]"'):
         build_codec("diffusers:anything")
 
 

@@ -84,7 +84,8 @@ def bench(
     steps
         Synthesis steps for the plot of accuracy against steps, such as 0,25,50,100,200.
     protocol
-        fair, vdsd:SET or video-dc:SET; SET is miniucf, ucf101, hmdb51, k400 or ssv2.
+        fair, vdsd:SET (miniucf, hmdb51, k400 or ssv2) or video-dc:SET (ucf101, hmdb51 or k400). The last two set
+        size, frames, placement, layout and classes themselves.
     scale
         How much work the methods do: published, or small (two CPU cores).
     split

@@ -69,7 +69,8 @@ def finetune(
     """Fine-tune a video-language model on a set file, and judge it on the test videos of DATA before and after.
 
     Interrupted, the same command goes on from where it was. On several GPUs: torchrun --nproc-per-node N -m
-    videocompressa finetune ... (the same options).
+    videocompressa finetune ... (the same options). For a set file, size, frames and placement are those of the set; a
+    recipe has its own defaults.
 
     Parameters
     ----------

@@ -29,9 +29,9 @@ def keyframes(
     force: Force = False,
     reporting: Report = REPORTING,
 ) -> None:
-    """Pick the keyframes of videos, which need no labels: their numbers, times and pictures.
+    """Pick the keyframes of videos, which need no labels: their indices, times and pictures.
 
-    Writes keyframes.json, keyframes.csv and pictures/VIDEO-NUMBER.jpg. A video that cannot be read is skipped
+    Writes keyframes.json, keyframes.csv and pictures/VIDEO-INDEX.jpg. A video that cannot be read is skipped
     and listed.
 
     Parameters

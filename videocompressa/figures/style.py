@@ -148,7 +148,7 @@ def paper_style() -> Iterator[None]:
     try:
         import matplotlib
     except ImportError as error:
-        raise InputError("plots need matplotlib: pip install 'videocompressa[report]'") from error
+        raise InputError('plots need matplotlib; run: pip install ".[report]" in a clone of videocompressa') from error
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(SETTINGS)

@@ -86,7 +86,7 @@ def load_autoencoder(source: str) -> Any:
     except ImportError:
         raise InputError(
             f"codec 'diffusers:{source}' needs the diffusers library; "
-            'pip install "videocompressa[diffusers]", or use --codec tiny'
+            'pip install ".[diffusers]" in a clone of videocompressa, or use --codec tiny'
         ) from None
     if Path(source).is_file():
         return _from_file(diffusers, Path(source))

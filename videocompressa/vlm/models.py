@@ -59,7 +59,7 @@ class Vlm:
 def need(module: str, what_for: str) -> Any:
     """Return an optional module, or raise `InputError` that says what to install."""
     if importlib.util.find_spec(module) is None:
-        raise InputError(f"{what_for} needs {module}; install it: pip install 'videocompressa[vlm]'")
+        raise InputError(f'{what_for} needs {module}; run: pip install ".[vlm]" in a clone of videocompressa')
     return importlib.import_module(module)
 
 

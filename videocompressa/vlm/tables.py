@@ -28,7 +28,8 @@ def check_packages(packages: Sequence[str], user: str) -> None:
     # A folder of the user's that is called "datasets" has a spec, too, but no origin.
     missing = [name for name in packages if getattr(importlib.util.find_spec(name), "origin", None) is None]
     if missing:
-        raise InputError(f'{user} needs {" and ".join(missing)}; run: pip install "videocompressa[vlm]"')
+        names = " and ".join(missing)
+        raise InputError(f'{user} needs {names}; run: pip install ".[vlm]" in a clone of videocompressa')
 
 
 def write_trl(folder: Path, items: Iterable[Item], facts: Mapping[str, Any]) -> int:
