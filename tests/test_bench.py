@@ -14,10 +14,11 @@ import torch
 from cli_runs import Runner, draw_clip
 
 from videocompressa.artefact import read_set
-from videocompressa.clip import watch_nothing
+from videocompressa.clip import ClipSpec, watch_nothing
 from videocompressa.errors import DivergedError, InputError
-from videocompressa.methods import METHODS
+from videocompressa.methods import METHODS, find_method
 from videocompressa.recipes import cells
+from videocompressa.recipes.bench import record_of
 from videocompressa.recipes.cells import LONG, RunJob, SetJob, Setting
 from videocompressa.recipes.options import BudgetOptions, CandidateOptions, NumBytes, Share, Surroundings
 from videocompressa.recipes.protocols import PROTOCOLS
@@ -79,6 +80,15 @@ def test_experiments_are_rows_of_their_own() -> None:
     assert [row.student for row in of["main"]] == ["minic3d"]
 
 
+def test_experiments_have_the_labels_of_the_protocol() -> None:
+    options = BenchOptions(
+        labels=("hard",), protocol="vdsd:miniucf", budgets=(BudgetOptions(vpc=1),), ablation=True, keyframes=(4, 2)
+    )
+    rows = [row for row in rows_of(options) if row.axis != "main"]
+    assert {row.labels for row in rows} == {"hard"}
+    assert [row.variant for row in rows if row.axis == "ablation"] == ["", *ABLATION, "codec linear", "codec pixel"]
+
+
 def test_every_scale_names_settings_that_exist() -> None:
     for scale in SCALES.values():
         with_settings(TrainConfig(), scale.train)
@@ -97,6 +107,8 @@ def test_every_scale_names_settings_that_exist() -> None:
         ({"protocol": "kind"}, "unknown protocol 'kind'; known: fair, vdsd, video-dc"),
         ({"protocol": "vdsd:cats"}, "protocol 'vdsd' does not say how to read 'cats'; known: miniucf"),
         ({"protocol": "vdsd:miniucf"}, "--labels soft: protocol 'vdsd' has hard labels only"),
+        ({"train": ("stpes=9",)}, "stpes: is not a setting; known: "),
+        ({"methods": ("full:steps=5",)}, "--methods full:steps=5: 'full' has no settings; students have theirs by"),
         ({"scale": "huge"}, "unknown scale 'huge'; known: published, small"),
     ],
 )
@@ -112,8 +124,24 @@ def test_full_data_takes_the_same_steps_and_the_long_row_more(setting: Setting) 
     assert long.steps == LONG * same.steps
 
 
+def test_a_row_without_a_set_says_nothing_of_its_size() -> None:
+    row = next(row for row in rows_of(BenchOptions(methods=("mtt",))) if row.labels == "hard")
+    gone = {"diverged": "at step 3", "peak_memory_bytes": 1, "gpu_peak_memory_bytes": None}
+    made = record_of(row, [gone, gone], "drawn", ClipSpec(8, 48, 48), BenchOptions())
+    assert (made.frame_ratio, made.byte_ratio, made.file_bytes, made.num_diverged) == (None, None, None, 2)
+    assert made.made_with == "convnet3d"
+
+
+def test_other_defaults_are_other_jobs(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = SET.path(setting), RUN.path(setting)
+    changed = dataclasses.replace(find_method("random-real").config, selector="middle")
+    monkeypatch.setitem(METHODS, "random-real", dataclasses.replace(find_method("random-real"), config=changed))
+    assert SET.path(setting) != before[0]
+    assert RUN.path(setting) != before[1]
+
+
 def test_jobs_have_files_of_their_own(setting: Setting) -> None:
-    other = dataclasses.replace(setting, split_hash="another")
+    other = dataclasses.replace(setting, videos_hash="another")
     jobs = [RUN, dataclasses.replace(RUN, seed=1), dataclasses.replace(RUN, train=("lr=0.1",))]
     paths = {job.path(at) for job in jobs for at in (setting, other)}
     assert len(paths) == 6
@@ -248,3 +276,20 @@ def test_a_row_of_the_literature_from_official_lists(tmp_path: Path, run: Runner
     synthetic = read_set(next((tmp_path / "out" / "sets").glob("*.safetensors")))
     assert (synthetic.clip.num_frames, synthetic.clip.height, synthetic.clip.placement) == (16, 112, "strided:4")
     assert random.num_train_clips == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--frames", "2"), "--keyframes is 4, but a clip has 2 candidate frames"),
+        (
+            ("--protocol", "vdsd:hmdb51", "--size", "48"),
+            "--size is 48, but --protocol vdsd:hmdb51 has 112; leave the op",
+        ),
+        (("--protocol", "vdsd:hmdb51", "--classes", "a"), "--classes is ('a',), but --protocol vdsd:hmdb51 has ()"),
+    ],
+)
+def test_clips_that_cannot_be_are_refused_first(run: Runner, tmp_path: Path, options: tuple, message: str) -> None:
+    (tmp_path / "data").mkdir()
+    told = run("bench", tmp_path / "data", "-o", tmp_path / "out", "--labels", "hard", "--methods", "dm", *options)
+    assert message in told.error

@@ -270,6 +270,10 @@ def test_unusable_folders(run: Runner, tmp_path: Path, make: Callable[[Path], Pa
         (("--set", "teacher.train.steps=many"), ("teacher.train.steps=many", "a whole number", "1000")),
         (("--set", "labels"), ("--set labels", "name=value")),
         (("--set", "teacher=3"), ("teacher", "teacher.num_views")),
+        (("--set", "teacher.num_views=0"), ("teacher.num_views is 0", "at least 1")),
+        (("--set", "teacher.temperature=0"), ("teacher.temperature is 0", "above 0")),
+        (("--set", "fill=magic"), ("fill is 'magic'", "hold, linear")),
+        (("--method", "videocompressa-bytes", "--storage", "int8"), ("--storage int8", "leave the option away")),
         (("--layout", "magic"), ("layout 'magic'", "split-folders")),
         (("--size", 0), ("--size is 0",)),
         (("--size", 30), ("multiples of 8", "--size 32")),
@@ -285,6 +289,20 @@ def test_bad_options(run: Runner, videos: Path, tmp_path: Path, options: tuple[o
     for word in words:
         assert word in made.error, word
     assert everything_in(tmp_path) == set()
+
+
+def test_brackets_in_names_are_no_markup(run: Runner, videos: Path, tmp_path: Path) -> None:
+    named = tmp_path / "named"
+    shutil.copytree(videos, named)
+    for folder in sorted(named.glob("*/dark")):
+        for video in sorted(folder.iterdir()):
+            video.rename(video.with_name(f"cat [b] [{video.stem}].mp4"))
+        folder.rename(folder.with_name("dark [dQw]"))
+    made = run.compress(named, tmp_path / "set.safetensors", "--vpc", 1)
+    assert made.code == 0
+    shown = run("inspect", tmp_path / "set.safetensors").out
+    assert "dark [dQw]/cat [b] [" in "".join(shown.split("\n"))
+    assert "dark [dQw]" in run("plan", named, *TINY, "--method", "random-real").out
 
 
 def test_the_smallest_budgets_that_are_named_do_work(run: Runner, videos: Path, tmp_path: Path) -> None:

@@ -330,6 +330,14 @@ def test_a_recalled_stage_tells_what_it_cost(tmp_path: Path) -> None:
     assert list(last.recalled_seconds.values()) == [4.0]  # one second of its own, three of the stage it recalled
 
 
+def test_reading_back_what_was_just_made_adds_no_seconds(tmp_path: Path) -> None:
+    """Regression: the cost of MTT's experts, which are read back from disk, counted twice."""
+    stages = Stages(tmp_path, iter([0.0, 100.0]).__next__)
+    for _ in range(2):
+        stages.recall("expert", {}, lambda: {"x": torch.ones(1)})
+    assert stages.recalled_seconds == {}
+
+
 def distance_of(values: Tensor, rows: Tensor, target: Tensor, total: int) -> Tensor:
     return whole_mean_distance(
         values[rows], torch.zeros(len(rows), dtype=torch.int64), target[None], torch.tensor([total])

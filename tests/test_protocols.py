@@ -45,7 +45,6 @@ def test_vdsd_is_as_published() -> None:
     assert VDSD.reading("hmdb51").options.layout == "hmdb51-unused-train"
     for name in ("k400", "ssv2"):
         assert VDSD.reading(name).options.clip == ClipSpec(8, 64, 64)
-        assert VDSD.reading(name).top_k == 5
 
 
 def test_video_dc_is_as_published() -> None:

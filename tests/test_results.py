@@ -72,7 +72,10 @@ EVERYTHING = record(
     gpu_peak_memory_bytes=2 * 10**9,
     improvement_over_random=-0.01,
     recovery_of_full=1.02,
-    seed=-1,
+    scale="small",
+    split="val",
+    clip="8 frames of 48x48 px",
+    train=("steps=400",),
     settings=('note="a, b"\nc', "steps=30"),
     axis="cross",
     variant="codec linear",
@@ -122,7 +125,7 @@ def test_file_and_codec_are_added_here_and_nowhere_else() -> None:
         ({"top1_runs": (0.5, float("nan"))}, "has an accuracy or frame ratio of nan"),
         ({"frame_ratio": 1.1}, "has an accuracy or frame ratio of 1.1"),
         ({"improvement_over_random": 20.0}, r"has improvement_over_random=20.0; it lies in \[-1,1\]"),
-        ({"seed": 0.5}, "has seed=0.5; it must be a whole number"),
+        ({"train": ("steps",)}, "has the setting 'steps'; each is a text name=value"),
         ({"status": "failed"}, "has status='failed' and reason=''; give a reason when it failed"),
         ({"reason": "x"}, "has status='ok' and reason='x'; give a reason when it failed"),
         ({"status": "failed", "reason": "x"}, "failed but has an accuracy; a failed cell has none"),
@@ -295,6 +298,8 @@ def test_columns_of_bytes_stand_apart_whatever_was_kept_or_failed() -> None:
 
 def test_markdown_says_everything() -> None:
     assert markdown(with_scores(SMALL)).splitlines()[2:] == [
+        "Judged on test videos.",
+        "",
         "### drawn, minic3d, hard labels",
         "",
         "| method | VPC 1 (≤ 6.0 kB) | VPC 5 (≤ 30.1 kB) |",
@@ -321,7 +326,13 @@ def test_markdown_says_everything() -> None:
 
 
 def test_markdown_begins_with_what_its_signs_mean() -> None:
-    assert markdown(SMALL).startswith("Top-1 in per cent on the test videos: mean ± sample deviation over the runs")
+    assert markdown(SMALL).startswith("Top-1 in per cent on real videos: mean ± sample deviation over the runs")
+
+
+def test_markdown_says_how_records_were_made() -> None:
+    made = {"scale": "small", "split": "val", "clip": "8 frames of 48x48 px", "train": ("steps=9", "lr=1")}
+    text = markdown([record(**made), record("dm", **made)])
+    assert text.count("Judged on val videos, scale small, 8 frames of 48x48 px; students with steps=9, lr=1.\n") == 1
 
 
 def test_each_data_set_student_and_kind_of_labels_has_a_table() -> None:
@@ -361,7 +372,7 @@ def test_rows_of_one_method_are_told_apart_by_no_more_than_they_need() -> None:
 
 def test_two_records_of_one_cell_are_refused() -> None:
     with pytest.raises(InputError, match="two records of 'videocompressa.*' on 'drawn' at VPC 1; keep one of them"):
-        markdown([record(), record(seed=1)])
+        markdown([record(), record(clip="another")])
 
 
 def test_ablation_shows_the_complete_method_in_each_component() -> None:

@@ -1,11 +1,12 @@
 """What methods cost at their published settings: timed over a few steps, the rest extrapolated in straight lines.
 
-    python tools/bench_cost.py DATA -o costs.json --cache EMPTY_FOLDER [--vpc 1]
+    python tools/bench_cost.py DATA -o costs.json --cache EMPTY_FOLDER
 
-Every line is `videocompressa compress` with a few values of its counts (steps, epochs of experts), one thread, one run
-after the other on one machine. Time is taken to be linear in each count: seconds a count are the difference of two
-runs. Pixel methods run as published (`pixel` codec, all T frames); ours and LVDD run whole, nothing extrapolated.
-The pass over the videos, the same for all, is not in it. Ends with a Markdown table.
+DATA is `lip_words`: the bytes that LVDD and VDSD need for one clip a class are its own. Every line is `videocompressa
+compress --vpc 1` with a few values of its counts (steps, epochs of experts), one thread, one run after the other on one
+machine. Time is taken to be linear in each count: seconds a count are the difference of two runs. Pixel methods run as
+published (`pixel` codec, all T frames); ours and LVDD run whole, nothing extrapolated. The pass over the videos, the
+same for all, is not in it. Ends with a Markdown table.
 """
 
 from __future__ import annotations
@@ -63,7 +64,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--vpc", type=int, default=1)
     parser.add_argument("--frames", type=int, default=8)
     parser.add_argument("--cache", type=Path, required=True, help="an empty folder: what is kept is not timed again")
     options = parser.parse_args()
@@ -93,7 +93,7 @@ def timed(plan: Plan, counts: dict[str, int], options: argparse.Namespace) -> di
     with tempfile.TemporaryDirectory() as folder:
         line = [sys.executable, "-m", "videocompressa", "compress", str(options.data)]
         line += ["-o", f"{folder}/set.safetensors", "--method", plan.method, "--codec", plan.codec, "--threads", "1"]
-        line += ["--vpc", str(options.vpc)] if plan.num_bytes is None else ["--bytes", str(plan.num_bytes)]
+        line += ["--vpc", "1"] if plan.num_bytes is None else ["--bytes", str(plan.num_bytes)]
         line += ["--frames", str(options.frames), "--keyframes", str(plan.keyframes or options.frames)]
         line += ["--cache", str(options.cache), "--json", "--quiet"]
         for setting in (*plan.fixed, *(f"{name}={value}" for name, value in counts.items())):

@@ -3,7 +3,7 @@
     python tools/bench_encode_pass.py DATA [--codec tiny] [--size 64] [--frames 8] [--workers 1] [--copies 1 2]
 
 DATA is a folder of labelled videos. Every measurement runs in a process of its own with an empty cache, so that peak
-memory is its own. `--copies 2` reads every video twice (hard links): memory must not grow, time must double.
+memory is its own. `--copies 2` reads every video twice (symbolic links): memory must not grow, time must double.
 Prints a Markdown table for docs/benchmarks.md.
 """
 

@@ -28,6 +28,8 @@ class Stages:
     """Seconds, such as `time.perf_counter`: with it, a stage keeps how long it took."""
     recalled_seconds: dict[str, float] = field(default_factory=dict)
     """Seconds that each stage which was found finished had taken: a run that reuses work can still tell its cost."""
+    made: set[str] = field(default_factory=set)
+    """Stages that this run made, whose seconds are its own: reading them back adds none."""
 
     def recall(self, name: str, key: Mapping[str, Any], make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
         """Return the tensors of stage `name` with this key from the folder, or make them and keep them.
@@ -51,6 +53,7 @@ class Stages:
             whole = {key: tensor.contiguous() for key, tensor in tensors.items()}
             save_file(whole, temporary, {"seconds": repr(seconds)})
             temporary.replace(path)
+            self.made.add(path.name)
         finally:
             temporary.unlink(missing_ok=True)
         return tensors
@@ -59,7 +62,8 @@ class Stages:
         with safe_open(path, framework="pt") as file:
             seconds = float((file.metadata() or {}).get("seconds", 0.0))
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  the file is no mapping
-        self.recalled_seconds[path.name] = seconds
+        if path.name not in self.made:
+            self.recalled_seconds[path.name] = seconds
         return tensors
 
     def _now(self) -> float:

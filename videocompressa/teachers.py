@@ -6,6 +6,7 @@ A teacher costs as much as full-data training, so it is a stage of its own: trai
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -46,6 +47,10 @@ class TeacherConfig:
     def __post_init__(self) -> None:
         if self.num_teachers < 1:
             raise InputError(f"teacher.num_teachers is {self.num_teachers}; it must be at least 1")
+        if self.num_views < 1:
+            raise InputError(f"teacher.num_views is {self.num_views}; it must be at least 1 (1: the clip itself)")
+        if not 0 < self.temperature < math.inf:
+            raise InputError(f"teacher.temperature is {self.temperature}; it must be above 0 (1: as they are)")
         if not 0 <= self.as_stored <= 1:
             raise InputError(f"teacher.as_stored is {self.as_stored}; it must be in [0,1]")
 

@@ -21,6 +21,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from videocompressa.cli.options import Reporting
 
@@ -116,8 +117,13 @@ def facts_table(rows: Mapping[str, str], title: str | None = None) -> Table:
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in rows.items():
-        table.add_row(name, value)
+        add_row(table, name, value)
     return table
+
+
+def add_row(table: Table, *cells: str) -> None:
+    """Add a row of texts as they are: a name such as "cat [b].mp4" is no markup."""
+    table.add_row(*map(Text, cells))
 
 
 def peak_memory_bytes(workers: int) -> int:

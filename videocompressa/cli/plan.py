@@ -20,6 +20,7 @@ from videocompressa.cli.app import (
     app,
 )
 from videocompressa.cli.output import (
+    add_row,
     duration,
     facts_table,
     notes_and_skipped,
@@ -101,8 +102,8 @@ def plan(
     for heading in ("split", "videos", "frames", "length", "size"):
         splits.add_column(heading, justify="left" if heading == "split" else "right")
     for name, part in made.parts.items():
-        splits.add_row(
-            name, str(part.num_videos), str(part.num_frames), duration(part.seconds), bytes_text(part.num_bytes)
+        add_row(
+            splits, name, str(part.num_videos), str(part.num_frames), duration(part.seconds), bytes_text(part.num_bytes)
         )
     console.print(splits)
     console.print(_class_table(made.classes))
@@ -131,5 +132,5 @@ def _class_table(classes: dict[str, dict[str, int]]) -> Table:
     for split in splits:
         table.add_column(split, justify="right")
     for name, counts in classes.items():
-        table.add_row(name, *(str(counts[split]) for split in splits))
+        add_row(table, name, *(str(counts[split]) for split in splits))
     return table

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from rich.table import Table
 
 from videocompressa.cli.app import REPORTING, Force, Output, Report, app
-from videocompressa.cli.output import budget_rows, facts_table, print_json, progress, stdout_console
+from videocompressa.cli.output import add_row, budget_rows, facts_table, print_json, progress, stdout_console
 
 if TYPE_CHECKING:
     from videocompressa.synthetic import Budget, SyntheticSet
@@ -74,7 +74,8 @@ def inspect(
     for heading in ("item", "class", "video", "keyframes of T", "seconds"):
         items.add_column(heading, justify="right" if heading == "item" else "left", overflow="fold")
     for item in range(len(synthetic)):
-        items.add_row(
+        add_row(
+            items,
             str(item),
             _label_text(synthetic, item),
             origin.video_ids[item],

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from videocompressa.cli.app import CANDIDATES, REPORTING, RUNNING, Candidates, Report, Run, Settings, app
 from videocompressa.cli.output import (
+    add_row,
     duration,
     facts_table,
     notes_and_skipped,
@@ -150,5 +151,5 @@ def _print_scores(outcome: TrainOutcome) -> None:
         wrong = result.confusion[label].clone()
         wrong[label] = 0
         taken = f"{outcome.classes[int(wrong.argmax())]} ({int(wrong.max())})" if int(wrong.max()) else "-"
-        table.add_row(name, f"{100 * float(result.per_class[label]):.1f} %", taken)
+        add_row(table, name, f"{100 * float(result.per_class[label]):.1f} %", taken)
     console.print(table)

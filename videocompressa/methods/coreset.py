@@ -22,7 +22,7 @@ from videocompressa.rng import Streams
 from videocompressa.selector import SelectorConfig, check_keyframes, check_selector
 from videocompressa.stages import KEEP_NOTHING, Stages
 from videocompressa.subset import check_subset, choose_per_class
-from videocompressa.synthetic import Allowance, SyntheticSet, gather
+from videocompressa.synthetic import Allowance, SyntheticSet, check_fill, gather
 from videocompressa.teachers import TeacherConfig, check_labels, real_clips, relabel, teachers_of
 from videocompressa.train import student_features
 from videocompressa.vae import Codec
@@ -66,6 +66,7 @@ class CoresetConfig:
         check_subset(self.subset)
         check_selector(self.selector)
         check_labels(self.labels)
+        check_fill(self.fill)
 
 
 def compress(

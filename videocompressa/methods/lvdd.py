@@ -227,7 +227,8 @@ def _fill(
     while size(rows) > file_bytes:
         if low == 1:
             raise BudgetError(
-                f"--bytes {file_bytes} is too small for one clip of each of {len(sizes)} classes by {config.name}; "
+                f"{file_bytes} bytes (--bytes, or what --vpc stands for) are too few for one clip of each of "
+                f"{len(sizes)} classes by {config.name}; "
                 f"give at least --bytes {size(rows)}, or --set ratio or --set frames=keyframes for smaller clips"
             )
         low -= 1

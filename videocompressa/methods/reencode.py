@@ -224,8 +224,9 @@ def _fill(
     best = last_fitting(lambda index: size(count, settings[index]) <= limit, 0, len(settings) - 1, guess=moderate)
     if best < 0:
         raise BudgetError(
-            f"--bytes {limit} is too small for one clip of each of {num_classes} classes even at "
-            f"{coder.setting} {coder.coarsest:g} of {config.coder}; give at least --bytes {size(1, coder.coarsest)}"
+            f"{limit} bytes (--bytes, or what --vpc stands for) are too few for one clip of each of "
+            f"{num_classes} classes even at {coder.setting} {coder.coarsest:g} of {config.coder}; "
+            f"give at least --bytes {size(1, coder.coarsest)}"
         )
     return count, settings[best]
 

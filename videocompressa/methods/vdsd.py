@@ -336,8 +336,8 @@ def _choose(train_data: Candidates, codec: Codec, config: VDSDConfig, budget: Al
             above = count
     if below == 0:
         raise BudgetError(
-            f"--bytes {budget.file_bytes} is too small for {config.name} with one video of each of "
-            f"{len(train_data.classes)} classes; give at least --bytes "
+            f"{budget.file_bytes} bytes (--bytes, or what --vpc stands for) are too few for {config.name} with one "
+            f"video of each of {len(train_data.classes)} classes; give at least --bytes "
             f"{_blank_bytes(train_data, codec, config, rows(1), rng)}"
         )
     return rows(below)

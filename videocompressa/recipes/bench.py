@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +23,7 @@ from typing import Any
 import torch
 
 from videocompressa import figures
-from videocompressa.clip import watch_nothing
+from videocompressa.clip import ClipSpec, watch_nothing
 from videocompressa.datasets import VideoSet, decode_split
 from videocompressa.engine import WorkerError, run_apart
 from videocompressa.errors import InputError
@@ -41,6 +43,7 @@ from videocompressa.recipes.rows import (
 )
 from videocompressa.recipes.texts import write_text
 from videocompressa.results import Record, ablation_markdown, cross_markdown, markdown, to_csv, to_json, with_scores
+from videocompressa.selector import check_keyframes
 from videocompressa.vae import build_codec
 
 PLOTS: dict[str, tuple[str, Callable[[Sequence[Record], Path], object]]] = {
@@ -82,16 +85,16 @@ def bench(
         raise InputError(f"--jobs is {jobs}; it must be at least 1")
     protocol, reading = protocol_of(options)
     if protocol != FAIR:
-        read = find_protocol(protocol).reading(reading).options
-        own = ("csv", "fold", "hold_out", "max_bad")
-        candidates = dataclasses.replace(read, **{name: getattr(candidates, name) for name in own})
+        candidates = _as_published(find_protocol(protocol).reading(reading).options, candidates, options.protocol)
+    for keyframes in options.keyframes:
+        check_keyframes(keyframes, candidates.clip.num_frames)
     rows = rows_of(options)
     videos = list_videos(data, candidates)
     for split in ("train", options.split):
         check_split(videos, split, data)
     setting = Setting(
         data=data,
-        split_hash="/".join(videos.select(split).split_hash for split in ("train", options.split)),
+        videos_hash=_videos_hash(videos, options.split),
         candidates=candidates,
         protocol=protocol,
         reading=reading,
@@ -109,7 +112,7 @@ def bench(
     waiting = [job for job in unique if job not in answers]
 
     def show() -> list[Record]:
-        records = _records(rows, tasks, answers, videos.name, options)
+        records = _records(rows, tasks, answers, videos.name, candidates.clip, options)
         _write(records, folder)
         surroundings.watch("bench", done=len(answers), total=len(unique))
         return records
@@ -120,6 +123,26 @@ def bench(
         answers[waiting[position]] = {"reason": str(ending)} if isinstance(ending, WorkerError) else ending
         records = show()
     return BenchOutcome(tuple(records), folder, *_draw(records, folder))
+
+
+def _as_published(published: CandidateOptions, asked: CandidateOptions, protocol: str) -> CandidateOptions:
+    """Return how a protocol of the literature reads the videos; raises where the user asked for something else."""
+    own = ("csv", "fold", "hold_out", "max_bad")
+    for option in dataclasses.fields(asked):
+        name, value = option.name, getattr(asked, option.name)
+        if name not in own and value not in (option.default, getattr(published, name)):
+            raise InputError(
+                f"--{name} is {value}, but --protocol {protocol} has {getattr(published, name)}; leave the option "
+                f"away, or give --protocol {FAIR}"
+            )
+    return dataclasses.replace(published, **{name: getattr(asked, name) for name in own})
+
+
+def _videos_hash(videos: VideoSet, split: str) -> str:
+    """Return a hash of which videos train and judge, and of their sizes: other files, other jobs."""
+    parts = [videos.select(name) for name in ("train", split)]
+    sizes = [entry.path.stat().st_size if entry.path.exists() else 0 for part in parts for entry in part.entries]
+    return hashlib.sha256(json.dumps([*(part.split_hash for part in parts), sizes]).encode()).hexdigest()
 
 
 def _read_videos(videos: VideoSet, rows: Sequence[Row], setting: Setting, surroundings: Surroundings) -> None:
@@ -137,6 +160,7 @@ def _records(
     tasks: Mapping[tuple[Row, int], RunJob],
     answers: Mapping[RunJob, Answer],
     data: str,
+    clip: ClipSpec,
     options: BenchOptions,
 ) -> list[Record]:
     """Return the records of all rows whose every seed has ended, with their scores."""
@@ -145,11 +169,12 @@ def _records(
         told = [answers.get(tasks[row, seed]) for seed in range(options.num_seeds)]
         ended = [answer for answer in told if answer is not None]
         if len(ended) == len(told):
-            records.append(_record(row, ended, data, options))
+            records.append(record_of(row, ended, data, clip, options))
     return with_scores(records)
 
 
-def _record(row: Row, answers: Sequence[Answer], data: str, options: BenchOptions) -> Record:
+def record_of(row: Row, answers: Sequence[Answer], data: str, clip: ClipSpec, options: BenchOptions) -> Record:
+    """Return the record of a row whose every seed has answered; sizes are those of its largest set."""
     reasons = [answer["reason"] for answer in answers if "reason" in answer]
     config = None if row.budget is None else configuration(row, options)
     protocol = options.protocol
@@ -166,26 +191,30 @@ def _record(row: Row, answers: Sequence[Answer], data: str, options: BenchOption
         "asked_ratio": None if row.budget is None else row.budget.ratio,
         "asked_bytes": None if row.budget is None else row.budget.bytes,
         "steps": _steps(config),
-        "seed": 0,
+        "scale": options.scale,
+        "split": options.split,
+        "clip": f"{clip.num_frames} frames of {clip.height}x{clip.width} px",
+        "train": options.train,
         "num_seeds": len(answers),
         "settings": row.settings,
         "axis": row.axis,
         "variant": row.variant,
-        "made_with": options.students[0] if row.axis == "cross" else "",
+        "made_with": _made_with(config),
     }
     if reasons:
         return Record(**shared, status="failed", reason=" ".join(reasons[0].split()))
     sets = [answer["set"] for answer in answers if answer.get("set")]
     runs = [answer for answer in answers if "top1" in answer]
     top1 = tuple(float(answer["top1"]) for answer in runs)
-    kept = {**(sets[0] if sets else {}), "vpc": sets[0]["videos_per_class"] if sets else None}
+    largest: Mapping[str, Any] = max(sets, key=lambda made: made["file_bytes"], default={})
+    whole = 1.0 if row.budget is None else None
     return Record(
-        **{**shared, "vpc": shared["vpc"] or kept["vpc"]},
-        num_frames=kept.get("num_frames", answers[0].get("num_frames")),
-        frame_ratio=kept.get("frame_ratio", 1.0),
-        file_bytes=max((made["file_bytes"] for made in sets), default=None),
-        codec_bytes=kept.get("codec_bytes"),
-        byte_ratio=kept.get("byte_ratio", 1.0),
+        **{**shared, "vpc": shared["vpc"] or largest.get("videos_per_class")},
+        num_frames=largest.get("num_frames", answers[0].get("num_frames")),
+        frame_ratio=largest.get("frame_ratio", whole),
+        file_bytes=largest.get("file_bytes"),
+        codec_bytes=largest.get("codec_bytes"),
+        byte_ratio=largest.get("byte_ratio", whole),
         top1_mean=mean(top1) if top1 else None,
         top1_std=stdev(top1) if len(top1) > 1 else 0.0 if top1 else None,
         top1_runs=top1,
@@ -197,6 +226,15 @@ def _record(row: Row, answers: Sequence[Answer], data: str, options: BenchOption
         peak_memory_bytes=max((each["peak_memory_bytes"] for each in sets or answers), default=None),
         gpu_peak_memory_bytes=max(each["gpu_peak_memory_bytes"] or 0 for each in sets or answers) or None,
     )
+
+
+def _made_with(config: Any) -> str:
+    """Return the network that a method's configuration matches in or takes features and labels of; "" for none."""
+    for path in ("matching.experts", "matching", "teacher.train"):
+        part = functools.reduce(lambda whole, name: getattr(whole, name, None), path.split("."), config)
+        if student := getattr(part, "student", ""):
+            return str(student)
+    return ""
 
 
 def _steps(config: Any) -> int | None:

@@ -233,7 +233,7 @@ def _largest(most: int, fits: Callable[[int], bool]) -> int:
 
 
 def _stopped(most: int, counts: list[int], facts: TrainFacts, *, allow_fewer: bool) -> str:
-    if allow_fewer:
+    if allow_fewer or min(counts) == max(counts):
         return "the budget holds all training videos"
     name = facts.classes[counts.index(most)]
     return f"VPC stops at {most}, for class {name!r} has no more; --allow-fewer goes on with the others"

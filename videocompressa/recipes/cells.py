@@ -20,7 +20,7 @@ import torch
 from videocompressa.datasets import VideoSet, decode_split
 from videocompressa.engine import peak_memory_bytes
 from videocompressa.errors import DivergedError, InputError
-from videocompressa.recipes.compress import compress_folder
+from videocompressa.recipes.compress import compress_folder, configured
 from videocompressa.recipes.data import encode_train, list_videos, stages_of
 from videocompressa.recipes.options import BudgetOptions, CandidateOptions, Surroundings
 from videocompressa.recipes.protocols import find_protocol
@@ -42,8 +42,8 @@ class Setting:
     """What all jobs of a benchmark share."""
 
     data: Path
-    split_hash: str
-    """Of all videos: other videos, other jobs."""
+    videos_hash: str
+    """Of the videos that train and judge, and of their sizes: other videos, other jobs."""
     candidates: CandidateOptions
     protocol: str
     reading: str
@@ -59,7 +59,7 @@ class Setting:
     def path(self, kind: str, name: str, key: Mapping[str, Any], suffix: str) -> Path:
         """Return the file of a job: a name for people, and a hash of all that its content depends on."""
         shared = {
-            "split_hash": self.split_hash,
+            "videos": self.videos_hash,
             "candidates": dataclasses.asdict(self.candidates),
             "protocol": [self.protocol, self.reading],
             "device": self.surroundings.device.type,
@@ -90,7 +90,8 @@ class SetJob:
 
     def path(self, setting: Setting) -> Path:
         """Return where the set lies."""
-        return setting.path("sets", self.name, dataclasses.asdict(self), ".safetensors")
+        config = dataclasses.asdict(configured(self.method, self.settings)[1])  # other defaults, other sets
+        return setting.path("sets", self.name, {**dataclasses.asdict(self), "config": config}, ".safetensors")
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,9 @@ class RunJob:
 
     def path(self, setting: Setting) -> Path:
         """Return where its scores lie."""
-        return setting.path("runs", self.name, {**dataclasses.asdict(self), "split": setting.split}, ".json")
+        made = None if self.made is None else self.made.path(setting).name
+        key = {"made": made, "config": dataclasses.asdict(with_settings(TrainConfig(), self.train))}
+        return setting.path("runs", self.name, {**dataclasses.asdict(self), **key, "split": setting.split}, ".json")
 
 
 Answer = dict[str, Any]

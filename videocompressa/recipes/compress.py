@@ -85,6 +85,7 @@ def compress_folder(
     """
     check_target(path, overwrite=overwrite)
     found, config = configured(method, settings)
+    check_storage(storage, method, config)
     if selector_out is not None:
         _check_selector_out(selector_out, path, method, config, candidates, budget, overwrite=overwrite)
     if budget.keyframes is not None:
@@ -115,9 +116,10 @@ def compress_folder(
             watch=surroundings.watch,
             stages=stages,
         )
+        fills, room = _fills(config), allowance.file_bytes or 0
         # A configuration that differs from the reference's says so in the file, in some bytes more.
-        limit = budget.bytes or max(allowance.file_bytes or 0, resolved.most_bytes)
-        synthetic = stored(made, built, storage, limit=limit, fill=_fills(config))
+        limit = room if fills or budget.bytes else max(room, resolved.most_bytes)
+        synthetic = stored(made, built, storage, limit=limit, fill=fills)
         if budget.bytes is None or (size := len(to_bytes(synthetic, storage.quantisation))) <= budget.bytes:
             break
         # Rarely, what was chosen packs worse than foreseen; then what is chosen next is foreseen to pack as badly.
@@ -146,6 +148,15 @@ def compress_folder(
 def _fills(config: Any) -> bool:
     """Return whether a method spends bytes: it keeps all frames, and fills the file."""
     return bool(getattr(config, "spend", "frames") == "bytes")
+
+
+def check_storage(storage: Storage, method: str, config: Any) -> None:
+    """Raise unless the method's latents may be stored so."""
+    if _fills(config) and storage.name != "transform":
+        raise InputError(
+            f"--storage {storage.name}: method {method!r} fills its bytes with entropy-coded latents; give "
+            "--storage transform, or leave the option away"
+        )
 
 
 def _check_selector_out(

@@ -23,7 +23,7 @@ from videocompressa.errors import InputError, VideoError
 from videocompressa.matching import DMConfig, MTTConfig
 from videocompressa.methods.videocompressa import VideoCompressaConfig
 from videocompressa.recipes.budgets import ResolvedBudget, TrainFacts, resolve_budget
-from videocompressa.recipes.compress import check_training, configured, file_facts
+from videocompressa.recipes.compress import check_storage, check_training, configured, file_facts
 from videocompressa.recipes.data import list_videos
 from videocompressa.recipes.options import BudgetOptions, CandidateOptions, Surroundings
 from videocompressa.recipes.probing import Probed, probe_paths
@@ -100,6 +100,7 @@ def plan(
     Unreadable videos are listed and stop nothing. Raises `InputError` as the run itself would.
     """
     _, config = configured(method, settings)
+    check_storage(storage, method, config)
     if budget.keyframes is not None:
         check_keyframes(budget.keyframes, candidates.clip.num_frames)
     videos = list_videos(data, candidates)

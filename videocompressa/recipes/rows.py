@@ -14,10 +14,11 @@ from videocompressa.recipes.compress import configured
 from videocompressa.recipes.options import BudgetOptions
 from videocompressa.recipes.protocols import find_protocol
 from videocompressa.recipes.scales import find_scale
-from videocompressa.recipes.settings import setting_names
+from videocompressa.recipes.settings import setting_names, with_settings
 from videocompressa.results import FULL, FULL_LONG
 from videocompressa.students import check_name
 from videocompressa.teachers import check_labels
+from videocompressa.train import TrainConfig
 
 OURS, FAIR = "videocompressa", "fair"
 
@@ -87,11 +88,13 @@ def rows_of(options: BenchOptions) -> list[Row]:
     """Return the cells of the table and of the experiments that were asked for; raises `InputError`."""
     if options.num_seeds < 1:
         raise InputError(f"--seeds is {options.num_seeds}; it must be at least 1")
-    students = options.students or find_protocol(protocol_of(options)[0]).students[:1]
+    protocol = find_protocol(protocol_of(options)[0])
+    students = options.students or protocol.students[:1]
     for name in students:
         check_name(name)
     for kind in options.labels:
         check_labels(kind)
+    with_settings(TrainConfig(), (*find_scale(options.scale).train, *options.train))
     main = [
         row
         for budget in options.budgets
@@ -99,7 +102,9 @@ def rows_of(options: BenchOptions) -> list[Row]:
         for labels in options.labels
         for row in _rows_of_method(spec, labels, budget, students[0], options, first=budget == options.budgets[0])
     ]
-    experiments = [row for budget in options.budgets for row in _experiments(budget, students[0], options)]
+    own = find_method(OURS).config.labels
+    labels = own if own in protocol.labels else protocol.labels[0]
+    experiments = [row for budget in options.budgets for row in _experiments(budget, students[0], labels, options)]
     across = [dataclasses.replace(row, student=student, axis="cross") for student in students[1:] for row in main]
     return [*main, *experiments, *across]
 
@@ -110,22 +115,25 @@ def _rows_of_method(
     method, _, text = spec.partition(":")
     settings = tuple(part.strip() for part in text.split(";") if part.strip())
     if method in (FULL, FULL_LONG):
+        if settings:
+            raise InputError(f"--methods {spec}: {method!r} has no settings; students have theirs by --train")
         return [Row(method, (), labels, student, options.codec, None, options.keyframes[0])] if first else []
     row = Row(method, settings, labels, student, options.codec, budget, options.keyframes[0])
     configuration(row, options)
     return [row]
 
 
-def _experiments(budget: BudgetOptions, student: str, options: BenchOptions) -> list[Row]:
-    """Return the rows of the ablation, of the synthesis steps and of K, all of our method with its own labels."""
-    whole = Row(OURS, (), find_method(OURS).config.labels, student, options.codec, budget, options.keyframes[0])
+def _experiments(budget: BudgetOptions, student: str, labels: str, options: BenchOptions) -> list[Row]:
+    """Return the rows of the ablation, of the synthesis steps and of K, all of our method with these labels."""
+    whole = Row(OURS, (), labels, student, options.codec, budget, options.keyframes[0])
     rows: list[Row] = []
     if options.ablation:
         ablation = dataclasses.replace(whole, axis="ablation")
         rows.append(ablation)
         rows += [dataclasses.replace(ablation, settings=change, variant=name) for name, change in ABLATION.items()]
         rows += [dataclasses.replace(ablation, codec=codec, variant=f"codec {codec}") for codec in options.codecs]
-        rows.append(dataclasses.replace(ablation, labels="hard", variant="labels hard"))
+        if labels != "hard":
+            rows.append(dataclasses.replace(ablation, labels="hard", variant="labels hard"))
     for steps in options.steps:
         change = (f"synthesis.steps={steps}",) if steps else ("synthesis.enabled=false",)
         rows.append(dataclasses.replace(whole, settings=change, axis="steps"))

@@ -15,7 +15,7 @@ from videocompressa.results.record import Record
 NAMES = tuple(field.name for field in dataclasses.fields(Record))
 """Names of all fields in the order of the files: their keys and columns."""
 COMPUTED = tuple(field.name for field in dataclasses.fields(Record) if not field.init)
-LISTS = ("top1_runs", "settings")
+LISTS = ("top1_runs", "settings", "train")
 
 
 def to_json(records: Sequence[Record]) -> str:

@@ -20,7 +20,8 @@ LABELS = ("hard", "soft")
 STATUSES = ("ok", "failed")
 
 NAMED = ("method", "data", "protocol", "student")
-TEXTS = (*NAMED, "labels", "selector", "codec", "axis", "variant", "made_with", "status", "reason")
+SAID = ("made_with", "scale", "split", "clip", "status", "reason")
+TEXTS = (*NAMED, "labels", "selector", "codec", "axis", "variant", *SAID)
 POSITIVE = ("vpc", "keyframes", "asked_bytes")
 SIZES = ("file_bytes", "codec_bytes", "peak_memory_bytes", "gpu_peak_memory_bytes")
 COUNTS = (*POSITIVE, *SIZES, "steps", "num_frames", "num_diverged", "num_seeds", "num_train_clips")
@@ -116,8 +117,14 @@ class Record:
     """Difference of top-1 as a plain fraction; see `with_scores`."""
     recovery_of_full: float | None = None
     """Quotient of top-1 as a plain fraction; see `with_scores`."""
-    seed: int | None = None
-    """Seed that the set was made with."""
+    scale: str = ""
+    """How much work the methods did, such as "published" or "small"; "" where it is not known."""
+    split: str = "test"
+    """Videos that judged."""
+    clip: str = ""
+    """What students see of a video, such as "8 frames of 64x64 px"."""
+    train: tuple[str, ...] = ()
+    """What `--train` changed, as "name=value"."""
     settings: tuple[str, ...] = ()
     """What `--set` changed, as "name=value"."""
     axis: str = "main"
@@ -125,7 +132,7 @@ class Record:
     variant: str = ""
     """Row of an ablation as "component value", such as "codec linear"; "" for the complete method."""
     made_with: str = ""
-    """Student that the set was made with, for axis "cross"."""
+    """Network that the method matched in, or that gave features and labels; "" where none was needed."""
     status: str = "ok"
     """"ok" or "failed"."""
     reason: str = ""
@@ -165,10 +172,10 @@ def _check_texts(record: Record) -> None:
     for name, known in (("labels", LABELS), ("axis", AXES), ("status", STATUSES)):
         if getattr(record, name) not in known:
             raise _say(record, f"has {name}={getattr(record, name)!r}; known: {', '.join(known)}")
-    for name in ("top1_runs", "settings"):
+    for name in ("top1_runs", "settings", "train"):
         if not isinstance(getattr(record, name), tuple):
             raise _say(record, f"has {name}={getattr(record, name)!r}; it must be a tuple")
-    for text in record.settings:
+    for text in (*record.settings, *record.train):
         if not isinstance(text, str) or "=" not in text:
             raise _say(record, f"has the setting {text!r}; each is a text name=value")
 
@@ -192,8 +199,6 @@ def _check_numbers(record: Record) -> None:
     change = record.improvement_over_random
     if change is not None and (not _is_number(change) or not -1 <= change <= 1):
         raise _say(record, f"has improvement_over_random={change!r}; it lies in [-1,1], or None if unknown")
-    if record.seed is not None and (not isinstance(record.seed, int) or isinstance(record.seed, bool)):
-        raise _say(record, f"has seed={record.seed!r}; it must be a whole number, or None if unknown")
 
 
 def _check_agreement(record: Record) -> None:

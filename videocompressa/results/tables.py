@@ -134,7 +134,7 @@ def budget_text(column: Column, columns: Sequence[Column]) -> str:
 
 
 LEGEND = (
-    "Top-1 in per cent on the test videos: mean ± sample deviation over the runs that did not diverge, †n where n did; "
+    "Top-1 in per cent on real videos: mean ± sample deviation over the runs that did not diverge, †n where n did; "
     "in brackets the size of the file. Bold is the best of a column, full data apart.\n"
 )
 
@@ -163,7 +163,17 @@ def markdown(records: Sequence[Record]) -> str:
         rows = with_labels + [record for record in same if not record.on_all_videos and record.labels == key[2]]
         title = f"### {key[0]}, {key[1]}, {key[2]} labels" + (f", protocol {key[3]}" if several else "")
         sections.append(f"{title}\n\n{_accuracy_table(rows)}\n{_cost_table(rows)}")
-    return "\n".join([LEGEND, *sections])
+    return "\n".join([LEGEND, *_circumstances(main), *sections])
+
+
+def _circumstances(records: Sequence[Record]) -> list[str]:
+    """Return a line for each way in which the records were made, as far as they say so."""
+    found = dict.fromkeys((record.scale, record.split, record.clip, record.train) for record in records)
+    lines = []
+    for scale, split, clip, train in found:
+        parts = [f"judged on {split} videos", *([f"scale {scale}"] if scale else []), *([clip] if clip else [])]
+        lines.append(f"{', '.join(parts)}{'; students with ' if train else ''}{', '.join(train)}.\n".capitalize())
+    return lines
 
 
 def _accuracy_table(records: Sequence[Record]) -> str:
