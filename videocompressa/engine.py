@@ -208,7 +208,7 @@ def _died(worker: _Worker, shard: str) -> WorkerError:
     how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
     return WorkerError(
         f"a worker died ({how}) on {shard}; run again with --workers 0 to see why, "
-        "or with fewer --workers if memory ran out"
+        "or with fewer --workers (bench: fewer --jobs) if memory ran out"
     )
 
 
