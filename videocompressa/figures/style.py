@@ -40,6 +40,7 @@ class Family:
 
 OURS_FAMILY = Family("#D55E00", 0, "osD^")
 MATCHING = Family("#0072B2", 0, "sDv^")
+CODED = Family("#E69F00", 1, "X*8H")
 FAMILIES: dict[str, Family] = {
     "dm": MATCHING,
     "mtt": MATCHING,
@@ -47,7 +48,10 @@ FAMILIES: dict[str, Family] = {
     "s2d": MATCHING,
     "lvdd": Family("#CC79A7", 2, "<>ph"),
     "rded": Family("#009E73", 0, "Pd"),
-    "real-": Family("#E69F00", 1, "X*8H"),
+    "real-": CODED,
+    "herding-av1": CODED,
+    "herding-h264": CODED,
+    "herding-webp": CODED,
     "": Family("#56B4E9", 1, "^svDod<>"),
 }
 """By how a name begins; "" is everything else, such as coresets. Okabe and Ito's colours, without the pale yellow."""
