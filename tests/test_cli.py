@@ -79,6 +79,14 @@ def test_plan_counts_and_predicts(run: Runner, videos: Path) -> None:
     assert made.json["expected_seconds"] > 0
 
 
+def test_the_plan_of_a_method_that_fills_the_file(run: Runner, videos: Path) -> None:
+    asked = ("plan", videos, *TINY, "--method", "videocompressa-bytes", "--bytes", "3kB")
+    made = run(*asked, "--json").json
+    assert (made["expected_file_bytes"], made["videos_per_class"], made["keyframes"]) == (3000, None, None)
+    assert made["notes"] == []
+    assert "as much as videocompressa-bytes gets into the file" in run(*asked).out
+
+
 def test_the_plan_of_a_learned_method_counts_its_training(run: Runner, videos: Path) -> None:
     real = run("plan", videos, *TINY, "--cache", run.cache, "--json", "--method", "random-real").json
     steps = ("--set", "synthesis.steps=100000")

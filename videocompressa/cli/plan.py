@@ -80,6 +80,8 @@ def plan(
             surroundings=running.surroundings(watch),
         )
     allowance = made.budget.allowance
+    file_bytes = allowance.file_bytes if made.fills and allowance.file_bytes else made.budget.most_bytes
+    notes = () if made.fills else made.budget.notes
     if reporting.json:
         print_json(
             {
@@ -88,12 +90,12 @@ def plan(
                 "classes": made.classes,
                 "bad": skipped_json(made.bad),
                 "splits": {name: vars(part) for name, part in made.parts.items()},
-                "videos_per_class": allowance.videos_per_class,
-                "keyframes": allowance.keyframes,
-                "frame_ratio": made.frame_ratio,
-                "expected_file_bytes": made.budget.most_bytes,
+                "videos_per_class": None if made.fills else allowance.videos_per_class,
+                "keyframes": None if made.fills else allowance.keyframes,
+                "frame_ratio": None if made.fills else made.frame_ratio,
+                "expected_file_bytes": file_bytes,
                 "expected_seconds": made.pass_seconds + made.method_seconds,
-                "notes": list(made.budget.notes),
+                "notes": list(notes),
             }
         )
         return
@@ -107,13 +109,16 @@ def plan(
         )
     console.print(splits)
     console.print(_class_table(made.classes))
-    ratio = made.budget.most_bytes / made.parts["train"].num_bytes
+    kept = (
+        f"{made.budget.num_items} videos x {allowance.keyframes} keyframes (VPC {allowance.videos_per_class}), "
+        f"{percent(made.frame_ratio)} of the training frames"
+    )
+    ratio = file_bytes / made.parts["train"].num_bytes
     console.print(
         facts_table(
             {
-                "kept": f"{made.budget.num_items} videos x {allowance.keyframes} keyframes "
-                f"(VPC {allowance.videos_per_class}), {percent(made.frame_ratio)} of the training frames",
-                "expected file": f"{bytes_text(made.budget.most_bytes)}, {percent(ratio)} of the training videos",
+                "kept": f"as much as {method} gets into the file" if made.fills else kept,
+                "expected file": f"{bytes_text(file_bytes)}, {percent(ratio)} of the training videos",
                 "expected time": f"{duration(made.pass_seconds)} to decode and encode, about "
                 f"{duration(made.method_seconds)} for {method} (estimates from a sample)",
                 "bad videos": str(len(made.bad)),
@@ -122,7 +127,7 @@ def plan(
     )
     for video in made.bad:
         console.print(f"  {video.video_id}: {video.reason}", markup=False)
-    notes_and_skipped(made.budget.notes, (), reporting)
+    notes_and_skipped(notes, (), reporting)
 
 
 def _class_table(classes: dict[str, dict[str, int]]) -> Table:

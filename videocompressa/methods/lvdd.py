@@ -84,6 +84,11 @@ class LvddConfig:
         """Soft labels need one."""
         return self.labels == "soft"
 
+    @property
+    def fills_bytes(self) -> bool:
+        """It keeps as much as the file holds, whatever VPC and K are."""
+        return True
+
     def __post_init__(self) -> None:
         for option, known in (("select", SELECTIONS), ("kernel", tuple(KERNELS)), ("frames", FRAMES)):
             if getattr(self, option) not in known:

@@ -78,6 +78,11 @@ class ReencodeConfig:
         """Features and soft labels need one."""
         return self.subset != "random" or self.labels == "soft"
 
+    @property
+    def fills_bytes(self) -> bool:
+        """It keeps as much as the file holds, whatever VPC and K are."""
+        return True
+
     def __post_init__(self) -> None:
         if self.coder not in CODERS:
             raise InputError(f"unknown coder {self.coder!r}; known: {', '.join(CODERS)}")

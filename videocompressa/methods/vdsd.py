@@ -65,6 +65,11 @@ class StaticsConfig:
     momentum: float = 0.5
     """In [0,1)."""
 
+    @property
+    def fills_bytes(self) -> bool:
+        """It keeps as much as the file holds, whatever VPC and K are."""
+        return True
+
     def __post_init__(self) -> None:
         if self.per_video < 1 or self.steps < 0:
             raise InputError(

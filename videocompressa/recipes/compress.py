@@ -116,7 +116,7 @@ def compress_folder(
             watch=surroundings.watch,
             stages=stages,
         )
-        fills, room = _fills(config), allowance.file_bytes or 0
+        fills, room = fills_bytes(config), allowance.file_bytes or 0
         # A configuration that differs from the reference's says so in the file, in some bytes more.
         limit = room if fills or budget.bytes else max(room, resolved.most_bytes)
         synthetic = stored(made, built, storage, limit=limit, fill=fills)
@@ -140,19 +140,24 @@ def compress_folder(
         num_train_videos=len(train_data),
         num_train_frames=int(train_data.num_video_frames.sum()),
         skipped=encoded.bad,
-        notes=resolved.notes,
+        notes=() if fills else resolved.notes,
         method_seconds=method_seconds,
     )
 
 
-def _fills(config: Any) -> bool:
-    """Return whether a method spends bytes: it keeps all frames, and fills the file."""
-    return bool(getattr(config, "spend", "frames") == "bytes")
+def fills_bytes(config: Any) -> bool:
+    """Return whether a method keeps as much as the file holds, whatever VPC and K are."""
+    return bool(getattr(config, "fills_bytes", False))
+
+
+def _spends(config: Any) -> bool:
+    """Return whether it fills the file with latents, all frames of a clip: the step says how many clips fit."""
+    return isinstance(config, VideoCompressaConfig) and config.fills_bytes
 
 
 def check_storage(storage: Storage, method: str, config: Any) -> None:
     """Raise unless the method's latents may be stored so."""
-    if _fills(config) and storage.name != "transform":
+    if _spends(config) and storage.name != "transform":
         raise InputError(
             f"--storage {storage.name}: method {method!r} fills its bytes with entropy-coded latents; give "
             "--storage transform, or leave the option away"
@@ -180,7 +185,7 @@ def _check_selector_out(
     if selector_out.absolute() == path.absolute():
         raise InputError(f"--selector-out and --output are both {path}; give two names")
     check_target(selector_out, overwrite=overwrite)
-    if _fills(config) or (budget.keyframes or DEFAULT_KEYFRAMES) >= candidates.frames:
+    if _spends(config) or (budget.keyframes or DEFAULT_KEYFRAMES) >= candidates.frames:
         raise InputError(
             f"--selector-out: all {candidates.frames} candidate frames would be kept, which leaves nothing to learn; "
             "give --keyframes below --frames, and a method that keeps K of them"

@@ -23,7 +23,7 @@ from videocompressa.errors import InputError, VideoError
 from videocompressa.matching import DMConfig, MTTConfig
 from videocompressa.methods.videocompressa import VideoCompressaConfig
 from videocompressa.recipes.budgets import ResolvedBudget, TrainFacts, resolve_budget
-from videocompressa.recipes.compress import check_storage, check_training, configured, file_facts
+from videocompressa.recipes.compress import check_storage, check_training, configured, file_facts, fills_bytes
 from videocompressa.recipes.data import list_videos
 from videocompressa.recipes.options import BudgetOptions, CandidateOptions, Surroundings
 from videocompressa.recipes.probing import Probed, probe_paths
@@ -65,8 +65,10 @@ class Plan:
     bad: tuple[BadVideo, ...]
     budget: ResolvedBudget
     """What the asked budget comes to: VPC, K and the size of the file."""
+    fills: bool
+    """The method keeps as much as the file holds, whatever VPC and K are."""
     frame_ratio: float
-    """Kept frames / frames of the training videos."""
+    """Kept frames / frames of the training videos, of methods that do not fill the file."""
     pass_seconds: float
     """Estimate: decoding and encoding the training videos."""
     method_seconds: float
@@ -129,6 +131,7 @@ def plan(
             if found.info is None
         ),
         budget=resolved,
+        fills=fills_bytes(config),
         frame_ratio=resolved.num_items * resolved.allowance.keyframes / parts["train"].num_frames,
         pass_seconds=pass_seconds,
         method_seconds=method_seconds,

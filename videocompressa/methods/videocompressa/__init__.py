@@ -101,6 +101,11 @@ class VideoCompressaConfig:
         """Whether step 6 looks at students' features."""
         return self.subset != "random" and self.features == "pool"
 
+    @property
+    def fills_bytes(self) -> bool:
+        """Whether it keeps as much as the file holds, whatever VPC and K are."""
+        return self.spend == "bytes"
+
     def __post_init__(self) -> None:
         check_selector(self.selector)
         check_subset(self.subset)
