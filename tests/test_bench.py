@@ -130,6 +130,13 @@ def test_a_row_without_a_set_says_nothing_of_its_size() -> None:
     made = record_of(row, [gone, gone], "drawn", ClipSpec(8, 48, 48), BenchOptions())
     assert (made.frame_ratio, made.byte_ratio, made.file_bytes, made.num_diverged) == (None, None, None, 2)
     assert made.made_with == "convnet3d"
+    for method, labels, student in (
+        ("rded", "hard", "minic3d"),
+        ("random-real", "hard", ""),
+        ("random-real", "soft", "minic3d"),
+    ):
+        row = next(row for row in rows_of(BenchOptions(methods=(method,), labels=(labels,))))
+        assert record_of(row, [gone], "drawn", ClipSpec(8, 48, 48), BenchOptions()).made_with == student
 
 
 def test_other_defaults_are_other_jobs(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:

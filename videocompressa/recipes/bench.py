@@ -230,7 +230,8 @@ def record_of(row: Row, answers: Sequence[Answer], data: str, clip: ClipSpec, op
 
 def _made_with(config: Any) -> str:
     """Return the network that a method's configuration matches in or takes features and labels of; "" for none."""
-    for path in ("matching.experts", "matching", "teacher.train"):
+    teachers = ("teacher.train",) if getattr(config, "needs_teacher", False) else ()
+    for path in ("matching.experts", "matching", *teachers):
         part = functools.reduce(lambda whole, name: getattr(whole, name, None), path.split("."), config)
         if student := getattr(part, "student", ""):
             return str(student)
