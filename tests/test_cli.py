@@ -580,7 +580,9 @@ def test_a_real_ctrl_c(videos: Path, tmp_path: Path) -> None:
     """The signal itself, with worker processes, while videos are decoded or the teacher is trained."""
     arguments = ["compress", videos, "-o", tmp_path / "set.safetensors", "--size", "48", "--frames", "4"]
     arguments += ["--workers", "2", "--cache", tmp_path / "cache", "--set", "teacher.train.steps=100000"]
-    script = "import sys; from videocompressa.cli import main; sys.exit(main(sys.argv[1:]))"
+    # A shell that runs the tests in the background has it ignored, and children inherit that.
+    heard = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    script = f"{heard}; from videocompressa.cli import main; sys.exit(main(sys.argv[1:]))"
     process = subprocess.Popen(
         [sys.executable, "-c", script, *map(str, arguments)], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
