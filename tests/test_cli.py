@@ -589,8 +589,11 @@ def test_a_real_ctrl_c(videos: Path, tmp_path: Path) -> None:
     deadline = time.monotonic() + 40
     while not list((tmp_path).glob("cache/candidates/*/latents*")) and time.monotonic() < deadline:
         time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=40)
+    try:
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=40)
+    finally:
+        process.kill()  # were it deaf, it would train on for hours beside all other tests
     assert process.returncode == 130, err
     assert out == ""
     assert "Traceback" not in err

@@ -22,6 +22,7 @@ from videocompressa.methods.vdsd import StaticsConfig
 from videocompressa.methods.videocompressa import VideoCompressaConfig
 from videocompressa.methods.videocompressa.pool import PoolConfig, build_pool
 from videocompressa.methods.videocompressa.synthesis import SynthesisConfig, synthesise, whole_mean_distance
+from videocompressa.recipes.compress import fills_bytes
 from videocompressa.rng import Streams
 from videocompressa.selector import SelectorConfig, UniformSelector, top_k_straight_through
 from videocompressa.stages import Stages
@@ -303,6 +304,12 @@ def test_too_much_asked(name: str, two_classes: Candidates) -> None:
         run(two_classes, name, small(name), keyframes=7)
     with pytest.raises(InputError, match="--vpc is 7, but class 'a' has 6, 'b' has 6 training videos"):
         run(two_classes, name, small(name), videos_per_class=7)
+
+
+def test_methods_that_keep_as_much_as_the_file_holds_say_so() -> None:
+    told = {name for name, method in METHODS.items() if fills_bytes(method.config)}
+    coded = {name for name in METHODS if name.endswith(("-h264", "-av1", "-webp"))}
+    assert told == {"videocompressa-bytes", *coded, *(name for name in METHODS if name.startswith(("lvdd", "vdsd")))}
 
 
 def test_a_coreset_is_called_by_its_rule(two_classes: Candidates) -> None:

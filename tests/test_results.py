@@ -330,9 +330,9 @@ def test_markdown_begins_with_what_its_signs_mean() -> None:
 
 
 def test_markdown_says_how_records_were_made() -> None:
-    made = {"scale": "small", "split": "val", "clip": "8 frames of 48x48 px", "train": ("steps=9", "lr=1")}
+    made = {"scale": "small", "split": "val", "clip": "8 frames of 48x48 px", "train": ("steps=9", "note=A")}
     text = markdown([record(**made), record("dm", **made)])
-    assert text.count("Judged on val videos, scale small, 8 frames of 48x48 px; students with steps=9, lr=1.\n") == 1
+    assert text.count("Judged on val videos, scale small, 8 frames of 48x48 px; students with steps=9, note=A.\n") == 1
 
 
 def test_each_data_set_student_and_kind_of_labels_has_a_table() -> None:

@@ -19,5 +19,17 @@ class BudgetError(InputError):
     """The asked budget holds no synthetic set; the message states the smallest that works."""
 
 
+def too_few_bytes(limit: int, what: str, least: object) -> BudgetError:
+    """Return the error of a method that fills a file of `limit` bytes, which does not hold `what`."""
+    return BudgetError(
+        f"{limit} bytes (--bytes, or what --vpc stands for) are too few for {what}; give at least --bytes {least}"
+    )
+
+
+def how_to_install(extra: str) -> str:
+    """Return the command that installs an extra of this package."""
+    return f'pip install ".[{extra}]" in a clone of videocompressa'
+
+
 class DivergedError(RuntimeError):
     """A training loss stopped being finite. The run is counted and reported, never averaged."""

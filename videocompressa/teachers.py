@@ -6,7 +6,6 @@ A teacher costs as much as full-data training, so it is a stage of its own: trai
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -19,7 +18,7 @@ from videocompressa.rng import Streams
 from videocompressa.stages import Stages
 from videocompressa.students import Student, build_student
 from videocompressa.synthetic import SyntheticSet, fill_clips, take_keyframes
-from videocompressa.train import LabelledClips, TrainConfig, fit, soft_labels
+from videocompressa.train import LabelledClips, TrainConfig, check_views, fit, soft_labels
 from videocompressa.vae import Codec
 
 LABELS = ("soft", "hard")
@@ -47,10 +46,7 @@ class TeacherConfig:
     def __post_init__(self) -> None:
         if self.num_teachers < 1:
             raise InputError(f"teacher.num_teachers is {self.num_teachers}; it must be at least 1")
-        if self.num_views < 1:
-            raise InputError(f"teacher.num_views is {self.num_views}; it must be at least 1 (1: the clip itself)")
-        if not 0 < self.temperature < math.inf:
-            raise InputError(f"teacher.temperature is {self.temperature}; it must be above 0 (1: as they are)")
+        check_views(self.num_views, self.temperature, "teacher.")
         if not 0 <= self.as_stored <= 1:
             raise InputError(f"teacher.as_stored is {self.as_stored}; it must be in [0,1]")
 

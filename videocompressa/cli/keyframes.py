@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from rich.table import Table
 
 from videocompressa.cli.app import REPORTING, Force, Output, Report, app
-from videocompressa.cli.output import facts_table, notes_and_skipped, print_json, progress, stdout_console
+from videocompressa.cli.output import add_row, facts_table, notes_and_skipped, print_json, progress, stdout_console
 
 SHOWN = 20
 """Videos that are listed on the screen."""
@@ -91,8 +91,9 @@ def keyframes(
     for heading in ("video", "frames", "seconds"):
         table.add_column(heading, overflow="fold")
     for video in made.videos[:SHOWN]:
-        table.add_row(
-            video.video.replace("[", r"\["),
+        add_row(
+            table,
+            video.video,
             " ".join(str(keyframe.index) for keyframe in video.keyframes),
             " ".join(f"{keyframe.time_seconds:.2f}" for keyframe in video.keyframes),
         )

@@ -80,8 +80,6 @@ def plan(
             surroundings=running.surroundings(watch),
         )
     allowance = made.budget.allowance
-    file_bytes = allowance.file_bytes if made.fills and allowance.file_bytes else made.budget.most_bytes
-    notes = () if made.fills else made.budget.notes
     if reporting.json:
         print_json(
             {
@@ -93,9 +91,9 @@ def plan(
                 "videos_per_class": None if made.fills else allowance.videos_per_class,
                 "keyframes": None if made.fills else allowance.keyframes,
                 "frame_ratio": None if made.fills else made.frame_ratio,
-                "expected_file_bytes": file_bytes,
+                "expected_file_bytes": made.file_bytes,
                 "expected_seconds": made.pass_seconds + made.method_seconds,
-                "notes": list(notes),
+                "notes": list(made.notes),
             }
         )
         return
@@ -113,12 +111,12 @@ def plan(
         f"{made.budget.num_items} videos x {allowance.keyframes} keyframes (VPC {allowance.videos_per_class}), "
         f"{percent(made.frame_ratio)} of the training frames"
     )
-    ratio = file_bytes / made.parts["train"].num_bytes
+    ratio = made.file_bytes / made.parts["train"].num_bytes
     console.print(
         facts_table(
             {
                 "kept": f"as much as {method} gets into the file" if made.fills else kept,
-                "expected file": f"{bytes_text(file_bytes)}, {percent(ratio)} of the training videos",
+                "expected file": f"{bytes_text(made.file_bytes)}, {percent(ratio)} of the training videos",
                 "expected time": f"{duration(made.pass_seconds)} to decode and encode, about "
                 f"{duration(made.method_seconds)} for {method} (estimates from a sample)",
                 "bad videos": str(len(made.bad)),
@@ -127,7 +125,7 @@ def plan(
     )
     for video in made.bad:
         console.print(f"  {video.video_id}: {video.reason}", markup=False)
-    notes_and_skipped(notes, (), reporting)
+    notes_and_skipped(made.notes, (), reporting)
 
 
 def _class_table(classes: dict[str, dict[str, int]]) -> Table:

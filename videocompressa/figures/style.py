@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from videocompressa.errors import InputError
+from videocompressa.errors import InputError, how_to_install
 from videocompressa.results import Record
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def paper_style() -> Iterator[None]:
     try:
         import matplotlib
     except ImportError as error:
-        raise InputError('plots need matplotlib; run: pip install ".[report]" in a clone of videocompressa') from error
+        raise InputError(f"plots need matplotlib; run: {how_to_install('report')}") from error
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(SETTINGS)

@@ -20,13 +20,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from videocompressa.artefact import to_bytes
 from videocompressa.clip import Candidates, Watch, watch_nothing
-from videocompressa.errors import BudgetError, InputError
+from videocompressa.errors import InputError, too_few_bytes
 from videocompressa.packing import tucker
 from videocompressa.rng import Streams
 from videocompressa.selector import UniformSelector, check_keyframes
@@ -66,6 +67,8 @@ class LvddConfig:
     """How keyframes are placed back on the time line: "hold" or "linear"."""
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     """The teacher of soft labels; not trained for hard ones."""
+    fills_bytes: ClassVar[bool] = True
+    """It keeps as much as the file holds, whatever VPC and K are."""
 
     @property
     def name(self) -> str:
@@ -83,11 +86,6 @@ class LvddConfig:
     def needs_teacher(self) -> bool:
         """Soft labels need one."""
         return self.labels == "soft"
-
-    @property
-    def fills_bytes(self) -> bool:
-        """It keeps as much as the file holds, whatever VPC and K are."""
-        return True
 
     def __post_init__(self) -> None:
         for option, known in (("select", SELECTIONS), ("kernel", tuple(KERNELS)), ("frames", FRAMES)):
@@ -231,11 +229,8 @@ def _fill(
     rows = choose(low)
     while size(rows) > file_bytes:
         if low == 1:
-            raise BudgetError(
-                f"{file_bytes} bytes (--bytes, or what --vpc stands for) are too few for one clip of each of "
-                f"{len(sizes)} classes by {config.name}; "
-                f"give at least --bytes {size(rows)}, or --set ratio or --set frames=keyframes for smaller clips"
-            )
+            smaller = f"{size(rows)}, or --set ratio or --set frames=keyframes for smaller clips"
+            raise too_few_bytes(file_bytes, f"one clip of each of {len(sizes)} classes by {config.name}", smaller)
         low -= 1
         rows = choose(low)
     while low < most and size(more := choose(low + 1)) <= file_bytes:

@@ -20,14 +20,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from videocompressa.artefact import to_bytes
 from videocompressa.clip import Candidates, Watch, watch_nothing
-from videocompressa.errors import BudgetError, InputError
+from videocompressa.errors import InputError, too_few_bytes
 from videocompressa.packing import unpacked
 from videocompressa.packing.streams import CODERS, CodedClip, Coder, joined
 from videocompressa.rng import Streams
@@ -62,6 +62,8 @@ class ReencodeConfig:
     """How keyframes are placed back on the time line: "hold" or "linear"; whole clips need none."""
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     """The teacher, for features and for soft labels; not trained when neither is asked for."""
+    fills_bytes: ClassVar[bool] = True
+    """It keeps as much as the file holds, whatever VPC and K are."""
 
     @property
     def name(self) -> str:
@@ -77,11 +79,6 @@ class ReencodeConfig:
     def needs_teacher(self) -> bool:
         """Features and soft labels need one."""
         return self.subset != "random" or self.labels == "soft"
-
-    @property
-    def fills_bytes(self) -> bool:
-        """It keeps as much as the file holds, whatever VPC and K are."""
-        return True
 
     def __post_init__(self) -> None:
         if self.coder not in CODERS:
@@ -228,11 +225,9 @@ def _fill(
     moderate = settings.index(config.setting)
     best = last_fitting(lambda index: size(count, settings[index]) <= limit, 0, len(settings) - 1, guess=moderate)
     if best < 0:
-        raise BudgetError(
-            f"{limit} bytes (--bytes, or what --vpc stands for) are too few for one clip of each of "
-            f"{num_classes} classes even at {coder.setting} {coder.coarsest:g} of {config.coder}; "
-            f"give at least --bytes {size(1, coder.coarsest)}"
-        )
+        coarsest = f"{coder.setting} {coder.coarsest:g} of {config.coder}"
+        one = f"one clip of each of {num_classes} classes even at {coarsest}"
+        raise too_few_bytes(limit, one, size(1, coder.coarsest))
     return count, settings[best]
 
 

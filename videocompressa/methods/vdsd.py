@@ -25,14 +25,14 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from videocompressa import artefact
 from videocompressa.clip import Candidates, Watch, watch_nothing
-from videocompressa.errors import BudgetError, DivergedError, InputError
+from videocompressa.errors import DivergedError, InputError, too_few_bytes
 from videocompressa.matching import DMConfig, MTTConfig, build_matching, check_tuning, tune
 from videocompressa.packing import memories
 from videocompressa.rng import Streams
@@ -64,11 +64,6 @@ class StaticsConfig:
     """Of the scaled latents, > 0."""
     momentum: float = 0.5
     """In [0,1)."""
-
-    @property
-    def fills_bytes(self) -> bool:
-        """It keeps as much as the file holds, whatever VPC and K are."""
-        return True
 
     def __post_init__(self) -> None:
         if self.per_video < 1 or self.steps < 0:
@@ -103,6 +98,8 @@ class VDSDConfig:
     """"hard" (published), or "soft" probabilities of a teacher."""
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     """The teacher of soft labels; not trained for hard ones."""
+    fills_bytes: ClassVar[bool] = True
+    """It keeps as much as the file holds, whatever VPC and K are."""
 
     @property
     def name(self) -> str:
@@ -340,11 +337,8 @@ def _choose(train_data: Candidates, codec: Codec, config: VDSDConfig, budget: Al
         else:
             above = count
     if below == 0:
-        raise BudgetError(
-            f"{budget.file_bytes} bytes (--bytes, or what --vpc stands for) are too few for {config.name} with one "
-            f"video of each of {len(train_data.classes)} classes; give at least --bytes "
-            f"{_blank_bytes(train_data, codec, config, rows(1), rng)}"
-        )
+        one = f"{config.name} with one video of each of {len(train_data.classes)} classes"
+        raise too_few_bytes(budget.file_bytes, one, _blank_bytes(train_data, codec, config, rows(1), rng))
     return rows(below)
 
 

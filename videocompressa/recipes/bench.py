@@ -45,6 +45,7 @@ from videocompressa.recipes.texts import write_text
 from videocompressa.results import Record, ablation_markdown, cross_markdown, markdown, to_csv, to_json, with_scores
 from videocompressa.selector import check_keyframes
 from videocompressa.vae import build_codec
+from videocompressa.video.shards import stamp_of
 
 PLOTS: dict[str, tuple[str, Callable[[Sequence[Record], Path], object]]] = {
     "accuracy_against_frames.png": ("main", figures.accuracy_against_ratio),
@@ -139,10 +140,10 @@ def _as_published(published: CandidateOptions, asked: CandidateOptions, protocol
 
 
 def _videos_hash(videos: VideoSet, split: str) -> str:
-    """Return a hash of which videos train and judge, and of their sizes: other files, other jobs."""
+    """Return a hash of which videos train and judge, and of their files' stamps: other files, other jobs."""
     parts = [videos.select(name) for name in ("train", split)]
-    sizes = [entry.path.stat().st_size if entry.path.exists() else 0 for part in parts for entry in part.entries]
-    return hashlib.sha256(json.dumps([*(part.split_hash for part in parts), sizes]).encode()).hexdigest()
+    stamps = [stamp_of(entry.path) for part in parts for entry in part.entries]
+    return hashlib.sha256(json.dumps([*(part.split_hash for part in parts), stamps]).encode()).hexdigest()
 
 
 def _read_videos(videos: VideoSet, rows: Sequence[Row], setting: Setting, surroundings: Surroundings) -> None:

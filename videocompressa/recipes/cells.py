@@ -43,7 +43,7 @@ class Setting:
 
     data: Path
     videos_hash: str
-    """Of the videos that train and judge, and of their sizes: other videos, other jobs."""
+    """Of the videos that train and judge, and of their files: other videos, other jobs."""
     candidates: CandidateOptions
     protocol: str
     reading: str
@@ -155,10 +155,15 @@ def make_set(setting: Setting, job: SetJob) -> Answer:
     return _answer(setting, path.with_suffix(".json"), work)
 
 
+def _is_set(made: Answer | None) -> bool:
+    """Tell whether a set was made: it did not fail, nor diverge."""
+    return made is not None and "compress_seconds" in made
+
+
 def known(setting: Setting, job: RunJob) -> Answer | None:
     """Return what `run_student` would answer without doing any work, or None where there is work to do."""
     made = None if job.made is None else _read(job.made.path(setting).with_suffix(".json"))
-    if job.made is not None and (made is None or "compress_seconds" not in made):
+    if job.made is not None and not _is_set(made):
         return made
     answer = _read(job.path(setting))
     return None if answer is None else {**answer, "set": made}
@@ -169,8 +174,8 @@ def run_student(task: tuple[Setting, RunJob]) -> Answer:
     setting, job = task
     torch.set_num_threads(setting.threads)
     made = None if job.made is None else make_set(setting, job.made)
-    if made is not None and "compress_seconds" not in made:
-        return made  # it failed or diverged
+    if made is not None and not _is_set(made):
+        return made
     return {**_answer(setting, job.path(setting), lambda: _train(setting, job, made)), "set": made}
 
 

@@ -75,6 +75,17 @@ class Plan:
     """Estimate: the method's training."""
 
     @property
+    def file_bytes(self) -> int:
+        """Expected size of the file."""
+        filled = self.budget.allowance.file_bytes if self.fills else None
+        return filled or self.budget.most_bytes
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know of how the budget is met; VPC and K say nothing of methods that fill the file."""
+        return () if self.fills else self.budget.notes
+
+    @property
     def num_videos(self) -> int:
         """Readable videos of all splits."""
         return sum(part.num_videos for part in self.parts.values())

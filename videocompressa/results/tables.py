@@ -171,8 +171,8 @@ def _circumstances(records: Sequence[Record]) -> list[str]:
     found = dict.fromkeys((record.scale, record.split, record.clip, record.train) for record in records)
     lines = []
     for scale, split, clip, train in found:
-        parts = [f"judged on {split} videos", *([f"scale {scale}"] if scale else []), *([clip] if clip else [])]
-        lines.append(f"{', '.join(parts)}{'; students with ' if train else ''}{', '.join(train)}.\n".capitalize())
+        parts = [f"Judged on {split} videos", *([f"scale {scale}"] if scale else []), *([clip] if clip else [])]
+        lines.append(f"{', '.join(parts)}{'; students with ' if train else ''}{', '.join(train)}.\n")
     return lines
 
 

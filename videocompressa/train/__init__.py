@@ -9,7 +9,7 @@
 
 from videocompressa.train.clips import LabelledClips
 from videocompressa.train.fitting import Show, fit
-from videocompressa.train.judging import Scores, evaluate, predict, score, soft_labels, student_features
+from videocompressa.train.judging import Scores, check_views, evaluate, predict, score, soft_labels, student_features
 from videocompressa.train.losses import logit_mse
 from videocompressa.train.seeds import Result, train_seeds
 from videocompressa.train.settings import TrainConfig
@@ -22,6 +22,7 @@ __all__ = [
     "Show",
     "TrainConfig",
     "augmented",
+    "check_views",
     "evaluate",
     "fit",
     "logit_mse",

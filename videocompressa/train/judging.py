@@ -70,6 +70,14 @@ def score(probabilities: Tensor, labels: Tensor) -> Scores:
     )
 
 
+def check_views(num_views: int, temperature: float, prefix: str = "") -> None:
+    """Raise unless `soft_labels` can label so; `prefix` stands before the names of both."""
+    if num_views < 1:
+        raise InputError(f"{prefix}num_views is {num_views}; it must be at least 1 (1: the clip itself)")
+    if not 0 < temperature < math.inf:
+        raise InputError(f"{prefix}temperature is {temperature}; it must be above 0 (1: probabilities as they are)")
+
+
 def soft_labels(
     teachers: Sequence[Student],
     data: LabelledClips,
@@ -88,10 +96,7 @@ def soft_labels(
     """
     if not teachers:
         raise InputError("soft labels need at least one teacher, got none; train one or use hard labels")
-    if num_views < 1:
-        raise InputError(f"num_views is {num_views}; it must be at least 1 (1: the clip itself)")
-    if not 0 < temperature < math.inf:
-        raise InputError(f"temperature is {temperature}; it must be above 0 (1: probabilities as they are)")
+    check_views(num_views, temperature)
     total = torch.zeros(len(data), len(data.classes), dtype=torch.float64)
     for view in range(num_views):
         for teacher in teachers:

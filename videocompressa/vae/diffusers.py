@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from videocompressa.clip import CodecSpec
-from videocompressa.errors import InputError
+from videocompressa.errors import InputError, how_to_install
 from videocompressa.rng import Streams
 from videocompressa.vae.codec import Codec, channel_constants, weights_sha256
 
@@ -86,7 +86,7 @@ def load_autoencoder(source: str) -> Any:
     except ImportError:
         raise InputError(
             f"codec 'diffusers:{source}' needs the diffusers library; "
-            'pip install ".[diffusers]" in a clone of videocompressa, or use --codec tiny'
+            f"{how_to_install('diffusers')}, or use --codec tiny"
         ) from None
     if Path(source).is_file():
         return _from_file(diffusers, Path(source))

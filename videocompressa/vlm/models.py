@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from videocompressa.errors import InputError
+from videocompressa.errors import InputError, how_to_install
 from videocompressa.vlm.families import SPECIAL_TOKENS, VIDEO_PAD, Family, PixelRules, find_family
 from videocompressa.vlm.processor import VideoProcessor
 from videocompressa.vlm.settings import PRECISIONS, LoadOptions
@@ -59,7 +59,7 @@ class Vlm:
 def need(module: str, what_for: str) -> Any:
     """Return an optional module, or raise `InputError` that says what to install."""
     if importlib.util.find_spec(module) is None:
-        raise InputError(f'{what_for} needs {module}; run: pip install ".[vlm]" in a clone of videocompressa')
+        raise InputError(f"{what_for} needs {module}; run: {how_to_install('vlm')}")
     return importlib.import_module(module)
 
 

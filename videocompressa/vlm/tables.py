@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from videocompressa.errors import InputError
+from videocompressa.errors import InputError, how_to_install
 from videocompressa.vlm.items import Item
 from videocompressa.vlm.shards import png_bytes
 
@@ -29,7 +29,7 @@ def check_packages(packages: Sequence[str], user: str) -> None:
     missing = [name for name in packages if getattr(importlib.util.find_spec(name), "origin", None) is None]
     if missing:
         names = " and ".join(missing)
-        raise InputError(f'{user} needs {names}; run: pip install ".[vlm]" in a clone of videocompressa')
+        raise InputError(f"{user} needs {names}; run: {how_to_install('vlm')}")
 
 
 def write_trl(folder: Path, items: Iterable[Item], facts: Mapping[str, Any]) -> int:
