@@ -22,7 +22,9 @@ from videocompressa.train import (
     evaluate,
     fit,
     logit_mse,
+    moved,
     predict,
+    recoloured,
     score,
     soft_labels,
     train_seeds,
@@ -316,6 +318,68 @@ def test_augmentation_off_returns_the_clips_and_gradients_flow_through_it() -> N
     assert float(clips.grad.abs().sum()) > 0
 
 
+def test_colours_change_a_whole_clip_by_one_map_a_channel() -> None:
+    """Away from the clamp each channel of a clip is a x + b, alike in all frames and places, and near the original."""
+    clips = 0.4 + 0.2 * torch.rand(50, 3, 3, 6, 6, generator=torch.Generator().manual_seed(0))
+    seen = recoloured(clips, 0.3, torch.Generator().manual_seed(1))
+    one, two = clips.movedim(2, 1).flatten(2), seen.movedim(2, 1).flatten(2)
+    slope = (two[..., 1:] - two[..., :1]) / (one[..., 1:] - one[..., :1])
+    assert float((slope.median(2, keepdim=True).values - slope).abs().median()) < 1e-4
+    assert 0.7 * 0.85 <= float(slope.median(2).values.min()) < 0.75
+    assert 1.25 < float(slope.median(2).values.max()) <= 1.3 * 1.15
+    shift = (seen - clips).mean((1, 2, 3, 4))
+    assert 0.1 < float(shift.abs().max()) <= 0.15 + 0.15 * 0.6
+    assert len(set(shift.tolist())) == len(shift)
+    assert len(set((seen - clips).mean((1, 3, 4))[0].tolist())) == 3
+
+
+def test_colours_stay_pixels_and_leave_clips_alone_at_zero() -> None:
+    clips = torch.rand(8, 2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    seen = augmented(clips, TrainConfig(augment="none", color=0.9), torch.Generator().manual_seed(1))
+    assert (float(seen.min()), float(seen.max())) == (0.0, 1.0)
+    assert recoloured(clips, 0, torch.Generator()) is clips
+
+
+def test_a_moved_clip_keeps_its_motion_and_takes_another_stillness() -> None:
+    still = 0.3 + 0.4 * torch.rand(40, 1, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    motion = 0.1 * torch.randn(40, 5, 3, 4, 4, generator=torch.Generator().manual_seed(1)).clamp(-1, 1)
+    clips = still + motion - motion.mean(1, keepdim=True)
+    seen = moved(clips, 0.5, torch.Generator().manual_seed(2))
+    mean, before = seen.mean(1, keepdim=True), clips.mean(1, keepdim=True)
+    torch.testing.assert_close(seen - mean, clips - before)
+    kept = (seen == clips).flatten(1).all(1)
+    assert 8 <= int(kept.sum()) <= 32
+    for row in (~kept).nonzero().flatten().tolist():
+        step = (mean[row] - before[row]).flatten()
+        others = (before - before[row]).flatten(1)
+        along = torch.nn.functional.cosine_similarity(step[None], others)
+        partner = int(along.argmax())
+        assert float(along[partner]) > 0.9999
+        assert 0 < float(step.norm() / others[partner].norm()) <= 1
+
+
+def test_moving_no_clips_draws_nothing() -> None:
+    clips, generator = torch.rand(4, 2, 3, 4, 4), torch.Generator().manual_seed(3)
+    assert moved(clips, 0, generator) is clips
+    assert torch.equal(generator.get_state(), torch.Generator().manual_seed(3).get_state())
+
+
+def test_clips_before_other_scenes_teach_motion_where_the_scene_tells_the_class() -> None:
+    """In training the square moves right before bright scenes only; the judge has scenes the other way round."""
+
+    def scenes(num_clips: int, seed: int, bright: int) -> LabelledClips:
+        data = moving_squares(num_clips, seed)
+        light = 100 * (data.labels == bright).view(-1, 1, 1, 1, 1)  # added to all: the motion is as strong in both
+        return replace(data, frames=(data.frames // 2 + light).to(torch.uint8))
+
+    config = TrainConfig(steps=60, width=0.25, flip=False)
+    judge = scenes(32, 1, bright=1)
+    misled = trained(config, data=scenes(32, 0, bright=0))
+    taught = trained(replace(config, background=1.0), data=scenes(32, 0, bright=0))
+    assert evaluate(misled, judge, device=CPU).top1 < 0.5
+    assert evaluate(taught, judge, device=CPU).top1 > 0.8
+
+
 # Scores
 
 
@@ -462,6 +526,8 @@ def test_diverged_seeds_are_counted_and_not_averaged(monkeypatch: pytest.MonkeyP
         ("milestones", (1.0,), "rising shares"),
         ("warmup_steps", 301, r"in \[0,300\]"),
         ("crop_scale", 0.0, r"in \(0,1\]"),
+        ("color", 1.0, r"in \[0,1\)"),
+        ("background", 1.1, r"in \[0,1\]"),
         ("mixup", 1.1, r"in \[0,1\]"),
         ("cutmix", -0.1, r"in \[0,1\]"),
         ("label_smoothing", 1.0, r"in \[0,1\)"),

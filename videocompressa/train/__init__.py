@@ -13,7 +13,7 @@ from videocompressa.train.judging import Scores, check_views, evaluate, predict,
 from videocompressa.train.losses import logit_mse
 from videocompressa.train.seeds import Result, train_seeds
 from videocompressa.train.settings import TrainConfig
-from videocompressa.train.views import augmented
+from videocompressa.train.views import augmented, moved, recoloured
 
 __all__ = [
     "LabelledClips",
@@ -26,7 +26,9 @@ __all__ = [
     "evaluate",
     "fit",
     "logit_mse",
+    "moved",
     "predict",
+    "recoloured",
     "score",
     "soft_labels",
     "student_features",

@@ -16,7 +16,7 @@ from videocompressa.students import Student, build_student
 from videocompressa.train.clips import LabelledClips
 from videocompressa.train.losses import LOSSES
 from videocompressa.train.settings import TrainConfig
-from videocompressa.train.views import augmented, mixed
+from videocompressa.train.views import augmented, mixed, moved
 
 # The loss is read this often: reading it waits for the device.
 _CHECK_EVERY = 10
@@ -70,7 +70,9 @@ def fit(
             group["lr"] = config.lr * _lr_share(step, config)
         rows = next(batches)
         pixels = data.pixels(rows, device)
-        pixels = augmented(pixels if show is None else show(rows, pixels), config, draws)
+        if show is not None:
+            pixels = show(rows, pixels)
+        pixels = augmented(moved(pixels, config.background, draws), config, draws)
         clips, labels = mixed(data.normalisation.apply(pixels), data.labels[rows].to(device), data, config, draws)
         with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
             logits = student(clips)

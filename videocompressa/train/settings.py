@@ -49,6 +49,10 @@ class TrainConfig:
     """Smallest area of a crop as a share of the frame, in (0,1]; 1 turns the crop off."""
     flip: bool = True
     """Mirror half of the clips; turn it off where left and right tell classes apart."""
+    color: float = 0.0
+    """Largest change of brightness, contrast and balance of a clip, in [0,1); see `recoloured`."""
+    background: float = 0.0
+    """Share of clips in [0,1] that stand before the still picture of another clip; see `moved`."""
     mixup: float = 0.0
     """Share of batches in [0,1] that blend each clip with another one (Zhang et al. 2018, lambda uniform)."""
     cutmix: float = 0.0
@@ -80,6 +84,8 @@ class TrainConfig:
             ),
             "warmup_steps": (0 <= self.warmup_steps <= self.steps, f"in [0,{self.steps}], the steps"),
             "crop_scale": (0 < self.crop_scale <= 1, "in (0,1]"),
+            "color": (0 <= self.color < 1, "in [0,1)"),
+            "background": (0 <= self.background <= 1, "in [0,1]"),
             "mixup": (0 <= self.mixup <= 1, "in [0,1]"),
             "cutmix": (0 <= self.cutmix <= 1 - self.mixup, f"in [0,{1 - self.mixup:g}], what mixup leaves"),
             "label_smoothing": (0 <= self.label_smoothing < 1, "in [0,1)"),

@@ -1,4 +1,4 @@
-"""What a student sees of a batch: crops and mirrors of clips, and clips mixed with each other."""
+"""What a student sees of a batch: crops, mirrors and colours of clips, and clips mixed with each other."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ def augmented(pixels: Tensor, config: TrainConfig, generator: torch.Generator) -
 
     A crop takes an area in [crop_scale,1] of the frame at an aspect ratio in [3/4,4/3], anywhere inside, and resizes
     it bilinearly. One sampling grid a clip does crop and mirror at once, with time folded into the channels.
-    Differentiable in the pixels.
+    Differentiable in the pixels. Colours change first, whatever `augment` is.
     """
+    pixels = recoloured(pixels, config.color, generator)
     if config.augment == "none" or (config.crop_scale == 1 and not config.flip):
         return pixels
     batch, frames, channels, height, width = pixels.shape
@@ -41,6 +42,40 @@ def augmented(pixels: Tensor, config: TrainConfig, generator: torch.Generator) -
         pixels.flatten(1, 2), grid.to(pixels.dtype), mode="bilinear", padding_mode="border", align_corners=False
     )
     return seen.view(batch, frames, channels, height, width)
+
+
+def recoloured(pixels: Tensor, amount: float, generator: torch.Generator) -> Tensor:
+    """Change the colours of clips (B,T,3,H,W) in [0,1], each in its own way and all frames of a clip alike.
+
+    With c = `amount`, drawn uniformly a clip: contrast (distance from the clip's mean) times [1-c,1+c], each channel
+    times [1-c/2,1+c/2], plus brightness in [-c/2,c/2]; then clamped. Color jitter as everywhere since Krizhevsky et al.
+    2012, without rotating hues.
+    """
+    if amount == 0:
+        return pixels
+    draws = (2 * torch.rand(5, len(pixels), 1, 1, 1, 1, generator=generator) - 1).to(pixels.device)
+    contrast, brightness = 1 + amount * draws[0], amount / 2 * draws[1]
+    balance = 1 + amount / 2 * torch.cat([*draws[2:]], dim=2)
+    mean = pixels.mean((1, 2, 3, 4), keepdim=True)
+    seen: Tensor = ((pixels - mean) * contrast + mean) * balance + brightness
+    return seen.clamp(0, 1)
+
+
+def moved(pixels: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """Put a share of clips (B,T,3,H,W) in [0,1] before the still picture of another clip of the batch.
+
+    x' = x + r (mean of y over time - mean of x over time), clamped, with r uniform in [0,1]: what moves stays, what
+    stands still is mixed, so that a student cannot tell a class by its scene. Near to Wang et al. 2021 ("Removing the
+    Background by Adding the Background"), who add a still frame of the same video.
+    """
+    if share == 0:
+        return pixels
+    chosen, strength = torch.rand(2, len(pixels), 1, 1, 1, 1, generator=generator)
+    order = torch.randperm(len(pixels), generator=generator).to(pixels.device)
+    still = pixels.mean(1, keepdim=True)
+    strength = (strength * (chosen < share)).to(pixels.device)
+    seen: Tensor = pixels + strength * (still[order] - still)
+    return seen.clamp(0, 1)
 
 
 def mixed(
