@@ -31,6 +31,7 @@ from videocompressa.packing.transform import (
     quantise,
     steps_of,
     unpack,
+    unpack_low,
 )
 from videocompressa.synthetic import Provenance, Source, SyntheticSet
 from videocompressa.vae import build_codec
@@ -454,6 +455,32 @@ def test_every_cut_and_every_longer_stream_is_found_out() -> None:
         unpack(packed | {"stream": torch.cat([stream, stream[:3]])}, tuple(latents.shape))
 
 
+def test_pixels_leave_out_the_frequencies_that_are_all_zero() -> None:
+    """`transform-low` gives the latents of `transform`; its stream is three numbers and the code of what is left."""
+    latents = drawn((6, 5, 3, 24, 22), decay=0.4)
+    plain, low = pack(latents, EVEN, 0.5), pack(latents, EVEN, 0.5, name=transform.LOW)
+    numbers = quantise(latents, plain["steps"])
+    k, h, w = np.frombuffer(bytes(low["stream"][:6].tolist()), "<u2").tolist()
+    assert max(h, w) < 20
+    for rest in (numbers[:, k:], numbers[..., h:, :], numbers[..., w:]):
+        assert not rest.any()
+    for last in (numbers[:, k - 1], numbers[..., h - 1, :], numbers[..., w - 1]):
+        assert last.any()
+    kept = np.ascontiguousarray(numbers[:, :k, :, :h, :w])
+    stream = bytes(low["stream"][6:].tolist())
+    assert np.array_equal(slow_decoder(stream, kept.shape, low["steps"].tolist()), kept)
+    assert torch.equal(unpacked(transform.LOW, low, tuple(latents.shape)), unpack(plain, tuple(latents.shape)))
+    assert len(low["stream"]) <= len(plain["stream"]) + 6
+    step = fitting_step(latents, EVEN, 300, name=transform.LOW)
+    assert 280 < sum(tensor.nbytes for tensor in pack(latents, EVEN, step, name=transform.LOW).values()) <= 300
+
+
+def test_pixels_that_are_all_zero_keep_one_frequency() -> None:
+    packed = pack(torch.zeros(SHAPE), EVEN, 1.0, name=transform.LOW)
+    assert bytes(packed["stream"][:6].tolist()) == b"\x01\x00\x01\x00\x01\x00"
+    assert torch.equal(unpacked(transform.LOW, packed, SHAPE), torch.zeros(SHAPE))
+
+
 @given(data=st.binary(min_size=1, max_size=300), step=st.sampled_from([2**-14, 0.5, 6e4]))
 def test_any_bytes_give_latents_or_a_message(data: bytes, step: float) -> None:
     tensors = {
@@ -562,6 +589,15 @@ PACKED = pack(drawn(), EVEN, 0.5)
         (
             lambda: unpack(PACKED | {"stream": PACKED["stream"][:0]}, SHAPE),
             r"tensor stream has shape \(0,\); it must be \(bytes,\), not empty",
+        ),
+        (lambda: unpack_low(PACKED | {"stream": PACKED["stream"][:6]}, SHAPE), "stream has 6 bytes; .* more than 6"),
+        (
+            lambda: unpack_low(PACKED | {"stream": torch.tensor([5, 0, 1, 0, 1, 0, 9]).to(torch.uint8)}, SHAPE),
+            r"keeps \(5, 1, 1\) frequencies of \(4, 6, 5\); the file is damaged",
+        ),
+        (
+            lambda: unpack_low(PACKED | {"stream": torch.tensor([0, 0, 1, 0, 1, 0, 9]).to(torch.uint8)}, SHAPE),
+            r"keeps \(0, 1, 1\) frequencies",
         ),
         (lambda: unpack(PACKED | {"stream": PACKED["stream"][None]}, SHAPE), r"stream has shape \(1, \d+\)"),
         (

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -24,6 +25,7 @@ from videocompressa.vae import (
     TinyCodec,
     TinyConfig,
     TinyNet,
+    YCbCrCodec,
     build_codec,
     weights_sha256,
 )
@@ -72,7 +74,7 @@ def frames() -> Tensor:
     return drawn_frames(24, 64)
 
 
-@pytest.fixture(scope="module", params=["tiny", "linear", "pixel", "random"])
+@pytest.fixture(scope="module", params=["tiny", "linear", "pixel", "ycbcr", "random"])
 def codec(request: pytest.FixtureRequest) -> Codec:
     return TinyCodec(tiny_net()) if request.param == "random" else build_codec(request.param)
 
@@ -148,6 +150,21 @@ class TestPixel:
         assert torch.equal((codec.decode(codec.encode(frames)) * 255).round().to(torch.uint8), frames)
         assert codec.spec.latent_shape(31, 17) == (3, 31, 17)
         assert codec.spec.weights_sha256 == ""
+
+
+class TestYCbCr:
+    def test_gives_pixels_back_and_grey_ones_no_chroma(self, frames: Tensor) -> None:
+        codec = YCbCrCodec()
+        assert torch.equal((codec.decode(codec.encode(frames)) * 255).round().to(torch.uint8), frames)
+        grey = codec.encode(frames[:, :1].expand(-1, 3, -1, -1))
+        assert float(grey[:, 1:].abs().max()) < 1e-5
+        assert float(codec.encode(frames)[:, 1:].abs().max()) > 0.1
+
+    def test_is_what_pillow_calls_ycbcr(self, frames: Tensor) -> None:
+        image = Image.fromarray(frames[0].permute(1, 2, 0).numpy()).convert("YCbCr")
+        theirs = torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
+        ours = YCbCrCodec().encode(frames[:1])[0] * 0.25 + torch.tensor([0.5, 0.5, 0.5]).view(3, 1, 1)
+        assert float((ours - theirs).abs().max()) <= 1.01 / 255
 
 
 class TestLinear:
@@ -268,7 +285,7 @@ class TestTable:
     def test_unknown_names_list_the_known(self) -> None:
         for name in ("vae", "", "diffusers:", "tiny:", "Tiny"):
             with pytest.raises(
-                InputError, match=r"unknown codec .*known: tiny, linear, pixel, diffusers:HUB_OR_FOLDER"
+                InputError, match=r"unknown codec .*known: tiny, linear, pixel, ycbcr, diffusers:HUB_OR_FOLDER"
             ):
                 build_codec(name)
 

@@ -12,7 +12,7 @@ A set that its method packed itself (a coded video, Tucker factors, memories) is
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,8 +20,9 @@ import torch
 from torch import Tensor
 
 from videocompressa.artefact import Quantisation, to_bytes
+from videocompressa.clip import CodecSpec
 from videocompressa.errors import BudgetError, InputError
-from videocompressa.packing import transform
+from videocompressa.packing import transform, unpacked
 from videocompressa.rng import Streams
 from videocompressa.synthetic import Decoder, SyntheticSet
 
@@ -73,23 +74,23 @@ def stored(
         return synthetic
     weights = weights_of(decoder, synthetic.latents, synthetic.provenance.seed)
     finest = storage.step or (FINEST if fill else STEP)
-    made = packed(synthetic, transform.pack(synthetic.latents, weights, finest))
+    made = coded(synthetic, weights, finest)
     if limit is None or (size := len(to_bytes(made))) <= limit:
         return made
     beside = size - made.packed["stream"].numel()
     # The header is padded to eights and says the stream's length in digits: a few bytes to spare.
     room = limit - beside + 2 * len(weights) - 8
     try:
-        step = transform.fitting_step(synthetic.latents, weights, room)
+        step = transform.fitting_step(synthetic.latents, weights, room, name=transform_of(synthetic.codec))
     except BudgetError:
         return made
-    return packed(synthetic, transform.pack(synthetic.latents, weights, step))
+    return coded(synthetic, weights, step)
 
 
 def item_bytes(latents: Tensor, decoder: Decoder, storage: Storage, *, seed: int) -> float:
     """Return the mean bytes of an item of "transform", measured on `sample_of` latents (N,K,C,h,w)."""
-    sample = sample_of(latents)
-    tensors = transform.pack(sample, weights_of(decoder, sample, seed), storage.step or STEP)
+    sample, name = sample_of(latents), transform_of(decoder.spec)
+    tensors = transform.pack(sample, weights_of(decoder, sample, seed), storage.step or STEP, name=name)
     return tensors["stream"].numel() / len(sample)
 
 
@@ -121,7 +122,13 @@ def weights_of(decoder: Decoder, latents: Tensor, seed: int) -> Tensor:
     return transform.channel_weights(decoder, latents, Streams(seed, "storage").generator("channels"))
 
 
-def packed(synthetic: SyntheticSet, tensors: Mapping[str, Tensor]) -> SyntheticSet:
-    """Return the set with the latents that the tensors of "transform" make, and these."""
-    latents = transform.unpack(tensors, tuple(synthetic.latents.shape))
-    return dataclasses.replace(synthetic, latents=latents, packing=transform.NAME, packed=dict(tensors))
+def transform_of(codec: CodecSpec) -> str:
+    """Return which packing "transform" is behind this codec: pixels leave their high frequencies out."""
+    return transform.LOW if codec.downscale == 1 else transform.NAME
+
+
+def coded(synthetic: SyntheticSet, weights: Tensor, step: float) -> SyntheticSet:
+    """Return the set as "transform" holds it at this step: its packed tensors, and the latents that they make."""
+    name, shape = transform_of(synthetic.codec), tuple(synthetic.latents.shape)
+    tensors = transform.pack(synthetic.latents, weights, step, name=name)
+    return dataclasses.replace(synthetic, latents=unpacked(name, tensors, shape), packing=name, packed=tensors)

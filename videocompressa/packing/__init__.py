@@ -35,6 +35,7 @@ PACKINGS: dict[str, Packing] = {
     "pictures": Packing({"pictures": "U8"}, streams.unpack_pictures),
     memories.NAME: Packing(memories.TENSORS, memories.unpack),
     transform.NAME: Packing(transform.TENSORS, transform.unpack),
+    transform.LOW: Packing(transform.TENSORS, transform.unpack_low),
 }
 """Every packing but "dense", by name."""
 

@@ -18,10 +18,9 @@ import torch
 from videocompressa.artefact import predict_file_bytes
 from videocompressa.clip import Candidates, ClipSpec, CodecSpec, Normalisation
 from videocompressa.errors import BudgetError, InputError
-from videocompressa.packing import transform
 from videocompressa.recipes.options import BudgetOptions
 from videocompressa.selector import check_keyframes
-from videocompressa.storage import NOMINAL_BITS, TRANSFORM, Storage
+from videocompressa.storage import NOMINAL_BITS, TRANSFORM, Storage, transform_of
 from videocompressa.subset import check_enough
 from videocompressa.synthetic import Allowance, Source
 
@@ -101,7 +100,7 @@ class FileFacts:
         each = nominal if self.item_bytes is None else self.item_bytes(keyframes)
         stream_bytes = math.ceil(num_items * each * (1 + SPARE)) + SPARE_BYTES
         layout = {"steps": ("F16", (channels,)), "stream": ("U8", (stream_bytes,))}
-        return {"packing": transform.NAME, "packed": layout}
+        return {"packing": transform_of(facts.codec), "packed": layout}
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from videocompressa.vae.diffusers import DiffusersCodec
 from videocompressa.vae.linear import BlockPCA, LinearCodec
 from videocompressa.vae.pixel import PixelCodec
 from videocompressa.vae.tiny import TinyCodec, TinyConfig, TinyNet
+from videocompressa.vae.ycbcr import YCbCrCodec
 
 __all__ = [
     "CODECS",
@@ -22,6 +23,7 @@ __all__ = [
     "TinyCodec",
     "TinyConfig",
     "TinyNet",
+    "YCbCrCodec",
     "build_codec",
     "weights_sha256",
 ]
@@ -30,6 +32,7 @@ CODECS: dict[str, Callable[[], Codec]] = {
     "tiny": TinyCodec.load,
     "linear": LinearCodec.load,
     "pixel": PixelCodec,
+    "ycbcr": YCbCrCodec,
 }
 """Codecs that need nothing beside the package, by name."""
 

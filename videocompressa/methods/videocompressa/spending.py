@@ -24,7 +24,7 @@ from videocompressa.clip import Candidates
 from videocompressa.errors import InputError
 from videocompressa.packing import transform
 from videocompressa.rng import Streams
-from videocompressa.storage import last_fitting, sample_of
+from videocompressa.storage import last_fitting, sample_of, transform_of
 from videocompressa.subset import choose_per_class
 from videocompressa.synthetic import Allowance, gather
 from videocompressa.vae import Codec
@@ -56,7 +56,7 @@ def spread(
     file_bytes = budget.file_bytes
     if file_bytes is None:
         raise InputError("spend=bytes fills a file of a given size, and none was given; give --bytes")
-    num_frames = train_data.clip.num_frames
+    num_frames, packing = train_data.clip.num_frames, transform_of(train_data.codec)
     step = coarsest_step(sample_of(train_data.latents), weights, loss)
 
     def size(count: int) -> int:
@@ -73,8 +73,8 @@ def spread(
             config=said,
             seed=rng.seed,
         )
-        made = transform.pack(blank.latents, weights, step)
-        return len(to_bytes(dataclasses.replace(blank, packing=transform.NAME, packed=made)))
+        made = transform.pack(blank.latents, weights, step, name=packing)
+        return len(to_bytes(dataclasses.replace(blank, packing=packing, packed=made)))
 
     most = int(torch.bincount(train_data.labels).max())
     # From 1 on, so that the sizes that are tried grow with the file and not with the data.
