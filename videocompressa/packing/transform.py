@@ -124,14 +124,15 @@ def fitting_step(
 
     Steps are 2^(k/32), found by bisection on the measured size; only the last one is packed.
     """
-    table = 2 * latents.shape[2]
+    table, lowest = 2 * latents.shape[2], _lowest(latents, weights, rounding)
+    spectrum = torch.cat([dct(chunk.double()).float() for _, chunk in _chunks(latents.detach().cpu())])
 
     def measured(exponent: int) -> int:
         steps = steps_of(weights, 2 ** (exponent / OCTAVE))
-        head, numbers = _kept(quantise(latents, steps, rounding), name)
+        head, numbers = _kept(_rounded(spectrum, steps, rounding), name)
         return table + len(head) + about_bytes(numbers, steps)
 
-    best = _first(lambda exponent: measured(exponent) <= limit, _lowest(latents, weights, rounding), _HIGHEST)
+    best = _first(lambda exponent: measured(exponent) <= limit, lowest, _HIGHEST)
     size = limit + 1
     for exponent in range(min(best, _HIGHEST), _HIGHEST + 1):  # more than one only where the measure was off
         step = float(2 ** (exponent / OCTAVE))
@@ -142,6 +143,13 @@ def fitting_step(
         f"{limit} bytes are too few for {len(latents)} items of transform coefficients even at step "
         f"{2 ** (_HIGHEST / OCTAVE):g}; allow at least {size}"
     )
+
+
+def stream_bytes(latents: Tensor, weights: Tensor, step: float, rounding: float = ROUNDING, *, name: str = NAME) -> int:
+    """Return about how many bytes the stream of `pack` would have, without writing it."""
+    steps = steps_of(weights, step)
+    head, numbers = _kept(quantise(latents, steps, rounding), name)
+    return len(head) + about_bytes(numbers, steps)
 
 
 def about_bytes(numbers: NDArray[np.int16], steps: Tensor) -> int:
@@ -201,10 +209,17 @@ def quantise(latents: Tensor, steps: Tensor, rounding: float = ROUNDING) -> NDAr
         raise InputError(f"an item has {latents[0].numel()} numbers; transform packing takes at most {MOST_BANDS}")
     if not 0 < rounding <= 0.5:
         raise InputError(f"rounding of the transform packing is {rounding}; it must be in (0,0.5]")
-    scales = steps.double()[:, None, None]
     numbers = np.empty(tuple(latents.shape), np.int16)
     for rows, chunk in _chunks(latents.detach().cpu()):
-        scaled = dct(chunk.double()) / scales
+        numbers[rows] = _rounded(dct(chunk.double()), steps, rounding)
+    return numbers
+
+
+def _rounded(spectrum: Tensor, steps: Tensor, rounding: float) -> NDArray[np.int16]:
+    """Step 3: return q int16 of coefficients F (N,K,C,h,w), worked through in float64 by chunks."""
+    numbers = np.empty(tuple(spectrum.shape), np.int16)
+    for rows, chunk in _chunks(spectrum):
+        scaled = chunk / steps.double()[:, None, None]
         magnitudes = (scaled.abs() + rounding).floor()
         if not float(magnitudes.max()) <= LARGEST:  # also when it is no number
             raise InputError(

@@ -73,8 +73,9 @@ def spread(
             config=said,
             seed=rng.seed,
         )
-        made = transform.pack(blank.latents, weights, step, name=packing)
-        return len(to_bytes(dataclasses.replace(blank, packing=packing, packed=made)))
+        stream = torch.zeros(transform.stream_bytes(blank.latents, weights, step, name=packing), dtype=torch.uint8)
+        packed = {"steps": transform.steps_of(weights, step), "stream": stream}
+        return len(to_bytes(dataclasses.replace(blank, packing=packing, packed=packed)))
 
     most = int(torch.bincount(train_data.labels).max())
     # From 1 on, so that the sizes that are tried grow with the file and not with the data.
