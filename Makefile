@@ -9,7 +9,10 @@ WORKERS ?= 2
 DATA ?= runs/demo/videos
 SETS ?=
 LOSSLESS := lip_words fluent16 fights basketball5
-RIVALS := full,videocompressa-bytes,videocompressa,random-real,herding-real,real-h264,real-av1,real-webp
+VPC ?= 1,6,15,30,60
+RIVALS ?= full,videocompressa-bytes,videocompressa,random-real,herding-real,real-h264,real-av1,real-webp
+PROTOCOL := --labels hard --vpc $(VPC) --keyframes 4 --seeds 5 --students minic3d,framenet2d --scale small --size 48 \
+  --train steps=1600
 
 ifndef PYTHON
 PYTHON := .venv/bin/python
@@ -61,13 +64,14 @@ format: $(ENVIRONMENT) ## mend what ruff can mend
 bench: $(ENVIRONMENT) ## speed and memory of the encode pass; DATA=folder of videos, else the demo's
 	$(PYTHON) tools/bench_encode_pass.py $(DATA) --workers 0
 
-bench-lossless: $(ENVIRONMENT) ## accuracy against bytes, from 4 to 240 keyframes a class; SETS=folder of the four sets
+bench-lossless: $(ENVIRONMENT) ## table and curve from 4 to 240 keyframes a class; SETS=folder of the four sets, VPC=, RIVALS= for less
 	@test -n "$(SETS)" || { echo "give SETS=folder that holds $(LOSSLESS)"; exit 2; }
 	for name in $(LOSSLESS); do \
-	  $(BIN)videocompressa bench $(SETS)/$$name -o runs/lossless/$$name --methods $(RIVALS) --labels hard \
-	    --vpc 1,6,15,30,60 --keyframes 4 --seeds 5 --students minic3d,framenet2d --scale small --size 48 \
-	    --train steps=1600 || exit; \
+	  $(BIN)videocompressa bench $(SETS)/$$name -o runs/lossless/$$name --methods $(RIVALS) $(PROTOCOL) || exit; \
+	  $(BIN)videocompressa bench $(SETS)/$$name -o runs/lossless/$$name-background --methods full,videocompressa-bytes \
+	    $(PROTOCOL) --train background=0.5 || exit; \
 	done
+	$(PYTHON) tools/lossless.py runs/lossless/*/results.json -o runs/lossless
 
 clean: ## remove .venv and caches, keep runs/
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

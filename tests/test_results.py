@@ -6,7 +6,10 @@ import csv
 import dataclasses
 import io
 import json
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -448,3 +451,29 @@ def test_full_data_trained_longer_stands_in_every_column_and_does_not_compete() 
     assert any(line.startswith("| full-long | 90.0") for line in lines)
     assert any(line.startswith("| dm | **25.0**") for line in lines)
     assert with_scores([full, long])[1].recovery_of_full == pytest.approx(1.8)
+
+
+def test_the_lossless_table_compares_with_the_best_full_data_of_its_set_and_student(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    numbers: dict[str, Any] = {"byte_ratio": 0.0004, "frame_ratio": 0.02}
+    one = [full((0.4, 0.4)), record(**numbers), record(axis="cross", student="framenet2d", **numbers)]
+    two = [
+        full((0.8, 0.8), train=("background=0.5",)),
+        record("dm", (0.2, 0.2), axis="ablation", variant="labels hard"),
+    ]
+    for name, records in (("one", one), ("two", two)):
+        (tmp_path / f"{name}.json").write_text(to_json(records))
+    tool = Path(__file__).parents[1] / "tools" / "lossless.py"
+    command = [sys.executable, str(tool), *map(str, sorted(tmp_path.glob("*.json"))), "-o", str(tmp_path / "made")]
+    subprocess.run(command, check=True, capture_output=True)
+    lines = (tmp_path / "made" / "lossless.md").read_text().splitlines()[2:]
+    ours = "videocompressa, tiny | 6.0 kB | 0.040 % | 2.000 % | 55.0 ± 7.1"
+    assert lines == [
+        f"| drawn | framenet2d | {ours} | - | - |",
+        f"| drawn | minic3d | {ours} | 80.0 ± 7.1 | 69 % |",
+    ]
+    assert (tmp_path / "made" / "lossless.png").stat().st_size > 1000
+    (tmp_path / "one.json").write_text("{}")
+    refused = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert refused.returncode == 2
+    assert "no JSON list of records" in refused.stderr

@@ -69,7 +69,7 @@ def compress(
         latents), real-h264, real-av1, real-webp, herding-h264, herding-av1 or herding-webp (real clips as a real codec
         writes them).
     codec
-        tiny, linear, pixel, or diffusers:NAME with a hub name, folder or file.
+        tiny, ycbcr (pixels, without weights), linear, pixel, or diffusers:NAME with a hub name, folder or file.
     seed
         Equal seeds give equal files.
     settings
