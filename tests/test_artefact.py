@@ -160,8 +160,8 @@ GOLDEN_PROVENANCE = (
     'ositions":"a1a1","split":"abababababababababababababababababababababababababababababababab","times":[100,4'
     '00,1250,100,400,1250],"videos":["class/000.mp4","class/001.mp4"]}'
 )
-GOLDEN_INT8 = "dcefcc5f7d98b7209cb16838ae051575094da1c83a814ab01dec81e90413b3e1"
-GOLDEN_SOFT_FLOAT16 = "028d05cb7ed49bc0e4f595dc5a49d8af8c19def9396cdc50903815897785dd29"
+GOLDEN_INT8 = "ae521576bbfff7e0374379f7faccbc813cf257bfafc29457bc678366cd8c698e"
+GOLDEN_SOFT_FLOAT16 = "f6e364ff2d78b0c2da725573fa917f779f420a01e86efcb8530932451a728978"
 
 
 @pytest.mark.parametrize("quantisation", KINDS)

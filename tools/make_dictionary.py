@@ -2,8 +2,8 @@
 
     python tools/make_dictionary.py
 
-It holds the provenance of a set with the default codec and method, then what other methods' defaults and the pixel
-codec have besides. Files of one format number share one dictionary: writing another one makes another format. The
+It holds the provenance of a set with the default codec and method, then what other methods' defaults and the codecs
+of pixels have besides. Files of one format number share one dictionary: writing another one makes another format. The
 golden bytes of `tests/test_artefact.py` and the example of `docs/format.md` change with it.
 """
 
@@ -67,7 +67,11 @@ def main() -> None:
                 "config": dataclasses.asdict(METHODS[method].config),
             }
         )
-        for codec, method in [("tiny", "videocompressa"), *(("pixel", name) for name in sorted(METHODS))]
+        for codec, method in [
+            ("tiny", "videocompressa"),
+            *(("pixel", name) for name in sorted(METHODS)),
+            ("ycbcr", "videocompressa-bytes"),
+        ]
     ]
     dictionary = texts[0][:-1] + ',"normalisation":{"mean":[0.'
     for text in texts[1:]:

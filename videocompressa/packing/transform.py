@@ -204,7 +204,10 @@ def quantise(latents: Tensor, steps: Tensor, rounding: float = ROUNDING) -> NDAr
     if latents.shape[2] != len(steps):
         raise InputError(f"transform packing got {len(steps)} weights for {latents.shape[2]} channels")
     if latents.numel() > MOST_NUMBERS:
-        raise InputError(f"latents have {latents.numel()} numbers; transform packing takes at most {MOST_NUMBERS}")
+        raise InputError(
+            f"latents have {latents.numel()} numbers; transform packing takes at most {MOST_NUMBERS}: "
+            "keep fewer clips, or take a codec with a downscale, such as 'tiny'"
+        )
     if latents[0].numel() > MOST_BANDS:
         raise InputError(f"an item has {latents[0].numel()} numbers; transform packing takes at most {MOST_BANDS}")
     if not 0 < rounding <= 0.5:
