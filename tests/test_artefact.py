@@ -430,6 +430,15 @@ def test_budget_equals_the_hand_computation(tmp_path: Path) -> None:
     assert measure(path) == budget
 
 
+def test_a_frame_that_fills_a_short_clip_counts_once(tmp_path: Path) -> None:
+    times = torch.tensor([[0.1, 0.1, 0.4], [0.0, 0.2, 0.4]], dtype=torch.float64)
+    source = Source("toy", "ab" * 32, 2, 5, 999_000)
+    whole = make_set()
+    short = replace(whole, times_seconds=times, provenance=replace(whole.provenance, source=source))
+    budget = write_set(short, tmp_path / "a.safetensors")
+    assert (budget.num_frames, budget.frame_ratio) == (5, 1.0)
+
+
 def test_budget_of_soft_float16(tmp_path: Path) -> None:
     budget = write_set(make_set(4, 5, soft=True), tmp_path / "a", quantisation="float16")
     assert budget.latent_bytes == 4 * 3 * 2 * 2 * 2 * 2

@@ -103,7 +103,7 @@ class Budget:
 
     num_videos: int
     num_frames: int
-    """N x K keyframes."""
+    """N x K keyframes; one that a short video shows twice, to fill T, counts once."""
     frame_ratio: float
     """Kept frames / frames of all training videos."""
     latent_bytes: int

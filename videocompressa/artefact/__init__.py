@@ -331,11 +331,11 @@ def _compare(wanted: SyntheticSet, got: SyntheticSet, arrays: Mapping[str, Array
 
 def _budget(arrays: Mapping[str, Array], metadata: Metadata, file_bytes: int) -> Budget:
     source = metadata.provenance.source
-    num_items, keyframes = metadata.shape
+    num_frames = sum(len(set(times)) for times in metadata.milliseconds)
     return Budget(
-        num_videos=num_items,
-        num_frames=num_items * keyframes,
-        frame_ratio=num_items * keyframes / source.num_frames,
+        num_videos=metadata.shape[0],
+        num_frames=num_frames,
+        frame_ratio=num_frames / source.num_frames,
         latent_bytes=sum(array.nbytes for name, array in arrays.items() if name not in _ABOUT_LATENTS),
         label_bytes=arrays["labels"].nbytes,
         file_bytes=file_bytes,
