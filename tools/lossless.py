@@ -4,12 +4,14 @@
 
 Reads what `videocompressa bench` wrote, one or more folders a set, and writes `lossless.md` (a line for each set,
 student, method and file size, with its share of full data's accuracy) and `lossless.png` (accuracy against bytes, a
-panel a set). Full data is `full` of the same set and student; where a set has it by several recipes, the best.
+panel a set). Full data is `full` of the same set and student; where a set has it by several recipes, the best. Methods
+are told apart by their codec and by the settings of `--train`, too, but for the steps.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -39,16 +41,21 @@ def main() -> None:
 
 
 def kept(records: Iterable[Record]) -> list[Record]:
-    """Return the finished records of whole methods, each once, and of full data the best of each set and student."""
+    """Return the finished records of whole methods, each once, and of full data the best of each set and student.
+
+    The codec and settings of training but the steps become part of a method's name.
+    """
     found: dict[tuple[object, ...], Record] = {}
     for record in records:
         if record.axis not in ("main", "cross") or record.top1_mean is None:
             continue
         whole = record.method == FULL
-        which = None if whole else (record.codec, record.column, record.train)
-        key = (record.data, record.student, record.method, which)
+        recipe = [setting for setting in record.train if not whole and not setting.startswith("steps=")]
+        parts = [record.method, *([] if record.codec in record.method else [record.codec]), *recipe]
+        named = dataclasses.replace(record, method=", ".join(parts))
+        key = (named.data, named.student, named.method, named.column)
         if key not in found or (whole and record.top1_mean > (found[key].top1_mean or 0.0)):
-            found[key] = record
+            found[key] = named
     return list(found.values())
 
 
@@ -62,10 +69,9 @@ def table(records: Sequence[Record]) -> str:
         whole = full.get((record.data, record.student))
         top1 = record.top1_mean or 0.0
         share = "-" if whole is None else f"{100 * top1 / (whole.top1_mean or 1.0):.0f} %"
-        name = f"{record.method}, {record.codec}" if record.codec else record.method
         ratios = (f"{100 * (ratio or 0.0):.3f} %" for ratio in (record.byte_ratio, record.frame_ratio))
         reached = (accuracy(record), "-" if whole is None else accuracy(whole), share)
-        lines.append((record.data, record.student, name, bytes_text(record.file_bytes), *ratios, *reached))
+        lines.append((record.data, record.student, record.method, bytes_text(record.file_bytes), *ratios, *reached))
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 

@@ -23,8 +23,8 @@ Position = Callable[[Record], float | None]
 PANEL_INCHES = 2.1
 
 RATIOS: dict[str, tuple[str, Position]] = {
-    "frames": ("Kept frames (% of all frames)", lambda record: _percent(record.frame_ratio)),
-    "bytes": ("File (% of the bytes of all videos)", lambda record: _percent(record.byte_ratio)),
+    "frames": ("Frames kept (%)", lambda record: _percent(record.frame_ratio)),
+    "bytes": ("File (% of all bytes)", lambda record: _percent(record.byte_ratio)),
 }
 """What is kept, by name: label of the axis and position."""
 

@@ -186,7 +186,7 @@ def record_of(row: Row, answers: Sequence[Answer], data: str, clip: ClipSpec, op
         "student": row.student,
         "labels": row.labels,
         "selector": getattr(config, "selector", ""),
-        "codec": "" if row.budget is None else row.codec,
+        "codec": "" if row.budget is None else getattr(config, "coder", row.codec),
         "keyframes": None if row.budget is None else row.keyframes,
         "vpc": None if row.budget is None else row.budget.vpc,
         "asked_ratio": None if row.budget is None else row.budget.ratio,
