@@ -92,14 +92,13 @@ def coarsest_step(latents: Tensor, weights: Tensor, loss: float) -> float:
     """Step 2: return S for latents (N,K,C,h,w) and the weights g (C,) of their channels."""
     seen = weights[:, None, None] ** 2
     allowed = loss * (seen * (latents - latents.mean((0, 1))).square()).mean()
-    exponent = _LOWEST
-    while exponent < _HIGHEST:
-        steps = transform.steps_of(weights, 2 ** ((exponent + 1) / OCTAVE))
+
+    def fits(exponent: int) -> bool:
+        steps = transform.steps_of(weights, 2 ** (exponent / OCTAVE))
         coded = transform.dequantise(transform.quantise(latents, steps), steps)
-        if (seen * (coded - latents).square()).mean() > allowed:
-            break
-        exponent += 1
-    return float(2 ** (exponent / OCTAVE))
+        return bool((seen * (coded - latents).square()).mean() <= allowed)
+
+    return float(2 ** (last_fitting(fits, _LOWEST + 1, _HIGHEST, guess=0) / OCTAVE))
 
 
 def blank_labels(labels: Tensor, num_classes: int, *, soft: bool) -> Tensor:
