@@ -17,7 +17,7 @@ from pathlib import Path
 
 from videocompressa.errors import InputError
 from videocompressa.figures import accuracy_against_ratio
-from videocompressa.results import FULL, Record, bytes_text, from_json
+from videocompressa.results import FULL, Record, bytes_text, from_json, markdown_table, mean_text
 
 HEADINGS = ("set", "student", "trained on", "file", "of the bytes", "of the frames", "top-1 %", "all videos %", "share")
 
@@ -62,7 +62,7 @@ def kept(records: Iterable[Record]) -> list[Record]:
 def table(records: Sequence[Record]) -> str:
     """Return the Markdown table, sets and students together, files from small to large."""
     full = {(record.data, record.student): record for record in records if record.method == FULL}
-    lines = [HEADINGS, ("---",) * len(HEADINGS)]
+    lines: list[Sequence[str]] = [HEADINGS]
     for record in sorted(records, key=lambda each: (each.data, each.student, each.method, each.file_bytes or 0)):
         if record.method == FULL:
             continue
@@ -70,15 +70,9 @@ def table(records: Sequence[Record]) -> str:
         top1 = record.top1_mean or 0.0
         share = "-" if whole is None else f"{100 * top1 / (whole.top1_mean or 1.0):.0f} %"
         ratios = (f"{100 * (ratio or 0.0):.3f} %" for ratio in (record.byte_ratio, record.frame_ratio))
-        reached = (accuracy(record), "-" if whole is None else accuracy(whole), share)
+        reached = (*(mean_text(each.top1_mean, each.top1_std) if each else "-" for each in (record, whole)), share)
         lines.append((record.data, record.student, record.method, bytes_text(record.file_bytes), *ratios, *reached))
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-def accuracy(record: Record) -> str:
-    """Return mean and sample deviation over seeds, in per cent."""
-    spread = "" if record.top1_std is None else f" ± {100 * record.top1_std:.1f}"
-    return f"{100 * (record.top1_mean or 0.0):.1f}{spread}"
+    return markdown_table(lines, num_left=len(HEADINGS))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from videocompressa.errors import InputError
 from videocompressa.results import bytes_text as bytes_text
+from videocompressa.results import mean_text
 from videocompressa.synthetic import Decoder, SyntheticSet
 
 Colour = tuple[int, int, int]
@@ -82,18 +83,11 @@ COLUMNS: dict[str, Column] = {
     "file": lambda row: bytes_text(row.file_bytes),
     "file + codec": lambda row: bytes_text(None if row.file_bytes is None else row.file_bytes + row.codec_bytes),
     "of all bytes": lambda row: "-" if row.byte_ratio is None else f"{100 * row.byte_ratio:.3g} %",
-    "top-1 %": lambda row: _accuracy_text(row),
+    "top-1 %": lambda row: mean_text(row.top1_mean, row.top1_std),
     "runs": lambda row: str(row.num_runs),
     "diverged": lambda row: str(row.num_diverged),
 }
 """Columns of a table of results by heading."""
-
-
-def _accuracy_text(row: TableRow) -> str:
-    if row.top1_mean is None:
-        return "-"
-    spread = "" if row.top1_std is None else f" ± {100 * row.top1_std:.1f}"
-    return f"{100 * row.top1_mean:.1f}{spread}"
 
 
 def _columns(rows: Sequence[TableRow]) -> dict[str, Column]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -74,17 +75,18 @@ def stored(
         return synthetic
     weights = weights_of(decoder, synthetic.latents, synthetic.provenance.seed)
     finest = storage.step or (FINEST if fill else STEP)
-    made = coded(synthetic, weights, finest)
-    if limit is None or (size := len(to_bytes(made))) <= limit:
-        return made
-    beside = size - made.packed["stream"].numel()
-    # The header is padded to eights and says the stream's length in digits: a few bytes to spare.
-    room = limit - beside + 2 * len(weights) - 8
-    try:
-        step = transform.fitting_step(synthetic.latents, weights, room, name=transform_of(synthetic.codec))
-    except BudgetError:
-        return made
-    return coded(synthetic, weights, step)
+    packing, shape = transform_of(synthetic.codec), tuple(synthetic.latents.shape)
+    tensors = transform.pack(synthetic.latents, weights, finest, name=packing)
+    if limit is not None:
+        size = len(to_bytes(dataclasses.replace(synthetic, packing=packing, packed=tensors)))
+        if size > limit:
+            beside = size - tensors["stream"].numel()
+            # The header is padded to eights and says the stream's length in digits: a few bytes to spare.
+            room = limit - beside + 2 * len(weights) - 8
+            with suppress(BudgetError):
+                step = transform.fitting_step(synthetic.latents, weights, room, name=packing)
+                tensors = transform.pack(synthetic.latents, weights, step, name=packing)
+    return dataclasses.replace(synthetic, latents=unpacked(packing, tensors, shape), packing=packing, packed=tensors)
 
 
 def item_bytes(latents: Tensor, decoder: Decoder, storage: Storage, *, seed: int) -> float:
@@ -125,10 +127,3 @@ def weights_of(decoder: Decoder, latents: Tensor, seed: int) -> Tensor:
 def transform_of(codec: CodecSpec) -> str:
     """Return which packing "transform" is behind this codec: pixels leave their high frequencies out."""
     return transform.LOW if codec.downscale == 1 else transform.NAME
-
-
-def coded(synthetic: SyntheticSet, weights: Tensor, step: float) -> SyntheticSet:
-    """Return the set as "transform" holds it at this step: its packed tensors, and the latents that they make."""
-    name, shape = transform_of(synthetic.codec), tuple(synthetic.latents.shape)
-    tensors = transform.pack(synthetic.latents, weights, step, name=name)
-    return dataclasses.replace(synthetic, latents=unpacked(name, tensors, shape), packing=name, packed=tensors)

@@ -129,8 +129,7 @@ def fitting_step(
 
     def measured(exponent: int) -> int:
         steps = steps_of(weights, 2 ** (exponent / OCTAVE))
-        head, numbers = _kept(_rounded(spectrum, steps, rounding), name)
-        return table + len(head) + about_bytes(numbers, steps)
+        return table + about_bytes(_rounded(spectrum, steps, rounding), steps, name)
 
     best = _first(lambda exponent: measured(exponent) <= limit, lowest, _HIGHEST)
     size = limit + 1
@@ -148,15 +147,15 @@ def fitting_step(
 def stream_bytes(latents: Tensor, weights: Tensor, step: float, rounding: float = ROUNDING, *, name: str = NAME) -> int:
     """Return about how many bytes the stream of `pack` would have, without writing it."""
     steps = steps_of(weights, step)
-    head, numbers = _kept(quantise(latents, steps, rounding), name)
-    return len(head) + about_bytes(numbers, steps)
+    return about_bytes(quantise(latents, steps, rounding), steps, name)
 
 
-def about_bytes(numbers: NDArray[np.int16], steps: Tensor) -> int:
+def about_bytes(numbers: NDArray[np.int16], steps: Tensor, name: str = NAME) -> int:
     """Return about how many bytes the stream of q (N,K,C,h,w) would have, without writing it."""
+    head, kept = _kept(numbers, name)
     meter = Meter()
-    walk(meter, numbers.shape, steps.double().numpy(), numbers)
-    return meter.num_bytes()
+    walk(meter, kept.shape, steps.double().numpy(), kept)
+    return len(head) + meter.num_bytes()
 
 
 def channel_weights(

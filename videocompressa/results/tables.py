@@ -60,16 +60,18 @@ def _points_text(change: float | None) -> str:
     return "-" if change is None else f"{round(100 * change, 1) + 0.0:+.1f}"  # + 0.0: no "-0.0"
 
 
+def mean_text(mean: float | None, std: float | None) -> str:
+    """Return "41.6 ± 4.1" of an accuracy's mean and deviation in [0,1], in per cent; "-" without a mean."""
+    if mean is None:
+        return "-"
+    return f"{100 * mean:.1f}" + ("" if std is None else f" ± {100 * std:.1f}")
+
+
 def _accuracy_text(record: Record, bold: bool = False) -> str:
     """Return "41.6 ± 4.1 †1 (55.5 kB)": mean and deviation in per cent, diverged runs, file; or why it failed."""
     if record.status == "failed":
         return f"failed: {record.reason}"
-    if record.top1_mean is None:
-        text = "-"
-    else:
-        text = f"{100 * record.top1_mean:.1f}"
-        if record.top1_std is not None and len(record.top1_runs) > 1:
-            text += f" ± {100 * record.top1_std:.1f}"
+    text = mean_text(record.top1_mean, record.top1_std if len(record.top1_runs) > 1 else None)
     if bold:
         text = f"**{text}**"
     if record.num_diverged:
@@ -77,7 +79,7 @@ def _accuracy_text(record: Record, bold: bool = False) -> str:
     return text if record.file_bytes is None else f"{text} ({bytes_text(record.file_bytes)})"
 
 
-def _table(lines: Sequence[Sequence[str]], num_left: int = 1) -> str:
+def markdown_table(lines: Sequence[Sequence[str]], num_left: int = 1) -> str:
     """Return a Markdown table; the first line is its heading, the first `num_left` columns stand left."""
     rule = ["---"] * num_left + ["---:"] * (len(lines[0]) - num_left)
     cells = [[cell.replace("|", "\\|").replace("\n", " ") for cell in line] for line in lines]
@@ -190,7 +192,7 @@ def _accuracy_table(records: Sequence[Record]) -> str:
     for name, row in sorted(rows.items(), key=lambda item: _place(list(item[1].values()))):
         cells = [_accuracy_text(row[c], row[c] in best[c]) if c in row else "-" for c in columns]
         lines.append([name, *cells])
-    return _table(lines)
+    return markdown_table(lines)
 
 
 def _place(cells: Sequence[Record]) -> tuple[bool, int, float]:
@@ -223,7 +225,7 @@ def _cost_table(records: Sequence[Record]) -> str:
     lines = [["method", *shown]]
     for name, record in zip(row_names(records), records, strict=True):
         lines.append([name, *(column(record) for column in shown.values())])
-    return _table(lines)
+    return markdown_table(lines)
 
 
 def cross_markdown(records: Sequence[Record]) -> str:
@@ -247,7 +249,7 @@ def cross_markdown(records: Sequence[Record]) -> str:
         lines = [["method", "labels", "budget", "made with", *students]]
         for key, row in rows.items():
             lines.append([*(k or "-" for k in key), *(_accuracy_text(row[s]) if s in row else "-" for s in students)])
-        sections.append(f"### {data}, other students\n\n{_table(lines, 4)}")
+        sections.append(f"### {data}, other students\n\n{markdown_table(lines, 4)}")
     return "\n".join(sections)
 
 
@@ -311,7 +313,7 @@ def ablation_markdown(records: Sequence[Record]) -> str:
         components = list(dict.fromkeys(component for component, _ in cells))
         for (component, value), row in sorted(cells.items(), key=lambda item: components.index(item[0][0])):
             lines.append([component, value, *(row.get(column, "-") for column in columns)])
-        sections.append(f"### {key[0]}, {key[1]}, components\n\n{_table(lines, 2)}")
+        sections.append(f"### {key[0]}, {key[1]}, components\n\n{markdown_table(lines, 2)}")
     return "\n".join(sections)
 
 
