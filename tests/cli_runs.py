@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from videocompressa.cli import main
+from videocompressa.cli.main import main
 from videocompressa.video import write_video
 
 TINY = ("--size", "32", "--frames", "4", "--workers", "0", "--device", "cpu")

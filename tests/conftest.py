@@ -9,7 +9,7 @@ from hypothesis import settings
 
 SHARED = Path(__file__).parents[1].parent / "shared"
 
-# Derandomised, so that a red run is red again; no deadline, because two busy cores make times meaningless.
+# Derandomized, so that a red run is red again; no deadline, because two busy cores make times meaningless.
 settings.register_profile("project", deadline=None, derandomize=True, database=None, max_examples=50)
 settings.load_profile("project")
 
@@ -36,7 +36,7 @@ def shared_models() -> Path:
 @pytest.fixture(scope="session")
 def drawn_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Root of a drawn set: 3 actions x (6 train + 3 test) mp4 clips of 48x64 px, two of them a reversed pair."""
-    from videocompressa.demo import draw_set
+    from videocompressa.demo.videos import draw_set
 
     root = tmp_path_factory.mktemp("drawn")
     draw_set(root, clips_per_class=(6, 3), size=(48, 64), seed=7, actions=("sit_down", "stand_up", "jump"))

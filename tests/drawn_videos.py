@@ -1,4 +1,4 @@
-"""Tiny videos for tests: the grey level of each frame tells which frame it is."""
+"""Tiny videos for tests: the gray level of each frame tells which frame it is."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 TICK = Fraction(1, 1000)
 
 
-def grey(level: int, height: int = 32, width: int = 32) -> NDArray[np.uint8]:
-    """One flat grey picture."""
+def gray(level: int, height: int = 32, width: int = 32) -> NDArray[np.uint8]:
+    """One flat gray picture."""
     return np.full((height, width, 3), level, np.uint8)
 
 
@@ -50,8 +50,8 @@ def write(
 
 
 def numbered(path: Path, count: int, times: Sequence[int] | None = None, step: int = 5, **options: object) -> Path:
-    """Write a video whose frame n has grey level `step` * n."""
-    return write(path, [grey(step * n) for n in range(count)], times, **options)  # type: ignore[arg-type]
+    """Write a video whose frame n has gray level `step` * n."""
+    return write(path, [gray(step * n) for n in range(count)], times, **options)  # type: ignore[arg-type]
 
 
 def audio_only(path: Path) -> Path:

@@ -1,4 +1,4 @@
-"""A set made of flat grey frames, so that each picture of an export tells which frame of which video it is."""
+"""A set made of flat gray frames, so that each picture of an export tells which frame of which video it is."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from drawn_videos import grey, write
+from drawn_videos import gray, write
 from PIL import Image
 
-from videocompressa.artefact import read_set
-from videocompressa.cli import main
-from videocompressa.vlm.formats import FORMATS
+from videocompressa.artifact import read_set
+from videocompressa.cli.main import main
+from videocompressa.vlm.export.formats import FORMATS
 
 CLASSES = ("TableTennisShot", "brush_hair")
 NAMES = ("table tennis shot", "brush hair")
 FRAMES = 6
-"""Frames of each source video; frame f of video v is flat grey of level 5 (6 v + f)."""
+"""Frames of each source video; frame f of video v is flat gray of level 5 (6 v + f)."""
 needs_datasets = pytest.mark.skipif(
     not (importlib.util.find_spec("datasets") and importlib.util.find_spec("pyarrow")),
     reason='needs datasets and pyarrow: pip install ".[vlm]"',
@@ -36,7 +36,7 @@ def formats_here(*names: str) -> list[Any]:
 def draw_greys(root: Path) -> Path:
     """Write eight videos of 40x48 px, six of them to train on."""
     for number in range(8):
-        pictures = [grey(5 * (FRAMES * number + frame), 40, 48) for frame in range(FRAMES)]
+        pictures = [gray(5 * (FRAMES * number + frame), 40, 48) for frame in range(FRAMES)]
         split = "test" if number >= 6 else "train"
         write(root / split / CLASSES[number % 2] / f"{number}.mp4", pictures)
     return root
@@ -51,7 +51,7 @@ def compress_greys(videos: Path, folder: Path) -> Path:
 
 
 def planted_levels(set_file: Path) -> list[list[int]]:
-    """Return the grey level of each keyframe of each item in its source video."""
+    """Return the gray level of each keyframe of each item in its source video."""
     synthetic = read_set(set_file)
     return [
         [5 * (FRAMES * int(Path(video).stem) + round(seconds / 0.04)) for seconds in times]
@@ -69,7 +69,7 @@ def rows_of(folder: Path) -> list[dict[str, Any]]:
 
 
 def level(picture: Path | Image.Image) -> int:
-    """Return the mean grey level of a picture, to the nearest 5 that was drawn."""
+    """Return the mean gray level of a picture, to the nearest 5 that was drawn."""
     if isinstance(picture, Path):
         with Image.open(picture) as opened:
             return level(opened.copy())

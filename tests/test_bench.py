@@ -13,21 +13,23 @@ import pytest
 import torch
 from cli_runs import Runner, draw_clip
 
-from videocompressa.artefact import read_set
-from videocompressa.clip import ClipSpec, watch_nothing
+from videocompressa.artifact import read_set
+from videocompressa.bench import cells
+from videocompressa.bench.cells import LONG, RunJob, SetJob, Setting
+from videocompressa.bench.files import from_json
+from videocompressa.bench.protocols import PROTOCOLS
+from videocompressa.bench.record import FULL
+from videocompressa.bench.rows import ABLATION, BenchOptions, rows_of
+from videocompressa.bench.run import record_of
+from videocompressa.bench.scales import SCALES
+from videocompressa.clip import ClipSpec
 from videocompressa.errors import DivergedError, InputError
 from videocompressa.methods import METHODS, find_method
-from videocompressa.recipes import cells
-from videocompressa.recipes.bench import record_of
-from videocompressa.recipes.cells import LONG, RunJob, SetJob, Setting
 from videocompressa.recipes.options import BudgetOptions, CandidateOptions, NumBytes, Share, Surroundings
-from videocompressa.recipes.protocols import PROTOCOLS
-from videocompressa.recipes.rows import ABLATION, BenchOptions, rows_of
-from videocompressa.recipes.scales import SCALES
 from videocompressa.recipes.settings import with_settings
-from videocompressa.results import FULL, from_json
-from videocompressa.teachers import TeacherConfig
-from videocompressa.train import TrainConfig
+from videocompressa.run import watch_nothing
+from videocompressa.students import TrainConfig
+from videocompressa.students.teachers import TeacherConfig
 from videocompressa.video import write_video
 
 ISSUE_FIELDS = (

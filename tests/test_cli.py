@@ -19,17 +19,17 @@ import torch
 from cli_runs import QUICK, TINY, Runner, draw_clip, draw_videos, everything_in
 
 from videocompressa import METHODS
-from videocompressa.artefact import measure, read_set
-from videocompressa.cli import main
+from videocompressa.artifact import measure, read_set
+from videocompressa.bench.protocols import PROTOCOLS
+from videocompressa.bench.scales import SCALES
+from videocompressa.cli.main import main
 from videocompressa.cli.options import default_cache
+from videocompressa.codecs import CODECS
 from videocompressa.datasets import candidates as encode_pass
 from videocompressa.datasets.layouts import LAYOUTS
 from videocompressa.engine import WorkerError
-from videocompressa.recipes.protocols import PROTOCOLS
-from videocompressa.recipes.scales import SCALES
-from videocompressa.students import STUDENTS
-from videocompressa.train import TrainConfig
-from videocompressa.vae import CODECS
+from videocompressa.students import TrainConfig
+from videocompressa.students.networks import STUDENTS
 from videocompressa.video import write_video
 
 COMPRESS_KEYS = {
@@ -434,7 +434,7 @@ def test_a_disk_that_cannot_be_written(
     assert run.compress(videos, tmp_path / "warm.safetensors").code == 0  # The cache is there; the output is not.
     (tmp_path / "warm.safetensors").unlink()
     with monkeypatch.context() as patched:
-        patched.setattr("videocompressa.artefact.os.fsync", full)
+        patched.setattr("videocompressa.files.os.fsync", full)
         assert "cannot write" in run.compress(videos, tmp_path / "set.safetensors").error
     with monkeypatch.context() as patched:
         patched.setattr("videocompressa.recipes.sets.write_video", full)
@@ -514,7 +514,12 @@ def test_same_seed_same_bytes(run: Runner, videos: Path, tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     "place",
-    ["joint.train_selector", "teachers.fit", "methods.videocompressa.relabel", "artefact.os.fsync"],
+    [
+        "selection.joint.train_selector",
+        "students.teachers.fit",
+        "methods.videocompressa.method.relabel",
+        "files.os.fsync",
+    ],
 )
 def test_ctrl_c_leaves_nothing_and_the_next_run_goes_on(
     run: Runner, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
@@ -551,7 +556,7 @@ def test_the_same_command_again_decodes_and_trains_nothing(
 
         return call
 
-    from videocompressa import teachers
+    from videocompressa.students import teachers
 
     monkeypatch.setattr(encode_pass, "decode_shard", counted("decode", encode_pass.decode_shard))
     monkeypatch.setattr(teachers, "fit", counted("fit", teachers.fit))
@@ -582,7 +587,7 @@ def test_a_real_ctrl_c(videos: Path, tmp_path: Path) -> None:
     arguments += ["--workers", "2", "--cache", tmp_path / "cache", "--set", "teacher.train.steps=100000"]
     # A shell that runs the tests in the background has it ignored, and children inherit that.
     heard = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)"
-    script = f"{heard}; from videocompressa.cli import main; sys.exit(main(sys.argv[1:]))"
+    script = f"{heard}; from videocompressa.cli.main import main; sys.exit(main(sys.argv[1:]))"
     process = subprocess.Popen(
         [sys.executable, "-c", script, *map(str, arguments)], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -657,7 +662,7 @@ def test_the_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
 @pytest.mark.parametrize("options", [(), ("--json",)])
 def test_a_reader_that_goes_away_is_no_error(set_file: Path, options: tuple[str, ...]) -> None:
     """`videocompressa inspect ... | head -0`: a code, and not a word."""
-    script = "import sys; from videocompressa.cli import main; sys.exit(main(sys.argv[1:]))"
+    script = "import sys; from videocompressa.cli.main import main; sys.exit(main(sys.argv[1:]))"
     command = [sys.executable, "-c", script, "inspect", str(set_file), *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

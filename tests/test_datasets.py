@@ -57,14 +57,14 @@ class TestFolders:
         assert [entry.group for entry in find_videos(tmp_path).entries] == ["v_A_g01", "v_A_g01", "b/x.avi"]
 
     def test_messages(self, tmp_path: Path) -> None:
-        with pytest.raises(InputError, match="nowhere: there is no such folder; give a folder of labelled videos"):
+        with pytest.raises(InputError, match="nowhere: there is no such folder; give a folder of labeled videos"):
             find_videos(tmp_path / "nowhere")
         with pytest.raises(InputError, match="holds no videos; put them in one folder a class: .*/CLASS/clip.mp4"):
             find_videos(tmp_path)
         touch(tmp_path, "only/a.mp4", "only/b.mp4")
         with pytest.raises(InputError, match="lists only one class, 'only'; at least two classes are needed"):
             find_videos(tmp_path)
-        with pytest.raises(InputError, match="a.mp4: is a file; give a folder of labelled videos, or a .csv"):
+        with pytest.raises(InputError, match="a.mp4: is a file; give a folder of labeled videos, or a .csv"):
             find_videos(tmp_path / "only" / "a.mp4")
         with pytest.raises(InputError, match="layout 'foldres' is not known; known: auto, folders, split-folders, csv"):
             find_videos(tmp_path, layout="foldres")

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from videocompressa.clip import ClipSpec
-from videocompressa.demo import ACTIONS, DEFAULT_ACTIONS, FRAMES_PER_SECOND, draw_clip, draw_set
 from videocompressa.demo.figure import SOLE, STAND, Body, Pose, pose_body
 from videocompressa.demo.render import draw_track
 from videocompressa.demo.scene import MIN_CONTRAST, Dice, contrast, draw_body, paint_room
+from videocompressa.demo.videos import ACTIONS, DEFAULT_ACTIONS, FRAMES_PER_SECOND, draw_clip, draw_set
 from videocompressa.errors import InputError
 from videocompressa.rng import Streams
 from videocompressa.video import read_clip

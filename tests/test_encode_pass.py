@@ -13,16 +13,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from drawn_videos import grey, numbered, write
+from drawn_videos import gray, numbered, write
 from engine_work import die, die_at_two, fail_at_three, fill_megabytes, nap, square, two_megabytes
 from torch import Tensor
 
-from videocompressa.clip import ClipSpec, CodecSpec, Normalisation
+from videocompressa.clip import ClipSpec, CodecSpec, Normalization
+from videocompressa.codecs import PixelCodec
 from videocompressa.datasets import VideoSet, candidates, decode_split, encode_pass, find_videos
 from videocompressa.datasets.journal import locked
 from videocompressa.engine import WorkerError, peak_memory_bytes, run_apart, run_shards
 from videocompressa.errors import InputError, VideoError
-from videocompressa.vae import PixelCodec
 
 CLIP = ClipSpec(4, 16, 16)
 
@@ -46,7 +46,7 @@ def videos(tmp_path: Path) -> VideoSet:
     for n in range(10):
         numbered(root / "train" / "ab"[n % 2] / f"{n}.mp4", 3 + n, step=20)
     for n in range(2):
-        write(root / "test" / "ab"[n] / "0.mp4", [grey(100 + n)])
+        write(root / "test" / "ab"[n] / "0.mp4", [gray(100 + n)])
     return find_videos(root)
 
 
@@ -101,25 +101,25 @@ class TestContent:
         pixels = codec.decode(found.latents.flatten(0, 1).float())
         assert (pixels - found.frames.flatten(0, 1) / 255).abs().max() < 2e-3
 
-    def test_normalisation_is_that_of_all_pixels(self, videos: VideoSet, tmp_path: Path) -> None:
+    def test_normalization_is_that_of_all_pixels(self, videos: VideoSet, tmp_path: Path) -> None:
         decoded = decode_split(videos, "train", CLIP, cache=tmp_path / "c", workers=0)
         pixels = decoded.frames.double() / 255
         mean, std = pixels.mean((0, 1, 3, 4)), pixels.std((0, 1, 3, 4), correction=0)
-        assert decoded.normalisation.mean == pytest.approx(mean.tolist(), rel=1e-12)
-        assert decoded.normalisation.std == pytest.approx(std.tolist(), rel=1e-9)
+        assert decoded.normalization.mean == pytest.approx(mean.tolist(), rel=1e-12)
+        assert decoded.normalization.std == pytest.approx(std.tolist(), rel=1e-9)
 
-    def test_test_videos_take_the_train_normalisation(self, videos: VideoSet, tmp_path: Path) -> None:
-        given = Normalisation((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    def test_test_videos_take_the_train_normalization(self, videos: VideoSet, tmp_path: Path) -> None:
+        given = Normalization((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
         codec = HalfCodec()
-        test = encode_pass(videos, "test", CLIP, codec, cache=tmp_path / "c", workers=0, normalisation=given)
-        assert test.candidates.normalisation == given
+        test = encode_pass(videos, "test", CLIP, codec, cache=tmp_path / "c", workers=0, normalization=given)
+        assert test.candidates.normalization == given
         assert test.candidates.labels.tolist() == [0, 1]
 
     def test_pixels_that_never_change_have_a_spread_to_divide_by(self, tmp_path: Path) -> None:
         for name in "ab":
-            write(tmp_path / "set" / name / "0.mp4", [grey(0)])
+            write(tmp_path / "set" / name / "0.mp4", [gray(0)])
         decoded = decode_split(find_videos(tmp_path / "set"), "train", CLIP, cache=tmp_path / "c", workers=0)
-        assert min(decoded.normalisation.std) > 0
+        assert min(decoded.normalization.std) > 0
 
     def test_writing_to_a_tensor_leaves_the_cache_alone(self, videos: VideoSet, tmp_path: Path) -> None:
         first = decode_split(videos, "train", CLIP, cache=tmp_path / "c", workers=0)

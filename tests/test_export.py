@@ -16,7 +16,7 @@ import av
 import pytest
 import torch
 from cli_runs import Runner, everything_in
-from drawn_videos import grey, numbered, write
+from drawn_videos import gray, numbered, write
 from export_sets import (
     CLASSES,
     NAMES,
@@ -32,20 +32,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from videocompressa.artefact import read_set, write_set
+from videocompressa.artifact import read_set, write_set
 from videocompressa.errors import InputError, VideoError
-from videocompressa.recipes.export import check_export, export_set
 from videocompressa.rng import Streams
 from videocompressa.video import probe, read_frames, read_frames_at
-from videocompressa.vlm import formats
-from videocompressa.vlm.formats import FORMATS
-from videocompressa.vlm.items import Item, ItemStream, Shape, decoded_pictures
+from videocompressa.vlm.export import formats
+from videocompressa.vlm.export.formats import FORMATS
+from videocompressa.vlm.export.items import Item, ItemStream, Shape, decoded_pictures
+from videocompressa.vlm.export.run import check_export, export_set
 from videocompressa.vlm.questions import Question
 
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return draw_greys(tmp_path_factory.mktemp("videos") / "greys")
+    return draw_greys(tmp_path_factory.mktemp("videos") / "grays")
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def test_frames_at_rounded_times_any_order_and_twice(tmp_path: Path) -> None:
 
 
 def test_frames_at_times_are_upright_and_whole(tmp_path: Path) -> None:
-    turned = write(tmp_path / "a.mp4", [grey(100, 32, 64)] * 3, turned=90)
+    turned = write(tmp_path / "a.mp4", [gray(100, 32, 64)] * 3, turned=90)
     assert read_frames_at(turned, [0.0]).frames.shape == (1, 3, 64, 32)
 
 
@@ -237,7 +237,7 @@ def test_a_lone_keyframe_becomes_four_frames(set_file: Path, videos: Path, tmp_p
 
 
 def test_shards_start_anew_when_they_are_full(made: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("videocompressa.vlm.shards.SHARD_SAMPLES", 3)
+    monkeypatch.setattr("videocompressa.vlm.export.shards.SHARD_SAMPLES", 3)
     folder = made("webdataset")
     assert {"train-000000.tar", "train-000001.tar"} <= everything_in(folder)
     assert check_export(folder).num_rows == 4

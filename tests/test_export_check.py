@@ -17,13 +17,13 @@ from export_sets import compress_greys, draw_greys, needs_datasets, rows_of
 from PIL import Image
 
 from videocompressa.errors import InputError
-from videocompressa.recipes.export import check_export, export_set
 from videocompressa.video import write_video
+from videocompressa.vlm.export.run import check_export, export_set
 
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return draw_greys(tmp_path_factory.mktemp("videos") / "greys")
+    return draw_greys(tmp_path_factory.mktemp("videos") / "grays")
 
 
 @pytest.fixture(scope="module")

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from videocompressa import figures
+from videocompressa.bench import figures
+from videocompressa.bench.figures.cost import bubble_area, round_sizes
+from videocompressa.bench.figures.panels import panel_titles
+from videocompressa.bench.figures.style import DOTS_PER_INCH, FAMILIES, OURS_FAMILY, looks
+from videocompressa.bench.record import Record
 from videocompressa.errors import InputError
-from videocompressa.figures.cost import bubble_area, round_sizes
-from videocompressa.figures.panels import panel_titles
-from videocompressa.figures.style import DOTS_PER_INCH, FAMILIES, OURS_FAMILY, looks
-from videocompressa.results import Record
 
 METHODS = [
     *("videocompressa", "dm", "mtt", "vdsd-dm", "vdsd-mtt", "lvdd-random", "lvdd-kmeans", "lvdd-dpp", "lvdd-dpp-paper"),
@@ -126,7 +126,7 @@ def test_lines_go_through_the_values_of_the_records(ratio: str, x: tuple[float, 
     assert axes.get_xscale() == "log"
     assert full_line(axes) == ("--", pytest.approx(80.0))
     assert not lines(axes, "mtt")  # the failed cell
-    assert (ours.get_markerfacecolor(), dm.get_markerfacecolor()) == ("white", FAMILIES["dm"].colour)
+    assert (ours.get_markerfacecolor(), dm.get_markerfacecolor()) == ("white", FAMILIES["dm"].color)
     assert ours.get_zorder() > dm.get_zorder()
     assert ours.get_linewidth() > dm.get_linewidth()
     spread = next(box for box in axes.containers if box.get_label() == "dm").lines[2][0].get_segments()
@@ -181,10 +181,10 @@ def test_data_sets_are_panels_and_crowds_are_split_by_labels(tmp_path: Path) -> 
     assert all(box.x0 >= 0 and box.x1 <= figure.bbox.x1 and 0 <= box.y0 < box.y1 <= lowest for box in boxes)
 
 
-def test_methods_are_told_apart_with_and_without_colour() -> None:
+def test_methods_are_told_apart_with_and_without_color() -> None:
     found = looks([*METHODS, *(f"unknown {number}" for number in range(20))])
     assert next(iter(found)) == "videocompressa"
-    assert len({(look.marker, look.dash, look.colour) for look in found.values()}) == len(found)
+    assert len({(look.marker, look.dash, look.color) for look in found.values()}) == len(found)
     known = [found[method] for method in METHODS]
     assert len({(look.marker, look.dash) for look in known}) == len(METHODS)
     assert [name for name, look in looks(["videocompressa", "videocompressa, VPC 5", "dm"]).items() if look.ours] == [
@@ -327,5 +327,5 @@ def test_unknown_choices_are_refused(tmp_path: Path) -> None:
         figures.cost_against_accuracy(ALL, tmp_path / "a.png", memory="disk")
 
 
-def test_our_colour_is_nobody_elses() -> None:
-    assert OURS_FAMILY.colour not in {family.colour for family in FAMILIES.values()}
+def test_our_color_is_nobody_elses() -> None:
+    assert OURS_FAMILY.color not in {family.color for family in FAMILIES.values()}

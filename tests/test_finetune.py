@@ -16,17 +16,17 @@ from vlm_models import TYPES, write_byte_tokenizer, write_model
 
 from videocompressa.errors import DivergedError, InputError
 from videocompressa.rng import Streams
-from videocompressa.vlm import models as models_module
-from videocompressa.vlm.adapting import Prepared, prepare, save
-from videocompressa.vlm.clips import HeldClips
-from videocompressa.vlm.finetune import STEP, clip_losses, example_batch, fit, rate
-from videocompressa.vlm.metrics import MetricsLog
-from videocompressa.vlm.models import Vlm, load_vlm, need, told_of_memory
-from videocompressa.vlm.processor import collate
 from videocompressa.vlm.questions import ask
-from videocompressa.vlm.scoring import UNMATCHED, Answer, Judgement, judge, match_class
-from videocompressa.vlm.settings import FinetuneConfig, LoadOptions
-from videocompressa.vlm.team import Team
+from videocompressa.vlm.tune import models as models_module
+from videocompressa.vlm.tune.adapting import Prepared, prepare, save
+from videocompressa.vlm.tune.clips import HeldClips
+from videocompressa.vlm.tune.finetune import STEP, clip_losses, example_batch, fit, rate
+from videocompressa.vlm.tune.metrics import MetricsLog
+from videocompressa.vlm.tune.models import Vlm, load_vlm, need, told_of_memory
+from videocompressa.vlm.tune.processor import collate
+from videocompressa.vlm.tune.scoring import UNMATCHED, Answer, Judgment, judge, match_class
+from videocompressa.vlm.tune.settings import FinetuneConfig, LoadOptions
+from videocompressa.vlm.tune.team import Team
 
 pytest.importorskip("transformers", reason="needs the extra vlm")
 pytest.importorskip("peft", reason="needs the extra vlm")
@@ -43,7 +43,7 @@ RNG = Streams(3, "test")
 
 
 def clips(count: int = 12, seed: int = 0) -> HeldClips:
-    """Noise of three colours."""
+    """Noise of three colors."""
     labels = tuple(number % 3 for number in range(count))
     noise = torch.randint(-40, 41, (count, 4, 3, 28, 28), generator=torch.Generator().manual_seed(seed))
     pixels = COLOURS[torch.tensor(labels)][:, None, :, None, None] + noise
@@ -490,11 +490,11 @@ def test_processes_share_the_videos(load: Callable[..., Vlm]) -> None:
     assert both == alone
 
 
-def test_a_judgement_counts() -> None:
+def test_a_judgment_counts() -> None:
     def answer(label: int, scores: tuple[float, ...], matched: int) -> Answer:
         return Answer("v.mp4", label, scores, "", matched, 10)
 
-    judged = Judgement(
+    judged = Judgment(
         (answer(0, (-1, -2), 0), answer(0, (-3, -2), UNMATCHED), answer(1, (-5, -4), 0), answer(1, (-2, -2), 1)),
         2,
         True,
@@ -508,7 +508,7 @@ def test_a_judgement_counts() -> None:
     assert silent.accuracy_generated is None
     assert silent.num_unmatched is None
     with pytest.raises(InputError, match="no video to judge on"):
-        Judgement((), 2, False)
+        Judgment((), 2, False)
 
 
 @pytest.mark.parametrize(

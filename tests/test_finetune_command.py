@@ -15,17 +15,17 @@ import torch
 from cli_runs import Ran, Runner, draw_videos, everything_in
 from vlm_models import TYPES, write_model
 
-from videocompressa.clip import watch_nothing
 from videocompressa.errors import InputError
-from videocompressa.recipes import figure3
-from videocompressa.recipes.finetune import finetune_on
 from videocompressa.recipes.options import CandidateOptions, Surroundings
-from videocompressa.recipes.phases import FinetuneOptions, PhaseScores
 from videocompressa.recipes.sets import open_set
-from videocompressa.recipes.shown import keyframe_clips, shown_clip
-from videocompressa.vlm.clips import FileClips
+from videocompressa.run import watch_nothing
 from videocompressa.vlm.questions import QUESTIONS
-from videocompressa.vlm.settings import PRECISIONS, VISION, FinetuneConfig, LoadOptions
+from videocompressa.vlm.tune import figure3
+from videocompressa.vlm.tune.clips import FileClips
+from videocompressa.vlm.tune.phases import FinetuneOptions, PhaseScores
+from videocompressa.vlm.tune.run import finetune_on
+from videocompressa.vlm.tune.settings import PRECISIONS, VISION, FinetuneConfig, LoadOptions
+from videocompressa.vlm.tune.shown import keyframe_clips, shown_clip
 
 pytest.importorskip("transformers", reason="needs the extra vlm")
 pytest.importorskip("peft", reason="needs the extra vlm")
@@ -63,7 +63,7 @@ def run(capsys: pytest.CaptureFixture[str], cache: Path) -> Runner:
 
 @pytest.fixture(scope="module")
 def set_file(videos: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from videocompressa.cli import main
+    from videocompressa.cli.main import main
 
     path = tmp_path_factory.mktemp("sets") / "set.safetensors"
     small = ("--size", "32", "--frames", "4", "--workers", "0", "--device", "cpu", "--cache", cache, "--quiet")
@@ -222,7 +222,7 @@ def test_bad_input(run: Runner, set_file: Path, model: Path, videos: Path, tmp_p
     assert "vision of fine-tuning is 'half'; known: frozen, merger, all" in error("--vision", "half")
     assert "--min-pixels is 0; it must be at least 1" in error("--min-pixels", 0)
     assert "--four-bit holds weights that cannot be trained; give --lora-rank 16" in error("--four-bit")
-    others = draw_videos(tmp_path / "others", classes=("dark", "grey"), train=1, test=1)
+    others = draw_videos(tmp_path / "others", classes=("dark", "gray"), train=1, test=1)
     assert "the classes of" in error(data=others)
     missing = run("finetune", set_file, "--data", videos, "-o", out)
     assert "--model is missing; give a hub name such as Qwen/Qwen2.5-VL-7B-Instruct" in missing.error
@@ -247,7 +247,7 @@ def test_too_little_memory(
     def exhausted(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr("videocompressa.vlm.finetune.clip_losses", exhausted)
+    monkeypatch.setattr("videocompressa.vlm.tune.finetune.clip_losses", exhausted)
     told = tune(run, set_file, model, videos, tmp_path / "out", "--no-zero-shot", "--quiet")
     assert "not enough memory for training; give --micro-batch 1, a smaller --max-pixels" in told.error
 

@@ -17,8 +17,8 @@ from safetensors.torch import load_file, save_file
 from vlm_models import TYPES, qwen_tokenizer_folder, write_byte_tokenizer
 
 from videocompressa.errors import InputError
-from videocompressa.vlm.families import FAMILIES, PixelRules, find_family
-from videocompressa.vlm.processor import (
+from videocompressa.vlm.tune.families import FAMILIES, PixelRules, find_family
+from videocompressa.vlm.tune.processor import (
     IGNORED,
     VideoFrames,
     VideoProcessor,

@@ -1,4 +1,4 @@
-"""Keyframes of unlabelled videos: the selector's file, planted frames found through it, bad input, equal bytes."""
+"""Keyframes of unlabeled videos: the selector's file, planted frames found through it, bad input, equal bytes."""
 
 from __future__ import annotations
 
@@ -14,19 +14,21 @@ import numpy as np
 import pytest
 import torch
 from cli_runs import QUICK, Runner, draw_videos, everything_in
-from drawn_videos import grey, numbered, write
+from drawn_videos import gray, numbered, write
 from PIL import Image
 from safetensors.torch import load, save
 
 from videocompressa import extract_keyframes
-from videocompressa.artefact import read_set
-from videocompressa.clip import Candidates, ClipSpec, Normalisation, watch_nothing
-from videocompressa.errors import ArtefactError, InputError
-from videocompressa.joint import JointConfig, train_selector
+from videocompressa.artifact import read_set
+from videocompressa.clip import Candidates, ClipSpec, Normalization
+from videocompressa.codecs import PixelCodec
+from videocompressa.errors import ArtifactError, InputError
 from videocompressa.recipes import keyframes as recipe
 from videocompressa.rng import Streams
-from videocompressa.selector import GumbelSelector, SelectorConfig
-from videocompressa.selector_file import (
+from videocompressa.run import watch_nothing
+from videocompressa.selection.gumbel import GumbelSelector, SelectorConfig
+from videocompressa.selection.joint import JointConfig, train_selector
+from videocompressa.selection.selector_file import (
     KEY,
     Origin,
     TrainedSelector,
@@ -35,7 +37,6 @@ from videocompressa.selector_file import (
     selector_bytes,
     write_selector,
 )
-from videocompressa.vae import PixelCodec
 from videocompressa.video import read_frames, write_picture
 
 ORIGIN = Origin("shades", "0" * 64, "videocompressa", 3, "pixel", "", {"joint": {"steps": 2}, "fill": "linear"})
@@ -61,7 +62,7 @@ def run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Runner:
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two videos, and one in a folder; frame n of each has grey level 5 n."""
+    """Two videos, and one in a folder; frame n of each has gray level 5 n."""
     root = tmp_path_factory.mktemp("videos") / "clips"
     numbered(root / "a.mkv", 20, codec="ffv1")
     numbered(root / "b.mkv", 20, [n * n * 7 for n in range(20)], codec="ffv1")
@@ -171,19 +172,19 @@ def _weights(change: Callable[[dict[str, torch.Tensor]], object]) -> Callable[[b
     ],
 )
 def test_files_that_are_no_selector_are_refused(spoil: Callable[[bytes], bytes], message: str) -> None:
-    with pytest.raises(ArtefactError, match=f"here.safetensors.*{message}"):
+    with pytest.raises(ArtifactError, match=f"here.safetensors.*{message}"):
         parse_selector(spoil(selector_bytes(trained())), "here.safetensors")
 
 
 def test_a_selector_that_is_not_there_or_no_file(tmp_path: Path) -> None:
-    with pytest.raises(ArtefactError, match="does not exist"):
+    with pytest.raises(ArtifactError, match="does not exist"):
         read_selector(tmp_path / "none.safetensors")
-    with pytest.raises(ArtefactError, match="cannot read selector file .*: Is a directory"):
+    with pytest.raises(ArtifactError, match="cannot read selector file .*: Is a directory"):
         read_selector(tmp_path)
 
 
 def test_a_selector_is_no_set(selector_file: Path) -> None:
-    with pytest.raises(ArtefactError, match="no synthetic set: its metadata keys are"):
+    with pytest.raises(ArtifactError, match="no synthetic set: its metadata keys are"):
         read_set(selector_file)
 
 
@@ -272,7 +273,7 @@ def test_uniform_keyframes_are_where_they_say(videos: Path, tmp_path: Path) -> N
 
 
 def test_shots_need_no_training_and_find_the_cuts(tmp_path: Path) -> None:
-    pictures = [grey(level) for level in (20, 120, 220) for _ in range(12)]
+    pictures = [gray(level) for level in (20, 120, 220) for _ in range(12)]
     made = extract_keyframes([write(tmp_path / "cuts.mp4", pictures)], tmp_path / "out", keyframes=3)
     assert made.selector == "shots"
     first, second, third = (keyframe.index for keyframe in made.videos[0].keyframes)
@@ -338,7 +339,7 @@ def test_same_input_same_bytes_whatever_the_workers(selector_file: Path, videos:
 
 
 def test_pictures_are_shrunk_and_never_enlarged(tmp_path: Path) -> None:
-    path = write(tmp_path / "wide.mp4", [grey(90, 48, 80)] * 4)
+    path = write(tmp_path / "wide.mp4", [gray(90, 48, 80)] * 4)
     sides = {}
     for size in (24, 100, None):
         made = extract_keyframes([path], tmp_path / f"out{size}", keyframes=1, size=size)
@@ -521,7 +522,7 @@ def test_planted_truth_a_trained_selector_finds_telling_frames_of_new_videos(tmp
         classes=("along", "across"),
         clip=clip,
         codec=codec.spec,
-        normalisation=Normalisation((0.5,) * 3, (0.3,) * 3),
+        normalization=Normalization((0.5,) * 3, (0.3,) * 3),
     )
     selector = train_selector(
         data,

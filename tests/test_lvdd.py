@@ -11,18 +11,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from videocompressa.artefact import measure, read_set, to_bytes, write_set
-from videocompressa.clip import Candidates, ClipSpec, Normalisation
+from videocompressa.artifact import measure, read_set, to_bytes, write_set
+from videocompressa.artifact.packing import tucker
+from videocompressa.clip import Candidates, ClipSpec, Normalization
+from videocompressa.codecs import Codec, LinearCodec, PixelCodec
 from videocompressa.errors import BudgetError, InputError
 from videocompressa.methods import METHODS, find_method
 from videocompressa.methods.lvdd import LvddConfig, compress
-from videocompressa.packing import tucker
 from videocompressa.rng import Streams
-from videocompressa.subset import SUBSETS
+from videocompressa.selection.videos import SUBSETS
+from videocompressa.students import TrainConfig
+from videocompressa.students.teachers import TeacherConfig
 from videocompressa.synthetic import Allowance, SyntheticSet, take_keyframes
-from videocompressa.teachers import TeacherConfig
-from videocompressa.train import TrainConfig
-from videocompressa.vae import Codec, LinearCodec, PixelCodec
 
 CPU = torch.device("cpu")
 SIDE, FRAMES = 16, 6
@@ -48,7 +48,7 @@ def candidates(codec: Codec, sizes: tuple[int, ...] = (12, 12), side: int = SIDE
         classes=tuple("abcdefgh"[: len(sizes)]),
         clip=ClipSpec(FRAMES, side, side),
         codec=codec.spec,
-        normalisation=Normalisation((0.5, 0.4, 0.3), (0.25, 0.2, 0.1)),
+        normalization=Normalization((0.5, 0.4, 0.3), (0.25, 0.2, 0.1)),
         source="planted",
         split_hash="0" * 64,
     )
@@ -114,7 +114,7 @@ def test_soft_labels_change_the_labels_alone(behind: tuple[Candidates, Codec]) -
     assert LvddConfig(labels="soft").needs_teacher
 
 
-def test_the_file_keeps_labels_classes_codec_and_normalisation(
+def test_the_file_keeps_labels_classes_codec_and_normalization(
     behind: tuple[Candidates, Codec], tmp_path: Path
 ) -> None:
     # LVDD's released files hold none of these.
@@ -124,7 +124,7 @@ def test_the_file_keeps_labels_classes_codec_and_normalisation(
     back = read_set(tmp_path / "a.safetensors")
     assert back.classes == ("a", "b")
     assert back.codec == codec.spec
-    assert back.normalisation == data.normalisation
+    assert back.normalization == data.normalization
     assert torch.equal(back.latents, synthetic.latents)
     assert torch.allclose(back.labels, synthetic.labels, atol=1e-3)
     write_set(back, tmp_path / "b.safetensors")
@@ -158,7 +158,7 @@ def test_the_paper_kernel_draws_by_chance_and_the_scaled_one_keeps_copies_apart(
     assert 18 <= sum(num_copies("paper")) <= 30
 
 
-def test_cells_are_standardised_for_the_dpp(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cells_are_standardized_for_the_dpp(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Tensor] = []
 
     def first_rows(features: Tensor, count: int, generator: torch.Generator) -> list[int]:

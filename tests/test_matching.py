@@ -9,11 +9,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from videocompressa import experts, matching
-from videocompressa.clip import Candidates, ClipSpec, Normalisation, watch_nothing
+from videocompressa.clip import Candidates, ClipSpec, Normalization
+from videocompressa.codecs import Codec, LinearCodec, PixelCodec
 from videocompressa.errors import DivergedError, InputError
-from videocompressa.experts import ExpertConfig, flat_parameters, named_views, train_experts
-from videocompressa.matching import (
+from videocompressa.matching import experts
+from videocompressa.matching import objectives as matching
+from videocompressa.matching.experts import ExpertConfig, flat_parameters, named_views, train_experts
+from videocompressa.matching.objectives import (
     DMConfig,
     Matching,
     MTTConfig,
@@ -25,17 +27,16 @@ from videocompressa.matching import (
     trajectory_distance,
     tune,
 )
+from videocompressa.matching.tune import decoded_show, into_range, real_start, tune_set
 from videocompressa.methods import METHODS, find_method
 from videocompressa.methods.dm import DMSetConfig
 from videocompressa.methods.mtt import MTTSetConfig
 from videocompressa.rng import Streams
-from videocompressa.stages import Stages
-from videocompressa.students import Dropout, build_student
+from videocompressa.run import Stages, watch_nothing
+from videocompressa.students import TrainConfig
+from videocompressa.students.networks import Dropout, build_student
+from videocompressa.students.teachers import TeacherConfig
 from videocompressa.synthetic import Allowance, SyntheticSet
-from videocompressa.teachers import TeacherConfig
-from videocompressa.train import TrainConfig
-from videocompressa.tuned import decoded_show, into_range, real_start, tune_set
-from videocompressa.vae import Codec, LinearCodec, PixelCodec
 
 CPU = torch.device("cpu")
 FRAMES, SIDE = 4, 16
@@ -60,7 +61,7 @@ def candidates(frames: Tensor, labels: Tensor, codec: Codec | None = None, num_c
         classes=tuple("abcdefgh"[:num_classes]),
         clip=ClipSpec(num_frames, *frames.shape[3:]),
         codec=codec.spec,
-        normalisation=Normalisation((0.5, 0.45, 0.4), (0.25, 0.2, 0.3)),
+        normalization=Normalization((0.5, 0.45, 0.4), (0.25, 0.2, 0.3)),
     )
 
 
@@ -76,8 +77,8 @@ def noisy(num_videos: int = 12, num_classes: int = 2, codec: Codec | None = None
     return candidates(frames, labels, codec, num_classes)
 
 
-def normalised(data: Candidates) -> Tensor:
-    return data.normalisation.apply(data.frames.float() / 255)
+def normalized(data: Candidates) -> Tensor:
+    return data.normalization.apply(data.frames.float() / 255)
 
 
 def build(config: DMConfig | MTTConfig, data: Candidates, stages: Stages | None = None, seed: int = 0) -> Matching:
@@ -112,7 +113,7 @@ def test_dm_loss_and_gradient_are_the_closed_form_for_linear_features(linear: Te
     data, labels = noisy(), torch.tensor([0, 1, 1, 0, 1])
     clips = synthetic_clips(labels)
     loss = build(DMConfig(), data).loss(lambda rows: clips[rows], labels, 0)
-    real = normalised(data).flatten(1)
+    real = normalized(data).flatten(1)
     apart = [clips[labels == c].flatten(1).mean(0) - real[data.labels == c].mean(0) for c in (0, 1)]
     assert torch.allclose(loss, sum((linear @ each).square().sum() for each in apart), rtol=1e-4)
     (gradient,) = torch.autograd.grad(loss, clips)
@@ -124,7 +125,7 @@ def test_dm_loss_and_gradient_are_the_closed_form_for_linear_features(linear: Te
 def test_dm_takes_a_real_batch_of_each_class_without_replacement(linear: Tensor) -> None:
     data, labels = noisy(), torch.tensor([0, 1])
     clips = torch.zeros(2, FRAMES, 3, SIDE, SIDE)
-    real = normalised(data).flatten(1) @ linear.T
+    real = normalized(data).flatten(1) @ linear.T
     loss = float(build(DMConfig(real_per_class=5), data).loss(lambda rows: clips[rows], labels, 3))
     total = [real[data.labels == c].sum(0) for c in (0, 1)]  # of 6 videos a class, one is left out
     left = [[(total[c] - each).div(5).square().sum() for each in real[data.labels == c]] for c in (0, 1)]
@@ -159,7 +160,7 @@ def test_dm_network_is_fresh_each_step_and_sees_all_classes_at_once_where_it_has
     assert losses[0] == losses[2] != losses[1]
     draws = Streams(0).child("dm").generator("step/1")
     network = build_student(student, num_classes=2, clip=data.clip, generator=draws, width=0.1)
-    real = network.embed(normalised(data)).view(3, 2, -1).mean(0)
+    real = network.embed(normalized(data)).view(3, 2, -1).mean(0)
     expected = (real - network.embed(clips)).square().sum()
     assert math.isclose(losses[1], float(expected.detach()), rel_tol=1e-4)
 
@@ -227,7 +228,7 @@ def test_mtt_on_the_expert_s_own_steps_finds_its_target() -> None:
     data = noisy()
     config = MTTConfig(experts=dataclasses.replace(QUICK, batch_size=64), max_start_epoch=1, inner_steps=1)
     mtt = build(config, data)
-    real = normalised(data)
+    real = normalized(data)
     assert max(float(mtt.loss(lambda rows: real[rows], data.labels, step).detach()) for step in range(4)) < 1e-6
     slower = build(dataclasses.replace(config, inner_lr=0.005), data)
     half = float(slower.loss(lambda rows: real[rows], data.labels, 0).detach())
@@ -304,7 +305,7 @@ def test_all_experts_and_epochs_are_used(monkeypatch: pytest.MonkeyPatch) -> Non
     trajectories = [torch.tensor([[float(e), float(epoch)] for epoch in range(7)]) for e in range(5)]
     mtt = TrajectoryMatching(config, data, trajectories, streams=Streams(0), device=CPU)
     for step in range(200):
-        mtt.loss(lambda rows: normalised(data)[rows], data.labels, step)
+        mtt.loss(lambda rows: normalized(data)[rows], data.labels, step)
     for start in range(0, 200, 5):
         assert {expert for expert, _, _ in used[start : start + 5]} == set(range(5))
     assert len({tuple(expert for expert, _, _ in used[start : start + 5]) for start in range(0, 200, 5)}) > 1
@@ -378,7 +379,7 @@ def test_a_learned_rate_that_is_not_positive_is_divergence() -> None:
     with torch.no_grad():
         mtt.parameters()[0].neg_()
     with pytest.raises(DivergedError, match=r"inner learning rate fell to -0.01 by step 8; choose a lower inner_lr_lr"):
-        mtt.loss(lambda rows: normalised(data)[rows], data.labels, 7)
+        mtt.loss(lambda rows: normalized(data)[rows], data.labels, 7)
 
 
 @pytest.mark.parametrize(
@@ -424,7 +425,7 @@ def test_what_is_shown_is_what_the_set_decodes_to(name: str) -> None:
     wild = dataclasses.replace(start, latents=start.latents * 3)
     rows = torch.tensor([2, 0])
     shown = decoded_show(wild.latents, wild, codec)(rows)
-    assert torch.allclose(shown, data.normalisation.apply(wild.clips()[rows]), atol=1e-5)
+    assert torch.allclose(shown, data.normalization.apply(wild.clips()[rows]), atol=1e-5)
 
 
 def test_planted_truth_dm_moves_the_telling_cell() -> None:
@@ -486,7 +487,7 @@ def test_methods_tune_random_real_clips_behind_any_codec(name: str, codec: Codec
 def test_soft_and_hard_labels_share_the_tuning(name: str, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     data, codec, stages = noisy(), PixelCodec(), Stages(tmp_path)
     hard = run(name, data, codec, stages)
-    monkeypatch.setattr("videocompressa.tuned.tune", None)  # tuning again would call it
+    monkeypatch.setattr("videocompressa.matching.tune.tune", None)  # tuning again would call it
     soft = run(name, data, codec, stages, labels="soft")
     assert torch.equal(hard.latents, soft.latents)
     assert soft.labels.shape == (4, 2)

@@ -10,26 +10,27 @@ import pytest
 import torch
 from torch import Tensor
 
-from videocompressa.clip import Candidates, ClipSpec, Normalisation, watch_nothing
+from videocompressa.clip import Candidates, ClipSpec, Normalization
+from videocompressa.codecs import PixelCodec
 from videocompressa.errors import InputError
-from videocompressa.experts import ExpertConfig
-from videocompressa.joint import JointConfig, place, train_selector, uncovered
-from videocompressa.matching import DMConfig, MTTConfig
+from videocompressa.matching.experts import ExpertConfig
+from videocompressa.matching.objectives import DMConfig, MTTConfig
 from videocompressa.methods import METHODS, find_method
 from videocompressa.methods.coreset import CoresetConfig
 from videocompressa.methods.reencode import ReencodeConfig
 from videocompressa.methods.vdsd import StaticsConfig
 from videocompressa.methods.videocompressa import VideoCompressaConfig
 from videocompressa.methods.videocompressa.pool import PoolConfig, build_pool
-from videocompressa.methods.videocompressa.synthesis import SynthesisConfig, synthesise, whole_mean_distance
+from videocompressa.methods.videocompressa.synthesis import SynthesisConfig, synthesize, whole_mean_distance
 from videocompressa.recipes.compress import fills_bytes
 from videocompressa.rng import Streams
-from videocompressa.selector import SelectorConfig, UniformSelector, top_k_straight_through
-from videocompressa.stages import Stages
+from videocompressa.run import Stages, watch_nothing
+from videocompressa.selection.gumbel import SelectorConfig, top_k_straight_through
+from videocompressa.selection.joint import JointConfig, place, train_selector, uncovered
+from videocompressa.selection.keyframes import UniformSelector
+from videocompressa.students import TrainConfig
+from videocompressa.students.teachers import RealClips, TeacherConfig, train_teachers
 from videocompressa.synthetic import Allowance, SyntheticSet, gather
-from videocompressa.teachers import RealClips, TeacherConfig, train_teachers
-from videocompressa.train import TrainConfig
-from videocompressa.vae import PixelCodec
 
 CPU = torch.device("cpu")
 SIDE, FRAMES = 16, 6
@@ -94,7 +95,7 @@ def candidates(frames: Tensor, labels: Tensor, num_classes: int = 2) -> Candidat
         classes=tuple("abcdefgh"[:num_classes]),
         clip=ClipSpec(num_frames, *frames.shape[3:]),
         codec=codec.spec,
-        normalisation=Normalisation((0.5, 0.5, 0.5), (0.25, 0.25, 0.25)),
+        normalization=Normalization((0.5, 0.5, 0.5), (0.25, 0.25, 0.25)),
         source="planted",
         split_hash="0" * 64,
     )
@@ -182,7 +183,7 @@ def test_finished_stages_are_taken_and_give_the_same_set(two_classes: Candidates
     stages = Stages(tmp_path / "stages")
     first = run(two_classes, "videocompressa", SMALL, stages=stages)
     assert {path.name.split("-")[0] for path in stages.folder.iterdir()} == {"selector", "teacher", "pool", "synthesis"}
-    monkeypatch.setattr("videocompressa.teachers.fit", None)  # a stage that is made again would call it
+    monkeypatch.setattr("videocompressa.students.teachers.fit", None)  # a stage that is made again would call it
     second = run(two_classes, "videocompressa", SMALL, stages=stages)
     assert torch.equal(first.latents, second.latents)
     broken = next(stages.folder.glob("teacher-*"))
@@ -221,7 +222,7 @@ def test_planted_truth_training_finds_the_telling_frames() -> None:
 
 @pytest.mark.slow
 def test_planted_truth_synthesis_moves_the_telling_cell() -> None:
-    """All clips are one grey picture, but for one cell that is bright in class "b": only it may be moved much."""
+    """All clips are one gray picture, but for one cell that is bright in class "b": only it may be moved much."""
     labels = torch.arange(16) % 2
     frames = (
         torch.full((16, FRAMES, 3, SIDE, SIDE), 100, dtype=torch.uint8) + noise((16, FRAMES, 3, SIDE, SIDE), 3) // 16
@@ -240,7 +241,7 @@ def test_planted_truth_synthesis_moves_the_telling_cell() -> None:
     shared.pop("stages")
     rows, positions = torch.tensor([0, 2, 1, 3]), torch.tensor([[1, 4]] * 4)
     before = gather(start, rows, positions, labels=labels[rows], method="planted", config={}, seed=0)
-    after = synthesise(
+    after = synthesize(
         before, start.take(rows), pool, UniformSelector(), PixelCodec(), config, recipe=teacher.train, **shared
     )
     moved = (after.latents - before.latents)[2:].mean((0, 1, 2))
@@ -376,10 +377,10 @@ def test_matching_means_by_batches_keeps_clips_apart() -> None:
     draws = torch.Generator().manual_seed(0)
     values = torch.randn(8, 4, generator=draws).requires_grad_()
     target, spread = torch.ones(4), float(values.detach().std(0).mean())
-    optimiser = torch.optim.SGD([values], lr=0.5)
+    optimizer = torch.optim.SGD([values], lr=0.5)
     for _ in range(400):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         torch.autograd.backward(distance_of(values, torch.randperm(8, generator=draws)[:2], target, 8))
-        optimiser.step()
+        optimizer.step()
     assert torch.allclose(values.detach().mean(0), target, atol=0.35)
     assert float(values.detach().std(0).mean()) > 0.7 * spread

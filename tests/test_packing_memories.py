@@ -15,10 +15,10 @@ import safetensors.numpy
 import torch
 from torch import Tensor
 
-from videocompressa.artefact import measure, read_set, to_bytes, write_set
-from videocompressa.clip import ClipSpec, CodecSpec, Normalisation
-from videocompressa.errors import ArtefactError, InputError
-from videocompressa.packing import PACKINGS, find_packing, memories
+from videocompressa.artifact import measure, read_set, to_bytes, write_set
+from videocompressa.artifact.packing import PACKINGS, find_packing, memories
+from videocompressa.clip import ClipSpec, CodecSpec, Normalization
+from videocompressa.errors import ArtifactError, InputError
 from videocompressa.synthetic import Provenance, Source, SyntheticSet
 
 ITEMS, STATICS, FRAMES, CHANNELS, HEIGHT, WIDTH = 2, 2, 5, 2, 3, 4
@@ -47,7 +47,7 @@ def make_set() -> SyntheticSet:
         classes=("a", "b"),
         clip=ClipSpec(FRAMES, HEIGHT * 4, WIDTH * 4),
         codec=CodecSpec("tiny", "0f" * 32, CHANNELS, 4, (0.0, 0.0), (1.0, 1.0)),
-        normalisation=Normalisation((0.5,) * 3, (0.25,) * 3),
+        normalization=Normalization((0.5,) * 3, (0.25,) * 3),
         provenance=Provenance("vdsd-dm", {}, 0, Source("toy", "ab" * 32, 4, 120, 9000), ("a/0.mp4", "b/0.mp4")),
         packing=memories.NAME,
         packed=packed,
@@ -87,7 +87,7 @@ def test_unpacking_is_the_plain_sum_of_what_is_stored() -> None:
     statics = parts["statics"] * parts["static_scales"][:, None, :, None, None]
     dynamics = parts["dynamics"] * parts["dynamic_scales"][:, None, None, None]
     plain = plain_join(statics, dynamics, parts["joiner_weight"], parts["joiner_bias"])
-    # Rounded once: the nearest float32, or its neighbour where float64 sums in another order straddle the middle.
+    # Rounded once: the nearest float32, or its neighbor where float64 sums in another order straddle the middle.
     np.testing.assert_allclose(memories.unpack(packed, SHAPE).numpy(), plain, rtol=2.0**-23, atol=1e-12)
 
 
@@ -229,7 +229,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 def test_wrong_tensors_are_refused(tmp_path: Path, arrays: dict[str, Any], message: str) -> None:
     path = tmp_path / "a.safetensors"
     path.write_bytes(retensored(**arrays))
-    with pytest.raises(ArtefactError, match=message):
+    with pytest.raises(ArtifactError, match=message):
         read_set(path)
 
 

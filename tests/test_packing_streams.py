@@ -10,17 +10,17 @@ import pytest
 import torch
 from torch import Tensor
 
+from videocompressa.artifact.packing import PACKINGS, unpacked
+from videocompressa.artifact.packing.streams import CODERS, joined
+from videocompressa.codecs import PixelCodec
 from videocompressa.errors import InputError
-from videocompressa.packing import PACKINGS, unpacked
-from videocompressa.packing.streams import CODERS, joined
-from videocompressa.vae import PixelCodec
 
 FINE = {"h264": 4.0, "av1": 4.0, "webp": 98.0}
 MIDDLE = {"h264": 36.0, "av1": 50.25, "webp": 20.0}
 
 
 def moving(num_clips: int = 3, num_frames: int = 4, height: int = 32, width: int = 32) -> Tensor:
-    """(N,T,3,H,W) uint8: grey waves that move to the right, one period a clip."""
+    """(N,T,3,H,W) uint8: gray waves that move to the right, one period a clip."""
     x = torch.arange(width)[None, :] / 6 + torch.arange(height)[:, None] / 9
     clips = [
         [(torch.sin(x * (1 + clip / 3) - frame) * 80 + 128).byte().expand(3, -1, -1) for frame in range(num_frames)]
@@ -60,9 +60,9 @@ def test_clips_come_back_and_worse_at_coarser_settings(name: str, num_frames: in
 
 
 @pytest.mark.parametrize("name", CODERS)
-@pytest.mark.parametrize("colour", [(255, 0, 0), (0, 255, 0), (0, 0, 255), (128, 128, 128), (0, 0, 0), (255, 255, 255)])
-def test_colours_keep_matrix_and_range(name: str, colour: tuple[int, int, int]) -> None:
-    clips = torch.tensor(colour, dtype=torch.uint8).view(1, 1, 3, 1, 1).expand(1, 2, 3, 16, 16)
+@pytest.mark.parametrize("color", [(255, 0, 0), (0, 255, 0), (0, 0, 255), (128, 128, 128), (0, 0, 0), (255, 255, 255)])
+def test_colors_keep_matrix_and_range(name: str, color: tuple[int, int, int]) -> None:
+    clips = torch.tensor(color, dtype=torch.uint8).view(1, 1, 3, 1, 1).expand(1, 2, 3, 16, 16)
     got = back(coded(clips, name, FINE[name]), name, tuple(clips.shape))
     assert float((got * 255 - clips.float()).abs().max()) <= 3  # BT.709 for BT.601 would be off by 20 and more
 

@@ -15,11 +15,11 @@ import safetensors.numpy
 import torch
 from torch import Tensor
 
-from videocompressa.artefact import measure, read_set, to_bytes, write_set
-from videocompressa.clip import ClipSpec, CodecSpec, Normalisation
-from videocompressa.errors import ArtefactError, InputError
-from videocompressa.packing import PACKINGS, find_packing, tucker, unpacked
-from videocompressa.packing.tucker import MODES, blank, pack, ranks_of, unpack
+from videocompressa.artifact import measure, read_set, to_bytes, write_set
+from videocompressa.artifact.packing import PACKINGS, find_packing, tucker, unpacked
+from videocompressa.artifact.packing.tucker import MODES, blank, pack, ranks_of, unpack
+from videocompressa.clip import ClipSpec, CodecSpec, Normalization
+from videocompressa.errors import ArtifactError, InputError
 from videocompressa.synthetic import Provenance, Source, SyntheticSet
 
 SHAPE = (6, 5, 3, 8, 7)
@@ -143,7 +143,7 @@ def make_set(**changes: Any) -> SyntheticSet:
         "classes": ("jump", "sit down"),
         "clip": ClipSpec(8, 16, 16),
         "codec": CodecSpec("tiny", "0f" * 32, 2, 4, (0.125, -1.5), (1.0, 0.7), 123456),
-        "normalisation": Normalisation((0.45, 0.4, 0.35), (0.25, 0.2, 0.1)),
+        "normalization": Normalization((0.45, 0.4, 0.35), (0.25, 0.2, 0.1)),
         "provenance": Provenance("lvdd", {"ratio": 0.75}, 7, Source("toy", "ab" * 32, 40, 1200, 999_000), ("a", "b")),
         "packing": "tucker",
         "packed": packed,
@@ -168,7 +168,7 @@ def test_write_read_write_gives_the_same_bytes_and_keeps_what_is_needed_to_use_t
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
     assert torch.equal(back.latents, synthetic.latents)
     # LVDD's own files hold none of these.
-    for name in ("classes", "codec", "normalisation", "clip", "provenance", "packing"):
+    for name in ("classes", "codec", "normalization", "clip", "provenance", "packing"):
         assert getattr(back, name) == getattr(synthetic, name), name
     assert torch.equal(back.labels, synthetic.labels)
     core, scales, factors = 2 * 2 * 2 * 3 * 3, 2 * 2 * 2, 2 * (3 * 2 + 4 * 3 + 4 * 3)
@@ -233,7 +233,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 def test_wrong_tensors_in_a_file(arrays: dict[str, Any], message: str, tmp_path: Path) -> None:
     path = tmp_path / "wrong.safetensors"
     path.write_bytes(edited(**arrays))
-    with pytest.raises(ArtefactError, match=message) as caught:
+    with pytest.raises(ArtifactError, match=message) as caught:
         read_set(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from videocompressa.bench.protocols import MINIUCF, PROTOCOLS, Protocol, Regime, find_protocol
 from videocompressa.clip import ClipSpec
 from videocompressa.datasets import LAYOUTS, VideoEntry, VideoSet, keep_classes
 from videocompressa.errors import InputError
-from videocompressa.recipes.protocols import MINIUCF, PROTOCOLS, Protocol, Regime, find_protocol
-from videocompressa.students import STUDENTS, build_student, check_name
-from videocompressa.train import TrainConfig
+from videocompressa.students import TrainConfig
+from videocompressa.students.networks import STUDENTS, build_student, check_name
 
 VDSD, VIDEO_DC, FAIR = (PROTOCOLS[name] for name in ("vdsd", "video-dc", "fair"))
 
@@ -162,7 +162,7 @@ def video_set(classes: tuple[str, ...]) -> VideoSet:
     return VideoSet("UCF101", Path(), classes, tuple(entries))
 
 
-def test_kept_classes_are_relabelled_and_all_else_is_gone() -> None:
+def test_kept_classes_are_relabeled_and_all_else_is_gone() -> None:
     videos = video_set(("Archery", *MINIUCF, "YoYo"))
     kept = keep_classes(videos, tuple(reversed(MINIUCF)))
     assert kept.classes == MINIUCF

@@ -11,17 +11,17 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from videocompressa.clip import Candidates, ClipSpec, Normalisation
+from videocompressa.clip import Candidates, ClipSpec, Normalization
+from videocompressa.codecs import Codec, LinearCodec, PixelCodec
 from videocompressa.errors import InputError
 from videocompressa.methods import METHODS, rded
 from videocompressa.methods.rded import Crops, RdedConfig, choose_clips, cut, draw_crops, score_crops, tile_size
 from videocompressa.rng import Streams
-from videocompressa.stages import Stages
-from videocompressa.students import Student
+from videocompressa.run import Stages
+from videocompressa.students import TrainConfig
+from videocompressa.students.networks import Student
+from videocompressa.students.teachers import TeacherConfig
 from videocompressa.synthetic import Allowance, SyntheticSet
-from videocompressa.teachers import TeacherConfig
-from videocompressa.train import TrainConfig
-from videocompressa.vae import Codec, LinearCodec, PixelCodec
 
 CPU = torch.device("cpu")
 SIDE, FRAMES = 16, 6
@@ -71,7 +71,7 @@ def candidates(frames: Tensor, labels: Tensor, codec: Codec | None = None) -> Ca
         classes=("a", "b"),
         clip=ClipSpec(num_frames, *frames.shape[3:]),
         codec=codec.spec,
-        normalisation=Normalisation((0.5, 0.5, 0.5), (0.25, 0.25, 0.25)),
+        normalization=Normalization((0.5, 0.5, 0.5), (0.25, 0.25, 0.25)),
         source="planted",
         split_hash="0" * 64,
     )

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from videocompressa import errors
-from videocompressa.clip import Candidates, Clip, ClipSpec, CodecSpec, Normalisation, shape_text, watch_nothing
+from videocompressa.clip import Candidates, Clip, ClipSpec, CodecSpec, Normalization, shape_text
 from videocompressa.errors import InputError
 from videocompressa.rng import Streams
+from videocompressa.run import watch_nothing
 
 PINNED = {"gumbel": [275, 376, 54, 446], "fit/gumbel": [692, 813, 618, 892]}
 
@@ -41,7 +42,7 @@ def make_candidates(**changes: Any) -> Candidates:
         "classes": ("sit", "stand"),
         "clip": ClipSpec(2, 8, 8),
         "codec": CODEC,
-        "normalisation": Normalisation((0.5,) * 3, (0.25,) * 3),
+        "normalization": Normalization((0.5,) * 3, (0.25,) * 3),
         "source": "toy",
     }
     return Candidates(**(fields | changes))
@@ -106,10 +107,10 @@ def test_sides_that_do_not_fit_the_codec_are_refused(height: int, width: int, ad
         CODEC.latent_shape(height, width)
 
 
-def test_normalised_pixels_have_mean_zero_and_deviation_one() -> None:
+def test_normalized_pixels_have_mean_zero_and_deviation_one() -> None:
     pixels = torch.rand(5, 2, 3, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     std, mean = torch.std_mean(pixels, dim=(0, 1, 3, 4))
-    out = Normalisation(tuple(mean.tolist()), tuple(std.tolist())).apply(pixels)
+    out = Normalization(tuple(mean.tolist()), tuple(std.tolist())).apply(pixels)
     torch.testing.assert_close(out.mean((0, 1, 3, 4)), torch.zeros(3, dtype=torch.float64))
     torch.testing.assert_close(out.std((0, 1, 3, 4)), torch.ones(3, dtype=torch.float64))
 
@@ -148,7 +149,7 @@ def test_taking_nothing_is_allowed() -> None:
 
 
 def test_input_errors_are_value_errors_and_divergence_is_none() -> None:
-    for kind in (errors.VideoError, errors.ArtefactError, errors.BudgetError):
+    for kind in (errors.VideoError, errors.ArtifactError, errors.BudgetError):
         assert issubclass(kind, InputError)
     assert issubclass(InputError, ValueError)
     assert not issubclass(errors.DivergedError, ValueError)

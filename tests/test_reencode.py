@@ -12,19 +12,19 @@ import safetensors.numpy
 import torch
 from torch import Tensor
 
-from videocompressa.artefact import measure, read_set, to_bytes, write_set
-from videocompressa.clip import Candidates, ClipSpec, Normalisation
+from videocompressa.artifact import measure, read_set, to_bytes, write_set
+from videocompressa.artifact.packing.streams import CODERS
+from videocompressa.artifact.storage import last_fitting
+from videocompressa.clip import Candidates, ClipSpec, Normalization
+from videocompressa.codecs import Codec, PixelCodec, build_codec
 from videocompressa.datasets import encode_pass, find_videos
-from videocompressa.errors import ArtefactError, BudgetError, InputError
+from videocompressa.errors import ArtifactError, BudgetError, InputError
 from videocompressa.methods import METHODS, find_method
 from videocompressa.methods.reencode import MODERATE, ReencodeConfig
-from videocompressa.packing.streams import CODERS
 from videocompressa.rng import Streams
-from videocompressa.storage import last_fitting
+from videocompressa.students import TrainConfig
+from videocompressa.students.teachers import TeacherConfig
 from videocompressa.synthetic import Allowance, SyntheticSet
-from videocompressa.teachers import TeacherConfig
-from videocompressa.train import TrainConfig
-from videocompressa.vae import Codec, PixelCodec, build_codec
 
 CPU = torch.device("cpu")
 TEACHER = TeacherConfig(
@@ -37,7 +37,7 @@ RANDOM = ["real-h264", "real-av1", "real-webp"]
 def candidates(
     codec: Codec, counts: tuple[int, ...] = (8, 8), num_frames: int = 4, side: tuple[int, int] = (24, 24)
 ) -> Candidates:
-    """Waves that move, of another colour for each class, as an encode pass would give them."""
+    """Waves that move, of another color for each class, as an encode pass would give them."""
     labels = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
     grid = torch.arange(side[1])[None, :] / 3 + torch.arange(side[0])[:, None] / 5
     clips = []
@@ -57,7 +57,7 @@ def candidates(
         classes=tuple("abcdefgh"[: len(counts)]),
         clip=ClipSpec(num_frames, *side),
         codec=codec.spec,
-        normalisation=Normalisation((0.5, 0.5, 0.5), (0.25, 0.25, 0.25)),
+        normalization=Normalization((0.5, 0.5, 0.5), (0.25, 0.25, 0.25)),
         source="waves",
         split_hash="0" * 64,
     )
@@ -271,11 +271,11 @@ def test_damaged_files_are_refused(name: str, waves: Candidates, tmp_path: Path)
     ):
         write_set(synthetic, path, overwrite=True)
         damaged(path, **change)
-        with pytest.raises(ArtefactError, match=message):
+        with pytest.raises(ArtifactError, match=message):
             read_set(path)
     write_set(synthetic, path, overwrite=True)
     damaged(path, packing={"video": "pictures", "pictures": "video"}[synthetic.packing])
-    with pytest.raises(ArtefactError, match=f"holds tensors .*{tensor}.*it must hold"):
+    with pytest.raises(ArtifactError, match=f"holds tensors .*{tensor}.*it must hold"):
         read_set(path)
 
 

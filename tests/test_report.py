@@ -13,9 +13,9 @@ from PIL import Image, ImageDraw
 from rich.console import Console
 from torch import Tensor
 
-from videocompressa.clip import ClipSpec, CodecSpec, Normalisation
+from videocompressa.clip import ClipSpec, CodecSpec, Normalization
 from videocompressa.errors import InputError
-from videocompressa.report import (
+from videocompressa.recipes.contact_sheet import (
     COLUMNS,
     LONGEST_SHEET,
     MARGIN,
@@ -23,7 +23,7 @@ from videocompressa.report import (
     TableRow,
     bytes_text,
     choose_items,
-    class_colour,
+    class_color,
     contact_sheet,
     markdown_table,
     results_table,
@@ -44,21 +44,21 @@ class Identity:
 
 
 def a_set(items: int = 6, keyframes: int = 2, side: tuple[int, int] = (32, 32), *, soft: bool = False) -> SyntheticSet:
-    """Item i is of class i modulo 3; its keyframe k is one flat colour of its own."""
+    """Item i is of class i modulo 3; its keyframe k is one flat color of its own."""
     height, width = side
     labels = torch.arange(items) % 3
-    grey = torch.linspace(0.1, 0.9, items * keyframes).view(items, keyframes, 1, 1, 1)
+    gray = torch.linspace(0.1, 0.9, items * keyframes).view(items, keyframes, 1, 1, 1)
     tint = torch.tensor([1.0, 0.5, 0.25]).view(3, 1, 1)
     positions = torch.arange(keyframes).expand(items, -1) * 2
     return SyntheticSet(
-        latents=(grey * tint).expand(-1, -1, -1, height, width).clone(),
+        latents=(gray * tint).expand(-1, -1, -1, height, width).clone(),
         positions=positions.clone(),
         times_seconds=positions.double() * 0.25,
         labels=torch.eye(3)[labels] * 0.7 + 0.1 if soft else labels,
         classes=CLASSES,
         clip=ClipSpec(2 * keyframes, height, width),
         codec=Identity().spec,
-        normalisation=Normalisation((0.5,) * 3, (0.2,) * 3),
+        normalization=Normalization((0.5,) * 3, (0.2,) * 3),
         provenance=Provenance(
             "random", {}, 0, Source("drawn", "", 60, 2400, 10**6), tuple(f"train/{i:03d}.mp4" for i in range(items))
         ),
@@ -71,9 +71,9 @@ def pixels(path: Path) -> np.ndarray:
         return np.asarray(picture.convert("RGB"))
 
 
-def shows(sheet: np.ndarray, colour: Tensor, least: int) -> bool:
-    """Whether at least `least` pixels have exactly this colour, (3,) in [0,1]."""
-    return int((sheet == (colour * 255).round().numpy().astype(np.uint8)).all(-1).sum()) >= least
+def shows(sheet: np.ndarray, color: Tensor, least: int) -> bool:
+    """Whether at least `least` pixels have exactly this color, (3,) in [0,1]."""
+    return int((sheet == (color * 255).round().numpy().astype(np.uint8)).all(-1).sum()) >= least
 
 
 # -- contact sheet ----------------------------------------------------------------------------------------------------
@@ -87,13 +87,13 @@ def test_every_keyframe_is_on_the_sheet_at_its_size(tmp_path):
         assert shows(sheet, flat[:, 0, 0], 96 * 96)
 
 
-def test_items_stand_in_order_of_class_with_the_colour_of_their_class(tmp_path):
+def test_items_stand_in_order_of_class_with_the_color_of_their_class(tmp_path):
     synthetic = a_set()
     contact_sheet(synthetic, path=tmp_path / "sheet.png", columns=1)
     sheet = pixels(tmp_path / "sheet.png")
     tops = []
     for label in range(3):
-        rows = np.flatnonzero((sheet == np.array(class_colour(label, 3), np.uint8)).all(-1).any(1))
+        rows = np.flatnonzero((sheet == np.array(class_color(label, 3), np.uint8)).all(-1).any(1))
         tops.append((rows.min(), rows.max()))
     assert tops[0][1] < tops[1][0] < tops[1][1] < tops[2][0]
 
@@ -103,7 +103,7 @@ def test_kept_positions_are_the_filled_cells_of_the_time_line(positions, tmp_pat
     synthetic = replace(a_set(1, 2), clip=ClipSpec(16, 32, 32), positions=torch.tensor([positions]))
     contact_sheet(synthetic, path=tmp_path / "sheet.png")
     sheet = pixels(tmp_path / "sheet.png")
-    columns = np.flatnonzero((sheet == np.array(class_colour(0, 3), np.uint8)).all(-1).any(0))
+    columns = np.flatnonzero((sheet == np.array(class_color(0, 3), np.uint8)).all(-1).any(0))
     cells = {int(column - MARGIN - 14) // 14 for column in columns if column >= MARGIN + 14}
     assert cells == set(positions)
 

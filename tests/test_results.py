@@ -16,20 +16,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from videocompressa.bench.files import from_json, to_csv, to_json
+from videocompressa.bench.record import AXES, Record
+from videocompressa.bench.scores import with_scores
+from videocompressa.bench.tables import ablation_markdown, cross_markdown, markdown, row_names, variant_parts
 from videocompressa.errors import InputError
-from videocompressa.results import (
-    AXES,
-    Record,
-    ablation_markdown,
-    cross_markdown,
-    from_json,
-    markdown,
-    to_csv,
-    to_json,
-    variant_parts,
-    with_scores,
-)
-from videocompressa.results.tables import row_names
 
 
 def record(method: str = "videocompressa", runs: tuple[float, ...] = (0.5, 0.6), **changes: Any) -> Record:
@@ -190,7 +181,7 @@ def test_csv_is_read_back_by_the_standard_library() -> None:
         ("[1]", "results are no JSON list of records"),
         ('[{"method": "dm", "top1_mean": NaN}]', "results hold NaN; a number that is unknown is null"),
         ('[{"top5_mean": -Infinity}]', "results hold -Infinity"),
-        ('[{"method": "dm", "colour": 1}]', "record 0 of the results has the unknown keys colour; was it written by"),
+        ('[{"method": "dm", "color": 1}]', "record 0 of the results has the unknown keys color; was it written by"),
         ('[{"method": "dm", "data": "a"}]', "record 0 of the results lacks protocol, student; was it written by"),
     ],
 )

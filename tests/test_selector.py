@@ -12,16 +12,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from videocompressa.errors import InputError
-from videocompressa.selector import (
-    FIXED_SELECTORS,
+from videocompressa.selection.gumbel import (
     GumbelSelector,
     SelectorConfig,
-    check_selector,
     gumbel_noise,
     temperature,
-    top_k_positions,
     top_k_straight_through,
 )
+from videocompressa.selection.keyframes import FIXED_SELECTORS, check_selector, top_k_positions
 
 
 def generator(seed: int = 0) -> torch.Generator:

@@ -8,16 +8,16 @@ import pytest
 import torch
 from test_methods import CPU, FRAMES, SMALL, candidates, noise
 
-from videocompressa.artefact import to_bytes
+from videocompressa.artifact import to_bytes
+from videocompressa.artifact.packing import transform
+from videocompressa.artifact.storage import TRANSFORM, Storage, stored
 from videocompressa.clip import Candidates
+from videocompressa.codecs import PixelCodec
 from videocompressa.errors import InputError
+from videocompressa.methods.typical_clips import coarsest_step, spread
 from videocompressa.methods.videocompressa import BYTES, VideoCompressaConfig, compress
-from videocompressa.methods.videocompressa.spending import coarsest_step, spread
-from videocompressa.packing import transform
 from videocompressa.rng import Streams
-from videocompressa.storage import TRANSFORM, Storage, stored
 from videocompressa.synthetic import Allowance
-from videocompressa.vae import PixelCodec
 
 VIDEOS, SIDE = 40, 16
 
@@ -42,7 +42,7 @@ def test_the_step_loses_the_share_that_is_asked_for(smooth: Candidates, loss: fl
 
     def lost(step: float) -> float:
         steps = transform.steps_of(weights, step)
-        coded = transform.dequantise(transform.quantise(latents, steps), steps)
+        coded = transform.dequantize(transform.quantize(latents, steps), steps)
         return float((coded - latents).square().mean() / (latents - latents.mean((0, 1))).square().mean())
 
     assert lost(step) <= loss * 1.02
@@ -89,8 +89,8 @@ def test_a_file_is_filled_by_finer_steps_unless_a_step_was_asked_for(smooth: Can
 def test_planted_truth_clips_that_stand_for_many_are_chosen() -> None:
     """Each class is three heaps of like clips, one of them large, and some that are like nothing else."""
     heap = torch.tensor([0, 1, 1, 2, 2, 2, 0, 1, 1, 2, 2, 2, 3, 4, 5, 6])
-    centres = noise((7, 1, 3, SIDE, SIDE), 1)
-    frames = torch.cat([(centres[heap] // 2 + noise((16, FRAMES, 3, SIDE, SIDE), seed) // 16) for seed in (2, 3)])
+    centers = noise((7, 1, 3, SIDE, SIDE), 1)
+    frames = torch.cat([(centers[heap] // 2 + noise((16, FRAMES, 3, SIDE, SIDE), seed) // 16) for seed in (2, 3)])
     labels = torch.arange(2).repeat_interleave(16)
     data = candidates(frames, labels)
     config = dataclasses.replace(BYTES, spend="frames")
@@ -106,7 +106,7 @@ def test_typical_videos_are_told_without_training(smooth: Candidates, monkeypatc
     assert by_pool.needs_teacher
     assert by_pool.needs_pool
     for name in ("train_teachers", "build_pool"):
-        monkeypatch.delattr(f"videocompressa.methods.videocompressa.{name}")
+        monkeypatch.delattr(f"videocompressa.methods.videocompressa.method.{name}")
     budget = Allowance(1, 2, file_bytes=3000)
     chosen = {
         compress(smooth, PixelCodec(), BYTES, budget=budget, rng=Streams(seed), device=CPU).provenance.video_ids
@@ -120,7 +120,7 @@ def test_messages(smooth: Candidates) -> None:
         allowed(smooth, None)
     with pytest.raises(InputError, match=r"spend is 'money'; known: frames, bytes"):
         VideoCompressaConfig(spend="money")
-    with pytest.raises(InputError, match=r"features is 'colours'; known: latents, pool"):
-        VideoCompressaConfig(features="colours")
+    with pytest.raises(InputError, match=r"features is 'colors'; known: latents, pool"):
+        VideoCompressaConfig(features="colors")
     with pytest.raises(InputError, match=r"loss is 1.5; it must be in \(0,1\), such as 0.15"):
         VideoCompressaConfig(loss=1.5)

@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from videocompressa.artefact import read_set, to_bytes, write_set
-from videocompressa.clip import ClipSpec, Normalisation
+from videocompressa.artifact import read_set, to_bytes, write_set
+from videocompressa.artifact.packing import tucker
+from videocompressa.artifact.storage import TRANSFORM, Storage, item_bytes, stored
+from videocompressa.clip import ClipSpec, Normalization
+from videocompressa.codecs import TinyCodec
 from videocompressa.errors import InputError
-from videocompressa.packing import tucker
-from videocompressa.storage import TRANSFORM, Storage, item_bytes, stored
 from videocompressa.synthetic import Provenance, Source, SyntheticSet
-from videocompressa.vae import TinyCodec
 
 SIDE, ITEMS, KEYFRAMES = 32, 12, 3
 
@@ -42,7 +42,7 @@ def dense(codec: TinyCodec) -> SyntheticSet:
         classes=("a", "b"),
         clip=ClipSpec(4, SIDE, SIDE),
         codec=codec.spec,
-        normalisation=Normalisation((0.5,) * 3, (0.25,) * 3),
+        normalization=Normalization((0.5,) * 3, (0.25,) * 3),
         provenance=Provenance(
             "test", {}, 0, Source("set", "0" * 64, ITEMS, 99, 10**6), tuple(f"a/{item}.mp4" for item in range(ITEMS))
         ),

@@ -1,4 +1,4 @@
-"""Students: published sizes, shapes, initialisation from a generator alone, and the convolution against PyTorch's."""
+"""Students: published sizes, shapes, initialization from a generator alone, and the convolution against PyTorch's."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from videocompressa.clip import ClipSpec
 from videocompressa.errors import InputError
-from videocompressa.students import STUDENTS, Dropout, FrameConv3d, Student, build_student, initialise
+from videocompressa.students.networks import STUDENTS, Dropout, FrameConv3d, Student, build_student, initialize
 
 LITERATURE = ("convnet3d", "minic3d")
 
@@ -95,7 +95,7 @@ def test_the_literatures_layers_written_out_plainly(name: str) -> None:
 @pytest.mark.parametrize("shape", [(2, 3, 4, 16, 16), (1, 5, 1, 7, 9), (3, 8, 2, 1, 1)])
 def test_frame_conv_equals_conv3d(shape: tuple[int, ...]) -> None:
     ours, plain = FrameConv3d(shape[1], 6), nn.Conv3d(shape[1], 6, (3, 7, 7), (1, 2, 2), (1, 3, 3))
-    initialise(ours, torch.Generator().manual_seed(3))
+    initialize(ours, torch.Generator().manual_seed(3))
     plain.load_state_dict(ours.state_dict())
     assert all(weights.is_contiguous() for weights in ours.parameters())
     first, second = drawn(*shape).requires_grad_(), drawn(*shape).requires_grad_()
@@ -190,7 +190,7 @@ def largest_error(module: nn.Module, volume: Tensor) -> float:
 def test_bfloat16_gradients_of_the_convolution(size: tuple[int, int, int]) -> None:
     """They are those of float32 but for rounding, on maps as small as the students make them."""
     conv = FrameConv3d(16, 16)
-    initialise(conv, torch.Generator().manual_seed(0))
+    initialize(conv, torch.Generator().manual_seed(0))
     assert largest_error(conv, drawn(4, 16, *size)) < 0.02
 
 
@@ -224,7 +224,7 @@ def test_others_take_one_frame_of_one_pixel(name: str) -> None:
 
 @pytest.mark.parametrize("shape", [(2, 3, 8, 64, 64), (8, 3, 64, 64), (2, 8, 1, 64, 64)])
 def test_another_layout_is_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(InputError, match=r"takes normalised float clips \(B,T,3,H,W\): permute them"):
+    with pytest.raises(InputError, match=r"takes normalized float clips \(B,T,3,H,W\): permute them"):
         made("minic3d")(drawn(*shape))
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from videocompressa.errors import InputError
-from videocompressa.subset import (
+from videocompressa.selection.videos import (
     SUBSETS,
     choose_per_class,
     dpp_scaled,
@@ -68,8 +68,8 @@ def test_k_center_takes_the_outlier_second() -> None:
 
 
 def test_facility_location_takes_one_of_each_cluster() -> None:
-    centres = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]])
-    features = torch.cat([centre + 0.1 * points(5, 2, seed) for seed, centre in enumerate(centres)])
+    centers = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]])
+    features = torch.cat([center + 0.1 * points(5, 2, seed) for seed, center in enumerate(centers)])
     assert sorted(row // 5 for row in facility_location(features, 3, generator())) == [0, 1, 2]
 
 
@@ -101,9 +101,9 @@ def test_unknown_rule_lists_the_known() -> None:
 
 
 def test_k_means_takes_one_of_each_cluster_and_its_middle() -> None:
-    centres = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]])
+    centers = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]])
     around = torch.tensor([[0.1, 0.0], [1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
-    features = torch.cat([centre + around for centre in centres] + [centres[1:2] + 0.5])
+    features = torch.cat([center + around for center in centers] + [centers[1:2] + 0.5])
     rows = k_means(features, 3, generator())
     assert sorted(rows) == [0, 5, 10]
     assert rows[0] == 5  # the largest cluster's

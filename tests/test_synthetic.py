@@ -12,23 +12,15 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from videocompressa.clip import ClipSpec, CodecSpec, Normalisation
+from videocompressa.clip import ClipSpec, CodecSpec, Normalization
 from videocompressa.errors import InputError
-from videocompressa.synthetic import (
-    Allowance,
-    Budget,
-    Provenance,
-    Source,
-    SyntheticSet,
-    fill_clips,
-    fill_weights,
-)
+from videocompressa.synthetic import Allowance, Budget, Provenance, Source, SyntheticSet, fill_clips, fill_weights
 
 CODEC = CodecSpec("blocks", "0123456789abcdef" * 4, 3, 4, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), 1000)
 
 
 class BlockDecoder:
-    """Shows each latent cell as a block of one colour."""
+    """Shows each latent cell as a block of one color."""
 
     def __init__(self, spec: CodecSpec = CODEC) -> None:
         self._spec = spec
@@ -38,8 +30,8 @@ class BlockDecoder:
         return self._spec
 
     def decode(self, latents: Tensor) -> Tensor:
-        colours = latents * 0.25 + 0.5
-        return colours.repeat_interleave(self._spec.downscale, -1).repeat_interleave(self._spec.downscale, -2)
+        colors = latents * 0.25 + 0.5
+        return colors.repeat_interleave(self._spec.downscale, -1).repeat_interleave(self._spec.downscale, -2)
 
 
 def make_set(**changes: Any) -> SyntheticSet:
@@ -51,7 +43,7 @@ def make_set(**changes: Any) -> SyntheticSet:
         "classes": ("sit", "stand"),
         "clip": ClipSpec(6, 8, 16),
         "codec": CODEC,
-        "normalisation": Normalisation((0.5, 0.5, 0.5), (0.25, 0.25, 0.25)),
+        "normalization": Normalization((0.5, 0.5, 0.5), (0.25, 0.25, 0.25)),
         "provenance": Provenance("random", {}, 0, Source("toy", "ab" * 32, 10, 600, 50_000), ("a/1.mp4", "b/2.mp4")),
     }
     return SyntheticSet(**(fields | changes))
@@ -174,15 +166,15 @@ def test_a_set_trains_in_a_data_loader(soft: bool) -> None:
     data = make_set(labels=labels, decoder=BlockDecoder()).as_dataset()
     torch.manual_seed(0)
     student = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(6 * 3 * 8 * 16, 2))
-    optimiser = torch.optim.SGD(student.parameters(), lr=0.003)
+    optimizer = torch.optim.SGD(student.parameters(), lr=0.003)
     losses = []
     for _ in range(40):
         for clips, targets in DataLoader(data, batch_size=2, shuffle=True):
             assert clips.shape == (2, 6, 3, 8, 16)
-            loss = torch.nn.functional.cross_entropy(student(GOOD.normalisation.apply(clips)), targets)
-            optimiser.zero_grad()
+            loss = torch.nn.functional.cross_entropy(student(GOOD.normalization.apply(clips)), targets)
+            optimizer.zero_grad()
             loss.backward()
-            optimiser.step()
+            optimizer.step()
             losses.append(float(loss.detach()))
     floor = float(torch.special.entr(labels).sum(1).mean()) if soft else 0.0
     assert losses[-1] - floor < 0.1 * (losses[0] - floor)

@@ -11,12 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from videocompressa.clip import ClipSpec, Normalisation
+from videocompressa.clip import ClipSpec, Normalization
 from videocompressa.errors import DivergedError, InputError
 from videocompressa.rng import Streams
-from videocompressa.students import Student
-from videocompressa.train import (
-    LabelledClips,
+from videocompressa.students import (
+    LabeledClips,
     TrainConfig,
     augmented,
     evaluate,
@@ -24,19 +23,20 @@ from videocompressa.train import (
     logit_mse,
     moved,
     predict,
-    recoloured,
+    recolored,
     score,
     soft_labels,
     train_seeds,
 )
+from videocompressa.students.networks import Student
 
 CPU = torch.device("cpu")
 SMALL = ClipSpec(4, 43, 43)
-NORMALISATION = Normalisation((0.2, 0.2, 0.2), (0.25, 0.25, 0.25))
+NORMALISATION = Normalization((0.2, 0.2, 0.2), (0.25, 0.25, 0.25))
 QUICK = TrainConfig(steps=3, batch_size=4, width=0.125)
 
 
-def moving_squares(num_clips: int, seed: int, clip: ClipSpec = SMALL) -> LabelledClips:
+def moving_squares(num_clips: int, seed: int, clip: ClipSpec = SMALL) -> LabeledClips:
     """A bright square that moves right (class 0) or left (class 1) over noise; each frame alone says nothing."""
     draws = torch.Generator().manual_seed(seed)
     shape = (num_clips, clip.num_frames, 3, clip.height, clip.width)
@@ -49,10 +49,10 @@ def moving_squares(num_clips: int, seed: int, clip: ClipSpec = SMALL) -> Labelle
             moment = time if label == 0 else clip.num_frames - 1 - time
             left = travel * moment // (clip.num_frames - 1)
             frames[row, time, :, top : top + side, left : left + side] = 250
-    return LabelledClips(frames, labels, NORMALISATION, ("right", "left"))
+    return LabeledClips(frames, labels, NORMALISATION, ("right", "left"))
 
 
-def trained(config: TrainConfig = QUICK, *, seed: int = 0, data: LabelledClips | None = None) -> Student:
+def trained(config: TrainConfig = QUICK, *, seed: int = 0, data: LabeledClips | None = None) -> Student:
     return fit(data or moving_squares(8, 0), config, clip=SMALL, streams=Streams(seed), device=CPU)
 
 
@@ -75,12 +75,12 @@ class Table(Student):
         return body.flatten(1)
 
 
-def table_clips(logits: list[list[float]], labels: list[int]) -> LabelledClips:
+def table_clips(logits: list[list[float]], labels: list[int]) -> LabeledClips:
     values = torch.tensor(logits)
     frames = torch.zeros(len(values), 1, 3, 1, values.shape[1])
     frames[:, 0, 0, 0] = values
     names = tuple(f"c{number}" for number in range(values.shape[1]))
-    return LabelledClips(frames, torch.tensor(labels), Normalisation((0.0,) * 3, (1.0,) * 3), names)
+    return LabeledClips(frames, torch.tensor(labels), Normalization((0.0,) * 3, (1.0,) * 3), names)
 
 
 # Learning
@@ -233,13 +233,13 @@ def test_each_epoch_shows_every_clip_once() -> None:
     """With as many clips as a batch holds, the first and second batch are the same clips in another order."""
     seen: list[Tensor] = []
 
-    class Watched(LabelledClips):
+    class Watched(LabeledClips):
         def pixels(self, rows: Tensor, device: torch.device) -> Tensor:
             seen.append(rows)
             return super().pixels(rows, device)
 
     data = moving_squares(8, 0)
-    watched = Watched(data.frames, data.labels, data.normalisation, data.classes)
+    watched = Watched(data.frames, data.labels, data.normalization, data.classes)
     trained(replace(QUICK, steps=6), data=watched)
     epochs = [torch.cat(seen[start : start + 2]).tolist() for start in (0, 2, 4)]
     assert all(sorted(epoch) == list(range(8)) for epoch in epochs)
@@ -318,10 +318,10 @@ def test_augmentation_off_returns_the_clips_and_gradients_flow_through_it() -> N
     assert float(clips.grad.abs().sum()) > 0
 
 
-def test_colours_change_a_whole_clip_by_one_map_a_channel() -> None:
+def test_colors_change_a_whole_clip_by_one_map_a_channel() -> None:
     """Away from the clamp each channel of a clip is a x + b, alike in all frames and places, and near the original."""
     clips = 0.4 + 0.2 * torch.rand(50, 3, 3, 6, 6, generator=torch.Generator().manual_seed(0))
-    seen = recoloured(clips, 0.3, torch.Generator().manual_seed(1))
+    seen = recolored(clips, 0.3, torch.Generator().manual_seed(1))
     one, two = clips.movedim(2, 1).flatten(2), seen.movedim(2, 1).flatten(2)
     slope = (two[..., 1:] - two[..., :1]) / (one[..., 1:] - one[..., :1])
     assert float((slope.median(2, keepdim=True).values - slope).abs().median()) < 1e-4
@@ -333,11 +333,11 @@ def test_colours_change_a_whole_clip_by_one_map_a_channel() -> None:
     assert len(set((seen - clips).mean((1, 3, 4))[0].tolist())) == 3
 
 
-def test_colours_stay_pixels_and_leave_clips_alone_at_zero() -> None:
+def test_colors_stay_pixels_and_leave_clips_alone_at_zero() -> None:
     clips = torch.rand(8, 2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     seen = augmented(clips, TrainConfig(augment="none", color=0.9), torch.Generator().manual_seed(1))
     assert (float(seen.min()), float(seen.max())) == (0.0, 1.0)
-    assert recoloured(clips, 0, torch.Generator()) is clips
+    assert recolored(clips, 0, torch.Generator()) is clips
 
 
 def test_a_moved_clip_keeps_its_motion_and_takes_another_stillness() -> None:
@@ -367,7 +367,7 @@ def test_moving_no_clips_draws_nothing() -> None:
 def test_clips_before_other_scenes_teach_motion_where_the_scene_tells_the_class() -> None:
     """In training the square moves right before bright scenes only; the judge has scenes the other way round."""
 
-    def scenes(num_clips: int, seed: int, bright: int) -> LabelledClips:
+    def scenes(num_clips: int, seed: int, bright: int) -> LabeledClips:
         data = moving_squares(num_clips, seed)
         light = 100 * (data.labels == bright).view(-1, 1, 1, 1, 1)  # added to all: the motion is as strong in both
         return replace(data, frames=(data.frames // 2 + light).to(torch.uint8))
@@ -498,7 +498,7 @@ def test_diverged_seeds_are_counted_and_not_averaged(monkeypatch: pytest.MonkeyP
             raise DivergedError("planted")
         return fit(*arguments, streams=streams, **rest)
 
-    monkeypatch.setattr("videocompressa.train.seeds.fit", sometimes)
+    monkeypatch.setattr("videocompressa.students.seeds.fit", sometimes)
     data = moving_squares(8, 0)
     result = train_seeds(data, data, QUICK, clip=SMALL, seeds=[0, 1, 2], device=CPU, clock=counting_clock())
     assert (result.num_diverged, len(result.top1_runs), result.seeds) == (1, 2, (0, 1, 2))
@@ -554,20 +554,20 @@ def test_every_field_of_the_config_is_checked() -> None:
                 TrainConfig(**{field.name: bad})
 
 
-def test_labelled_clips_refuse() -> None:
+def test_labeled_clips_refuse() -> None:
     good = moving_squares(4, 0)
     for frames in (good.frames.double(), good.frames[:, 0], good.frames.transpose(1, 2)):
-        with pytest.raises(InputError, match=r"LabelledClips.frames is .*must be uint8 or float32 \(N,T,3,H,W\)"):
+        with pytest.raises(InputError, match=r"LabeledClips.frames is .*must be uint8 or float32 \(N,T,3,H,W\)"):
             replace(good, frames=frames)
     for labels in (good.labels[:3], good.labels.int(), torch.ones(4, 3)):
-        with pytest.raises(InputError, match=r"LabelledClips.labels is .*must be int64 \(4,\) or float32 \(4,2\)"):
+        with pytest.raises(InputError, match=r"LabeledClips.labels is .*must be int64 \(4,\) or float32 \(4,2\)"):
             replace(good, labels=labels)
     with pytest.raises(InputError, match=r"leave \[0,2\)"):
         replace(good, labels=good.labels + 1)
     for soft in (torch.full((4, 2), 0.6), torch.tensor([[1.5, -0.5]] * 4), torch.full((4, 2), math.nan)):
         with pytest.raises(InputError, match="must be finite, not negative, and sum to 1"):
             replace(good, labels=soft)
-    assert repr(good) == "LabelledClips(frames=uint8 (4, 4, 3, 43, 43), labels=int64 (4,), classes=2)"
+    assert repr(good) == "LabeledClips(frames=uint8 (4, 4, 3, 43, 43), labels=int64 (4,), classes=2)"
 
 
 def test_sets_that_cannot_be_used_are_refused() -> None:

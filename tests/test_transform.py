@@ -16,25 +16,25 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from videocompressa.artefact import measure, read_set, to_bytes, write_set
-from videocompressa.clip import ClipSpec, CodecSpec, Normalisation
-from videocompressa.datasets import encode_pass, find_videos, keep_classes
-from videocompressa.errors import ArtefactError, BudgetError, InputError
-from videocompressa.packing import PACKINGS, range_coder, transform, unpacked
-from videocompressa.packing.coefficients import LEAST_CHANCE, MOST_PER_BYTE, NEIGHBOURS, walk
-from videocompressa.packing.range_coder import ONE, Decoder, Encoder, Meter
-from videocompressa.packing.transform import (
+from videocompressa.artifact import measure, read_set, to_bytes, write_set
+from videocompressa.artifact.packing import PACKINGS, range_coder, transform, unpacked
+from videocompressa.artifact.packing.coefficients import LEAST_CHANCE, MOST_PER_BYTE, NEIGHBOURS, walk
+from videocompressa.artifact.packing.range_coder import ONE, Decoder, Encoder, Meter
+from videocompressa.artifact.packing.transform import (
     channel_weights,
-    dequantise,
+    dequantize,
     fitting_step,
     pack,
-    quantise,
+    quantize,
     steps_of,
     unpack,
     unpack_low,
 )
+from videocompressa.clip import ClipSpec, CodecSpec, Normalization
+from videocompressa.codecs import build_codec
+from videocompressa.datasets import encode_pass, find_videos, keep_classes
+from videocompressa.errors import ArtifactError, BudgetError, InputError
 from videocompressa.synthetic import Provenance, Source, SyntheticSet
-from videocompressa.vae import build_codec
 
 SHAPE = (5, 4, 3, 6, 5)
 EVEN = torch.ones(3)
@@ -232,7 +232,7 @@ def slow_wave(reader: Reader, q: Any, wave: Any, group: range, S: Any, D: Any, E
 )
 def test_a_decoder_written_from_the_page_reads_the_same(shape: tuple[int, ...], step: float) -> None:
     steps = steps_of(torch.arange(1, shape[2] + 1).float(), step)
-    numbers = quantise(drawn(shape), steps)
+    numbers = quantize(drawn(shape), steps)
     encoder = Encoder()
     walk(encoder, shape, steps.double().numpy(), numbers)
     assert np.array_equal(slow_decoder(encoder.finish(), shape, steps.tolist()), numbers)
@@ -299,7 +299,7 @@ def test_plain_rounding_is_off_by_half_a_step_at_most_and_a_dead_zone_by_less_th
     latents = drawn()
     for rounding in (0.5, 0.35):
         steps = steps_of(EVEN, 0.3)
-        off = coefficients(dequantise(quantise(latents, steps, rounding), steps)) - coefficients(latents)
+        off = coefficients(dequantize(quantize(latents, steps, rounding), steps)) - coefficients(latents)
         assert float(off.abs().max()) <= (1 - rounding) * float(steps[0]) + 1e-5
 
 
@@ -413,7 +413,7 @@ def make_set(**changes: Any) -> SyntheticSet:
         "classes": ("jump", "sit down"),
         "clip": ClipSpec(8, 16, 16),
         "codec": CodecSpec("tiny", "0f" * 32, 2, 4, (0.125, -1.5), (1.0, 0.7), 123456),
-        "normalisation": Normalisation((0.45, 0.4, 0.35), (0.25, 0.2, 0.1)),
+        "normalization": Normalization((0.45, 0.4, 0.35), (0.25, 0.2, 0.1)),
         "provenance": Provenance("real", {"step": 0.2}, 7, Source("toy", "ab" * 32, 40, 1200, 999_000), ("a", "b")),
         "packing": "transform",
         "packed": packed,
@@ -436,7 +436,7 @@ def test_a_cut_file_is_refused_by_name(tmp_path: Path) -> None:
     good = make_set()
     path = tmp_path / "cut.safetensors"
     path.write_bytes(to_bytes(replace(good, packed=good.packed | {"stream": good.packed["stream"][:-9].clone()})))
-    with pytest.raises(ArtefactError, match=r"cut\.safetensors.*the file is damaged"):
+    with pytest.raises(ArtifactError, match=r"cut\.safetensors.*the file is damaged"):
         read_set(path)
 
 
@@ -459,7 +459,7 @@ def test_pixels_leave_out_the_frequencies_that_are_all_zero() -> None:
     """`transform-low` gives the latents of `transform`; its stream is three numbers and the code of what is left."""
     latents = drawn((6, 5, 3, 24, 22), decay=0.4)
     plain, low = pack(latents, EVEN, 0.5), pack(latents, EVEN, 0.5, name=transform.LOW)
-    numbers = quantise(latents, plain["steps"])
+    numbers = quantize(latents, plain["steps"])
     k, h, w = np.frombuffer(bytes(low["stream"][:6].tolist()), "<u2").tolist()
     assert max(h, w) < 20
     for rest in (numbers[:, k:], numbers[..., h:, :], numbers[..., w:]):

@@ -10,21 +10,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from videocompressa import matching as matching_module
-from videocompressa.artefact import read_set, to_bytes, write_set
-from videocompressa.clip import Candidates, ClipSpec, Normalisation
+from videocompressa.artifact import read_set, to_bytes, write_set
+from videocompressa.artifact.packing import memories
+from videocompressa.clip import Candidates, ClipSpec, Normalization
+from videocompressa.codecs import Codec, PixelCodec, build_codec
 from videocompressa.errors import BudgetError, DivergedError, InputError
-from videocompressa.experts import ExpertConfig
-from videocompressa.matching import DMConfig, Matching, MTTConfig, Show
+from videocompressa.matching import objectives as matching_module
+from videocompressa.matching.experts import ExpertConfig
+from videocompressa.matching.objectives import DMConfig, Matching, MTTConfig, Show
 from videocompressa.methods import METHODS, vdsd
 from videocompressa.methods.vdsd import StaticsConfig, VDSDConfig, compress, one_still_each
-from videocompressa.packing import memories
 from videocompressa.rng import Streams
-from videocompressa.stages import Stages
+from videocompressa.run import Stages
+from videocompressa.students import TrainConfig
+from videocompressa.students.teachers import TeacherConfig
 from videocompressa.synthetic import Allowance, SyntheticSet
-from videocompressa.teachers import TeacherConfig
-from videocompressa.train import TrainConfig
-from videocompressa.vae import Codec, PixelCodec, build_codec
 
 CPU = torch.device("cpu")
 FRAMES, SIDE = 4, 16
@@ -53,7 +53,7 @@ def candidates(frames: Tensor, labels: Tensor, codec: Codec | None = None) -> Ca
         classes=("a", "b"),
         clip=ClipSpec(num_frames, *frames.shape[3:]),
         codec=codec.spec,
-        normalisation=Normalisation((0.5, 0.45, 0.4), (0.25, 0.2, 0.3)),
+        normalization=Normalization((0.5, 0.45, 0.4), (0.25, 0.2, 0.3)),
     )
 
 
@@ -164,7 +164,7 @@ def test_statics_are_shown_as_stills(monkeypatch: pytest.MonkeyPatch) -> None:
         run(data)
     assert torch.equal(shown[0], shown[0][:, :1].expand(-1, FRAMES, -1, -1, -1))
     first = run_rows(data)[0]
-    real = data.normalisation.apply(data.frames[first, [1, 3]].float() / 255)
+    real = data.normalization.apply(data.frames[first, [1, 3]].float() / 255)
     torch.testing.assert_close(shown[0][:2, 0], real, rtol=0, atol=5e-3)  # the float16 of the candidates' latents
 
 
@@ -234,7 +234,7 @@ class Pull(Matching):
     """DM whose features are the pixels themselves: a closed form, and fast."""
 
     def __init__(self, data: Candidates) -> None:
-        clips = data.normalisation.apply(data.frames.float() / 255)
+        clips = data.normalization.apply(data.frames.float() / 255)
         self.means = torch.stack([clips[data.labels == label].mean(0) for label in range(2)])
 
     def loss(self, show: Show, labels: Tensor, step: int) -> Tensor:
@@ -255,7 +255,7 @@ def test_dynamics_and_joiner_have_rates_of_their_own(monkeypatch: pytest.MonkeyP
     statics = memories.stored_statics(packed)
     job = vdsd._Run(data, PixelCodec(), config, torch.tensor(run_rows(data)), Streams(0), CPU, print, Stages())
     parts = [part.requires_grad_() for part in vdsd._start(job, statics)]
-    optimiser = torch.optim.SGD(
+    optimizer = torch.optim.SGD(
         [{"params": parts[:1], "lr": 1e-3}, {"params": parts[1:], "lr": 1e-6}], lr=1e-3, momentum=0.9
     )
     for step in range(2):
@@ -265,9 +265,9 @@ def test_dynamics_and_joiner_have_rates_of_their_own(monkeypatch: pytest.MonkeyP
                 len(rows), FRAMES, 3, SIDE, SIDE
             )
 
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         Pull(data).loss(show, job.labels, step).backward()
-        optimiser.step()
+        optimizer.step()
     expected = memories.pack(statics, *(part.detach() for part in parts))
     for name in ("joiner_weight", "joiner_bias"):  # the two differ by float32 rounding, so perhaps by one float16 step
         torch.testing.assert_close(packed[name], expected[name], rtol=2e-3, atol=1e-6)

@@ -1,4 +1,4 @@
-"""Reading and writing video: the right frames, upright, in the right colours, and a reason for every broken file."""
+"""Reading and writing video: the right frames, upright, in the right colors, and a reason for every broken file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import av
 import numpy as np
 import pytest
 import torch
-from drawn_videos import audio_only, grey, numbered, write
+from drawn_videos import audio_only, gray, numbered, write
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,7 +28,7 @@ needs_odd = pytest.mark.skipif(not (SHARED / "odd").is_dir(), reason="needs ../s
 
 
 def numbers(path: Path, num_frames: int, step: int = 5) -> list[int]:
-    """Which frames were chosen, told by their grey levels."""
+    """Which frames were chosen, told by their gray levels."""
     frames = read_frames(path, num_frames, 8, 8).frames
     return [round(int(frame[0, 4, 4]) / step) for frame in frames]
 
@@ -124,9 +124,9 @@ class TestChosenFrames:
         quiet = {"x265-params": "log-level=none"} if codec == "libx265" else {}
         path = numbered(tmp_path / "a.mkv", 50, codec=codec, g="6", **quiet)
         skipping = read_frames(path, 6, 16, 16).frames
-        if codec != "mpeg4":  # Its greys are too coarse to tell neighbours apart.
+        if codec != "mpeg4":  # Its grays are too coarse to tell neighbors apart.
             assert numbers(path, 6) == [4, 12, 20, 29, 37, 45]
-        monkeypatch.setattr(_Reader, "skip_towards", lambda self, time: False)
+        monkeypatch.setattr(_Reader, "skip_toward", lambda self, time: False)
         assert np.array_equal(skipping, read_frames(path, 6, 16, 16).frames)
 
     def test_skipping_decodes_less(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,7 +149,7 @@ class TestChosenFrames:
         assert np.array_equal(kept, read_frames(path, 6, 16, 16).frames)
 
     def test_one_frame(self, tmp_path: Path) -> None:
-        assert numbers(write(tmp_path / "a.mp4", [grey(100)]), 3) == [20, 20, 20]
+        assert numbers(write(tmp_path / "a.mp4", [gray(100)]), 3) == [20, 20, 20]
 
     def test_gif(self, tmp_path: Path) -> None:
         path = tmp_path / "a.gif"
@@ -198,7 +198,7 @@ class TestPictures:
 
     @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuvj420p"])
     def test_black_and_white_reach_the_ends_of_either_range(self, tmp_path: Path, pix_fmt: str) -> None:
-        path = write(tmp_path / "a.mkv", [grey(0), grey(255)], pix_fmt=pix_fmt, codec="mjpeg", strict="-1")
+        path = write(tmp_path / "a.mkv", [gray(0), gray(255)], pix_fmt=pix_fmt, codec="mjpeg", strict="-1")
         frames = read_frames(path, 2, 8, 8).frames
         assert frames[0].max() <= 2
         assert frames[1].min() >= 253
@@ -212,7 +212,7 @@ class TestPictures:
     @pytest.mark.parametrize("size", [(33, 47), (1, 1), (2, 200), (201, 3)])
     @pytest.mark.parametrize("wanted", [(16, 16), (17, 31), (64, 48)])
     def test_any_size(self, tmp_path: Path, size: tuple[int, int], wanted: tuple[int, int]) -> None:
-        path = write(tmp_path / "a.mkv", [grey(128, *size)] * 2, codec="ffv1", pix_fmt="yuv444p")
+        path = write(tmp_path / "a.mkv", [gray(128, *size)] * 2, codec="ffv1", pix_fmt="yuv444p")
         frames = read_frames(path, 2, *wanted).frames
         assert frames.shape == (2, 3, *wanted)
         assert np.abs(frames.astype(int) - 128).max() <= 3
@@ -232,7 +232,7 @@ class TestClip:
         assert (clip.label, clip.video_id, clip.num_video_frames) == (3, "x/a.mp4", 10)
 
     def test_probe(self, tmp_path: Path) -> None:
-        path = write(tmp_path / "a.mp4", [grey(9, 32, 48)] * 10)
+        path = write(tmp_path / "a.mp4", [gray(9, 32, 48)] * 10)
         info = probe(path)
         assert (info.num_frames, info.height, info.width) == (10, 32, 48)
         assert info.duration_seconds == pytest.approx(0.4)
@@ -395,7 +395,7 @@ class TestDecoderTestFiles:
             assert (info.height, info.width) == size
 
     @pytest.mark.parametrize("name", ["testsrc2_odd_height_and_width_444", "testsrc2_444_12bit_hevc"])
-    def test_colours_of_the_test_picture(self, name: str) -> None:
+    def test_colors_of_the_test_picture(self, name: str) -> None:
         graph = av.filter.Graph()
         source, form, sink = graph.add("testsrc2", "size=321x241:rate=25"), graph.add("format", "rgb24"), None
         sink = graph.add("buffersink")

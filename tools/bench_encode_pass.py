@@ -2,7 +2,7 @@
 
     python tools/bench_encode_pass.py DATA [--codec tiny] [--size 64] [--frames 8] [--workers 1] [--copies 1 2]
 
-DATA is a folder of labelled videos. Every measurement runs in a process of its own with an empty cache, so that peak
+DATA is a folder of labeled videos. Every measurement runs in a process of its own with an empty cache, so that peak
 memory is its own. `--copies 2` reads every video twice (symbolic links): memory must not grow, time must double.
 Prints a Markdown table for docs/benchmarks.md.
 """
@@ -58,8 +58,8 @@ def main() -> None:
 def measure(options: argparse.Namespace, stage: str) -> dict[str, float]:
     """Run one pass with an empty cache and return clips, seconds and peak resident bytes of this process."""
     from videocompressa.clip import ClipSpec
+    from videocompressa.codecs import build_codec
     from videocompressa.datasets import decode_split, encode_pass, find_videos
-    from videocompressa.vae import build_codec
 
     with tempfile.TemporaryDirectory() as folder:
         clip, cache = ClipSpec(options.frames, options.size, options.size), Path(folder) / "cache"

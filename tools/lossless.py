@@ -15,9 +15,11 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from videocompressa.bench.figures import accuracy_against_ratio
+from videocompressa.bench.files import from_json
+from videocompressa.bench.record import FULL, Record
+from videocompressa.bench.tables import bytes_text, markdown_table, mean_text
 from videocompressa.errors import InputError
-from videocompressa.figures import accuracy_against_ratio
-from videocompressa.results import FULL, Record, bytes_text, from_json, markdown_table, mean_text
 
 HEADINGS = ("set", "student", "trained on", "file", "of the bytes", "of the frames", "top-1 %", "all videos %", "share")
 

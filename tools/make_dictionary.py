@@ -1,10 +1,10 @@
-"""Write the dictionary of the file's provenance (`videocompressa/artefact/dictionary.py`) from today's defaults.
+"""Write the dictionary of the file's provenance (`videocompressa/artifact/dictionary.py`) from today's defaults.
 
     python tools/make_dictionary.py
 
 It holds the provenance of a set with the default codec and method, then what other methods' defaults and the codecs
 of pixels have besides. Files of one format number share one dictionary: writing another one makes another format. The
-golden bytes of `tests/test_artefact.py` and the example of `docs/format.md` change with it.
+golden bytes of `tests/test_artifact.py` and the example of `docs/format.md` change with it.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from videocompressa.clip import CodecSpec
+from videocompressa.codecs import build_codec
 from videocompressa.methods import METHODS
-from videocompressa.vae import build_codec
 
 ROOT = Path(__file__).parents[1]
-MODULE = ROOT / "videocompressa" / "artefact" / "dictionary.py"
+MODULE = ROOT / "videocompressa" / "artifact" / "dictionary.py"
 PAGE = ROOT / "docs" / "format.md"
 SHORTEST = 8
 HEAD = '''"""The dictionary of format 2's provenance, by `tools/make_dictionary.py`; frozen with the format number."""
@@ -73,7 +73,7 @@ def main() -> None:
             ("ycbcr", "videocompressa-bytes"),
         ]
     ]
-    dictionary = texts[0][:-1] + ',"normalisation":{"mean":[0.'
+    dictionary = texts[0][:-1] + ',"normalization":{"mean":[0.'
     for text in texts[1:]:
         dictionary = added(dictionary, text)
     dictionary += '],"positions":"","split":"","times":[],"videos":[".mp4","train/'

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from videocompressa.vae import Codec, DiffusersCodec, LinearCodec, build_codec
+from videocompressa.codecs import Codec, DiffusersCodec, LinearCodec, build_codec
 from videocompressa.video import read_frames
 
 FRAMES_PER_CLIP = 4

@@ -9,7 +9,7 @@
 
     python tools/train_tiny_codec.py --data SHARED_DATA --film trailer_bbb.mp4 --photographs WALLPAPERS --work TMP
 
-The command and figures of the weights in the package are in `videocompressa/weights/tiny_codec.md`.
+The command and figures of the weights in the package are in `videocompressa/codecs/weights/tiny_codec.md`.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from PIL import Image, ImageDraw, ImageFont
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from videocompressa.codecs.linear import BlockPCA
+from videocompressa.codecs.tiny import TinyConfig, TinyNet
 from videocompressa.rng import Streams
-from videocompressa.vae.linear import BlockPCA
-from videocompressa.vae.tiny import TinyConfig, TinyNet
 
 CROP = 64
 PHOTOGRAPHS = (".jpg", ".png", ".webp")
@@ -61,12 +61,12 @@ def drawn_picture(rng: np.random.Generator) -> Image.Image:
     """Draw a picture of 256x256: gradient, then shapes, lines, letters and a stick figure."""
     side = 256
 
-    def colour() -> tuple[int, int, int]:
+    def color() -> tuple[int, int, int]:
         red, green, blue = rng.integers(0, 256, 3).tolist()
         return red, green, blue
 
     slope = np.linspace(0, 1, side)[:, None, None]
-    ramp = slope * np.array(colour()) + slope.transpose(1, 0, 2) * np.array(colour())
+    ramp = slope * np.array(color()) + slope.transpose(1, 0, 2) * np.array(color())
     image = Image.fromarray((ramp / max(1.0, float(ramp.max()) / 255)).astype(np.uint8))
     draw = ImageDraw.Draw(image)
     for _ in range(int(rng.integers(2, 25))):
@@ -74,19 +74,19 @@ def drawn_picture(rng: np.random.Generator) -> Image.Image:
         w, h = np.exp(rng.uniform(1, 5, 2)).astype(int).tolist()
         kind = int(rng.integers(0, 5))
         if kind == 0:
-            draw.rectangle((x, y, x + w, y + h), fill=colour())
+            draw.rectangle((x, y, x + w, y + h), fill=color())
         elif kind == 1:
-            draw.ellipse((x, y, x + w, y + h), fill=colour(), outline=colour(), width=int(rng.integers(1, 5)))
+            draw.ellipse((x, y, x + w, y + h), fill=color(), outline=color(), width=int(rng.integers(1, 5)))
         elif kind == 2:
-            draw.polygon([tuple(point) for point in rng.integers(0, side, (3, 2)).tolist()], fill=colour())
+            draw.polygon([tuple(point) for point in rng.integers(0, side, (3, 2)).tolist()], fill=color())
         elif kind == 3:
-            draw.line((x, y, *rng.integers(0, side, 2).tolist()), fill=colour(), width=int(rng.integers(1, 9)))
+            draw.line((x, y, *rng.integers(0, side, 2).tolist()), fill=color(), width=int(rng.integers(1, 9)))
         else:
             letters = "".join(chr(code) for code in rng.integers(33, 127, 8).tolist())
-            draw.text((x, y), letters, fill=colour(), font=ImageFont.load_default(float(rng.integers(8, 40))))
+            draw.text((x, y), letters, fill=color(), font=ImageFont.load_default(float(rng.integers(8, 40))))
     joints = np.cumsum(rng.normal(0, 25, (6, 2)), axis=0) + side / 2
-    draw.line([tuple(joint) for joint in joints.tolist()], fill=colour(), width=int(rng.integers(3, 14)), joint="curve")
-    draw.ellipse((*(joints[0] - 12).tolist(), *(joints[0] + 12).tolist()), fill=colour())
+    draw.line([tuple(joint) for joint in joints.tolist()], fill=color(), width=int(rng.integers(3, 14)), joint="curve")
+    draw.ellipse((*(joints[0] - 12).tolist(), *(joints[0] + 12).tolist()), fill=color())
     return image
 
 
@@ -140,7 +140,7 @@ def _stack(pictures: list[np.ndarray]) -> Tensor:
 
 
 def batches(pool: Tensor, size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Yield batches (size,3,64,64) float in [0,1]: mirrored, exposure and tint varied, some grey, a quarter blurred."""
+    """Yield batches (size,3,64,64) float in [0,1]: mirrored, exposure and tint varied, some gray, a quarter blurred."""
     while True:
         rows = torch.randint(len(pool), (size,), generator=generator)
         pixels = pool[rows].float() / 255
@@ -162,7 +162,7 @@ def batches(pool: Tensor, size: int, generator: torch.Generator) -> Iterator[Ten
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum whose matrices are orthogonalised by Newton-Schulz steps (Jordan et al. 2024)."""
+    """Momentum whose matrices are orthogonalized by Newton-Schulz steps (Jordan et al. 2024)."""
 
     def __init__(self, params: list[nn.Parameter], lr: float) -> None:
         super().__init__(params, {"lr": lr})
@@ -175,11 +175,11 @@ class Muon(torch.optim.Optimizer):
                 momentum = self.state[weight].setdefault("momentum", torch.zeros_like(weight))
                 momentum.lerp_(weight.grad, 0.05)
                 matrix = weight.grad.lerp(momentum, 0.95).flatten(1)
-                update = orthogonalised(matrix).view_as(weight)
+                update = orthogonalized(matrix).view_as(weight)
                 weight.add_(update, alpha=-group["lr"] * max(1.0, matrix.shape[0] / matrix.shape[1]) ** 0.5)
 
 
-def orthogonalised(matrix: Tensor) -> Tensor:
+def orthogonalized(matrix: Tensor) -> Tensor:
     """Return about U V^T of the singular value decomposition U S V^T, by five steps of a quintic iteration."""
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
     x = wide / (wide.norm() + 1e-7)

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from videocompressa.vlm.families import FAMILIES
+from videocompressa.vlm.tune.families import FAMILIES
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt")
 QWEN_VOCABULARY = 151_680

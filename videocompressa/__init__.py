@@ -1,4 +1,4 @@
-"""Turn a folder of labelled videos into one tiny file that trains models as well as all the videos did.
+"""Turn a folder of labeled videos into one tiny file that trains models as well as all the videos did.
 
 `load` opens a set file; `SyntheticSet.as_dataset()` is what a PyTorch `DataLoader` takes. Names are imported when they
 are first used, so that `import videocompressa` takes no time.
@@ -10,19 +10,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from videocompressa.artefact import measure, write_set
+    from videocompressa.artifact import measure, write_set
     from videocompressa.clip import Candidates, Clip, ClipSpec
+    from videocompressa.codecs import build_codec
     from videocompressa.datasets import encode_pass, find_videos
     from videocompressa.errors import InputError
     from videocompressa.methods import METHODS
     from videocompressa.recipes.compress import compress_folder
-    from videocompressa.recipes.export import check_export, export_set
-    from videocompressa.recipes.finetune import finetune_on
     from videocompressa.recipes.keyframes import extract_keyframes
     from videocompressa.recipes.sets import open_set as load
     from videocompressa.recipes.train import train_on
     from videocompressa.synthetic import Allowance, Budget, SyntheticSet
-    from videocompressa.vae import build_codec
+    from videocompressa.vlm.export.run import check_export, export_set
+    from videocompressa.vlm.tune.run import finetune_on
 
 __version__ = "0.1.0"
 
@@ -35,18 +35,18 @@ _PUBLIC = {
     "ClipSpec": ("clip", "ClipSpec"),
     "InputError": ("errors", "InputError"),
     "SyntheticSet": ("synthetic", "SyntheticSet"),
-    "build_codec": ("vae", "build_codec"),
-    "check_export": ("recipes.export", "check_export"),
+    "build_codec": ("codecs", "build_codec"),
+    "check_export": ("vlm.export.run", "check_export"),
     "compress_folder": ("recipes.compress", "compress_folder"),
     "encode_pass": ("datasets", "encode_pass"),
-    "export_set": ("recipes.export", "export_set"),
+    "export_set": ("vlm.export.run", "export_set"),
     "extract_keyframes": ("recipes.keyframes", "extract_keyframes"),
     "find_videos": ("datasets", "find_videos"),
-    "finetune_on": ("recipes.finetune", "finetune_on"),
+    "finetune_on": ("vlm.tune.run", "finetune_on"),
     "load": ("recipes.sets", "open_set"),
-    "measure": ("artefact", "measure"),
+    "measure": ("artifact", "measure"),
     "train_on": ("recipes.train", "train_on"),
-    "write_set": ("artefact", "write_set"),
+    "write_set": ("artifact", "write_set"),
 }
 """Where each public name lives."""
 

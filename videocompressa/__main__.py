@@ -2,6 +2,6 @@
 
 import sys
 
-from videocompressa.cli import main
+from videocompressa.cli.main import main
 
 sys.exit(main())

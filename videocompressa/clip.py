@@ -7,21 +7,13 @@ h w latent cells, L classes, D features.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from videocompressa.errors import InputError
-
-Watch = Callable[..., None]
-"""`watch(step, **numbers)`: carries progress out of the silent core. `step` names the phase ("encode", "teacher",
-...); `done` and `total` are always among the numbers."""
-
-
-def watch_nothing(step: str, **numbers: float) -> None:
-    """The watch of callers who do not look."""
 
 
 def shape_text(tensor: Tensor) -> str:
@@ -40,7 +32,7 @@ class ClipSpec:
     width: int
     """W in pixels, >= 1."""
     placement: str = "even"
-    """How the T frames lie in the video. "even": centre of each of T equal spans by presentation time. "strided:S":
+    """How the T frames lie in the video. "even": center of each of T equal spans by presentation time. "strided:S":
     every S-th frame around the middle of the video; where it is shorter than T x S frames, every (frames // T)-th, and
     evenly where it has fewer than T."""
 
@@ -93,14 +85,14 @@ class Clip:
 
 
 @dataclass(frozen=True)
-class Normalisation:
-    """Mean and standard deviation of each colour channel over the training split, pixels in [0,1]."""
+class Normalization:
+    """Mean and standard deviation of each color channel over the training split, pixels in [0,1]."""
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
 
     def apply(self, pixels: Tensor) -> Tensor:
-        """Normalise (...,3,H,W) pixels in [0,1]; float in, float out."""
+        """Normalize (...,3,H,W) pixels in [0,1]; float in, float out."""
         mean = torch.tensor(self.mean, dtype=pixels.dtype, device=pixels.device).view(3, 1, 1)
         std = torch.tensor(self.std, dtype=pixels.dtype, device=pixels.device).view(3, 1, 1)
         return (pixels - mean) / std
@@ -160,7 +152,7 @@ class Candidates:
     """L class names in label order."""
     clip: ClipSpec
     codec: CodecSpec
-    normalisation: Normalisation
+    normalization: Normalization
     source: str = ""
     """Name of the data set."""
     split_hash: str = ""

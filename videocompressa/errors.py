@@ -11,7 +11,7 @@ class VideoError(InputError):
     """One video cannot be read; a run skips it, counts it and lists it with this reason."""
 
 
-class ArtefactError(InputError):
+class ArtifactError(InputError):
     """A synthetic-set file is truncated, foreign, of a later format, inconsistent, or of another codec."""
 
 

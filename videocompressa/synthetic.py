@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from videocompressa.clip import Candidates, ClipSpec, CodecSpec, Normalisation, shape_text
+from videocompressa.clip import Candidates, ClipSpec, CodecSpec, Normalization, shape_text
 from videocompressa.errors import InputError
 
 FILLS = ("hold", "linear")
-"""How K keyframes become T frames: "hold" shows each until the next, "linear" fades between neighbours."""
+"""How K keyframes become T frames: "hold" shows each until the next, "linear" fades between neighbors."""
 
 
 class Decoder(Protocol):
@@ -136,7 +136,7 @@ class SyntheticSet:
     """L class names in label order."""
     clip: ClipSpec
     codec: CodecSpec
-    normalisation: Normalisation
+    normalization: Normalization
     provenance: Provenance
     fill: str = "hold"
     packing: str = "dense"
@@ -245,7 +245,7 @@ class SyntheticSet:
     def as_dataset(self, decoder: Decoder | None = None) -> TensorDataset:
         """Return a `torch.utils.data.Dataset` of (clip, label), decoded once.
 
-        A clip is (T,3,H,W) float32 in [0,1]; `normalisation.apply` standardises it. A label is an int64 scalar, or
+        A clip is (T,3,H,W) float32 in [0,1]; `normalization.apply` standardizes it. A label is an int64 scalar, or
         the (L,) float32 probabilities of a soft label; `torch.nn.CrossEntropyLoss` takes either.
         """
         return TensorDataset(self.clips(decoder), self.labels)
@@ -275,7 +275,7 @@ def gather(
         classes=candidates.classes,
         clip=candidates.clip,
         codec=candidates.codec,
-        normalisation=candidates.normalisation,
+        normalization=candidates.normalization,
         fill=fill,
         decoder=decoder,
         provenance=Provenance(
@@ -303,7 +303,7 @@ def fill_weights(positions: Tensor, num_frames: int, fill: str) -> Tensor:
     """Return (N,T,K) float32 weights, rows summing to 1, that place K keyframes on a time line of T frames.
 
     "hold": frame t shows the last keyframe at or before t (the first one, before it). "linear": frame t fades between
-    its neighbours in time; outside the first and last keyframe those are held.
+    its neighbors in time; outside the first and last keyframe those are held.
     """
     check_fill(fill)
     times = torch.arange(num_frames, device=positions.device)

@@ -13,7 +13,7 @@ from videocompressa.recipes.options import BudgetOptions, CandidateOptions
 
 app = App(
     name="videocompressa",
-    help="""Turn a folder of labelled videos into one tiny file that trains models as well as all the videos did.
+    help="""Turn a folder of labeled videos into one tiny file that trains models as well as all the videos did.
 
     Start with `videocompressa plan DATA`, then `compress DATA -o set.safetensors`, then
     `train set.safetensors --data DATA`. DATA is a folder with one folder of videos a class, or one with a splits.csv.

@@ -54,7 +54,7 @@ def bench(
     Parameters
     ----------
     data
-        Folder of labelled videos, or a csv that lists them.
+        Folder of labeled videos, or a csv that lists them.
     output
         Folder for results.json, results.csv, results.md, the plots and all sets.
     methods
@@ -95,10 +95,11 @@ def bench(
     jobs
         Cells that run at a time, each in a process with its share of the threads.
     """
+    from videocompressa.bench.record import FULL, FULL_LONG
+    from videocompressa.bench.rows import BenchOptions
+    from videocompressa.bench.run import bench as run_bench
+    from videocompressa.bench.tables import markdown
     from videocompressa.methods import METHODS
-    from videocompressa.recipes.bench import bench as run_bench
-    from videocompressa.recipes.rows import BenchOptions
-    from videocompressa.results import FULL, FULL_LONG, markdown
 
     known = (FULL, FULL_LONG, *METHODS)
     given = {"--vpc": vpc, "--ratio": ratio, "--bytes": num_bytes}

@@ -58,7 +58,7 @@ def compress(
     Parameters
     ----------
     data
-        Folder of labelled videos, or a csv that lists them.
+        Folder of labeled videos, or a csv that lists them.
     output
         The file to write, such as set.safetensors.
     method
@@ -85,8 +85,8 @@ def compress(
         Replace the output if it exists.
     """
     started = time.perf_counter()
+    from videocompressa.artifact.storage import Storage
     from videocompressa.recipes.compress import compress_folder
-    from videocompressa.storage import Storage
 
     with progress(reporting) as watch:
         surroundings = running.surroundings(watch)

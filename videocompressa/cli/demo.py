@@ -32,8 +32,8 @@ def demo(
         Replace the files of an earlier demo; its videos are kept.
     """
     started = time.perf_counter()
-    from videocompressa.recipes.demo import demo as run_demo
-    from videocompressa.report import results_table
+    from videocompressa.demo.run import demo as run_demo
+    from videocompressa.recipes.contact_sheet import results_table
 
     with progress(reporting) as watch:
         made = run_demo(output, seed=seed, overwrite=force, surroundings=running.surroundings(watch))

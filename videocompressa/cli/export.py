@@ -72,7 +72,7 @@ def export(
     if path is None or to is None or output is None:
         missing = "SET" if path is None else "--to" if to is None else "--output"
         raise InputError(f"{missing} is missing; give SET --to FORMAT -o FOLDER, or --check FOLDER")
-    from videocompressa.recipes.export import export_set
+    from videocompressa.vlm.export.run import export_set
 
     with progress(reporting) as watch:
         made = export_set(
@@ -118,7 +118,7 @@ def _left_out(count: int) -> str:
 
 
 def _check(folder: Path, reporting: Report) -> None:
-    from videocompressa.recipes.export import check_export
+    from videocompressa.vlm.export.run import check_export
 
     found = check_export(folder)
     if found.faults:

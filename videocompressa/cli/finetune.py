@@ -24,16 +24,16 @@ from videocompressa.cli.output import (
 )
 from videocompressa.errors import InputError
 from videocompressa.recipes.options import CandidateOptions
-from videocompressa.vlm.settings import FinetuneConfig, LoadOptions
+from videocompressa.vlm.tune.settings import FinetuneConfig, LoadOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from videocompressa.recipes.figure3 import FigureMade
-    from videocompressa.recipes.finetune import FinetuneOutcome
     from videocompressa.recipes.options import Surroundings
-    from videocompressa.recipes.phases import PhaseScores
-    from videocompressa.vlm.team import Team
+    from videocompressa.vlm.tune.figure3 import FigureMade
+    from videocompressa.vlm.tune.phases import PhaseScores
+    from videocompressa.vlm.tune.run import FinetuneOutcome
+    from videocompressa.vlm.tune.team import Team
 
 TUNING, LOADING = FinetuneConfig(), LoadOptions()
 Values = TypeVar("Values", FinetuneConfig, CandidateOptions)
@@ -77,7 +77,7 @@ def finetune(
     subject
         A set file; or a recipe, hmdb51_vlm or ucf101_vlm, which compresses DATA at several ratios and trains on each.
     data
-        Folder (or csv) of labelled videos whose test videos judge.
+        Folder (or csv) of labeled videos whose test videos judge.
     output
         Folder for scores, predictions, metrics and what was trained.
     model
@@ -103,9 +103,9 @@ def finetune(
     force
         Begin anew where the output holds a run with other settings.
     """
-    from videocompressa.recipes.figure3 import find_figure, make_figure
-    from videocompressa.recipes.finetune import finetune_on
-    from videocompressa.recipes.phases import FinetuneOptions
+    from videocompressa.vlm.tune.figure3 import find_figure, make_figure
+    from videocompressa.vlm.tune.phases import FinetuneOptions
+    from videocompressa.vlm.tune.run import finetune_on
 
     figure = find_figure(subject.name) if not subject.exists() else None
     if figure is None and model is None:
@@ -157,7 +157,7 @@ def _with_changes(values: Values, asked: Values, default: Values) -> Values:
 
 
 def _report(made: FigureMade | FinetuneOutcome, folder: Path, reporting: Report) -> None:
-    from videocompressa.recipes.figure3 import FigureMade, figure_markdown
+    from videocompressa.vlm.tune.figure3 import FigureMade, figure_markdown
 
     notes_and_skipped(made.notes, made.skipped, reporting)
     told: dict[str, Any] = {"notes": list(made.notes), "skipped": skipped_json(made.skipped)}
@@ -177,7 +177,7 @@ def _report(made: FigureMade | FinetuneOutcome, folder: Path, reporting: Report)
 
 
 def _table(phases: Sequence[PhaseScores], num_classes: int) -> Table:
-    from videocompressa.report import bytes_text
+    from videocompressa.recipes.contact_sheet import bytes_text
 
     on_gpu = any(phase.gpu_peak_memory_bytes is not None for phase in phases)
     table = Table(title=f"judged on {phases[0].num_clips} videos, chance {100 / num_classes:.1f} %")
@@ -205,7 +205,7 @@ def _table(phases: Sequence[PhaseScores], num_classes: int) -> Table:
 
 def _quiet_libraries() -> None:
     """Keep the bars and advice of transformers and the hub off the terminal, where ours are."""
-    from videocompressa.vlm.models import need
+    from videocompressa.vlm.tune.models import need
 
     told = need("transformers", "fine-tuning").utils.logging
     told.set_verbosity_error()
@@ -215,11 +215,11 @@ def _quiet_libraries() -> None:
 
 def _team(surroundings: Surroundings, running: Running) -> Team:
     """Return the processes that torchrun started, or this one alone."""
-    from videocompressa.vlm.team import Team
+    from videocompressa.vlm.tune.team import Team
 
     if int(os.environ.get("WORLD_SIZE", "1")) < 2:
         return Team(surroundings.device)
-    from videocompressa.vlm.models import need
+    from videocompressa.vlm.tune.models import need
 
     accelerate = need("accelerate", "fine-tuning on several GPUs")
     state = accelerate.PartialState(cpu=surroundings.device.type == "cpu")

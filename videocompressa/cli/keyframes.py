@@ -42,7 +42,7 @@ def keyframes(
         Folder to write.
     selector
         A file that compress --selector-out wrote; or a rule that needs no training: shots (the middles of the K spans
-        between the greatest changes of colour), uniform, middle or random.
+        between the greatest changes of color), uniform, middle or random.
     count
         Keyframes of each video (K); what the selector was trained for when not given, 4 for a rule.
     frames

@@ -14,7 +14,7 @@ from videocompressa.errors import InputError
 from videocompressa.recipes.options import Surroundings
 
 if TYPE_CHECKING:
-    from videocompressa.clip import Watch
+    from videocompressa.run import Watch
 
 CACHE_VARIABLE = "VIDEOCOMPRESSA_CACHE"
 

@@ -26,8 +26,8 @@ from rich.text import Text
 from videocompressa.cli.options import Reporting
 
 if TYPE_CHECKING:
-    from videocompressa.clip import Watch
     from videocompressa.datasets import BadVideo
+    from videocompressa.run import Watch
     from videocompressa.synthetic import Budget
 
 
@@ -149,7 +149,7 @@ def duration(seconds: float) -> str:
 
 def budget_rows(cost: Budget) -> dict[str, str]:
     """Return what a set file costs, as rows of a table of facts."""
-    from videocompressa.report import bytes_text
+    from videocompressa.recipes.contact_sheet import bytes_text
 
     keyframes = cost.num_frames // cost.num_videos
     rows = {

@@ -52,7 +52,7 @@ def plan(
     Parameters
     ----------
     data
-        Folder of labelled videos, or a csv that lists them.
+        Folder of labeled videos, or a csv that lists them.
     method
         The method that compress would use.
     codec
@@ -64,9 +64,9 @@ def plan(
     step
         How coarse transform would be; 1 when not given.
     """
+    from videocompressa.artifact.storage import Storage
+    from videocompressa.recipes.contact_sheet import bytes_text
     from videocompressa.recipes.plan import plan as make_plan
-    from videocompressa.report import bytes_text
-    from videocompressa.storage import Storage
 
     with progress(reporting) as watch:
         made = make_plan(

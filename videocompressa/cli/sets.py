@@ -38,14 +38,15 @@ def inspect(
     force
         Replace the contact sheet if it exists.
     """
-    from videocompressa.artefact import check_target, measure, read_set
+    from videocompressa.artifact import measure, read_set
+    from videocompressa.files import check_target
 
     if contact_sheet is not None:
         check_target(contact_sheet, overwrite=force)
     synthetic, cost = read_set(path), measure(path)
     if contact_sheet is not None:
+        from videocompressa.recipes.contact_sheet import contact_sheet as draw
         from videocompressa.recipes.sets import open_set
-        from videocompressa.report import contact_sheet as draw
 
         draw(open_set(path, codec), path=contact_sheet)
     if reporting.json:
@@ -113,7 +114,8 @@ def decode(
     force
         Replace the folder if it exists.
     """
-    from videocompressa.recipes.sets import check_folder, decode_set, open_set
+    from videocompressa.files import check_folder
+    from videocompressa.recipes.sets import decode_set, open_set
 
     check_folder(output, overwrite=force)
     synthetic = open_set(path, codec)
@@ -142,7 +144,7 @@ def _set_json(path: Path, synthetic: SyntheticSet, cost: Budget, sheet: Path | N
         "labels": "soft" if synthetic.labels.ndim == 2 else "hard",
         "fill": synthetic.fill,
         "packing": synthetic.packing,
-        "normalisation": asdict(synthetic.normalisation),
+        "normalization": asdict(synthetic.normalization),
         "provenance": asdict(synthetic.provenance),
         "items": [
             {"class": synthetic.classes[int(label)], "video": video, "positions": places, "times_seconds": times}

@@ -54,15 +54,15 @@ def train(
     Parameters
     ----------
     subject
-        A set file, or a folder of labelled videos.
+        A set file, or a folder of labeled videos.
     data
-        Folder (or csv) of labelled videos whose test videos judge; for a folder SET, the folder itself.
+        Folder (or csv) of labeled videos whose test videos judge; for a folder SET, the folder itself.
     student
         convnet3d, minic3d, r2plus1d18 or framenet2d.
     seeds
         Students to train, from seeds 0, 1, ...; the mean and the spread are reported.
     steps
-        Optimiser steps of each student.
+        Optimizer steps of each student.
     batch_size
         Clips a step.
     lr
@@ -80,7 +80,7 @@ def train(
     """
     from videocompressa.recipes.settings import with_settings
     from videocompressa.recipes.train import train_on
-    from videocompressa.train import TrainConfig
+    from videocompressa.students import TrainConfig
 
     is_folder = subject.is_dir() or subject.suffix.lower() == ".csv"
     if data is None and not is_folder:

@@ -1,4 +1,4 @@
-"""Labelled videos: where they lie (`find_videos`), a validation split by group, and the encode pass over them."""
+"""Labeled videos: where they lie (`find_videos`), a validation split by group, and the encode pass over them."""
 
 from videocompressa.datasets.candidates import DecodedSplit, EncodedSplit, decode_split, encode_pass
 from videocompressa.datasets.layouts import LAYOUTS, VIDEO_SUFFIXES, find_videos, walk_videos

@@ -21,11 +21,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from videocompressa.clip import Candidates, ClipSpec, CodecSpec, Normalisation, Watch, watch_nothing
+from videocompressa.clip import Candidates, ClipSpec, CodecSpec, Normalization
 from videocompressa.datasets.journal import Journal, Line, locked
 from videocompressa.datasets.videos import VideoSet
 from videocompressa.engine import Engine, run_shards
 from videocompressa.errors import InputError
+from videocompressa.run import Watch, watch_nothing
 from videocompressa.video.shards import BadVideo, DecodedShard, Job, decode_shard, hash_shard, stamp_of
 
 CACHE_FORMAT = 1
@@ -68,7 +69,7 @@ class DecodedSplit:
     """(N,) int64: size of each video file."""
     classes: tuple[str, ...]
     clip: ClipSpec
-    normalisation: Normalisation
+    normalization: Normalization
     """Of this split's own pixels; students take the train split's."""
     bad: tuple[BadVideo, ...]
     """Videos that were skipped."""
@@ -124,13 +125,13 @@ def encode_pass(
     cache: Path,
     workers: int,
     max_bad: float = 0.05,
-    normalisation: Normalisation | None = None,
+    normalization: Normalization | None = None,
     watch: Watch = watch_nothing,
     engine: Engine = run_shards,
 ) -> EncodedSplit:
     """Decode and encode the candidate frames of a split, or take them from the cache.
 
-    `normalisation` is the train split's where `split` is another one; None computes it from this split. Latents are
+    `normalization` is the train split's where `split` is another one; None computes it from this split. Latents are
     kept as float16. `watch("decode", ...)`, then `watch("encode", ...)`. Errors as in `decode_split`.
     """
     latent_shape = codec.spec.latent_shape(clip.height, clip.width)  # A size the codec cannot take stops here.
@@ -150,7 +151,7 @@ def encode_pass(
         classes=decoded.classes,
         clip=clip,
         codec=codec.spec,
-        normalisation=normalisation or decoded.normalisation,
+        normalization=normalization or decoded.normalization,
         source=decoded.source,
         split_hash=decoded.split_hash,
         num_skipped=len(decoded.bad),
@@ -264,14 +265,14 @@ def _collect(part: VideoSet, clip: ClipSpec, journal: Journal) -> DecodedSplit:
         video_bytes=torch.tensor([size for _, _, size in good], dtype=torch.int64),
         classes=part.classes,
         clip=clip,
-        normalisation=_normalisation(journal.lines, num_pixels=math.prod(shape) // 3),
+        normalization=_normalization(journal.lines, num_pixels=math.prod(shape) // 3),
         bad=tuple(_bad_videos(part, journal.lines)),
         source=part.name,
         split_hash=part.split_hash,
     )
 
 
-def _normalisation(lines: Sequence[Line], num_pixels: int) -> Normalisation:
+def _normalization(lines: Sequence[Line], num_pixels: int) -> Normalization:
     """Return mean and standard deviation of each channel, from exact sums."""
     sums = [sum(line["sums"][c] for line in lines) for c in range(3)]
     squares = [sum(line["squares"][c] for line in lines) for c in range(3)]
@@ -279,7 +280,7 @@ def _normalisation(lines: Sequence[Line], num_pixels: int) -> Normalisation:
     # A channel that never changes is left as it is, not divided by zero.
     stds = [math.sqrt(variance) / 255 or 1.0 for variance in variances]
     means = [total / num_pixels / 255 for total in sums]
-    return Normalisation((means[0], means[1], means[2]), (stds[0], stds[1], stds[2]))
+    return Normalization((means[0], means[1], means[2]), (stds[0], stds[1], stds[2]))
 
 
 def _encode(frames: Journal, codec: Encoder, clip: ClipSpec, folder: Path, watch: Watch, total: int) -> Journal:

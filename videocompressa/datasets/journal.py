@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from videocompressa.clip import Watch, watch_nothing
 from videocompressa.errors import InputError
+from videocompressa.run import Watch, watch_nothing
 
 Line = Mapping[str, Any]
 """One shard in a journal: `end` (bytes of the binary file after it), `chain`, and what its writer adds."""

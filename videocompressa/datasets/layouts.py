@@ -30,9 +30,9 @@ Layout = Callable[[Place], list[Listed]]
 
 
 def find_videos(root: Path, *, layout: str = "auto", csv: Path | None = None, fold: int = 1) -> VideoSet:
-    """Return the labelled videos below `root` (a folder, or a csv file that lists them).
+    """Return the labeled videos below `root` (a folder, or a csv file that lists them).
 
-    `layout` is a key of `LAYOUTS`, or "auto" to recognise one. `fold` chooses among the official splits of ucf101 and
+    `layout` is a key of `LAYOUTS`, or "auto" to recognize one. `fold` chooses among the official splits of ucf101 and
     hmdb51. Raises `InputError`.
     """
     if csv is None and root.suffix.lower() == ".csv" and root.is_file():
@@ -40,20 +40,20 @@ def find_videos(root: Path, *, layout: str = "auto", csv: Path | None = None, fo
     if layout not in ("auto", *LAYOUTS):
         raise InputError(f"layout {layout!r} is not known; known: auto, {', '.join(LAYOUTS)}")
     if not root.exists():
-        raise InputError(f"{root}: there is no such folder; give a folder of labelled videos")
+        raise InputError(f"{root}: there is no such folder; give a folder of labeled videos")
     if not root.is_dir():
-        raise InputError(f"{root}: is a file; give a folder of labelled videos, or a .csv that lists them")
+        raise InputError(f"{root}: is a file; give a folder of labeled videos, or a .csv that lists them")
     if csv is not None and not csv.is_file():
         raise InputError(f"{csv}: there is no such file; give a csv with the columns path and label")
     # Lists name their videos; only then may a set without any file present be described.
     place = Place(root, csv, fold, list(walk_videos(root)))
-    chosen = _recognise(place) if layout == "auto" else layout
+    chosen = _recognize(place) if layout == "auto" else layout
     if not place.videos and chosen in ("folders", "split-folders"):
         raise InputError(f"{root}: holds no videos; put them in one folder a class: {root.name}/CLASS/clip.mp4")
     return _build(place, LAYOUTS[chosen](place))
 
 
-def _recognise(place: Place) -> str:
+def _recognize(place: Place) -> str:
     if place.csv is not None:
         return "kinetics" if has_columns(place.csv, KINETICS_COLUMNS) else "csv"
     if (place.root / "splits.csv").is_file():

@@ -94,7 +94,7 @@ def kinetics(place: Place) -> list[Listed]:
 
 
 def ssv2(place: Place) -> list[Listed]:
-    """The json lists of Something-Something; videos ID.webm anywhere below. Unlabelled test videos are left out."""
+    """The json lists of Something-Something; videos ID.webm anywhere below. Unlabeled test videos are left out."""
     label_files = place.files("*labels.json")
     if not label_files:
         raise InputError(f"{place.root}: holds no labels.json; put Something-Something's lists there")

@@ -1,4 +1,4 @@
-"""Lists of labelled videos: the records, and the carving of a validation split by whole groups."""
+"""Lists of labeled videos: the records, and the carving of a validation split by whole groups."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class VideoEntry:
-    """One labelled video of a set; the file itself need not exist (then it counts as a bad video)."""
+    """One labeled video of a set; the file itself need not exist (then it counts as a bad video)."""
 
     path: Path
     video_id: str
@@ -33,7 +33,7 @@ class VideoEntry:
 
 @dataclass(frozen=True)
 class VideoSet:
-    """The labelled videos of a data set, in the order of their ids."""
+    """The labeled videos of a data set, in the order of their ids."""
 
     name: str
     root: Path

@@ -15,7 +15,7 @@ from dataclasses import astuple, dataclass, replace
 from math import cos, radians, sin
 
 Point = tuple[float, float]
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Pose:
 
 @dataclass(frozen=True)
 class Body:
-    """Lengths in body heights and colours of one person."""
+    """Lengths in body heights and colors of one person."""
 
     torso: float
     thigh: float
@@ -56,11 +56,11 @@ class Body:
     """Radius."""
     girth: float
     """Factor on the width of torso and limbs."""
-    skin: Colour
-    hair: Colour
-    shirt: Colour
-    trousers: Colour
-    shoes: Colour
+    skin: Color
+    hair: Color
+    shirt: Color
+    trousers: Color
+    shoes: Color
     sleeves_long: bool
     hair_long: bool
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from videocompressa.demo.figure import ACTIONS, SIT, Action, Body, Colour, Joints, Point, Pose, pose_body
+from videocompressa.demo.figure import ACTIONS, SIT, Action, Body, Color, Joints, Point, Pose, pose_body
 from videocompressa.demo.scene import Dice, Room, draw_body, paint_room, shade
 from videocompressa.errors import InputError
 
@@ -105,8 +105,8 @@ def draw_track(dice: Dice, action: Action, body: Body) -> Track:
         pose = own.pose((frame - start) / length)
         wave = sin(phase + 2 * pi * breath * frame / FRAMES_PER_SECOND)
         pose = replace(pose, lean=pose.lean + wave, arm_n=pose.arm_n + 1.5 * wave, arm_f=pose.arm_f - 1.5 * wave)
-        for name, centre, amount in fidgets:
-            bump = amount * exp(-(((frame - centre) / 3) ** 2))
+        for name, center, amount in fidgets:
+            bump = amount * exp(-(((frame - center) / 3) ** 2))
             pose = replace(pose, **{name: getattr(pose, name) + bump})
         poses.append(pose)
     seat = ball = grab_frame = None
@@ -160,7 +160,7 @@ def _shoot(
     light = np.array([dice.uniform(0.85, 1.12) for _ in range(3)], dtype=np.float32)
     sigma = dice.uniform(1, 6)
     grain = torch.randn((small[1] + 16, small[0] + 16, 3), generator=dice.generator).numpy() * sigma
-    ball_colour = dice.colour(60, 250)
+    ball_color = dice.color(60, 250)
     frames: NDArray[np.uint8] = np.empty((num_frames, small[1], small[0], 3), dtype=np.uint8)
     for number, pose in enumerate(track.poses):
         share = number / (num_frames - 1)
@@ -178,7 +178,7 @@ def _shoot(
         draw_figure(draw, seen, body, joints, pose)
         if track.ball is not None:
             held = track.grab_frame is not None and number >= track.grab_frame
-            _disc(draw, seen.pixel(joints.hand_n if held else track.ball), BALL * seen.height, ball_colour)
+            _disc(draw, seen.pixel(joints.hand_n if held else track.ball), BALL * seen.height, ball_color)
         pixels = np.asarray(picture.reduce(SUPERSAMPLE), dtype=np.float32) * light
         row, column = dice.integer(0, 15), dice.integer(0, 15)
         pixels += grain[row : row + small[1], column : column + small[0]]
@@ -191,7 +191,7 @@ def _draw_things(room: Room, view: View, track: Track, dice: Dice) -> None:
     if track.seat_top is None:
         return
     draw = ImageDraw.Draw(room.canvas)
-    wood = dice.colour(50, 130)
+    wood = dice.color(50, 130)
     x, top = track.seat_top
     thick = max(3, round(0.035 * view.height))
     for corner in (x - 0.13, x + 0.13):
@@ -268,8 +268,8 @@ def _head(draw: ImageDraw.ImageDraw, view: View, body: Body, joints: Joints) -> 
     _disc(draw, at(0.58, 0.05), pixels * 0.15, (24, 22, 26))
 
 
-def _arm(draw: ImageDraw.ImageDraw, points: list[Point], width: float, colours: tuple[Colour, ...]) -> None:
-    upper, lower, hand = colours
+def _arm(draw: ImageDraw.ImageDraw, points: list[Point], width: float, colors: tuple[Color, ...]) -> None:
+    upper, lower, hand = colors
     _bone(draw, points[1], points[2], width * 0.85, lower)
     _bone(draw, points[0], points[1], width, upper)
     _disc(draw, points[2], width * 0.62, hand)
@@ -281,23 +281,23 @@ def _leg(
     points: tuple[Point, Point, Point],
     shin: float,
     width: float,
-    colours: tuple[Colour, Colour],
+    colors: tuple[Color, Color],
 ) -> None:
     hip, knee, ankle = (view.pixel(point) for point in points)
     # The foot half follows the shin: flat on the floor when standing, pointing when in the air.
     angle = radians(90 + 0.5 * shin)
     toe = view.pixel((points[2][0] + 0.085 * sin(angle), points[2][1] - 0.008 - 0.085 * cos(angle)))
-    _bone(draw, ankle, toe, width * 0.62, colours[1])
-    _bone(draw, knee, ankle, width * 0.8, colours[0])
-    _bone(draw, hip, knee, width, colours[0])
+    _bone(draw, ankle, toe, width * 0.62, colors[1])
+    _bone(draw, knee, ankle, width * 0.8, colors[0])
+    _bone(draw, hip, knee, width, colors[0])
 
 
-def _bone(draw: ImageDraw.ImageDraw, start: Point, end: Point, width: float, colour: Colour) -> None:
+def _bone(draw: ImageDraw.ImageDraw, start: Point, end: Point, width: float, color: Color) -> None:
     """Draw a thick line with round ends."""
-    draw.line([start, end], fill=colour, width=max(1, round(width)))
-    _disc(draw, start, width / 2, colour)
-    _disc(draw, end, width / 2, colour)
+    draw.line([start, end], fill=color, width=max(1, round(width)))
+    _disc(draw, start, width / 2, color)
+    _disc(draw, end, width / 2, color)
 
 
-def _disc(draw: ImageDraw.ImageDraw, centre: Point, radius: float, colour: Colour) -> None:
-    draw.ellipse([centre[0] - radius, centre[1] - radius, centre[0] + radius, centre[1] + radius], fill=colour)
+def _disc(draw: ImageDraw.ImageDraw, center: Point, radius: float, color: Color) -> None:
+    draw.ellipse([center[0] - radius, center[1] - radius, center[0] + radius, center[1] + radius], fill=color)

@@ -16,16 +16,17 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from videocompressa.clip import Candidates, Watch, watch_nothing
-from videocompressa.joint import JointConfig, find_selector
+from videocompressa.clip import Candidates
+from videocompressa.codecs import Codec
 from videocompressa.rng import Streams
-from videocompressa.selector import SelectorConfig, check_keyframes, check_selector
-from videocompressa.stages import KEEP_NOTHING, Stages
-from videocompressa.subset import check_subset, choose_per_class
+from videocompressa.run import KEEP_NOTHING, Stages, Watch, watch_nothing
+from videocompressa.selection.gumbel import SelectorConfig
+from videocompressa.selection.joint import JointConfig, find_selector
+from videocompressa.selection.keyframes import check_keyframes, check_selector
+from videocompressa.selection.videos import check_subset, choose_per_class
+from videocompressa.students import student_features
+from videocompressa.students.teachers import TeacherConfig, check_labels, real_clips, relabel, teachers_of
 from videocompressa.synthetic import Allowance, SyntheticSet, check_fill, gather
-from videocompressa.teachers import TeacherConfig, check_labels, real_clips, relabel, teachers_of
-from videocompressa.train import student_features
-from videocompressa.vae import Codec
 
 
 @dataclass(frozen=True)

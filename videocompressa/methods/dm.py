@@ -1,7 +1,7 @@
 """DM: distribution matching (Zhao and Bilen 2023, "Dataset Condensation with Distribution Matching"), on video.
 
 1. Start from random real clips: VPC a class, K keyframes each (`tuned.py`).
-2. 5,000 steps of SGD: in a freshly initialised student, the mean embedding of each class's synthetic clips is drawn to
+2. 5,000 steps of SGD: in a freshly initialized student, the mean embedding of each class's synthetic clips is drawn to
    that of a real batch (`matching.py`). Learning rate 30 at VPC 1, momentum 0.5, 64 real clips a class.
 3. Hard labels as published, or soft ones of a teacher.
 
@@ -15,15 +15,15 @@ from dataclasses import dataclass, field
 
 import torch
 
-from videocompressa.clip import Candidates, Watch, watch_nothing
-from videocompressa.matching import DMConfig, check_tuning
+from videocompressa.clip import Candidates
+from videocompressa.codecs import Codec
+from videocompressa.matching.objectives import DMConfig, check_tuning
+from videocompressa.matching.tune import compress_tuned
 from videocompressa.rng import Streams
-from videocompressa.selector import FIXED_SELECTORS, check_selector
-from videocompressa.stages import KEEP_NOTHING, Stages
+from videocompressa.run import KEEP_NOTHING, Stages, Watch, watch_nothing
+from videocompressa.selection.keyframes import FIXED_SELECTORS, check_selector
+from videocompressa.students.teachers import TeacherConfig, check_labels
 from videocompressa.synthetic import Allowance, SyntheticSet, check_fill
-from videocompressa.teachers import TeacherConfig, check_labels
-from videocompressa.tuned import compress_tuned
-from videocompressa.vae import Codec
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """LVDD: real clips as latents, chosen for diversity, packed by one Tucker decomposition; no gradients.
 
 1. Z (M,D): of each class, the codec's scaled latents of its M clips, flattened; all T frames, or K uniform ones.
-2. Choose n clips of each class: a k-DPP sample ("DAPS"), k-means or chance. For the k-DPP each cell is standardised
+2. Choose n clips of each class: a k-DPP sample ("DAPS"), k-means or chance. For the k-DPP each cell is standardized
    over the training clips, and the kernel is exp(-||z_i - z_j||).
 3. Pack the n x L latents by a truncated Tucker decomposition (`packing/tucker.py`), ratio 0.75 on T, h and w.
 4. n is as many as fit in the budget's bytes; where none are given, it is VPC.
@@ -25,17 +25,17 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from videocompressa.artefact import to_bytes
-from videocompressa.clip import Candidates, Watch, watch_nothing
+from videocompressa.artifact import to_bytes
+from videocompressa.artifact.packing import tucker
+from videocompressa.clip import Candidates
+from videocompressa.codecs import Codec
 from videocompressa.errors import InputError, too_few_bytes
-from videocompressa.packing import tucker
 from videocompressa.rng import Streams
-from videocompressa.selector import UniformSelector, check_keyframes
-from videocompressa.stages import KEEP_NOTHING, Stages
-from videocompressa.subset import SUBSETS, check_enough
+from videocompressa.run import KEEP_NOTHING, Stages, Watch, watch_nothing
+from videocompressa.selection.keyframes import UniformSelector, check_keyframes
+from videocompressa.selection.videos import SUBSETS, check_enough
+from videocompressa.students.teachers import TeacherConfig, check_labels, relabel, teachers_of
 from videocompressa.synthetic import Allowance, SyntheticSet, check_fill, gather
-from videocompressa.teachers import TeacherConfig, check_labels, relabel, teachers_of
-from videocompressa.vae import Codec
 
 SELECTIONS = ("dpp", "k-means", "random")
 """How clips are chosen."""

@@ -17,15 +17,15 @@ from dataclasses import dataclass, field
 
 import torch
 
-from videocompressa.clip import Candidates, Watch, watch_nothing
-from videocompressa.matching import MTTConfig, check_tuning
+from videocompressa.clip import Candidates
+from videocompressa.codecs import Codec
+from videocompressa.matching.objectives import MTTConfig, check_tuning
+from videocompressa.matching.tune import compress_tuned
 from videocompressa.rng import Streams
-from videocompressa.selector import FIXED_SELECTORS, check_selector
-from videocompressa.stages import KEEP_NOTHING, Stages
+from videocompressa.run import KEEP_NOTHING, Stages, Watch, watch_nothing
+from videocompressa.selection.keyframes import FIXED_SELECTORS, check_selector
+from videocompressa.students.teachers import TeacherConfig, check_labels
 from videocompressa.synthetic import Allowance, SyntheticSet, check_fill
-from videocompressa.teachers import TeacherConfig, check_labels
-from videocompressa.tuned import compress_tuned
-from videocompressa.vae import Codec
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""RDED: realistic crops that a teacher recognises at once, and nothing optimised (Sun et al. 2024, arXiv 2312.03526).
+"""RDED: realistic crops that a teacher recognizes at once, and nothing optimized (Sun et al. 2024, arXiv 2312.03526).
 
 Symbols: x_i a training clip of T candidate frames with class y_i, f a teacher, c_ij crop j of clip i.
 
@@ -34,16 +34,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from videocompressa.clip import Candidates, Watch, watch_nothing
+from videocompressa.clip import Candidates
+from videocompressa.codecs import Codec, weights_sha256
 from videocompressa.errors import InputError
 from videocompressa.rng import Streams
-from videocompressa.selector import check_keyframes
-from videocompressa.stages import KEEP_NOTHING, Stages
-from videocompressa.students import Student
-from videocompressa.subset import check_enough
+from videocompressa.run import KEEP_NOTHING, Stages, Watch, watch_nothing
+from videocompressa.selection.keyframes import check_keyframes
+from videocompressa.selection.videos import check_enough
+from videocompressa.students.networks import Student
+from videocompressa.students.teachers import RealClips, TeacherConfig, check_labels, relabel, train_teachers
 from videocompressa.synthetic import Allowance, SyntheticSet, check_fill, fill_clips, gather
-from videocompressa.teachers import RealClips, TeacherConfig, check_labels, relabel, train_teachers
-from videocompressa.vae import Codec, weights_sha256
 
 CHUNK = 64
 """Crops in memory at once: bounds it whatever the number of clips and crops (our choice)."""
@@ -226,7 +226,7 @@ def score_crops(
             ]
         )
         seen = fill_clips(keyframes.to(device), positions.to(device), clip.num_frames, fill)
-        normal, labels = train_data.normalisation.apply(seen), train_data.labels[rows[mine]].to(device)
+        normal, labels = train_data.normalization.apply(seen), train_data.labels[rows[mine]].to(device)
         each = [functional.cross_entropy(teacher(normal).double(), labels, reduction="none") for teacher in teachers]
         losses[numbers] = torch.stack(each).mean(0).cpu()
         watch("crops", done=int(numbers[-1]) + 1, total=len(losses))

@@ -12,7 +12,7 @@
 
 No paper: the field does not compare with this, although the data sets come so coded. Our choice: the moderate q, by
 looking at real clips of 64 px (the last ones before blocks and smears hide faces and hands). Each clip is coded by
-itself, so its bytes do not depend on its neighbours: a size is a sum, and the search never codes a clip twice.
+itself, so its bytes do not depend on its neighbors: a size is a sum, and the search never codes a clip twice.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from videocompressa.artefact import to_bytes
-from videocompressa.clip import Candidates, Watch, watch_nothing
+from videocompressa.artifact import to_bytes
+from videocompressa.artifact.packing import unpacked
+from videocompressa.artifact.packing.streams import CODERS, CodedClip, Coder, joined
+from videocompressa.artifact.storage import last_fitting
+from videocompressa.clip import Candidates
+from videocompressa.codecs import Codec, PixelCodec
 from videocompressa.errors import InputError, too_few_bytes
-from videocompressa.packing import unpacked
-from videocompressa.packing.streams import CODERS, CodedClip, Coder, joined
 from videocompressa.rng import Streams
-from videocompressa.selector import UniformSelector, check_keyframes
-from videocompressa.stages import KEEP_NOTHING, Stages
-from videocompressa.storage import last_fitting
-from videocompressa.students import Student
-from videocompressa.subset import check_subset, choose_per_class
+from videocompressa.run import KEEP_NOTHING, Stages, Watch, watch_nothing
+from videocompressa.selection.keyframes import UniformSelector, check_keyframes
+from videocompressa.selection.videos import check_subset, choose_per_class
+from videocompressa.students import student_features
+from videocompressa.students.networks import Student
+from videocompressa.students.teachers import TeacherConfig, check_labels, real_clips, relabel, teachers_of
 from videocompressa.synthetic import Allowance, Provenance, Source, SyntheticSet, check_fill, take_keyframes
-from videocompressa.teachers import TeacherConfig, check_labels, real_clips, relabel, teachers_of
-from videocompressa.train import student_features
-from videocompressa.vae import Codec, PixelCodec
 
 MODERATE = {"h264": 36.0, "av1": 50.0, "webp": 20.0}
 """Setting at which the number of clips is settled."""
@@ -191,7 +191,7 @@ class _Shelf:
             classes=data.classes,
             clip=data.clip,
             codec=codec.spec,
-            normalisation=data.normalisation,
+            normalization=data.normalization,
             fill=self.config.fill,
             packing=coder.packing,
             packed=packed,

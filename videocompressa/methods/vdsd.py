@@ -1,11 +1,11 @@
 """VDSD / S2D (Wang et al. 2024, "Dancing with Still Images", arXiv 2312.00362): still images, and what moves in them.
 
 Symbols: V videos a class, S statics of a video, T frames, C channels; s statics, d dynamics (one channel of T frames),
-W b joiner, D codec, z latents, clip = normalise(clamp(D(z))).
+W b joiner, D codec, z latents, clip = normalize(clamp(D(z))).
 
 1. Videos.   V random videos of each class; s starts from S of its frames, evenly spaced.
 2. Stage 1.  Statics are distilled as images: s is tuned by DM on stills, one random frame of each real video, each
-             shown for a whole clip, so that the same students serve. Then s is quantised and frozen.
+             shown for a whole clip, so that the same students serve. Then s is quantized and frozen.
 3. Stage 2.  d starts from N(0,1), W and b as a fresh convolution; z = W * [s; d] + b (`packing/memories.py`). d, W
              and b are tuned by DM ("vdsd-dm") or MTT ("vdsd-mtt") on whole clips, W and b with a rate of their own.
 4. Pack.     The file holds s, d, W and b; the set's latents are what they unpack to, all T frames of them.
@@ -30,20 +30,20 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from videocompressa import artefact
-from videocompressa.clip import Candidates, Watch, watch_nothing
+from videocompressa.artifact import to_bytes
+from videocompressa.artifact.packing import memories
+from videocompressa.clip import Candidates
+from videocompressa.codecs import Codec
 from videocompressa.errors import DivergedError, InputError, too_few_bytes
-from videocompressa.matching import DMConfig, MTTConfig, build_matching, check_tuning, tune
-from videocompressa.packing import memories
+from videocompressa.matching.objectives import DMConfig, MTTConfig, build_matching, check_tuning, tune
+from videocompressa.matching.tune import into_range
 from videocompressa.rng import Streams
-from videocompressa.selector import check_keyframes
-from videocompressa.stages import KEEP_NOTHING, Stages
-from videocompressa.students import initialise
-from videocompressa.subset import choose_per_class
+from videocompressa.run import KEEP_NOTHING, Stages, Watch, watch_nothing
+from videocompressa.selection.keyframes import check_keyframes
+from videocompressa.selection.videos import choose_per_class
+from videocompressa.students.networks import initialize
+from videocompressa.students.teachers import TeacherConfig, check_labels, relabel, teachers_of
 from videocompressa.synthetic import Allowance, SyntheticSet, gather
-from videocompressa.teachers import TeacherConfig, check_labels, relabel, teachers_of
-from videocompressa.tuned import into_range
-from videocompressa.vae import Codec
 
 STARTS = ("random", "still")
 """How a joiner starts: "random" as published; "still" passes the statics on as they are, so that clips are pictures
@@ -141,8 +141,8 @@ class _Run:
         return self.train_data.labels[self.rows]
 
     def show(self, latents: Tensor) -> Tensor:
-        """Return normalised frames (M,3,H,W) of latents (M,C,h,w), in the range that the set's decoder clamps to."""
-        return self.train_data.normalisation.apply(into_range(self.codec.decode(latents)))
+        """Return normalized frames (M,3,H,W) of latents (M,C,h,w), in the range that the set's decoder clamps to."""
+        return self.train_data.normalization.apply(into_range(self.codec.decode(latents)))
 
     def key(self, settings: dict[str, Any]) -> dict[str, Any]:
         """Return all that a stage with these settings depends on beside the training data."""
@@ -267,7 +267,7 @@ def _start(run: _Run, statics: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     with torch.device("meta"):
         joiner = nn.Conv3d(channels + 1, channels, run.config.kernel)
     joiner.to_empty(device="cpu")
-    initialise(joiner, run.rng.generator("joiner"))
+    initialize(joiner, run.rng.generator("joiner"))
     weight, bias = joiner.weight.detach(), joiner.bias.detach()  # type: ignore[union-attr]
     if run.config.joiner_start == "still":
         middle = run.config.kernel // 2
@@ -365,4 +365,4 @@ def _blank_bytes(train_data: Candidates, codec: Codec, config: VDSDConfig, rows:
     if config.labels == "soft":
         num_classes = len(train_data.classes)
         blank = dataclasses.replace(blank, labels=torch.full((num_items, num_classes), 1 / num_classes))
-    return len(artefact.to_bytes(blank))
+    return len(to_bytes(blank))

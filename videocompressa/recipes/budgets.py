@@ -15,13 +15,13 @@ from typing import Any
 
 import torch
 
-from videocompressa.artefact import predict_file_bytes
-from videocompressa.clip import Candidates, ClipSpec, CodecSpec, Normalisation
+from videocompressa.artifact import predict_file_bytes
+from videocompressa.artifact.storage import NOMINAL_BITS, TRANSFORM, Storage, transform_of
+from videocompressa.clip import Candidates, ClipSpec, CodecSpec, Normalization
 from videocompressa.errors import BudgetError, InputError
 from videocompressa.recipes.options import BudgetOptions
-from videocompressa.selector import check_keyframes
-from videocompressa.storage import NOMINAL_BITS, TRANSFORM, Storage, transform_of
-from videocompressa.subset import check_enough
+from videocompressa.selection.keyframes import check_keyframes
+from videocompressa.selection.videos import check_enough
 from videocompressa.synthetic import Allowance, Source
 
 DEFAULT_KEYFRAMES = 4
@@ -49,7 +49,7 @@ class TrainFacts:
     times_seconds: tuple[tuple[float, ...], ...]
     """N x T: when each candidate frame is shown in its video, at least about."""
     source: Source
-    normalisation: Normalisation | None = None
+    normalization: Normalization | None = None
     """None before decoding."""
 
     @classmethod
@@ -63,7 +63,7 @@ class TrainFacts:
             video_ids=train_data.video_ids,
             times_seconds=tuple(map(tuple, train_data.times_seconds.tolist())),
             source=Source.of(train_data),
-            normalisation=train_data.normalisation,
+            normalization=train_data.normalization,
         )
 
     @property
@@ -193,8 +193,8 @@ def most_bytes(facts: TrainFacts, file: FileFacts, vpc: int, keyframes: int) -> 
             method=file.method,
             config=file.config,
             seed=file.seed,
-            normalisation=facts.normalisation,
-            quantisation=file.storage.quantisation,
+            normalization=facts.normalization,
+            quantization=file.storage.quantization,
             **file.packed(len(rows), keyframes, facts),
         )
         sizes.append(size + MARGIN_BYTES + len(rows) // 4 + file.extra_bytes)

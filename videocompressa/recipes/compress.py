@@ -12,11 +12,13 @@ from typing import Any
 
 import torch
 
-from videocompressa.artefact import check_target, to_bytes, write_set
+from videocompressa.artifact import to_bytes, write_set
+from videocompressa.artifact.storage import TRANSFORM, Storage, item_bytes, sample_of, stored
 from videocompressa.clip import Candidates
+from videocompressa.codecs import Codec, build_codec
 from videocompressa.datasets import BadVideo, VideoSet
 from videocompressa.errors import InputError
-from videocompressa.joint import find_selector
+from videocompressa.files import check_target
 from videocompressa.methods import Method, find_method
 from videocompressa.methods.coreset import CoresetConfig
 from videocompressa.methods.videocompressa import VideoCompressaConfig
@@ -25,13 +27,13 @@ from videocompressa.recipes.data import check_split, encode_train, list_videos, 
 from videocompressa.recipes.options import BudgetOptions, CandidateOptions, Surroundings
 from videocompressa.recipes.settings import with_settings
 from videocompressa.rng import Streams
-from videocompressa.selector import GumbelSelector, UniformSelector, check_keyframes
-from videocompressa.selector_file import Origin, TrainedSelector, write_selector
-from videocompressa.stages import Stages
-from videocompressa.storage import TRANSFORM, Storage, item_bytes, sample_of, stored
-from videocompressa.students import STUDENTS, check_name, check_size
+from videocompressa.run import Stages
+from videocompressa.selection.gumbel import GumbelSelector
+from videocompressa.selection.joint import find_selector
+from videocompressa.selection.keyframes import UniformSelector, check_keyframes
+from videocompressa.selection.selector_file import Origin, TrainedSelector, write_selector
+from videocompressa.students.networks import STUDENTS, check_name, check_size
 from videocompressa.synthetic import Budget
-from videocompressa.vae import Codec, build_codec
 
 REFERENCE = "videocompressa"
 """The method whose file says how many bytes a VPC stands for."""
@@ -120,13 +122,13 @@ def compress_folder(
         # A configuration that differs from the reference's says so in the file, in some bytes more.
         limit = room if fills or budget.bytes else max(room, resolved.most_bytes)
         synthetic = stored(made, built, storage, limit=limit, fill=fills)
-        if budget.bytes is None or (size := len(to_bytes(synthetic, storage.quantisation))) <= budget.bytes:
+        if budget.bytes is None or (size := len(to_bytes(synthetic, storage.quantization))) <= budget.bytes:
             break
         # Rarely, what was chosen packs worse than foreseen; then what is chosen next is foreseen to pack as badly.
         file = dataclasses.replace(file, extra_bytes=file.extra_bytes + size - resolved.most_bytes)
         resolved = resolve_budget(budget, facts, file, reference)
     method_seconds = surroundings.clock() - started + sum(stages.recalled_seconds.values())
-    cost = write_set(synthetic, path, quantisation=storage.quantisation, overwrite=overwrite)
+    cost = write_set(synthetic, path, quantization=storage.quantization, overwrite=overwrite)
     if selector_out is not None:
         trained = _trained_selector(
             train_data, config, resolved.allowance.keyframes, seed=seed, stages=stages, surroundings=surroundings

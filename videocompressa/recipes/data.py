@@ -8,16 +8,16 @@ import json
 from pathlib import Path
 
 from videocompressa.clip import Candidates
+from videocompressa.codecs import Codec
 from videocompressa.datasets import EncodedSplit, VideoSet, carve_validation, encode_pass, find_videos, keep_classes
 from videocompressa.errors import InputError
 from videocompressa.recipes.options import CandidateOptions, Surroundings
 from videocompressa.rng import Streams
-from videocompressa.stages import Stages
-from videocompressa.vae import Codec
+from videocompressa.run import Stages
 
 
 def list_videos(data: Path, options: CandidateOptions) -> VideoSet:
-    """Return the labelled videos of a folder or csv; with `hold_out`, some training videos are its split "val".
+    """Return the labeled videos of a folder or csv; with `hold_out`, some training videos are its split "val".
 
     The held-out videos are drawn from a stream of their own, so that every command which asks for the same share
     holds out the same ones, whatever its seed.
@@ -59,7 +59,7 @@ def stages_of(train_data: Candidates, surroundings: Surroundings) -> Stages:
         "classes": train_data.classes,
         "clip": dataclasses.asdict(train_data.clip),
         "codec": dataclasses.asdict(train_data.codec),
-        "normalisation": dataclasses.asdict(train_data.normalisation),
+        "normalization": dataclasses.asdict(train_data.normalization),
         "device": surroundings.device.type,
     }
     digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode())

@@ -24,14 +24,14 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from videocompressa.clip import Watch, watch_nothing
 from videocompressa.datasets import BadVideo, walk_videos
 from videocompressa.engine import run_shards
 from videocompressa.errors import InputError, VideoError
-from videocompressa.recipes.sets import check_folder, whole_folder
+from videocompressa.files import check_folder, whole_folder
 from videocompressa.rng import Streams
-from videocompressa.selector import FIXED_SELECTORS, check_keyframes, top_k_positions
-from videocompressa.selector_file import TrainedSelector, parse_selector, selector_file_bytes
+from videocompressa.run import Watch, watch_nothing
+from videocompressa.selection.keyframes import FIXED_SELECTORS, check_keyframes, top_k_positions
+from videocompressa.selection.selector_file import TrainedSelector, parse_selector, selector_file_bytes
 from videocompressa.video import read_frames, read_frames_at, write_picture
 
 DEFAULT_SELECTOR = "shots"

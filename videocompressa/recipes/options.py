@@ -17,7 +17,8 @@ from videocompressa.errors import InputError
 if TYPE_CHECKING:
     import torch
 
-    from videocompressa.clip import ClipSpec, Watch
+    from videocompressa.clip import ClipSpec
+    from videocompressa.run import Watch
 
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 

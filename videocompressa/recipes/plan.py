@@ -16,24 +16,25 @@ from typing import Any
 
 import torch
 
-from videocompressa.clip import ClipSpec, Normalisation, watch_nothing
+from videocompressa.artifact.storage import TRANSFORM, Storage
+from videocompressa.clip import ClipSpec, Normalization
+from videocompressa.codecs import Codec, build_codec
 from videocompressa.datasets import SPLITS, BadVideo, VideoEntry, VideoSet
 from videocompressa.engine import run_shards
 from videocompressa.errors import InputError, VideoError
-from videocompressa.matching import DMConfig, MTTConfig
+from videocompressa.matching.objectives import DMConfig, MTTConfig
 from videocompressa.methods.videocompressa import VideoCompressaConfig
 from videocompressa.recipes.budgets import ResolvedBudget, TrainFacts, resolve_budget
 from videocompressa.recipes.compress import check_storage, check_training, configured, file_facts, fills_bytes
 from videocompressa.recipes.data import list_videos
 from videocompressa.recipes.options import BudgetOptions, CandidateOptions, Surroundings
-from videocompressa.recipes.probing import Probed, probe_paths
 from videocompressa.rng import Streams
-from videocompressa.selector import check_keyframes
-from videocompressa.storage import TRANSFORM, Storage
+from videocompressa.run import watch_nothing
+from videocompressa.selection.keyframes import check_keyframes
+from videocompressa.students import LabeledClips, TrainConfig, fit
 from videocompressa.synthetic import Source
-from videocompressa.train import LabelledClips, TrainConfig, fit
-from videocompressa.vae import Codec, build_codec
 from videocompressa.video import VideoInfo, read_clip
+from videocompressa.video.probing import Probed, probe_paths
 
 PROBED_AT_ONCE = 32
 SAMPLE_VIDEOS = 8
@@ -252,10 +253,10 @@ def _estimate(
     if not steps:
         return pass_seconds, 0.0
     rows = torch.arange(student.batch_size) % len(clips)
-    data = LabelledClips(
+    data = LabeledClips(
         clips[rows],
         torch.zeros(student.batch_size, dtype=torch.int64),
-        Normalisation((0.5, 0.5, 0.5), (0.25, 0.25, 0.25)),
+        Normalization((0.5, 0.5, 0.5), (0.25, 0.25, 0.25)),
         videos.classes,
     )
     seconds = 0.0

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import secrets
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from videocompressa.artefact import read_set
-from videocompressa.clip import Watch, watch_nothing
-from videocompressa.errors import ArtefactError, InputError
+from videocompressa.artifact import read_set
+from videocompressa.codecs import build_codec
+from videocompressa.errors import ArtifactError, InputError
+from videocompressa.files import whole_folder
+from videocompressa.run import Watch, watch_nothing
 from videocompressa.synthetic import SyntheticSet
-from videocompressa.vae import build_codec
 from videocompressa.video import write_png, write_video
 
 DEFAULT_FPS = 4.0
@@ -36,7 +34,7 @@ def open_set(path: str | Path, codec: str | None = None) -> SyntheticSet:
 
     Raises
     ------
-    ArtefactError
+    ArtifactError
         When the file cannot be used, or was made with another codec.
     """
     path = Path(path)
@@ -47,7 +45,7 @@ def open_set(path: str | Path, codec: str | None = None) -> SyntheticSet:
     try:
         return dataclasses.replace(synthetic, decoder=build_codec(name if codec is None else codec))
     except InputError as error:
-        raise ArtefactError(f"{path}: {error}") from error
+        raise ArtifactError(f"{path}: {error}") from error
 
 
 def decode_set(
@@ -73,31 +71,6 @@ def decode_set(
             num_files += WRITERS[kind](part / stem, synthetic, item)
             watch("decode set", done=item + 1, total=len(synthetic))
     return num_files
-
-
-@contextmanager
-def whole_folder(folder: Path, *, overwrite: bool) -> Iterator[Path]:
-    """Give a folder to write into, which takes its name only when the block ends without an error; else it is gone."""
-    check_folder(folder, overwrite=overwrite)
-    part = folder.with_name(f".{folder.name}-{secrets.token_hex(4)}.part")
-    try:
-        part.mkdir()
-        yield part
-        if overwrite and folder.exists():
-            shutil.rmtree(folder)
-        part.replace(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-
-
-def check_folder(folder: Path, *, overwrite: bool) -> None:
-    """Raise when a folder of decoded clips cannot be put there."""
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"output {folder} is a file; give the name of a folder")
-    if folder.exists() and any(folder.iterdir()) and not overwrite:
-        raise InputError(f"output {folder} exists; give --force to replace it, or another name")
-    if not folder.absolute().parent.is_dir():
-        raise InputError(f"output {folder}: folder {folder.absolute().parent} does not exist; make it first")
 
 
 def _stem(synthetic: SyntheticSet, item: int) -> Path:

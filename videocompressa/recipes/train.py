@@ -12,8 +12,8 @@ from videocompressa.errors import InputError
 from videocompressa.recipes.data import check_split, list_videos
 from videocompressa.recipes.options import CandidateOptions, Surroundings
 from videocompressa.recipes.sets import open_set
+from videocompressa.students import LabeledClips, Result, TrainConfig, train_seeds
 from videocompressa.synthetic import SyntheticSet
-from videocompressa.train import LabelledClips, Result, TrainConfig, train_seeds
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def train_on(
     test = _decode(videos, split, clip, candidates, surroundings)
     result = train_seeds(
         train,
-        LabelledClips(test.frames, test.labels, train.normalisation, test.classes),
+        LabeledClips(test.frames, test.labels, train.normalization, test.classes),
         config,
         clip=clip,
         seeds=range(num_seeds),
@@ -83,18 +83,18 @@ def train_on(
 
 def _full_data(
     folder: Path, candidates: CandidateOptions, surroundings: Surroundings
-) -> tuple[LabelledClips, ClipSpec, tuple[BadVideo, ...]]:
+) -> tuple[LabeledClips, ClipSpec, tuple[BadVideo, ...]]:
     videos = list_videos(folder, candidates)
     check_split(videos, "train", folder)
     train = _decode(videos, "train", candidates.clip, candidates, surroundings)
-    return LabelledClips(train.frames, train.labels, train.normalisation, train.classes), candidates.clip, train.bad
+    return LabeledClips(train.frames, train.labels, train.normalization, train.classes), candidates.clip, train.bad
 
 
 def _set_clips(
     synthetic: SyntheticSet, path: Path, videos: VideoSet, data: Path, split: str
-) -> tuple[LabelledClips, ClipSpec]:
+) -> tuple[LabeledClips, ClipSpec]:
     check_unseen(synthetic, path, videos, data, split)
-    clips = LabelledClips(synthetic.clips(), synthetic.labels, synthetic.normalisation, synthetic.classes)
+    clips = LabeledClips(synthetic.clips(), synthetic.labels, synthetic.normalization, synthetic.classes)
     return clips, synthetic.clip
 
 

@@ -3,9 +3,9 @@
 1. Demux: when every frame is shown (`timeline`). 2. Choose the frame on screen in the middle of each of T equal spans,
    or T frames at a fixed stride around the middle.
 3. Decode from the keyframe before each chosen frame; packets between are skipped where a keyframe allows it.
-4. Resize in swscale so that the frame covers H x W, turn it upright by its display matrix, cut the centre out.
+4. Resize in swscale so that the frame covers H x W, turn it upright by its display matrix, cut the center out.
 
-Samples are taken as square. Untagged colour is read as BT.601, as FFmpeg does. Only NumPy here: workers that decode
+Samples are taken as square. Untagged color is read as BT.601, as FFmpeg does. Only NumPy here: workers that decode
 need not import torch.
 """
 
@@ -34,7 +34,7 @@ from videocompressa.video.timeline import Timeline, open_video, read_timeline
 if TYPE_CHECKING:
     from videocompressa.clip import Clip, ClipSpec
 
-# Full chroma: small pictures would lose half of their colour columns. Bit-exact: the same bytes on every processor.
+# Full chroma: small pictures would lose half of their color columns. Bit-exact: the same bytes on every processor.
 EXACT = (
     Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 )
@@ -177,7 +177,7 @@ class _Reader:
         self.num_passed = 0
         """Frames of the video up to and including the last one drawn."""
 
-    def skip_towards(self, time: int) -> bool:
+    def skip_toward(self, time: int) -> bool:
         """Skip to the last keyframe from which the frame at `time` can be decoded; False when none lies ahead."""
         target = self._timeline.packet_of[time]
         ahead = [i for i, shown in self._timeline.keyframes if self._next_packet < i <= target and shown <= time]
@@ -222,7 +222,7 @@ def _by_time(reader: _Reader, times: Sequence[int], chosen: Sequence[int], resiz
     pictures: Pictures = {}
     before: VideoFrame | None = None
     for position in chosen:
-        skipped = reader.skip_towards(times[position])
+        skipped = reader.skip_toward(times[position])
         while True:
             frame = reader.next()
             if frame is None:
@@ -274,7 +274,7 @@ def _picture(reader: _Reader, frame: VideoFrame, resizer: Resizer) -> NDArray[np
 
 
 class Resizer:
-    """Turns a decoded frame into an upright (H,W,3) uint8 picture that it covers, cut from the centre."""
+    """Turns a decoded frame into an upright (H,W,3) uint8 picture that it covers, cut from the center."""
 
     def __init__(self, height: int, width: int) -> None:
         self.height, self.width = height, width

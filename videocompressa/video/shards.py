@@ -65,7 +65,7 @@ class DecodedShard:
     """(G,T,3,H,W), G good videos."""
 
     def channel_sums(self) -> tuple[list[int], list[int]]:
-        """Return the sum and the sum of squares of each colour channel's pixel values, exact."""
+        """Return the sum and the sum of squares of each color channel's pixel values, exact."""
         counts = [np.bincount(self.frames[:, :, c].ravel(), minlength=256).tolist() for c in range(3)]
         sums = [sum(value * count for value, count in enumerate(channel)) for channel in counts]
         squares = [sum(value * value * count for value, count in enumerate(channel)) for channel in counts]

@@ -82,7 +82,7 @@ class Timeline:
         return after if self.times[after] - tick < tick - self.times[before] else before
 
     def strided(self, num_frames: int, stride: int) -> list[int]:
-        """Return T positions `stride` >= 1 frames apart, around the middle of the video: a fixed centre clip.
+        """Return T positions `stride` >= 1 frames apart, around the middle of the video: a fixed center clip.
 
         The literature's clips, without their random start (VDSD, arXiv 2312.00362: a video shorter than T x stride is
         read at length // T). A video of fewer than T frames is read evenly, with repeats (our choice: there it fails).

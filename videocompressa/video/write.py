@@ -38,7 +38,7 @@ def write_video(path: Path, frames: Tensor, fps: float) -> None:
         raise InputError(f"fps for {path.name!r} is {fps}; it must be above 0")
     pictures: NDArray[np.uint8] = np.ascontiguousarray(frames.cpu().numpy().transpose(0, 2, 3, 1))
     if path.suffix.lower() == ".mp4":
-        # yuv420p holds one colour sample for 2 x 2 pixels.
+        # yuv420p holds one color sample for 2 x 2 pixels.
         pictures = np.pad(pictures, ((0, 0), (0, pictures.shape[1] % 2), (0, pictures.shape[2] % 2), (0, 0)), "edge")
     rate = Fraction(fps).limit_denominator(1001)
     with av.open(str(path), "w", options={"fflags": "+bitexact"}) as container:

@@ -25,8 +25,8 @@ MEDIA_TAGS = ("<video>", "<image>", "<audio>")
 
 def readable_name(class_name: str) -> str:
     """Return a class name in words; one without any letter or digit is returned as it is."""
-    neighbours = zip(f" {class_name}", class_name, f"{class_name[1:]} ", strict=False)  # Before, sign, after.
-    broken = "".join(f" {near[1]}" if _starts_word(*near) else near[1] for near in neighbours)
+    neighbors = zip(f" {class_name}", class_name, f"{class_name[1:]} ", strict=False)  # Before, sign, after.
+    broken = "".join(f" {near[1]}" if _starts_word(*near) else near[1] for near in neighbors)
     words = " ".join(_BETWEEN_WORDS.sub(" ", broken).split()).lower()
     return words if any(sign.isalnum() for sign in words) else class_name
 

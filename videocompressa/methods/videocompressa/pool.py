@@ -1,7 +1,7 @@
 """The pool: frozen students of all ages that guide the synthesis (step 7), and choose videos where they are asked to.
 
 A fresh student will be trained on the synthetic set from nothing, so the set must look right to students that have
-learnt nothing yet, a little, and everything: a few are trained for one step (random features, as in DM, Zhao and Bilen
+learned nothing yet, a little, and everything: a few are trained for one step (random features, as in DM, Zhao and Bilen
 2023), some for longer, and the teachers are added (our choice of ages). For each member, the mean feature maps of every
 class over real clips are computed once.
 """
@@ -17,14 +17,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from videocompressa.clip import Candidates, Watch
+from videocompressa.clip import Candidates
+from videocompressa.codecs import weights_sha256
 from videocompressa.errors import InputError
 from videocompressa.rng import Streams
-from videocompressa.stages import Stages
-from videocompressa.students import Student
-from videocompressa.teachers import RealClips, real_clips
-from videocompressa.train import TrainConfig, augmented, student_features
-from videocompressa.vae import weights_sha256
+from videocompressa.run import Stages, Watch
+from videocompressa.students import TrainConfig, augmented, student_features
+from videocompressa.students.networks import Student
+from videocompressa.students.teachers import RealClips, real_clips
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Member:
     spreads: list[float]
     """Mean squared distance of the class means to their mean, a stage."""
     features: Tensor
-    """(N,D) float32: of every real clip, centred and of unit variance in total."""
+    """(N,D) float32: of every real clip, centered and of unit variance in total."""
     gives_task: bool
 
 
@@ -107,8 +107,8 @@ def _look(
     rows = _some_of_each_class(train_data.labels, config.real_per_class, rng.generator("real"))
     maps = _real_maps(student, train_data, rows, recipe, rng.generator("real-views"), device)
     features = student_features(student, real_clips(train_data), device=device)
-    centred = features - features.mean(0)
-    scaled = centred / (centred.square().sum(1).mean().sqrt() + 1e-8)
+    centered = features - features.mean(0)
+    scaled = centered / (centered.square().sum(1).mean().sqrt() + 1e-8)
     return {f"maps/{stage}": each.cpu() for stage, each in enumerate(maps)} | {"features": scaled}
 
 
@@ -133,7 +133,7 @@ def _real_maps(
     totals: list[Tensor] = []
     for batch in torch.split(rows, 64):
         pixels = train_data.frames[batch].to(device).float() / 255
-        clips = train_data.normalisation.apply(augmented(pixels, recipe, views))
+        clips = train_data.normalization.apply(augmented(pixels, recipe, views))
         with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
             maps = student.feature_maps(clips)
         one_hot = F.one_hot(train_data.labels[batch], num_classes).float().to(device)

@@ -26,14 +26,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from videocompressa.clip import Candidates, Watch
+from videocompressa.clip import Candidates
+from videocompressa.codecs import Codec
 from videocompressa.errors import DivergedError, InputError
 from videocompressa.methods.videocompressa.pool import Member, summary
 from videocompressa.rng import Streams
-from videocompressa.selector import GumbelSelector, Selector, top_k_straight_through
+from videocompressa.run import Watch
+from videocompressa.selection.gumbel import GumbelSelector, top_k_straight_through
+from videocompressa.selection.keyframes import Selector
+from videocompressa.students import TrainConfig, augmented
 from videocompressa.synthetic import SyntheticSet, fill_clips, take_keyframes
-from videocompressa.train import TrainConfig, augmented
-from videocompressa.vae import Codec
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class SynthesisConfig:
 
     enabled: bool = True
     steps: int = 100
-    """Optimiser steps, >= 1."""
+    """Optimizer steps, >= 1."""
     batch_size: int = 16
     """Synthetic clips a step; whole classes, at least two."""
     lr: float = 0.015
@@ -64,7 +66,7 @@ class SynthesisConfig:
             raise InputError("synthesis.match_weight, task_weight and manifold_weight must not be negative")
 
 
-def synthesise(
+def synthesize(
     start: SyntheticSet,
     chosen: Candidates,
     pool: Sequence[Member],
@@ -82,8 +84,8 @@ def synthesise(
     candidates = chosen.latents.float()
     delta = torch.zeros(*start.latents.shape, requires_grad=True)
     live = selector if isinstance(selector, GumbelSelector) and config.selector_lr > 0 else None
-    optimiser = _optimiser(delta, live, config)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, config.steps)
+    optimizer = _optimizer(delta, live, config)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.steps)
     augment, members = rng.generator("augment"), rng.generator("members")
     batches = class_batches(start.labels, config.batch_size, rng.generator("classes"))
     counts = torch.bincount(start.labels, minlength=len(start.classes)).to(device)
@@ -97,7 +99,7 @@ def synthesise(
         pixels = codec.decode(latents.flatten(0, 1))
         pixels = pixels.view(*latents.shape[:2], *pixels.shape[1:])
         clips = fill_clips(pixels, positions.to(device), start.clip.num_frames, start.fill)
-        clips = start.normalisation.apply(augmented(clips, recipe, augment))
+        clips = start.normalization.apply(augmented(clips, recipe, augment))
         member = pool[int(torch.randint(len(pool), (), generator=members))]
         match, task = judge(member, clips, start.labels[rows].to(device), counts, recipe)
         one = int(torch.randint(keyframes, (), generator=members))
@@ -105,11 +107,11 @@ def synthesise(
         loss = config.match_weight * match + config.task_weight * task + config.manifold_weight * stay
         if not torch.isfinite(loss):
             raise DivergedError("the loss of the synthesis stopped being finite; choose a lower synthesis.lr")
-        optimiser.zero_grad(set_to_none=True)
+        optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         assert delta.grad is not None
-        _normalise(delta.grad, rows)
-        optimiser.step()
+        _normalize(delta.grad, rows)
+        optimizer.step()
         schedule.step()
         watch("synthesis", done=step + 1, total=config.steps, match=float(match.detach()), task=float(task.detach()))
     positions = start.positions
@@ -168,7 +170,7 @@ def _selected(selector: GumbelSelector, frames: Tensor, latents_BT: Tensor, keyf
     return base, weights.detach().argmax(2).cpu()
 
 
-def _optimiser(delta: Tensor, live: GumbelSelector | None, config: SynthesisConfig) -> torch.optim.Optimizer:
+def _optimizer(delta: Tensor, live: GumbelSelector | None, config: SynthesisConfig) -> torch.optim.Optimizer:
     groups: list[dict[str, object]] = [{"params": [delta], "lr": config.lr, "momentum": 0.5}]
     if live is not None:
         live.requires_grad_(True)
@@ -176,7 +178,7 @@ def _optimiser(delta: Tensor, live: GumbelSelector | None, config: SynthesisConf
     return torch.optim.SGD(groups)
 
 
-def _normalise(gradient: Tensor, rows: Tensor) -> None:
+def _normalize(gradient: Tensor, rows: Tensor) -> None:
     """Scale the gradient of each item in the batch to a root mean square of 1, in place."""
     size = gradient[rows].flatten(1).square().mean(1).sqrt().clamp(min=1e-12)
     gradient[rows] /= size.view(-1, *[1] * (gradient.ndim - 1))

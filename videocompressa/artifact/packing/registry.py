@@ -1,0 +1,56 @@
+"""Packings: how the latents of a set lie in its file, beside one number a cell ("dense").
+
+A method that stores something smaller than its latents (factors, memories, a coded video) hands the file those tensors
+(`SyntheticSet.packed`); the reader unpacks them to latents, so that nothing downstream asks which packing it was. Each
+packing is a file of this folder with a `Packing`, entered in `PACKINGS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from videocompressa.artifact.packing import memories, streams, transform, tucker
+from videocompressa.errors import InputError
+
+Unpack = Callable[[Mapping[str, Tensor], tuple[int, ...]], Tensor]
+"""(tensors by name, (N,K,C,h,w)) -> scaled latents of that shape, float32; the same bytes each time."""
+
+
+@dataclass(frozen=True)
+class Packing:
+    """What a file of this packing holds in place of `latents` and `scales`."""
+
+    tensors: Mapping[str, str]
+    """Name of each tensor and its dtype as safetensors writes it (a key of `artifact.container.DTYPES`)."""
+    unpack: Unpack
+    """Raises `InputError` when shapes or content of the tensors make no sense together."""
+
+
+PACKINGS: dict[str, Packing] = {
+    "tucker": Packing(tucker.TENSORS, tucker.unpack),
+    "video": Packing({"stream": "U8"}, streams.unpack_video),
+    "pictures": Packing({"pictures": "U8"}, streams.unpack_pictures),
+    memories.NAME: Packing(memories.TENSORS, memories.unpack),
+    transform.NAME: Packing(transform.TENSORS, transform.unpack),
+    transform.LOW: Packing(transform.TENSORS, transform.unpack_low),
+}
+"""Every packing but "dense", by name."""
+
+
+def find_packing(name: str) -> Packing:
+    """Return the packing of this name; raises `InputError` with the known names."""
+    if name not in PACKINGS:
+        raise InputError(f"packing is {name!r}; known: {', '.join(['dense', *PACKINGS])}")
+    return PACKINGS[name]
+
+
+def unpacked(name: str, tensors: Mapping[str, Tensor], shape: tuple[int, ...]) -> Tensor:
+    """Return the latents (N,K,C,h,w) float32 that packed tensors stand for; raises `InputError`."""
+    packing = find_packing(name)
+    latents = packing.unpack(tensors, shape)
+    if tuple(latents.shape) != shape:
+        raise InputError(f"packing {name!r} unpacks to latents {tuple(latents.shape)}; the set has {shape}")
+    return latents.float().contiguous()

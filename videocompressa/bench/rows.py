@@ -1,0 +1,204 @@
+"""What a benchmark runs: the cells of its table and of its experiments, and the jobs that each cell is made of."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from videocompressa.bench.cells import RunJob, SetJob
+from videocompressa.bench.protocols import find_protocol
+from videocompressa.bench.record import FULL, FULL_LONG
+from videocompressa.bench.scales import find_scale
+from videocompressa.errors import InputError
+from videocompressa.methods import METHODS, find_method
+from videocompressa.recipes.compress import configured
+from videocompressa.recipes.options import BudgetOptions
+from videocompressa.recipes.settings import setting_names, with_settings
+from videocompressa.students import TrainConfig
+from videocompressa.students.networks import check_name
+from videocompressa.students.teachers import check_labels
+
+OURS, FAIR = "videocompressa", "fair"
+
+ABLATION: dict[str, tuple[str, ...]] = {
+    "selector uniform": ("selector=uniform",),
+    "selector random": ("selector=random",),
+    "understanding off": ("joint.understanding=false",),
+    "joint off": ("joint.enabled=false",),
+    "synthesis off": ("synthesis.enabled=false",),
+    "subset random": ("subset=random",),
+    "subset by students": ("subset=herding", "features=pool"),
+    "bytes spent on videos": ("spend=bytes", "synthesis.enabled=false"),
+}
+"""Rows of the ablation (Figure 4 of the paper, and our own parts): what is changed in the complete method."""
+
+
+@dataclass(frozen=True)
+class BenchOptions:
+    """What a benchmark compares."""
+
+    methods: tuple[str, ...] = (FULL, FULL_LONG, *METHODS)
+    """Names of `METHODS`, "full" or "full-long"; with settings as NAME:name=value;name=value."""
+    labels: tuple[str, ...] = ("hard", "soft")
+    budgets: tuple[BudgetOptions, ...] = (BudgetOptions(vpc=1), BudgetOptions(vpc=5), BudgetOptions(vpc=10))
+    """Columns; each of one kind (vpc, ratio or bytes), K is set by `keyframes`."""
+    keyframes: tuple[int, ...] = (4,)
+    """K of the table first; more make the experiment over K."""
+    num_seeds: int = 3
+    """Sets a row, each with a student of its own."""
+    students: tuple[str, ...] = ()
+    """The first judges, the others judge the same sets across architectures; the protocol's first when empty."""
+    codec: str = "tiny"
+    ablation: bool = False
+    """Run the ablation, too."""
+    codecs: tuple[str, ...] = ("linear", "pixel")
+    """Further codecs of the ablation."""
+    steps: tuple[int, ...] = ()
+    """Synthesis steps of the experiment over steps; 0 turns synthesis off."""
+    protocol: str = "fair"
+    """"fair", "vdsd:SET" or "video-dc:SET"."""
+    scale: str = "published"
+    """Settings of all methods: a name of `scales.SCALES`."""
+    train: tuple[str, ...] = ()
+    """Settings of every student's training, on top of protocol and scale, as name=value."""
+    split: str = "test"
+    """Videos that judge."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One cell of the table: what is run for every seed."""
+
+    method: str
+    settings: tuple[str, ...]
+    """As the user gave them, beside the scale's."""
+    labels: str
+    student: str
+    codec: str
+    budget: BudgetOptions | None
+    """None for all videos."""
+    keyframes: int
+    axis: str = "main"
+    variant: str = ""
+
+
+def rows_of(options: BenchOptions) -> list[Row]:
+    """Return the cells of the table and of the experiments that were asked for; raises `InputError`."""
+    if options.num_seeds < 1:
+        raise InputError(f"--seeds is {options.num_seeds}; it must be at least 1")
+    protocol = find_protocol(protocol_of(options)[0])
+    students = options.students or protocol.students[:1]
+    for name in students:
+        check_name(name)
+    for kind in options.labels:
+        check_labels(kind)
+    with_settings(TrainConfig(), (*find_scale(options.scale).train, *options.train))
+    main = [
+        row
+        for budget in options.budgets
+        for spec in options.methods
+        for labels in options.labels
+        for row in _rows_of_method(spec, labels, budget, students[0], options, first=budget == options.budgets[0])
+    ]
+    own = find_method(OURS).config.labels
+    labels = own if own in protocol.labels else protocol.labels[0]
+    experiments = [row for budget in options.budgets for row in _experiments(budget, students[0], labels, options)]
+    across = [dataclasses.replace(row, student=student, axis="cross") for student in students[1:] for row in main]
+    return [*main, *experiments, *across]
+
+
+def _rows_of_method(
+    spec: str, labels: str, budget: BudgetOptions, student: str, options: BenchOptions, *, first: bool
+) -> list[Row]:
+    method, _, text = spec.partition(":")
+    settings = tuple(part.strip() for part in text.split(";") if part.strip())
+    if method in (FULL, FULL_LONG):
+        if settings:
+            raise InputError(f"--methods {spec}: {method!r} has no settings; students have theirs by --train")
+        return [Row(method, (), labels, student, options.codec, None, options.keyframes[0])] if first else []
+    row = Row(method, settings, labels, student, options.codec, budget, options.keyframes[0])
+    configuration(row, options)
+    return [row]
+
+
+def _experiments(budget: BudgetOptions, student: str, labels: str, options: BenchOptions) -> list[Row]:
+    """Return the rows of the ablation, of the synthesis steps and of K, all of our method with these labels."""
+    whole = Row(OURS, (), labels, student, options.codec, budget, options.keyframes[0])
+    rows: list[Row] = []
+    if options.ablation:
+        ablation = dataclasses.replace(whole, axis="ablation")
+        rows.append(ablation)
+        rows += [dataclasses.replace(ablation, settings=change, variant=name) for name, change in ABLATION.items()]
+        rows += [dataclasses.replace(ablation, codec=codec, variant=f"codec {codec}") for codec in options.codecs]
+        if labels != "hard":
+            rows.append(dataclasses.replace(ablation, labels="hard", variant="labels hard"))
+    for steps in options.steps:
+        change = (f"synthesis.steps={steps}",) if steps else ("synthesis.enabled=false",)
+        rows.append(dataclasses.replace(whole, settings=change, axis="steps"))
+    if len(options.keyframes) > 1:
+        rows += [
+            dataclasses.replace(whole, method=method, keyframes=keyframes, axis="keyframes")
+            for keyframes in options.keyframes
+            for method in (OURS, "random-real")
+        ]
+    return rows
+
+
+def configuration(row: Row, options: BenchOptions) -> Any:
+    """Return the configuration of a row's method; raises `InputError` for unknown methods and settings."""
+    return configured(row.method, _settings(row, options, ()))[1]
+
+
+def _settings(row: Row, options: BenchOptions, teacher: Sequence[str]) -> tuple[str, ...]:
+    """Return all settings of a row's method: the protocol's teacher, the scale's, the user's, and the labels."""
+    known = setting_names(find_method(row.method).config)
+    scaled = [setting for setting in find_scale(options.scale).settings if setting.partition("=")[0] in known]
+    scaled += find_scale(options.scale).methods.get(row.method, ())
+    return (*teacher, *scaled, *row.settings, f"labels={row.labels}")
+
+
+def job_of(row: Row, seed: int, options: BenchOptions, teacher: tuple[str, ...]) -> RunJob:
+    """Return what is to be done for one seed of a row, with the settings of the protocol's teacher."""
+    scale = find_scale(options.scale)
+    made = None
+    if row.budget is not None:
+        budget = dataclasses.replace(row.budget, keyframes=row.keyframes, allow_fewer=True)
+        made = SetJob(row.method, _settings(row, options, teacher), row.labels, row.codec, budget, seed)
+    return RunJob(
+        made=made,
+        method=row.method,
+        labels=row.labels,
+        student=row.student,
+        train=(*scale.train, *options.train),
+        teacher=tuple(
+            text.removeprefix("teacher.") for text in (*teacher, *scale.settings) if text.startswith("teacher.")
+        ),
+        codec=row.codec,
+        keyframes=row.keyframes,
+        seed=seed,
+    )
+
+
+def protocol_of(options: BenchOptions) -> tuple[str, str]:
+    """Return the names of the protocol and of the way it reads the data set."""
+    name, _, reading = options.protocol.partition(":")
+    protocol = find_protocol(name)
+    reading = reading or "any"
+    protocol.reading(reading)
+    if missing := [kind for kind in options.labels if kind not in protocol.labels]:
+        raise InputError(f"--labels {missing[0]}: protocol {name!r} has {', '.join(protocol.labels)} labels only")
+    return name, reading
+
+
+def teacher_settings(protocol: str, num_clips: int) -> tuple[str, ...]:
+    """Return how teachers are trained under a protocol of the literature: as its full data is; ours: by default."""
+    if protocol == FAIR:
+        return ()
+    config = find_protocol(protocol).full_config(num_clips=num_clips)
+    values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    return tuple(
+        f"teacher.train.{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}"
+        for name, value in values.items()
+    )

@@ -1,0 +1,66 @@
+"""The command line: reads options, makes one call, shows the result.
+
+Exit codes: 0 done; 1 a worker process died, or whoever read our output went away; 2 the input must be mended (one line
+on stderr says how); 3 training diverged; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from cyclopts import CoercionError, CycloptsError
+
+from videocompressa.cli import bench, compress, demo, export, finetune, keyframes, plan, sets, train  # noqa: F401  each adds its verb
+from videocompressa.cli.app import app
+from videocompressa.engine import WorkerError
+from videocompressa.errors import DivergedError, InputError
+
+DONE, ENDED, BAD_INPUT, DIVERGED, INTERRUPTED = 0, 1, 2, 3, 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; `argv` is without the program's name, None takes the process's own."""
+    try:
+        command, bound, _ = app.parse_args(
+            sys.argv[1:] if argv is None else list(argv), print_error=False, exit_on_error=False
+        )
+        command(*bound.args, **bound.kwargs)
+        sys.stdout.flush()
+    except CoercionError as error:
+        return _fail(_not_understood(error), BAD_INPUT)
+    except CycloptsError as error:
+        return _fail(f"{error} ({_see_help(error)})", BAD_INPUT)
+    except InputError as error:
+        return _fail(str(error), BAD_INPUT)
+    except DivergedError as error:
+        return _fail(str(error), DIVERGED)
+    except WorkerError as error:
+        return _fail(str(error), ENDED)
+    except BrokenPipeError:
+        sys.stderr.close()  # The interpreter would complain once more on its way out.
+        return ENDED
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{where}{error.strerror or error}; check the disk and the permissions", BAD_INPUT)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; run the same command again to go on from here\n")
+        return INTERRUPTED
+    return DONE
+
+
+def _not_understood(error: CoercionError) -> str:
+    """Say what our own types say of a value, where one of them refused it."""
+    reason = error.__cause__ or error.__context__
+    if not isinstance(reason, InputError) or error.argument is None:
+        return f"{error} ({_see_help(error)})"
+    return f"{error.argument.name}: {reason}"
+
+
+def _see_help(error: CycloptsError) -> str:
+    return f"see {' '.join(('videocompressa', *(error.command_chain or ()), '--help'))}"
+
+
+def _fail(text: str, code: int) -> int:
+    sys.stderr.write(f"error: {' '.join(text.split())}\n")
+    return code

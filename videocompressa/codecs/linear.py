@@ -1,0 +1,133 @@
+"""LinearCodec: principal components of 8x8 RGB blocks, the reference that costs nothing.
+
+1. Cut pixels into blocks b (192 numbers); mean m and covariance over all blocks of the fitting frames.
+2. Rows of V are the C eigenvectors of largest eigenvalue: no linear code of C numbers a block has a smaller squared
+   error on those frames (Eckart and Young 1936).
+3. raw = V (b - m), x' = V^T raw + m.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from videocompressa.clip import CodecSpec
+from videocompressa.codecs.codec import BATCH_PIXELS, Codec, as_pixels, weights_sha256
+from videocompressa.errors import InputError
+
+BLOCK = 8
+"""Pixels a latent cell spans on each side."""
+
+WEIGHTS = Path(__file__).parent / "weights" / "linear_codec.safetensors"
+"""The embedded default basis: the components of TinyCodec's training pictures."""
+
+
+@dataclass(frozen=True, eq=False)
+class BlockPCA:
+    """Principal components of 8x8 RGB blocks, pixels in [0,1]."""
+
+    mean: Tensor
+    """(192,) float32, ordered channel, row, column."""
+    basis: Tensor
+    """(C,192) float32, orthonormal rows, largest variance first."""
+    std: Tensor
+    """(C,) float32, standard deviation of each component over the fitting blocks."""
+
+    @classmethod
+    def fit(cls, frames: Tensor, channels: int = 8) -> BlockPCA:
+        """Fit on frames (M,3,H,W), uint8 or float in [0,1], sides in multiples of 8; in batches, double precision."""
+        size = 3 * BLOCK**2
+        if not 1 <= channels <= size:
+            raise InputError(f"a linear codec has 1 to {size} channels, got {channels}")
+        if (
+            frames.ndim != 4
+            or frames.shape[1] != 3
+            or any(side % BLOCK for side in frames.shape[2:])
+            or not len(frames)
+        ):
+            raise InputError(
+                f"a linear codec is fitted on at least one frame (M,3,H,W) with sides in multiples of {BLOCK}, "
+                f"got {tuple(frames.shape)}"
+            )
+        total, second, count = torch.zeros(size, dtype=torch.float64), torch.zeros(size, size, dtype=torch.float64), 0
+        step = max(1, BATCH_PIXELS // (frames.shape[2] * frames.shape[3]))
+        for start in range(0, len(frames), step):
+            cells = F.pixel_unshuffle(as_pixels(frames[start : start + step]), BLOCK)
+            blocks = cells.transpose(0, 1).flatten(1).double()
+            total += blocks.sum(1)
+            second += blocks @ blocks.T
+            count += blocks.shape[1]
+        mean = total / count
+        values, vectors = torch.linalg.eigh(second / count - mean.outer(mean))
+        basis = vectors.flip(1)[:, :channels].T
+        # An eigenvector's sign is arbitrary: fix it, so that machines agree on what a latent means.
+        largest = basis.abs().argmax(1, keepdim=True)
+        basis = basis * basis.gather(1, largest).sign()
+        std = values.flip(0)[:channels].clamp(min=1e-12).sqrt()
+        return cls(mean.float(), basis.float().contiguous(), std.float())
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the tensors by name, as stored."""
+        return {"mean": self.mean, "basis": self.basis, "std": self.std}
+
+
+class LinearCodec(Codec):
+    """PCA codec of 8x8 RGB blocks; "linear" is the embedded basis, `LinearCodec.fit` makes one for given frames.
+
+    Parameters
+    ----------
+    pca:
+        Mean, basis and spread of the components.
+    name:
+        Name under which `build_codec` finds it; a fitted one is found by none.
+    num_bytes:
+        Size of the basis on disk; of its tensors when not given.
+    """
+
+    def __init__(self, pca: BlockPCA, name: str = "linear:fitted", num_bytes: int | None = None) -> None:
+        channels = len(pca.basis)
+        spec = CodecSpec(
+            name=name,
+            weights_sha256=weights_sha256(pca.tensors()),
+            channels=channels,
+            downscale=BLOCK,
+            shift=(0.0,) * channels,
+            scale=tuple(max(value, 1e-6) for value in pca.std.tolist()),
+            num_bytes=sum(tensor.nbytes for tensor in pca.tensors().values()) if num_bytes is None else num_bytes,
+        )
+        self._net = _LinearNet(pca)
+        super().__init__(spec, self._net)
+
+    @classmethod
+    def fit(cls, frames: Tensor, channels: int = 8) -> LinearCodec:
+        """Fit the components on frames (M,3,H,W), uint8 or float in [0,1], sides in multiples of 8."""
+        return cls(BlockPCA.fit(frames, channels))
+
+    @classmethod
+    def load(cls, path: Path = WEIGHTS, name: str = "linear") -> LinearCodec:
+        """Read the embedded basis."""
+        tensors = load_file(path)
+        return cls(BlockPCA(tensors["mean"], tensors["basis"], tensors["std"]), name, path.stat().st_size)
+
+    def encode_raw(self, pixels: Tensor) -> Tensor:
+        """Encode float32 pixels (B,3,H,W) in [0,1] to components (B,C,h,w)."""
+        return F.conv2d(F.pixel_unshuffle(pixels, BLOCK) - self._net.mean, self._net.basis)
+
+    def decode_raw(self, latents: Tensor) -> Tensor:
+        """Decode components (B,C,h,w) to pixels (B,3,H,W)."""
+        return F.pixel_shuffle(F.conv2d(latents, self._net.basis.transpose(0, 1)) + self._net.mean, BLOCK)
+
+
+class _LinearNet(nn.Module):
+    mean: Tensor
+    basis: Tensor
+
+    def __init__(self, pca: BlockPCA) -> None:
+        super().__init__()
+        self.register_buffer("mean", pca.mean[:, None, None].clone())
+        self.register_buffer("basis", pca.basis[:, :, None, None].clone())

@@ -1,0 +1,352 @@
+"""Matching: two objectives that make synthetic clips teach what real ones do, behind one interface.
+
+Symbols: L classes, S_c and R_c synthetic and real clips of class c, psi features, theta parameters of a student,
+alpha inner learning rate. `show` gives synthetic clips, differentiable in whatever is tuned.
+
+**DM**, distribution matching (Zhao and Bilen 2023, "Dataset Condensation with Distribution Matching").
+Each step (Eq. 6):
+1. psi      a freshly initialized student without its last layer; its features are flattened, not averaged.
+2. loss   = sum_c | mean_{R_c} psi(x) - mean_{S_c} psi(x) |^2, over a real batch of each class.
+Our choices: no siamese augmentation, because the video protocol of the literature trains without any; a student with
+norms uses the statistics of all real clips of the step together, and of all synthetic ones.
+
+**MTT**, matching training trajectories (Cazenavette et al. 2022). Each step (Algorithm 1):
+1. theta_t  a start epoch t of an expert (`experts.py`); theta_{t+M} the target.
+2. inner    theta <- theta - alpha grad_theta CE(synthetic clips), some steps long from theta_t.
+3. loss   = |theta - theta_{t+M}|^2 / |theta_t - theta_{t+M}|^2 (Eq. 2); alpha is learned with the clips.
+Our choices: every expert is used once in each round, in random order; inside, dropout is off and norms use the
+statistics of their batch (running ones are neither read nor written, and are no part of a trajectory), so that the loss
+is a smooth function of the clips; a learned rate that is no longer positive counts as divergence.
+
+Draws depend on the seed and the number of the step alone: the same step gives the same loss.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from videocompressa.clip import Candidates
+from videocompressa.errors import DivergedError, InputError
+from videocompressa.matching.experts import ExpertConfig, named_views, train_experts
+from videocompressa.rng import Streams
+from videocompressa.run import Stages, Watch
+from videocompressa.students.networks import Dropout, Student, build_student, check_name
+from videocompressa.students.teachers import real_clips
+
+Show = Callable[[Tensor], Tensor]
+"""Rows (B,) int64 of the synthetic set -> normalized clips (B,T,3,H,W) float32 on the device, differentiable in
+whatever is tuned."""
+
+
+@dataclass(frozen=True)
+class DMConfig:
+    """Distribution matching; the defaults are the published ones."""
+
+    student: str = "convnet3d"
+    """A name of `students.STUDENTS`: the network of random features."""
+    width: float = 1.0
+    """Factor on its channel counts, > 0."""
+    real_per_class: int = 64
+    """Real clips of each class a step, >= 1; a smaller class is taken whole."""
+    classes_per_step: int = 0
+    """Classes a step, 0 for all (published). Fewer bound memory; each class then moves once a round of all classes."""
+
+    def __post_init__(self) -> None:
+        check_name(self.student)
+        if self.real_per_class < 1 or self.classes_per_step < 0 or not 0 < self.width < math.inf:
+            raise InputError(
+                f"DMConfig: real_per_class is {self.real_per_class} (allowed: 1 or more), classes_per_step "
+                f"{self.classes_per_step} (allowed: 0 for all, or more), width {self.width} (allowed: above 0)"
+            )
+
+
+@dataclass(frozen=True)
+class MTTConfig:
+    """Trajectory matching; the defaults are the published ones."""
+
+    experts: ExpertConfig = field(default_factory=ExpertConfig)
+    """The experts, and the student that is trained inside."""
+    max_start_epoch: int = 10
+    """Latest start epoch, >= 0."""
+    target_epochs: int = 1
+    """Expert epochs from start to target (M), >= 1."""
+    inner_steps: int = 10
+    """Steps on the synthetic clips, >= 1."""
+    batch_size: int = 0
+    """Synthetic clips an inner step, 0 for all (published)."""
+    inner_lr: float = 0.01
+    """First value of the learned inner learning rate, > 0: that of the experts."""
+    inner_lr_lr: float = 1e-5
+    """Learning rate of the inner learning rate, >= 0."""
+
+    def __post_init__(self) -> None:
+        least = {"max_start_epoch": 0, "target_epochs": 1, "inner_steps": 1, "batch_size": 0}
+        for name, low in least.items():
+            if getattr(self, name) < low:
+                raise InputError(f"MTTConfig.{name} is {getattr(self, name)}; it must be at least {low}")
+        if not (0 < self.inner_lr < math.inf and 0 <= self.inner_lr_lr < math.inf):
+            raise InputError(
+                f"MTTConfig.inner_lr is {self.inner_lr} (allowed: above 0), inner_lr_lr {self.inner_lr_lr} "
+                f"(allowed: 0 or more)"
+            )
+        if self.max_start_epoch + self.target_epochs > self.experts.epochs:
+            raise InputError(
+                f"experts.epochs is {self.experts.epochs}, but max_start_epoch {self.max_start_epoch} and "
+                f"target_epochs {self.target_epochs} need {self.max_start_epoch + self.target_epochs}; "
+                f"train experts longer, or start earlier"
+            )
+
+
+class Matching(ABC):
+    """An objective over synthetic clips."""
+
+    parameter_lr: float = 0.0
+    """Learning rate of `parameters()`."""
+
+    @abstractmethod
+    def loss(self, show: Show, labels: Tensor, step: int) -> Tensor:
+        """Return the scalar loss of step `step` (>= 0) for a synthetic set with labels (N,) int64.
+
+        Draws its own networks and real clips, by `step`: do not repeat numbers within a run.
+        """
+
+    def parameters(self) -> list[Tensor]:
+        """Return what the objective itself learns, to be tuned with the clips."""
+        return []
+
+
+def build_matching(
+    config: DMConfig | MTTConfig,
+    train_data: Candidates,
+    *,
+    rng: Streams,
+    device: torch.device,
+    watch: Watch,
+    stages: Stages,
+) -> Matching:
+    """Return the objective of a configuration; MTT trains its experts here, each a stage.
+
+    Give the streams of the run, unchanged, so that methods of one run share experts.
+    """
+    if isinstance(config, DMConfig):
+        return DistributionMatching(config, train_data, streams=rng.child("dm"), device=device)
+    trajectories = train_experts(train_data, config.experts, rng=rng, device=device, watch=watch, stages=stages)
+    return TrajectoryMatching(config, train_data, trajectories, streams=rng.child("mtt"), device=device)
+
+
+class DistributionMatching(Matching):
+    """DM; see the head of this file."""
+
+    def __init__(self, config: DMConfig, train_data: Candidates, *, streams: Streams, device: torch.device) -> None:
+        self._config, self._train_data, self._streams, self._device = config, train_data, streams, device
+        self._clips = real_clips(train_data)
+        self._members = [(train_data.labels == label).nonzero()[:, 0] for label in range(len(train_data.classes))]
+
+    def loss(self, show: Show, labels: Tensor, step: int) -> Tensor:
+        """Return the summed squared distance of mean embeddings."""
+        draws = self._streams.generator(f"step/{step}")
+        network = build_student(
+            self._config.student,
+            num_classes=len(self._clips.classes),
+            clip=self._train_data.clip,
+            generator=draws,
+            width=self._config.width,
+        )
+        network.to(self._device).requires_grad_(False)
+        classes = self._classes(labels, step)
+        real = self._real_means(network, classes, draws)
+        rows = torch.isin(labels, classes).nonzero()[:, 0]
+        synthetic = network.embed(show(rows))
+        return mean_distance(real, synthetic, torch.searchsorted(classes, labels[rows]).to(self._device))
+
+    def _classes(self, labels: Tensor, step: int) -> Tensor:
+        """Return the classes of a step, rising: all of the set's, or some of them, each once a round."""
+        classes: Tensor = torch.unique(labels)
+        count = self._config.classes_per_step
+        if count == 0 or count >= len(classes):
+            return classes
+        turns = math.ceil(len(classes) / count)
+        order = torch.randperm(len(classes), generator=self._streams.generator(f"classes/{step // turns}"))
+        turn = step % turns
+        return classes[order[turn * count : (turn + 1) * count]].sort().values
+
+    @torch.no_grad()
+    def _real_means(self, network: Student, classes: Tensor, draws: torch.Generator) -> Tensor:
+        """Return (c,D') mean embeddings of a real batch of each class."""
+        batches = []
+        for label in classes.tolist():
+            members = self._members[label]
+            order = torch.randperm(len(members), generator=draws)[: self._config.real_per_class]
+            batches.append(members[order])
+        # A norm would see one class only; without norms, going class by class bounds memory and changes nothing.
+        together = any(isinstance(module, _BatchNorm) for module in network.modules())
+        groups = [torch.cat(batches)] if together else batches
+        features = torch.cat([network.embed(self._real(group)) for group in groups])
+        return torch.stack([part.mean(0) for part in torch.split(features, [len(batch) for batch in batches])])
+
+    def _real(self, rows: Tensor) -> Tensor:
+        return self._clips.normalization.apply(self._clips.pixels(rows, self._device))
+
+
+def mean_distance(real_means: Tensor, synthetic: Tensor, index: Tensor) -> Tensor:
+    """Zhao and Bilen 2023, Eq. 6: squared distances of real means (c,D) to those of rows (B,D) by `index` (B,), summed.
+
+    Every class must have a row.
+    """
+    one_hot = F.one_hot(index, len(real_means)).to(synthetic)
+    means = (one_hot / one_hot.sum(0)).T @ synthetic
+    return (real_means - means).square().sum()
+
+
+class TrajectoryMatching(Matching):
+    """MTT; see the head of this file. `trajectories`: one (epochs + 1, P) an expert."""
+
+    def __init__(
+        self,
+        config: MTTConfig,
+        train_data: Candidates,
+        trajectories: Sequence[Tensor],
+        *,
+        streams: Streams,
+        device: torch.device,
+    ) -> None:
+        self._config, self._streams, self._device = config, streams, device
+        self._trajectories = list(trajectories)
+        self.parameter_lr = config.inner_lr_lr
+        self._inner_lr = torch.tensor(config.inner_lr, device=device, requires_grad=True)
+        network = build_student(
+            config.experts.student,
+            num_classes=len(train_data.classes),
+            clip=train_data.clip,
+            generator=streams.generator("shape"),  # only its shapes are used: the weights come from the experts
+            width=config.experts.width,
+        )
+        self._network = stateless(network.to(device))
+
+    def parameters(self) -> list[Tensor]:
+        """Return the inner learning rate, a scalar."""
+        return [self._inner_lr]
+
+    def loss(self, show: Show, labels: Tensor, step: int) -> Tensor:
+        """Return the normalized distance of the inner student to the expert's target."""
+        rate = float(self._inner_lr.detach())
+        if rate <= 0:
+            raise DivergedError(
+                f"mtt diverged: its learned inner learning rate fell to {rate:g} by step {step + 1}; "
+                f"choose a lower inner_lr_lr than {self._config.inner_lr_lr:g}, or a lower lr"
+            )
+        draws = self._streams.generator(f"step/{step}")
+        trajectory = self._trajectories[self._expert(step)]
+        epoch = int(torch.randint(self._config.max_start_epoch + 1, (), generator=draws))
+        start = trajectory[epoch].to(self._device)
+        target = trajectory[epoch + self._config.target_epochs].to(self._device)
+        batches = self._inner_batches(len(labels), draws)
+        used = torch.unique(torch.cat(batches))
+        clips = show(used)  # once, however often inner steps return to a row: decoding is not repeated
+        labels = labels[used].to(self._device)
+        if self._config.batch_size == 0:
+            inner = [(clips, labels)] * self._config.inner_steps
+        else:
+            places = [torch.searchsorted(used, batch).to(self._device) for batch in batches]
+            inner = [(clips[place], labels[place]) for place in places]
+        return trajectory_distance(self._network, start, target, inner, self._inner_lr)
+
+    def _expert(self, step: int) -> int:
+        """Return the expert of a step: each once a round, in the round's own order."""
+        count = len(self._trajectories)
+        order = torch.randperm(count, generator=self._streams.generator(f"experts/{step // count}"))
+        return int(order[step % count])
+
+    def _inner_batches(self, num_rows: int, draws: torch.Generator) -> list[Tensor]:
+        """Return the rows of each inner step: parts of a shuffled set, shuffled anew when it is through."""
+        batches: list[Tensor] = []
+        while len(batches) < self._config.inner_steps:
+            batches += torch.split(torch.randperm(num_rows, generator=draws), self._config.batch_size or num_rows)
+        return batches[: self._config.inner_steps]
+
+
+def stateless(student: nn.Module) -> nn.Module:
+    """Turn dropout off and let norms use the statistics of their batch, in place; return the module, to train."""
+    for module in student.modules():
+        if isinstance(module, _BatchNorm):
+            module.track_running_stats = False
+        if isinstance(module, Dropout):
+            module.probability = 0.0
+    return student.train().requires_grad_(False)
+
+
+def trajectory_distance(
+    network: nn.Module, start: Tensor, target: Tensor, inner: Sequence[tuple[Tensor, Tensor]], inner_lr: Tensor
+) -> Tensor:
+    """Cazenavette et al. 2022, Eq. 2, after one inner step on each (clips, labels (B,)) from flat `start` (P,).
+
+    Differentiable twice over in the clips and once in `inner_lr`; the network must be `stateless`.
+    """
+    theta = start.clone().requires_grad_()
+    for clips, labels in inner:
+        logits = functional_call(network, named_views(theta, network), (clips,))
+        (gradient,) = torch.autograd.grad(F.cross_entropy(logits, labels), theta, create_graph=True)
+        theta = theta - inner_lr * gradient
+    return (theta - target).square().sum() / (start - target).square().sum()
+
+
+def check_tuning(steps: int, lr: float, momentum: float) -> None:
+    """Raise unless these are settings of `tune`."""
+    if steps < 1 or not 0 < lr < math.inf or not 0 <= momentum < 1:
+        raise InputError(
+            f"steps is {steps} (allowed: 1 or more), lr {lr} (allowed: above 0), momentum {momentum} "
+            f"(allowed: 0 to below 1)"
+        )
+
+
+def tune(
+    parameters: Sequence[Tensor],
+    matching: Matching,
+    show: Show,
+    labels: Tensor,
+    *,
+    steps: int,
+    lr: float,
+    momentum: float,
+    watch: Watch,
+    name: str,
+) -> None:
+    """Tune leaf tensors, which `show` reads, and what the matching learns, by SGD on its loss; in place.
+
+    `labels` (N,) int64 of the synthetic set, on the CPU. `name` names the phase to `watch` and in messages.
+
+    Raises
+    ------
+    DivergedError
+        When the loss or a tuned value stops being finite.
+    """
+    check_tuning(steps, lr, momentum)
+    groups: list[dict[str, object]] = [{"params": list(parameters), "lr": lr}]
+    own = matching.parameters()
+    if own:
+        groups.append({"params": own, "lr": matching.parameter_lr})
+    optimizer = torch.optim.SGD(groups, lr=lr, momentum=momentum)
+    for step in range(steps):
+        loss = matching.loss(show, labels, step)
+        _check_finite(loss, f"its loss at step {step + 1} of {steps}", matching, lr, name)
+        optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        optimizer.step()
+        watch(name, done=step + 1, total=steps, loss=float(loss.detach()))
+    for parameter in [*parameters, *own]:
+        _check_finite(parameter.detach().sum(), "a value that it tunes", matching, lr, name)
+
+
+def _check_finite(value: Tensor, what: str, matching: Matching, lr: float, name: str) -> None:
+    if not bool(torch.isfinite(value)):
+        also = f", or a lower inner_lr_lr than {matching.parameter_lr:g}" if matching.parameters() else ""
+        raise DivergedError(f"{name} diverged: {what} is not finite; choose a lower lr than {lr:g}{also}")

@@ -1,0 +1,1 @@
+"""Which frames and which videos are kept: the first half of the paper."""

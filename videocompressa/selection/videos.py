@@ -1,0 +1,270 @@
+"""Choosing a few rows that stand for many: random, herding, k-center, facility location, k-means and k-DPP on features.
+
+Each function takes features (M,D) of one class and returns `count` distinct rows, best first. Distances and products
+are computed in float64, so the choice is the same at any thread count; ties go to the lower row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from videocompressa.errors import InputError
+
+Choose = Callable[[Tensor, int, torch.Generator], list[int]]
+"""(features (M,D), count, generator) -> `count` rows."""
+Look = Callable[[Tensor], Tensor]
+"""Rows (M,) int64 -> their features (M,D)."""
+
+
+def random_subset(features: Tensor, count: int, generator: torch.Generator) -> list[int]:
+    """Every subset alike likely."""
+    return torch.randperm(len(features), generator=generator)[:count].tolist()
+
+
+def herding(features: Tensor, count: int, generator: torch.Generator) -> list[int]:
+    """Herding (Welling 2009): greedily keep the mean of the chosen close to the mean of all.
+
+    Row t is the one whose choice makes || mean(all) - mean(chosen + row) || least.
+    """
+    points = features.double()
+    target = points.mean(0)
+    total = torch.zeros_like(target)
+    chosen: list[int] = []
+    for taken in range(1, count + 1):
+        distance = ((total + points) / taken - target).norm(dim=1)
+        chosen.append(_least(distance, chosen))
+        total += points[chosen[-1]]
+    return chosen
+
+
+def k_center(features: Tensor, count: int, generator: torch.Generator) -> list[int]:
+    """Greedy k-center (Gonzalez 1985; Sener and Savarese 2018): always the row farthest from all chosen ones.
+
+    Starts at the row nearest the mean (our choice: no draw, and no outlier as the only pick at count 1).
+    """
+    points = features.double()
+    chosen = [_least((points - points.mean(0)).norm(dim=1), [])]
+    nearest = (points - points[chosen[0]]).norm(dim=1)
+    while len(chosen) < count:
+        chosen.append(_least(-nearest, chosen))
+        nearest = torch.minimum(nearest, (points - points[chosen[-1]]).norm(dim=1))
+    return chosen
+
+
+def facility_location(features: Tensor, count: int, generator: torch.Generator) -> list[int]:
+    """Greedy facility location (Nemhauser et al. 1978): each row adds the most to sum_i max_chosen similarity(i, .).
+
+    Similarity is the largest distance minus the distance, so it is never negative.
+    """
+    points = features.double()
+    distance = _distances(points, points)
+    similarity = distance.max() - distance
+    best = torch.zeros(len(points), dtype=torch.float64)
+    chosen: list[int] = []
+    for _ in range(count):
+        gain = (similarity - best[:, None]).clamp(min=0).sum(0)
+        chosen.append(_least(-gain, chosen))
+        best = torch.maximum(best, similarity[:, chosen[-1]])
+    return chosen
+
+
+LLOYD_STEPS = 100
+"""Most steps of `k_means`; it stops before when no row changes its cluster."""
+
+
+def k_means(features: Tensor, count: int, generator: torch.Generator) -> list[int]:
+    """The row nearest each of `count` centroids (Lloyd 1982, from k-means++ starts), the largest cluster's first.
+
+    A cluster that runs empty starts again at the row farthest from its centroid (our choice).
+    """
+    points = features.double()
+    centroids = points[_k_means_starts(points, count, generator)]
+    nearest = torch.full((len(points),), -1)
+    for _ in range(LLOYD_STEPS):
+        distance = _distances(points, centroids)
+        before, nearest = nearest, distance.argmin(1)
+        if torch.equal(before, nearest):
+            break
+        sums = torch.zeros_like(centroids).index_add_(0, nearest, points)
+        sizes = torch.bincount(nearest, minlength=count)
+        centroids = sums / sizes.clamp(min=1)[:, None]
+        far = distance.gather(1, nearest[:, None])[:, 0].argsort(descending=True, stable=True)
+        empty = (sizes == 0).nonzero()[:, 0]
+        centroids[empty] = points[far[: len(empty)]]
+    distance = _distances(points, centroids)
+    largest_first = torch.bincount(nearest, minlength=count).argsort(descending=True, stable=True)
+    chosen: list[int] = []
+    for cluster in largest_first.tolist():
+        chosen.append(_least(distance[:, cluster], chosen))
+    return chosen
+
+
+def _k_means_starts(points: Tensor, count: int, generator: torch.Generator) -> list[int]:
+    """k-means++ (Arthur and Vassilvitskii 2007): each start drawn by squared distance to the others."""
+    squared = torch.ones(len(points), dtype=torch.float64)
+    starts: list[int] = []
+    for _ in range(count):
+        squared[starts] = 0
+        # Nothing but copies of the starts are left: any of them.
+        weights = squared if bool(squared.any()) else _ones_but(len(points), starts)
+        starts.append(_draw(weights, generator))
+        latest = (points - points[starts[-1]]).square().sum(1)
+        squared = latest if len(starts) == 1 else torch.minimum(squared, latest)
+    return starts
+
+
+def paper_kernel(features: Tensor) -> Tensor:
+    """exp(-distance), (M,M): what LVDD's released code does, on features standardized by cell.
+
+    Latents have thousands of cells, so distances are in the tens and hundreds and this is the identity to many digits:
+    its k-DPP is a uniform draw.
+    """
+    points = features.double()
+    return torch.exp(-_distances(points, points))
+
+
+def scaled_kernel(features: Tensor) -> Tensor:
+    """exp(-distance^2 / (2 sigma^2)), (M,M): what LVDD's text says (section 3.2).
+
+    The text leaves sigma open; ours is the median distance of distinct rows (the usual heuristic).
+    """
+    points = features.double()
+    distance = _distances(points, points)
+    apart = distance[distance > 0]
+    sigma = apart.median() if len(apart) else torch.ones((), dtype=torch.float64)
+    return torch.exp(-((distance / sigma) ** 2) / 2)
+
+
+def sample_k_dpp(kernel: Tensor, count: int, generator: torch.Generator) -> list[int]:
+    """Draw `count` rows with a chance proportional to det(kernel of those rows): (M,M), positive semidefinite.
+
+    Exact, by Kulesza and Taskar (2011, Algorithm 1): draw which eigenvectors take part by elementary symmetric
+    polynomials of the eigenvalues (kept as logarithms, for they overflow), then rows one by one. A hair of the
+    identity is added, so that copies of a row can be drawn when nothing else is left.
+    """
+    num_rows = len(kernel)
+    eigenvalues, eigenvectors = torch.linalg.eigh(kernel.double() + 1e-10 * torch.eye(num_rows, dtype=torch.float64))
+    logs = eigenvalues.clamp(min=1e-12).log()
+    # polynomials[m, l]: logarithm of the l-th elementary symmetric polynomial of the first m eigenvalues.
+    polynomials = torch.full((num_rows + 1, count + 1), -torch.inf, dtype=torch.float64)
+    polynomials[:, 0] = 0
+    for m in range(num_rows):
+        polynomials[m + 1, 1:] = torch.logaddexp(polynomials[m, 1:], logs[m] + polynomials[m, :-1])
+    uniform = torch.rand(num_rows, dtype=torch.float64, generator=generator)
+    taken: list[int] = []
+    for m in range(num_rows, 0, -1):
+        left = count - len(taken)
+        if left == 0:
+            break
+        chance = logs[m - 1] + polynomials[m - 1, left - 1] - polynomials[m, left]
+        if left == m or uniform[m - 1].log() < chance:
+            taken.append(m - 1)
+    return _sample_projection(eigenvectors[:, taken], generator)
+
+
+def _sample_projection(basis: Tensor, generator: torch.Generator) -> list[int]:
+    """Draw from the projection DPP of orthonormal columns (M,k), by Gram-Schmidt on the rows drawn so far."""
+    weights = basis.square().sum(1)
+    removed = torch.zeros_like(basis)
+    chosen: list[int] = []
+    for taken in range(basis.shape[1]):
+        row = _draw(weights, generator)
+        chosen.append(row)
+        rest = basis @ basis[row] - removed[:, :taken] @ removed[row, :taken]
+        removed[:, taken] = rest / weights[row].sqrt()
+        weights = (weights - removed[:, taken].square()).clamp(min=0)
+        weights[chosen] = 0
+    return chosen
+
+
+def dpp(features: Tensor, count: int, generator: torch.Generator) -> list[int]:
+    """A k-DPP sample by `paper_kernel`: LVDD's selection ("DAPS") as released."""
+    return sample_k_dpp(paper_kernel(features), count, generator)
+
+
+def dpp_scaled(features: Tensor, count: int, generator: torch.Generator) -> list[int]:
+    """A k-DPP sample by `scaled_kernel`."""
+    return sample_k_dpp(scaled_kernel(features), count, generator)
+
+
+SUBSETS: dict[str, Choose] = {
+    "random": random_subset,
+    "herding": herding,
+    "k-center": k_center,
+    "facility-location": facility_location,
+    "k-means": k_means,
+    "dpp": dpp,
+    "dpp-scaled": dpp_scaled,
+}
+
+
+def check_subset(name: str) -> None:
+    """Raise when no subset rule has this name."""
+    if name not in SUBSETS:
+        raise InputError(f"unknown subset rule {name!r}; known: {', '.join(SUBSETS)}")
+
+
+def check_enough(sizes: Mapping[str, int], count: int, *, allow_fewer: bool) -> None:
+    """Raise when a class (name to number of videos) has fewer than `count`, unless that is allowed."""
+    short = [f"{name!r} has {size}" for name, size in sizes.items() if size < count]
+    if short and not allow_fewer:
+        raise InputError(
+            f"--vpc is {count}, but class {', '.join(short[:5])} training videos"
+            f"{f' (and {len(short) - 5} more classes)' if len(short) > 5 else ''}; "
+            f"lower --vpc to {max(1, min(sizes.values()))}, or go on with --allow-fewer"
+        )
+
+
+def choose_per_class(
+    features: Tensor | Look,
+    labels: Tensor,
+    classes: Sequence[str],
+    *,
+    count: int,
+    allow_fewer: bool,
+    name: str,
+    generator: torch.Generator,
+) -> Tensor:
+    """Choose `count` rows of each class by the subset rule `name`; rows (N,) int64, grouped by class in class order.
+
+    `features` are (M,D), or a function that gives those of some rows: large ones need not be there all at once.
+
+    Raises `InputError` for an unknown rule, and for a class with fewer rows unless `allow_fewer`.
+    """
+    check_subset(name)
+    sizes = torch.bincount(labels, minlength=len(classes)).tolist()
+    check_enough(dict(zip(classes, sizes, strict=True)), count, allow_fewer=allow_fewer)
+    look = features if callable(features) else features.__getitem__
+    rows = []
+    for label, size in enumerate(sizes):
+        members = (labels == label).nonzero()[:, 0]
+        rows.append(members[SUBSETS[name](look(members), min(count, size), generator)] if size else members)
+    return torch.cat(rows)
+
+
+def _least(values: Tensor, taken: list[int]) -> int:
+    values = values.clone()
+    values[taken] = torch.inf
+    return int(values.argmin())
+
+
+def _distances(left: Tensor, right: Tensor) -> Tensor:
+    """Return Euclidean distances (M,P), by differences: products would lose digits of small ones."""
+    return torch.cdist(left, right, compute_mode="donot_use_mm_for_euclid_dist")
+
+
+def _ones_but(size: int, zeros: list[int]) -> Tensor:
+    weights = torch.ones(size, dtype=torch.float64)
+    weights[zeros] = 0
+    return weights
+
+
+def _draw(weights: Tensor, generator: torch.Generator) -> int:
+    """Draw a position with a chance proportional to its weight (M,) float64, not all zero."""
+    reached = weights.cumsum(0)
+    wanted = torch.rand((), dtype=torch.float64, generator=generator) * reached[-1]
+    position = int(torch.searchsorted(reached, wanted, right=True))
+    return min(position, int(weights.nonzero()[-1, 0]))

@@ -1,0 +1,60 @@
+"""Labeled clips: what students are trained and judged on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from videocompressa.clip import Normalization, shape_text
+from videocompressa.errors import InputError
+
+
+@dataclass(frozen=True)
+class LabeledClips:
+    """Clips with labels, to train or to test on; the frames may be memory-mapped, only rows of a batch are copied."""
+
+    frames: Tensor
+    """(N,T,3,H,W) uint8, RGB; or float32 pixels in [0,1], as `SyntheticSet.clips` makes them."""
+    labels: Tensor
+    """(N,) int64 in [0,L), or (N,L) float32 rows that sum to 1."""
+    normalization: Normalization
+    """Of the real training split, the same for every set that stands for it."""
+    classes: tuple[str, ...]
+    """L class names in label order."""
+
+    def __post_init__(self) -> None:
+        frames, labels, num_classes = self.frames, self.labels, len(self.classes)
+        if frames.ndim != 5 or frames.shape[2] != 3 or frames.dtype not in (torch.uint8, torch.float32):
+            raise InputError(f"LabeledClips.frames is {shape_text(frames)}; it must be uint8 or float32 (N,T,3,H,W)")
+        hard = labels.dtype == torch.int64 and tuple(labels.shape) == (len(frames),)
+        soft = labels.dtype == torch.float32 and tuple(labels.shape) == (len(frames), num_classes)
+        if not hard and not soft:
+            raise InputError(
+                f"LabeledClips.labels is {shape_text(labels)}; it must be int64 ({len(frames)},) "
+                f"or float32 ({len(frames)},{num_classes})"
+            )
+        if hard and len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < num_classes:
+            raise InputError(f"LabeledClips.labels leave [0,{num_classes})")
+        if soft and not bool((labels >= 0).all() and ((labels.sum(1) - 1).abs() < 1e-2).all()):
+            raise InputError("soft LabeledClips.labels must be finite, not negative, and sum to 1 in each row")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __repr__(self) -> str:
+        return (
+            f"LabeledClips(frames={shape_text(self.frames)}, labels={shape_text(self.labels)}, "
+            f"classes={len(self.classes)})"
+        )
+
+    @property
+    def hard_labels(self) -> Tensor:
+        """(N,) int64: the labels, or the most likely class of each soft label."""
+        return self.labels if self.labels.ndim == 1 else self.labels.argmax(1)
+
+    def pixels(self, rows: Tensor, device: torch.device) -> Tensor:
+        """Return the frames of some clips as (B,T,3,H,W) float32 in [0,1] on the device."""
+        chosen = self.frames[rows].to(device)
+        return chosen.float() / 255 if chosen.dtype == torch.uint8 else chosen

@@ -1,0 +1,400 @@
+"""Students: small video classifiers that are trained on a set to judge it, all defined here.
+
+| name | layers | source |
+|---|---|---|
+| `convnet3d` | three (3,7,7) convolutions without norm | the vdsd protocol: VDSD, LVDD, PRISM and others |
+| `minic3d` | the same with BatchNorm, global average pool | the video-dc protocol: Video-DC |
+| `r2plus1d18` | 18 layers, space and time apart | Tran et al. 2018, "A Closer Look at Spatiotemporal Convolutions" |
+| `framenet2d` | a small residual net on each frame, mean over time | our choice: blind to the order of frames |
+
+Every student takes normalized clips (B,T,3,H,W) float and gives logits (B,L). Weights and dropout masks come from
+generators that are handed in; the global random state is neither read nor moved.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from videocompressa.clip import ClipSpec
+from videocompressa.errors import InputError
+
+
+class Dropout(nn.Module):
+    """Dropout whose masks come from a generator of its own.
+
+    The mask is drawn on the CPU for every device, so a run on a GPU drops the same features.
+    """
+
+    def __init__(self, probability: float) -> None:
+        super().__init__()
+        self.probability = probability
+        self.generator = torch.Generator()
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Zero each element with `probability` and scale the rest while training; the identity otherwise."""
+        if not self.training or self.probability == 0:
+            return features
+        keep = torch.rand(features.shape, generator=self.generator) >= self.probability
+        return features * (keep.to(features.device, features.dtype) / (1 - self.probability))
+
+
+class Student(nn.Module, ABC):
+    """A video classifier: clips (B,T,3,H,W) float, normalized, to logits (B,L)."""
+
+    smallest: ClassVar[tuple[int, int, int]] = (1, 1, 1)
+    """Smallest T, H, W that leave something after all pooling."""
+    num_classes: int
+    """L."""
+    num_features: int
+    """D."""
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Return logits (B,L)."""
+        return self._head(self._body(self._enter(clips), None))
+
+    def features(self, clips: Tensor) -> Tensor:
+        """Return (B,D): what the last layer sees, averaged over the places that are left."""
+        body = self._body(self._enter(clips), None)
+        return body.flatten(2).mean(2)
+
+    def embed(self, clips: Tensor) -> Tensor:
+        """Return (B, D t h w): what the last layer sees at all places that are left, flattened; no dropout."""
+        return self._body(self._enter(clips), None).flatten(1)
+
+    def feature_maps(self, clips: Tensor) -> list[Tensor]:
+        """Return the output of every stage before its pooling, each (B,C,t,h,w)."""
+        maps: list[Tensor] = []
+        self._body(self._enter(clips), maps)
+        return maps
+
+    def maps_and_logits(self, clips: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Return `feature_maps` and `forward` of the same clips, computed once."""
+        maps: list[Tensor] = []
+        body = self._body(self._enter(clips), maps)
+        return maps, self._head(body)
+
+    @abstractmethod
+    def _body(self, volume: Tensor, maps: list[Tensor] | None) -> Tensor:
+        """Take (B,3,T,H,W) to (B,D,t,h,w), adding each stage's output to `maps`."""
+
+    @abstractmethod
+    def _head(self, body: Tensor) -> Tensor:
+        """Take (B,D,t,h,w) to logits (B,L)."""
+
+    def _enter(self, clips: Tensor) -> Tensor:
+        if clips.ndim != 5 or clips.shape[2] != 3:
+            raise InputError(
+                f"clips is {tuple(clips.shape)}; a student takes normalized float clips (B,T,3,H,W): permute them"
+            )
+        check_size((clips.shape[1], clips.shape[3], clips.shape[4]), type(self))
+        return _channels_last(clips.permute(0, 2, 1, 3, 4))
+
+
+def check_size(size: tuple[int, int, int], kind: type[Student]) -> None:
+    """Raise unless clips of `size` (T,H,W) survive the student's pooling."""
+    if any(side < least for side, least in zip(size, kind.smallest, strict=True)):
+        frames, height, width = kind.smallest
+        raise InputError(
+            f"clips of {size[0]} frames at {size[1]}x{size[2]} px are too small for {kind.__name__}, which pools "
+            f"them away; it needs at least {frames} frames at {height}x{width} px (--frames, --size), "
+            f"or student 'framenet2d'"
+        )
+
+
+class FrameConv3d(nn.Conv3d):
+    """The (3,7,7) convolution of stride (1,2,2) and padding (1,3,3) of the literature's students."""
+
+    def __init__(self, channels: int, out: int) -> None:
+        super().__init__(channels, out, (3, 7, 7), (1, 2, 2), (1, 3, 3))
+
+    def forward(self, volume: Tensor) -> Tensor:
+        """Take (B,C,T,H,W) to (B,C',T,ceil(H/2),ceil(W/2)), with channels last in memory on a CPU.
+
+        Weights stay contiguous in the module (files and flattened parameters want them so); turning them at each call
+        costs less than it saves. Stacked, summed and unfolded 2-D convolutions were all slower.
+        """
+        weight = _channels_last(self.weight)
+        if min(volume.shape[2:]) >= _LEAST_BFLOAT16:
+            return functional.conv3d(volume, weight, self.bias, self.stride, self.padding)
+        with _as_it_is():
+            return functional.conv3d(volume.to(weight.dtype), weight, self.bias, self.stride, self.padding)
+
+
+# PyTorch 2.13 (oneDNN) on CPUs with bfloat16 writes garbage, NaN or over the heap's bounds in the weight gradients of
+# bfloat16 convolutions on maps of 1 or 2 places a side, so those run in float32. From 3 on they were right in every
+# size tried; `test_bfloat16_gradients_of_the_convolution` watches it.
+_LEAST_BFLOAT16 = 3
+
+
+def _as_it_is() -> torch.autocast:
+    return torch.autocast("cpu", enabled=False)
+
+
+def _channels_last(volume: Tensor) -> Tensor:
+    on_cpu = volume.device.type == "cpu"
+    return volume.contiguous(memory_format=torch.channels_last_3d) if on_cpu else volume
+
+
+def _pooled(volume: Tensor, pool: tuple[int, int, int], maps: list[Tensor] | None) -> Tensor:
+    """Return ReLU and max-pool of (B,C,t,h,w), keeping the ReLU's output in `maps`.
+
+    Autocast on a CPU would pool a float32 copy of the volume: the same values, more slowly.
+    """
+    with _as_it_is():
+        if maps is None:  # the two commute, and the ReLU has less to do after the pool
+            return functional.relu(functional.max_pool3d(volume, pool))
+        maps.append(functional.relu(volume))
+        return functional.max_pool3d(maps[-1], pool)
+
+
+# Pools and channels of the three stages, as both protocols have them.
+_POOLS = ((1, 2, 2), (2, 2, 2), (2, 2, 2))
+_CHANNELS = (64, 128, 128)
+# Three times halved rounding up, then halved rounding down: 43 px is the first side that leaves one cell.
+_SMALLEST = (4, 43, 43)
+
+
+def _stage_convs(width: float) -> nn.ModuleList:
+    channels = [3, *(_scaled(each, width) for each in _CHANNELS)]
+    return nn.ModuleList(FrameConv3d(*channels[stage : stage + 2]) for stage in range(3))
+
+
+class ConvNet3D(Student):
+    """The literature's student: 3-64-128-128 without norm; 3,647,666 parameters at 50 classes.
+
+    It ends in an average pool of 2 places a side (1 where only 1 is left, as the literature has it up to 64 px),
+    dropout 0.5, a 1x1x1 convolution and the maximum over the time that is left. Sides beyond 122 px leave several
+    places, which we average (our choice: the literature's code stops there).
+    """
+
+    smallest = _SMALLEST
+
+    def __init__(self, num_classes: int, width: float = 1.0) -> None:
+        super().__init__()
+        self.num_classes, self.num_features = num_classes, _scaled(_CHANNELS[-1], width)
+        self.convs = _stage_convs(width)
+        self.dropout = Dropout(0.5)
+        self.classifier = nn.Conv3d(self.num_features, num_classes, 1)
+
+    def _body(self, volume: Tensor, maps: list[Tensor] | None) -> Tensor:
+        for conv, pool in zip(self.convs, _POOLS, strict=True):
+            volume = _pooled(conv(volume), pool, maps)
+        return functional.avg_pool3d(volume, [min(2, side) for side in volume.shape[2:]], stride=1)
+
+    def _head(self, body: Tensor) -> Tensor:
+        with _as_it_is():  # one place a side is below `_LEAST_BFLOAT16`
+            logits: Tensor = self.classifier(self.dropout(body.to(self.classifier.weight.dtype)))
+        return logits.mean((3, 4)).amax(2)
+
+
+class MiniC3D(Student):
+    """Video-DC's student: the convolutions of `ConvNet3D`, each with BatchNorm, then average pool, linear."""
+
+    smallest = _SMALLEST
+
+    def __init__(self, num_classes: int, width: float = 1.0) -> None:
+        super().__init__()
+        self.num_classes, self.num_features = num_classes, _scaled(_CHANNELS[-1], width)
+        self.convs = _stage_convs(width)
+        self.norms = nn.ModuleList(nn.BatchNorm3d(_scaled(each, width)) for each in _CHANNELS)
+        self.dropout = Dropout(0.5)
+        self.classifier = nn.Linear(self.num_features, num_classes)
+
+    def _body(self, volume: Tensor, maps: list[Tensor] | None) -> Tensor:
+        for conv, norm, pool in zip(self.convs, self.norms, _POOLS, strict=True):
+            volume = _pooled(norm(conv(volume)), pool, maps)
+        return volume.to(self.classifier.weight.dtype)  # means over places in float32
+
+    def _head(self, body: Tensor) -> Tensor:
+        logits: Tensor = self.classifier(self.dropout(body.flatten(2).mean(2)))
+        return logits
+
+
+class _Apart(nn.Sequential):
+    """A 3-D convolution taken apart: (1,k,k) in space, norm, ReLU, (3,1,1) in time (Tran et al. 2018, section 3.5)."""
+
+    def __init__(self, channels: int, between: int, out: int, side: int, stride: tuple[int, int]) -> None:
+        time, space = stride
+        pad = side // 2
+        super().__init__(
+            nn.Conv3d(channels, between, (1, side, side), (1, space, space), (0, pad, pad), bias=False),
+            nn.BatchNorm3d(between),
+            nn.ReLU(),
+            nn.Conv3d(between, out, (3, 1, 1), (time, 1, 1), (1, 0, 0), bias=False),
+        )
+
+
+class _Residual(nn.Module):
+    """Two convolutions with norm around a shortcut (He et al. 2016), which is projected where the shape changes."""
+
+    def __init__(self, first: nn.Module, second: nn.Module, shortcut: nn.Module, out: int, dims: int) -> None:
+        super().__init__()
+        self.first, self.second, self.shortcut = first, second, shortcut
+        norm = nn.BatchNorm3d if dims == 3 else nn.BatchNorm2d
+        self.norms = nn.ModuleList((norm(out), norm(out)))
+
+    def forward(self, volume: Tensor) -> Tensor:
+        inner = functional.relu(self.norms[0](self.first(volume)))
+        return functional.relu(self.norms[1](self.second(inner)) + self.shortcut(volume))
+
+
+def _residual_apart(channels: int, out: int, stride: int) -> _Residual:
+    # As many parameters as the whole 3x3x3 kernel would have; the count of the block's first convolution serves both,
+    # as in the published network (31,505,325 parameters at 400 classes).
+    between = channels * out * 27 // (channels * 9 + 3 * out)
+    shortcut: nn.Module = nn.Identity()
+    if stride != 1 or channels != out:
+        shortcut = nn.Sequential(nn.Conv3d(channels, out, 1, stride, bias=False), nn.BatchNorm3d(out))
+    first = _Apart(channels, between, out, 3, (stride, stride))
+    return _Residual(first, _Apart(out, between, out, 3, (1, 1)), shortcut, out, dims=3)
+
+
+class R2Plus1D18(Student):
+    """R(2+1)D-18 (Tran et al. 2018): 31,505,325 parameters at 400 classes.
+
+    Its last stages see one or two frames, so on a CPU it runs in float32 under autocast too (see `_LEAST_BFLOAT16`).
+    """
+
+    def __init__(self, num_classes: int, width: float = 1.0) -> None:
+        super().__init__()
+        widths = [_scaled(each, width) for each in (64, 128, 256, 512)]
+        self.num_classes, self.num_features = num_classes, widths[-1]
+        self.stem = nn.Sequential(
+            _Apart(3, _scaled(45, width), widths[0], 7, (1, 2)), nn.BatchNorm3d(widths[0]), nn.ReLU()
+        )
+        channels = [widths[0], *widths]
+        self.stages = nn.ModuleList(
+            nn.Sequential(
+                _residual_apart(channels[stage], out, 1 if stage == 0 else 2),
+                _residual_apart(out, out, 1),
+            )
+            for stage, out in enumerate(widths)
+        )
+        self.classifier = nn.Linear(self.num_features, num_classes)
+
+    def _body(self, volume: Tensor, maps: list[Tensor] | None) -> Tensor:
+        with _as_it_is():
+            volume = self.stem(volume)
+            for stage in self.stages:
+                volume = stage(volume)
+                if maps is not None:
+                    maps.append(volume)
+        return volume
+
+    def _head(self, body: Tensor) -> Tensor:
+        logits: Tensor = self.classifier(body.flatten(2).mean(2))
+        return logits
+
+
+def _residual_flat(channels: int, out: int) -> _Residual:
+    shortcut = nn.Sequential(nn.Conv2d(channels, out, 1, 2, bias=False), nn.BatchNorm2d(out))
+    first = nn.Conv2d(channels, out, 3, 2, 1, bias=False)
+    return _Residual(first, nn.Conv2d(out, out, 3, 1, 1, bias=False), shortcut, out, dims=2)
+
+
+class FrameNet2D(Student):
+    """A residual net of 8 layers on each frame; its features are averaged over frames, so their order is lost."""
+
+    def __init__(self, num_classes: int, width: float = 1.0) -> None:
+        super().__init__()
+        widths = [_scaled(each, width) for each in (32, 64, 128, 256)]
+        self.num_classes, self.num_features = num_classes, widths[-1]
+        self.stem = nn.Sequential(nn.Conv2d(3, widths[0], 3, 2, 1, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU())
+        self.stages = nn.ModuleList(_residual_flat(widths[stage], widths[stage + 1]) for stage in range(3))
+        self.classifier = nn.Linear(self.num_features, num_classes)
+
+    def _body(self, volume: Tensor, maps: list[Tensor] | None) -> Tensor:
+        frames = volume.shape[2]
+        # Three stages each halve the sides after the stem did.
+        small = min(volume.shape[3:]) < 16 * _LEAST_BFLOAT16
+        with _as_it_is() if small else contextlib.nullcontext():
+            flat: Tensor = self.stem(volume.transpose(1, 2).flatten(0, 1))
+            for stage in self.stages:
+                flat = stage(flat)
+                if maps is not None:
+                    maps.append(_volume(flat, frames))
+        return _volume(flat, frames)
+
+    def _head(self, body: Tensor) -> Tensor:
+        logits: Tensor = self.classifier(body.flatten(2).mean(2))
+        return logits
+
+
+STUDENTS: dict[str, type[ConvNet3D | MiniC3D | R2Plus1D18 | FrameNet2D]] = {
+    "convnet3d": ConvNet3D,
+    "minic3d": MiniC3D,
+    "r2plus1d18": R2Plus1D18,
+    "framenet2d": FrameNet2D,
+}
+
+
+def check_name(name: str) -> None:
+    """Raise unless `name` is a student's, listing the known."""
+    if name not in STUDENTS:
+        raise InputError(f"unknown student {name!r}; known: {', '.join(STUDENTS)}")
+
+
+def build_student(
+    name: str, *, num_classes: int, clip: ClipSpec, generator: torch.Generator, width: float = 1.0
+) -> Student:
+    """Make a fresh student on the CPU, in training mode.
+
+    Parameters
+    ----------
+    name:
+        One of `STUDENTS`.
+    num_classes:
+        L, >= 1.
+    clip:
+        The clips it will see; refused when they are too small for it.
+    generator:
+        CPU generator of every weight, and of the seed of the dropout masks.
+    width:
+        Factor on all channel counts, > 0; 1 is the published network.
+    """
+    check_name(name)
+    if num_classes < 1:
+        raise InputError(f"num_classes is {num_classes}; a student needs at least 1 class")
+    if not (math.isfinite(width) and width > 0):
+        raise InputError(f"width is {width}; the factor on a student's channels must be a number above 0, such as 0.5")
+    check_size((clip.num_frames, clip.height, clip.width), STUDENTS[name])
+    # On the meta device the layers' own initialization draws nothing, so the global random state stays as it was.
+    with torch.device("meta"):
+        student = STUDENTS[name](num_classes, width)
+    student.to_empty(device="cpu")
+    initialize(student, generator)
+    return student
+
+
+def initialize(student: nn.Module, generator: torch.Generator) -> None:
+    """Draw all weights anew from `generator`: uniform in +-1/sqrt(fan-in), as PyTorch and the literature do.
+
+    Norms become the identity, and dropout modules get a fresh generator seeded from `generator`.
+    """
+    for module in student.modules():
+        if isinstance(module, nn.Conv2d | nn.Conv3d | nn.Linear):
+            bound = 1 / math.sqrt(module.weight[0].numel())
+            with torch.no_grad():
+                module.weight.uniform_(-bound, bound, generator=generator)
+                if module.bias is not None:
+                    module.bias.uniform_(-bound, bound, generator=generator)
+        elif isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d):
+            module.reset_parameters()
+        elif isinstance(module, Dropout):
+            seed = torch.randint(2**62, (), generator=generator)
+            module.generator = torch.Generator().manual_seed(int(seed))
+
+
+def _volume(flat: Tensor, frames: int) -> Tensor:
+    return flat.view(-1, frames, *flat.shape[1:]).transpose(1, 2)
+
+
+def _scaled(channels: int, width: float) -> int:
+    return max(1, round(channels * width))

@@ -1,0 +1,97 @@
+"""Students of several seeds, and what their scores come to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from videocompressa.clip import ClipSpec
+from videocompressa.errors import DivergedError, InputError
+from videocompressa.rng import Streams
+from videocompressa.run import Watch, watch_nothing
+from videocompressa.students.clips import LabeledClips
+from videocompressa.students.evaluation import Scores, evaluate
+from videocompressa.students.settings import TrainConfig
+from videocompressa.students.training import fit
+
+
+@dataclass(frozen=True)
+class Result:
+    """How well students of several seeds do; only runs that did not diverge are averaged."""
+
+    seeds: tuple[int, ...]
+    """All seeds, in the order given."""
+    top1_runs: tuple[float, ...]
+    """Top-1 in [0,1] of each run that did not diverge, in the order of `seeds`."""
+    top1_mean: float
+    top1_std: float
+    """Sample standard deviation over runs (n - 1); 0 for one run."""
+    top5_mean: float
+    per_class: Tensor
+    """(L,) float64: mean over runs, NaN where the test set has no clip of the class."""
+    confusion: Tensor
+    """(L,L) int64: sum over runs."""
+    num_diverged: int
+    """Seeds whose loss stopped being finite."""
+    train_seconds: float
+    """Seconds of `fit` over all seeds, diverged ones included; evaluation is not in it."""
+
+
+def train_seeds(
+    train: LabeledClips,
+    test: LabeledClips,
+    config: TrainConfig,
+    *,
+    clip: ClipSpec,
+    seeds: Sequence[int],
+    device: torch.device,
+    clock: Callable[[], float],
+    watch: Watch = watch_nothing,
+) -> Result:
+    """Train and judge one student a seed; the test set is read once a seed, after its last step.
+
+    `clock` gives seconds (such as `time.perf_counter`) and is handed in: only here can training be told apart from
+    evaluation, and the core reads no clock of its own.
+    """
+    if not seeds:
+        raise InputError("no seeds given; --seeds must be at least 1")
+    if train.classes != test.classes:
+        raise InputError(
+            f"training classes {_some(train.classes)} differ from test classes {_some(test.classes)}; "
+            f"both must be the same names in the same order"
+        )
+    scores: list[Scores] = []
+    seconds = 0.0
+    for number, seed in enumerate(seeds):
+        started = clock()
+        try:
+            student = fit(train, config, clip=clip, streams=Streams(seed, "train"), device=device, watch=watch)
+        except DivergedError:
+            continue
+        finally:
+            seconds += clock() - started
+            watch("seeds", done=number + 1, total=len(seeds))
+        scores.append(evaluate(student, test, device=device))
+    if not scores:
+        raise DivergedError(
+            f"all {len(seeds)} runs of {config.student!r} diverged at lr {config.lr:g}; choose a lower lr"
+        )
+    top1 = torch.tensor([each.top1 for each in scores], dtype=torch.float64)
+    return Result(
+        seeds=tuple(seeds),
+        top1_runs=tuple(top1.tolist()),
+        top1_mean=float(top1.mean()),
+        top1_std=float(top1.std()) if len(scores) > 1 else 0.0,
+        top5_mean=sum(each.top5 for each in scores) / len(scores),
+        per_class=torch.stack([each.per_class for each in scores]).mean(0),
+        confusion=torch.stack([each.confusion for each in scores]).sum(0),
+        num_diverged=len(seeds) - len(scores),
+        train_seconds=seconds,
+    )
+
+
+def _some(names: tuple[str, ...]) -> str:
+    return f"{', '.join(names[:3])}{', ...' if len(names) > 3 else ''} ({len(names)})"

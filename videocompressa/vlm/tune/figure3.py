@@ -1,0 +1,184 @@
+"""The rows of the paper's Figure 3: Qwen2.5-VL fine-tuned on files of several ratios, on all videos, and as it is.
+
+VideoCompressa (arXiv 2511.18831) states: HMDB51 and UCF101, Qwen2.5-VL-7B, 4 keyframes a video, 0.41 % of HMDB51 as
+good as all of it and 10.61 points over zero-shot. All else is our choice: the other ratios, 8 candidate frames of
+224 px, the Stable Diffusion autoencoder, LoRA, and equal steps for every row.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from videocompressa.datasets import BadVideo
+from videocompressa.errors import InputError
+from videocompressa.files import write_text
+from videocompressa.recipes.compress import compress_folder
+from videocompressa.recipes.data import list_videos
+from videocompressa.recipes.options import BudgetOptions, CandidateOptions, Share, Surroundings
+from videocompressa.vlm.tune.phases import PHASES, FinetuneOptions, PhaseScores
+from videocompressa.vlm.tune.run import FinetuneOutcome, finetune_on
+from videocompressa.vlm.tune.settings import FinetuneConfig
+from videocompressa.vlm.tune.team import Team
+
+MODEL = "Qwen/Qwen2.5-VL-7B-Instruct"
+CODEC = "diffusers:stabilityai/sd-vae-ft-mse"
+CONFIG = FinetuneConfig(steps=400, gradient_checkpointing=True)
+
+
+def _candidates(layout: str) -> CandidateOptions:
+    return CandidateOptions(size=224, frames=8, layout=layout)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """All rows of one data set."""
+
+    ratios: tuple[str, ...]
+    """Shares of the training frames, one file each."""
+    candidates: CandidateOptions
+    """Candidate frames, and how the data set lists its videos."""
+    model: str = MODEL
+    method: str = "videocompressa"
+    settings: tuple[str, ...] = ()
+    """Of the method, as name=value."""
+    codec: str = CODEC
+    keyframes: int = 4
+    config: FinetuneConfig = CONFIG
+
+
+FIGURES: dict[str, Figure] = {
+    "hmdb51_vlm": Figure(("0.1%", "0.41%", "1%"), _candidates("hmdb51")),
+    "ucf101_vlm": Figure(("0.13%", "0.41%", "1%"), _candidates("ucf101")),
+}
+"""Every figure by the name that `videocompressa finetune` takes in place of a set file."""
+
+
+@dataclass(frozen=True)
+class FigureRow:
+    """One row: what the model was trained on, and how well it did."""
+
+    trained_on: str
+    """"nothing", "0.41% of the frames" or "all videos"."""
+    file_bytes: int | None
+    scores: PhaseScores
+
+
+@dataclass(frozen=True)
+class FigureMade:
+    """All rows, and what was met on the way."""
+
+    rows: tuple[FigureRow, ...]
+    skipped: tuple[BadVideo, ...]
+    notes: tuple[str, ...]
+
+
+def find_figure(name: str) -> Figure:
+    """Return the figure of this name; raises `InputError` with the known ones."""
+    if name not in FIGURES:
+        raise InputError(f"{name}: is neither a set file nor a recipe; known recipes: {', '.join(FIGURES)}")
+    return FIGURES[name]
+
+
+def make_figure(
+    figure: Figure,
+    data: Path,
+    folder: Path,
+    *,
+    options: FinetuneOptions,
+    team: Team | None = None,
+    overwrite: bool = False,
+    surroundings: Surroundings,
+) -> FigureMade:
+    """Make all rows of a figure in `folder`, and go on from where an earlier call was.
+
+    Each ratio's set lies in `folder/RATIO.safetensors` with its run beside it in `folder/RATIO/`; zero-shot and full
+    data are made once, with the first. `options` holds the figure's model and training (or what replaces them); its
+    phases and codec are not used.
+    """
+    team = team or Team(surroundings.device)
+    list_videos(data, figure.candidates)  # Before the folder is made: it raises where `data` is not what it must be.
+    if team.leads:
+        if not folder.absolute().parent.is_dir():
+            raise InputError(f"output {folder}: folder {folder.absolute().parent} does not exist; make it first")
+        folder.mkdir(exist_ok=True)
+    rows: list[FigureRow] = []
+    full: list[FigureRow] = []
+    outcomes: list[FinetuneOutcome] = []
+    for number, ratio in enumerate(figure.ratios):
+        path = folder / f"{ratio.removesuffix('%')}percent.safetensors"
+        if team.leads and (overwrite or not path.exists()):
+            _compress(figure, ratio, data, path, options.seed, overwrite, surroundings)
+        team.gather([])
+        outcome = finetune_on(
+            path,
+            data,
+            path.with_suffix(""),
+            options=dataclasses.replace(options, phases=PHASES if number == 0 else ("set",), codec=figure.codec),
+            candidates=figure.candidates,
+            overwrite=overwrite,
+            team=team,
+            surroundings=surroundings,
+        )
+        outcomes.append(outcome)
+        made = {scores.phase: scores for scores in outcome.phases}
+        if number == 0:
+            rows.append(FigureRow("nothing", None, made["zero-shot"]))
+            full.append(FigureRow("all videos", None, made["full"]))
+        rows.append(FigureRow(f"{ratio} of the frames", path.stat().st_size, made["set"]))
+        if team.leads:  # After every ratio: a long run that is stopped leaves what it has.
+            _write(folder, [*rows, *full], options, outcome)
+    skipped = dict.fromkeys(video for outcome in outcomes for video in outcome.skipped)
+    config, clip = options.config, figure.candidates
+    settings = f"{config.steps} steps of {config.batch_size} clips a row, {clip.frames} candidates of {clip.size} px"
+    return FigureMade((*rows, *full), tuple(skipped), (settings, *outcomes[0].notes))
+
+
+def _compress(
+    figure: Figure, ratio: str, data: Path, path: Path, seed: int, overwrite: bool, surroundings: Surroundings
+) -> None:
+    compress_folder(
+        data,
+        path,
+        candidates=figure.candidates,
+        budget=BudgetOptions(ratio=Share(ratio), keyframes=figure.keyframes),
+        method=figure.method,
+        codec=figure.codec,
+        seed=seed,
+        settings=figure.settings,
+        overwrite=overwrite,
+        surroundings=surroundings,
+    )
+
+
+def figure_markdown(rows: Sequence[FigureRow]) -> str:
+    """Return the rows as a table."""
+    lines = [
+        "| trained on | clips | file, kB | accuracy, % | free answers, % | train, s | judge, s |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        scores = row.scores
+        free = "-" if scores.accuracy_generated is None else f"{100 * scores.accuracy_generated:.1f}"
+        size = "-" if row.file_bytes is None else f"{row.file_bytes / 1000:.0f}"
+        lines.append(
+            f"| {row.trained_on} | {scores.num_train_clips} | {size} | {100 * scores.accuracy:.1f} | {free} | "
+            f"{scores.train_seconds:.0f} | {scores.judge_seconds:.0f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _write(folder: Path, rows: Sequence[FigureRow], options: FinetuneOptions, outcome: FinetuneOutcome) -> None:
+    told: dict[str, Any] = {
+        "model": options.model,
+        "seed": options.seed,
+        "config": dataclasses.asdict(options.config),
+        "classes": outcome.classes,
+        "rows": [dataclasses.asdict(row) for row in rows],
+    }
+    write_text(folder / "figure.json", json.dumps(told, indent=1) + "\n")
+    write_text(folder / "figure.md", figure_markdown(rows))

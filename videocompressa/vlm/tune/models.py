@@ -1,0 +1,246 @@
+"""Video-language models by hub name or folder, with every fault of the folder told before anything is trained.
+
+Nothing here needs torchvision: model classes and tokenizers load without it, `AutoProcessor` does not.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib
+import importlib.util
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+
+from videocompressa.errors import InputError, how_to_install
+from videocompressa.vlm.tune.families import SPECIAL_TOKENS, VIDEO_PAD, Family, PixelRules, find_family
+from videocompressa.vlm.tune.processor import VideoProcessor
+from videocompressa.vlm.tune.settings import PRECISIONS, LoadOptions
+
+WEIGHT_FILES = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin")
+TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
+RULE_FILES = ("video_preprocessor_config.json", "preprocessor_config.json")
+"""Where a model folder says how videos are read; the first that is there counts."""
+
+LESS_MEMORY = "--micro-batch 1, a smaller --max-pixels, --gradient-checkpointing, --four-bit (needs a GPU)"
+"""Options that lower the memory, the most useful first."""
+
+
+@dataclass(frozen=True, eq=False)
+class Vlm:
+    """A model with its processor."""
+
+    model: Any
+    """A `...ForConditionalGeneration` of transformers."""
+    processor: VideoProcessor
+    name: str
+    """Hub name or folder, as it was given."""
+    identity: str
+    """Hash of the configuration and of a sample of every weight: another model has another one."""
+
+    @property
+    def family(self) -> Family:
+        """The family that the model is of."""
+        return self.processor.family
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return torch.device(self.model.device)
+
+
+def need(module: str, what_for: str) -> Any:
+    """Return an optional module, or raise `InputError` that says what to install."""
+    if importlib.util.find_spec(module) is None:
+        raise InputError(f"{what_for} needs {module}; run: {how_to_install('vlm')}")
+    return importlib.import_module(module)
+
+
+def load_vlm(name: str, *, dtype: str, device: torch.device, options: LoadOptions | None = None) -> Vlm:
+    """Load a model and its tokenizer from the hub, the hub's cache or a folder.
+
+    Parameters
+    ----------
+    name:
+        Hub name such as "Qwen/Qwen2.5-VL-7B-Instruct", or a folder.
+    dtype:
+        "bfloat16" or "float32": the numbers that frozen weights are held in.
+
+    Raises
+    ------
+    InputError
+        When the folder or name holds no configuration, no weights, not all weights, no tokenizer, a tokenizer without
+        vision tokens, or a model of a family that is not known.
+    """
+    options = options or LoadOptions()
+    if dtype not in PRECISIONS:
+        raise InputError(f"precision is {dtype!r}; known: {', '.join(PRECISIONS)}")
+    transformers = need("transformers", "a video-language model")
+    folder = Path(name)
+    if folder.exists():
+        _check_folder(folder)
+    family = find_family(str(_config(name).get("model_type", "")), name)
+    tokenizer = _tokenizer(transformers, name)
+    model = _weights(transformers, name, family, getattr(torch, dtype), device, options)
+    _check_tokens(tokenizer, model.config, name)
+    rules = _rules(name, family, model.config.vision_config, options)
+    return Vlm(model, VideoProcessor(tokenizer, family, rules), name, _identity(model))
+
+
+@contextmanager
+def told_of_memory(doing: str) -> Iterator[None]:
+    """Turn an exhausted memory into an `InputError` that says which options help."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise InputError(f"not enough memory for {doing}; give {LESS_MEMORY}") from error
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error):
+            raise
+        raise InputError(f"not enough memory for {doing}; give {LESS_MEMORY}") from error
+
+
+def _check_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise InputError(f"--model {folder}: is a file; give the folder of a model, or a hub name")
+    if not (folder / "config.json").is_file():
+        raise InputError(f"--model {folder}: has no config.json; give the folder that a model was saved to")
+    if not any(next(folder.glob(pattern), None) for pattern in WEIGHT_FILES):
+        raise InputError(
+            f"--model {folder}: has no weights ({', '.join(WEIGHT_FILES)}); download them, or give another folder"
+        )
+    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+        raise InputError(
+            f"--model {folder}: has no tokenizer ({' or '.join(TOKENIZER_FILES)}); copy it from the model's page"
+        )
+
+
+def model_json(name: str, file: str) -> dict[str, Any] | None:
+    """Return a json file of a model (hub name or folder), None where it has none of that name."""
+    hub = need("transformers.utils.hub", "a video-language model")
+    found = hub.cached_file(name, file, _raise_exceptions_for_missing_entries=False)
+    if found is None:
+        return None
+    try:
+        values = json.loads(Path(found).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"--model {name}: {file} is not json ({error}); download it again") from error
+    return values if isinstance(values, dict) else {}
+
+
+def _config(name: str) -> dict[str, Any]:
+    hub = need("transformers.utils.hub", "a video-language model")
+    try:
+        hub.cached_file(name, "config.json")
+    except OSError as error:
+        raise InputError(
+            f"--model {name}: is no folder, and the hub gave no model of that name ({_first_line(error)}); check the "
+            "name and the network, or give a folder"
+        ) from error
+    return model_json(name, "config.json") or {}
+
+
+def _tokenizer(transformers: Any, name: str) -> Any:
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"--model {name}: its tokenizer cannot be read ({_first_line(error)})") from error
+    known = tokenizer.get_vocab()
+    missing = [token for token in SPECIAL_TOKENS if token not in known]
+    if missing:
+        raise InputError(
+            f"--model {name}: its tokenizer has no {', '.join(missing)}; give the tokenizer of a model that sees videos"
+        )
+    return tokenizer
+
+
+def _check_tokens(tokenizer: Any, config: Any, name: str) -> None:
+    own, theirs = int(tokenizer.convert_tokens_to_ids(VIDEO_PAD)), int(config.video_token_id)
+    if own != theirs:
+        raise InputError(
+            f"--model {name}: its tokenizer has {VIDEO_PAD} at {own}, its config.json at {theirs}; the two are of "
+            "different models"
+        )
+    if len(tokenizer) > config.text_config.vocab_size:
+        raise InputError(
+            f"--model {name}: its tokenizer has {len(tokenizer)} tokens, the model {config.text_config.vocab_size}; "
+            "the two are of different models"
+        )
+
+
+def _weights(
+    transformers: Any, name: str, family: Family, dtype: torch.dtype, device: torch.device, options: LoadOptions
+) -> Any:
+    # Straight to the GPU: the memory of the host need not hold a copy for each process.
+    more: dict[str, Any] = {"device_map": {"": device}} if device.type == "cuda" else {}
+    if options.four_bit:
+        more["quantization_config"] = _four_bit(transformers, device)
+    try:
+        with told_of_memory(f"the weights of {name}"):
+            model, loading = getattr(transformers, family.model_class).from_pretrained(
+                name, dtype=dtype, attn_implementation="sdpa", output_loading_info=True, **more
+            )
+    except (OSError, ValueError, SafetensorError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"--model {name}: its weights cannot be read ({_first_line(error)})") from error
+    lacking = sorted(loading["missing_keys"])
+    if lacking:
+        raise InputError(
+            f"--model {name}: {len(lacking)} weights are missing, such as {lacking[0]}; download the model again"
+        )
+    return model.eval()
+
+
+def _four_bit(transformers: Any, device: torch.device) -> Any:
+    if device.type != "cuda":
+        raise InputError("--four-bit needs a GPU; leave it out, or give --device cuda")
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise InputError("--four-bit needs bitsandbytes; install it: pip install bitsandbytes")
+    return transformers.BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+
+
+def _rules(name: str, family: Family, vision: Any, options: LoadOptions) -> PixelRules:
+    """Return the family's rules with what the model's own files and the options say."""
+    own = next((values for file in RULE_FILES if (values := model_json(name, file))), {})
+    size: Mapping[str, Any] = own.get("size") or {}
+    changes: dict[str, Any] = {
+        "patch": vision.patch_size,
+        "merge": vision.spatial_merge_size,
+        "temporal": vision.temporal_patch_size,
+    }
+    # The image bounds of preprocessor_config.json hold for videos only where the file is of videos.
+    if own.get("video_processor_type"):
+        changes["min_pixels"] = size.get("shortest_edge")
+        changes["max_pixels"] = size.get("longest_edge")
+    changes |= {
+        "min_pixels": options.min_pixels or changes.get("min_pixels"),
+        "max_pixels": options.max_pixels or changes.get("max_pixels"),
+    }
+    for field, key in (("mean", "image_mean"), ("std", "image_std")):
+        changes[field] = tuple(own[key]) if own.get(key) else None
+    return dataclasses.replace(family.rules, **{key: value for key, value in changes.items() if value is not None})
+
+
+def _identity(model: Any) -> str:
+    digest = hashlib.sha256(model.config.to_json_string(use_diff=False).encode())
+    for name, weight in sorted(model.state_dict().items()):
+        sample = weight.detach().reshape(-1)[:16].cpu().contiguous().view(torch.uint8)
+        digest.update(name.encode() + sample.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -1,0 +1,197 @@
+"""Clips and questions as the pixel patches and token ids of Qwen2-VL, Qwen2.5-VL and Qwen3-VL, without torchvision.
+
+1. Frames: an odd count is made even by repeating the last frame (and its time).
+2. Size: (H,W) to multiples of a token's side within the family's bounds (`PixelRules.target_size`), bicubic with
+   antialiasing on uint8.
+3. Patches: normalized frames are cut to (t,h,w) patches of `temporal` x `patch` x `patch` pixels, ordered so that the
+   `merge` x `merge` patches of one token lie together.
+4. Text: the family's chat template around one <|video_pad|>, which then stands once for every token of the video;
+   Qwen3-VL has a block for every temporal patch, after its time in seconds.
+
+The official processors do steps 2 to 4 and need torchvision; a test compares them where it can be imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from videocompressa.clip import shape_text
+from videocompressa.errors import InputError
+from videocompressa.vlm.tune.families import (
+    TURN_END,
+    TURN_START,
+    VIDEO_PAD,
+    VISION_END,
+    VISION_START,
+    Family,
+    PixelRules,
+)
+
+IGNORED = -100
+"""Label of a token that is not learned."""
+VIDEO_TYPE = 2
+"""Type of a video token, for the rotary positions (text is 0, image 1)."""
+
+
+@dataclass(frozen=True, eq=False)
+class VideoFrames:
+    """The frames of one clip, as a model is shown them."""
+
+    frames: Tensor
+    """(F,3,H,W) uint8, RGB."""
+    times_seconds: Tensor
+    """(F,) float64, not falling: when each is shown in its video."""
+
+    def __post_init__(self) -> None:
+        shape = tuple(self.frames.shape)
+        if self.frames.dtype != torch.uint8 or len(shape) != 4 or shape[1] != 3 or not shape[0]:
+            raise InputError(f"frames for a model are {shape_text(self.frames)}; give uint8 (F,3,H,W), F >= 1")
+        if tuple(self.times_seconds.shape) != shape[:1]:
+            raise InputError(f"times for a model are {shape_text(self.times_seconds)}; give one for each of {shape[0]}")
+
+    def padded(self, multiple: int) -> VideoFrames:
+        """Return the clip with its last frame repeated to a multiple of so many frames."""
+        lacking = -len(self.frames) % multiple
+        if not lacking:
+            return self
+        return VideoFrames(
+            torch.cat([self.frames, self.frames[-1:].expand(lacking, -1, -1, -1)]),
+            torch.cat([self.times_seconds, self.times_seconds[-1:].expand(lacking)]),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Prompt:
+    """One clip and one question, up to where the model answers."""
+
+    ids: tuple[int, ...]
+    """S token ids."""
+    patches: Tensor
+    """(t*h*w, 3*temporal*patch*patch) float32."""
+    grid: tuple[int, int, int]
+    """Patches (t,h,w)."""
+    seconds_per_patch: float
+    """Seconds from one temporal patch to the next."""
+
+
+@final
+class VideoProcessor:
+    """Makes prompts and answers of a family.
+
+    Parameters
+    ----------
+    tokenizer:
+        A tokenizer of transformers that has `families.SPECIAL_TOKENS`.
+    family, rules:
+        How videos are read.
+    """
+
+    def __init__(self, tokenizer: Any, family: Family, rules: PixelRules) -> None:
+        self.tokenizer, self.family, self.rules = tokenizer, family, rules
+        self.video_id = int(tokenizer.convert_tokens_to_ids(VIDEO_PAD))
+        self.end_id = int(tokenizer.convert_tokens_to_ids(TURN_END))
+
+    def prompt(self, video: VideoFrames, question: str) -> Prompt:
+        """Return the prompt of a clip and a question (one line of text)."""
+        even = video.padded(self.rules.temporal)
+        patches, grid = to_patches(even.frames, self.rules)
+        blocks = self._blocks(even)
+        ids = self._encode(self._text(question, blocks))
+        tokens = grid[0] * grid[1] * grid[2] // self.rules.merge**2
+        num_blocks = grid[0] if self.family.seconds_in_words else 1
+        if ids.count(self.video_id) != num_blocks:
+            raise InputError(f"question {question!r} holds {VIDEO_PAD}; write it without any token of the model")
+        each = tokens // num_blocks
+        spread = tuple(part for token in ids for part in ([token] * each if token == self.video_id else [token]))
+        return Prompt(spread, patches, grid, seconds_per_patch(even.times_seconds, self.rules.temporal))
+
+    def answer(self, text: str) -> tuple[int, ...]:
+        """Return the token ids of an answer, with the end of the turn: a name is not taken for a longer one's start."""
+        return (*self._encode(text), self.end_id)
+
+    def text_of(self, ids: Sequence[int]) -> str:
+        """Return the words of token ids, without special tokens."""
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True)).strip()
+
+    def _encode(self, text: str) -> list[int]:
+        return [int(token) for token in self.tokenizer.encode(text, add_special_tokens=False)]
+
+    def _text(self, question: str, blocks: str) -> str:
+        system = f"{TURN_START}system\n{self.family.system}{TURN_END}\n" if self.family.system else ""
+        return f"{system}{TURN_START}user\n{blocks}{question}{TURN_END}\n{TURN_START}assistant\n"
+
+    def _blocks(self, video: VideoFrames) -> str:
+        block = f"{VISION_START}{VIDEO_PAD}{VISION_END}"
+        if not self.family.seconds_in_words:
+            return block
+        times = video.times_seconds.reshape(-1, self.rules.temporal)
+        middles = (times[:, 0] + times[:, -1]) / 2
+        return "".join(f"<{seconds:.1f} seconds>{block}" for seconds in middles.tolist())
+
+
+def to_patches(frames: Tensor, rules: PixelRules) -> tuple[Tensor, tuple[int, int, int]]:
+    """Return the normalized patches of (F,3,H,W) uint8 frames and their grid (t,h,w).
+
+    F is a multiple of `rules.temporal`. Patches are (t*h*w, 3*temporal*patch*patch) float32.
+    """
+    num_frames, channels, height, width = frames.shape
+    target = rules.target_size(num_frames, height, width)
+    if target != (height, width):
+        # uint8 in and out: the official processors round to whole pixel values here, too.
+        frames = functional.interpolate(frames, target, mode="bicubic", antialias=True, align_corners=False)
+    mean, std = (torch.tensor(values).view(3, 1, 1) * 255 for values in (rules.mean, rules.std))
+    pixels = (frames.float() - mean) / std
+    time, patch, merge = rules.temporal, rules.patch, rules.merge
+    grid = (num_frames // time, target[0] // patch, target[1] // patch)
+    cut = pixels.reshape(grid[0], time, channels, grid[1] // merge, merge, patch, grid[2] // merge, merge, patch)
+    ordered = cut.permute(0, 3, 6, 4, 7, 2, 1, 5, 8)
+    return ordered.reshape(grid[0] * grid[1] * grid[2], -1), grid
+
+
+def seconds_per_patch(times_seconds: Tensor, temporal: int) -> float:
+    """Return the mean seconds from one temporal patch to the next; one second a frame where times tell nothing.
+
+    Keyframes are not evenly spaced, and the model takes one number a video: our choice is the mean.
+    """
+    span = float(times_seconds[-1] - times_seconds[0])
+    steps = int((times_seconds.diff() > 0).sum())
+    return temporal * (span / steps if steps else 1.0)
+
+
+def collate(
+    prompts: Sequence[Prompt], answers: Sequence[Sequence[int]], processor: VideoProcessor
+) -> dict[str, Tensor]:
+    """Return the model's inputs for B prompts with their answers, padded on the right.
+
+    `labels` (B,S) hold the answers' tokens and `IGNORED` elsewhere; with empty answers, prompts alone.
+    """
+    rows = [(*prompt.ids, *answer) for prompt, answer in zip(prompts, answers, strict=True)]
+    length = max(map(len, rows))
+    ids = torch.full((len(rows), length), processor.end_id, dtype=torch.int64)
+    mask, labels = torch.zeros_like(ids), torch.full_like(ids, IGNORED)
+    for place, (row, prompt) in enumerate(zip(rows, prompts, strict=True)):
+        ids[place, : len(row)] = torch.tensor(row)
+        mask[place, : len(row)] = 1
+        labels[place, len(prompt.ids) : len(row)] = torch.tensor(row[len(prompt.ids) :], dtype=torch.int64)
+    inputs = {
+        "input_ids": ids,
+        "attention_mask": mask,
+        "labels": labels,
+        "mm_token_type_ids": (ids == processor.video_id).int() * VIDEO_TYPE,
+        "pixel_values_videos": torch.cat([prompt.patches for prompt in prompts]),
+        "video_grid_thw": torch.tensor([prompt.grid for prompt in prompts]),
+    }
+    if processor.family.seconds_in_positions:
+        inputs["second_per_grid_ts"] = torch.tensor([prompt.seconds_per_patch for prompt in prompts])
+    return inputs
+
+
+def to_device(inputs: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    """Return the inputs on a device."""
+    return {name: tensor.to(device) for name, tensor in inputs.items()}

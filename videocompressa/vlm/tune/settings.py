@@ -1,0 +1,96 @@
+"""What can be set of a model that is loaded and fine-tuned. No torch here, so that help is there at once."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from videocompressa.errors import InputError
+
+TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+"""Linear layers of the language model that LoRA adapts: all of them (Dettmers et al. 2023, arXiv 2305.14314)."""
+
+VISION = ("frozen", "merger", "all")
+PRECISIONS = ("bfloat16", "float32")
+NO_RESULT = ("micro_batch", "save_every", "gradient_checkpointing")
+"""Settings that change time and memory only (and rounding)."""
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """How a model is loaded."""
+
+    min_pixels: int | None = None
+    """Smallest number of pixels of a frame (Qwen3-VL: of all frames); the model's own when not given."""
+    max_pixels: int | None = None
+    """Largest; fewer pixels take less memory and time."""
+    four_bit: bool = False
+    """Hold the frozen weights in 4 bits (NF4); needs bitsandbytes and a GPU."""
+
+    def __post_init__(self) -> None:
+        for name in ("min_pixels", "max_pixels"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"--{name.replace('_', '-')} is {value}; it must be at least 1")
+
+
+@dataclass(frozen=True)
+class FinetuneConfig:
+    """How a model is fine-tuned; those of `NO_RESULT` change no result."""
+
+    steps: int = 200
+    """Optimizer steps, >= 1, on a set and on full data alike."""
+    batch_size: int = 16
+    """Clips a step, over all processes."""
+    micro_batch: int = 4
+    """Clips that go through the model at once; fewer take less memory and more time."""
+    lr: float = 1e-4
+    """Highest learning rate, > 0; 1e-5 suits rank 0 of a trained model."""
+    warmup: float = 0.05
+    """Share of the steps in which the rate rises, in [0,1]."""
+    weight_decay: float = 0.0
+    clip_norm: float = 1.0
+    """Largest norm of the gradient, > 0."""
+    lora_rank: int = 16
+    """Rank of the adapters; 0 trains all weights of the language model."""
+    lora_alpha: float = 32.0
+    """Adapters are scaled by alpha / rank."""
+    lora_dropout: float = 0.05
+    """In [0,1)."""
+    lora_targets: tuple[str, ...] = TARGETS
+    """Last names of the linear layers that are adapted."""
+    vision: str = "frozen"
+    """What is trained of the vision tower: "frozen" nothing, "merger" the layers to the language model, "all"."""
+    precision: str = "bfloat16"
+    """"bfloat16" or "float32": of the arithmetic, and of frozen weights."""
+    gradient_checkpointing: bool = False
+    """Compute activations twice instead of keeping them."""
+    questions: str = "choice"
+    """Kind of question in training: open, choice or yes-no."""
+    save_every: int = 50
+    """Steps from one checkpoint to the next, >= 1."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "micro_batch", "save_every"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} of fine-tuning is {getattr(self, name)}; it must be at least 1")
+        for name in ("lr", "clip_norm", "lora_alpha"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"{name} of fine-tuning is {getattr(self, name)}; it must be above 0")
+        if self.lora_rank < 0:
+            raise InputError(f"lora_rank is {self.lora_rank}; give 0 (train all weights) or more")
+        for name, top in (("warmup", 1.0), ("lora_dropout", 0.99)):
+            if not 0 <= getattr(self, name) <= top:
+                raise InputError(f"{name} of fine-tuning is {getattr(self, name)}; it must lie in [0,{top:g}]")
+        for name, known in (("vision", VISION), ("precision", PRECISIONS)):
+            if getattr(self, name) not in known:
+                raise InputError(f"{name} of fine-tuning is {getattr(self, name)!r}; known: {', '.join(known)}")
+
+    def result_settings(self) -> dict[str, Any]:
+        """Return the settings that a result depends on."""
+        return {name: value for name, value in asdict(self).items() if name not in NO_RESULT}
+
+    @property
+    def dtype(self) -> str:
+        """The numbers that weights are loaded in: trained ones need more digits than bfloat16 has."""
+        return "float32" if self.lora_rank == 0 else self.precision
