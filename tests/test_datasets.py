@@ -1,4 +1,4 @@
-"""Finding the videos of a set: every layout with generated lists, every fault of a list, and splits by whole groups."""
+"""Finding the videos of a set: every layout with generated lists, every error in a list, and splits by whole groups."""
 
 from __future__ import annotations
 
@@ -71,10 +71,10 @@ class TestFolders:
         with pytest.raises(InputError, match="only: is not a split; known: train"):
             find_videos(tmp_path, layout="split-folders")
         touch(tmp_path, "loose.mp4")
-        with pytest.raises(InputError, match=r"loose.mp4: lies in no class folder; move it to .*/CLASS/loose.mp4"):
+        with pytest.raises(InputError, match=r"loose.mp4: is in no class folder; move it to .*/CLASS/loose.mp4"):
             find_videos(tmp_path)
 
-    def test_every_layout_says_what_it_misses(self, tmp_path: Path) -> None:
+    def test_every_layout_names_what_it_lacks(self, tmp_path: Path) -> None:
         touch(tmp_path, "x.txt")
         for name in LAYOUTS:
             with pytest.raises(InputError):
@@ -86,7 +86,7 @@ class TestCsv:
         (root / name).write_bytes(text.encode())
         return root
 
-    def test_found_by_itself_with_columns_in_any_order(self, tmp_path: Path) -> None:
+    def test_is_recognized_with_columns_in_any_order(self, tmp_path: Path) -> None:
         self.make(tmp_path, "label,group,path,split\nb,g1,x/1.mp4,train\na,g1,x/2.mp4,test\na,,y.mp4,validation\n")
         videos = find_videos(tmp_path)
         assert listed(videos) == {"x/1.mp4": ("b", "train"), "x/2.mp4": ("a", "test"), "y.mp4": ("a", "val")}
@@ -287,7 +287,7 @@ def video_set(groups: list[list[int]]) -> VideoSet:
         for g, labels in enumerate(groups)
         for i, label in enumerate(labels)
     ]
-    return VideoSet("drawn", Path(), tuple(str(i) for i in range(5)), tuple(entries))
+    return VideoSet("random", Path(), tuple(str(i) for i in range(5)), tuple(entries))
 
 
 class TestVideoSet:
@@ -351,5 +351,5 @@ class TestCarveValidation:
 
     @pytest.mark.parametrize("fraction", [0.0, 1.0, -1.0])
     def test_message(self, fraction: float) -> None:
-        with pytest.raises(InputError, match="the validation fraction is .*; it must lie between 0 and 1"):
+        with pytest.raises(InputError, match="the validation fraction is .*; it must be between 0 and 1"):
             carve_validation(video_set([[0], [1]]), fraction, torch.Generator())

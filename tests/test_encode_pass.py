@@ -1,4 +1,4 @@
-"""The encode pass and the engine: same bytes whatever the workers and interruptions, and bad videos told by name."""
+"""The encode pass and the engine: same bytes whatever the workers and interruptions, and bad videos listed by name."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from drawn_videos import gray, numbered, write
 from engine_work import die, die_at_two, fail_at_three, fill_megabytes, nap, square, two_megabytes
+from numbered_videos import gray, numbered, write
 from torch import Tensor
 
 from videocompressa.clip import ClipSpec, CodecSpec, Normalization
@@ -255,14 +255,14 @@ class TestResume:
         with run:
             assert run.stdout is not None
             assert run.stdout.readline() == b"held\n"
-            said: list[float] = []
+            reported: list[float] = []
 
             def kill_it(step: str, **numbers: float) -> None:
-                said.append(numbers["done"])
+                reported.append(numbers["done"])
                 run.kill()
 
             with locked(tmp_path, kill_it):
-                assert said == [0, 1]
+                assert reported == [0, 1]
 
 
 class TestBadVideos:
@@ -276,7 +276,7 @@ class TestBadVideos:
         assert len(encoded.candidates) == 8
         assert encoded.candidates.num_video_frames.tolist() == [3, 7, 9, 11, 4, 6, 8, 10]
 
-    def test_a_mended_video_is_taken_in(self, videos: VideoSet, tmp_path: Path) -> None:
+    def test_a_fixed_video_is_taken_in(self, videos: VideoSet, tmp_path: Path) -> None:
         path = videos.root / "train" / "a" / "2.mp4"
         data = path.read_bytes()
         path.unlink()
@@ -290,7 +290,7 @@ class TestBadVideos:
             (videos.root / "train" / "ab"[n % 2] / f"{n}.mp4").unlink()
         message = (
             r"2 of 10 videos cannot be read, more than --max-bad 15%: train/a/0\.mp4 \(file is gone\); "
-            r"train/b/9\.mp4 \(file is gone\); mend or remove them, or raise --max-bad"
+            r"train/b/9\.mp4 \(file is gone\); fix or remove them, or raise --max-bad"
         )
         with pytest.raises(InputError, match=message):
             decode_split(videos, "train", CLIP, cache=tmp_path / "c", workers=0, max_bad=0.15)
@@ -300,7 +300,7 @@ class TestBadVideos:
         root.mkdir()
         rows = "".join(f"{n:02}.mp4,{'ab'[n % 2]}\n" for n in range(60))
         (root / "splits.csv").write_text("path,label\n" + rows)
-        with pytest.raises(InputError, match=r"33 of the first 33 \(of 60\) videos .*; and 23 more; mend"):
+        with pytest.raises(InputError, match=r"33 of the first 33 \(of 60\) videos .*; and 23 more; fix"):
             decode_split(find_videos(root), "train", CLIP, cache=tmp_path / "c", workers=0, max_bad=0.5)
 
     def test_a_class_lost(self, videos: VideoSet, tmp_path: Path) -> None:
@@ -310,17 +310,17 @@ class TestBadVideos:
             decode_split(videos, "train", CLIP, cache=tmp_path / "c", workers=0, max_bad=0.5)
 
     def test_other_messages(self, videos: VideoSet, tmp_path: Path) -> None:
-        with pytest.raises(InputError, match="has no val videos; say which ones are in a csv or by folders"):
+        with pytest.raises(InputError, match="has no val videos; name them in a csv or put them in folders"):
             decode_split(videos, "val", CLIP, cache=tmp_path, workers=0)
-        with pytest.raises(InputError, match="--max-bad is 500%; it must lie between 0% and 100%"):
+        with pytest.raises(InputError, match="--max-bad is 500%; it must be between 0% and 100%"):
             decode_split(videos, "train", CLIP, cache=tmp_path, workers=0, max_bad=5)
         with pytest.raises(InputError, match="needs sides in multiples of 2 pixels, got 15x16"):
             encode_pass(videos, "train", ClipSpec(4, 15, 16), HalfCodec(), cache=tmp_path, workers=0)
-        with pytest.raises(InputError, match="made latents that float16 cannot hold; check its scale constants"):
+        with pytest.raises(InputError, match="gives latents that float16 cannot hold; check its scale constants"):
             encode_pass(videos, "train", CLIP, HalfCodec(scale=1e-9), cache=tmp_path, workers=0)
         wrong = HalfCodec()
         wrong.spec = CodecSpec("wrong", "", 5, 2, (0.0,) * 5, (1.0,) * 5)
-        with pytest.raises(InputError, match=r"'wrong' made latents \(12, 3, 8, 8\); its spec says \(12, 5, 8, 8\)"):
+        with pytest.raises(InputError, match=r"'wrong' gives latents \(12, 3, 8, 8\); its spec has \(12, 5, 8, 8\)"):
             encode_pass(videos, "train", CLIP, wrong, cache=tmp_path, workers=0)
         (tmp_path / "file").touch()
         with pytest.raises(InputError, match="the cache cannot be written: .*; free some space, or give another --c"):

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from cli_runs import QUICK, Runner, draw_videos, everything_in
-from drawn_videos import gray, numbered, write
+from numbered_videos import gray, numbered, write
 from PIL import Image
 from safetensors.torch import load, save
 

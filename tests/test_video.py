@@ -12,9 +12,9 @@ import av
 import numpy as np
 import pytest
 import torch
-from drawn_videos import audio_only, gray, numbered, write
 from hypothesis import given
 from hypothesis import strategies as st
+from numbered_videos import audio_only, gray, numbered, write
 
 from videocompressa.clip import ClipSpec
 from videocompressa.errors import InputError, VideoError

@@ -34,7 +34,7 @@ from videocompressa.selection.keyframes import check_keyframes
 from videocompressa.students import LabeledClips, TrainConfig, fit
 from videocompressa.synthetic import Source
 from videocompressa.video import VideoInfo, read_clip
-from videocompressa.video.probing import Probed, probe_paths
+from videocompressa.video.shards import Probed, probe_shard
 
 PROBED_AT_ONCE = 32
 SAMPLE_VIDEOS = 8
@@ -155,7 +155,7 @@ def _probe_all(videos: VideoSet, surroundings: Surroundings) -> list[Probed]:
     shards = [tuple(paths[start : start + PROBED_AT_ONCE]) for start in range(0, len(paths), PROBED_AT_ONCE)]
     probed: list[Probed] = []
     surroundings.watch("probe", done=0, total=len(paths))
-    with closing(run_shards(probe_paths, shards, workers=surroundings.workers, name=lambda shard: shard[0])) as found:
+    with closing(run_shards(probe_shard, shards, workers=surroundings.workers, name=lambda shard: shard[0])) as found:
         for some in found:
             probed += some
             surroundings.watch("probe", done=len(probed), total=len(paths))
