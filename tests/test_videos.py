@@ -146,7 +146,7 @@ def test_k_dpp_frequencies_are_the_determinants(count: int) -> None:
     assert counts.sum() == draws
     expected = draws * chances
     freedom = len(subsets) - 1
-    # Chi-square lies within 4 deviations of its mean; a uniform draw would be far outside.
+    # Chi-square is within 4 deviations of its mean; a uniform draw would be far outside.
     assert float(((counts - expected) ** 2 / expected).sum()) < freedom + 4 * (2 * freedom) ** 0.5
     uniform = torch.full_like(expected, draws / len(subsets))
     if count > 1:
@@ -173,20 +173,20 @@ def test_the_paper_kernel_is_the_identity_on_latents_of_real_size_and_the_scaled
     assert float(scaled_kernel(latents)[off].min()) > 0.5
 
 
-def test_features_may_be_looked_up_class_by_class() -> None:
+def test_features_may_be_computed_class_by_class() -> None:
     features = torch.randn(30, 4, generator=torch.Generator().manual_seed(0))
     labels, asked = torch.arange(30) % 3, []
 
-    def look(rows: torch.Tensor) -> torch.Tensor:
+    def features_of(rows: torch.Tensor) -> torch.Tensor:
         asked.append(len(rows))
         return features[rows]
 
-    whole, looked = (
+    stored, computed = (
         choose_per_class(
             source, labels, ("a", "b", "c"), count=4, allow_fewer=False, name="facility-location",
             generator=torch.Generator(),
         )
-        for source in (features, look)
+        for source in (features, features_of)
     )  # fmt: skip
-    assert torch.equal(whole, looked)
+    assert torch.equal(stored, computed)
     assert asked == [10, 10, 10]

@@ -42,7 +42,7 @@ from videocompressa.run import KEEP_NOTHING, Stages, Watch, watch_nothing
 from videocompressa.selection.gumbel import SelectorConfig
 from videocompressa.selection.joint import JointConfig, find_selector
 from videocompressa.selection.keyframes import Selector, check_keyframes, check_selector
-from videocompressa.selection.videos import Look, check_subset, choose_per_class
+from videocompressa.selection.videos import FeaturesOf, check_subset, choose_per_class
 from videocompressa.students import predict
 from videocompressa.students.networks import Student
 from videocompressa.students.teachers import RealClips, TeacherConfig, check_labels, real_clips, relabel, train_teachers
@@ -251,7 +251,7 @@ def _choose_videos(
     return rows[chosen]
 
 
-def _look(train_data: Candidates, weights: Tensor, pool: Sequence[Member], config: VideoCompressaConfig) -> Look:
+def _look(train_data: Candidates, weights: Tensor, pool: Sequence[Member], config: VideoCompressaConfig) -> FeaturesOf:
     """Return what step 6 compares; latents class by class, as those of a whole split may not fit into memory."""
     if config.subset == "random":
         return lambda rows: torch.zeros(len(rows), 1)  # chance looks at nothing: no latents are read for it
