@@ -13,7 +13,6 @@ from videocompressa.errors import InputError
 from videocompressa.selection.videos import (
     SUBSETS,
     choose_per_class,
-    dpp_scaled,
     facility_location,
     herding,
     k_center,
@@ -156,9 +155,9 @@ def test_k_dpp_frequencies_are_the_determinants(count: int) -> None:
 def test_k_dpp_of_copies_takes_the_distinct_ones_first() -> None:
     features = torch.tensor([[0.0], [0.0], [0.0], [3.0], [6.0]])
     for seed in range(10):
-        rows = dpp_scaled(features, 3, generator(seed))
+        rows = SUBSETS["dpp-scaled"](features, 3, generator(seed))
         assert {3, 4} < set(rows)
-        assert sorted(dpp_scaled(features, 5, generator(seed))) == list(range(5))
+        assert sorted(SUBSETS["dpp-scaled"](features, 5, generator(seed))) == list(range(5))
 
 
 def test_k_dpp_of_many_rows_does_not_overflow() -> None:

@@ -16,19 +16,22 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from videocompressa.clip import Candidates, ClipSpec, CodecSpec, Normalization
+from videocompressa.clip import Candidates, ClipSpec, Normalization
 from videocompressa.datasets.journal import Journal, Line, locked
 from videocompressa.datasets.videos import VideoEntry, VideoSet
 from videocompressa.engine import run_shards
 from videocompressa.errors import InputError
 from videocompressa.run import Watch, watch_nothing
 from videocompressa.video.shards import BadVideo, DecodedShard, Job, decode_shard, hash_shard, stamp_of
+
+if TYPE_CHECKING:
+    from videocompressa.codecs import Codec
 
 CACHE_FORMAT = 1
 """Raise it whenever the same videos would give other bytes: other choice of frames, resizing, shard size or layout."""
@@ -38,19 +41,6 @@ SHARD_VIDEOS = 16
 
 MAX_LISTED = 10
 """Bad videos that an error names."""
-
-
-class Encoder(Protocol):
-    """What the pass needs of a codec."""
-
-    @property
-    def spec(self) -> CodecSpec:
-        """The codec and the shape of its latents."""
-        ...
-
-    def encode(self, frames: Tensor) -> Tensor:
-        """(M,3,H,W) uint8 to (M,C,h,w) float32, scaled."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -88,7 +78,7 @@ class DecodedSplit:
 
 @dataclass(frozen=True)
 class EncodedSplit:
-    """What the encode pass returns."""
+    """The encoded candidates of a split."""
 
     candidates: Candidates
     bad: tuple[BadVideo, ...]
@@ -119,7 +109,7 @@ def encode_pass(
     videos: VideoSet,
     split: str,
     clip: ClipSpec,
-    codec: Encoder,
+    codec: Codec,
     *,
     cache: Path,
     workers: int,
@@ -209,7 +199,7 @@ class _SplitPass:
             split_hash=self.videos.split_hash,
         )
 
-    def encode(self, frames: Journal, codec: Encoder, *, total: int) -> Journal:
+    def encode(self, frames: Journal, codec: Codec, *, total: int) -> Journal:
         """Bring the cache of latents up to date with the frames and return it."""
         journal = Journal(self.folder / f"latents-{_hash(asdict(codec.spec))[:20]}.bin")
         pairs = zip(journal.lines, frames.lines, strict=False)
@@ -266,8 +256,7 @@ class _SplitPass:
 
 def _line_of(shard: DecodedShard) -> dict[str, Any]:
     sums, squares = shard.channel_sums()
-    rows = [asdict(row) for row in shard.rows]
-    return {"stamps": [row.pop("stamp") for row in rows], "rows": rows, "sums": sums, "squares": squares}
+    return {"stamps": shard.stamps, "rows": [asdict(row) for row in shard.rows], "sums": sums, "squares": squares}
 
 
 def _num_current(lines: list[Line], jobs: Sequence[Job]) -> int:
@@ -298,7 +287,7 @@ def _normalization(lines: Sequence[Line], num_pixels: int) -> Normalization:
     return Normalization((means[0], means[1], means[2]), (stds[0], stds[1], stds[2]))
 
 
-def _encode_frames(pixels: Tensor, codec: Encoder) -> bytes:
+def _encode_frames(pixels: Tensor, codec: Codec) -> bytes:
     with torch.no_grad():
         latents = codec.encode(pixels).to("cpu", torch.float16)
     expected = (len(pixels), *codec.spec.latent_shape(pixels.shape[2], pixels.shape[3]))

@@ -160,12 +160,14 @@ def extract_keyframes(
     videos = _find(sources)
     _check_inputs_outside(folder, [*videos, *([] if picker.rule else [Path(picker.options.selector)])])
     with whole_folder(folder, overwrite=overwrite) as part:
-        stems = _stems(videos.values())
-        jobs = [
-            _Job(path, video, stem, part, picker, in_worker=workers > 0)
-            for (path, video), stem in zip(videos.items(), stems, strict=True)
-        ]
-        extracted = _extracted(folder, picker, list(_results(jobs, workers, watch)))
+        rows = zip(videos, videos.values(), _stems(videos.values()), strict=True)
+        jobs = [_Job(path, video, stem, part, picker, in_worker=workers > 0) for path, video, stem in rows]
+        results = []
+        with closing(run_shards(_keyframes_of, jobs, workers=workers)) as finished:
+            for result in finished:
+                results.append(result)
+                watch("keyframes", done=len(results), total=len(jobs))
+        extracted = _extracted(folder, picker, results)
         content = json.dumps(as_json(extracted), ensure_ascii=False, indent=1) + "\n"
         (part / "keyframes.json").write_text(content, encoding="utf-8")
         _write_csv(part / "keyframes.csv", extracted.videos)
@@ -182,13 +184,6 @@ def as_json(extracted: Extracted) -> dict[str, Any]:
         "videos": [dataclasses.asdict(video) for video in extracted.videos],
         "skipped": [{"video": video.video_id, "reason": video.reason} for video in extracted.skipped],
     }
-
-
-def _results(jobs: Sequence[_Job], workers: int, watch: Watch) -> Iterator[VideoKeyframes | BadVideo]:
-    with closing(run_shards(_keyframes_of, jobs, workers=workers)) as results:
-        for done, result in enumerate(results, 1):
-            watch("keyframes", done=done, total=len(jobs))
-            yield result
 
 
 def _extracted(folder: Path, picker: _Picker, results: Sequence[VideoKeyframes | BadVideo]) -> Extracted:

@@ -182,25 +182,16 @@ def _sample_projection(basis: Tensor, generator: torch.Generator) -> list[int]:
     return chosen
 
 
-def dpp(features: Tensor, count: int, generator: torch.Generator) -> list[int]:
-    """A k-DPP sample by `paper_kernel`: LVDD's selection ("DAPS") as released."""
-    return sample_k_dpp(paper_kernel(features), count, generator)
-
-
-def dpp_scaled(features: Tensor, count: int, generator: torch.Generator) -> list[int]:
-    """A k-DPP sample by `scaled_kernel`."""
-    return sample_k_dpp(scaled_kernel(features), count, generator)
-
-
 SUBSETS: dict[str, SubsetRule] = {
     "random": random_subset,
     "herding": herding,
     "k-center": k_center,
     "facility-location": facility_location,
     "k-means": k_means,
-    "dpp": dpp,
-    "dpp-scaled": dpp_scaled,
+    "dpp": lambda features, count, generator: sample_k_dpp(paper_kernel(features), count, generator),
+    "dpp-scaled": lambda features, count, generator: sample_k_dpp(scaled_kernel(features), count, generator),
 }
+"""Subset rules by name; "dpp" is LVDD's selection ("DAPS") as released, "dpp-scaled" as in its text."""
 
 
 def check_subset(name: str) -> None:

@@ -46,7 +46,6 @@ class Job:
 class VideoRow:
     """What the journal keeps of one video."""
 
-    stamp: Stamp
     sha256: str
     """Of the file; "" when it cannot be read."""
     bad: str = ""
@@ -58,8 +57,10 @@ class VideoRow:
 
 @dataclass(frozen=True)
 class DecodedShard:
-    """The frames of a shard's good videos, and a row for every video."""
+    """The frames of a shard's good videos, and a stamp and a row for every video."""
 
+    stamps: tuple[Stamp, ...]
+    """Of every video."""
     rows: tuple[VideoRow, ...]
     frames: NDArray[np.uint8]
     """(G,T,3,H,W), G good videos."""
@@ -83,19 +84,19 @@ class Probed:
 
 def decode_shard(job: Job) -> DecodedShard:
     """Decode the videos of one shard; a video that cannot be read becomes a row with the reason."""
-    rows: list[VideoRow] = []
+    stamps, rows = tuple(stamp_of(path) for path in job.paths), []
     frames = [np.empty((0, job.num_frames, 3, job.height, job.width), np.uint8)]
     for path in map(Path, job.paths):
-        stamp, sha256 = stamp_of(path), ""
+        sha256 = ""
         try:
             sha256 = file_sha256(path)
             decoded = read_frames(path, job.num_frames, job.height, job.width, stride=job.stride)
         except VideoError as error:
-            rows.append(VideoRow(stamp, sha256, bad=str(error)))
+            rows.append(VideoRow(sha256, bad=str(error)))
             continue
         frames.append(decoded.frames[None])
-        rows.append(VideoRow(stamp, sha256, "", decoded.num_video_frames, tuple(decoded.pts_seconds.tolist())))
-    return DecodedShard(tuple(rows), np.concatenate(frames))
+        rows.append(VideoRow(sha256, "", decoded.num_video_frames, tuple(decoded.pts_seconds.tolist())))
+    return DecodedShard(stamps, tuple(rows), np.concatenate(frames))
 
 
 def stamp_of(path: str | Path) -> Stamp:
