@@ -1,4 +1,4 @@
-"""Keyframes of unlabeled videos: the selector's file, planted frames found through it, bad input, equal bytes."""
+"""Keyframes of unlabeled videos: the selector's file, planted frames picked by it, bad input, equal bytes."""
 
 from __future__ import annotations
 
@@ -295,9 +295,11 @@ def test_a_trained_selector_brings_its_own_numbers(selector_file: Path, videos: 
     frames = torch.from_numpy(read_frames(videos / "a.mkv", 4, 16, 16).frames)
     scores = trained().selector.scores(frames[None])[0]
     best = sorted(scores.topk(2).indices.tolist())
-    assert [keyframe.index for keyframe in result.videos[0].keyframes] == [(2, 7, 12, 17)[place] for place in best]
+    assert [keyframe.index for keyframe in result.videos[0].keyframes] == [
+        (2, 7, 12, 17)[position] for position in best
+    ]
     assert [keyframe.score for keyframe in result.videos[0].keyframes] == pytest.approx(
-        [float(scores[place]) for place in best], abs=1e-4
+        [float(scores[position]) for position in best], abs=1e-4
     )
     assert everything_in(tmp_path / "out") == {"keyframes.json", "keyframes.csv"}
     more = extract([videos / "a.mkv"], tmp_path / "o2", selector=str(selector_file), frames=10, keyframes=3)
@@ -368,12 +370,12 @@ def test_videos_of_one_name_keep_their_pictures_apart(videos: Path, tmp_path: Pa
         numbered(tmp_path / name, 2, codec="ffv1")
     sources = [videos / "a.mkv", tmp_path / "a.mkv", videos, tmp_path / "more.mkv", tmp_path / long, videos / "b.mkv"]
     result = extract(sources, tmp_path / "out", selector="uniform", keyframes=1, frames=1)
-    places = [video.keyframes[0].picture for video in result.videos]
-    assert places == [
-        f"pictures/{place}.jpg"
-        for place in ("a-000010", "a-2-000001", "b-000013", "more/a-000001", "more-000001", f"{'n' * 200}-000001")
+    paths = [video.keyframes[0].picture for video in result.videos]
+    assert paths == [
+        f"pictures/{stem}.jpg"
+        for stem in ("a-000010", "a-2-000001", "b-000013", "more/a-000001", "more-000001", f"{'n' * 200}-000001")
     ]
-    assert {file for file in everything_in(tmp_path / "out") if "pictures" in file} == set(places)
+    assert {file for file in everything_in(tmp_path / "out") if "pictures" in file} == set(paths)
 
 
 def test_names_of_any_bytes_are_written(videos: Path, tmp_path: Path, run: Runner) -> None:
@@ -466,16 +468,16 @@ def test_a_folder_that_holds_what_is_read_is_never_replaced(
     held = run("keyframes", videos, "-o", videos, "--force").error
     assert "a.mkv, which is read; give another folder" in held
     assert everything_in(videos) == before
-    asked = ("keyframes", videos, "--selector", selector_file, "-o", tmp_path, "--force")
-    assert "selector.safetensors, which is read; give another folder" in run(*asked).error
+    options = ("keyframes", videos, "--selector", selector_file, "-o", tmp_path, "--force")
+    assert "selector.safetensors, which is read; give another folder" in run(*options).error
     assert selector_file.exists()
 
 
 def test_help_names_what_needs_no_training(run: Runner) -> None:
-    shown = " ".join(run("keyframes", "--help").out.replace("│", " ").split())
-    assert "a rule that needs no training: shots" in shown
-    assert "--keyframes" in shown
-    assert "compress --selector-out" in shown
+    text = " ".join(run("keyframes", "--help").out.replace("│", " ").split())
+    assert "a rule that needs no training: shots" in text
+    assert "--keyframes" in text
+    assert "compress --selector-out" in text
 
 
 def _keys(value: object) -> object:
@@ -489,28 +491,28 @@ def test_the_page_has_the_keys_that_are_written(videos: Path, tmp_path: Path, ru
     (tmp_path / "empty.mp4").touch()
     assert run("keyframes", videos / "a.mkv", tmp_path / "empty.mp4", "-o", tmp_path / "out").code == 0
     page = (Path(__file__).parents[1] / "docs/keyframes.md").read_text()
-    shown = json.loads(page.split("```json\n")[1].split("```")[0])
+    example = json.loads(page.split("```json\n")[1].split("```")[0])
     written = json.loads((tmp_path / "out/keyframes.json").read_text())
-    assert _keys(shown) == _keys(written)
+    assert _keys(example) == _keys(written)
 
 
 # --- Planted truth ---
 
 
-def _stripes(label: int, draw: torch.Generator) -> torch.Tensor:
+def _stripes(label: int, generator: torch.Generator) -> torch.Tensor:
     picture = ((torch.arange(8) // 2 % 2) * 255).to(torch.uint8).expand(8, 8)
-    picture = torch.roll(picture, int(torch.randint(4, (), generator=draw)), dims=1)
+    picture = torch.roll(picture, int(torch.randint(4, (), generator=generator)), dims=1)
     return picture if label else picture.T
 
 
 def planted_clips(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return noise (N,8,3,8,8), but for two frames of each clip that show its class: frames, labels, where."""
-    draw = torch.Generator().manual_seed(seed)
-    frames = torch.randint(0, 256, (count, 8, 3, 8, 8), generator=draw, dtype=torch.uint8)
+    generator = torch.Generator().manual_seed(seed)
+    frames = torch.randint(0, 256, (count, 8, 3, 8, 8), generator=generator, dtype=torch.uint8)
     labels = torch.arange(count) % 2
-    hidden = torch.rand((count, 8), generator=draw).topk(2, dim=1).indices.sort(1).values
+    hidden = torch.rand((count, 8), generator=generator).topk(2, dim=1).indices.sort(1).values
     for row in range(count):
-        frames[row, hidden[row]] = _stripes(int(labels[row]), draw) // 2 + frames[row, hidden[row]] // 2
+        frames[row, hidden[row]] = _stripes(int(labels[row]), generator) // 2 + frames[row, hidden[row]] // 2
     return frames, labels, hidden
 
 
@@ -546,10 +548,10 @@ def test_planted_truth_a_trained_selector_finds_the_class_frames_of_new_videos(t
     for row, pictures in enumerate(unseen.repeat_interleave(4, 3).repeat_interleave(4, 4)):
         write(tmp_path / f"in/{row:02d}.mkv", list(pictures.permute(0, 2, 3, 1).numpy()), codec="ffv1")
     result = extract([tmp_path / "in"], tmp_path / "out", selector=str(tmp_path / "selector.safetensors"))
-    found = [
+    hits = [
         keyframe.index in hidden[row].tolist()
         for row, video in enumerate(result.videos)
         for keyframe in video.keyframes
     ]
-    assert len(found) == 48
-    assert sum(found) >= 0.9 * len(found)
+    assert len(hits) == 48
+    assert sum(hits) >= 0.9 * len(hits)

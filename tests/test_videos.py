@@ -139,15 +139,15 @@ def test_k_dpp_frequencies_are_the_determinants(count: int) -> None:
     subsets = list(itertools.combinations(range(6), count))
     weights = torch.tensor([float(torch.linalg.det(kernel[list(rows)][:, list(rows)])) for rows in subsets])
     chances = weights / weights.sum()
-    stream, draws = generator(1), 800
-    drawn = [tuple(sorted(sample_k_dpp(kernel, count, stream))) for _ in range(draws)]
-    counts = torch.tensor([float(drawn.count(rows)) for rows in subsets])
-    assert counts.sum() == draws
-    expected = draws * chances
+    stream, num_samples = generator(1), 800
+    samples = [tuple(sorted(sample_k_dpp(kernel, count, stream))) for _ in range(num_samples)]
+    counts = torch.tensor([float(samples.count(rows)) for rows in subsets])
+    assert counts.sum() == num_samples
+    expected = num_samples * chances
     freedom = len(subsets) - 1
-    # Chi-square is within 4 deviations of its mean; a uniform draw would be far outside.
+    # Chi-square is within 4 deviations of its mean; a uniform one would be far outside.
     assert float(((counts - expected) ** 2 / expected).sum()) < freedom + 4 * (2 * freedom) ** 0.5
-    uniform = torch.full_like(expected, draws / len(subsets))
+    uniform = torch.full_like(expected, num_samples / len(subsets))
     if count > 1:
         assert float(((counts - uniform) ** 2 / uniform).sum()) > 3 * (freedom + 4 * (2 * freedom) ** 0.5)
 
@@ -174,10 +174,10 @@ def test_the_paper_kernel_is_the_identity_on_latents_of_real_size_and_the_scaled
 
 def test_features_may_be_computed_class_by_class() -> None:
     features = torch.randn(30, 4, generator=torch.Generator().manual_seed(0))
-    labels, asked = torch.arange(30) % 3, []
+    labels, sizes = torch.arange(30) % 3, []
 
     def features_of(rows: torch.Tensor) -> torch.Tensor:
-        asked.append(len(rows))
+        sizes.append(len(rows))
         return features[rows]
 
     stored, computed = (
@@ -188,4 +188,4 @@ def test_features_may_be_computed_class_by_class() -> None:
         for source in (features, features_of)
     )  # fmt: skip
     assert torch.equal(stored, computed)
-    assert asked == [10, 10, 10]
+    assert sizes == [10, 10, 10]

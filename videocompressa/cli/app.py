@@ -24,7 +24,9 @@ app = App(
 
 BUDGET, CANDIDATES, RUNNING, REPORTING = BudgetOptions(), CandidateOptions(), Running(), Reporting()
 
-Candidates = Annotated[CandidateOptions, Parameter(name="*", group=Group("Candidate frames", sort_key=20), negative="")]
+CandidateArguments = Annotated[
+    CandidateOptions, Parameter(name="*", group=Group("Candidate frames", sort_key=20), negative="")
+]
 AskedBudget = Annotated[BudgetOptions, Parameter(name="*", group=Group("Budget", sort_key=10), negative="")]
 Run = Annotated[Running, Parameter(name="*")]
 Report = Annotated[Reporting, Parameter(name="*")]

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, TypeVar
 
 from cyclopts import Group, Parameter
 
-from videocompressa.cli.app import CANDIDATES, REPORTING, RUNNING, Candidates, Report, Run, app
+from videocompressa.cli.app import CANDIDATES, REPORTING, RUNNING, CandidateArguments, Report, Run, app
 from videocompressa.cli.output import note, print_json, progress, stdout_console
 from videocompressa.errors import InputError
 from videocompressa.recipes.options import BudgetOptions, NumBytes, Share
@@ -42,7 +42,7 @@ def bench(
     split: Literal["test", "val"] = "test",
     train: Annotated[tuple[str, ...], Parameter(name="--train", negative="", show_default=False)] = (),
     jobs: int = 1,
-    candidates: Candidates = CANDIDATES,
+    candidates: CandidateArguments = CANDIDATES,
     running: Run = RUNNING,
     reporting: Report = REPORTING,
 ) -> None:

@@ -11,7 +11,7 @@ from videocompressa.cli.app import (
     REPORTING,
     RUNNING,
     AskedBudget,
-    Candidates,
+    CandidateArguments,
     Force,
     LatentStorage,
     Output,
@@ -49,7 +49,7 @@ def compress(
     selector_out: Path | None = None,
     force: Force = False,
     budget: AskedBudget = BUDGET,
-    candidates: Candidates = CANDIDATES,
+    candidates: CandidateArguments = CANDIDATES,
     running: Run = RUNNING,
     reporting: Report = REPORTING,
 ) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 from cyclopts import Group, Parameter
 from rich.table import Table
 
-from videocompressa.cli.app import CANDIDATES, REPORTING, RUNNING, Candidates, Force, Output, Report, Run, app
+from videocompressa.cli.app import CANDIDATES, REPORTING, RUNNING, CandidateArguments, Force, Output, Report, Run, app
 from videocompressa.cli.options import Running
 from videocompressa.cli.output import (
     duration,
@@ -62,7 +62,7 @@ def finetune(
     force: Force = False,
     loading: Loading = LOADING,
     tuning: Tuning = TUNING,
-    candidates: Candidates = CANDIDATES,
+    candidates: CandidateArguments = CANDIDATES,
     running: Run = RUNNING,
     reporting: Report = REPORTING,
 ) -> None:

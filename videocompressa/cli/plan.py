@@ -12,7 +12,7 @@ from videocompressa.cli.app import (
     REPORTING,
     RUNNING,
     AskedBudget,
-    Candidates,
+    CandidateArguments,
     LatentStorage,
     Report,
     Run,
@@ -43,7 +43,7 @@ def plan(
     storage: LatentStorage = "transform",
     step: float | None = None,
     budget: AskedBudget = BUDGET,
-    candidates: Candidates = CANDIDATES,
+    candidates: CandidateArguments = CANDIDATES,
     running: Run = RUNNING,
     reporting: Report = REPORTING,
 ) -> None:

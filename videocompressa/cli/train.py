@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 from rich.table import Table
 
-from videocompressa.cli.app import CANDIDATES, REPORTING, RUNNING, Candidates, Report, Run, Settings, app
+from videocompressa.cli.app import CANDIDATES, REPORTING, RUNNING, CandidateArguments, Report, Run, Settings, app
 from videocompressa.cli.output import (
     add_row,
     duration,
@@ -41,7 +41,7 @@ def train(
     split: Literal["test", "val"] = "test",
     codec: str | None = None,
     settings: Settings = (),
-    candidates: Candidates = CANDIDATES,
+    candidates: CandidateArguments = CANDIDATES,
     running: Run = RUNNING,
     reporting: Report = REPORTING,
 ) -> None:

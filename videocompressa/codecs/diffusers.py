@@ -111,7 +111,7 @@ def _from_file(diffusers: Any, path: Path) -> nn.Module:
 
 
 def tiny_sizes(weights: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
-    """Return the arguments of `AutoencoderTiny` (channels of latents and of layers) that a weights file shows."""
+    """Return the arguments of `AutoencoderTiny` (channels of latents and of layers) that fit a weights file."""
     ends = {}
     for part, name in (("encoder", "latent_channels"), ("decoder", "out_channels")):
         layers = [int(key.split(".")[2]) for key in weights if re.fullmatch(rf"{part}\.layers\.\d+\.[^.]+", key)]

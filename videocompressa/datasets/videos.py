@@ -1,4 +1,4 @@
-"""Lists of labeled videos: the records, and the carving of a validation split by whole groups."""
+"""Lists of labeled videos: the records, and the carving of a validation split by groups."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def keep_classes(videos: VideoSet, names: Sequence[str]) -> VideoSet:
 
 
 def carve_validation(videos: VideoSet, fraction: float, generator: torch.Generator) -> VideoSet:
-    """Move about `fraction` of the training videos of each class to "val", whole groups at a time.
+    """Move about `fraction` of the training videos of each class to "val", in complete groups.
 
     Groups come in a random order; one moves when it brings the classes in it closer to their shares. A class keeps at
     least one training group, and gives at least one where it has two or more that other classes can spare.
@@ -110,14 +110,14 @@ def carve_validation(videos: VideoSet, fraction: float, generator: torch.Generat
     num_groups = Counter(label for labels in counts.values() for label in labels)
     names = sorted(counts)
     order = [names[i] for i in torch.randperm(len(names), generator=generator).tolist()]
-    moved: set[str] = set()
+    val_groups: set[str] = set()
     num_moved: Counter[int] = Counter()
 
     def can_move(group: str) -> bool:
         return all(num_groups[label] > 1 for label in counts[group])
 
     def move(group: str) -> None:
-        moved.add(group)
+        val_groups.add(group)
         num_moved.update(counts[group])
         num_groups.subtract(counts[group].keys())
 
@@ -131,5 +131,5 @@ def carve_validation(videos: VideoSet, fraction: float, generator: torch.Generat
             movable = [group for group in order if label in counts[group] and can_move(group)]
             if movable:
                 move(min(movable, key=lambda group: counts[group].total()))
-    entries = (replace(e, split="val") if e.split == "train" and e.group in moved else e for e in videos.entries)
+    entries = (replace(e, split="val") if e.split == "train" and e.group in val_groups else e for e in videos.entries)
     return replace(videos, entries=tuple(entries))

@@ -1,6 +1,6 @@
 """T frames of a video, spread over it or around its middle, as small upright RGB pictures; decodes no more than needed.
 
-1. Demux: when every frame is shown (`timeline`).
+1. Demux: when every frame is displayed (`timeline`).
 2. Choose the frame on screen in the middle of each of T equal spans, or T frames at a fixed stride around the middle.
 3. Decode from the keyframe before each chosen frame; packets between are skipped where a keyframe allows it.
 4. Resize in swscale so that the frame covers H x W, turn it upright by its display matrix, cut the center out.
@@ -72,7 +72,7 @@ class Decoded:
     num_video_frames: int
     """Frames of the complete video."""
     positions: tuple[int, ...]
-    """T, place of each frame among those of the video, from 0."""
+    """T, position of each frame in the video, from 0."""
 
 
 class _FalseTimesError(Exception):
@@ -106,7 +106,7 @@ def read_clip(path: Path, spec: ClipSpec, *, label: int, video_id: str) -> Clip:
 def read_frames(path: Path, num_frames: int, height: int, width: int, *, stride: int = 0) -> Decoded:
     """Return T frames as (T,3,H,W) uint8; raises `VideoError` with the reason.
 
-    They are evenly spaced over the whole video, or `stride` frames apart around its middle when that is above 0.
+    They are evenly spaced over the complete video, or `stride` frames apart around its middle when that is above 0.
     """
     with open_video(path) as (container, stream):
         timeline = read_timeline(container, stream)
@@ -228,7 +228,7 @@ def _by_time(reader: _Reader, times: Sequence[int], chosen: Sequence[int], resiz
             if frame.pts > times[position]:
                 if skipped:
                     raise _FalseTimesError
-                # A packet that is never shown (an "alternate reference" of VP8): its predecessor stays on screen.
+                # A packet that is never displayed (an "alternate reference" of VP8): its predecessor stays on screen.
                 reader.put_back(frame)
                 frame = before or frame
                 break

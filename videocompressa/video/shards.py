@@ -30,7 +30,7 @@ class Job:
     """A few videos of one split, to be decoded by one worker."""
 
     position: int
-    """Place of the shard in its split."""
+    """Position of the shard in its split."""
     paths: tuple[str, ...]
     num_frames: int
     height: int
@@ -74,7 +74,7 @@ class DecodedShard:
 
 @dataclass(frozen=True)
 class Probed:
-    """What a probe found out about one video."""
+    """The result of a probe of one video."""
 
     info: VideoInfo | None
     """None when the video cannot be read."""

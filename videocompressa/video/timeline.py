@@ -1,4 +1,4 @@
-"""When each frame of a video is displayed, found by demuxing: headers are not trusted and nothing is decoded.
+"""When each frame of a video is displayed, by demuxing: headers are not trusted and nothing is decoded.
 
 Headers can be wrong: `stream.frames` counts frames that an edit list hides, the mean rate is wrong for variable-rate
 video, and a truncated file keeps its old duration. Packets are right: each one that is not marked "discard" becomes one
