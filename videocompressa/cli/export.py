@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from videocompressa.cli.app import REPORTING, Force, Report, app
+from videocompressa.cli.app import REPORTING, Force, ReportingArguments, app
 from videocompressa.cli.output import (
     facts_table,
     note,
@@ -34,7 +34,7 @@ def export(
     codec: str | None = None,
     force: Force = False,
     check: Path | None = None,
-    reporting: Report = REPORTING,
+    reporting: ReportingArguments = REPORTING,
 ) -> None:
     """Write the keyframes of a set file as a folder for a trainer of video-language models, or check such a folder.
 
@@ -117,7 +117,7 @@ def _left_out(count: int) -> str:
     return f", {count} left out (see {'it' if count == 1 else 'them'} in export.json)" if count else ""
 
 
-def _check(folder: Path, reporting: Report) -> None:
+def _check(folder: Path, reporting: ReportingArguments) -> None:
     from videocompressa.vlm.export.run import check_export
 
     found = check_export(folder)

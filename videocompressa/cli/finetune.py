@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 from cyclopts import Group, Parameter
 from rich.table import Table
 
-from videocompressa.cli.app import CANDIDATES, REPORTING, RUNNING, Candidates, Force, Output, Report, Run, app
+from videocompressa.cli.app import (
+    CANDIDATES,
+    REPORTING,
+    RUNNING,
+    CandidateArguments,
+    Force,
+    Output,
+    ReportingArguments,
+    RunningArguments,
+    app,
+)
 from videocompressa.cli.options import Running
 from videocompressa.cli.output import (
     duration,
@@ -62,9 +72,9 @@ def finetune(
     force: Force = False,
     loading: Loading = LOADING,
     tuning: Tuning = TUNING,
-    candidates: Candidates = CANDIDATES,
-    running: Run = RUNNING,
-    reporting: Report = REPORTING,
+    candidates: CandidateArguments = CANDIDATES,
+    running: RunningArguments = RUNNING,
+    reporting: ReportingArguments = REPORTING,
 ) -> None:
     """Fine-tune a video-language model on a set file, and judge it on the test videos of DATA before and after.
 
@@ -156,7 +166,7 @@ def _with_changes(values: Values, asked: Values, default: Values) -> Values:
     return replace(values, **{name: value for name, value in changed.items() if value != getattr(default, name)})
 
 
-def _report(made: FigureMade | FinetuneOutcome, folder: Path, reporting: Report) -> None:
+def _report(made: FigureMade | FinetuneOutcome, folder: Path, reporting: ReportingArguments) -> None:
     from videocompressa.vlm.tune.figure3 import FigureMade, figure_markdown
 
     notes_and_skipped(made.notes, made.skipped, reporting)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 from rich.table import Table
 
-from videocompressa.cli.app import REPORTING, Force, Output, Report, app
+from videocompressa.cli.app import REPORTING, Force, Output, ReportingArguments, app
 from videocompressa.cli.output import add_row, facts_table, notes_and_skipped, print_json, progress, stdout_console
 
 SHOWN = 20
@@ -27,7 +27,7 @@ def keyframes(
     seed: int = 0,
     workers: int = 0,
     force: Force = False,
-    reporting: Report = REPORTING,
+    reporting: ReportingArguments = REPORTING,
 ) -> None:
     """Pick the keyframes of videos, which need no labels: their indices, times and pictures.
 

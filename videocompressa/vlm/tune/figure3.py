@@ -19,7 +19,7 @@ from videocompressa.errors import InputError
 from videocompressa.files import write_text
 from videocompressa.recipes.compress import compress_folder
 from videocompressa.recipes.data import list_videos
-from videocompressa.recipes.options import BudgetOptions, CandidateOptions, Share, Surroundings
+from videocompressa.recipes.options import BudgetOptions, CandidateOptions, CompressOptions, Share, Surroundings
 from videocompressa.vlm.tune.phases import PHASES, FinetuneOptions, PhaseScores
 from videocompressa.vlm.tune.run import FinetuneOutcome, finetune_on
 from videocompressa.vlm.tune.settings import FinetuneConfig
@@ -144,12 +144,9 @@ def _compress(
     compress_folder(
         data,
         path,
+        CompressOptions(figure.method, figure.codec, seed, figure.settings),
         candidates=figure.candidates,
         budget=BudgetOptions(ratio=Share(ratio), keyframes=figure.keyframes),
-        method=figure.method,
-        codec=figure.codec,
-        seed=seed,
-        settings=figure.settings,
         overwrite=overwrite,
         surroundings=surroundings,
     )
