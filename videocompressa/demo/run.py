@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from videocompressa.demo.videos import draw_set
+from videocompressa.demo.videos import render_set
 from videocompressa.files import check_target, write_text
 from videocompressa.recipes.compress import CompressOutcome, compress_folder
 from videocompressa.recipes.contact_sheet import TableRow, contact_sheet, markdown_table
@@ -68,7 +68,7 @@ def demo(folder: Path, *, seed: int = 0, overwrite: bool = False, surroundings: 
     set_path, bytes_path, random_path = (folder / f"{name}.safetensors" for name in ("set", "bytes", "random"))
     table_path, sheet_path, videos = folder / "table.md", folder / "sheet.png", folder / "videos"
     check_target(table_path, overwrite=overwrite)
-    draw_set(
+    render_set(
         videos,
         clips_per_class=CLIPS_PER_CLASS,
         size=SIZE,
