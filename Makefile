@@ -38,7 +38,7 @@ setup: $(ENVIRONMENT) ## make .venv with the versions of constraints.txt
 	.venv/bin/python -m pip install --quiet -c constraints.txt -e ".[$(EXTRAS)]"
 	touch $@
 
-demo: $(ENVIRONMENT) ## draw a set, compress it, train on it, compare (under 5 minutes on two cores)
+demo: $(ENVIRONMENT) ## render a set, compress it, train on it, compare (under 5 minutes on two cores)
 	$(BIN)videocompressa demo -o runs/demo --force
 
 test: lint types floors ## everything: lint, types, floors and all tests

@@ -1,4 +1,4 @@
-"""The verb `demo`: the whole way on drawn videos."""
+"""The verb `demo`: the whole way on rendered videos."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def demo(
     running: Run = RUNNING,
     reporting: Report = REPORTING,
 ) -> None:
-    """Draw a set of videos, compress it, train on it, and compare with random selection and with all videos.
+    """Render a set of videos, compress it, train on it, and compare with random selection and with all videos.
 
     Needs no data and no network, and takes under five minutes on two cores. Ends with a table and a contact sheet.
 
     Parameters
     ----------
     output
-        Folder for the drawn videos, the set files, the table and the contact sheet.
+        Folder for the rendered videos, the set files, the table and the contact sheet.
     seed
         Equal seeds give equal videos and equal files.
     force
@@ -51,7 +51,7 @@ def demo(
         )
         return
     console = stdout_console()
-    console.print(results_table(made.rows, title="drawn actions, top-1 in % (mean ± spread over seeds)"))
+    console.print(results_table(made.rows, title="rendered actions, top-1 in % (mean ± spread over seeds)"))
     console.print(
         facts_table(
             {

@@ -1,8 +1,8 @@
-"""The demo: everything on a set of videos that our own code draws, in under five minutes on two cores.
+"""The demo: everything on a set of videos that our own code renders, in under five minutes on two cores.
 
-1. Draw the videos (once), 2. compress them by videocompressa and by random selection, at the same VPC, K and codec, and
-by videocompressa-bytes into the bytes of these, 3. train students on each file and on all videos, with the same steps,
-4. write a table and a contact sheet.
+1. Render the videos (once), 2. compress them by videocompressa and by random selection, at the same VPC, K and codec,
+and by videocompressa-bytes into the bytes of these, 3. train students on each file and on all videos, with the same
+steps, 4. write a table and a contact sheet.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ CLIPS_PER_CLASS = (24, 8)
 """Training and test videos of each action."""
 
 SIZE = (64, 64)
-"""Height and width of the drawn videos in pixels."""
+"""Height and width of the rendered videos in pixels."""
 
 NUM_SCENES = 4
-"""Rooms and persons. With a new one for each clip, students would need far more videos than can be drawn, and trained
-on, in five minutes: they stay at chance."""
+"""Backgrounds and persons. With new ones for each clip, students would need far more videos than can be rendered, and
+trained on, in five minutes: they stay at chance."""
 
 CANDIDATES = CandidateOptions(size=64, frames=8)
 BUDGET = BudgetOptions(vpc=2, keyframes=4)
@@ -51,7 +51,7 @@ class DemoOutcome:
     """What the demo made."""
 
     videos: Path
-    """Folder of the drawn set."""
+    """Folder of the rendered set."""
     set_path: Path
     table_path: Path
     sheet_path: Path
@@ -59,7 +59,7 @@ class DemoOutcome:
 
 
 def demo(folder: Path, *, seed: int = 0, overwrite: bool = False, surroundings: Surroundings) -> DemoOutcome:
-    """Run the demo in `folder`; videos that were drawn there before are kept.
+    """Run the demo in `folder`; videos that were rendered there before are kept.
 
     The table is written last: where it is missing, an earlier demo did not end, and this one goes on from there.
     Raises `InputError`.
@@ -78,12 +78,12 @@ def demo(folder: Path, *, seed: int = 0, overwrite: bool = False, surroundings: 
     )
     learned = _compress(videos, set_path, "videocompressa", SETTINGS, seed, surroundings)
     spread = _compress(videos, bytes_path, "videocompressa-bytes", (), seed, surroundings)
-    drawn = _compress(videos, random_path, "random-real", (), seed, surroundings)
+    random = _compress(videos, random_path, "random-real", (), seed, surroundings)
     rows = (
         _row("all videos", _train(videos, videos, surroundings), None),
         _row("videocompressa", _train(set_path, videos, surroundings), learned),
         _row("videocompressa-bytes", _train(bytes_path, videos, surroundings), spread),
-        _row("random-real", _train(random_path, videos, surroundings), drawn),
+        _row("random-real", _train(random_path, videos, surroundings), random),
     )
     contact_sheet(open_set(set_path), path=sheet_path)
     write_text(table_path, markdown_table(rows))
