@@ -170,7 +170,7 @@ def _film(rng: np.random.Generator, scene: Scene, strokes: list[Stroke], size: t
     way = start + (end - start) * np.linspace(0, 1, num_frames)[:, None] + rng.uniform(-0.1, 0.1, (num_frames, 2))
     camera = np.rint((np.array(scene.canvas.size) - (width, height)) / 2 * (1 + way)).astype(int)
     paths = [(scene.place + stroke.points * scene.scale - camera[:, None]).tolist() for stroke in strokes]
-    light = rng.uniform(0.9, 1.1)
+    light = rng.uniform(0.86, 1.12, 3)
     frames = np.empty((num_frames, *size, 3))
     for number, (left, top) in enumerate(camera.tolist()):
         picture = scene.canvas.crop((left, top, left + width, top + height))
