@@ -235,10 +235,11 @@ def test_only_what_is_whole_is_known(setting: Setting) -> None:
 
 @pytest.mark.slow
 def test_a_benchmark_from_the_command_line(
-    drawn_set: Path, tmp_path: Path, run: Runner, monkeypatch: pytest.MonkeyPatch
+    rendered_set: Path, tmp_path: Path, run: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command = (
-        "bench", str(drawn_set), "-o", str(tmp_path / "out"), "--cache", str(tmp_path / "cache"), "--codec", "linear",
+        "bench", str(rendered_set), "-o", str(tmp_path / "out"), "--cache", str(tmp_path / "cache"),
+        "--codec", "linear",
         "--methods", "full,random-real,random-real:selector=shots", "--labels", "hard", "--vpc", "1,2",
         "--keyframes", "2", "--seeds", "2", "--jobs", "2", *SMALL, *SHORT,
     )  # fmt: skip
@@ -265,9 +266,10 @@ def test_a_benchmark_from_the_command_line(
 
 
 @pytest.mark.slow
-def test_a_cell_that_fails_is_shown_with_its_reason(drawn_set: Path, tmp_path: Path, run: Runner) -> None:
+def test_a_cell_that_fails_is_shown_with_its_reason(rendered_set: Path, tmp_path: Path, run: Runner) -> None:
     command = (
-        "bench", str(drawn_set), "-o", str(tmp_path / "out"), "--cache", str(tmp_path / "cache"), "--codec", "linear",
+        "bench", str(rendered_set), "-o", str(tmp_path / "out"), "--cache", str(tmp_path / "cache"),
+        "--codec", "linear",
         "--methods", "random-real,rded:teacher.train.student=minic3d;teacher.train.lr=1e30", "--labels", "hard",
         "--vpc", "1", "--keyframes", "2", "--seeds", "1", *SMALL, *SHORT,
     )  # fmt: skip
@@ -290,8 +292,8 @@ def test_a_cell_that_fails_is_shown_with_its_reason(drawn_set: Path, tmp_path: P
         (("--seeds", "0"), "--seeds is 0; it must be at least 1"),
     ],
 )
-def test_bad_options(drawn_set: Path, tmp_path: Path, run: Runner, options: tuple[str, ...], message: str) -> None:
-    command = ("bench", str(drawn_set), "-o", str(tmp_path / "out"), "--cache", str(tmp_path / "cache"))
+def test_bad_options(rendered_set: Path, tmp_path: Path, run: Runner, options: tuple[str, ...], message: str) -> None:
+    command = ("bench", str(rendered_set), "-o", str(tmp_path / "out"), "--cache", str(tmp_path / "cache"))
     assert message in run(*command, "--codec", "linear", *SMALL, *options).error
 
 

@@ -1,8 +1,8 @@
-"""The demo: everything on a set of videos that our own code draws, in under five minutes on two cores.
+"""The demo: everything on a set of videos that our own code renders, in under five minutes on two cores.
 
-1. Draw the videos (once), 2. compress them by videocompressa and by random selection, at the same VPC, K and codec, and
-by videocompressa-bytes into the bytes of these, 3. train students on each file and on all videos, with the same steps,
-4. write a table and a contact sheet.
+1. Render the videos (once), 2. compress them by videocompressa and by random selection, at the same VPC, K and codec,
+and by videocompressa-bytes into the bytes of these, 3. train students on each file and on all videos, with the same
+steps, 4. write a table and a contact sheet.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from videocompressa.demo.videos import draw_set
+from videocompressa.demo.videos import render_set
 from videocompressa.files import check_output, write_text
 from videocompressa.recipes.compress import CompressOutcome, compress_folder
 from videocompressa.recipes.contact_sheet import TableRow, contact_sheet, markdown_table
@@ -23,11 +23,11 @@ CLIPS_PER_CLASS = (24, 8)
 """Training and test videos of each action."""
 
 SIZE = (64, 64)
-"""Height and width of the drawn videos in pixels."""
+"""Height and width of the rendered videos in pixels."""
 
 NUM_SCENES = 4
-"""Rooms and persons. With a new one for each clip, students would need far more videos than can be drawn, and trained
-on, in five minutes: they stay at chance."""
+"""Backgrounds and persons. With new ones for each clip, students would need far more videos than can be rendered, and
+trained on, in five minutes: they stay at chance."""
 
 CANDIDATES = CandidateOptions(size=64, frames=8)
 BUDGET = BudgetOptions(vpc=2, keyframes=4)
@@ -51,7 +51,7 @@ class DemoOutcome:
     """What the demo made."""
 
     videos: Path
-    """Folder of the drawn set."""
+    """Folder of the rendered set."""
     set_path: Path
     table_path: Path
     sheet_path: Path
@@ -59,7 +59,7 @@ class DemoOutcome:
 
 
 def demo(folder: Path, *, seed: int = 0, overwrite: bool = False, surroundings: Surroundings) -> DemoOutcome:
-    """Run the demo in `folder`; videos that were drawn there before are kept.
+    """Run the demo in `folder`; videos that were rendered there before are kept.
 
     The table is written last: where it is missing, an earlier demo did not end, and this one goes on from there.
     Raises `InputError`.
@@ -68,7 +68,7 @@ def demo(folder: Path, *, seed: int = 0, overwrite: bool = False, surroundings: 
     set_path, typical_path, random_path = (folder / f"{name}.safetensors" for name in ("set", "typical", "random"))
     table_path, sheet_path, videos = folder / "table.md", folder / "sheet.png", folder / "videos"
     check_output(table_path, overwrite=overwrite)
-    draw_set(
+    render_set(
         videos,
         clips_per_class=CLIPS_PER_CLASS,
         size=SIZE,
