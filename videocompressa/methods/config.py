@@ -17,7 +17,7 @@ from videocompressa.artifact.fitting import blank_set
 from videocompressa.clip import Candidates
 from videocompressa.codecs import Codec
 from videocompressa.run import Run
-from videocompressa.selection import Selector
+from videocompressa.selection import JointConfig, Selector, SelectorConfig, check_selector, find_selector
 from videocompressa.students import RealClips, Student, TeacherConfig, check_labels, train_teachers
 from videocompressa.students.teachers import relabel
 from videocompressa.synthetic import Budget, SyntheticSet, check_fill, gather
@@ -85,8 +85,8 @@ class MethodConfig(ABC):
         """Return about how many training steps of its teacher the method's work comes to."""
         return self.teacher.train.steps * self.teacher.num_teachers if self.needs_teacher else 0
 
-    def learned_selector(self, train_data: Candidates, keyframes: int, run: Run) -> Selector | None:
-        """Return the selector that the method learns, from its finished stage if there is one; None where none is."""
+    def find_selector(self, train_data: Candidates, keyframes: int, run: Run) -> Selector | None:
+        """Return what picks keyframes, learned or from its finished stage; None where the method picks none."""
         return None
 
     def reference(self) -> MethodConfig:
@@ -157,6 +157,38 @@ class MethodConfig(ABC):
     def relabel(self, synthetic: SyntheticSet, teachers: list[Student], run: Run) -> SyntheticSet:
         """Give a set with hard labels those that the settings ask for."""
         return relabel(synthetic, teachers, self.teacher, run) if self.labels == "soft" else synthetic
+
+
+@dataclass(frozen=True)
+class SelectingConfig(MethodConfig):
+    """A method that picks keyframes by any selector, the learned one included."""
+
+    selector: str = "uniform"
+    """Rule that picks keyframes; a name of `selection.SELECTORS`, "gumbel" being the learned one."""
+    joint: JointConfig = field(default_factory=JointConfig)
+    """Training of the learned selector."""
+    scorer: SelectorConfig = field(default_factory=SelectorConfig)
+    """The learned selector's network."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_selector(self.selector)
+
+    @property
+    def selector_name(self) -> str:
+        """See `MethodConfig.selector_name`."""
+        return self.selector
+
+    def training_steps(self, num_clips: int, num_classes: int) -> int:
+        """See `MethodConfig.training_steps`."""
+        learned = self.joint.steps if self.selector == "gumbel" else 0
+        return learned + super().training_steps(num_clips, num_classes)
+
+    def find_selector(self, train_data: Candidates, keyframes: int, run: Run) -> Selector:
+        """See `MethodConfig.find_selector`."""
+        return find_selector(
+            self.selector, train_data, self.scorer, self.joint, run, keyframes=keyframes, fill=self.fill
+        )
 
 
 def _differences(config: Any, reference: Any) -> dict[str, Any]:

@@ -10,43 +10,27 @@ Same file as every other method, so a coreset is compared at equal bytes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from videocompressa.clip import Candidates
 from videocompressa.codecs import Codec
-from videocompressa.methods.config import MethodConfig
+from videocompressa.methods.config import SelectingConfig
 from videocompressa.run import Run
-from videocompressa.selection import (
-    JointConfig,
-    Selector,
-    SelectorConfig,
-    check_keyframes,
-    check_selector,
-    check_subset,
-    choose_videos,
-    find_selector,
-)
+from videocompressa.selection import check_keyframes, check_subset, choose_videos
 from videocompressa.students import real_clips, student_features
 from videocompressa.synthetic import Budget, SyntheticSet
 
 
 @dataclass(frozen=True)
-class CoresetConfig(MethodConfig):
+class CoresetConfig(SelectingConfig):
     """Which real clips are kept."""
 
     subset: str = "random"
     """Rule that chooses the videos; a name of `selection.SUBSETS`."""
-    selector: str = "uniform"
-    """Rule that chooses the keyframes; a name of `selection.SELECTORS`, "gumbel" being the learned one."""
-    joint: JointConfig = field(default_factory=JointConfig)
-    """Training of the learned selector."""
-    scorer: SelectorConfig = field(default_factory=SelectorConfig)
-    """The learned selector's network."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_subset(self.subset)
-        check_selector(self.selector)
 
     @property
     def name(self) -> str:
@@ -58,24 +42,9 @@ class CoresetConfig(MethodConfig):
         """Features and soft labels need one; every rule but chance looks at features."""
         return self.subset != "random" or self.labels == "soft"
 
-    @property
-    def selector_name(self) -> str:
-        """See `MethodConfig.selector_name`."""
-        return self.selector
-
-    def training_steps(self, num_clips: int, num_classes: int) -> int:
-        """See `MethodConfig.training_steps`."""
-        learned = self.joint.steps if self.selector == "gumbel" else 0
-        return learned + super().training_steps(num_clips, num_classes)
-
-    def learned_selector(self, train_data: Candidates, keyframes: int, run: Run) -> Selector | None:
-        """See `MethodConfig.learned_selector`."""
-        return self._find_selector(train_data, keyframes, run) if self.selector == "gumbel" else None
-
-    def _find_selector(self, train_data: Candidates, keyframes: int, run: Run) -> Selector:
-        return find_selector(
-            self.selector, train_data, self.scorer, self.joint, run, keyframes=keyframes, fill=self.fill
-        )
+    def reference(self) -> CoresetConfig:
+        """See `MethodConfig.reference`; the rule is in the name."""
+        return CoresetConfig(subset=self.subset)
 
     def compress(self, train_data: Candidates, codec: Codec, budget: Budget, run: Run) -> SyntheticSet:
         """Return `budget.videos_per_class` real clips of each class as `budget.keyframes` latents each."""
@@ -85,6 +54,6 @@ class CoresetConfig(MethodConfig):
         if self.subset != "random":
             features = student_features(teachers[0], real_clips(train_data), run.device).__getitem__
         rows = choose_videos(train_data, self.subset, budget, run.generator("videos"), features=features)
-        selector = self._find_selector(train_data, budget.keyframes, run)
+        selector = self.find_selector(train_data, budget.keyframes, run)
         positions = selector.positions(train_data.frames[rows], budget.keyframes, run.generator("keyframes"))
         return self.relabel(self.gather(train_data, rows, positions, codec, run), teachers, run)

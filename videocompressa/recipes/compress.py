@@ -179,7 +179,7 @@ def _check_selector_out(
 
 def _trained_selector(train_data: Candidates, config: MethodConfig, keyframes: int, run: Run) -> TrainedSelector:
     """Return the selector that the method has trained, from its finished stage."""
-    selector = config.learned_selector(train_data, keyframes, run)
+    selector = config.find_selector(train_data, keyframes, run)
     assert isinstance(selector, GumbelSelector)
     return TrainedSelector(
         selector=selector.cpu(),

@@ -33,20 +33,16 @@ from videocompressa.artifact.storage import sample_of
 from videocompressa.clip import Candidates
 from videocompressa.codecs import Codec
 from videocompressa.errors import InputError
-from videocompressa.methods.config import MethodConfig
+from videocompressa.methods.config import SelectingConfig
 from videocompressa.methods.videocompressa.pool import Member, PoolConfig, build_pool, pool_features
 from videocompressa.methods.videocompressa.synthesis import SynthesisConfig, synthesize
 from videocompressa.run import Run
 from videocompressa.selection import (
     FeaturesOf,
-    JointConfig,
     Selector,
-    SelectorConfig,
     check_keyframes,
-    check_selector,
     check_subset,
     choose_videos,
-    find_selector,
 )
 from videocompressa.selection.videos import visible_latents
 from videocompressa.students import RealClips
@@ -58,17 +54,14 @@ FEATURES = ("latents", "pool")
 
 
 @dataclass(frozen=True)
-class VideoCompressaConfig(MethodConfig):
+class VideoCompressaConfig(SelectingConfig):
     """The method and its ablation switches."""
 
     labels: str = "soft"
     """Step 8: "soft" or "hard"."""
     selector: str = "gumbel"
-    """What picks keyframes: "gumbel" (learned), "uniform", "random", "middle" or "shots"."""
-    joint: JointConfig = field(default_factory=JointConfig)
-    """Steps 2 to 5; `joint.enabled=false` and `joint.understanding=false` are the paper's ablations."""
-    scorer: SelectorConfig = field(default_factory=SelectorConfig)
-    """The scoring network of step 2."""
+    """Steps 2 to 5: "gumbel" (learned), or another rule as an ablation, as are `joint.enabled=false` and
+    `joint.understanding=false`."""
     subset: str = "facility-location"
     """Step 6: rule that chooses videos; a name of `selection.SUBSETS`."""
     features: str = "latents"
@@ -80,7 +73,6 @@ class VideoCompressaConfig(MethodConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_selector(self.selector)
         check_subset(self.subset)
         if self.features not in FEATURES:
             raise InputError(f"features is {self.features!r}; known: {', '.join(FEATURES)}")
@@ -101,24 +93,14 @@ class VideoCompressaConfig(MethodConfig):
         return self.synthesis.enabled or (self.subset != "random" and self.features == "pool")
 
     @property
-    def selector_name(self) -> str:
-        """See `MethodConfig.selector_name`."""
-        return self.selector
-
-    @property
     def synthesis_steps(self) -> int:
         """See `MethodConfig.synthesis_steps`."""
         return self.synthesis.steps if self.synthesis.enabled else 0
 
     def training_steps(self, num_clips: int, num_classes: int) -> int:
         """See `MethodConfig.training_steps`."""
-        learned = self.joint.steps if self.selector == "gumbel" else 0
         pool = sum(self.pool.ages) if self.needs_pool else 0
-        return learned + pool + self.synthesis_steps + super().training_steps(num_clips, num_classes)
-
-    def learned_selector(self, train_data: Candidates, keyframes: int, run: Run) -> Selector | None:
-        """See `MethodConfig.learned_selector`."""
-        return self._find_selector(train_data, keyframes, run) if self.selector == "gumbel" else None
+        return pool + self.synthesis_steps + super().training_steps(num_clips, num_classes)
 
     def compress(self, train_data: Candidates, codec: Codec, budget: Budget, run: Run) -> SyntheticSet:
         """Compress the candidates of a training split into a synthetic set within `budget`.
@@ -126,7 +108,7 @@ class VideoCompressaConfig(MethodConfig):
         Raises `InputError` when K > T, or a class has fewer videos than VPC and the budget does not allow fewer.
         """
         check_keyframes(budget.keyframes, train_data.clip.num_frames)
-        selector = self._find_selector(train_data, budget.keyframes, run)  # 2. to 5.
+        selector = self.find_selector(train_data, budget.keyframes, run)  # 2. to 5.
         teachers = self.train_teachers(train_data, codec, budget.keyframes, run)
         pool: list[Member] = []
         if self.needs_pool:
@@ -145,11 +127,6 @@ class VideoCompressaConfig(MethodConfig):
         if self.synthesis.enabled:
             synthetic = self._tuned(synthetic, train_data, rows, pool, selector, codec, run)  # 7.
         return self.relabel(synthetic, teachers, run)  # 8.
-
-    def _find_selector(self, train_data: Candidates, keyframes: int, run: Run) -> Selector:
-        return find_selector(
-            self.selector, train_data, self.scorer, self.joint, run, keyframes=keyframes, fill=self.fill
-        )
 
     def _features(self, train_data: Candidates, codec: Codec, pool: Sequence[Member], run: Run) -> FeaturesOf | None:
         """Return what step 6 compares; chance compares nothing."""
