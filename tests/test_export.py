@@ -38,9 +38,10 @@ from videocompressa.rng import Streams
 from videocompressa.video import probe, read_frames, read_frames_at
 from videocompressa.vlm.export import formats
 from videocompressa.vlm.export.formats import FORMATS
-from videocompressa.vlm.export.items import Item, ItemStream, Shape, decoded_pictures
+from videocompressa.vlm.export.items import FrameRules, Item, ItemStream, decoded_pictures
 from videocompressa.vlm.export.run import check_export, export_set
-from videocompressa.vlm.questions import Question
+from videocompressa.vlm.settings import ExportOptions
+from videocompressa.vlm.words import Question
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +63,7 @@ def run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Runner:
 def made(set_file: Path, videos: Path, tmp_path: Path) -> Callable[..., Path]:
     def export(to: str, **options: Any) -> Path:
         folder = tmp_path / f"{to}-{len(list(tmp_path.iterdir()))}"
-        export_set(set_file, folder, to=to, **{"from_source": videos, **options})
+        export_set(set_file, folder, to=to, options=ExportOptions(**{"from_source": videos, **options}))
         return folder
 
     return export
@@ -103,7 +104,7 @@ def test_a_time_outside_of_the_video_is_refused(tmp_path: Path, seconds: float) 
 
 @given(st.integers(1, 40), st.sampled_from([1, 2, 4]))
 def test_frames_are_repeated_in_order_to_an_even_number(count: int, least: int) -> None:
-    places = Shape(least_frames=least).places(count)
+    places = FrameRules(min_frames=least).places(count)
     assert places == sorted(places)
     assert set(places) == set(range(count))
     assert len(places) >= least
@@ -118,7 +119,7 @@ def test_frames_are_repeated_in_order_to_an_even_number(count: int, least: int) 
 
 @given(st.integers(8, 400), st.integers(8, 400))
 def test_small_pictures_grow_to_enough_pixels_and_no_more(height: int, width: int) -> None:
-    tall, wide = Shape(least_pixels=100_352).sides(height, width)
+    tall, wide = FrameRules(min_pixels=100_352).sides(height, width)
     assert tall * wide >= 100_352
     if height * width >= 100_352:
         assert (tall, wide) == (height, width)
@@ -133,7 +134,7 @@ def test_enlarging_keeps_values_in_range_and_flat_pictures_flat() -> None:
     frames = torch.zeros(2, 3, 16, 16, dtype=torch.uint8)
     frames[0, :, ::4] = 255
     frames[1] = 77
-    larger = Shape(least_pixels=1000).fit(frames)
+    larger = FrameRules(min_pixels=1000).apply(frames)
     assert larger.shape == (2, 3, 32, 32)
     assert larger[0].min() == 0
     assert larger[0].max() == 255
@@ -151,7 +152,7 @@ def test_items_check_themselves() -> None:
 
 def test_a_set_without_its_codec_cannot_be_decoded(set_file: Path) -> None:
     with pytest.raises(
-        InputError, match="has no decoder at hand: read it with videocompressa.load, or attach codec 'linear'"
+        InputError, match="has no decoder attached: read it with videocompressa.load, or attach codec 'linear'"
     ):
         decoded_pictures(read_set(set_file))
 
@@ -230,14 +231,16 @@ def test_a_lone_keyframe_becomes_four_frames(set_file: Path, videos: Path, tmp_p
         packed={},
     )
     write_set(one, tmp_path / "one.safetensors")
-    made = export_set(tmp_path / "one.safetensors", tmp_path / "qwen", to="qwen", from_source=videos)
+    made = export_set(
+        tmp_path / "one.safetensors", tmp_path / "qwen", to="qwen", options=ExportOptions(from_source=videos)
+    )
     assert probe(tmp_path / "qwen/videos/00000.mp4").num_frames == 4
-    assert "1 keyframes a video were repeated to 4: qwen trainers drop an odd or lone frame" in made.notes
+    assert "1 keyframes a video were repeated to 4: qwen trainers drop an odd or single frame" in made.notes
     assert check_export(tmp_path / "qwen").faults == ()
 
 
 def test_shards_start_anew_when_they_are_full(made: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("videocompressa.vlm.export.shards.SHARD_SAMPLES", 3)
+    monkeypatch.setattr("videocompressa.vlm.export.formats.SHARD_SAMPLES", 3)
     folder = made("webdataset")
     assert {"train-000000.tar", "train-000001.tar"} <= everything_in(folder)
     assert check_export(folder).num_rows == 4
@@ -247,7 +250,9 @@ def test_soft_labels_come_along(set_file: Path, videos: Path, tmp_path: Path) ->
     synthetic = read_set(set_file)
     soft = torch.nn.functional.one_hot(synthetic.labels, 2).float() * 0.5 + 0.25
     write_set(dataclasses.replace(synthetic, labels=soft), tmp_path / "soft.safetensors")
-    export_set(tmp_path / "soft.safetensors", tmp_path / "frames", to="frames", from_source=videos)
+    export_set(
+        tmp_path / "soft.safetensors", tmp_path / "frames", to="frames", options=ExportOptions(from_source=videos)
+    )
     stored = read_set(tmp_path / "soft.safetensors").labels
     assert [row["probabilities"] for row in rows_of(tmp_path / "frames")] == stored.tolist()
     torch.testing.assert_close(stored, soft, atol=2e-3, rtol=0)
@@ -255,10 +260,10 @@ def test_soft_labels_come_along(set_file: Path, videos: Path, tmp_path: Path) ->
 
 
 def test_notes_say_what_was_changed(set_file: Path, videos: Path, tmp_path: Path) -> None:
-    made = export_set(set_file, tmp_path / "a", to="qwen", from_source=videos)
+    made = export_set(set_file, tmp_path / "a", to="qwen", options=ExportOptions(from_source=videos))
     assert made.notes == (
         "pictures of 40x48 px were enlarged to 290x348: qwen trainers take no fewer than 100352 pixels",
-        "3 keyframes a video were repeated to 4: qwen trainers drop an odd or lone frame",
+        "3 keyframes a video were repeated to 4: qwen trainers drop an odd or single frame",
     )
     made = export_set(set_file, tmp_path / "b", to="frames")
     assert made.notes == (
@@ -267,7 +272,9 @@ def test_notes_say_what_was_changed(set_file: Path, videos: Path, tmp_path: Path
     tuned = read_set(set_file)
     tuned = dataclasses.replace(tuned, provenance=dataclasses.replace(tuned.provenance, method="dm"))
     write_set(tuned, tmp_path / "tuned.safetensors")
-    made = export_set(tmp_path / "tuned.safetensors", tmp_path / "c", to="frames", from_source=videos)
+    made = export_set(
+        tmp_path / "tuned.safetensors", tmp_path / "c", to="frames", options=ExportOptions(from_source=videos)
+    )
     assert made.notes == (
         "method dm may have changed the pictures of its set; --from-source shows the frames that it started from",
     )
@@ -316,7 +323,7 @@ def test_the_card_of_an_oddly_named_set_is_read(set_file: Path, videos: Path, tm
     source = dataclasses.replace(odd.provenance.source, name='clips: "the best" #1')
     odd = dataclasses.replace(odd, provenance=dataclasses.replace(odd.provenance, source=source))
     write_set(odd, tmp_path / "odd.safetensors")
-    export_set(tmp_path / "odd.safetensors", tmp_path / "hf", to="hf", from_source=videos)
+    export_set(tmp_path / "odd.safetensors", tmp_path / "hf", to="hf", options=ExportOptions(from_source=videos))
     card = DatasetCard.load(tmp_path / "hf/README.md")
     assert card.data.pretty_name == 'Keyframes of clips: "the best" #1'
     assert card.data.configs[0]["data_files"][0]["path"] == "data/train-00000-of-00001.parquet"
@@ -390,7 +397,8 @@ def test_a_bad_video_is_left_out_and_listed(
     gone, broken = read_set(set_file).provenance.video_ids[:2]
     (tmp_path / "part" / gone).unlink()
     (tmp_path / "part" / broken).write_bytes(b"no video")
-    left = export_set(set_file, tmp_path / "left", to=to, from_source=tmp_path / "part", questions="choice")
+    options = ExportOptions(from_source=tmp_path / "part", questions="choice")
+    left = export_set(set_file, tmp_path / "left", to=to, options=options)
     assert [(video.video_id, video.reason.partition(":")[0]) for video in left.skipped] == [
         (gone, "file is gone"),
         (broken, "not a video"),
@@ -409,7 +417,7 @@ def test_an_export_of_no_video_is_an_error_and_leaves_nothing(set_file: Path, tm
         InputError,
         match=r"empty: none of the 4 videos of .* can be read there \(.*: file is gone\); give the folder that",
     ):
-        export_set(set_file, tmp_path / "out", to="frames", from_source=tmp_path / "empty")
+        export_set(set_file, tmp_path / "out", to="frames", options=ExportOptions(from_source=tmp_path / "empty"))
     assert everything_in(tmp_path) == set()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty"]
 
@@ -418,7 +426,7 @@ def test_another_video_of_the_same_name_is_left_out(set_file: Path, videos: Path
     shutil.copytree(videos, tmp_path / "other")
     changed = read_set(set_file).provenance.video_ids[0]
     numbered(tmp_path / "other" / changed, 2)
-    made = export_set(set_file, tmp_path / "out", to="frames", from_source=tmp_path / "other")
+    made = export_set(set_file, tmp_path / "out", to="frames", options=ExportOptions(from_source=tmp_path / "other"))
     assert [video.video_id for video in made.skipped] == [changed]
     assert "another video of this name" in made.skipped[0].reason
 
@@ -431,7 +439,7 @@ def test_a_write_that_fails_leaves_nothing(
 
     monkeypatch.setattr(formats, "write_png", full)
     with pytest.raises(OSError, match="No space left"):
-        export_set(set_file, tmp_path / "out", to="frames", from_source=videos)
+        export_set(set_file, tmp_path / "out", to="frames", options=ExportOptions(from_source=videos))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -503,7 +511,13 @@ def test_options_that_cannot_be_followed_are_refused(run: Runner, set_file: Path
 def test_a_folder_that_holds_what_is_read_is_never_replaced(set_file: Path, videos: Path, tmp_path: Path) -> None:
     shutil.copytree(videos, tmp_path / "data/videos")
     with pytest.raises(InputError, match="data holds --from-source .*, which is read; give another folder"):
-        export_set(set_file, tmp_path / "data", to="frames", from_source=tmp_path / "data/videos", overwrite=True)
+        export_set(
+            set_file,
+            tmp_path / "data",
+            to="frames",
+            options=ExportOptions(from_source=tmp_path / "data/videos"),
+            overwrite=True,
+        )
     with pytest.raises(InputError, match="holds the set .*, which is read; give another folder"):
         export_set(set_file, set_file.parent, to="frames", overwrite=True)
     assert (tmp_path / "data/videos").is_dir()
@@ -516,7 +530,7 @@ def test_missing_packages_are_named(
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: found)  # A folder of that name has a spec, too.
     message = rf'--to {to} needs datasets and pyarrow; run: pip install "\.\[vlm\]"'
     with pytest.raises(InputError, match=message):
-        export_set(set_file, tmp_path / "out", to=to, from_source=videos)
+        export_set(set_file, tmp_path / "out", to=to, options=ExportOptions(from_source=videos))
 
 
 # --- What the page says ---
@@ -535,7 +549,7 @@ def test_questions_of_an_item_do_not_hang_on_the_others(set_file: Path, videos: 
     stream = ItemStream(
         synthetic,
         lambda number: torch.zeros(3, 3, 8, 8, dtype=torch.uint8),
-        Shape(),
+        FrameRules(),
         names=NAMES,
         questions="choice",
         streams=Streams(0),

@@ -24,7 +24,7 @@ from videocompressa.cli.output import (
 )
 from videocompressa.errors import InputError
 from videocompressa.recipes.options import CandidateOptions
-from videocompressa.vlm.tune.settings import FinetuneConfig, LoadOptions
+from videocompressa.vlm.settings import FinetuneConfig, LoadOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -20,7 +20,7 @@ from torch import Tensor
 from videocompressa.errors import InputError
 from videocompressa.rng import Streams
 from videocompressa.vlm.tune.models import RULE_FILES, Vlm, model_json, need
-from videocompressa.vlm.tune.settings import TARGETS, FinetuneConfig
+from videocompressa.vlm.settings import TARGETS, FinetuneConfig
 
 
 @dataclass(frozen=True, eq=False)

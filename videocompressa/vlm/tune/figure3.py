@@ -22,7 +22,7 @@ from videocompressa.recipes.data import list_videos
 from videocompressa.recipes.options import BudgetOptions, CandidateOptions, Share, Surroundings
 from videocompressa.vlm.tune.phases import PHASES, FinetuneOptions, PhaseScores
 from videocompressa.vlm.tune.run import FinetuneOutcome, finetune_on
-from videocompressa.vlm.tune.settings import FinetuneConfig
+from videocompressa.vlm.settings import FinetuneConfig
 from videocompressa.vlm.tune.team import Team
 
 MODEL = "Qwen/Qwen2.5-VL-7B-Instruct"

@@ -31,13 +31,13 @@ from torch.nn import functional
 from videocompressa.errors import DivergedError, InputError
 from videocompressa.rng import Streams
 from videocompressa.run import Watch, watch_nothing
-from videocompressa.vlm.questions import ask, check_questions
+from videocompressa.vlm.words import ask, check_questions
 from videocompressa.vlm.tune.adapting import Prepared, seeded
 from videocompressa.vlm.tune.checkpoint import Checkpoint
 from videocompressa.vlm.tune.clips import Clips
 from videocompressa.vlm.tune.models import Vlm, told_of_memory
 from videocompressa.vlm.tune.processor import IGNORED, Prompt, collate, to_device
-from videocompressa.vlm.tune.settings import FinetuneConfig
+from videocompressa.vlm.settings import FinetuneConfig
 from videocompressa.vlm.tune.team import Team
 
 STEP = "finetune"

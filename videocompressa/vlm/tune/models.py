@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from videocompressa.errors import InputError, how_to_install
 from videocompressa.vlm.tune.families import SPECIAL_TOKENS, VIDEO_PAD, Family, PixelRules, find_family
 from videocompressa.vlm.tune.processor import VideoProcessor
-from videocompressa.vlm.tune.settings import PRECISIONS, LoadOptions
+from videocompressa.vlm.settings import PRECISIONS, LoadOptions
 
 WEIGHT_FILES = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin")
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json")

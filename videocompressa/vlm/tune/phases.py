@@ -32,7 +32,7 @@ from videocompressa.vlm.tune.finetune import STEP, fit
 from videocompressa.vlm.tune.metrics import MetricsLog
 from videocompressa.vlm.tune.models import Vlm, load_vlm
 from videocompressa.vlm.tune.scoring import Judgment, judge
-from videocompressa.vlm.tune.settings import FinetuneConfig, LoadOptions
+from videocompressa.vlm.settings import FinetuneConfig, LoadOptions
 from videocompressa.vlm.tune.shown import Shown
 from videocompressa.vlm.tune.team import Team
 

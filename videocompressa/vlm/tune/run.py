@@ -26,8 +26,8 @@ from videocompressa.recipes.options import CandidateOptions, Surroundings
 from videocompressa.recipes.sets import open_set
 from videocompressa.recipes.train import check_classes, check_unseen
 from videocompressa.synthetic import SyntheticSet
-from videocompressa.vlm.names import readable_names
-from videocompressa.vlm.questions import check_questions
+from videocompressa.vlm.words import readable_names
+from videocompressa.vlm.words import check_questions
 from videocompressa.vlm.tune.phases import KEPT, PHASES, FinetuneOptions, PhaseScores, Run
 from videocompressa.vlm.tune.scoring import ASKED
 from videocompressa.vlm.tune.shown import Shown

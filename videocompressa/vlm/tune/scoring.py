@@ -25,7 +25,7 @@ from torch.nn import functional
 from videocompressa.errors import InputError
 from videocompressa.rng import Streams
 from videocompressa.run import Watch, watch_nothing
-from videocompressa.vlm.questions import ask
+from videocompressa.vlm.words import ask
 from videocompressa.vlm.tune.clips import Clips
 from videocompressa.vlm.tune.finetune import arithmetic
 from videocompressa.vlm.tune.models import Vlm, told_of_memory
