@@ -13,14 +13,21 @@ from pathlib import Path
 from videocompressa.errors import ArtifactError, InputError
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text as UTF-8 beside `path` under a temporary name, and rename it."""
+@contextmanager
+def complete_file(path: Path) -> Iterator[Path]:
+    """Give a temporary name to write to; the file takes the name `path` when the block ends without an error."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        part.write_text(text, encoding="utf-8")
+        yield part
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text as UTF-8 beside `path` under a temporary name, and rename it."""
+    with complete_file(path) as part:
+        part.write_text(text, encoding="utf-8")
 
 
 def read_whole(path: Path, what: str) -> bytes:

@@ -52,7 +52,7 @@ class FinetuneOptions:
     full: bool = False
     """Evaluate it after training on all training videos of DATA, with the same number of steps."""
     from_source: Path | None = None
-    """Show frames at their videos' own size: the folder that the set was made of. The set then only names the frames."""
+    """Show frames at their videos' own size: the folder that the set was made of. The set then tells which frames."""
     names: Path | None = None
     """A json {class: words} where the rule (TableTennisShot: table tennis shot) does not suit."""
     generate: bool = True

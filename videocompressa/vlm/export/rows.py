@@ -69,7 +69,7 @@ def _a(name: str) -> str:
 
 
 def check_turns(turns: Sequence[tuple[str, str]], roles: tuple[str, str], tag: str, num_media: int) -> None:
-    """Raise unless (role, text) turns alternate, one answer for each question, with `tag` in questions for each medium."""
+    """Raise unless (role, text) turns alternate, question and answer, with one `tag` for each medium in the questions."""
     if not turns or len(turns) % 2 or any(role != roles[place % 2] for place, (role, _) in enumerate(turns)):
         speakers = ", ".join(role for role, _ in turns) or "nobody"
         raise FaultError(f"is spoken by {speakers}; it must be {roles[0]}, {roles[1]} in turn, so fix it or {AGAIN}")
@@ -79,8 +79,8 @@ def check_turns(turns: Sequence[tuple[str, str]], roles: tuple[str, str], tag: s
     asked = sum(text.count(tag) for _, text in turns[::2])
     if total != num_media or asked != total:
         raise FaultError(
-            f"has {total} {tag} in its texts ({asked} in questions) for {num_media} media; write as many in the questions "
-            f"as there are media, or {AGAIN}"
+            f"has {total} {tag} in its texts ({asked} in questions) for {num_media} media; write as many in the "
+            f"questions as there are media, or {AGAIN}"
         )
 
 

@@ -82,16 +82,16 @@ class PixelRules:
 
 
 @dataclass(frozen=True)
-class Family:
+class ModelFamily:
     """One family of models."""
 
     model_type: str
-    """As config.json says it."""
+    """As in config.json."""
     model_class: str
     """Class of transformers."""
     rules: PixelRules
     system: str = ""
-    """What the published chat template says first."""
+    """How the published chat template begins."""
     seconds_in_positions: bool = False
     """Whether the model takes `second_per_grid_ts`."""
     seconds_in_words: bool = False
@@ -110,18 +110,18 @@ _QWEN3 = PixelRules(
 )
 _ASSISTANT = "You are a helpful assistant."
 
-FAMILIES: dict[str, Family] = {
+FAMILIES: dict[str, ModelFamily] = {
     family.model_type: family
     for family in (
-        Family("qwen2_vl", "Qwen2VLForConditionalGeneration", _QWEN2, _ASSISTANT),
-        Family("qwen2_5_vl", "Qwen2_5_VLForConditionalGeneration", _QWEN2, _ASSISTANT, seconds_in_positions=True),
-        Family("qwen3_vl", "Qwen3VLForConditionalGeneration", _QWEN3, seconds_in_words=True),
+        ModelFamily("qwen2_vl", "Qwen2VLForConditionalGeneration", _QWEN2, _ASSISTANT),
+        ModelFamily("qwen2_5_vl", "Qwen2_5_VLForConditionalGeneration", _QWEN2, _ASSISTANT, seconds_in_positions=True),
+        ModelFamily("qwen3_vl", "Qwen3VLForConditionalGeneration", _QWEN3, seconds_in_words=True),
     )
 }
 """Every family by the `model_type` of its config.json."""
 
 
-def find_family(model_type: str, where: str) -> Family:
+def find_family(model_type: str, where: str) -> ModelFamily:
     """Return the family of a model; raises `InputError` with the known ones."""
     if model_type not in FAMILIES:
         known = ", ".join(f"{family.model_type} ({family.model_class})" for family in FAMILIES.values())
