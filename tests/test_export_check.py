@@ -237,7 +237,7 @@ FAULTS: dict[str, tuple[tuple[str, Callable[[Path], None]], str]] = {
     ),
     "frames: not an object": (
         pictures(lambda rows: rows.__setitem__(0, [1])),
-        r"row 0: the row is a list; it must be an object with frames, times_seconds, ",
+        r"row 0: the value is a list; it must be an object with frames, times_seconds, ",
     ),
     "frames: lacks a key": (
         pictures(lambda rows: [row.pop("answer") for row in rows]),
@@ -344,12 +344,15 @@ def test_the_check_names_the_fault(good: Callable[[str], Path], tmp_path: Path, 
     [
         (None, r"--check .*x holds no export.json; give a folder that videocompressa export wrote"),
         ("{", r"export.json is not json"),
-        ("[]", r"export.json holds no object; export again"),
-        ('{"version": 1, "format": "qwen", "num_rows": "1"}', r"export.json has no num_rows; export again"),
-        ('{"version": 1, "format": "qwen", "num_rows": 1, "classes": []}', r"export.json has no names; export again"),
+        ("[]", r"export.json: the value is a list; it must be an object with version, format in every row"),
+        ('{"version": 1, "format": "qwen", "num_rows": "1"}', r"export.json: num_rows is a text; it must be a number"),
+        (
+            '{"version": 1, "format": "qwen", "num_rows": 1, "classes": []}',
+            r"export.json: lacks 'names'; add it or",
+        ),
         (
             '{"version": 1, "format": "qwen", "num_rows": 1, "classes": [], "names": [1]}',
-            r"export.json has another number of classes than of names",
+            r"export.json: has another number of classes than of names",
         ),
         (
             '{"num_rows": 1, "version": 2, "format": "qwen"}',

@@ -37,25 +37,13 @@ from videocompressa.vlm.export.tables import check_packages
 
 
 @dataclass(frozen=True)
-class Fault:
-    """Something that a trainer would fail on."""
-
-    where: str
-    """File and row, such as "train.json row 3"; rows count from 0, as in the file. "" is the complete folder."""
-    text: str
-    """What is wrong, and what to do."""
-
-    def __str__(self) -> str:
-        return f"{self.where}: {self.text}" if self.where else self.text
-
-
-@dataclass(frozen=True)
 class Checked:
-    """What a check found."""
+    """The result of a check."""
 
     to: str
     num_rows: int
-    faults: tuple[Fault, ...]
+    faults: tuple[str, ...]
+    """What a trainer would fail on, such as "train.json row 3: ...", and what to do; rows count from 0."""
 
 
 def check_export(folder: Path) -> Checked:
@@ -64,7 +52,7 @@ def check_export(folder: Path) -> Checked:
     to = manifest["format"]
     check_packages(find_format(to).packages, f"--check of a {to} folder")
     check, export = CHECKS[to], _Export(folder, manifest, find_format(to).rules)
-    faults: list[Fault] = []
+    faults: list[str] = []
     num_rows, schema = 0, check.schema
     try:
         for where, row in check.read(folder):
@@ -75,39 +63,33 @@ def check_export(folder: Path) -> Checked:
                 check_types(row, schema)
                 check.row(export, row)
             except FaultError as error:
-                faults.append(Fault(where, str(error)))
+                faults.append(f"{where}: {error}")
     except FaultError as error:
-        faults.append(Fault("", str(error)))
+        faults.append(str(error))
     else:
         if num_rows != manifest["num_rows"]:
-            text = f"holds {num_rows} rows, {MANIFEST} has {manifest['num_rows']}; {AGAIN}, or fix the number there"
-            faults.append(Fault("", text))
+            expected = manifest["num_rows"]
+            faults.append(f"holds {num_rows} rows, {MANIFEST} has {expected}; {AGAIN}, or fix the number there")
     return Checked(to, num_rows, tuple(faults))
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise InputError(f"--check {folder} is no folder; give one that videocompressa export wrote")
+    if not (folder / MANIFEST).is_file():
+        raise InputError(f"--check {folder} holds no {MANIFEST}; give a folder that videocompressa export wrote")
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except OSError:
-        raise InputError(
-            f"--check {folder} holds no {MANIFEST}; give a folder that videocompressa export wrote"
-        ) from None
-    except ValueError as error:
-        raise InputError(f"--check {folder}: {MANIFEST} is not json ({error}); {AGAIN}") from error
-    if not isinstance(manifest, dict):
-        raise InputError(f"--check {folder}: {MANIFEST} holds no object; {AGAIN}")
-    if manifest.get("version") != VERSION or manifest.get("format") not in FORMATS:
-        raise InputError(
-            f"--check {folder}: {MANIFEST} is of format {manifest.get('format')!r}, version "
-            f"{manifest.get('version')!r}; known: version {VERSION} of {', '.join(FORMATS)}"
-        )
-    for key, kind in {"num_rows": int, "classes": list, "names": list}.items():
-        if not isinstance(manifest.get(key), kind):
-            raise InputError(f"--check {folder}: {MANIFEST} has no {key}; {AGAIN}")
-    if len(manifest["classes"]) != len(manifest["names"]):
-        raise InputError(f"--check {folder}: {MANIFEST} has another number of classes than of names; {AGAIN}")
+        manifest: dict[str, Any] = read_json(folder / MANIFEST)
+        check_types(manifest, types_of(manifest, {"version": "number", "format": "text"}))
+        version, to = manifest["version"], manifest["format"]
+        if version != VERSION or to not in FORMATS:
+            known = f"version {VERSION} of {', '.join(FORMATS)}"
+            raise FaultError(f"is of format {to!r}, version {version!r}; known: {known}")
+        check_types(manifest, types_of(manifest, {"num_rows": "number", "classes": "list", "names": "list"}))
+        if len(manifest["classes"]) != len(manifest["names"]):
+            raise FaultError(f"has another number of classes than of names; {AGAIN}")
+    except FaultError as error:
+        raise InputError(f"--check {folder}: {MANIFEST}: {error}") from error
     return manifest
 
 

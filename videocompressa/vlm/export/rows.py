@@ -44,7 +44,7 @@ def check_types(value: Any, schema: Any, where: str = "") -> None:
     if _type_name(value) != expected:
         keys = f" with {', '.join(schema)}" if isinstance(schema, dict) else ""
         raise FaultError(
-            f"{where or 'the row'} is {_a(_type_name(value))}; it must be {_a(expected)}{keys} in every row, so fix it "
+            f"{where or 'the value'} is {_a(_type_name(value))}; it must be {_a(expected)}{keys} in every row, so fix it "
             f"or {AGAIN}"
         )
     at = f"{where}: " if where else ""
@@ -69,7 +69,7 @@ def _a(name: str) -> str:
 
 
 def check_turns(turns: Sequence[tuple[str, str]], roles: tuple[str, str], tag: str, num_media: int) -> None:
-    """Raise unless (role, text) turns alternate, question and answer, with one `tag` for each medium in the questions."""
+    """Raise unless (role, text) turns alternate, question and answer, with a `tag` for each medium in the questions."""
     if not turns or len(turns) % 2 or any(role != roles[place % 2] for place, (role, _) in enumerate(turns)):
         speakers = ", ".join(role for role, _ in turns) or "nobody"
         raise FaultError(f"is spoken by {speakers}; it must be {roles[0]}, {roles[1]} in turn, so fix it or {AGAIN}")

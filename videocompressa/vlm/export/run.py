@@ -53,10 +53,8 @@ def export_set(
 
     Parameters
     ----------
-    path:
-        The set file.
-    folder:
-        The folder to make.
+    path, folder:
+        The set file, and the folder to make.
     to:
         A key of `vlm.export.formats.FORMATS`.
     overwrite:
@@ -81,25 +79,18 @@ def export_set(
     pictures = decoded_pictures(synthetic) if root is None else source_pictures(synthetic, root)
     streams = Streams(options.seed).child("questions")
     items = ItemStream(synthetic, pictures, kind.rules, names, options.questions, streams, watch)
-    facts = {
-        "format": to,
-        **_set_facts(synthetic, names),
-        "pixels": "latents" if root is None else "source",
-        "questions": options.questions,
-        "seed": options.seed,
-    }
+    facts = {"version": VERSION, "format": to, **_facts(synthetic, names, options)}
     with whole_folder(folder, overwrite=overwrite) as part:
         num_rows = kind.write_export(part, items, facts)
-        num_items = len(synthetic) - len(items.skipped)
-        if num_items == 0:
+        if len(items.skipped) == len(synthetic):
             first = items.skipped[0]
             raise InputError(
                 f"--from-source {root}: none of the {len(synthetic)} videos of {path} can be read there "
                 f"({first.video_id}: {first.reason}); give the folder that was compressed, or leave the option out"
             )
+        num_items = len(synthetic) - len(items.skipped)
         skipped = [{"video": video.video_id, "reason": video.reason} for video in items.skipped]
-        counts = {"num_items": num_items, "num_rows": num_rows, "skipped": skipped}
-        write_json(part / MANIFEST, {"version": VERSION, **facts, **counts})
+        write_json(part / MANIFEST, facts | {"num_items": num_items, "num_rows": num_rows, "skipped": skipped})
     return Exported(
         num_items,
         num_rows,
@@ -110,8 +101,8 @@ def export_set(
     )
 
 
-def _set_facts(synthetic: SyntheticSet, names: Sequence[str]) -> dict[str, Any]:
-    """Return what the manifest holds about the set."""
+def _facts(synthetic: SyntheticSet, names: Sequence[str], options: ExportOptions) -> dict[str, Any]:
+    """Return what the manifest holds about the set and the options."""
     provenance = synthetic.provenance
     return {
         "source": provenance.source.name,
@@ -122,6 +113,9 @@ def _set_facts(synthetic: SyntheticSet, names: Sequence[str]) -> dict[str, Any]:
         "soft": synthetic.labels.ndim == 2,
         "classes": list(synthetic.classes),
         "names": list(names),
+        "pixels": "latents" if options.from_source is None else "source",
+        "questions": options.questions,
+        "seed": options.seed,
     }
 
 

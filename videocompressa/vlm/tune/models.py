@@ -20,7 +20,8 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from videocompressa.errors import InputError, how_to_install
+from videocompressa.errors import InputError
+from videocompressa.vlm.export.tables import check_packages
 from videocompressa.vlm.settings import PRECISIONS, LoadOptions
 from videocompressa.vlm.tune.families import SPECIAL_TOKENS, VIDEO_PAD, ModelFamily, PixelRules, find_family
 from videocompressa.vlm.tune.processor import Prompt, VideoProcessor, collate
@@ -59,8 +60,7 @@ class Vlm:
 
 def need(module: str, what_for: str) -> Any:
     """Return an optional module, or raise `InputError` with the command that installs it."""
-    if importlib.util.find_spec(module) is None:
-        raise InputError(f"{what_for} needs {module}; run: {how_to_install('vlm')}")
+    check_packages([module], what_for)
     return importlib.import_module(module)
 
 

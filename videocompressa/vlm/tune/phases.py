@@ -10,8 +10,8 @@ import dataclasses
 import gc
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -151,7 +151,7 @@ class FinetuneRun:
         prepared = prepare(vlm, config, rng)
         rows = hashlib.sha256(json.dumps([clips.video_ids, clips.labels]).encode()).hexdigest()
         checkpoint = Checkpoint(folder / "checkpoint.safetensors", {**key, "processes": group.size, "clips": rows})
-        with self._metrics(folder, phase) as watch:
+        with metrics_log(folder, self._watch(phase)) if group.is_main else nullcontext(watch_nothing) as watch:
             log = train(prepared, clips, self.names, config, rng=rng, group=group, watch=watch, checkpoint=checkpoint)
         target = folder / ("adapter" if prepared.adapters_only else "model")
         if group.is_main:
@@ -171,14 +171,6 @@ class FinetuneRun:
             "clips_per_second": num_clips / seconds if num_clips and seconds > 0 else None,
             "trained": target.relative_to(self.folder).as_posix(),
         }
-
-    @contextmanager
-    def _metrics(self, folder: Path, phase: Phase) -> Iterator[Watch]:
-        if not self.source.group.is_main:
-            yield watch_nothing
-            return
-        with metrics_log(folder, self._watch(phase)) as watch:
-            yield watch
 
     def _key(self, phase: Phase, vlm: Vlm, test_clips: Clips) -> dict[str, Any]:
         """Return what a phase's scores depend on."""
