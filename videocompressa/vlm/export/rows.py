@@ -44,8 +44,8 @@ def check_types(value: Any, schema: Any, where: str = "") -> None:
     if _type_name(value) != expected:
         keys = f" with {', '.join(schema)}" if isinstance(schema, dict) else ""
         raise FaultError(
-            f"{where or 'the value'} is {_a(_type_name(value))}; it must be {_a(expected)}{keys} in every row, so fix it "
-            f"or {AGAIN}"
+            f"{where or 'the value'} is {_a(_type_name(value))}; it must be {_a(expected)}{keys} in every row, so "
+            f"fix it or {AGAIN}"
         )
     at = f"{where}: " if where else ""
     if isinstance(schema, dict):
