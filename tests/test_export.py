@@ -60,7 +60,7 @@ def run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Runner:
 
 
 @pytest.fixture
-def made(set_file: Path, videos: Path, tmp_path: Path) -> Callable[..., Path]:
+def exported_folder(set_file: Path, videos: Path, tmp_path: Path) -> Callable[..., Path]:
     def export(to: str, **options: Any) -> Path:
         folder = tmp_path / f"{to}-{len(list(tmp_path.iterdir()))}"
         export_set(set_file, folder, to=to, options=ExportOptions(**{"from_source": videos, **options}))
@@ -75,19 +75,19 @@ def made(set_file: Path, videos: Path, tmp_path: Path) -> Callable[..., Path]:
 def test_frames_at_their_times_are_those_frames(tmp_path: Path) -> None:
     path = numbered(tmp_path / "a.mkv", 20, [n * n * 7 for n in range(20)])
     placed = read_frames(path, 7, 32, 32)
-    found = read_frames_at(path, placed.pts_seconds.tolist())
-    assert (found.frames == placed.frames).all()
-    assert (found.pts_seconds == placed.pts_seconds).all()
-    assert found.num_video_frames == 20
+    read = read_frames_at(path, placed.pts_seconds.tolist())
+    assert (read.frames == placed.frames).all()
+    assert (read.pts_seconds == placed.pts_seconds).all()
+    assert read.num_video_frames == 20
 
 
 def test_frames_at_rounded_times_any_order_and_twice(tmp_path: Path) -> None:
     path = numbered(tmp_path / "a.mp4", 10)
-    found = read_frames_at(path, [0.2804, 0.1199, 0.12, 0.0])
-    assert [round(float(frame.mean()) / 5) for frame in found.frames] == [7, 3, 3, 0]
+    read = read_frames_at(path, [0.2804, 0.1199, 0.12, 0.0])
+    assert [round(float(frame.mean()) / 5) for frame in read.frames] == [7, 3, 3, 0]
 
 
-def test_frames_at_times_are_upright_and_whole(tmp_path: Path) -> None:
+def test_frames_at_times_are_upright_and_complete(tmp_path: Path) -> None:
     turned = write(tmp_path / "a.mp4", [gray(100, 32, 64)] * 3, turned=90)
     assert read_frames_at(turned, [0.0]).frames.shape == (1, 3, 64, 32)
 
@@ -113,8 +113,8 @@ def test_frames_are_repeated_in_order_to_an_even_number(count: int, least: int) 
         assert len(places) % 2 == 0
     if least == 1 or (count % 2 == 0 and count >= least):
         assert places == list(range(count))
-    shown = [places.count(place) for place in range(count)]
-    assert max(shown) - min(shown) <= 1
+    counts = [places.count(place) for place in range(count)]
+    assert max(counts) - min(counts) <= 1
 
 
 @given(st.integers(8, 400), st.integers(8, 400))
@@ -162,28 +162,30 @@ def test_a_set_without_its_codec_cannot_be_decoded(set_file: Path) -> None:
 
 @pytest.mark.parametrize("questions", ["open", "choice", "yes-no"])
 @pytest.mark.parametrize("to", formats_here())
-def test_every_export_passes_its_check(made: Callable[..., Path], to: str, questions: str) -> None:
-    found = check_export(made(to, questions=questions))
-    assert found.faults == ()
-    assert (found.to, found.num_rows) == (to, 8 if questions == "yes-no" else 4)
+def test_every_export_passes_its_check(exported_folder: Callable[..., Path], to: str, questions: str) -> None:
+    checked = check_export(exported_folder(to, questions=questions))
+    assert checked.faults == ()
+    assert (checked.to, checked.num_rows) == (to, 8 if questions == "yes-no" else 4)
 
 
 @pytest.mark.parametrize("to", formats_here())
-def test_latents_are_exported_without_the_videos(made: Callable[..., Path], to: str) -> None:
-    folder = made(to, from_source=None)
+def test_latents_are_exported_without_the_videos(exported_folder: Callable[..., Path], to: str) -> None:
+    folder = exported_folder(to, from_source=None)
     assert check_export(folder).faults == ()
     assert json.loads((folder / "export.json").read_text())["pixels"] == "latents"
 
 
 @pytest.mark.parametrize("to", formats_here())
-def test_same_seed_same_bytes(made: Callable[..., Path], to: str) -> None:
-    first, second = made(to, questions="choice", seed=3), made(to, questions="choice", seed=3)
+def test_same_seed_same_bytes(exported_folder: Callable[..., Path], to: str) -> None:
+    first, second = exported_folder(to, questions="choice", seed=3), exported_folder(to, questions="choice", seed=3)
     assert everything_in(first) == everything_in(second)
     assert all((first / name).read_bytes() == (second / name).read_bytes() for name in everything_in(first))
 
 
-def test_frames_hold_the_pictures_of_the_source(made: Callable[..., Path], set_file: Path, videos: Path) -> None:
-    folder = made("frames")
+def test_frames_hold_the_pictures_of_the_source(
+    exported_folder: Callable[..., Path], set_file: Path, videos: Path
+) -> None:
+    folder = exported_folder("frames")
     rows = rows_of(folder)
     for row, levels in zip(rows, planted_levels(set_file), strict=True):
         assert [level(folder / path) for path in row["frames"]] == levels
@@ -195,8 +197,8 @@ def test_frames_hold_the_pictures_of_the_source(made: Callable[..., Path], set_f
         assert row["label"] == CLASSES.index(row["class"])
 
 
-def test_qwen_gets_every_keyframe_in_a_2_fps_video(made: Callable[..., Path], set_file: Path) -> None:
-    folder = made("qwen")
+def test_qwen_gets_every_keyframe_in_a_2_fps_video(exported_folder: Callable[..., Path], set_file: Path) -> None:
+    folder = exported_folder("qwen")
     for row, levels in zip(rows_of(folder), planted_levels(set_file), strict=True):
         assert row["conversations"][0]["value"].startswith("<video>\n")
         with av.open(str(folder / row["video"])) as container:
@@ -208,8 +210,8 @@ def test_qwen_gets_every_keyframe_in_a_2_fps_video(made: Callable[..., Path], se
         assert video.duration_seconds == 2
 
 
-def test_llama_factory_gets_nested_lists_of_even_counts(made: Callable[..., Path], set_file: Path) -> None:
-    folder = made("llama-factory", questions="yes-no")
+def test_llama_factory_gets_nested_lists_of_even_counts(exported_folder: Callable[..., Path], set_file: Path) -> None:
+    folder = exported_folder("llama-factory", questions="yes-no")
     rows = rows_of(folder)
     assert json.loads((folder / "dataset_info.json").read_text())["videocompressa"]["file_name"] == "train.json"
     for row, levels in zip(rows[::2], planted_levels(set_file), strict=True):
@@ -231,17 +233,19 @@ def test_a_lone_keyframe_becomes_four_frames(set_file: Path, videos: Path, tmp_p
         packed={},
     )
     write_set(one, tmp_path / "one.safetensors")
-    made = export_set(
+    exported = export_set(
         tmp_path / "one.safetensors", tmp_path / "qwen", to="qwen", options=ExportOptions(from_source=videos)
     )
     assert probe(tmp_path / "qwen/videos/00000.mp4").num_frames == 4
-    assert "1 keyframes a video were repeated to 4: qwen trainers drop an odd or single frame" in made.notes
+    assert "1 keyframes a video were repeated to 4: qwen trainers drop an odd or single frame" in exported.notes
     assert check_export(tmp_path / "qwen").faults == ()
 
 
-def test_shards_start_anew_when_they_are_full(made: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_shard_is_followed_by_another(
+    exported_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("videocompressa.vlm.export.formats.SHARD_SAMPLES", 3)
-    folder = made("webdataset")
+    folder = exported_folder("webdataset")
     assert {"train-000000.tar", "train-000001.tar"} <= everything_in(folder)
     assert check_export(folder).num_rows == 4
 
@@ -260,22 +264,22 @@ def test_soft_labels_come_along(set_file: Path, videos: Path, tmp_path: Path) ->
 
 
 def test_notes_say_what_was_changed(set_file: Path, videos: Path, tmp_path: Path) -> None:
-    made = export_set(set_file, tmp_path / "a", to="qwen", options=ExportOptions(from_source=videos))
-    assert made.notes == (
+    exported = export_set(set_file, tmp_path / "a", to="qwen", options=ExportOptions(from_source=videos))
+    assert exported.notes == (
         "pictures of 40x48 px were enlarged to 290x348: qwen trainers take no fewer than 100352 pixels",
         "3 keyframes a video were repeated to 4: qwen trainers drop an odd or single frame",
     )
-    made = export_set(set_file, tmp_path / "b", to="frames")
-    assert made.notes == (
+    exported = export_set(set_file, tmp_path / "b", to="frames")
+    assert exported.notes == (
         "pictures are decoded latents of 32x32 px; --from-source ROOT reads them from the videos, at their own size",
     )
     tuned = read_set(set_file)
     tuned = dataclasses.replace(tuned, provenance=dataclasses.replace(tuned.provenance, method="dm"))
     write_set(tuned, tmp_path / "tuned.safetensors")
-    made = export_set(
+    exported = export_set(
         tmp_path / "tuned.safetensors", tmp_path / "c", to="frames", options=ExportOptions(from_source=videos)
     )
-    assert made.notes == (
+    assert exported.notes == (
         "method dm may have changed the pictures of its set; --from-source shows the frames that it started from",
     )
 
@@ -300,10 +304,10 @@ def quiet_packages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[
 @pytest.mark.slow
 @needs_datasets
 @pytest.mark.usefixtures("quiet_packages")
-def test_datasets_loads_the_folder(made: Callable[..., Path], set_file: Path, tmp_path: Path) -> None:
+def test_datasets_loads_the_folder(exported_folder: Callable[..., Path], set_file: Path, tmp_path: Path) -> None:
     from datasets import load_dataset
 
-    folder = made("hf", names=None, questions="choice")
+    folder = exported_folder("hf", names=None, questions="choice")
     rows = load_dataset(str(folder), split="train", cache_dir=str(tmp_path / "cache"))
     assert rows.features["label"].names == list(NAMES)
     assert len(rows) == 4
@@ -332,11 +336,11 @@ def test_the_card_of_an_oddly_named_set_is_read(set_file: Path, videos: Path, tm
 @pytest.mark.slow
 @needs_datasets
 @pytest.mark.usefixtures("quiet_packages")
-def test_trl_prepares_the_rows(made: Callable[..., Path], set_file: Path, tmp_path: Path) -> None:
+def test_trl_prepares_the_rows(exported_folder: Callable[..., Path], set_file: Path, tmp_path: Path) -> None:
     data_utils = pytest.importorskip("trl.data_utils", reason="needs trl")
     from datasets import load_dataset
 
-    rows = load_dataset(str(made("trl")), split="train", cache_dir=str(tmp_path / "cache"))
+    rows = load_dataset(str(exported_folder("trl")), split="train", cache_dir=str(tmp_path / "cache"))
     for row, levels in zip(rows, planted_levels(set_file), strict=True):
         assert data_utils.is_conversational(row)
         asked, answered = data_utils.prepare_multimodal_messages(row["messages"], images=row["images"])
@@ -363,11 +367,11 @@ def test_trl_takes_the_command(tmp_path: Path) -> None:
 @pytest.mark.slow
 @needs_datasets
 @pytest.mark.usefixtures("quiet_packages")
-def test_datasets_takes_the_rows_of_llama_factory(made: Callable[..., Path], tmp_path: Path) -> None:
+def test_datasets_takes_the_rows_of_llama_factory(exported_folder: Callable[..., Path], tmp_path: Path) -> None:
     # LLaMA-Factory reads `file_name` by this very call (its data/loader.py): mixed types would fail here.
     from datasets import load_dataset
 
-    path = str(made("llama-factory") / "train.json")
+    path = str(exported_folder("llama-factory") / "train.json")
     rows = load_dataset("json", data_files=path, split="train", cache_dir=str(tmp_path / "cache"))
     assert len(rows[0]["videos"]) == 1
     assert len(rows[0]["videos"][0]) == 4
@@ -375,9 +379,9 @@ def test_datasets_takes_the_rows_of_llama_factory(made: Callable[..., Path], tmp
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("quiet_packages")
-def test_webdataset_reads_the_shards(made: Callable[..., Path], set_file: Path) -> None:
+def test_webdataset_reads_the_shards(exported_folder: Callable[..., Path], set_file: Path) -> None:
     webdataset = pytest.importorskip("webdataset", reason="needs webdataset")
-    folder = made("webdataset", questions="yes-no")
+    folder = exported_folder("webdataset", questions="yes-no")
     samples = list(webdataset.WebDataset(str(folder / "train-000000.tar"), shardshuffle=False).decode("pil"))
     assert len(samples) == 8
     for sample, levels in zip(samples[::2], planted_levels(set_file), strict=True):
@@ -391,7 +395,7 @@ def test_webdataset_reads_the_shards(made: Callable[..., Path], set_file: Path) 
 
 @pytest.mark.parametrize("to", formats_here("frames", "qwen", "trl"))
 def test_a_bad_video_is_left_out_and_listed(
-    set_file: Path, videos: Path, tmp_path: Path, made: Callable[..., Path], to: str
+    set_file: Path, videos: Path, tmp_path: Path, exported_folder: Callable[..., Path], to: str
 ) -> None:
     shutil.copytree(videos, tmp_path / "part")
     gone, broken = read_set(set_file).provenance.video_ids[:2]
@@ -408,7 +412,7 @@ def test_a_bad_video_is_left_out_and_listed(
     assert [video["video"] for video in manifest["skipped"]] == [gone, broken]
     assert check_export(tmp_path / "left").faults == ()
     if to != "trl":  # A video left out moves no question of another.
-        assert rows_of(tmp_path / "left") == rows_of(made(to, questions="choice"))[2:]
+        assert rows_of(tmp_path / "left") == rows_of(exported_folder(to, questions="choice"))[2:]
 
 
 def test_an_export_of_no_video_is_an_error_and_leaves_nothing(set_file: Path, tmp_path: Path) -> None:
@@ -426,9 +430,11 @@ def test_another_video_of_the_same_name_is_left_out(set_file: Path, videos: Path
     shutil.copytree(videos, tmp_path / "other")
     changed = read_set(set_file).provenance.video_ids[0]
     numbered(tmp_path / "other" / changed, 2)
-    made = export_set(set_file, tmp_path / "out", to="frames", options=ExportOptions(from_source=tmp_path / "other"))
-    assert [video.video_id for video in made.skipped] == [changed]
-    assert "another video of this name" in made.skipped[0].reason
+    exported = export_set(
+        set_file, tmp_path / "out", to="frames", options=ExportOptions(from_source=tmp_path / "other")
+    )
+    assert [video.video_id for video in exported.skipped] == [changed]
+    assert "another video of this name" in exported.skipped[0].reason
 
 
 def test_a_write_that_fails_leaves_nothing(
@@ -446,14 +452,14 @@ def test_a_write_that_fails_leaves_nothing(
 # --- The command ---
 
 
-def test_the_command_writes_says_and_checks(run: Runner, set_file: Path, videos: Path, tmp_path: Path) -> None:
-    made = run("export", set_file, "--to", "qwen", "-o", tmp_path / "out", "--from-source", videos)
-    assert made.code == 0
-    assert "4 about 4 videos" in made.out
-    assert "TableTennisShot = 'table tennis shot'" in made.out
-    assert "note: pictures of 40x48 px were enlarged" in made.err
-    assert f'"data_path": "{tmp_path}/out"' in made.err
-    assert "next: torchrun" in made.err
+def test_the_command_writes_reports_and_checks(run: Runner, set_file: Path, videos: Path, tmp_path: Path) -> None:
+    ran = run("export", set_file, "--to", "qwen", "-o", tmp_path / "out", "--from-source", videos)
+    assert ran.code == 0
+    assert "4 about 4 videos" in ran.out
+    assert "TableTennisShot = 'table tennis shot'" in ran.out
+    assert "note: pictures of 40x48 px were enlarged" in ran.err
+    assert f'"data_path": "{tmp_path}/out"' in ran.err
+    assert "next: torchrun" in ran.err
     checked = run("export", "--check", tmp_path / "out")
     assert checked.out == f"{tmp_path}/out: 4 rows of qwen, no fault\n"
     assert run("export", "--check", tmp_path / "out", "--json").json["faults"] == []
@@ -475,14 +481,14 @@ def test_the_command_prints_one_object(run: Runner, set_file: Path, videos: Path
     names = tmp_path / "names.json"
     names.write_text(json.dumps({"TableTennisShot": "ping pong", "brush_hair": "hair care"}))
     frames = ("export", set_file, "--to", "frames", "--from-source", tmp_path / "part")
-    made = run(*frames, "-o", tmp_path / "out", "--names", names, "--questions", "yes-no", "--json").json
-    assert (made["num_items"], made["num_rows"], made["format"]) == (3, 6, "frames")
-    assert made["skipped"] == [{"video": gone, "reason": "file is gone"}]
-    assert made["names"] == {"TableTennisShot": "ping pong", "brush_hair": "hair care"}
-    assert made["next"] == [f"head -n 1 {tmp_path}/out/train.jsonl"]
-    told = run(*frames, "-o", tmp_path / "out2")
-    assert f"skipped: {gone}: file is gone" in told.err
-    assert "3 about 3 videos, 1 left out" in told.out
+    ran = run(*frames, "-o", tmp_path / "out", "--names", names, "--questions", "yes-no", "--json").json
+    assert (ran["num_items"], ran["num_rows"], ran["format"]) == (3, 6, "frames")
+    assert ran["skipped"] == [{"video": gone, "reason": "file is gone"}]
+    assert ran["names"] == {"TableTennisShot": "ping pong", "brush_hair": "hair care"}
+    assert ran["next"] == [f"head -n 1 {tmp_path}/out/train.jsonl"]
+    ran = run(*frames, "-o", tmp_path / "out2")
+    assert f"skipped: {gone}: file is gone" in ran.err
+    assert "3 about 3 videos, 1 left out" in ran.out
 
 
 def test_options_that_cannot_be_followed_are_refused(run: Runner, set_file: Path, videos: Path, tmp_path: Path) -> None:
@@ -523,17 +529,17 @@ def test_a_folder_that_holds_what_is_read_is_never_replaced(set_file: Path, vide
     assert (tmp_path / "data/videos").is_dir()
 
 
-@pytest.mark.parametrize(("to", "found"), [("trl", None), ("hf", ModuleSpec("datasets", None))])
+@pytest.mark.parametrize(("to", "spec"), [("trl", None), ("hf", ModuleSpec("datasets", None))])
 def test_missing_packages_are_named(
-    set_file: Path, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str, found: ModuleSpec | None
+    set_file: Path, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str, spec: ModuleSpec | None
 ) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: found)  # A folder of that name has a spec, too.
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: spec)  # A folder of that name has a spec, too.
     message = rf'--to {to} needs datasets and pyarrow; run: pip install "\.\[vlm\]"'
     with pytest.raises(InputError, match=message):
         export_set(set_file, tmp_path / "out", to=to, options=ExportOptions(from_source=videos))
 
 
-# --- What the page says ---
+# --- What the page shows ---
 
 
 def test_the_page_shows_the_commands_of_the_code() -> None:
@@ -544,7 +550,7 @@ def test_the_page_shows_the_commands_of_the_code() -> None:
             assert step in page, f"docs/vlm.md must show: {step}"
 
 
-def test_questions_of_an_item_do_not_hang_on_the_others(set_file: Path, videos: Path) -> None:
+def test_questions_of_an_item_do_not_depend_on_the_others(set_file: Path, videos: Path) -> None:
     synthetic = read_set(set_file)
     stream = ItemStream(
         synthetic,

@@ -1,4 +1,4 @@
-"""Loading, training and judging video-language models: the faults of a folder, the loss, going on, the scores."""
+"""Loading, training and evaluating video-language models: the faults of a folder, the loss, resuming, the scores."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from videocompressa.vlm.tune import evaluate as evaluate_module
 from videocompressa.vlm.tune import models as models_module
 from videocompressa.vlm.tune.adapters import Prepared, prepare
 from videocompressa.vlm.tune.clips import Clips, tensor_clips
-from videocompressa.vlm.tune.evaluate import UNMATCHED, Prediction, evaluate, match_class, summarize
+from videocompressa.vlm.tune.evaluate import UNMATCHED, Prediction, evaluate_vlm, match_class, summarize
 from videocompressa.vlm.tune.models import Vlm, explain_memory, load_vlm, need
 from videocompressa.vlm.tune.processes import ProcessGroup
 from videocompressa.vlm.tune.progress import Checkpoint, metrics_log
-from videocompressa.vlm.tune.train import clip_losses, example_batch, learning_rate, train
+from videocompressa.vlm.tune.train import clip_losses, example_batch, learning_rate, train_vlm
 from videocompressa.vlm.words import ask
 
 pytest.importorskip("transformers", reason="needs the extra vlm")
@@ -133,7 +133,7 @@ FAULTS: dict[Callable[[Path], None], str] = {
 
 
 @pytest.mark.parametrize("spoil", FAULTS, ids=lambda fault: fault.__name__)
-def test_a_fault_of_a_model_folder_is_told(spoil: Callable[[Path], None], folders: Any, tmp_path: Path) -> None:
+def test_a_fault_of_a_model_folder_is_named(spoil: Callable[[Path], None], folders: Any, tmp_path: Path) -> None:
     folder = copy_of(folders["qwen2_5_vl"], tmp_path / "model")
     spoil(folder)
     with pytest.raises(InputError, match=f"--model {folder}: .*{FAULTS[spoil]}"):
@@ -196,14 +196,14 @@ def test_another_model_has_another_identity(load: Callable[..., Vlm], tmp_path: 
 @pytest.mark.slow
 @pytest.mark.parametrize("model_type", TYPES)
 @pytest.mark.parametrize("config", [QUICK, ALL], ids=["lora", "all"])
-def test_the_loss_falls_and_the_classes_are_told_apart(
+def test_the_loss_falls_and_the_classes_are_distinguished(
     load: Callable[..., Vlm], model_type: str, config: FinetuneConfig
 ) -> None:
     vlm = load(model_type)
     longer = dataclasses.replace(config, steps=70, batch_size=6, micro_batch=6, vision="all", lr=5e-3)
-    before = evaluate(vlm, clips(9, seed=1), NAMES, questions="open", rng=RNG)
-    tuned = train(prepare(vlm, longer, RNG), clips(), NAMES, longer, rng=RNG)
-    after = evaluate(vlm, clips(9, seed=1), NAMES, questions="open", rng=RNG)
+    before = evaluate_vlm(vlm, clips(9, seed=1), NAMES, questions="open", rng=RNG)
+    tuned = train_vlm(prepare(vlm, longer, RNG), clips(), NAMES, longer, rng=RNG)
+    after = evaluate_vlm(vlm, clips(9, seed=1), NAMES, questions="open", rng=RNG)
     assert tuned.losses[-1] < tuned.losses[0] / 2
     assert summarize(after, 3)["accuracy"] > max(0.8, summarize(before, 3)["accuracy"])
     assert summarize(after, 3)["accuracy_generated"] > 0.6
@@ -217,8 +217,8 @@ def test_what_is_trained(load: Callable[..., Vlm]) -> None:
     merger = prepare(load(), dataclasses.replace(QUICK, vision="merger"), RNG)
     assert any("visual.merger" in name for name in merger.trained)
     assert not any("visual.blocks" in name for name in merger.trained)
-    whole = prepare(load(), ALL, RNG)
-    assert whole.num_trained == sum(weight.numel() for weight in whole.vlm.model.parameters())
+    complete = prepare(load(), ALL, RNG)
+    assert complete.num_trained == sum(weight.numel() for weight in complete.vlm.model.parameters())
     few = prepare(load(), dataclasses.replace(QUICK, lora_targets=("q_proj",)), RNG)
     assert len(few.trained) == 4
     with pytest.raises(InputError, match="lora_targets are nowhere; the model has no such layers; known: q_proj"):
@@ -238,7 +238,7 @@ def test_the_loss_is_the_mean_of_each_answers_tokens(load: Callable[..., Vlm]) -
 
 def gradients(vlm: Vlm, config: FinetuneConfig) -> torch.Tensor:
     prepared = prepare(vlm, dataclasses.replace(config, steps=1, warmup=0, lora_dropout=0), RNG)
-    train(prepared, clips(), NAMES, dataclasses.replace(config, steps=1, lora_dropout=0), rng=RNG)
+    train_vlm(prepared, clips(), NAMES, dataclasses.replace(config, steps=1, lora_dropout=0), rng=RNG)
     return torch.cat([w.grad.reshape(-1) for w in prepared.trained.values() if w.grad is not None])
 
 
@@ -250,7 +250,7 @@ def test_saving_memory_changes_no_gradient(load: Callable[..., Vlm], change: dic
 
 def test_processes_share_a_batch_and_mean_its_gradient(load: Callable[..., Vlm]) -> None:
     """Two processes, run one after the other: the mean of what each would give is what one process has."""
-    whole = gradients(load(), ALL)
+    complete = gradients(load(), ALL)
     parts: list[torch.Tensor] = []
     for rank in (0, 1):
         seen: list[torch.Tensor] = []
@@ -260,13 +260,13 @@ def test_processes_share_a_batch_and_mean_its_gradient(load: Callable[..., Vlm])
             return tensor
 
         group, prepared = ProcessGroup(CPU, rank, 2, mean=keep), prepare(load(), ALL, RNG)
-        train(prepared, clips(), NAMES, dataclasses.replace(ALL, steps=1), rng=RNG, group=group)
+        train_vlm(prepared, clips(), NAMES, dataclasses.replace(ALL, steps=1), rng=RNG, group=group)
         parts.append(torch.cat(seen[:-1]))  # The last one is the loss.
     mean = (parts[0] + parts[1]) / 2
     norm = mean.norm()
-    torch.testing.assert_close(mean * min(1.0, ALL.clip_norm / float(norm)), whole, rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(mean * min(1.0, ALL.clip_norm / float(norm)), complete, rtol=1e-3, atol=1e-6)
     with pytest.raises(InputError, match="batch_size is 4, which 3 processes cannot share"):
-        train(prepared, clips(), NAMES, ALL, rng=RNG, group=ProcessGroup(CPU, 0, 3))
+        train_vlm(prepared, clips(), NAMES, ALL, rng=RNG, group=ProcessGroup(CPU, 0, 3))
     with pytest.raises(InputError, match=r"rank 2 leaves \[0,2\)"):
         ProcessGroup(CPU, 2, 2)
 
@@ -280,10 +280,10 @@ def test_batches_hold_every_clip_once_an_epoch_with_new_questions(load: Callable
     assert len(set(every)) == 12
     assert [prompt.ids for prompt in first] != [prompt.ids for prompt in second]
     _, answers = example_batch(vlm, clips(), NAMES, "yes-no", range(24), RNG)
-    said = [vlm.processor.text_of(answer) for answer in answers]
-    assert set(said) == {"yes", "no"}
+    texts = [vlm.processor.text_of(answer) for answer in answers]
+    assert set(texts) == {"yes", "no"}
     with pytest.raises(InputError, match="--questions is 'riddle'; known: open, choice, yes-no"):
-        train(prepare(vlm, QUICK, RNG), clips(), NAMES, dataclasses.replace(QUICK, questions="riddle"), rng=RNG)
+        train_vlm(prepare(vlm, QUICK, RNG), clips(), NAMES, dataclasses.replace(QUICK, questions="riddle"), rng=RNG)
 
 
 def test_the_rate_rises_and_falls_to_zero() -> None:
@@ -304,9 +304,9 @@ def test_a_killed_run_ends_with_the_bytes_of_one_that_was_not(
     load: Callable[..., Vlm], config: FinetuneConfig, tmp_path: Path
 ) -> None:
     longer = dataclasses.replace(config, steps=6, lora_dropout=0.2)
-    whole = prepare(load(), longer, RNG)
+    complete = prepare(load(), longer, RNG)
     untouched = torch.get_rng_state()
-    uninterrupted = train(whole, clips(), NAMES, longer, rng=RNG)
+    uninterrupted = train_vlm(complete, clips(), NAMES, longer, rng=RNG)
     assert torch.equal(torch.get_rng_state(), untouched)
 
     path = tmp_path / "checkpoint.safetensors"
@@ -316,22 +316,22 @@ def test_a_killed_run_ends_with_the_bytes_of_one_that_was_not(
             raise KilledError
 
     with pytest.raises(KilledError):
-        train(
+        train_vlm(
             prepare(load(), longer, RNG), clips(), NAMES, longer, rng=RNG, checkpoint=Checkpoint(path, {}), watch=kill
         )
     other_pace = dataclasses.replace(longer, save_every=3)
     again = prepare(load(), other_pace, RNG)
-    resumed = train(again, clips(), NAMES, other_pace, rng=RNG, checkpoint=Checkpoint(path, {}))
+    resumed = train_vlm(again, clips(), NAMES, other_pace, rng=RNG, checkpoint=Checkpoint(path, {}))
     assert resumed.first_step == 4
     assert resumed.losses == uninterrupted.losses
-    assert trained_bytes(again) == trained_bytes(whole)
+    assert trained_bytes(again) == trained_bytes(complete)
 
 
 def test_a_checkpoint_of_another_run_is_refused(load: Callable[..., Vlm], tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.safetensors"
 
     def run(**key: int) -> None:
-        train(prepare(load(), QUICK, RNG), clips(), NAMES, QUICK, rng=RNG, checkpoint=Checkpoint(path, key))
+        train_vlm(prepare(load(), QUICK, RNG), clips(), NAMES, QUICK, rng=RNG, checkpoint=Checkpoint(path, key))
 
     run(data=1, seed=3)
     run(data=1, seed=3)
@@ -347,7 +347,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(load: Callable[..., Vlm]) -> Non
     with torch.no_grad():
         prepared.vlm.model.lm_head.weight.fill_(float("nan"))
     with pytest.raises(DivergedError, match=r"loss of fine-tuning is nan at step 0; lower --lr \(it was 0.003\)"):
-        train(prepared, clips(), NAMES, QUICK, rng=RNG)
+        train_vlm(prepared, clips(), NAMES, QUICK, rng=RNG)
 
 
 @pytest.mark.parametrize(
@@ -355,7 +355,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(load: Callable[..., Vlm]) -> Non
     [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("[x] DefaultCPUAllocator: can't allocate memory")],
     ids=["gpu", "cpu"],
 )
-def test_too_little_memory_says_what_helps(load: Callable[..., Vlm], error: Exception) -> None:
+def test_too_little_memory_names_what_helps(load: Callable[..., Vlm], error: Exception) -> None:
     prepared = prepare(load(), QUICK, RNG)
 
     def exhausted(*_: object, **__: object) -> None:
@@ -363,7 +363,7 @@ def test_too_little_memory_says_what_helps(load: Callable[..., Vlm], error: Exce
 
     prepared.vlm.model.model.forward = exhausted
     with pytest.raises(InputError, match=r"not enough memory for training; give --micro-batch 1, .*--max-pixels, --gr"):
-        train(prepared, clips(), NAMES, QUICK, rng=RNG)
+        train_vlm(prepared, clips(), NAMES, QUICK, rng=RNG)
     with pytest.raises(RuntimeError, match="something else"), explain_memory("x"):
         raise RuntimeError("something else")
 
@@ -374,9 +374,9 @@ def test_bfloat16_trains_adapters_in_float32(load: Callable[..., Vlm]) -> None:
     prepared = prepare(load(dtype=config.dtype), config, RNG)
     assert {weight.dtype for weight in prepared.trained.values()} == {torch.float32}
     assert prepared.vlm.model.lm_head.weight.dtype == torch.bfloat16
-    tuned = train(prepared, clips(), NAMES, config, rng=RNG)
+    tuned = train_vlm(prepared, clips(), NAMES, config, rng=RNG)
     assert tuned.losses[-1] < tuned.losses[0]
-    assert len(evaluate(prepared.vlm, clips(3), NAMES, questions="open", precision="bfloat16", rng=RNG)) == 3
+    assert len(evaluate_vlm(prepared.vlm, clips(3), NAMES, questions="open", precision="bfloat16", rng=RNG)) == 3
 
 
 @pytest.mark.parametrize(
@@ -401,8 +401,8 @@ def test_what_was_trained_is_read_back(load: Callable[..., Vlm], config: Finetun
     import peft
 
     prepared = prepare(load(), config, RNG)
-    train(prepared, clips(), NAMES, config, rng=RNG)
-    scores = evaluate(prepared.vlm, clips(2), NAMES, questions="open", rng=RNG, generate=False)[0].scores
+    train_vlm(prepared, clips(), NAMES, config, rng=RNG)
+    scores = evaluate_vlm(prepared.vlm, clips(2), NAMES, questions="open", rng=RNG, generate=False)[0].scores
     where = tmp_path / "saved"
     prepared.save(where)
     if prepared.adapters_only:
@@ -411,7 +411,7 @@ def test_what_was_trained_is_read_back(load: Callable[..., Vlm], config: Finetun
     else:
         again = load_vlm(str(where), dtype="float32", device=CPU, options=SMALL)
     assert prepared.adapters_only == (config == QUICK)
-    read = evaluate(again, clips(2), NAMES, questions="open", rng=RNG, generate=False)[0].scores
+    read = evaluate_vlm(again, clips(2), NAMES, questions="open", rng=RNG, generate=False)[0].scores
     assert read == pytest.approx(scores, abs=1e-4)
 
 
@@ -450,7 +450,7 @@ def test_scores_are_those_of_complete_sequences(
     """Keys and values of the prompt are kept; without, each name goes through the model after the complete prompt."""
     monkeypatch.setattr(evaluate_module, "CLASSES_AT_ONCE", 2)
     vlm = load(model_type)
-    for row, answer in enumerate(evaluate(vlm, clips(2), NAMES, questions="choice", rng=RNG)):
+    for row, answer in enumerate(evaluate_vlm(vlm, clips(2), NAMES, questions="choice", rng=RNG)):
         draw = RNG.generator(f"question/{row}.mp4")
         prompt = vlm.processor.prompt(clips(2).frames(row), ask("choice", row, NAMES, draw)[0].text)
         assert answer.num_tokens == len(prompt.ids)
@@ -463,7 +463,7 @@ def test_scores_are_those_of_complete_sequences(
 @pytest.mark.parametrize("model_type", TYPES)
 def test_free_answers_are_those_of_generate(load: Callable[..., Vlm], model_type: str) -> None:
     vlm = load(model_type)
-    answer = evaluate(vlm, clips(1), NAMES, questions="open", rng=RNG)[0]
+    answer = evaluate_vlm(vlm, clips(1), NAMES, questions="open", rng=RNG)[0]
     question = ask("open", 0, NAMES, RNG.generator("question/0.mp4"))[0]
     inputs, _ = vlm.inputs([vlm.processor.prompt(clips(1).frames(0), question.text)], [()])
     tokens = vlm.model.generate(**inputs, max_new_tokens=24, do_sample=False, eos_token_id=vlm.processor.end_id)
@@ -473,7 +473,7 @@ def test_free_answers_are_those_of_generate(load: Callable[..., Vlm], model_type
 
 def test_processes_share_the_videos(load: Callable[..., Vlm]) -> None:
     vlm = load()
-    alone = evaluate(vlm, clips(5), NAMES, questions="open", rng=RNG, generate=False)
+    alone = evaluate_vlm(vlm, clips(5), NAMES, questions="open", rng=RNG, generate=False)
     kept: list[Any] = []
 
     def other_first(rows: list[Any]) -> list[Any]:
@@ -481,8 +481,8 @@ def test_processes_share_the_videos(load: Callable[..., Vlm]) -> None:
         return kept
 
     options = {"questions": "open", "rng": RNG, "generate": False}
-    evaluate(vlm, clips(5), NAMES, group=ProcessGroup(CPU, 1, 2, gather=other_first), **options)
-    both = evaluate(vlm, clips(5), NAMES, group=ProcessGroup(CPU, 0, 2, gather=other_first), **options)
+    evaluate_vlm(vlm, clips(5), NAMES, group=ProcessGroup(CPU, 1, 2, gather=other_first), **options)
+    both = evaluate_vlm(vlm, clips(5), NAMES, group=ProcessGroup(CPU, 0, 2, gather=other_first), **options)
     assert both == alone
 
 
@@ -523,4 +523,4 @@ def test_a_free_answer_is_matched_to_a_class(text: str, expected: int) -> None:
 
 def test_yes_or_no_cannot_evaluate(load: Callable[..., Vlm]) -> None:
     with pytest.raises(InputError, match="questions for evaluation are 'yes-no'; known: choice, open"):
-        evaluate(load(), clips(1), NAMES, questions="yes-no", rng=RNG)
+        evaluate_vlm(load(), clips(1), NAMES, questions="yes-no", rng=RNG)

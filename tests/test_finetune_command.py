@@ -1,4 +1,4 @@
-"""`videocompressa finetune`: what is written and told, going on, bad input, several processes, the figures' recipes."""
+"""`videocompressa finetune`: files, reports, resuming, bad input, several processes, the recipes of the figures."""
 
 from __future__ import annotations
 
@@ -77,11 +77,11 @@ def tune(run: Runner, subject: Path, model: Path, data: Path, output: Path, *mor
     return run("finetune", subject, *options, *usual, *more)
 
 
-def test_what_is_written_and_told(run: Runner, set_file: Path, model: Path, videos: Path, tmp_path: Path) -> None:
+def test_what_is_written_and_reported(run: Runner, set_file: Path, model: Path, videos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    told = tune(run, set_file, model, videos, out, "--full", "--json", "--quiet")
-    assert (told.code, told.err) == (0, "")
-    phases = {phase["phase"]: phase for phase in told.json["phases"]}
+    ran = tune(run, set_file, model, videos, out, "--full", "--json", "--quiet")
+    assert (ran.code, ran.err) == (0, "")
+    phases = {phase["phase"]: phase for phase in ran.json["phases"]}
     assert list(phases) == ["zero-shot", "set", "full"]
     assert all(set(phase) == SCORES for phase in phases.values())
     assert (phases["set"]["num_train_clips"], phases["full"]["num_train_clips"]) == (6, 8)
@@ -89,7 +89,7 @@ def test_what_is_written_and_told(run: Runner, set_file: Path, model: Path, vide
     assert phases["set"]["loss_last"] < phases["set"]["loss_first"]
     assert sum(map(sum, phases["set"]["confusion"])) == phases["set"]["num_clips"] == 4
     assert phases["zero-shot"]["loss_first"] is None
-    assert told.json["names"] == ["dark", "light"]
+    assert ran.json["names"] == ["dark", "light"]
     files = everything_in(out)
     assert {"results.json", "set/model/config.json", "set/model/model.safetensors", "set/metrics.jsonl"} <= files
     assert not any("checkpoint" in name for name in files)
@@ -98,10 +98,10 @@ def test_what_is_written_and_told(run: Runner, set_file: Path, model: Path, vide
     rows = [json.loads(line) for line in (out / "set/predictions.jsonl").read_text().splitlines()]
     assert [row["video"] for row in rows] == [f"test/{name}/{n}.mp4" for name in ("dark", "light") for n in (0, 1)]
     assert all(row["predicted"] in ("dark", "light") and len(row["scores"]) == 2 for row in rows)
-    assert json.loads((out / "results.json").read_text())["phases"] == told.json["phases"]
+    assert json.loads((out / "results.json").read_text())["phases"] == ran.json["phases"]
 
     again = tune(run, set_file, model, videos, out, "--full", "--json", "--quiet")
-    assert again.json["phases"] == told.json["phases"]  # seconds too: nothing was run again
+    assert again.json["phases"] == ran.json["phases"]  # seconds too: nothing was run again
     trained = out / "set" / "model"
     more = tune(run, set_file, trained, videos, tmp_path / "more", "--no-after-set", "--json", "--quiet")
     assert more.json["phases"][0]["confusion"] == phases["set"]["confusion"]
@@ -109,13 +109,13 @@ def test_what_is_written_and_told(run: Runner, set_file: Path, model: Path, vide
 
 def test_a_table_for_people(run: Runner, set_file: Path, model: Path, videos: Path, tmp_path: Path) -> None:
     options = ("--no-generate", "--lora-rank", 2, "--vision", "frozen")
-    told = tune(run, set_file, model, videos, tmp_path / "out", *options)
-    assert told.code == 0
-    assert "evaluated on 4 videos, chance 50.0 %" in told.out
-    assert "as it is" in told.out
-    assert "after the file" in told.out
-    assert "note: frames are the set's own, 32x32 px" in told.err
-    assert "Loading weights" not in told.err
+    ran = tune(run, set_file, model, videos, tmp_path / "out", *options)
+    assert ran.code == 0
+    assert "evaluated on 4 videos, chance 50.0 %" in ran.out
+    assert "as it is" in ran.out
+    assert "after the file" in ran.out
+    assert "note: frames are the set's own, 32x32 px" in ran.err
+    assert "Loading weights" not in ran.err
     assert (tmp_path / "out/set/adapter/adapter_model.safetensors").is_file()
 
 
@@ -123,7 +123,7 @@ class KilledError(Exception):
     """What a test ends a run with."""
 
 
-def test_a_killed_command_goes_on(set_file: Path, model: Path, videos: Path, cache: Path, tmp_path: Path) -> None:
+def test_a_killed_command_resumes(set_file: Path, model: Path, videos: Path, cache: Path, tmp_path: Path) -> None:
     config = FinetuneConfig(
         steps=6, batch_size=4, micro_batch=4, lr=5e-3, lora_rank=2, precision="float32", questions="open", save_every=2
     )
@@ -140,17 +140,17 @@ def test_a_killed_command_goes_on(set_file: Path, model: Path, videos: Path, cac
             0
         ]
 
-    whole = go(tmp_path / "whole")
+    complete = go(tmp_path / "complete")
     with pytest.raises(KilledError):
         go(tmp_path / "killed", kill_at=5)
     assert (tmp_path / "killed/set/checkpoint.safetensors").is_file()
     resumed = go(tmp_path / "killed")
-    assert (whole.first_step, resumed.first_step) == (0, 4)
-    assert resumed.loss_last == whole.loss_last
+    assert (complete.first_step, resumed.first_step) == (0, 4)
+    assert resumed.loss_last == complete.loss_last
     adapter = "set/adapter/adapter_model.safetensors"
-    assert (tmp_path / "killed" / adapter).read_bytes() == (tmp_path / "whole" / adapter).read_bytes()
+    assert (tmp_path / "killed" / adapter).read_bytes() == (tmp_path / "complete" / adapter).read_bytes()
     for name in ("predictions.jsonl",):
-        assert (tmp_path / "killed/set" / name).read_bytes() == (tmp_path / "whole/set" / name).read_bytes()
+        assert (tmp_path / "killed/set" / name).read_bytes() == (tmp_path / "complete/set" / name).read_bytes()
     steps = [json.loads(line)["step"] for line in (tmp_path / "killed/set/metrics.jsonl").read_text().splitlines()]
     assert steps == [1, 2, 3, 4, 5, 6]
 
@@ -169,11 +169,11 @@ def test_other_settings_need_force(run: Runner, set_file: Path, model: Path, vid
 def test_frames_of_the_source(run: Runner, set_file: Path, model: Path, videos: Path, tmp_path: Path) -> None:
     """Keyframes come from the videos at their own size: 40x48 px, where the set holds 32x32."""
     options = ("--from-source", videos, "--max-pixels", 4096, "--no-generate", "--json", "--quiet")
-    told = tune(run, set_file, model, videos, tmp_path / "out", *options)
-    assert told.code == 0, told.err
-    assert told.json["notes"] == []
+    ran = tune(run, set_file, model, videos, tmp_path / "out", *options)
+    assert ran.code == 0, ran.err
+    assert ran.json["notes"] == []
     small = tune(run, set_file, model, videos, tmp_path / "set", "--no-generate", "--json", "--quiet")
-    assert told.json["phases"][1]["evaluation_tokens"] > small.json["phases"][1]["evaluation_tokens"]
+    assert ran.json["phases"][1]["evaluation_tokens"] > small.json["phases"][1]["evaluation_tokens"]
     synthetic = open_set(set_file)
     video_ids = synthetic.provenance.video_ids
     listed = ([videos / name for name in video_ids], synthetic.hard_labels.tolist(), video_ids)
@@ -190,12 +190,12 @@ def test_frames_of_the_source(run: Runner, set_file: Path, model: Path, videos: 
 
 def test_a_source_video_that_is_gone(run: Runner, set_file: Path, model: Path, videos: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    told = tune(run, set_file, model, videos, tmp_path / "out", "--from-source", tmp_path / "empty", "--quiet")
-    assert "--from-source: source video " in told.error
-    assert ".mp4 is gone; give the folder that the set was made of" in told.error
+    ran = tune(run, set_file, model, videos, tmp_path / "out", "--from-source", tmp_path / "empty", "--quiet")
+    assert "--from-source: source video " in ran.error
+    assert ".mp4 is gone; give the folder that the set was made of" in ran.error
     assert not (tmp_path / "out").exists()  # It is refused before any evaluation.
-    told = tune(run, set_file, model, videos, tmp_path / "out", "--from-source", tmp_path / "none", "--quiet")
-    assert "none: is no folder; give the one that the set was made of" in told.error
+    ran = tune(run, set_file, model, videos, tmp_path / "out", "--from-source", tmp_path / "none", "--quiet")
+    assert "none: is no folder; give the one that the set was made of" in ran.error
 
 
 def test_bad_input(run: Runner, set_file: Path, model: Path, videos: Path, tmp_path: Path) -> None:
@@ -236,8 +236,8 @@ def test_too_little_memory(
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr("videocompressa.vlm.tune.train.clip_losses", exhausted)
-    told = tune(run, set_file, model, videos, tmp_path / "out", "--no-zero-shot", "--quiet")
-    assert "not enough memory for training; give --micro-batch 1, a smaller --max-pixels" in told.error
+    ran = tune(run, set_file, model, videos, tmp_path / "out", "--no-zero-shot", "--quiet")
+    assert "not enough memory for training; give --micro-batch 1, a smaller --max-pixels" in ran.error
 
 
 def test_other_videos_have_as_many_frames_as_the_set(set_file: Path) -> None:
@@ -259,9 +259,9 @@ def test_a_figure_has_a_row_a_ratio(
         ("20%", "40%"), CandidateOptions(size=32, frames=4), method="random-real", codec="pixel", keyframes=2,
     )  # fmt: skip
     monkeypatch.setitem(figure3.FIGURES, "hmdb51_vlm", figure)
-    told = tune(run, Path("hmdb51_vlm"), model, videos, tmp_path / "out", "--json", "--quiet")
-    assert told.code == 0, told.err
-    rows = told.json["rows"]
+    ran = tune(run, Path("hmdb51_vlm"), model, videos, tmp_path / "out", "--json", "--quiet")
+    assert ran.code == 0, ran.err
+    rows = ran.json["rows"]
     assert [row["trained_on"] for row in rows] == ["nothing", "20% of the frames", "40% of the frames", "all videos"]
     assert rows[1]["file_bytes"] < rows[2]["file_bytes"]
     assert {"figure.json", "figure.md", "20percent.safetensors", "20percent/full/scores.json"} <= everything_in(
@@ -293,15 +293,15 @@ def test_what_is_asked_for_replaces_single_settings_of_a_recipe(
 
 
 def test_a_recipe_of_other_videos_makes_no_folder(run: Runner, videos: Path, tmp_path: Path) -> None:
-    told = run("finetune", "hmdb51_vlm", "--data", videos, "-o", tmp_path / "out", "--device", "cpu", "--quiet")
-    assert "holds no CLASS_test_split1.txt" in told.error
+    ran = run("finetune", "hmdb51_vlm", "--data", videos, "-o", tmp_path / "out", "--device", "cpu", "--quiet")
+    assert "holds no CLASS_test_split1.txt" in ran.error
     assert not (tmp_path / "out").exists()
 
 
-def test_help_says_what_the_code_knows(run: Runner) -> None:
-    shown = " ".join(run("finetune", "--help").out.replace("│", " ").split())
+def test_help_lists_what_the_code_knows(run: Runner) -> None:
+    text = " ".join(run("finetune", "--help").out.replace("│", " ").split())
     for word in (*figure3.FIGURES, *VISION, *PRECISIONS, *QUESTIONS, "Qwen2-VL", "Qwen2.5-VL", "Qwen3-VL"):
-        assert word in shown, word
+        assert word in text, word
 
 
 def test_the_figures_are_those_of_the_paper() -> None:
@@ -319,16 +319,16 @@ def test_the_figures_are_those_of_the_paper() -> None:
 def test_a_model_learns_real_classes_from_the_file(
     run: Runner, shared_data: Path, model_type: str, tmp_path: Path
 ) -> None:
-    """24 clips of 4 keyframes in 3.4 kB, judged on 24 videos of other bodies; measured 0.79 and 0.67, chance 0.25."""
+    """24 clips of 4 keyframes in 3.4 kB, 24 test videos of other bodies; measured 0.79 and 0.67, chance 0.25."""
     model = write_model(tmp_path / "model", model_type, qwen=True)
     data, path = shared_data / "fluent16", tmp_path / "set.safetensors"
     classes = [
         part for name in ("juggling", "man-in-tuxedo", "mountain-bicyclist", "rowboat") for part in ("--classes", name)
     ]
-    made = run.compress(
+    ran = run.compress(
         data, path, "--size", 56, "--frames", 8, "--vpc", 6, "--keyframes", 4, "--set", "labels=hard", *classes
     )
-    assert made.code == 0, made.err
+    assert ran.code == 0, ran.err
     options = ("--lr", "2e-3", "--steps", 60, "--batch-size", 12, "--micro-batch", 12, "--json", "--quiet", *classes)
     before, after = tune(run, path, model, data, tmp_path / "out", *options).json["phases"]
     assert after["loss_last"] < after["loss_first"] / 3
@@ -338,11 +338,11 @@ def test_a_model_learns_real_classes_from_the_file(
 
 
 @pytest.mark.slow
-def test_a_model_learns_a_drawn_set_from_the_file(
+def test_a_model_learns_a_rendered_set_from_the_file(
     run: Runner, set_file: Path, model: Path, videos: Path, tmp_path: Path
 ) -> None:
-    told = tune(run, set_file, model, videos, tmp_path / "out", "--steps", 40, "--json", "--quiet")
-    before, after = told.json["phases"]
+    ran = tune(run, set_file, model, videos, tmp_path / "out", "--steps", 40, "--json", "--quiet")
+    before, after = ran.json["phases"]
     assert after["accuracy"] == 1.0
     assert before["accuracy"] <= 0.5
     assert after["loss_last"] < after["loss_first"] / 4

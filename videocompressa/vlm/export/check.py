@@ -28,7 +28,7 @@ from videocompressa.vlm.export.rows import (
     line_rows,
     list_rows,
     picture_sides,
-    read_json,
+    read_json_file,
     shard_rows,
     table_rows,
     types_of,
@@ -79,7 +79,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     if not (folder / MANIFEST).is_file():
         raise InputError(f"--check {folder} holds no {MANIFEST}; give a folder that videocompressa export wrote")
     try:
-        manifest: dict[str, Any] = read_json(folder / MANIFEST)
+        manifest: dict[str, Any] = read_json_file(folder / MANIFEST)
         check_types(manifest, types_of(manifest, {"version": "number", "format": "text"}))
         version, to = manifest["version"], manifest["format"]
         if version != VERSION or to not in FORMATS:
@@ -178,7 +178,7 @@ def _check_qwen(export: _Export, row: dict[str, Any]) -> None:
 
 
 def _llama_factory_rows(folder: Path) -> Rows:
-    info = read_json(folder / "dataset_info.json")
+    info = read_json_file(folder / "dataset_info.json")
     entry = info.get(DATASET) if isinstance(info, dict) else None
     if not isinstance(entry, dict) or not isinstance(entry.get("file_name"), str):
         raise FaultError(f"dataset_info.json has no entry {DATASET!r} with a file_name; {AGAIN}")

@@ -57,10 +57,10 @@ DATASET_INFO: dict[str, Any] = {
 }
 """LLaMA-Factory, data/README.md: how its sharegpt reader finds the columns."""
 
-Row = dict[str, Any]
+TrainerRow = dict[str, Any]
 Facts = Mapping[str, Any]
 """What the manifest holds about the export (JSON values)."""
-Writer = Callable[[Path, Iterable[Row], Facts], int]
+Writer = Callable[[Path, Iterable[TrainerRow], Facts], int]
 """Writes the rows, one at a time, and returns their number."""
 
 
@@ -70,7 +70,7 @@ class Format:
 
     media: Callable[[Path, Item], Any]
     """Writes the pictures of an item into the folder, or encodes them; returns what its rows refer to."""
-    row: Callable[[Item, Question, Any], Row]
+    row: Callable[[Item, Question, Any], TrainerRow]
     """Makes one row of an item, a question and the item's media."""
     write: Writer
     command: str
@@ -85,7 +85,7 @@ class Format:
         """Write items into an existing, empty folder, one at a time, and return the number of rows."""
         return self.write(folder, self._rows(folder, items), facts)
 
-    def _rows(self, folder: Path, items: Iterable[Item]) -> Iterator[Row]:
+    def _rows(self, folder: Path, items: Iterable[Item]) -> Iterator[TrainerRow]:
         for item in items:
             media = self.media(folder, item)
             yield from (self.row(item, question, media) for question in item.questions)
@@ -111,26 +111,26 @@ def _messages(question: Question, tag: str = "") -> list[dict[str, str]]:
     return [{"role": "user", "content": tag + question.text}, {"role": "assistant", "content": question.answer}]
 
 
-def _qwen_row(item: Item, question: Question, path: str) -> Row:
+def _qwen_row(item: Item, question: Question, path: str) -> TrainerRow:
     turns = [("human", f"<video>\n{question.text}"), ("gpt", question.answer)]
     return {"video": path, "conversations": [{"from": role, "value": text} for role, text in turns]}
 
 
-def _llama_factory_row(item: Item, question: Question, paths: list[str]) -> Row:
+def _llama_factory_row(item: Item, question: Question, paths: list[str]) -> TrainerRow:
     """A list of one list in every row: mixed depths do not fit one Arrow column."""
     return {"messages": _messages(question, "<video>"), "videos": [paths]}
 
 
-def _trl_row(item: Item, question: Question, cells: list[Row]) -> Row:
+def _trl_row(item: Item, question: Question, cells: list[TrainerRow]) -> TrainerRow:
     """Texts are plain strings in every row: TRL adds the image parts itself, and one Arrow column takes one type."""
     return {"messages": _messages(question), "images": cells}
 
 
-def _facts_row(item: Item, question: Question, frames: Any) -> Row:
+def _facts_row(item: Item, question: Question, frames: Any) -> TrainerRow:
     return {"frames": frames, **item.facts(question)}
 
 
-def _shard_row(item: Item, question: Question, pictures: list[bytes]) -> Row:
+def _shard_row(item: Item, question: Question, pictures: list[bytes]) -> TrainerRow:
     """Return the content of each file of a sample, by name: KEY.00.png, KEY.01.png, ..., KEY.cls, KEY.json."""
     key = item.stem if len(item.questions) == 1 else f"{item.stem}-{item.questions.index(question)}"
     facts = {"num_frames": len(item.frames), **item.facts(question)}
@@ -167,7 +167,7 @@ def _encode_frames(folder: Path, item: Item) -> list[bytes]:
     return [file.getvalue() for file in files]
 
 
-def _frame_cells(folder: Path, item: Item) -> list[Row]:
+def _frame_cells(folder: Path, item: Item) -> list[TrainerRow]:
     """Return the pictures as `datasets` stores them in a column of images."""
     pictures = enumerate(_encode_frames(folder, item))
     return [{"bytes": picture, "path": f"{item.stem}-{place:02d}.png"} for place, picture in pictures]
@@ -181,7 +181,7 @@ def write_json(path: Path, value: Any) -> None:
 def _write_list(name: str, more: Mapping[str, Any] | None = None) -> Writer:
     """Return what writes all rows as one JSON list, with further files."""
 
-    def write(folder: Path, rows: Iterable[Row], facts: Facts) -> int:
+    def write(folder: Path, rows: Iterable[TrainerRow], facts: Facts) -> int:
         listed = list(rows)
         for file, value in {name: listed, **(more or {})}.items():
             write_json(folder / file, value)
@@ -190,7 +190,7 @@ def _write_list(name: str, more: Mapping[str, Any] | None = None) -> Writer:
     return write
 
 
-def _write_lines(folder: Path, rows: Iterable[Row], facts: Facts) -> int:
+def _write_lines(folder: Path, rows: Iterable[TrainerRow], facts: Facts) -> int:
     num_rows = 0
     with (folder / "train.jsonl").open("w", encoding="utf-8") as file:
         for row in rows:
@@ -199,7 +199,7 @@ def _write_lines(folder: Path, rows: Iterable[Row], facts: Facts) -> int:
     return num_rows
 
 
-def _write_shards(folder: Path, rows: Iterable[Row], facts: Facts) -> int:
+def _write_shards(folder: Path, rows: Iterable[TrainerRow], facts: Facts) -> int:
     """Plain tar files; owner, mode and time of the members are fixed, so that equal exports are equal bytes."""
     num_samples = 0
     for number, samples in itertools.groupby(enumerate(rows), lambda pair: pair[0] // SHARD_SAMPLES):

@@ -29,7 +29,7 @@ from videocompressa.synthetic import SyntheticSet
 from videocompressa.video import read_frames_at
 from videocompressa.vlm.words import Question, ask
 
-Pictures = Callable[[int], Tensor]
+ReadPictures = Callable[[int], Tensor]
 """Gives the keyframes of an item as (K,3,H,W) uint8; raises `VideoError` when its video cannot be read."""
 
 
@@ -42,7 +42,7 @@ class Item:
     frames: Tensor
     """(F,3,H,W) uint8, RGB."""
     times_seconds: tuple[float, ...]
-    """F, not falling: when each frame is shown in its video."""
+    """F, not falling: the time of each frame in its video."""
     label: int
     class_name: str
     """As the data set writes it."""
@@ -69,7 +69,7 @@ class Item:
         return f"{self.number:05d}"
 
     def facts(self, question: Question) -> dict[str, Any]:
-        """Return all that is known of it but its pictures, as JSON values, with one of its questions."""
+        """Return all that is known about it but its pictures, as JSON values, with one of its questions."""
         return {
             "times_seconds": list(self.times_seconds),
             "label": self.label,
@@ -117,7 +117,7 @@ class ItemStream:
     """The items of a set, one by one; lists on the way what it leaves out and enlarges."""
 
     synthetic: SyntheticSet
-    pictures: Pictures
+    pictures: ReadPictures
     """`decoded_pictures` or `source_pictures`."""
     rules: FrameRules
     names: Sequence[str]
@@ -161,7 +161,7 @@ class ItemStream:
         )
 
 
-def decoded_pictures(synthetic: SyntheticSet) -> Pictures:
+def decoded_pictures(synthetic: SyntheticSet) -> ReadPictures:
     """Return the function that decodes an item's latents, by the set's own decoder and one item at a time."""
     decoder = synthetic.decoder
     if decoder is None:
@@ -178,7 +178,7 @@ def decoded_pictures(synthetic: SyntheticSet) -> Pictures:
     return pictures
 
 
-def source_pictures(synthetic: SyntheticSet, root: Path) -> Pictures:
+def source_pictures(synthetic: SyntheticSet, root: Path) -> ReadPictures:
     """Return the function that reads an item's keyframes from its video below `root`, at the video's own size."""
 
     def pictures(number: int) -> Tensor:

@@ -84,7 +84,7 @@ def check_turns(turns: Sequence[tuple[str, str]], roles: tuple[str, str], tag: s
         )
 
 
-def read_json(path: Path) -> Any:
+def read_json_file(path: Path) -> Any:
     """Return what a json file holds."""
     try:
         content = path.read_bytes()
@@ -103,7 +103,7 @@ def parse_json(content: bytes, name: str) -> Any:
 
 def list_rows(folder: Path, name: str) -> Rows:
     """Yield the rows of a json file that is a list."""
-    rows = read_json(folder / name)
+    rows = read_json_file(folder / name)
     if not isinstance(rows, list):
         raise FaultError(f"{name} holds {_a(_type_name(rows))}; it must be a list of rows")
     yield from ((f"{name} row {number}", row) for number, row in enumerate(rows))

@@ -41,7 +41,7 @@ def write_trl(folder: Path, rows: Iterable[dict[str, Any]], facts: Mapping[str, 
 
 
 def write_hf(folder: Path, rows: Iterable[dict[str, Any]], facts: Mapping[str, Any]) -> int:
-    """Write a data set with a column for everything that is known of a video."""
+    """Write a data set with a column for everything that is known about a video."""
     from datasets import ClassLabel, Features, Image, List, Value
 
     columns: dict[str, Any] = {

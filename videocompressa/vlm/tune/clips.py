@@ -28,7 +28,7 @@ from videocompressa.vlm.tune.processor import VideoFrames
 
 @dataclass(frozen=True, eq=False)
 class Clips:
-    """Labeled clips, made one at a time so that memory does not grow with their number."""
+    """Labeled clips, produced one at a time so that memory does not grow with their number."""
 
     labels: tuple[int, ...]
     """N class positions in [0,L)."""
@@ -128,7 +128,7 @@ class ClipSource:
 
 
 def split_clip(synthetic: SyntheticSet) -> ClipSpec:
-    """Return the clip of other videos: K frames, made even, over the span that the set's candidates cover."""
+    """Return the clip of other videos: K frames, rounded up to even, over the span that the set's candidates cover."""
     frames = max(2, synthetic.latents.shape[1] + synthetic.latents.shape[1] % 2)
     stride = synthetic.clip.stride
     placement = f"strided:{max(1, round(stride * synthetic.clip.num_frames / frames))}" if stride else "even"

@@ -66,7 +66,7 @@ class Prediction:
         return max(range(len(self.scores)), key=self.scores.__getitem__)
 
 
-def evaluate(
+def evaluate_vlm(
     vlm: Vlm,
     clips: Clips,
     names: Sequence[str],

@@ -4,7 +4,7 @@
 |---|---|---|
 | Qwen2-VL (arXiv 2409.12191) | pixels of each frame | order only |
 | Qwen2.5-VL (arXiv 2502.13923) | the same | seconds from patch to patch, in rotary positions |
-| Qwen3-VL (arXiv 2511.21631) | pixels of the whole video | "<1.5 seconds>" in words before each temporal patch |
+| Qwen3-VL (arXiv 2511.21631) | pixels of the complete video | "<1.5 seconds>" in words before each temporal patch |
 
 Numbers are those of the published preprocessor files; a model folder's own files replace them (`models.load_vlm`).
 """
@@ -110,7 +110,7 @@ _QWEN3 = PixelRules(
 )
 _ASSISTANT = "You are a helpful assistant."
 
-FAMILIES: dict[str, ModelFamily] = {
+MODEL_FAMILIES: dict[str, ModelFamily] = {
     family.model_type: family
     for family in (
         ModelFamily("qwen2_vl", "Qwen2VLForConditionalGeneration", _QWEN2, _ASSISTANT),
@@ -123,7 +123,7 @@ FAMILIES: dict[str, ModelFamily] = {
 
 def find_family(model_type: str, where: str) -> ModelFamily:
     """Return the family of a model; raises `InputError` with the known ones."""
-    if model_type not in FAMILIES:
-        known = ", ".join(f"{family.model_type} ({family.model_class})" for family in FAMILIES.values())
+    if model_type not in MODEL_FAMILIES:
+        known = ", ".join(f"{family.model_type} ({family.model_class})" for family in MODEL_FAMILIES.values())
         raise InputError(f"--model {where}: is of type {model_type!r}, which is not supported; known: {known}")
-    return FAMILIES[model_type]
+    return MODEL_FAMILIES[model_type]

@@ -88,7 +88,7 @@ def make_figure(
 ) -> FigureOutcome:
     """Make all rows of a figure in `folder`, resuming where an earlier call stopped.
 
-    Each ratio's set is `folder/RATIO.safetensors`, its run `folder/RATIO/`; zero-shot and full data are made once, with
+    Each ratio's set is `folder/RATIO.safetensors`, its run `folder/RATIO/`; zero-shot and full data are run once, with
     the first. The model, codec and phases of `options` are replaced by the figure's.
     """
     group = group or ProcessGroup(surroundings.device)

@@ -27,12 +27,12 @@ from videocompressa.run import Watch, watch_nothing
 from videocompressa.vlm.settings import FinetuneConfig, FinetuneOptions, LoadOptions, Phase
 from videocompressa.vlm.tune.adapters import prepare
 from videocompressa.vlm.tune.clips import Clips, ClipSource, split_clip
-from videocompressa.vlm.tune.evaluate import QUESTIONS_BY_NAME, UNMATCHED, Prediction, evaluate, summarize
+from videocompressa.vlm.tune.evaluate import QUESTIONS_BY_NAME, UNMATCHED, Prediction, evaluate_vlm, summarize
 from videocompressa.vlm.tune.models import Vlm, load_vlm
 from videocompressa.vlm.tune.progress import Checkpoint, check_same_run, metrics_log
-from videocompressa.vlm.tune.train import train
+from videocompressa.vlm.tune.train import train_vlm
 
-MARKER = "phase.json"
+PHASE_FILE = "phase.json"
 """File that marks a phase's folder as ours and stores what it depends on."""
 
 
@@ -104,7 +104,7 @@ class FinetuneRun:
         rng = Streams(options.seed, "finetune")
         training = {} if train_clips is None else self._train(phase, vlm, train_clips, key, rng.child(phase))
         started = clock()
-        predictions = evaluate(
+        predictions = evaluate_vlm(
             vlm,
             test_clips,
             self.names,
@@ -150,9 +150,9 @@ class FinetuneRun:
         folder, started = self.folder / phase, clock()
         prepared = prepare(vlm, config, rng)
         rows = hashlib.sha256(json.dumps([clips.video_ids, clips.labels]).encode()).hexdigest()
-        checkpoint = Checkpoint(folder / "checkpoint.safetensors", {**key, "processes": group.size, "clips": rows})
+        state = Checkpoint(folder / "checkpoint.safetensors", {**key, "processes": group.size, "clips": rows})
         with metrics_log(folder, self._watch(phase)) if group.is_main else nullcontext(watch_nothing) as watch:
-            log = train(prepared, clips, self.names, config, rng=rng, group=group, watch=watch, checkpoint=checkpoint)
+            log = train_vlm(prepared, clips, self.names, config, rng=rng, group=group, watch=watch, checkpoint=state)
         target = folder / ("adapter" if prepared.adapters_only else "model")
         if group.is_main:
             with whole_folder(target, overwrite=True) as part:
@@ -200,7 +200,7 @@ class FinetuneRun:
         """Return the scores of a finished phase; mark the folder of one that begins."""
         stored: list[PhaseScores | None] = []
         if self.source.group.is_main:
-            marker, scores, finished = folder / MARKER, folder / "scores.json", None
+            marker, scores, finished = folder / PHASE_FILE, folder / "scores.json", None
             if marker.is_file():
                 check_same_run(folder, key, json.loads(marker.read_text(encoding="utf-8")))
                 if scores.is_file():

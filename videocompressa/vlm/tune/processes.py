@@ -11,10 +11,10 @@ from torch import Tensor
 
 from videocompressa.errors import InputError
 
-Result = TypeVar("Result")
+Value = TypeVar("Value")
 
 
-def _identity(value: Result) -> Result:
+def _identity(value: Value) -> Value:
     return value
 
 
@@ -43,7 +43,7 @@ class ProcessGroup:
         """Return when every process has come here."""
         self.gather([])
 
-    def main_first(self, compute: Callable[[], Result]) -> Result:
+    def main_first(self, compute: Callable[[], Value]) -> Value:
         """Compute in the main process first; the others then find it in the cache, one after another."""
         results = []
         for rank in range(self.size):

@@ -1,11 +1,11 @@
 """Clips and questions as the pixel patches and token ids of Qwen2-VL, Qwen2.5-VL and Qwen3-VL, without torchvision.
 
-1. Frames: an odd count is made even by repeating the last frame (and its time).
+1. Frames: an odd count becomes even by repeating the last frame (and its time).
 2. Size: (H,W) to multiples of a token's side within the family's bounds (`PixelRules.target_size`), bicubic with
    antialiasing on uint8.
 3. Patches: normalized frames are cut to (t,h,w) patches of `temporal` x `patch` x `patch` pixels, ordered so that the
    `merge` x `merge` patches of one token are next to each other.
-4. Text: the family's chat template around one <|video_pad|>, which then stands once for every token of the video;
+4. Text: the family's chat template around one <|video_pad|>, which is then repeated for every token of the video;
    Qwen3-VL has a block for every temporal patch, after its time in seconds.
 
 The official processors do steps 2 to 4 and need torchvision; a test compares them where it can be imported.
@@ -39,7 +39,7 @@ class VideoFrames:
     frames: Tensor
     """(F,3,H,W) uint8, RGB."""
     times_seconds: Tensor
-    """(F,) float64, not falling: when each is shown in its video."""
+    """(F,) float64, not falling: times in its video."""
 
     def __post_init__(self) -> None:
         shape = tuple(self.frames.shape)

@@ -73,7 +73,7 @@ class Checkpoint:
 
 @contextmanager
 def metrics_log(folder: Path, watch: Watch) -> Iterator[Watch]:
-    """Give a watch for `train` that also writes `metrics.jsonl` (step, loss, lr, tokens), and TensorBoard if installed.
+    """Give a watch that also writes what `train_vlm` reports to `metrics.jsonl`, and to TensorBoard where installed.
 
     Its first call drops what an interrupted run wrote after its checkpoint.
     """

@@ -22,7 +22,7 @@ from videocompressa.recipes.sets import open_set
 from videocompressa.recipes.train import check_classes, check_unseen
 from videocompressa.vlm.settings import FinetuneConfig, FinetuneOptions, LoadOptions
 from videocompressa.vlm.tune.clips import ClipSource
-from videocompressa.vlm.tune.phases import MARKER, FinetuneRun, PhaseScores
+from videocompressa.vlm.tune.phases import PHASE_FILE, FinetuneRun, PhaseScores
 from videocompressa.vlm.tune.processes import ProcessGroup
 from videocompressa.vlm.words import check_questions, readable_names
 
@@ -74,7 +74,7 @@ def finetune_on(
     if group.is_main:
         check_folder(folder, overwrite=True)
         for phase in options.phases if overwrite else ():
-            if (folder / phase / MARKER).is_file():
+            if (folder / phase / PHASE_FILE).is_file():
                 shutil.rmtree(folder / phase)
         folder.mkdir(exist_ok=True)
     group.wait()

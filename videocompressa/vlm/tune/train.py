@@ -52,7 +52,7 @@ class TrainingLog:
     """Tokens that went through the model in this run and process, padding not counted."""
 
 
-def train(
+def train_vlm(
     prepared: Prepared,
     clips: Clips,
     names: Sequence[str],
