@@ -22,6 +22,7 @@ from videocompressa import METHODS
 from videocompressa.artifact import measure, read_set
 from videocompressa.bench.protocols import PROTOCOLS
 from videocompressa.bench.scales import SCALES
+from videocompressa.cli import output
 from videocompressa.cli.main import main
 from videocompressa.cli.options import default_cache
 from videocompressa.codecs import CODECS
@@ -692,3 +693,39 @@ def test_plan_estimates_every_kind_of_method(run: Runner, videos: Path, method: 
     trains = method in ("dm", "mtt", "vdsd-mtt", "rded", "herding-h264")
     assert (hard > 1) == trains
     assert soft > 1
+
+
+def test_a_log_file_gets_a_line_a_phase_and_one_a_minute(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    now = [0.0]
+    monkeypatch.setattr(output.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(output.threading.Thread, "start", lambda self: None)  # the test is the clock
+    log = output._ProgressLog()
+    for seconds in range(181):
+        now[0] = float(seconds)
+        if seconds <= 150:
+            log.watch("teacher", done=seconds, total=150, loss=0.5)
+        if now[0] - log._last_line >= log.SECONDS_BETWEEN:
+            log._line(log._state)
+    assert capsys.readouterr().err.splitlines() == [
+        "teacher: 60 of 150 loss 0.5, 60 s, about 90 s left",
+        "teacher: 120 of 150 loss 0.5, 2.0 min, about 30 s left",
+        "teacher: 150 of 150 loss 0.5, 2.5 min",
+    ]
+
+
+@pytest.mark.slow
+def test_a_log_file_is_flushed_while_the_command_runs(videos: Path, tmp_path: Path) -> None:
+    """What a killed run has written is there, a line a phase."""
+    arguments = ["compress", videos, "-o", tmp_path / "set.safetensors", *TINY, "--cache", tmp_path / "cache"]
+    script = "import sys; from videocompressa.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    with (tmp_path / "log").open("w") as log:
+        more = [*QUICK, "--set", "teacher.train.steps=100000", "--keyframes", "2"]
+        process = subprocess.Popen([sys.executable, "-c", script, *map(str, [*arguments, *more])], stderr=log)
+        deadline = time.monotonic() + 60
+        while "selector: 2 of 2" not in (tmp_path / "log").read_text() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        process.kill()
+        process.wait()
+    text = (tmp_path / "log").read_text()
+    assert "decode: 8 of 8" in text
+    assert "selector: 2 of 2" in text

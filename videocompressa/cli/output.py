@@ -96,23 +96,21 @@ class _ProgressLog:
 
     def __init__(self) -> None:
         self._started: dict[str, float] = {}
-        self._last_line = time.monotonic()
+        self._last_call = self._last_line = time.monotonic()
         self._state = ""
         self._stopped = threading.Event()
         threading.Thread(target=self._tick, daemon=True).start()
 
     def watch(self, step: str, **numbers: float) -> None:
-        """See `run.Watch`."""
-        done, total = numbers.pop("done"), numbers.pop("total")
-        seconds = time.monotonic() - self._started.setdefault(step, time.monotonic())
-        text = f"{step}: {done:g} of {total:g} {_numbers_text(numbers)}".rstrip()
+        """See `run.Watch`; a phase starts when the one before it was last heard of."""
+        done, total, now = numbers.pop("done"), numbers.pop("total"), time.monotonic()
+        seconds = now - self._started.setdefault(step, self._last_call)
+        self._last_call = now
+        self._state = f"{step}: {done:g} of {total:g} {_numbers_text(numbers)}".rstrip() + f", {duration(seconds)}"
         if done >= total:
-            self._line(f"{text}, {duration(seconds)}")
+            self._line(self._state)
             del self._started[step]
-            self._state = ""
-            return
-        self._state = f"{text}, {duration(seconds)}"
-        if done:
+        elif done:
             self._state += f", about {duration(seconds / done * (total - done))} left"
 
     def stop(self) -> None:
