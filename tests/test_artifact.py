@@ -44,7 +44,7 @@ from videocompressa.artifact import (
 from videocompressa.artifact.dictionary import DICTIONARY
 from videocompressa.artifact.folding import packed_text, unpacked_text
 from videocompressa.artifact.marks import marks_of, positions_of
-from videocompressa.artifact.numbers import labels_of
+from videocompressa.artifact.packing.quantization import labels_of
 from videocompressa.clip import ClipSpec, CodecSpec, Normalization
 from videocompressa.errors import ArtifactError, InputError
 from videocompressa.files import check_target

@@ -221,7 +221,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         "joiner_weight holds values that are not finite",
     ),
     "infinite bias": ({"joiner_bias": np.full(2, np.inf, HALF)}, "joiner_bias holds values that are not finite"),
-    "-128": ({"dynamics": np.full((2, 5, 3, 4), -128, np.int8)}, r"dynamics holds -128; int8 memories lie in \[-127"),
+    "-128": (
+        {"dynamics": np.full((2, 5, 3, 4), -128, np.int8)},
+        r"dynamics holds -128; its int8 numbers must be in \[-127",
+    ),
 }
 
 

@@ -225,7 +225,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         "core_scales holds values that are not finite and pos",
     ),
     "scale inf": ({"core_scales": np.full((2, 2), np.inf, np.float16)}, "core_scales holds values that are not finite"),
-    "core -128": ({"core": np.full((2, 2, 2, 3, 3), -128, np.int8)}, "core holds -128; its int8 numbers lie in"),
+    "core -128": ({"core": np.full((2, 2, 2, 3, 3), -128, np.int8)}, "core holds -128; its int8 numbers must be in"),
 }
 
 
@@ -248,7 +248,10 @@ def test_wrong_tensors_in_a_file(arrays: dict[str, Any], message: str, tmp_path:
         (lambda: pack(smooth(), 0.5, -1), "sweeps of the Tucker packing is -1; it must be at least 0"),
         (lambda: pack(smooth() / 0), "latents to pack hold values that are not finite"),
         (lambda: pack(smooth() * 1e9), "latents reach .* below 8.3e6"),
-        (lambda: unpack({"core": torch.zeros(1)}, SHAPE), "packing 'tucker' lacks tensors core_scales, factor_time"),
+        (
+            lambda: unpacked("tucker", {"core": torch.zeros(1)}, SHAPE),
+            "packing 'tucker' lacks tensors core_scales, factor_time",
+        ),
         (lambda: find_packing("zip"), "packing is 'zip'; known: dense, tucker"),
         (
             lambda: to_bytes(replace(make_set(), packed={"core": torch.zeros(1)})),

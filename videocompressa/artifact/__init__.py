@@ -3,8 +3,7 @@
 from videocompressa.artifact.container import Quantization
 from videocompressa.artifact.file import measure, predict_file_bytes, read_set, to_bytes, write_set
 from videocompressa.artifact.metadata import FORMAT, KEY, PROVENANCE_SCHEMA, SCHEMA
-from videocompressa.artifact.numbers import label_codes, largest_label_error
-from videocompressa.artifact.packing.int8 import dequantize, quantize
+from videocompressa.artifact.packing.quantization import dequantize, label_codes, largest_label_error, quantize
 
 __all__ = [
     "FORMAT",

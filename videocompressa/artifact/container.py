@@ -17,8 +17,8 @@ import safetensors
 
 from videocompressa.artifact.folding import unpacked_text
 from videocompressa.artifact.metadata import KEY, Metadata, from_json, header_content
-from videocompressa.artifact.numbers import LARGEST_CODE
 from videocompressa.artifact.packing import PACKINGS
+from videocompressa.artifact.packing.quantization import LARGEST_CODE
 from videocompressa.clip import ClipSpec, CodecSpec
 from videocompressa.errors import ArtifactError, InputError
 

@@ -28,9 +28,14 @@ from videocompressa.artifact.container import (
 )
 from videocompressa.artifact.folding import packed_text
 from videocompressa.artifact.metadata import MAX_MILLISECONDS, Metadata, to_json
-from videocompressa.artifact.numbers import label_codes, labels_of, largest_label_error
 from videocompressa.artifact.packing import find_packing, unpacked
-from videocompressa.artifact.packing.int8 import dequantize, quantize
+from videocompressa.artifact.packing.quantization import (
+    dequantize,
+    label_codes,
+    labels_of,
+    largest_label_error,
+    quantize,
+)
 from videocompressa.clip import ClipSpec, CodecSpec, Normalization
 from videocompressa.errors import ArtifactError, InputError
 from videocompressa.files import check_target, read_whole, write_whole

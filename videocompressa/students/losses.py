@@ -5,10 +5,10 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional
 
-from videocompressa.artifact.numbers import LARGEST_CODE
+from videocompressa.artifact.packing.quantization import LARGEST_CODE
 from videocompressa.students.settings import TrainConfig
 
-# Share of a row's largest probability below which a file of soft labels holds zero (`artifact/numbers.py`).
+# Share of a row's largest probability below which a file of soft labels holds zero (`packing/quantization.py`).
 _LEAST_SHARE = (0.5 / LARGEST_CODE) ** 2
 # Weight of the hard label in the loss of Video-DC (Chen et al. 2024, arXiv 2412.21197).
 _HARD_WEIGHT = 0.1
