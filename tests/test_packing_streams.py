@@ -184,5 +184,5 @@ def test_video_of_another_pixel_format_is_refused() -> None:
     context.options, context.thread_count = {"x264-params": "mbtree=0"}, 1
     packets = [bytes(packet) for frame in (av.VideoFrame(16, 16, "yuv444p"), None) for packet in context.encode(frame)]
     stream = torch.frombuffer(bytearray(b"".join(packets)), dtype=torch.uint8)
-    with pytest.raises(InputError, match="frame 0 is no whole yuv420p frame"):
+    with pytest.raises(InputError, match="frame 0 is no complete yuv420p frame"):
         back(stream, "h264", (1, 1, 3, 16, 16))

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from videocompressa.artifact import to_bytes
 from videocompressa.artifact.packing import unpacked
-from videocompressa.artifact.packing.streams import CODERS, CodedClip, Coder, joined
+from videocompressa.artifact.packing.streams import CODERS, CodedClip, FrameCoder, joined
 from videocompressa.artifact.storage import last_fitting
 from videocompressa.clip import Candidates
 from videocompressa.codecs import Codec, PixelCodec
@@ -205,7 +205,7 @@ class _Shelf:
             ),
         )
 
-    def _clips(self, rows: Tensor, coder: Coder, setting: float) -> list[CodedClip]:
+    def _clips(self, rows: Tensor, coder: FrameCoder, setting: float) -> list[CodedClip]:
         keys = [(int(row), setting) for row in rows]
         missing = [key for key in keys if key not in self.coded]
         for done, (row, _) in enumerate(missing, 1):
@@ -231,7 +231,7 @@ def _fill(
     return count, settings[best]
 
 
-def _settings(coder: Coder) -> list[float]:
+def _settings(coder: FrameCoder) -> list[float]:
     """Return every setting, coarsest first."""
     step = coder.step if coder.finest > coder.coarsest else -coder.step
     count = round((coder.finest - coder.coarsest) / step) + 1
