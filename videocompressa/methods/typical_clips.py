@@ -73,8 +73,7 @@ def spread(
             config=said,
             seed=rng.seed,
         )
-        stream = torch.zeros(transform.stream_bytes(blank.latents, weights, step, name=packing), dtype=torch.uint8)
-        packed = {"steps": transform.steps_of(weights, step), "stream": stream}
+        packed = transform.pack(blank.latents, weights, step, name=packing)
         return len(to_bytes(dataclasses.replace(blank, packing=packing, packed=packed)))
 
     most = int(torch.bincount(train_data.labels).max())
