@@ -94,7 +94,7 @@ def test_the_same_bytes_each_time(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["h264", "av1"])
-def test_headers_are_stored_once_and_say_nothing_of_the_encoder(name: str) -> None:
+def test_headers_are_stored_once_and_do_not_name_the_encoder(name: str) -> None:
     clip = CODERS[name].encode(moving(1)[0], MIDDLE[name])
     one, five = (len(joined([clip] * count)) for count in (1, 5))
     assert five - one == 4 * len(clip.body)

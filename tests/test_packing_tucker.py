@@ -67,10 +67,10 @@ def rounding(latents: Tensor, ratio: float) -> float:
 @pytest.mark.parametrize("decay", [0.5, 1.0])
 def test_the_error_is_that_of_an_hosvd_in_numpy(ratio: float, decay: float) -> None:
     latents = smooth(decay=decay)
-    wanted, got = error(latents, numpy_hosvd(latents, ratio)), error(latents, round_trip(latents, ratio))
+    expected, got = error(latents, numpy_hosvd(latents, ratio)), error(latents, round_trip(latents, ratio))
     # Float16 factors turn the subspaces by 2^-11, int8 adds at most half a step a number.
-    assert got >= wanted - 1e-3
-    assert got**2 <= (wanted + 1e-3) ** 2 + rounding(latents, ratio) ** 2 * 1.01
+    assert got >= expected - 1e-3
+    assert got**2 <= (expected + 1e-3) ** 2 + rounding(latents, ratio) ** 2 * 1.01
 
 
 def test_full_ratio_is_exact_up_to_the_rounding_of_the_core() -> None:
@@ -264,7 +264,7 @@ def test_messages(make: Any, message: str) -> None:
         make()
 
 
-def test_the_packing_is_known_by_name() -> None:
+def test_the_packing_is_registered() -> None:
     latents = smooth()
     assert torch.equal(unpacked("tucker", pack(latents), SHAPE), round_trip(latents, 0.75))
     assert PACKINGS["tucker"].tensors == tucker.TENSORS

@@ -67,7 +67,8 @@ def pack(latents: Tensor, weights: Tensor, step: float, *, name: str = NAME) -> 
     steps = steps_of(weights, step)
     numbers, head = quantize(latents, steps), b""
     if name == LOW:
-        k, h, w = (_num_frequencies(numbers, mode) for mode in (1, 3, 4))
+        places = np.nonzero(numbers)
+        k, h, w = (int(places[mode].max(initial=0)) + 1 for mode in (1, 3, 4))
         numbers, head = numbers[:, :k, :, :h, :w], _LIMITS.pack(k, h, w)
     encoder = RangeEncoder()
     walk(encoder, numbers.shape, steps.double().numpy(), numbers)
@@ -214,12 +215,6 @@ def _matrix(size: int) -> Tensor:
     matrix = torch.cos(math.pi * (places + 0.5) * frequencies / size) * math.sqrt(2 / size)
     matrix[0] = math.sqrt(1 / size)
     return (matrix * 2**40).round() / 2**40
-
-
-def _num_frequencies(numbers: NDArray[np.int16], mode: int) -> int:
-    """Return how many frequencies along a mode hold all that is not 0; at least 1."""
-    others = tuple(other for other in range(numbers.ndim) if other != mode)
-    return int(max(np.flatnonzero(numbers.any(axis=others)), default=0)) + 1
 
 
 def _checked(tensors: Mapping[str, Tensor], shape: tuple[int, ...]) -> tuple[Tensor, bytes]:
