@@ -40,8 +40,13 @@ from videocompressa.artifact import (
 )
 from videocompressa.artifact.container import pack_text, parse, unpack_text
 from videocompressa.artifact.marks import marks_of, positions_of
-from videocompressa.artifact.numbers import label_codes, labels_of, largest_label_error
-from videocompressa.artifact.packing.int8 import dequantize, quantize
+from videocompressa.artifact.packing.quantization import (
+    dequantize,
+    label_codes,
+    labels_of,
+    largest_label_error,
+    quantize,
+)
 from videocompressa.artifact.read import set_of
 from videocompressa.clip import ClipSpec, CodecSpec, Normalization
 from videocompressa.errors import ArtifactError, InputError

@@ -16,8 +16,8 @@ import numpy as np
 import safetensors
 
 from videocompressa.artifact.metadata import KEY, Metadata, from_json, header_content
-from videocompressa.artifact.numbers import LARGEST_CODE
 from videocompressa.artifact.packing import PACKINGS
+from videocompressa.artifact.packing.quantization import LARGEST_CODE
 from videocompressa.errors import ArtifactError, InputError
 
 Quantization = Literal["int8", "float16"]

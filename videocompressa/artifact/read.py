@@ -11,9 +11,8 @@ from torch import Tensor
 
 from videocompressa.artifact.container import Array, parse
 from videocompressa.artifact.metadata import Metadata
-from videocompressa.artifact.numbers import labels_of
 from videocompressa.artifact.packing import find_packing, unpacked
-from videocompressa.artifact.packing.int8 import dequantize
+from videocompressa.artifact.packing.quantization import dequantize, labels_of
 from videocompressa.errors import ArtifactError, InputError
 from videocompressa.files import read_bytes
 from videocompressa.synthetic import Cost, SyntheticSet

@@ -23,7 +23,7 @@ from videocompressa.artifact.container import Quantization
 from videocompressa.artifact.packing import transform, unpacked
 from videocompressa.artifact.write import to_bytes
 from videocompressa.clip import CodecSpec
-from videocompressa.errors import BudgetError, InputError
+from videocompressa.errors import InputError
 from videocompressa.rng import Streams
 from videocompressa.synthetic import Decoder, SyntheticSet
 
@@ -82,7 +82,7 @@ def stored(
             besides_stream = size - tensors["stream"].numel()
             # The header is padded to eights and holds the stream's length in digits: a few bytes to spare.
             room = limit - besides_stream + 2 * len(weights) - 8
-            with suppress(BudgetError):
+            with suppress(InputError):
                 step = transform.fitting_step(synthetic.latents, weights, room, name=packing)
                 tensors = transform.pack(synthetic.latents, weights, step, name=packing)
     return dataclasses.replace(synthetic, latents=unpacked(packing, tensors, shape), packing=packing, packed=tensors)

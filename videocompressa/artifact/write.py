@@ -16,9 +16,8 @@ from torch import Tensor
 
 from videocompressa.artifact.container import DTYPES, Array, Quantization, pack_text, parse, unsigned
 from videocompressa.artifact.metadata import KEY, MAX_MILLISECONDS, Metadata, to_json
-from videocompressa.artifact.numbers import label_codes, largest_label_error
 from videocompressa.artifact.packing import find_packing
-from videocompressa.artifact.packing.int8 import quantize
+from videocompressa.artifact.packing.quantization import label_codes, largest_label_error, quantize
 from videocompressa.artifact.read import cost_of, set_of
 from videocompressa.errors import ArtifactError, InputError
 from videocompressa.files import check_output, write_bytes

@@ -28,7 +28,7 @@ from torch import Tensor
 from videocompressa.artifact import to_bytes
 from videocompressa.artifact.fitting import largest_fitting
 from videocompressa.artifact.packing import unpacked
-from videocompressa.artifact.packing.streams import CODERS, CodedClip, Coder, joined
+from videocompressa.artifact.packing.streams import CODERS, CodedClip, FrameCoder, joined
 from videocompressa.clip import Candidates
 from videocompressa.codecs import Codec, PixelCodec
 from videocompressa.errors import InputError, too_few_bytes
@@ -184,7 +184,7 @@ class _Trials:
         return dataclasses.replace(blank.provenance, config={**blank.provenance.config, "crf": crf})
 
     def _packed(self, rows: Tensor, setting: float) -> dict[str, Tensor]:
-        coder: Coder = CODERS[self.config.coder]
+        coder: FrameCoder = CODERS[self.config.coder]
         keys = [(int(row), setting) for row in rows]
         missing = [key for key in keys if key not in self.coded]
         for done, (row, _) in enumerate(missing, 1):
@@ -194,7 +194,7 @@ class _Trials:
         return {coder.tensor: joined([self.coded[key] for key in keys])}
 
 
-def _settings(coder: Coder) -> list[float]:
+def _settings(coder: FrameCoder) -> list[float]:
     """Return every setting, coarsest first."""
     step = coder.step if coder.finest > coder.coarsest else -coder.step
     count = round((coder.finest - coder.coarsest) / step) + 1

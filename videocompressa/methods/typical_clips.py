@@ -24,7 +24,7 @@ from torch import Tensor
 from videocompressa.artifact import to_bytes
 from videocompressa.artifact.fitting import largest_fitting
 from videocompressa.artifact.packing import transform
-from videocompressa.artifact.storage import blank_stream, sample_of, transform_of
+from videocompressa.artifact.storage import sample_of, transform_of
 from videocompressa.clip import Candidates
 from videocompressa.codecs import Codec
 from videocompressa.errors import InputError
@@ -93,8 +93,7 @@ class TypicalClipsConfig(MethodConfig):
             rows = choose_videos(train_data, "random", budget, run.generator("spread"))
             positions = _all_positions(train_data, len(rows))
             latents = take_keyframes(train_data.latents[rows].float(), positions)
-            num_bytes = transform.stream_bytes(latents, weights, step, name=packing)
-            packed = blank_stream(train_data.codec, num_bytes)
+            packed = transform.pack(latents, weights, step, name=packing)
             return len(to_bytes(self.blank(train_data, rows, positions, run.streams.seed, packing, packed)))
 
         most = int(torch.bincount(train_data.labels).max())

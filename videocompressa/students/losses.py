@@ -7,7 +7,7 @@ from collections.abc import Callable
 from torch import Tensor
 from torch.nn import functional
 
-from videocompressa.artifact.numbers import LARGEST_CODE
+from videocompressa.artifact.packing.quantization import LARGEST_CODE
 
 # Share of a row's largest probability below which a file of soft labels stores zero.
 _LEAST_SHARE = (0.5 / LARGEST_CODE) ** 2
