@@ -1,6 +1,6 @@
-# One door for every command. `make help` lists the targets.
+# One entry for every command. `make help` lists the targets.
 #
-# The environment is `.venv`, made by the targets that need it and made anew when pyproject.toml or constraints.txt
+# The environment is `.venv`, made by the targets that need it, and again when pyproject.toml or constraints.txt
 # change. With `make test PYTHON=/some/env/bin/python` that environment is used as it is, and no .venv is made.
 
 BASE_PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name))))
@@ -10,7 +10,7 @@ DATA ?= runs/demo/videos
 SETS ?=
 LOSSLESS := lip_words fluent16 fights basketball5
 VPC ?= 1,6,15,30,60
-RIVALS ?= full,videocompressa-bytes,videocompressa,random-real,herding-real,real-h264,real-av1,real-webp
+RIVALS ?= full,typical-clips,videocompressa,random-real,herding-real,real-h264,real-av1,real-webp
 PROTOCOL := --labels hard --vpc $(VPC) --keyframes 4 --seeds 5 --students minic3d,framenet2d --scale small --size 48 \
   --train steps=1600
 
@@ -19,14 +19,14 @@ PYTHON := .venv/bin/python
 ENVIRONMENT := .venv/.stamp
 endif
 
-# The folder of the console scripts that belong to PYTHON; found when used, because .venv may not exist before.
+# The folder of the console scripts that belong to PYTHON; looked up when used, because .venv may not exist before.
 BIN = $(dir $(shell command -v $(PYTHON)))
 
 # Tests run in several processes, one thread each; the demo and benchmarks take all cores.
 test quick: export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test quick lint types floors format bench bench-lossless clean
+.PHONY: help setup demo test quick lint types layers format bench bench-lossless clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 18
@@ -38,10 +38,10 @@ setup: $(ENVIRONMENT) ## make .venv with the versions of constraints.txt
 	.venv/bin/python -m pip install --quiet -c constraints.txt -e ".[$(EXTRAS)]"
 	touch $@
 
-demo: $(ENVIRONMENT) ## draw a set, compress it, train on it, compare (under 5 minutes on two cores)
+demo: $(ENVIRONMENT) ## render a set, compress it, train on it, compare (under 5 minutes on two cores)
 	$(BIN)videocompressa demo -o runs/demo --force
 
-test: lint types floors ## everything: lint, types, floors and all tests
+test: lint types layers ## everything: lint, types, layers and all tests
 	$(PYTHON) -m pytest -n $(WORKERS)
 
 quick: $(ENVIRONMENT) ## the tests that are not marked slow (under 2 minutes)
@@ -54,10 +54,10 @@ lint: $(ENVIRONMENT) ## ruff: rules and format
 types: $(ENVIRONMENT) ## mypy --strict
 	$(PYTHON) -m mypy
 
-floors: $(ENVIRONMENT) ## import-linter: imports go down only
+layers: $(ENVIRONMENT) ## import-linter: imports go down only
 	$(BIN)lint-imports
 
-format: $(ENVIRONMENT) ## mend what ruff can mend
+format: $(ENVIRONMENT) ## fix what ruff can fix
 	$(PYTHON) -m ruff check --fix .
 	$(PYTHON) -m ruff format .
 
@@ -68,7 +68,7 @@ bench-lossless: $(ENVIRONMENT) ## table and curve from 4 to 240 keyframes a clas
 	@test -n "$(SETS)" || { echo "give SETS=folder that holds $(LOSSLESS)"; exit 2; }
 	for name in $(LOSSLESS); do \
 	  $(BIN)videocompressa bench $(SETS)/$$name -o runs/lossless/$$name --methods $(RIVALS) $(PROTOCOL) || exit; \
-	  $(BIN)videocompressa bench $(SETS)/$$name -o runs/lossless/$$name-background --methods full,videocompressa-bytes \
+	  $(BIN)videocompressa bench $(SETS)/$$name -o runs/lossless/$$name-background --methods full,typical-clips \
 	    $(PROTOCOL) --train background=0.5 || exit; \
 	done
 	$(PYTHON) tools/lossless.py runs/lossless/*/results.json -o runs/lossless

@@ -1,4 +1,4 @@
-"""Fixtures of all tests: real clips and models beside the repository, and a very small drawn set."""
+"""Fixtures of all tests: real clips and models beside the repository, and a very small rendered set."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def shared_models() -> Path:
 
 
 @pytest.fixture(scope="session")
-def drawn_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Root of a drawn set: 3 actions x (6 train + 3 test) mp4 clips of 48x64 px, two of them a reversed pair."""
-    from videocompressa.demo.videos import draw_set
+def rendered_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Root of a rendered set: 3 actions x (6 train + 3 test) mp4 clips of 48x64 px, two of them a reversed pair."""
+    from videocompressa.demo.videos import render_set
 
-    root = tmp_path_factory.mktemp("drawn")
-    draw_set(root, clips_per_class=(6, 3), size=(48, 64), seed=7, actions=("sit_down", "stand_up", "jump"))
+    root = tmp_path_factory.mktemp("rendered")
+    render_set(root, clips_per_class=(6, 3), size=(48, 64), seed=7, actions=("sit_down", "stand_up", "jump"))
     return root

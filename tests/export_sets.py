@@ -1,4 +1,4 @@
-"""A set made of flat gray frames, so that each picture of an export tells which frame of which video it is."""
+"""A set made of flat gray frames, so that each picture of an export identifies its frame and video."""
 
 from __future__ import annotations
 

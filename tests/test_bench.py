@@ -19,13 +19,20 @@ from videocompressa.bench.cells import LONG, RunJob, SetJob, Setting
 from videocompressa.bench.files import from_json
 from videocompressa.bench.protocols import PROTOCOLS
 from videocompressa.bench.record import FULL
-from videocompressa.bench.rows import ABLATION, BenchOptions, rows_of
+from videocompressa.bench.rows import ABLATION, BenchOptions, job_of, rows_of
 from videocompressa.bench.run import record_of
 from videocompressa.bench.scales import SCALES
 from videocompressa.clip import ClipSpec
 from videocompressa.errors import DivergedError, InputError
-from videocompressa.methods import METHODS, find_method
-from videocompressa.recipes.options import BudgetOptions, CandidateOptions, NumBytes, Share, Surroundings
+from videocompressa.methods import METHODS
+from videocompressa.recipes.options import (
+    BudgetOptions,
+    CandidateOptions,
+    CompressOptions,
+    NumBytes,
+    Share,
+    Surroundings,
+)
 from videocompressa.recipes.settings import with_settings
 from videocompressa.run import watch_nothing
 from videocompressa.students import TrainConfig
@@ -53,7 +60,9 @@ def run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Runner:
     return Runner(capsys, tmp_path / "cache")
 
 
-SET = SetJob("random-real", ("labels=hard",), "hard", "linear", BudgetOptions(vpc=1, keyframes=2), 0)
+SET = SetJob(
+    CompressOptions("random-real", "linear", settings=("labels=hard",)), "hard", BudgetOptions(vpc=1, keyframes=2)
+)
 RUN = RunJob(SET, "random-real", "hard", "minic3d", (), (), "linear", 2, 0)
 
 
@@ -120,9 +129,9 @@ def test_what_is_wrong_is_said_before_anything_is_read(changes: dict, message: s
 
 
 def test_full_data_takes_the_same_steps_and_the_long_row_more(setting: Setting) -> None:
-    same = cells.training(setting, dataclasses.replace(RUN, made=None, method=FULL), 99, None)
+    same = cells.training(setting, dataclasses.replace(RUN, trained_on=None, method=FULL), 99, None)
     assert same.steps == cells.training(setting, RUN, 9, 3).steps == PROTOCOLS["fair"].on_set.config.steps
-    long = cells.training(setting, dataclasses.replace(RUN, made=None, method="full-long"), 99, None)
+    long = cells.training(setting, dataclasses.replace(RUN, trained_on=None, method="full-long"), 99, None)
     assert long.steps == LONG * same.steps
 
 
@@ -131,22 +140,57 @@ def test_a_row_without_a_set_says_nothing_of_its_size() -> None:
     gone = {"diverged": "at step 3", "peak_memory_bytes": 1, "gpu_peak_memory_bytes": None}
     made = record_of(row, [gone, gone], "drawn", ClipSpec(8, 48, 48), BenchOptions())
     assert (made.frame_ratio, made.byte_ratio, made.file_bytes, made.num_diverged) == (None, None, None, 2)
-    assert made.made_with == "convnet3d"
+    assert made.network == "convnet3d"
     for method, labels, student in (
         ("rded", "hard", "minic3d"),
         ("random-real", "hard", ""),
         ("random-real", "soft", "minic3d"),
     ):
         row = next(row for row in rows_of(BenchOptions(methods=(method,), labels=(labels,))))
-        assert record_of(row, [gone], "drawn", ClipSpec(8, 48, 48), BenchOptions()).made_with == student
+        assert record_of(row, [gone], "drawn", ClipSpec(8, 48, 48), BenchOptions()).network == student
 
 
 def test_other_defaults_are_other_jobs(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
     before = SET.path(setting), RUN.path(setting)
-    changed = dataclasses.replace(find_method("random-real").config, selector="middle")
-    monkeypatch.setitem(METHODS, "random-real", dataclasses.replace(find_method("random-real"), config=changed))
+    monkeypatch.setitem(METHODS, "random-real", dataclasses.replace(METHODS["random-real"], selector="middle"))
     assert SET.path(setting) != before[0]
     assert RUN.path(setting) != before[1]
+
+
+def test_methods_that_fill_bytes_get_those_of_the_reference_of_their_column(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a column is no size, real keyframes of the same VPC, K and labels say how large files may be."""
+    budgets = (BudgetOptions(vpc=2), BudgetOptions(bytes=NumBytes(9000)))
+    options = BenchOptions(methods=("typical-clips", "herding-real"), labels=("soft",), budgets=budgets)
+    jobs = [job_of(row, 1, options, ()).trained_on for row in rows_of(options)]
+    assert [job.reference is not None for job in jobs if job] == [True, False, False, False]
+    filling = jobs[0]
+    assert filling is not None
+    assert filling.reference is not None
+    assert filling.reference.options.method == "random-real"
+    assert (filling.reference.budget.vpc, filling.reference.budget.keyframes) == (2, 4)
+    assert filling.reference.options.settings[-1] == "labels=soft"
+    asked: list[BudgetOptions] = []
+
+    def compressed(setting: Setting, path: Path, work: object) -> dict[str, object]:
+        if path == filling.reference.path(setting).with_suffix(".json"):
+            return {"compress_seconds": 1.0, "file_bytes": 4321}
+        return work()
+
+    def compress_folder(*_: object, budget: BudgetOptions, **__: object) -> None:
+        asked.append(budget)
+        raise _Asked
+
+    monkeypatch.setattr(cells, "_answer", compressed)
+    monkeypatch.setattr(cells, "compress_folder", compress_folder)
+    with pytest.raises(_Asked):
+        cells.compress_set(setting, filling)
+    assert (asked[0].bytes, asked[0].vpc, asked[0].keyframes, asked[0].allow_fewer) == (4321, None, 4, True)
+
+
+class _Asked(Exception):  # noqa: N818
+    """Stops where a set would be compressed."""
 
 
 def test_jobs_have_files_of_their_own(setting: Setting) -> None:
@@ -166,15 +210,15 @@ def test_what_fails_answers_with_its_reason_and_is_tried_again(setting: Setting,
 
     errors: list[Exception] = [MemoryError("2 GB"), InputError("--vpc is 7"), DivergedError("lr 9 is too high")]
     monkeypatch.setattr(cells, "compress_folder", refuse)
-    diverged = cells.make_set(setting, SET)
+    diverged = cells.compress_set(setting, SET)
     assert diverged["diverged"] == "lr 9 is too high"
-    assert cells.make_set(setting, SET) == diverged  # kept: the same seed would diverge again
-    other = dataclasses.replace(SET, seed=1)
-    assert cells.run_student((setting, dataclasses.replace(RUN, made=other))) == {"reason": "--vpc is 7"}
-    assert cells.make_set(setting, other) == {"reason": "out of memory: 2 GB"}
+    assert cells.compress_set(setting, SET) == diverged  # kept: the same seed would diverge again
+    other = dataclasses.replace(SET, options=dataclasses.replace(SET.options, seed=1))
+    assert cells.run_student((setting, dataclasses.replace(RUN, trained_on=other))) == {"reason": "--vpc is 7"}
+    assert cells.compress_set(setting, other) == {"reason": "out of memory: 2 GB"}
     assert not errors
     assert cells.known(setting, RUN) == diverged
-    assert cells.known(setting, dataclasses.replace(RUN, made=other)) is None
+    assert cells.known(setting, dataclasses.replace(RUN, trained_on=other)) is None
 
 
 def test_only_what_is_whole_is_known(setting: Setting) -> None:
@@ -191,10 +235,11 @@ def test_only_what_is_whole_is_known(setting: Setting) -> None:
 
 @pytest.mark.slow
 def test_a_benchmark_from_the_command_line(
-    drawn_set: Path, tmp_path: Path, run: Runner, monkeypatch: pytest.MonkeyPatch
+    rendered_set: Path, tmp_path: Path, run: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command = (
-        "bench", str(drawn_set), "-o", str(tmp_path / "out"), "--cache", str(tmp_path / "cache"), "--codec", "linear",
+        "bench", str(rendered_set), "-o", str(tmp_path / "out"), "--cache", str(tmp_path / "cache"),
+        "--codec", "linear",
         "--methods", "full,random-real,random-real:selector=shots", "--labels", "hard", "--vpc", "1,2",
         "--keyframes", "2", "--seeds", "2", "--jobs", "2", *SMALL, *SHORT,
     )  # fmt: skip
@@ -221,9 +266,10 @@ def test_a_benchmark_from_the_command_line(
 
 
 @pytest.mark.slow
-def test_a_cell_that_fails_is_shown_with_its_reason(drawn_set: Path, tmp_path: Path, run: Runner) -> None:
+def test_a_cell_that_fails_is_shown_with_its_reason(rendered_set: Path, tmp_path: Path, run: Runner) -> None:
     command = (
-        "bench", str(drawn_set), "-o", str(tmp_path / "out"), "--cache", str(tmp_path / "cache"), "--codec", "linear",
+        "bench", str(rendered_set), "-o", str(tmp_path / "out"), "--cache", str(tmp_path / "cache"),
+        "--codec", "linear",
         "--methods", "random-real,rded:teacher.train.student=minic3d;teacher.train.lr=1e30", "--labels", "hard",
         "--vpc", "1", "--keyframes", "2", "--seeds", "1", *SMALL, *SHORT,
     )  # fmt: skip
@@ -246,8 +292,8 @@ def test_a_cell_that_fails_is_shown_with_its_reason(drawn_set: Path, tmp_path: P
         (("--seeds", "0"), "--seeds is 0; it must be at least 1"),
     ],
 )
-def test_bad_options(drawn_set: Path, tmp_path: Path, run: Runner, options: tuple[str, ...], message: str) -> None:
-    command = ("bench", str(drawn_set), "-o", str(tmp_path / "out"), "--cache", str(tmp_path / "cache"))
+def test_bad_options(rendered_set: Path, tmp_path: Path, run: Runner, options: tuple[str, ...], message: str) -> None:
+    command = ("bench", str(rendered_set), "-o", str(tmp_path / "out"), "--cache", str(tmp_path / "cache"))
     assert message in run(*command, "--codec", "linear", *SMALL, *options).error
 
 

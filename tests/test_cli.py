@@ -22,6 +22,7 @@ from videocompressa import METHODS
 from videocompressa.artifact import measure, read_set
 from videocompressa.bench.protocols import PROTOCOLS
 from videocompressa.bench.scales import SCALES
+from videocompressa.cli import output
 from videocompressa.cli.main import main
 from videocompressa.cli.options import default_cache
 from videocompressa.codecs import CODECS
@@ -80,11 +81,11 @@ def test_plan_counts_and_predicts(run: Runner, videos: Path) -> None:
 
 
 def test_the_plan_of_a_method_that_fills_the_file(run: Runner, videos: Path) -> None:
-    asked = ("plan", videos, *TINY, "--method", "videocompressa-bytes", "--bytes", "3kB")
+    asked = ("plan", videos, *TINY, "--method", "typical-clips", "--bytes", "3kB")
     made = run(*asked, "--json").json
     assert (made["expected_file_bytes"], made["videos_per_class"], made["keyframes"]) == (3000, None, None)
     assert made["notes"] == []
-    assert "as much as videocompressa-bytes gets into the file" in run(*asked).out
+    assert "as much as typical-clips gets into the file" in run(*asked).out
 
 
 def test_the_plan_of_a_learned_method_counts_its_training(run: Runner, videos: Path) -> None:
@@ -274,14 +275,14 @@ def test_unusable_folders(run: Runner, tmp_path: Path, make: Callable[[Path], Pa
         (("--ratio", "5%", "--vpc", 1), ("--vpc and --ratio", "one of")),
         (("--method", "magic"), ("unknown method 'magic'", *METHODS)),
         (("--codec", "magic"), ("unknown codec 'magic'", *CODECS)),
-        (("--set", "selektor=uniform"), ("selektor", "known: subset, selector")),
+        (("--set", "selektor=uniform"), ("selektor", "known: labels, fill, teacher")),
         (("--set", "teacher.train.steps=many"), ("teacher.train.steps=many", "a whole number", "1000")),
         (("--set", "labels"), ("--set labels", "name=value")),
         (("--set", "teacher=3"), ("teacher", "teacher.num_views")),
         (("--set", "teacher.num_views=0"), ("teacher.num_views is 0", "at least 1")),
         (("--set", "teacher.temperature=0"), ("teacher.temperature is 0", "above 0")),
         (("--set", "fill=magic"), ("fill is 'magic'", "hold, linear")),
-        (("--method", "videocompressa-bytes", "--storage", "int8"), ("--storage int8", "leave the option away")),
+        (("--method", "typical-clips", "--storage", "int8"), ("--storage int8", "leave the option out")),
         (("--layout", "magic"), ("layout 'magic'", "split-folders")),
         (("--size", 0), ("--size is 0",)),
         (("--size", 30), ("multiples of 8", "--size 32")),
@@ -464,9 +465,7 @@ def test_data_with_other_classes(run: Runner, set_file: Path, tmp_path: Path) ->
     assert "lacks 'pale'" in error
 
 
-def test_held_out_videos_judge_a_set_made_without_them(
-    run: Runner, videos: Path, set_file: Path, tmp_path: Path
-) -> None:
+def test_held_out_videos_judge_a_set_networkout_them(run: Runner, videos: Path, set_file: Path, tmp_path: Path) -> None:
     data = draw_videos(tmp_path / "shades", test=0, train=4)
     hold_out = ("--hold-out", "25%")
     run.compress(data, tmp_path / "honest.safetensors", *hold_out, "--vpc", 3)
@@ -517,7 +516,7 @@ def test_same_seed_same_bytes(run: Runner, videos: Path, tmp_path: Path) -> None
     [
         "selection.joint.train_selector",
         "students.teachers.fit",
-        "methods.videocompressa.method.relabel",
+        "methods.config.relabel",
         "files.os.fsync",
     ],
 )
@@ -688,8 +687,45 @@ def test_end_to_end_on_real_clips(run: Runner, shared_data: Path, tmp_path: Path
 @pytest.mark.parametrize("method", ["dm", "mtt", "vdsd-mtt", "lvdd", "rded", "herding-h264"])
 def test_plan_estimates_every_kind_of_method(run: Runner, videos: Path, method: str) -> None:
     student = ("--set", "teacher.train.student=framenet2d", "--set", "teacher.train.width=0.25")
-    asked = ("plan", videos, *TINY, "--method", method, *student, "--cache", run.cache, "--json", "--quiet")
+    filling = () if method in ("dm", "mtt", "rded") else ("--bytes", "9kB")
+    asked = ("plan", videos, *TINY, "--method", method, *filling, *student, "--cache", run.cache, "--json", "--quiet")
     hard, soft = (run(*asked, "--set", f"labels={labels}").json["expected_seconds"] for labels in ("hard", "soft"))
     trains = method in ("dm", "mtt", "vdsd-mtt", "rded", "herding-h264")
     assert (hard > 1) == trains
     assert soft > 1
+
+
+def test_a_log_file_gets_a_line_a_phase_and_one_a_minute(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    now = [0.0]
+    monkeypatch.setattr(output.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(output.threading.Thread, "start", lambda self: None)  # the test is the clock
+    log = output._ProgressLog()
+    for seconds in range(181):
+        now[0] = float(seconds)
+        if seconds <= 150:
+            log.watch("teacher", done=seconds, total=150, loss=0.5)
+        if now[0] - log._last_line >= log.SECONDS_BETWEEN:
+            log._line(log._state)
+    assert capsys.readouterr().err.splitlines() == [
+        "teacher: 60 of 150 loss 0.5, 60 s, about 90 s left",
+        "teacher: 120 of 150 loss 0.5, 2.0 min, about 30 s left",
+        "teacher: 150 of 150 loss 0.5, 2.5 min",
+    ]
+
+
+@pytest.mark.slow
+def test_a_log_file_is_flushed_while_the_command_runs(videos: Path, tmp_path: Path) -> None:
+    """What a killed run has written is there, a line a phase."""
+    arguments = ["compress", videos, "-o", tmp_path / "set.safetensors", *TINY, "--cache", tmp_path / "cache"]
+    script = "import sys; from videocompressa.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    with (tmp_path / "log").open("w") as log:
+        more = [*QUICK, "--set", "teacher.train.steps=100000", "--keyframes", "2"]
+        process = subprocess.Popen([sys.executable, "-c", script, *map(str, [*arguments, *more])], stderr=log)
+        deadline = time.monotonic() + 60
+        while "selector: 2 of 2" not in (tmp_path / "log").read_text() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        process.kill()
+        process.wait()
+    text = (tmp_path / "log").read_text()
+    assert "decode: 8 of 8" in text
+    assert "selector: 2 of 2" in text

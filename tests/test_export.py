@@ -38,9 +38,10 @@ from videocompressa.rng import Streams
 from videocompressa.video import probe, read_frames, read_frames_at
 from videocompressa.vlm.export import formats
 from videocompressa.vlm.export.formats import FORMATS
-from videocompressa.vlm.export.items import Item, ItemStream, Shape, decoded_pictures
+from videocompressa.vlm.export.items import FrameRules, Item, ItemStream, decoded_pictures
 from videocompressa.vlm.export.run import check_export, export_set
-from videocompressa.vlm.questions import Question
+from videocompressa.vlm.settings import ExportOptions
+from videocompressa.vlm.words import Question
 
 
 @pytest.fixture(scope="module")
@@ -59,10 +60,10 @@ def run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Runner:
 
 
 @pytest.fixture
-def made(set_file: Path, videos: Path, tmp_path: Path) -> Callable[..., Path]:
+def exported_folder(set_file: Path, videos: Path, tmp_path: Path) -> Callable[..., Path]:
     def export(to: str, **options: Any) -> Path:
         folder = tmp_path / f"{to}-{len(list(tmp_path.iterdir()))}"
-        export_set(set_file, folder, to=to, **{"from_source": videos, **options})
+        export_set(set_file, folder, to=to, options=ExportOptions(**{"from_source": videos, **options}))
         return folder
 
     return export
@@ -74,19 +75,19 @@ def made(set_file: Path, videos: Path, tmp_path: Path) -> Callable[..., Path]:
 def test_frames_at_their_times_are_those_frames(tmp_path: Path) -> None:
     path = numbered(tmp_path / "a.mkv", 20, [n * n * 7 for n in range(20)])
     placed = read_frames(path, 7, 32, 32)
-    found = read_frames_at(path, placed.pts_seconds.tolist())
-    assert (found.frames == placed.frames).all()
-    assert (found.pts_seconds == placed.pts_seconds).all()
-    assert found.num_video_frames == 20
+    read = read_frames_at(path, placed.pts_seconds.tolist())
+    assert (read.frames == placed.frames).all()
+    assert (read.pts_seconds == placed.pts_seconds).all()
+    assert read.num_video_frames == 20
 
 
 def test_frames_at_rounded_times_any_order_and_twice(tmp_path: Path) -> None:
     path = numbered(tmp_path / "a.mp4", 10)
-    found = read_frames_at(path, [0.2804, 0.1199, 0.12, 0.0])
-    assert [round(float(frame.mean()) / 5) for frame in found.frames] == [7, 3, 3, 0]
+    read = read_frames_at(path, [0.2804, 0.1199, 0.12, 0.0])
+    assert [round(float(frame.mean()) / 5) for frame in read.frames] == [7, 3, 3, 0]
 
 
-def test_frames_at_times_are_upright_and_whole(tmp_path: Path) -> None:
+def test_frames_at_times_are_upright_and_complete(tmp_path: Path) -> None:
     turned = write(tmp_path / "a.mp4", [gray(100, 32, 64)] * 3, turned=90)
     assert read_frames_at(turned, [0.0]).frames.shape == (1, 3, 64, 32)
 
@@ -103,7 +104,7 @@ def test_a_time_outside_of_the_video_is_refused(tmp_path: Path, seconds: float) 
 
 @given(st.integers(1, 40), st.sampled_from([1, 2, 4]))
 def test_frames_are_repeated_in_order_to_an_even_number(count: int, least: int) -> None:
-    places = Shape(least_frames=least).places(count)
+    places = FrameRules(min_frames=least).places(count)
     assert places == sorted(places)
     assert set(places) == set(range(count))
     assert len(places) >= least
@@ -112,13 +113,13 @@ def test_frames_are_repeated_in_order_to_an_even_number(count: int, least: int) 
         assert len(places) % 2 == 0
     if least == 1 or (count % 2 == 0 and count >= least):
         assert places == list(range(count))
-    shown = [places.count(place) for place in range(count)]
-    assert max(shown) - min(shown) <= 1
+    counts = [places.count(place) for place in range(count)]
+    assert max(counts) - min(counts) <= 1
 
 
 @given(st.integers(8, 400), st.integers(8, 400))
 def test_small_pictures_grow_to_enough_pixels_and_no_more(height: int, width: int) -> None:
-    tall, wide = Shape(least_pixels=100_352).sides(height, width)
+    tall, wide = FrameRules(min_pixels=100_352).sides(height, width)
     assert tall * wide >= 100_352
     if height * width >= 100_352:
         assert (tall, wide) == (height, width)
@@ -133,7 +134,7 @@ def test_enlarging_keeps_values_in_range_and_flat_pictures_flat() -> None:
     frames = torch.zeros(2, 3, 16, 16, dtype=torch.uint8)
     frames[0, :, ::4] = 255
     frames[1] = 77
-    larger = Shape(least_pixels=1000).fit(frames)
+    larger = FrameRules(min_pixels=1000).apply(frames)
     assert larger.shape == (2, 3, 32, 32)
     assert larger[0].min() == 0
     assert larger[0].max() == 255
@@ -151,7 +152,7 @@ def test_items_check_themselves() -> None:
 
 def test_a_set_without_its_codec_cannot_be_decoded(set_file: Path) -> None:
     with pytest.raises(
-        InputError, match="has no decoder at hand: read it with videocompressa.load, or attach codec 'linear'"
+        InputError, match="has no decoder attached: read it with videocompressa.load, or attach codec 'linear'"
     ):
         decoded_pictures(read_set(set_file))
 
@@ -161,28 +162,30 @@ def test_a_set_without_its_codec_cannot_be_decoded(set_file: Path) -> None:
 
 @pytest.mark.parametrize("questions", ["open", "choice", "yes-no"])
 @pytest.mark.parametrize("to", formats_here())
-def test_every_export_passes_its_check(made: Callable[..., Path], to: str, questions: str) -> None:
-    found = check_export(made(to, questions=questions))
-    assert found.faults == ()
-    assert (found.to, found.num_rows) == (to, 8 if questions == "yes-no" else 4)
+def test_every_export_passes_its_check(exported_folder: Callable[..., Path], to: str, questions: str) -> None:
+    checked = check_export(exported_folder(to, questions=questions))
+    assert checked.faults == ()
+    assert (checked.to, checked.num_rows) == (to, 8 if questions == "yes-no" else 4)
 
 
 @pytest.mark.parametrize("to", formats_here())
-def test_latents_are_exported_without_the_videos(made: Callable[..., Path], to: str) -> None:
-    folder = made(to, from_source=None)
+def test_latents_are_exported_without_the_videos(exported_folder: Callable[..., Path], to: str) -> None:
+    folder = exported_folder(to, from_source=None)
     assert check_export(folder).faults == ()
     assert json.loads((folder / "export.json").read_text())["pixels"] == "latents"
 
 
 @pytest.mark.parametrize("to", formats_here())
-def test_same_seed_same_bytes(made: Callable[..., Path], to: str) -> None:
-    first, second = made(to, questions="choice", seed=3), made(to, questions="choice", seed=3)
+def test_same_seed_same_bytes(exported_folder: Callable[..., Path], to: str) -> None:
+    first, second = exported_folder(to, questions="choice", seed=3), exported_folder(to, questions="choice", seed=3)
     assert everything_in(first) == everything_in(second)
     assert all((first / name).read_bytes() == (second / name).read_bytes() for name in everything_in(first))
 
 
-def test_frames_hold_the_pictures_of_the_source(made: Callable[..., Path], set_file: Path, videos: Path) -> None:
-    folder = made("frames")
+def test_frames_hold_the_pictures_of_the_source(
+    exported_folder: Callable[..., Path], set_file: Path, videos: Path
+) -> None:
+    folder = exported_folder("frames")
     rows = rows_of(folder)
     for row, levels in zip(rows, planted_levels(set_file), strict=True):
         assert [level(folder / path) for path in row["frames"]] == levels
@@ -194,8 +197,8 @@ def test_frames_hold_the_pictures_of_the_source(made: Callable[..., Path], set_f
         assert row["label"] == CLASSES.index(row["class"])
 
 
-def test_qwen_gets_every_keyframe_in_a_2_fps_video(made: Callable[..., Path], set_file: Path) -> None:
-    folder = made("qwen")
+def test_qwen_gets_every_keyframe_in_a_2_fps_video(exported_folder: Callable[..., Path], set_file: Path) -> None:
+    folder = exported_folder("qwen")
     for row, levels in zip(rows_of(folder), planted_levels(set_file), strict=True):
         assert row["conversations"][0]["value"].startswith("<video>\n")
         with av.open(str(folder / row["video"])) as container:
@@ -207,8 +210,8 @@ def test_qwen_gets_every_keyframe_in_a_2_fps_video(made: Callable[..., Path], se
         assert video.duration_seconds == 2
 
 
-def test_llama_factory_gets_nested_lists_of_even_counts(made: Callable[..., Path], set_file: Path) -> None:
-    folder = made("llama-factory", questions="yes-no")
+def test_llama_factory_gets_nested_lists_of_even_counts(exported_folder: Callable[..., Path], set_file: Path) -> None:
+    folder = exported_folder("llama-factory", questions="yes-no")
     rows = rows_of(folder)
     assert json.loads((folder / "dataset_info.json").read_text())["videocompressa"]["file_name"] == "train.json"
     for row, levels in zip(rows[::2], planted_levels(set_file), strict=True):
@@ -230,15 +233,19 @@ def test_a_lone_keyframe_becomes_four_frames(set_file: Path, videos: Path, tmp_p
         packed={},
     )
     write_set(one, tmp_path / "one.safetensors")
-    made = export_set(tmp_path / "one.safetensors", tmp_path / "qwen", to="qwen", from_source=videos)
+    exported = export_set(
+        tmp_path / "one.safetensors", tmp_path / "qwen", to="qwen", options=ExportOptions(from_source=videos)
+    )
     assert probe(tmp_path / "qwen/videos/00000.mp4").num_frames == 4
-    assert "1 keyframes a video were repeated to 4: qwen trainers drop an odd or lone frame" in made.notes
+    assert "1 keyframes a video were repeated to 4: qwen trainers drop an odd or single frame" in exported.notes
     assert check_export(tmp_path / "qwen").faults == ()
 
 
-def test_shards_start_anew_when_they_are_full(made: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("videocompressa.vlm.export.shards.SHARD_SAMPLES", 3)
-    folder = made("webdataset")
+def test_a_full_shard_is_followed_by_another(
+    exported_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("videocompressa.vlm.export.formats.SHARD_SAMPLES", 3)
+    folder = exported_folder("webdataset")
     assert {"train-000000.tar", "train-000001.tar"} <= everything_in(folder)
     assert check_export(folder).num_rows == 4
 
@@ -247,7 +254,9 @@ def test_soft_labels_come_along(set_file: Path, videos: Path, tmp_path: Path) ->
     synthetic = read_set(set_file)
     soft = torch.nn.functional.one_hot(synthetic.labels, 2).float() * 0.5 + 0.25
     write_set(dataclasses.replace(synthetic, labels=soft), tmp_path / "soft.safetensors")
-    export_set(tmp_path / "soft.safetensors", tmp_path / "frames", to="frames", from_source=videos)
+    export_set(
+        tmp_path / "soft.safetensors", tmp_path / "frames", to="frames", options=ExportOptions(from_source=videos)
+    )
     stored = read_set(tmp_path / "soft.safetensors").labels
     assert [row["probabilities"] for row in rows_of(tmp_path / "frames")] == stored.tolist()
     torch.testing.assert_close(stored, soft, atol=2e-3, rtol=0)
@@ -255,20 +264,22 @@ def test_soft_labels_come_along(set_file: Path, videos: Path, tmp_path: Path) ->
 
 
 def test_notes_say_what_was_changed(set_file: Path, videos: Path, tmp_path: Path) -> None:
-    made = export_set(set_file, tmp_path / "a", to="qwen", from_source=videos)
-    assert made.notes == (
+    exported = export_set(set_file, tmp_path / "a", to="qwen", options=ExportOptions(from_source=videos))
+    assert exported.notes == (
         "pictures of 40x48 px were enlarged to 290x348: qwen trainers take no fewer than 100352 pixels",
-        "3 keyframes a video were repeated to 4: qwen trainers drop an odd or lone frame",
+        "3 keyframes a video were repeated to 4: qwen trainers drop an odd or single frame",
     )
-    made = export_set(set_file, tmp_path / "b", to="frames")
-    assert made.notes == (
+    exported = export_set(set_file, tmp_path / "b", to="frames")
+    assert exported.notes == (
         "pictures are decoded latents of 32x32 px; --from-source ROOT reads them from the videos, at their own size",
     )
     tuned = read_set(set_file)
     tuned = dataclasses.replace(tuned, provenance=dataclasses.replace(tuned.provenance, method="dm"))
     write_set(tuned, tmp_path / "tuned.safetensors")
-    made = export_set(tmp_path / "tuned.safetensors", tmp_path / "c", to="frames", from_source=videos)
-    assert made.notes == (
+    exported = export_set(
+        tmp_path / "tuned.safetensors", tmp_path / "c", to="frames", options=ExportOptions(from_source=videos)
+    )
+    assert exported.notes == (
         "method dm may have changed the pictures of its set; --from-source shows the frames that it started from",
     )
 
@@ -293,10 +304,10 @@ def quiet_packages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[
 @pytest.mark.slow
 @needs_datasets
 @pytest.mark.usefixtures("quiet_packages")
-def test_datasets_loads_the_folder(made: Callable[..., Path], set_file: Path, tmp_path: Path) -> None:
+def test_datasets_loads_the_folder(exported_folder: Callable[..., Path], set_file: Path, tmp_path: Path) -> None:
     from datasets import load_dataset
 
-    folder = made("hf", names=None, questions="choice")
+    folder = exported_folder("hf", names=None, questions="choice")
     rows = load_dataset(str(folder), split="train", cache_dir=str(tmp_path / "cache"))
     assert rows.features["label"].names == list(NAMES)
     assert len(rows) == 4
@@ -316,7 +327,7 @@ def test_the_card_of_an_oddly_named_set_is_read(set_file: Path, videos: Path, tm
     source = dataclasses.replace(odd.provenance.source, name='clips: "the best" #1')
     odd = dataclasses.replace(odd, provenance=dataclasses.replace(odd.provenance, source=source))
     write_set(odd, tmp_path / "odd.safetensors")
-    export_set(tmp_path / "odd.safetensors", tmp_path / "hf", to="hf", from_source=videos)
+    export_set(tmp_path / "odd.safetensors", tmp_path / "hf", to="hf", options=ExportOptions(from_source=videos))
     card = DatasetCard.load(tmp_path / "hf/README.md")
     assert card.data.pretty_name == 'Keyframes of clips: "the best" #1'
     assert card.data.configs[0]["data_files"][0]["path"] == "data/train-00000-of-00001.parquet"
@@ -325,11 +336,11 @@ def test_the_card_of_an_oddly_named_set_is_read(set_file: Path, videos: Path, tm
 @pytest.mark.slow
 @needs_datasets
 @pytest.mark.usefixtures("quiet_packages")
-def test_trl_prepares_the_rows(made: Callable[..., Path], set_file: Path, tmp_path: Path) -> None:
+def test_trl_prepares_the_rows(exported_folder: Callable[..., Path], set_file: Path, tmp_path: Path) -> None:
     data_utils = pytest.importorskip("trl.data_utils", reason="needs trl")
     from datasets import load_dataset
 
-    rows = load_dataset(str(made("trl")), split="train", cache_dir=str(tmp_path / "cache"))
+    rows = load_dataset(str(exported_folder("trl")), split="train", cache_dir=str(tmp_path / "cache"))
     for row, levels in zip(rows, planted_levels(set_file), strict=True):
         assert data_utils.is_conversational(row)
         asked, answered = data_utils.prepare_multimodal_messages(row["messages"], images=row["images"])
@@ -356,11 +367,11 @@ def test_trl_takes_the_command(tmp_path: Path) -> None:
 @pytest.mark.slow
 @needs_datasets
 @pytest.mark.usefixtures("quiet_packages")
-def test_datasets_takes_the_rows_of_llama_factory(made: Callable[..., Path], tmp_path: Path) -> None:
+def test_datasets_takes_the_rows_of_llama_factory(exported_folder: Callable[..., Path], tmp_path: Path) -> None:
     # LLaMA-Factory reads `file_name` by this very call (its data/loader.py): mixed types would fail here.
     from datasets import load_dataset
 
-    path = str(made("llama-factory") / "train.json")
+    path = str(exported_folder("llama-factory") / "train.json")
     rows = load_dataset("json", data_files=path, split="train", cache_dir=str(tmp_path / "cache"))
     assert len(rows[0]["videos"]) == 1
     assert len(rows[0]["videos"][0]) == 4
@@ -368,9 +379,9 @@ def test_datasets_takes_the_rows_of_llama_factory(made: Callable[..., Path], tmp
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("quiet_packages")
-def test_webdataset_reads_the_shards(made: Callable[..., Path], set_file: Path) -> None:
+def test_webdataset_reads_the_shards(exported_folder: Callable[..., Path], set_file: Path) -> None:
     webdataset = pytest.importorskip("webdataset", reason="needs webdataset")
-    folder = made("webdataset", questions="yes-no")
+    folder = exported_folder("webdataset", questions="yes-no")
     samples = list(webdataset.WebDataset(str(folder / "train-000000.tar"), shardshuffle=False).decode("pil"))
     assert len(samples) == 8
     for sample, levels in zip(samples[::2], planted_levels(set_file), strict=True):
@@ -384,13 +395,14 @@ def test_webdataset_reads_the_shards(made: Callable[..., Path], set_file: Path) 
 
 @pytest.mark.parametrize("to", formats_here("frames", "qwen", "trl"))
 def test_a_bad_video_is_left_out_and_listed(
-    set_file: Path, videos: Path, tmp_path: Path, made: Callable[..., Path], to: str
+    set_file: Path, videos: Path, tmp_path: Path, exported_folder: Callable[..., Path], to: str
 ) -> None:
     shutil.copytree(videos, tmp_path / "part")
     gone, broken = read_set(set_file).provenance.video_ids[:2]
     (tmp_path / "part" / gone).unlink()
     (tmp_path / "part" / broken).write_bytes(b"no video")
-    left = export_set(set_file, tmp_path / "left", to=to, from_source=tmp_path / "part", questions="choice")
+    options = ExportOptions(from_source=tmp_path / "part", questions="choice")
+    left = export_set(set_file, tmp_path / "left", to=to, options=options)
     assert [(video.video_id, video.reason.partition(":")[0]) for video in left.skipped] == [
         (gone, "file is gone"),
         (broken, "not a video"),
@@ -400,7 +412,7 @@ def test_a_bad_video_is_left_out_and_listed(
     assert [video["video"] for video in manifest["skipped"]] == [gone, broken]
     assert check_export(tmp_path / "left").faults == ()
     if to != "trl":  # A video left out moves no question of another.
-        assert rows_of(tmp_path / "left") == rows_of(made(to, questions="choice"))[2:]
+        assert rows_of(tmp_path / "left") == rows_of(exported_folder(to, questions="choice"))[2:]
 
 
 def test_an_export_of_no_video_is_an_error_and_leaves_nothing(set_file: Path, tmp_path: Path) -> None:
@@ -409,7 +421,7 @@ def test_an_export_of_no_video_is_an_error_and_leaves_nothing(set_file: Path, tm
         InputError,
         match=r"empty: none of the 4 videos of .* can be read there \(.*: file is gone\); give the folder that",
     ):
-        export_set(set_file, tmp_path / "out", to="frames", from_source=tmp_path / "empty")
+        export_set(set_file, tmp_path / "out", to="frames", options=ExportOptions(from_source=tmp_path / "empty"))
     assert everything_in(tmp_path) == set()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty"]
 
@@ -418,9 +430,11 @@ def test_another_video_of_the_same_name_is_left_out(set_file: Path, videos: Path
     shutil.copytree(videos, tmp_path / "other")
     changed = read_set(set_file).provenance.video_ids[0]
     numbered(tmp_path / "other" / changed, 2)
-    made = export_set(set_file, tmp_path / "out", to="frames", from_source=tmp_path / "other")
-    assert [video.video_id for video in made.skipped] == [changed]
-    assert "another video of this name" in made.skipped[0].reason
+    exported = export_set(
+        set_file, tmp_path / "out", to="frames", options=ExportOptions(from_source=tmp_path / "other")
+    )
+    assert [video.video_id for video in exported.skipped] == [changed]
+    assert "another video of this name" in exported.skipped[0].reason
 
 
 def test_a_write_that_fails_leaves_nothing(
@@ -431,21 +445,21 @@ def test_a_write_that_fails_leaves_nothing(
 
     monkeypatch.setattr(formats, "write_png", full)
     with pytest.raises(OSError, match="No space left"):
-        export_set(set_file, tmp_path / "out", to="frames", from_source=videos)
+        export_set(set_file, tmp_path / "out", to="frames", options=ExportOptions(from_source=videos))
     assert list(tmp_path.iterdir()) == []
 
 
 # --- The command ---
 
 
-def test_the_command_writes_says_and_checks(run: Runner, set_file: Path, videos: Path, tmp_path: Path) -> None:
-    made = run("export", set_file, "--to", "qwen", "-o", tmp_path / "out", "--from-source", videos)
-    assert made.code == 0
-    assert "4 about 4 videos" in made.out
-    assert "TableTennisShot = 'table tennis shot'" in made.out
-    assert "note: pictures of 40x48 px were enlarged" in made.err
-    assert f'"data_path": "{tmp_path}/out"' in made.err
-    assert "next: torchrun" in made.err
+def test_the_command_writes_reports_and_checks(run: Runner, set_file: Path, videos: Path, tmp_path: Path) -> None:
+    ran = run("export", set_file, "--to", "qwen", "-o", tmp_path / "out", "--from-source", videos)
+    assert ran.code == 0
+    assert "4 about 4 videos" in ran.out
+    assert "TableTennisShot = 'table tennis shot'" in ran.out
+    assert "note: pictures of 40x48 px were enlarged" in ran.err
+    assert f'"data_path": "{tmp_path}/out"' in ran.err
+    assert "next: torchrun" in ran.err
     checked = run("export", "--check", tmp_path / "out")
     assert checked.out == f"{tmp_path}/out: 4 rows of qwen, no fault\n"
     assert run("export", "--check", tmp_path / "out", "--json").json["faults"] == []
@@ -467,14 +481,14 @@ def test_the_command_prints_one_object(run: Runner, set_file: Path, videos: Path
     names = tmp_path / "names.json"
     names.write_text(json.dumps({"TableTennisShot": "ping pong", "brush_hair": "hair care"}))
     frames = ("export", set_file, "--to", "frames", "--from-source", tmp_path / "part")
-    made = run(*frames, "-o", tmp_path / "out", "--names", names, "--questions", "yes-no", "--json").json
-    assert (made["num_items"], made["num_rows"], made["format"]) == (3, 6, "frames")
-    assert made["skipped"] == [{"video": gone, "reason": "file is gone"}]
-    assert made["names"] == {"TableTennisShot": "ping pong", "brush_hair": "hair care"}
-    assert made["next"] == [f"head -n 1 {tmp_path}/out/train.jsonl"]
-    told = run(*frames, "-o", tmp_path / "out2")
-    assert f"skipped: {gone}: file is gone" in told.err
-    assert "3 about 3 videos, 1 left out" in told.out
+    ran = run(*frames, "-o", tmp_path / "out", "--names", names, "--questions", "yes-no", "--json").json
+    assert (ran["num_items"], ran["num_rows"], ran["format"]) == (3, 6, "frames")
+    assert ran["skipped"] == [{"video": gone, "reason": "file is gone"}]
+    assert ran["names"] == {"TableTennisShot": "ping pong", "brush_hair": "hair care"}
+    assert ran["next"] == [f"head -n 1 {tmp_path}/out/train.jsonl"]
+    ran = run(*frames, "-o", tmp_path / "out2")
+    assert f"skipped: {gone}: file is gone" in ran.err
+    assert "3 about 3 videos, 1 left out" in ran.out
 
 
 def test_options_that_cannot_be_followed_are_refused(run: Runner, set_file: Path, videos: Path, tmp_path: Path) -> None:
@@ -503,23 +517,29 @@ def test_options_that_cannot_be_followed_are_refused(run: Runner, set_file: Path
 def test_a_folder_that_holds_what_is_read_is_never_replaced(set_file: Path, videos: Path, tmp_path: Path) -> None:
     shutil.copytree(videos, tmp_path / "data/videos")
     with pytest.raises(InputError, match="data holds --from-source .*, which is read; give another folder"):
-        export_set(set_file, tmp_path / "data", to="frames", from_source=tmp_path / "data/videos", overwrite=True)
+        export_set(
+            set_file,
+            tmp_path / "data",
+            to="frames",
+            options=ExportOptions(from_source=tmp_path / "data/videos"),
+            overwrite=True,
+        )
     with pytest.raises(InputError, match="holds the set .*, which is read; give another folder"):
         export_set(set_file, set_file.parent, to="frames", overwrite=True)
     assert (tmp_path / "data/videos").is_dir()
 
 
-@pytest.mark.parametrize(("to", "found"), [("trl", None), ("hf", ModuleSpec("datasets", None))])
+@pytest.mark.parametrize(("to", "spec"), [("trl", None), ("hf", ModuleSpec("datasets", None))])
 def test_missing_packages_are_named(
-    set_file: Path, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str, found: ModuleSpec | None
+    set_file: Path, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str, spec: ModuleSpec | None
 ) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: found)  # A folder of that name has a spec, too.
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: spec)  # A folder of that name has a spec, too.
     message = rf'--to {to} needs datasets and pyarrow; run: pip install "\.\[vlm\]"'
     with pytest.raises(InputError, match=message):
-        export_set(set_file, tmp_path / "out", to=to, from_source=videos)
+        export_set(set_file, tmp_path / "out", to=to, options=ExportOptions(from_source=videos))
 
 
-# --- What the page says ---
+# --- What the page shows ---
 
 
 def test_the_page_shows_the_commands_of_the_code() -> None:
@@ -530,12 +550,12 @@ def test_the_page_shows_the_commands_of_the_code() -> None:
             assert step in page, f"docs/vlm.md must show: {step}"
 
 
-def test_questions_of_an_item_do_not_hang_on_the_others(set_file: Path, videos: Path) -> None:
+def test_questions_of_an_item_do_not_depend_on_the_others(set_file: Path, videos: Path) -> None:
     synthetic = read_set(set_file)
     stream = ItemStream(
         synthetic,
         lambda number: torch.zeros(3, 3, 8, 8, dtype=torch.uint8),
-        Shape(),
+        FrameRules(),
         names=NAMES,
         questions="choice",
         streams=Streams(0),

@@ -19,6 +19,7 @@ from PIL import Image
 from videocompressa.errors import InputError
 from videocompressa.video import write_video
 from videocompressa.vlm.export.run import check_export, export_set
+from videocompressa.vlm.settings import ExportOptions
 
 
 @pytest.fixture(scope="module")
@@ -112,19 +113,19 @@ FAULTS: dict[str, tuple[tuple[str, Callable[[Path], None]], str]] = {
     "qwen: broken": (("qwen", truncate("videos/00001.mp4", 300)), r"row 1: videos/00001.mp4: .*; export again"),
     "qwen: list of frames": (
         qwen(lambda rows: rows[2].update(video=["a.png"])),
-        r"row 2: video is a list, in row 0 a text; rows must not differ in types",
+        r"row 2: video is a list; it must be a text in every row, so fix it or export again",
     ),
     "qwen: all lists": (
         qwen(lambda rows: [row.update(video=["a.png"]) for row in rows]),
-        r"row 0: 'video' is a list; it must be a text, so mend it",
+        r"row 0: video is a list; it must be a text in every row",
     ),
     "qwen: no tag": (
         qwen(lambda rows: rows[3]["conversations"][0].update(value="What?")),
-        r"row 3: has 0 <video> in its texts \(0 in questions\) and 1 to put there; write as many in the questions",
+        r"row 3: has 0 <video> in its texts \(0 in questions\) for 1 media; write as many in the questions",
     ),
     "qwen: tag in the answer": (
         qwen(lambda rows: rows[3]["conversations"][1].update(value="<video>")),
-        r"row 3: has 2 <video> in its texts \(1 in questions\) and 1",
+        r"row 3: has 2 <video> in its texts \(1 in questions\) for 1 media",
     ),
     "qwen: roles": (
         qwen(lambda rows: rows[0]["conversations"].reverse()),
@@ -136,32 +137,40 @@ FAULTS: dict[str, tuple[tuple[str, Callable[[Path], None]], str]] = {
     ),
     "qwen: missing key": (
         qwen(lambda rows: rows[1].pop("video")),
-        r"row 1: video is missing; rows must not differ in types",
+        r"row 1: lacks 'video'; add it or export again",
+    ),
+    "qwen: another key in one row": (
+        qwen(lambda rows: rows[1].update(id=3)),
+        r"row 1: has 'id', which row 0 lacks; remove it or export again",
+    ),
+    "qwen: a key of another type": (
+        qwen(lambda rows: [row.update(id=str(n) if n == 2 else n) for n, row in enumerate(rows)]),
+        r"row 2: id is a text; it must be a number in every row",
     ),
     "qwen: row less": (
         qwen(lambda rows: rows.pop()),
-        r"holds 3 rows, export.json says 4; export again, or mend the number there",
+        r"holds 3 rows, export.json has 4; export again, or fix the number there",
     ),
     "qwen: leaves the folder": (
         qwen(lambda rows: rows[0].update(video="../a.mp4")),
-        r"row 0: '../a.mp4' is no path inside of the folder; name a file of it",
+        r"row 0: '../a.mp4' is no path inside of the folder; name a file in it",
     ),
     "qwen: no list": (
         ("qwen", lambda folder: (folder / "annotations.json").write_text("{}")),
-        r"annotations.json holds a object; it must be a list of rows",
+        r"annotations.json holds an object; it must be a list of rows",
     ),
-    "qwen: no json": (("qwen", truncate("annotations.json", 30)), r"annotations.json is not json \(.*\); mend it"),
+    "qwen: no json": (("qwen", truncate("annotations.json", 30)), r"annotations.json is not json \(.*\); fix it"),
     "qwen: no file": (
         ("qwen", lambda folder: (folder / "annotations.json").unlink()),
         r"annotations.json is missing; export again",
     ),
     "llama-factory: flat list": (
         llama(lambda rows: rows[2].update(videos=rows[2]["videos"][0])),
-        r"train.json row 2: videos\[\] is a text, in row 0 a list; rows must not differ in types",
+        r"train.json row 2: videos\[0\] is a text; it must be a list in every row",
     ),
     "llama-factory: all flat": (
         llama(lambda rows: [row.update(videos=row["videos"][0][:1]) for row in rows]),
-        r"row 0: videos holds 'frames/00000-00.png'; it must hold lists of frames in every row",
+        r"row 0: videos\[0\] is a text; it must be a list in every row",
     ),
     "llama-factory: odd list": (
         llama(lambda rows: rows[1]["videos"][0].pop()),
@@ -169,15 +178,15 @@ FAULTS: dict[str, tuple[tuple[str, Callable[[Path], None]], str]] = {
     ),
     "llama-factory: two videos": (
         llama(lambda rows: rows[1]["videos"].append(rows[1]["videos"][0])),
-        r"row 1: has 1 <video> in its texts \(1 in questions\) and 2 to put there",
+        r"row 1: has 1 <video> in its texts \(1 in questions\) for 2 media",
     ),
     "llama-factory: mixed list": (
         llama(lambda rows: rows[1]["videos"][0].append(3)),
-        r"row 1: a list holds several types \(number, text\)",
+        r"row 1: videos\[0\]\[4\] is a number; it must be a text in every row",
     ),
     "llama-factory: broken picture": (
         ("llama-factory", truncate("frames/00002-01.png", 200)),
-        r"row 2: frames/00002-01.png is no whole picture",
+        r"row 2: frames/00002-01.png is no complete picture",
     ),
     "llama-factory: small picture": (
         ("llama-factory", lambda folder: Image.new("RGB", (64, 48)).save(folder / "frames/00002-01.png")),
@@ -211,7 +220,7 @@ FAULTS: dict[str, tuple[tuple[str, Callable[[Path], None]], str]] = {
     ),
     "frames: times in words": (
         pictures(lambda rows: [row.update(times_seconds=["a", "b", "c"]) for row in rows]),
-        r"row 0: times_seconds holds what is no number; give seconds",
+        r"row 0: times_seconds\[0\] is a text; it must be a number in every row",
     ),
     "frames: no text": (
         ("frames", lambda folder: (folder / "train.jsonl").write_bytes(b"\xff\xfe\n")),
@@ -219,16 +228,16 @@ FAULTS: dict[str, tuple[tuple[str, Callable[[Path], None]], str]] = {
     ),
     "frames: other class": (
         pictures(lambda rows: rows[1].update(label=1 - rows[1]["label"])),
-        r"row 1: label . is not class '.*', '.*'; mend it",
+        r"row 1: label . is not class '.*', '.*'; fix it",
     ),
     "frames: no answer": (pictures(lambda rows: rows[0].update(answer="")), r"row 0: answer is empty; write one"),
     "frames: text for a number": (
         pictures(lambda rows: rows[3].update(label="1")),
-        r"row 3: label is a text, in row 0 a number",
+        r"row 3: label is a text; it must be a number in every row",
     ),
     "frames: not an object": (
         pictures(lambda rows: rows.__setitem__(0, [1])),
-        r"row 0: is a list; it must be an object with frames",
+        r"row 0: the value is a list; it must be an object with frames, times_seconds, ",
     ),
     "frames: lacks a key": (
         pictures(lambda rows: [row.pop("answer") for row in rows]),
@@ -244,7 +253,7 @@ FAULTS: dict[str, tuple[tuple[str, Callable[[Path], None]], str]] = {
             "webdataset",
             shards(lambda members: dict(sorted(members.items(), key=lambda pair: pair[0].partition(".")[2]))),
         ),
-        r"the files of sample 0000. do not stand together|has no .json",
+        r"the files of sample 0000. are not next to each other|has no .json",
     ),
     "webdataset: no class": (
         ("webdataset", shards(lambda members: {k: v for k, v in members.items() if k != "00001.cls"})),
@@ -252,7 +261,7 @@ FAULTS: dict[str, tuple[tuple[str, Callable[[Path], None]], str]] = {
     ),
     "webdataset: other class": (
         ("webdataset", shards(lambda members: {k: b"7" if k == "00001.cls" else v for k, v in members.items()})),
-        r"train-000000.tar sample 00001: has class '7', its json says",
+        r"train-000000.tar sample 00001: has class '7', its json has",
     ),
     "webdataset: picture less": (
         ("webdataset", shards(lambda members: {k: v for k, v in members.items() if k != "00001.01.png"})),
@@ -260,7 +269,7 @@ FAULTS: dict[str, tuple[tuple[str, Callable[[Path], None]], str]] = {
     ),
     "webdataset: broken picture": (
         ("webdataset", shards(lambda members: {k: v[:90] if k == "00001.01.png" else v for k, v in members.items()})),
-        r"00001.01.png is no whole picture",
+        r"00001.01.png is no complete picture",
     ),
     "trl: no pictures": (
         ("trl", table(lambda rows: rows[1].update(images=[]))),
@@ -272,7 +281,7 @@ FAULTS: dict[str, tuple[tuple[str, Callable[[Path], None]], str]] = {
     ),
     "trl: tag": (
         ("trl", table(lambda rows: rows[1]["messages"][0].update(content="<image> What?"))),
-        r"row 1: has 1 <image> in its texts \(1 in questions\) and 0 to put there",
+        r"row 1: has 1 <image> in its texts \(1 in questions\) for 0 media",
     ),
     "trl: roles": (
         ("trl", table(lambda rows: rows[2]["messages"].pop())),
@@ -280,11 +289,11 @@ FAULTS: dict[str, tuple[tuple[str, Callable[[Path], None]], str]] = {
     ),
     "trl: no features": (
         ("trl", table(lambda rows: None, keep=False)),
-        r"says no features, so pictures would be read as bytes",
+        r"declares no features, so pictures would be read as bytes",
     ),
     "trl: cut": (
         ("trl", truncate("data/train-00000-of-00001.parquet", 500)),
-        r"is no whole parquet file",
+        r"is no complete parquet file",
     ),
     "hf: gone": (
         ("hf", lambda folder: shutil.rmtree(folder / "data")),
@@ -296,11 +305,11 @@ FAULTS: dict[str, tuple[tuple[str, Callable[[Path], None]], str]] = {
     ),
     "hf: no label": (
         ("hf", table(lambda rows: rows[1].update(label=None))),
-        r"row 1: 'label' is a null; it must be a number",
+        r"row 1: label is a null; it must be a number",
     ),
     "hf: broken picture": (
         ("hf", table(lambda rows: rows[1]["frames"][2].update(bytes=b"png"))),
-        r"row 1: frames\[2\] is no whole picture",
+        r"row 1: frames\[2\] is no complete picture",
     ),
 }
 
@@ -311,7 +320,7 @@ def good(set_file: Path, videos: Path, tmp_path_factory: pytest.TempPathFactory)
 
     def folder(to: str) -> Path:
         if not (root / to).exists():
-            export_set(set_file, root / to, to=to, from_source=videos)
+            export_set(set_file, root / to, to=to, options=ExportOptions(from_source=videos))
         return root / to
 
     return folder
@@ -335,12 +344,15 @@ def test_the_check_names_the_fault(good: Callable[[str], Path], tmp_path: Path, 
     [
         (None, r"--check .*x holds no export.json; give a folder that videocompressa export wrote"),
         ("{", r"export.json is not json"),
-        ("[]", r"export.json holds no object; export again"),
-        ('{"version": 1, "format": "qwen", "num_rows": "1"}', r"export.json says no num_rows; export again"),
-        ('{"version": 1, "format": "qwen", "num_rows": 1, "classes": []}', r"export.json says no names; export again"),
+        ("[]", r"export.json: the value is a list; it must be an object with version, format in every row"),
+        ('{"version": 1, "format": "qwen", "num_rows": "1"}', r"export.json: num_rows is a text; it must be a number"),
+        (
+            '{"version": 1, "format": "qwen", "num_rows": 1, "classes": []}',
+            r"export.json: lacks 'names'; add it or",
+        ),
         (
             '{"version": 1, "format": "qwen", "num_rows": 1, "classes": [], "names": [1]}',
-            r"export.json has another number of classes than of names",
+            r"export.json: has another number of classes than of names",
         ),
         (
             '{"num_rows": 1, "version": 2, "format": "qwen"}',

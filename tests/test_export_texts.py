@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from videocompressa.errors import InputError
 from videocompressa.rng import Streams
-from videocompressa.vlm.names import readable_name, readable_names
-from videocompressa.vlm.questions import CHOICE, OPEN, QUESTIONS, YES_NO, ask
+from videocompressa.vlm.words import CHOICE, OPEN, QUESTIONS, YES_NO, ask, readable_name, readable_names
 
 NAMES = ("brush hair", "yo yo", "table tennis shot", "row boat")
 

@@ -1,4 +1,4 @@
-"""Loading, training and judging video-language models: the faults of a folder, the loss, going on, the scores."""
+"""Loading, training and evaluating video-language models: the faults of a folder, the loss, resuming, the scores."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from vlm_models import TYPES, write_byte_tokenizer, write_model
 
 from videocompressa.errors import DivergedError, InputError
 from videocompressa.rng import Streams
-from videocompressa.vlm.questions import ask
+from videocompressa.vlm.settings import FinetuneConfig, LoadOptions
+from videocompressa.vlm.tune import evaluate as evaluate_module
 from videocompressa.vlm.tune import models as models_module
-from videocompressa.vlm.tune.adapting import Prepared, prepare, save
-from videocompressa.vlm.tune.clips import HeldClips
-from videocompressa.vlm.tune.finetune import STEP, clip_losses, example_batch, fit, rate
-from videocompressa.vlm.tune.metrics import MetricsLog
-from videocompressa.vlm.tune.models import Vlm, load_vlm, need, told_of_memory
-from videocompressa.vlm.tune.processor import collate
-from videocompressa.vlm.tune.scoring import UNMATCHED, Answer, Judgment, judge, match_class
-from videocompressa.vlm.tune.settings import FinetuneConfig, LoadOptions
-from videocompressa.vlm.tune.team import Team
+from videocompressa.vlm.tune.adapters import Prepared, prepare
+from videocompressa.vlm.tune.clips import Clips, tensor_clips
+from videocompressa.vlm.tune.evaluate import UNMATCHED, Prediction, evaluate_vlm, match_class, summarize
+from videocompressa.vlm.tune.models import Vlm, explain_memory, load_vlm, need
+from videocompressa.vlm.tune.processes import ProcessGroup
+from videocompressa.vlm.tune.progress import Checkpoint, metrics_log
+from videocompressa.vlm.tune.train import clip_losses, example_batch, learning_rate, train_vlm
+from videocompressa.vlm.words import ask
 
 pytest.importorskip("transformers", reason="needs the extra vlm")
 pytest.importorskip("peft", reason="needs the extra vlm")
@@ -42,13 +42,13 @@ ALL = dataclasses.replace(QUICK, lora_rank=0, vision="all")
 RNG = Streams(3, "test")
 
 
-def clips(count: int = 12, seed: int = 0) -> HeldClips:
+def clips(count: int = 12, seed: int = 0) -> Clips:
     """Noise of three colors."""
     labels = tuple(number % 3 for number in range(count))
     noise = torch.randint(-40, 41, (count, 4, 3, 28, 28), generator=torch.Generator().manual_seed(seed))
     pixels = COLOURS[torch.tensor(labels)][:, None, :, None, None] + noise
     times = torch.arange(4, dtype=torch.float64).expand(count, 4)
-    return HeldClips(pixels.clamp(0, 255).to(torch.uint8), times, labels, tuple(f"{n}.mp4" for n in range(count)))
+    return tensor_clips(pixels.clamp(0, 255).to(torch.uint8), times, labels, tuple(f"{n}.mp4" for n in range(count)))
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +133,7 @@ FAULTS: dict[Callable[[Path], None], str] = {
 
 
 @pytest.mark.parametrize("spoil", FAULTS, ids=lambda fault: fault.__name__)
-def test_a_fault_of_a_model_folder_is_told(spoil: Callable[[Path], None], folders: Any, tmp_path: Path) -> None:
+def test_a_fault_of_a_model_folder_is_named(spoil: Callable[[Path], None], folders: Any, tmp_path: Path) -> None:
     folder = copy_of(folders["qwen2_5_vl"], tmp_path / "model")
     spoil(folder)
     with pytest.raises(InputError, match=f"--model {folder}: .*{FAULTS[spoil]}"):
@@ -196,18 +196,17 @@ def test_another_model_has_another_identity(load: Callable[..., Vlm], tmp_path: 
 @pytest.mark.slow
 @pytest.mark.parametrize("model_type", TYPES)
 @pytest.mark.parametrize("config", [QUICK, ALL], ids=["lora", "all"])
-def test_the_loss_falls_and_the_classes_are_told_apart(
+def test_the_loss_falls_and_the_classes_are_distinguished(
     load: Callable[..., Vlm], model_type: str, config: FinetuneConfig
 ) -> None:
     vlm = load(model_type)
     longer = dataclasses.replace(config, steps=70, batch_size=6, micro_batch=6, vision="all", lr=5e-3)
-    before = judge(vlm, clips(9, seed=1), NAMES, questions="open", rng=RNG)
-    tuned = fit(prepare(vlm, longer, RNG), clips(), NAMES, longer, rng=RNG)
-    after = judge(vlm, clips(9, seed=1), NAMES, questions="open", rng=RNG)
+    before = evaluate_vlm(vlm, clips(9, seed=1), NAMES, questions="open", rng=RNG)
+    tuned = train_vlm(prepare(vlm, longer, RNG), clips(), NAMES, longer, rng=RNG)
+    after = evaluate_vlm(vlm, clips(9, seed=1), NAMES, questions="open", rng=RNG)
     assert tuned.losses[-1] < tuned.losses[0] / 2
-    assert after.accuracy > max(0.8, before.accuracy)
-    assert after.accuracy_generated is not None
-    assert after.accuracy_generated > 0.6
+    assert summarize(after, 3)["accuracy"] > max(0.8, summarize(before, 3)["accuracy"])
+    assert summarize(after, 3)["accuracy_generated"] > 0.6
 
 
 def test_what_is_trained(load: Callable[..., Vlm]) -> None:
@@ -218,8 +217,8 @@ def test_what_is_trained(load: Callable[..., Vlm]) -> None:
     merger = prepare(load(), dataclasses.replace(QUICK, vision="merger"), RNG)
     assert any("visual.merger" in name for name in merger.trained)
     assert not any("visual.blocks" in name for name in merger.trained)
-    whole = prepare(load(), ALL, RNG)
-    assert whole.num_trained == sum(weight.numel() for weight in whole.vlm.model.parameters())
+    complete = prepare(load(), ALL, RNG)
+    assert complete.num_trained == sum(weight.numel() for weight in complete.vlm.model.parameters())
     few = prepare(load(), dataclasses.replace(QUICK, lora_targets=("q_proj",)), RNG)
     assert len(few.trained) == 4
     with pytest.raises(InputError, match="lora_targets are nowhere; the model has no such layers; known: q_proj"):
@@ -231,8 +230,7 @@ def test_the_loss_is_the_mean_of_each_answers_tokens(load: Callable[..., Vlm]) -
     prompts, answers = example_batch(vlm, clips(), NAMES, "open", range(3), RNG)
     losses = clip_losses(vlm, prompts, answers, "float32")
     for loss, prompt, answer in zip(losses, prompts, answers, strict=True):
-        inputs = collate([prompt], [answer], vlm.processor)
-        del inputs["labels"]
+        inputs, _ = vlm.inputs([prompt], [answer])
         logits = vlm.model(**inputs).logits[0, len(prompt.ids) - 1 : -1]
         expected = functional.cross_entropy(logits, torch.tensor(answer))
         torch.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-5)
@@ -240,7 +238,7 @@ def test_the_loss_is_the_mean_of_each_answers_tokens(load: Callable[..., Vlm]) -
 
 def gradients(vlm: Vlm, config: FinetuneConfig) -> torch.Tensor:
     prepared = prepare(vlm, dataclasses.replace(config, steps=1, warmup=0, lora_dropout=0), RNG)
-    fit(prepared, clips(), NAMES, dataclasses.replace(config, steps=1, lora_dropout=0), rng=RNG)
+    train_vlm(prepared, clips(), NAMES, dataclasses.replace(config, steps=1, lora_dropout=0), rng=RNG)
     return torch.cat([w.grad.reshape(-1) for w in prepared.trained.values() if w.grad is not None])
 
 
@@ -252,25 +250,25 @@ def test_saving_memory_changes_no_gradient(load: Callable[..., Vlm], change: dic
 
 def test_processes_share_a_batch_and_mean_its_gradient(load: Callable[..., Vlm]) -> None:
     """Two processes, run one after the other: the mean of what each would give is what one process has."""
-    whole = gradients(load(), ALL)
+    complete = gradients(load(), ALL)
     parts: list[torch.Tensor] = []
     for rank in (0, 1):
         seen: list[torch.Tensor] = []
 
         def keep(tensor: torch.Tensor, seen: list[torch.Tensor] = seen) -> torch.Tensor:
-            seen.append(tensor.clone())
+            seen.append(tensor.clone().reshape(-1))
             return tensor
 
-        prepared = prepare(load(), ALL, RNG)
-        fit(prepared, clips(), NAMES, dataclasses.replace(ALL, steps=1), rng=RNG, team=Team(CPU, rank, 2, mean=keep))
-        parts.append(seen[0])
+        group, prepared = ProcessGroup(CPU, rank, 2, mean=keep), prepare(load(), ALL, RNG)
+        train_vlm(prepared, clips(), NAMES, dataclasses.replace(ALL, steps=1), rng=RNG, group=group)
+        parts.append(torch.cat(seen[:-1]))  # The last one is the loss.
     mean = (parts[0] + parts[1]) / 2
     norm = mean.norm()
-    torch.testing.assert_close(mean * min(1.0, ALL.clip_norm / float(norm)), whole, rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(mean * min(1.0, ALL.clip_norm / float(norm)), complete, rtol=1e-3, atol=1e-6)
     with pytest.raises(InputError, match="batch_size is 4, which 3 processes cannot share"):
-        fit(prepared, clips(), NAMES, ALL, rng=RNG, team=Team(CPU, 0, 3))
+        train_vlm(prepared, clips(), NAMES, ALL, rng=RNG, group=ProcessGroup(CPU, 0, 3))
     with pytest.raises(InputError, match=r"rank 2 leaves \[0,2\)"):
-        Team(CPU, 2, 2)
+        ProcessGroup(CPU, 2, 2)
 
 
 def test_batches_hold_every_clip_once_an_epoch_with_new_questions(load: Callable[..., Vlm]) -> None:
@@ -282,15 +280,15 @@ def test_batches_hold_every_clip_once_an_epoch_with_new_questions(load: Callable
     assert len(set(every)) == 12
     assert [prompt.ids for prompt in first] != [prompt.ids for prompt in second]
     _, answers = example_batch(vlm, clips(), NAMES, "yes-no", range(24), RNG)
-    said = [vlm.processor.text_of(answer) for answer in answers]
-    assert set(said) == {"yes", "no"}
+    texts = [vlm.processor.text_of(answer) for answer in answers]
+    assert set(texts) == {"yes", "no"}
     with pytest.raises(InputError, match="--questions is 'riddle'; known: open, choice, yes-no"):
-        fit(prepare(vlm, QUICK, RNG), clips(), NAMES, dataclasses.replace(QUICK, questions="riddle"), rng=RNG)
+        train_vlm(prepare(vlm, QUICK, RNG), clips(), NAMES, dataclasses.replace(QUICK, questions="riddle"), rng=RNG)
 
 
 def test_the_rate_rises_and_falls_to_zero() -> None:
     config = dataclasses.replace(QUICK, steps=100, warmup=0.1, lr=1.0)
-    rates = [rate(config, step) for step in range(100)]
+    rates = [learning_rate(config, step) for step in range(100)]
     assert rates[0] == pytest.approx(0.1)
     assert max(rates) == rates[9] == rates[10] == pytest.approx(1.0)
     assert rates[10:] == sorted(rates[10:], reverse=True)
@@ -306,9 +304,9 @@ def test_a_killed_run_ends_with_the_bytes_of_one_that_was_not(
     load: Callable[..., Vlm], config: FinetuneConfig, tmp_path: Path
 ) -> None:
     longer = dataclasses.replace(config, steps=6, lora_dropout=0.2)
-    whole = prepare(load(), longer, RNG)
+    complete = prepare(load(), longer, RNG)
     untouched = torch.get_rng_state()
-    uninterrupted = fit(whole, clips(), NAMES, longer, rng=RNG)
+    uninterrupted = train_vlm(complete, clips(), NAMES, longer, rng=RNG)
     assert torch.equal(torch.get_rng_state(), untouched)
 
     path = tmp_path / "checkpoint.safetensors"
@@ -318,27 +316,30 @@ def test_a_killed_run_ends_with_the_bytes_of_one_that_was_not(
             raise KilledError
 
     with pytest.raises(KilledError):
-        fit(prepare(load(), longer, RNG), clips(), NAMES, longer, rng=RNG, checkpoint=path, watch=kill)
+        train_vlm(
+            prepare(load(), longer, RNG), clips(), NAMES, longer, rng=RNG, checkpoint=Checkpoint(path, {}), watch=kill
+        )
     other_pace = dataclasses.replace(longer, save_every=3)
     again = prepare(load(), other_pace, RNG)
-    resumed = fit(again, clips(), NAMES, other_pace, rng=RNG, checkpoint=path)
+    resumed = train_vlm(again, clips(), NAMES, other_pace, rng=RNG, checkpoint=Checkpoint(path, {}))
     assert resumed.first_step == 4
     assert resumed.losses == uninterrupted.losses
-    assert trained_bytes(again) == trained_bytes(whole)
+    assert trained_bytes(again) == trained_bytes(complete)
 
 
 def test_a_checkpoint_of_another_run_is_refused(load: Callable[..., Vlm], tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.safetensors"
-    fit(prepare(load(), QUICK, RNG), clips(), NAMES, QUICK, rng=RNG, checkpoint=path, key={"data": 1})
-    other = dataclasses.replace(QUICK, lr=1.0)
+
+    def run(**key: int) -> None:
+        train_vlm(prepare(load(), QUICK, RNG), clips(), NAMES, QUICK, rng=RNG, checkpoint=Checkpoint(path, key))
+
+    run(data=1, seed=3)
+    run(data=1, seed=3)
     with pytest.raises(InputError, match=r"is of a run with other settings \(data, lr\); give the same .* --force"):
-        fit(prepare(load(), other, RNG), clips(), NAMES, other, rng=RNG, checkpoint=path, key={"data": 2})
-    more = clips(13)
-    with pytest.raises(InputError, match=r"other settings \(clips and names, seed\)"):
-        fit(prepare(load(), QUICK, RNG), more, NAMES, QUICK, rng=Streams(4), checkpoint=path, key={"data": 1})
+        run(data=2, seed=3, lr=1)
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(InputError, match="is no checkpoint that can be read; give --force to begin anew"):
-        fit(prepare(load(), QUICK, RNG), clips(), NAMES, QUICK, rng=RNG, checkpoint=path)
+    with pytest.raises(InputError, match="is no readable checkpoint; give --force to start again"):
+        run(data=1, seed=3)
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(load: Callable[..., Vlm]) -> None:
@@ -346,7 +347,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(load: Callable[..., Vlm]) -> Non
     with torch.no_grad():
         prepared.vlm.model.lm_head.weight.fill_(float("nan"))
     with pytest.raises(DivergedError, match=r"loss of fine-tuning is nan at step 0; lower --lr \(it was 0.003\)"):
-        fit(prepared, clips(), NAMES, QUICK, rng=RNG)
+        train_vlm(prepared, clips(), NAMES, QUICK, rng=RNG)
 
 
 @pytest.mark.parametrize(
@@ -354,7 +355,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(load: Callable[..., Vlm]) -> Non
     [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("[x] DefaultCPUAllocator: can't allocate memory")],
     ids=["gpu", "cpu"],
 )
-def test_too_little_memory_says_what_helps(load: Callable[..., Vlm], error: Exception) -> None:
+def test_too_little_memory_names_what_helps(load: Callable[..., Vlm], error: Exception) -> None:
     prepared = prepare(load(), QUICK, RNG)
 
     def exhausted(*_: object, **__: object) -> None:
@@ -362,8 +363,8 @@ def test_too_little_memory_says_what_helps(load: Callable[..., Vlm], error: Exce
 
     prepared.vlm.model.model.forward = exhausted
     with pytest.raises(InputError, match=r"not enough memory for training; give --micro-batch 1, .*--max-pixels, --gr"):
-        fit(prepared, clips(), NAMES, QUICK, rng=RNG)
-    with pytest.raises(RuntimeError, match="something else"), told_of_memory("x"):
+        train_vlm(prepared, clips(), NAMES, QUICK, rng=RNG)
+    with pytest.raises(RuntimeError, match="something else"), explain_memory("x"):
         raise RuntimeError("something else")
 
 
@@ -373,10 +374,9 @@ def test_bfloat16_trains_adapters_in_float32(load: Callable[..., Vlm]) -> None:
     prepared = prepare(load(dtype=config.dtype), config, RNG)
     assert {weight.dtype for weight in prepared.trained.values()} == {torch.float32}
     assert prepared.vlm.model.lm_head.weight.dtype == torch.bfloat16
-    tuned = fit(prepared, clips(), NAMES, config, rng=RNG)
+    tuned = train_vlm(prepared, clips(), NAMES, config, rng=RNG)
     assert tuned.losses[-1] < tuned.losses[0]
-    judged = judge(prepared.vlm, clips(3), NAMES, questions="open", precision="bfloat16", rng=RNG)
-    assert len(judged.answers) == 3
+    assert len(evaluate_vlm(prepared.vlm, clips(3), NAMES, questions="open", precision="bfloat16", rng=RNG)) == 3
 
 
 @pytest.mark.parametrize(
@@ -385,7 +385,7 @@ def test_bfloat16_trains_adapters_in_float32(load: Callable[..., Vlm]) -> None:
         ({"steps": 0}, "steps of fine-tuning is 0; it must be at least 1"),
         ({"lr": 0.0}, "lr of fine-tuning is 0.0; it must be above 0"),
         ({"lora_rank": -1}, r"lora_rank is -1; give 0 \(train all weights\) or more"),
-        ({"lora_dropout": 1.0}, r"lora_dropout of fine-tuning is 1.0; it must lie in \[0,0.99\]"),
+        ({"lora_dropout": 1.0}, r"lora_dropout of fine-tuning is 1.0; it must be in \[0,0.99\]"),
         ({"vision": "half"}, "vision of fine-tuning is 'half'; known: frozen, merger, all"),
         ({"precision": "int8"}, "precision of fine-tuning is 'int8'; known: bfloat16, float32"),
     ],
@@ -401,57 +401,56 @@ def test_what_was_trained_is_read_back(load: Callable[..., Vlm], config: Finetun
     import peft
 
     prepared = prepare(load(), config, RNG)
-    fit(prepared, clips(), NAMES, config, rng=RNG)
-    scores = judge(prepared.vlm, clips(2), NAMES, questions="open", rng=RNG, generate=False).answers[0].scores
+    train_vlm(prepared, clips(), NAMES, config, rng=RNG)
+    scores = evaluate_vlm(prepared.vlm, clips(2), NAMES, questions="open", rng=RNG, generate=False)[0].scores
     where = tmp_path / "saved"
-    save(prepared, where)
+    prepared.save(where)
     if prepared.adapters_only:
         again = load()
         peft.PeftModel.from_pretrained(again.model, where)
     else:
         again = load_vlm(str(where), dtype="float32", device=CPU, options=SMALL)
     assert prepared.adapters_only == (config == QUICK)
-    read = judge(again, clips(2), NAMES, questions="open", rng=RNG, generate=False).answers[0].scores
+    read = evaluate_vlm(again, clips(2), NAMES, questions="open", rng=RNG, generate=False)[0].scores
     assert read == pytest.approx(scores, abs=1e-4)
 
 
-def test_metrics_of_a_killed_run_go_on_where_its_checkpoint_was(tmp_path: Path) -> None:
-    told: list[int] = []
-    log = MetricsLog(tmp_path, lambda step, **numbers: told.append(int(numbers["done"])))
-    log(STEP, done=0, total=4)
-    for done in (1, 2, 3):
-        log(STEP, done=done, total=4, loss=1.0 / done, lr=0.1, tokens=5)
-    log.close()
+def test_metrics_of_a_resumed_run_continue_its_checkpoint(tmp_path: Path) -> None:
+    seen: list[int] = []
+    with metrics_log(tmp_path, lambda step, **numbers: seen.append(int(numbers["done"]))) as log:
+        log("finetune", done=0, total=4)
+        for done in (1, 2, 3):
+            log("finetune", done=done, total=4, loss=1.0 / done, lr=0.1, tokens=5)
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 4, "lo')
-    log = MetricsLog(tmp_path, lambda step, **numbers: None, tensorboard=False)
-    log(STEP, done=2, total=4)
-    log(STEP, done=3, total=4, loss=0.5, lr=0.1, tokens=5)
-    log("judge", done=1, total=1)
+    with metrics_log(tmp_path, lambda step, **numbers: None) as log:
+        log("finetune", done=2, total=4)
+        log("finetune", done=3, total=4, loss=0.5, lr=0.1, tokens=5)
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [(line["step"], line["loss"]) for line in lines] == [(1, 1.0), (2, 0.5), (3, 0.5)]
-    assert told == [0, 1, 2, 3]
+    assert seen == [0, 1, 2, 3]
 
 
 def test_tensorboard_gets_the_loss(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard", reason="needs the extra vlm")
-    log = MetricsLog(tmp_path, lambda step, **numbers: None)
-    log(STEP, done=0, total=1)
-    log(STEP, done=1, total=1, loss=2.5)
-    log.close()
+    with metrics_log(tmp_path, lambda step, **numbers: None) as log:
+        log("finetune", done=0, total=1)
+        log("finetune", done=1, total=1, loss=2.5)
     events = next((tmp_path / "tensorboard").iterdir()).read_bytes()
     assert b"loss" in events
 
 
-# Judging.
+# Evaluation.
 
 
 @pytest.mark.parametrize("model_type", TYPES)
-def test_scores_are_those_of_whole_sequences(load: Callable[..., Vlm], model_type: str) -> None:
-    """Keys and values of the prompt are kept; without, each name goes through the model behind the whole prompt."""
+def test_scores_are_those_of_complete_sequences(
+    load: Callable[..., Vlm], model_type: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keys and values of the prompt are kept; without, each name goes through the model after the complete prompt."""
+    monkeypatch.setattr(evaluate_module, "CLASSES_AT_ONCE", 2)
     vlm = load(model_type)
-    judged = judge(vlm, clips(2), NAMES, questions="choice", rng=RNG, classes_at_once=2)
-    for row, answer in enumerate(judged.answers):
+    for row, answer in enumerate(evaluate_vlm(vlm, clips(2), NAMES, questions="choice", rng=RNG)):
         draw = RNG.generator(f"question/{row}.mp4")
         prompt = vlm.processor.prompt(clips(2).frames(row), ask("choice", row, NAMES, draw)[0].text)
         assert answer.num_tokens == len(prompt.ids)
@@ -464,51 +463,45 @@ def test_scores_are_those_of_whole_sequences(load: Callable[..., Vlm], model_typ
 @pytest.mark.parametrize("model_type", TYPES)
 def test_free_answers_are_those_of_generate(load: Callable[..., Vlm], model_type: str) -> None:
     vlm = load(model_type)
-    answer = judge(vlm, clips(1), NAMES, questions="open", rng=RNG).answers[0]
-    draw = RNG.generator("question/0.mp4")
-    inputs = collate(
-        [vlm.processor.prompt(clips(1).frames(0), ask("open", 0, NAMES, draw)[0].text)], [()], vlm.processor
-    )
-    del inputs["labels"]
-    said = vlm.model.generate(**inputs, max_new_tokens=24, do_sample=False, eos_token_id=vlm.processor.end_id)
-    assert answer.text == vlm.processor.text_of(said[0, inputs["input_ids"].shape[1] :].tolist())
+    answer = evaluate_vlm(vlm, clips(1), NAMES, questions="open", rng=RNG)[0]
+    question = ask("open", 0, NAMES, RNG.generator("question/0.mp4"))[0]
+    inputs, _ = vlm.inputs([vlm.processor.prompt(clips(1).frames(0), question.text)], [()])
+    tokens = vlm.model.generate(**inputs, max_new_tokens=24, do_sample=False, eos_token_id=vlm.processor.end_id)
+    assert answer.text == vlm.processor.text_of(tokens[0, inputs["input_ids"].shape[1] :].tolist())
     assert answer.text
 
 
 def test_processes_share_the_videos(load: Callable[..., Vlm]) -> None:
     vlm = load()
-    alone = judge(vlm, clips(5), NAMES, questions="open", rng=RNG, generate=False)
+    alone = evaluate_vlm(vlm, clips(5), NAMES, questions="open", rng=RNG, generate=False)
     kept: list[Any] = []
 
     def other_first(rows: list[Any]) -> list[Any]:
         kept.extend(rows)
         return kept
 
-    judge_of = {"questions": "open", "rng": RNG, "generate": False}
-    judge(vlm, clips(5), NAMES, team=Team(CPU, 1, 2, gather=other_first), **judge_of)
-    both = judge(vlm, clips(5), NAMES, team=Team(CPU, 0, 2, gather=other_first), **judge_of)
+    options = {"questions": "open", "rng": RNG, "generate": False}
+    evaluate_vlm(vlm, clips(5), NAMES, group=ProcessGroup(CPU, 1, 2, gather=other_first), **options)
+    both = evaluate_vlm(vlm, clips(5), NAMES, group=ProcessGroup(CPU, 0, 2, gather=other_first), **options)
     assert both == alone
 
 
-def test_a_judgment_counts() -> None:
-    def answer(label: int, scores: tuple[float, ...], matched: int) -> Answer:
-        return Answer("v.mp4", label, scores, "", matched, 10)
+def test_predictions_are_counted() -> None:
+    def predictions(*matched: int | None) -> list[Prediction]:
+        rows = zip((0, 0, 1, 1), ((-1, -2), (-3, -2), (-5, -4), (-2, -2)), matched, strict=True)
+        return [Prediction("v.mp4", label, scores, 10, "", free) for label, scores, free in rows]
 
-    judged = Judgment(
-        (answer(0, (-1, -2), 0), answer(0, (-3, -2), UNMATCHED), answer(1, (-5, -4), 0), answer(1, (-2, -2), 1)),
-        2,
-        True,
-    )
-    assert judged.accuracy == 0.5
-    assert judged.accuracy_generated == 0.5
-    assert judged.num_unmatched == 1
-    assert judged.confusion == ((1, 1), (1, 1))
-    assert judged.num_tokens == 40
-    silent = dataclasses.replace(judged, generated=False)
-    assert silent.accuracy_generated is None
-    assert silent.num_unmatched is None
-    with pytest.raises(InputError, match="no video to judge on"):
-        Judgment((), 2, False)
+    summary = summarize(predictions(0, UNMATCHED, 0, 1), 2)
+    assert summary["accuracy"] == 0.5
+    assert summary["accuracy_generated"] == 0.5
+    assert summary["num_unmatched"] == 1
+    assert summary["confusion"] == ((1, 1), (1, 1))
+    assert (summary["num_clips"], summary["evaluation_tokens"]) == (4, 40)
+    without = summarize(predictions(None, None, None, None), 2)
+    assert without["accuracy_generated"] is None
+    assert without["num_unmatched"] is None
+    with pytest.raises(InputError, match="no video to evaluate on"):
+        summarize((), 2)
 
 
 @pytest.mark.parametrize(
@@ -528,6 +521,6 @@ def test_a_free_answer_is_matched_to_a_class(text: str, expected: int) -> None:
     assert match_class(text, ("run", "run fast", "jump")) == expected
 
 
-def test_yes_or_no_cannot_judge(load: Callable[..., Vlm]) -> None:
-    with pytest.raises(InputError, match="questions for judging are 'yes-no'; known: choice, open"):
-        judge(load(), clips(1), NAMES, questions="yes-no", rng=RNG)
+def test_yes_or_no_cannot_evaluate(load: Callable[..., Vlm]) -> None:
+    with pytest.raises(InputError, match="questions for evaluation are 'yes-no'; known: choice, open"):
+        evaluate_vlm(load(), clips(1), NAMES, questions="yes-no", rng=RNG)

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from vlm_models import TYPES, qwen_tokenizer_folder, write_byte_tokenizer
 
 from videocompressa.errors import InputError
-from videocompressa.vlm.tune.families import FAMILIES, PixelRules, find_family
+from videocompressa.vlm.tune.families import MODEL_FAMILIES, PixelRules, find_family
 from videocompressa.vlm.tune.processor import (
     IGNORED,
     VideoFrames,
@@ -40,17 +40,17 @@ def clip(num_frames: int = 4, height: int = 32, width: int = 32, seed: int = 0) 
 def processors(tmp_path_factory: pytest.TempPathFactory) -> dict[str, VideoProcessor]:
     pytest.importorskip("transformers", reason="needs the extra vlm")
     tokenizer = write_byte_tokenizer(tmp_path_factory.mktemp("bytes"))
-    made = {}
-    for name, family in FAMILIES.items():
+    processors = {}
+    for name, family in MODEL_FAMILIES.items():
         rules = dataclasses.replace(family.rules, min_pixels=1)
-        made[name] = VideoProcessor(tokenizer, family, rules)
-    return made
+        processors[name] = VideoProcessor(tokenizer, family, rules)
+    return processors
 
 
 # Patches.
 
 
-def test_a_patch_is_a_block_of_the_frames_and_four_of_a_token_lie_together() -> None:
+def test_a_patch_is_a_block_of_the_frames_and_four_of_a_token_are_adjacent() -> None:
     frames = clip(4, 8, 12).frames
     patches, grid = to_patches(frames, RULES)
     assert grid == (2, 4, 6)
@@ -71,10 +71,10 @@ def test_a_patch_is_a_block_of_the_frames_and_four_of_a_token_lie_together() -> 
     st.integers(8, 2000),
     st.integers(8, 2000),
 )
-def test_sizes_are_whole_tokens_within_the_bounds(model_type: str, num_frames: int, height: int, width: int) -> None:
+def test_sizes_are_complete_tokens_within_the_bounds(model_type: str, num_frames: int, height: int, width: int) -> None:
     if max(height, width) > 100 * min(height, width):
         return
-    rules = FAMILIES[model_type].rules
+    rules = MODEL_FAMILIES[model_type].rules
     target = rules.target_size(num_frames, height, width)
     assert all(side > 0 and side % rules.factor == 0 for side in target)
     pixels = target[0] * target[1] * (num_frames if rules.per_video else 1)
@@ -84,8 +84,8 @@ def test_sizes_are_whole_tokens_within_the_bounds(model_type: str, num_frames: i
 
 
 def test_a_size_that_fits_is_kept() -> None:
-    assert FAMILIES["qwen2_5_vl"].rules.target_size(4, 336, 448) == (336, 448)
-    assert FAMILIES["qwen2_5_vl"].rules.target_size(4, 112, 112) == (336, 336)  # 317 x 317 px is the least
+    assert MODEL_FAMILIES["qwen2_5_vl"].rules.target_size(4, 336, 448) == (336, 448)
+    assert MODEL_FAMILIES["qwen2_5_vl"].rules.target_size(4, 112, 112) == (336, 336)  # 317 x 317 px is the least
 
 
 def test_an_odd_count_repeats_the_last_frame() -> None:
@@ -121,7 +121,7 @@ def test_an_unknown_family_lists_the_known_ones() -> None:
 
 
 @pytest.mark.parametrize("model_type", TYPES)
-def test_a_video_token_stands_for_each_merged_patch(processors: dict[str, VideoProcessor], model_type: str) -> None:
+def test_a_video_token_represents_each_merged_patch(processors: dict[str, VideoProcessor], model_type: str) -> None:
     processor = processors[model_type]
     prompt = processor.prompt(clip(3, 64, 96), "What is it?")
     assert prompt.grid[0] == 2
@@ -132,7 +132,7 @@ def test_a_video_token_stands_for_each_merged_patch(processors: dict[str, VideoP
     assert text.startswith("<|im_start|>user" if model_type == "qwen3_vl" else "<|im_start|>system\nYou are a helpful")
 
 
-def test_qwen3_is_told_the_time_of_every_temporal_patch(processors: dict[str, VideoProcessor]) -> None:
+def test_qwen3_gets_the_time_of_every_temporal_patch(processors: dict[str, VideoProcessor]) -> None:
     video = VideoFrames(clip(4).frames, torch.tensor([0.0, 1.0, 2.5, 4.0], dtype=torch.float64))
     text = processors["qwen3_vl"].tokenizer.decode(list(processors["qwen3_vl"].prompt(video, "?").ids))
     assert text.count("<|vision_start|>") == 2
@@ -149,9 +149,9 @@ def test_only_the_answer_is_learned(processors: dict[str, VideoProcessor]) -> No
     processor = processors["qwen2_5_vl"]
     prompts = [processor.prompt(clip(4), "A longer question?"), processor.prompt(clip(2), "Q?")]
     answers = [processor.answer("cat"), processor.answer("a dog")]
-    inputs = collate(prompts, answers, processor)
+    inputs, labels = collate(prompts, answers, processor)
     for row, answer in enumerate(answers):
-        learned = inputs["labels"][row]
+        learned = labels[row]
         assert tuple(learned[learned != IGNORED].tolist()) == answer
         assert answer[-1] == processor.end_id
         length = len(prompts[row].ids) + len(answer)
@@ -192,7 +192,7 @@ def test_patches_and_tokens_are_those_of_the_official_processor(
     if done.returncode:
         pytest.skip(f"torchvision cannot be imported: {done.stderr.strip().splitlines()[-1]}")
     official = load_file(tmp_path / "out.safetensors")
-    family = dataclasses.replace(FAMILIES[model_type], system="")
+    family = dataclasses.replace(MODEL_FAMILIES[model_type], system="")
     rules = dataclasses.replace(family.rules, min_pixels=smallest, max_pixels=largest)
     processor = VideoProcessor(transformers.AutoTokenizer.from_pretrained(folder), family, rules)
     halves = VideoFrames(video.frames, video.times_seconds / 2)  # The script says 2 frames a second.

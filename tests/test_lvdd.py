@@ -16,15 +16,15 @@ from videocompressa.artifact.packing import tucker
 from videocompressa.clip import Candidates, ClipSpec, Normalization
 from videocompressa.codecs import Codec, LinearCodec, PixelCodec
 from videocompressa.errors import BudgetError, InputError
-from videocompressa.methods import METHODS, find_method
-from videocompressa.methods.lvdd import LvddConfig, compress
+from videocompressa.methods import METHODS
+from videocompressa.methods.lvdd import LvddConfig
 from videocompressa.rng import Streams
+from videocompressa.run import Run
 from videocompressa.selection.videos import SUBSETS
 from videocompressa.students import TrainConfig
 from videocompressa.students.teachers import TeacherConfig
-from videocompressa.synthetic import Allowance, SyntheticSet, take_keyframes
+from videocompressa.synthetic import Budget, SyntheticSet, take_keyframes
 
-CPU = torch.device("cpu")
 SIDE, FRAMES = 16, 6
 TEACHER = TeacherConfig(
     train=TrainConfig(student="framenet2d", width=0.25, steps=2, batch_size=4, flip=False, crop_scale=0.8), num_views=2
@@ -63,8 +63,8 @@ def behind(request: pytest.FixtureRequest) -> tuple[Candidates, Codec]:
 
 def run(data: Candidates, codec: Codec, config: LvddConfig, seed: int = 0, **budget: Any) -> SyntheticSet:
     config = dataclasses.replace(config, teacher=TEACHER)
-    allowance = Allowance(**{"videos_per_class": 2, "keyframes": 3} | budget)
-    return compress(data, codec, config, budget=allowance, rng=Streams(seed), device=CPU)
+    kept = Budget(**{"videos_per_class": 2, "keyframes": 3} | budget)
+    return config.compress(data, codec, kept, Run(Streams(seed)))
 
 
 def rows_of(data: Candidates, synthetic: SyntheticSet) -> list[int]:
@@ -96,11 +96,10 @@ def test_at_full_ratio_the_clips_are_the_real_ones_but_for_rounding(behind: tupl
 @pytest.mark.parametrize("name", sorted(name for name in METHODS if name.startswith("lvdd")))
 def test_same_seed_same_bytes_and_the_name_is_that_of_the_table(name: str) -> None:
     codec = LinearCodec.load()
-    data, config = candidates(codec), METHODS[name].config
+    data, config = candidates(codec), METHODS[name]
     first, again, other = (run(data, codec, config, seed) for seed in (1, 1, 2))
     assert to_bytes(first) == to_bytes(again)
     assert first.provenance.method == name
-    assert find_method(name).compress is compress
     assert rows_of(data, first) != rows_of(data, other)
 
 

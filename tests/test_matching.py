@@ -12,33 +12,19 @@ from torch import Tensor, nn
 from videocompressa.clip import Candidates, ClipSpec, Normalization
 from videocompressa.codecs import Codec, LinearCodec, PixelCodec
 from videocompressa.errors import DivergedError, InputError
-from videocompressa.matching import experts
+from videocompressa.matching import DMConfig, Matching, MTTConfig, ShowClips, decoded_clips, experts, into_range, tune
 from videocompressa.matching import objectives as matching
 from videocompressa.matching.experts import ExpertConfig, flat_parameters, named_views, train_experts
-from videocompressa.matching.objectives import (
-    DMConfig,
-    Matching,
-    MTTConfig,
-    Show,
-    TrajectoryMatching,
-    build_matching,
-    mean_distance,
-    stateless,
-    trajectory_distance,
-    tune,
-)
-from videocompressa.matching.tune import decoded_show, into_range, real_start, tune_set
-from videocompressa.methods import METHODS, find_method
-from videocompressa.methods.dm import DMSetConfig
-from videocompressa.methods.mtt import MTTSetConfig
+from videocompressa.matching.objectives import TrajectoryMatching, mean_distance, stateless, trajectory_distance
+from videocompressa.methods import METHODS
+from videocompressa.methods.matched import DM, MTT, MatchedConfig
 from videocompressa.rng import Streams
-from videocompressa.run import Stages, watch_nothing
+from videocompressa.run import Run, Stages, watch_nothing
 from videocompressa.students import TrainConfig
 from videocompressa.students.networks import Dropout, build_student
 from videocompressa.students.teachers import TeacherConfig
-from videocompressa.synthetic import Allowance, SyntheticSet
+from videocompressa.synthetic import Budget, SyntheticSet
 
-CPU = torch.device("cpu")
 FRAMES, SIDE = 4, 16
 QUICK = ExpertConfig(student="framenet2d", width=0.1, num_experts=2, epochs=2, batch_size=8)
 TEACHER = TeacherConfig(
@@ -82,7 +68,7 @@ def normalized(data: Candidates) -> Tensor:
 
 
 def build(config: DMConfig | MTTConfig, data: Candidates, stages: Stages | None = None, seed: int = 0) -> Matching:
-    return build_matching(config, data, rng=Streams(seed), device=CPU, watch=watch_nothing, stages=stages or Stages())
+    return config.build(data, Run(Streams(seed), stages=stages or Stages()))
 
 
 class Linear(nn.Module):
@@ -159,7 +145,7 @@ def test_dm_network_is_fresh_each_step_and_sees_all_classes_at_once_where_it_has
     losses = [float(dm.loss(lambda rows: clips[rows], torch.tensor([0, 1]), step)) for step in (0, 1, 0)]
     assert losses[0] == losses[2] != losses[1]
     draws = Streams(0).child("dm").generator("step/1")
-    network = build_student(student, num_classes=2, clip=data.clip, generator=draws, width=0.1)
+    network = build_student(student, 2, (FRAMES, side, side), draws, width=0.1)
     real = network.embed(normalized(data)).view(3, 2, -1).mean(0)
     expected = (real - network.embed(clips)).square().sum()
     assert math.isclose(losses[1], float(expected.detach()), rel_tol=1e-4)
@@ -205,7 +191,7 @@ def test_mtt_gradient_is_finite_differences() -> None:
 def test_mtt_gradient_of_published_students_along_a_line(student: str) -> None:
     """Pooling, channels last and norms have second derivatives too: central difference in float64."""
     draw = torch.Generator().manual_seed(0)
-    network = build_student(student, num_classes=2, clip=ClipSpec(4, 43, 43), generator=draw, width=0.05).double()
+    network = build_student(student, 2, (4, 43, 43), draw, width=0.05).double()
     start = flat_parameters(network)
     stateless(network)
     target = start + torch.randn(len(start), generator=draw, dtype=torch.float64) / 100
@@ -239,16 +225,10 @@ def test_expert_snapshots_are_clones() -> None:
     """Regression: the released code kept references, so that every epoch of a trajectory was the last one."""
     data = noisy()
     experts_3 = dataclasses.replace(QUICK, num_experts=1, epochs=3)
-    surroundings = {"rng": Streams(0), "device": CPU, "watch": watch_nothing, "stages": Stages()}
-    (trajectory,) = train_experts(data, experts_3, **surroundings)
-    (shorter,) = train_experts(data, dataclasses.replace(experts_3, epochs=2), **surroundings)
-    student = build_student(
-        "framenet2d",
-        num_classes=2,
-        clip=data.clip,
-        generator=Streams(0).child("experts/0").generator("init"),
-        width=0.1,
-    )
+    (trajectory,) = train_experts(data, experts_3, Run(Streams(0)))
+    (shorter,) = train_experts(data, dataclasses.replace(experts_3, epochs=2), Run(Streams(0)))
+    draws = Streams(0).child("experts/0").generator("init")
+    student = build_student("framenet2d", 2, (FRAMES, SIDE, SIDE), draws, width=0.1)
     assert trajectory.shape == (4, sum(parameter.numel() for parameter in student.parameters()))
     assert torch.equal(trajectory[0], flat_parameters(student))
     assert all(not torch.equal(trajectory[epoch], trajectory[epoch + 1]) for epoch in range(3))
@@ -262,7 +242,7 @@ def test_expert_snapshots_are_clones() -> None:
 
 
 def test_named_views_are_the_parameters_again() -> None:
-    student = build_student("minic3d", num_classes=3, clip=ClipSpec(4, 43, 43), generator=torch.Generator(), width=0.05)
+    student = build_student("minic3d", 3, (4, 43, 43), torch.Generator(), width=0.05)
     views = named_views(flat_parameters(student), student)
     assert views.keys() == dict(student.named_parameters()).keys()
     assert all(torch.equal(views[name], parameter) for name, parameter in student.named_parameters())
@@ -271,9 +251,8 @@ def test_named_views_are_the_parameters_again() -> None:
 def test_experts_go_on_after_a_kill(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = noisy()
     config = dataclasses.replace(QUICK, num_experts=3)
-    shared = {"rng": Streams(0), "device": CPU}
-    whole = train_experts(data, config, watch=watch_nothing, stages=Stages(), **shared)
-    assert not torch.equal(whole[0], whole[1])
+    uninterrupted = train_experts(data, config, Run(Streams(0)))
+    assert not torch.equal(uninterrupted[0], uninterrupted[1])
 
     def killed(step: str, **numbers: float) -> None:
         if step == "experts" and numbers["done"] == 2:
@@ -281,14 +260,14 @@ def test_experts_go_on_after_a_kill(tmp_path, monkeypatch: pytest.MonkeyPatch) -
 
     stages = Stages(tmp_path / "stages")
     with pytest.raises(KeyboardInterrupt):
-        train_experts(data, config, watch=killed, stages=stages, **shared)
+        train_experts(data, config, Run(Streams(0), watch=killed, stages=stages))
     assert len(list(stages.folder.iterdir())) == 2
     fits: list[str] = []
     fit = experts.fit
-    monkeypatch.setattr(experts, "fit", lambda *a, **k: fits.append(k["streams"].scope) or fit(*a, **k))
-    resumed = train_experts(data, config, watch=watch_nothing, stages=stages, **shared)
+    monkeypatch.setattr(experts, "fit", lambda *a, **k: fits.append(a[2].streams.scope) or fit(*a, **k))
+    resumed = train_experts(data, config, Run(Streams(0), stages=stages))
     assert fits == ["/experts/2"]
-    assert all(torch.equal(one, other) for one, other in zip(whole, resumed, strict=True))
+    assert all(torch.equal(one, other) for one, other in zip(uninterrupted, resumed, strict=True))
 
 
 def test_all_experts_and_epochs_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -303,7 +282,7 @@ def test_all_experts_and_epochs_are_used(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(matching, "trajectory_distance", record)
     trajectories = [torch.tensor([[float(e), float(epoch)] for epoch in range(7)]) for e in range(5)]
-    mtt = TrajectoryMatching(config, data, trajectories, streams=Streams(0), device=CPU)
+    mtt = TrajectoryMatching(config, data, trajectories, Run(Streams(0)))
     for step in range(200):
         mtt.loss(lambda rows: normalized(data)[rows], data.labels, step)
     for start in range(0, 200, 5):
@@ -328,7 +307,7 @@ def test_inner_batches_go_through_the_set(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(matching, "trajectory_distance", record)
     config = MTTConfig(experts=QUICK, max_start_epoch=0, inner_steps=4, batch_size=2)
-    mtt = TrajectoryMatching(config, data, [torch.zeros(3, 1)], streams=Streams(0), device=CPU)
+    mtt = TrajectoryMatching(config, data, [torch.zeros(3, 1)], Run(Streams(0)))
     mtt.loss(show, labels, 0)
     assert [len(rows) for rows in seen] == [2, 2, 1, 2]
     assert sorted(row for rows in seen[:3] for row in rows) == [0, 1, 2, 3, 4]
@@ -346,7 +325,7 @@ class Bowl(Matching):
     def parameters(self) -> list[Tensor]:
         return [self.own]
 
-    def loss(self, show: Show, labels: Tensor, step: int) -> Tensor:
+    def loss(self, show: ShowClips, labels: Tensor, step: int) -> Tensor:
         return (show(torch.zeros(1, dtype=torch.int64)) - 1).square().sum() + (self.own - 1).square()
 
 
@@ -395,12 +374,12 @@ def test_a_learned_rate_that_is_not_positive_is_divergence() -> None:
         (lambda: MTTConfig(experts=QUICK), "experts.epochs is 2, but max_start_epoch 10 and target_epochs 1 need 11"),
         (lambda: ExpertConfig(num_experts=0), "experts.num_experts is 0"),
         (lambda: ExpertConfig(lr=-1), "TrainConfig.lr is -1; it must be above 0"),
-        (lambda: DMSetConfig(steps=0), "steps is 0 .allowed: 1 or more"),
-        (lambda: DMSetConfig(selector="gumbel"), "unknown selector 'gumbel'; known: uniform"),
-        (lambda: MTTSetConfig(lr=0), "lr 0 .allowed: above 0"),
-        (lambda: MTTSetConfig(momentum=1), "momentum 1 .allowed: 0 to below 1"),
-        (lambda: MTTSetConfig(labels="firm"), "unknown labels 'firm'; known: soft, hard"),
-        (lambda: MTTSetConfig(fill="loop"), "fill is 'loop'; known: hold, linear"),
+        (lambda: MatchedConfig(steps=0), "steps is 0 .allowed: 1 or more"),
+        (lambda: MatchedConfig(selector="gumbel"), "unknown selector 'gumbel'; known: uniform"),
+        (lambda: dataclasses.replace(MTT, lr=0), "lr 0 .allowed: above 0"),
+        (lambda: dataclasses.replace(MTT, momentum=1), "momentum 1 .allowed: 0 to below 1"),
+        (lambda: dataclasses.replace(MTT, labels="firm"), "unknown labels 'firm'; known: soft, hard"),
+        (lambda: dataclasses.replace(MTT, fill="loop"), "fill is 'loop'; known: hold, linear"),
     ],
 )
 def test_messages(make, message: str) -> None:
@@ -420,11 +399,10 @@ def test_pixels_outside_move_only_back_in() -> None:
 def test_what_is_shown_is_what_the_set_decodes_to(name: str) -> None:
     codec = PixelCodec() if name == "pixel" else LinearCodec.load()
     data = noisy(codec=codec)
-    arguments = {"selector": "random", "fill": "linear", "method": "dm", "config": {}, "rng": Streams(0)}
-    start = real_start(data, codec, budget=Allowance(2, 2), **arguments)
+    start = METHODS["random-real"].compress(data, codec, Budget(2, 2), Run(Streams(0)))
     wild = dataclasses.replace(start, latents=start.latents * 3)
     rows = torch.tensor([2, 0])
-    shown = decoded_show(wild.latents, wild, codec)(rows)
+    shown = decoded_clips(wild.latents, wild, codec)(rows)
     assert torch.allclose(shown, data.normalization.apply(wild.clips()[rows]), atol=1e-5)
 
 
@@ -435,13 +413,13 @@ def test_planted_truth_dm_moves_the_telling_cell() -> None:
     blank = candidates(frames.clone(), labels)
     frames[labels == 1, :, :, 16:24, 16:24] += 60
     real, codec = candidates(frames, labels), PixelCodec()
-    arguments = {"selector": "uniform", "fill": "hold", "method": "dm", "config": {}, "rng": Streams(0)}
-    start = real_start(blank, codec, budget=Allowance(1, 2), **arguments)
-    tuned = tune_set(
-        start, codec, lambda: build(DMConfig(width=0.25), real), steps=150, lr=200, momentum=0.5, key={}, device=CPU,
-        watch=watch_nothing, stages=Stages(),
+    start = METHODS["random-real"].compress(blank, codec, Budget(1, 2), Run(Streams(0)))
+    latents = start.latents.clone().requires_grad_()
+    tune(
+        [latents], build(DMConfig(width=0.25), real), decoded_clips(latents, start, codec), start.labels, steps=150,
+        lr=200, momentum=0.5, watch=watch_nothing, name="dm",
     )  # fmt: skip
-    same, other = (tuned.latents - start.latents).mean((1, 2))
+    same, other = (latents.detach() - start.latents).mean((1, 2))
     outside = torch.ones(side, side, dtype=torch.bool)
     outside[15:25, 15:25] = False
     assert float(same.abs().max()) < 1e-2
@@ -450,8 +428,11 @@ def test_planted_truth_dm_moves_the_telling_cell() -> None:
 
 
 SMALL = {
-    "dm": DMSetConfig(matching=DMConfig(student="framenet2d", width=0.1), steps=3, lr=0.01, teacher=TEACHER),
-    "mtt": MTTSetConfig(
+    "dm": dataclasses.replace(
+        DM, matching=DMConfig(student="framenet2d", width=0.1), steps=3, lr=0.01, teacher=TEACHER
+    ),
+    "mtt": dataclasses.replace(
+        MTT,
         matching=MTTConfig(experts=QUICK, max_start_epoch=1, inner_steps=2, inner_lr_lr=1e-7),
         steps=3,
         lr=0.1,
@@ -462,9 +443,7 @@ SMALL = {
 
 def run(name: str, data: Candidates, codec: Codec, stages: Stages | None = None, **changes: object) -> SyntheticSet:
     config = dataclasses.replace(SMALL[name], **changes)
-    return find_method(name).compress(
-        data, codec, config, budget=Allowance(2, 3), rng=Streams(0), device=CPU, stages=stages or Stages()
-    )
+    return config.compress(data, codec, Budget(2, 3), Run(Streams(0), stages=stages or Stages()))
 
 
 @pytest.mark.parametrize("codec", [PixelCodec(), LinearCodec.load()], ids=["pixel", "linear"])
@@ -475,9 +454,7 @@ def test_methods_tune_random_real_clips_behind_any_codec(name: str, codec: Codec
     assert torch.equal(made.latents, again.latents)
     assert made.labels.tolist() == [0, 0, 1, 1]
     assert made.provenance.method == name
-    real = find_method("random-real").compress(
-        data, codec, METHODS["random-real"].config, budget=Allowance(2, 3), rng=Streams(0), device=CPU
-    )
+    real = METHODS["random-real"].compress(data, codec, Budget(2, 3), Run(Streams(0)))
     assert made.provenance.video_ids == real.provenance.video_ids
     assert torch.equal(made.positions, real.positions)
     assert not torch.equal(made.latents, real.latents)
@@ -487,7 +464,7 @@ def test_methods_tune_random_real_clips_behind_any_codec(name: str, codec: Codec
 def test_soft_and_hard_labels_share_the_tuning(name: str, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     data, codec, stages = noisy(), PixelCodec(), Stages(tmp_path)
     hard = run(name, data, codec, stages)
-    monkeypatch.setattr("videocompressa.matching.tune.tune", None)  # tuning again would call it
+    monkeypatch.setattr("videocompressa.methods.matched.tune", None)  # tuning again would call it
     soft = run(name, data, codec, stages, labels="soft")
     assert torch.equal(hard.latents, soft.latents)
     assert soft.labels.shape == (4, 2)

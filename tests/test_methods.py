@@ -8,129 +8,40 @@ from pathlib import Path
 
 import pytest
 import torch
+from method_runs import FRAMES, SIDE, SMALL, SMALL_METHODS, TEACHER, candidates, compress, dark_and_bright, noise
 from torch import Tensor
 
-from videocompressa.clip import Candidates, ClipSpec, Normalization
+from videocompressa.clip import Candidates
 from videocompressa.codecs import PixelCodec
 from videocompressa.errors import InputError
-from videocompressa.matching.experts import ExpertConfig
-from videocompressa.matching.objectives import DMConfig, MTTConfig
 from videocompressa.methods import METHODS, find_method
 from videocompressa.methods.coreset import CoresetConfig
-from videocompressa.methods.reencode import ReencodeConfig
-from videocompressa.methods.vdsd import StaticsConfig
-from videocompressa.methods.videocompressa import VideoCompressaConfig
-from videocompressa.methods.videocompressa.pool import PoolConfig, build_pool
-from videocompressa.methods.videocompressa.synthesis import SynthesisConfig, synthesize, whole_mean_distance
-from videocompressa.recipes.compress import fills_bytes
+from videocompressa.methods.videocompressa import PoolConfig, SynthesisConfig, VideoCompressaConfig
+from videocompressa.methods.videocompressa.pool import build_pool
+from videocompressa.methods.videocompressa.synthesis import synthesize, whole_mean_distance
 from videocompressa.rng import Streams
-from videocompressa.run import Stages, watch_nothing
-from videocompressa.selection.gumbel import SelectorConfig, top_k_straight_through
-from videocompressa.selection.joint import JointConfig, place, train_selector, uncovered
-from videocompressa.selection.keyframes import UniformSelector
-from videocompressa.students import TrainConfig
-from videocompressa.students.teachers import RealClips, TeacherConfig, train_teachers
-from videocompressa.synthetic import Allowance, SyntheticSet, gather
+from videocompressa.run import Run, Stages
+from videocompressa.selection import JointConfig, SelectorConfig, UniformSelector
+from videocompressa.selection.gumbel import top_k_straight_through
+from videocompressa.selection.joint import place, train_selector, uncovered
+from videocompressa.students import RealClips, TeacherConfig, train_teachers
+from videocompressa.synthetic import gather
 
 CPU = torch.device("cpu")
-SIDE, FRAMES = 16, 6
-TEACHER = TeacherConfig(
-    train=TrainConfig(student="framenet2d", width=0.25, steps=4, batch_size=8, flip=False, crop_scale=0.8), num_views=2
-)
-SMALL = VideoCompressaConfig(
-    joint=JointConfig(steps=3, batch_size=8, width=8),
-    scorer=SelectorConfig(thumbnail=16, width=8),
-    synthesis=SynthesisConfig(steps=3, batch_size=8, selector_lr=1e-3),
-    pool=PoolConfig(ages=(1, 2), task_from=2),
-    teacher=TEACHER,
-)
-
-EXPERTS = ExpertConfig(student="framenet2d", width=0.1, num_experts=2, epochs=1)
-SMALLS: dict[str, object] = {
-    "videocompressa": SMALL,
-    "dm": dataclasses.replace(
-        METHODS["dm"].config, matching=DMConfig(student="framenet2d", width=0.1), steps=2, lr=1.0, teacher=TEACHER
-    ),
-    "mtt": dataclasses.replace(
-        METHODS["mtt"].config,
-        matching=MTTConfig(experts=EXPERTS, max_start_epoch=0, inner_steps=2),
-        steps=2,
-        lr=1.0,
-        teacher=TEACHER,
-    ),
-}
-STILLS = StaticsConfig(matching=DMConfig(student="framenet2d", width=0.1), steps=2, lr=1.0)
-SMALLS |= {
-    f"vdsd-{name}": dataclasses.replace(
-        METHODS[f"vdsd-{name}"].config, matching=matching, statics=STILLS, steps=2, lr=1.0, teacher=TEACHER
-    )
-    for name, matching in (
-        ("dm", STILLS.matching),
-        ("mtt", MTTConfig(experts=EXPERTS, max_start_epoch=0, inner_steps=2)),
-    )
-}
-
-
-BY_ITEMS = sorted(
-    name
-    for name, method in METHODS.items()
-    if not isinstance(method.config, ReencodeConfig) and getattr(method.config, "spend", "frames") == "frames"
-)
+BY_ITEMS = sorted(name for name, config in METHODS.items() if not config.stored_as and name != "typical-clips")
 """Methods that VPC and K decide; those that fill a given size have test files of their own."""
-
-
-def candidates(frames: Tensor, labels: Tensor, num_classes: int = 2) -> Candidates:
-    """Clips as an encode pass with the pixel codec would give them."""
-    codec = PixelCodec()
-    num_videos, num_frames = frames.shape[:2]
-    latents = codec.encode(frames.flatten(0, 1)).view(num_videos, num_frames, *frames.shape[2:]).half()
-    return Candidates(
-        frames=frames,
-        latents=latents,
-        times_seconds=torch.arange(num_frames, dtype=torch.float64).expand(num_videos, -1) / 10,
-        labels=labels,
-        video_ids=tuple(f"{int(label)}/{row:03d}.mp4" for row, label in enumerate(labels)),
-        num_video_frames=torch.full((num_videos,), 30),
-        video_bytes=torch.full((num_videos,), 1000),
-        classes=tuple("abcdefgh"[:num_classes]),
-        clip=ClipSpec(num_frames, *frames.shape[3:]),
-        codec=codec.spec,
-        normalization=Normalization((0.5, 0.5, 0.5), (0.25, 0.25, 0.25)),
-        source="planted",
-        split_hash="0" * 64,
-    )
-
-
-def noise(shape: tuple[int, ...], seed: int) -> Tensor:
-    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.fixture(scope="module")
 def two_classes() -> Candidates:
-    """Class "a" is dark and class "b" bright, on noise."""
-    labels = torch.arange(12) % 2
-    frames = noise((12, FRAMES, 3, SIDE, SIDE), 0) // 2 + (labels * 100).to(torch.uint8)[:, None, None, None, None]
-    return candidates(frames, labels)
-
-
-def run(
-    data: Candidates, name: str, config: object, seed: int = 0, stages: Stages | None = None, **budget: int
-) -> SyntheticSet:
-    allowance = Allowance(**{"videos_per_class": 2, "keyframes": 3} | budget)
-    return find_method(name).compress(
-        data, PixelCodec(), config, budget=allowance, rng=Streams(seed), device=CPU, stages=stages or Stages()
-    )
-
-
-def small(name: str) -> object:
-    return SMALLS.get(name) or dataclasses.replace(METHODS[name].config, teacher=TEACHER)
+    return dark_and_bright()
 
 
 @pytest.mark.parametrize("name", BY_ITEMS)
 def test_every_method_gives_a_valid_set_and_the_same_for_the_same_seed(name: str, two_classes: Candidates) -> None:
     state = torch.random.get_rng_state()
-    synthetic = run(two_classes, name, small(name))
-    again = run(two_classes, name, small(name))
+    synthetic = compress(two_classes, SMALL_METHODS[name])
+    again = compress(two_classes, SMALL_METHODS[name])
     assert torch.equal(state, torch.random.get_rng_state())
     keyframes = 3 if synthetic.packing == "dense" else FRAMES  # packed sets hold whole clips
     assert synthetic.latents.shape == (4, keyframes, 3, SIDE, SIDE)
@@ -146,7 +57,7 @@ def test_every_method_gives_a_valid_set_and_the_same_for_the_same_seed(name: str
 
 @pytest.mark.parametrize("name", ["random-real", "herding-real", "k-center-real"])
 def test_real_methods_store_real_frames(name: str, two_classes: Candidates) -> None:
-    synthetic = run(two_classes, name, small(name))
+    synthetic = compress(two_classes, SMALL_METHODS[name])
     rows = [two_classes.video_ids.index(video) for video in synthetic.provenance.video_ids]
     frames = two_classes.latents[rows].float()
     expected = torch.stack([clip[positions] for clip, positions in zip(frames, synthetic.positions, strict=True)])
@@ -169,8 +80,8 @@ ABLATIONS = {
 
 @pytest.mark.parametrize("change", ABLATIONS.values(), ids=ABLATIONS.keys())
 def test_every_ablation_runs_and_changes_the_set(change: dict[str, object], two_classes: Candidates) -> None:
-    whole = run(two_classes, "videocompressa", SMALL)
-    ablated = run(two_classes, "videocompressa", dataclasses.replace(SMALL, **change))
+    whole = compress(two_classes, SMALL)
+    ablated = compress(two_classes, dataclasses.replace(SMALL, **change))
     assert ablated.labels.dtype == (torch.int64 if "labels" in change else torch.float32)
     assert not (
         torch.equal(whole.latents, ablated.latents)
@@ -181,15 +92,15 @@ def test_every_ablation_runs_and_changes_the_set(change: dict[str, object], two_
 
 def test_finished_stages_are_taken_and_give_the_same_set(two_classes: Candidates, tmp_path, monkeypatch) -> None:
     stages = Stages(tmp_path / "stages")
-    first = run(two_classes, "videocompressa", SMALL, stages=stages)
+    first = compress(two_classes, SMALL, stages=stages)
     assert {path.name.split("-")[0] for path in stages.folder.iterdir()} == {"selector", "teacher", "pool", "synthesis"}
     monkeypatch.setattr("videocompressa.students.teachers.fit", None)  # a stage that is made again would call it
-    second = run(two_classes, "videocompressa", SMALL, stages=stages)
+    second = compress(two_classes, SMALL, stages=stages)
     assert torch.equal(first.latents, second.latents)
     broken = next(stages.folder.glob("teacher-*"))
     broken.write_bytes(broken.read_bytes()[:50])
     monkeypatch.undo()
-    assert torch.equal(first.latents, run(two_classes, "videocompressa", SMALL, stages=stages).latents)
+    assert torch.equal(first.latents, compress(two_classes, SMALL, stages=stages).latents)
 
 
 def telling_clips(num_clips: int, telling: int, seed: int, side: int = 8) -> tuple[Candidates, Tensor]:
@@ -211,9 +122,7 @@ def test_planted_truth_training_finds_the_telling_frames() -> None:
     data, _ = telling_clips(128, 2, seed=1)
     scorer = SelectorConfig(thumbnail=8, width=16, frame_differences=False)
     config = JointConfig(steps=250, batch_size=32, width=16, coverage_weight=0.0)
-    selector = train_selector(
-        data, scorer, config, keyframes=2, fill="hold", rng=Streams(0), device=CPU, watch=watch_nothing
-    )
+    selector = train_selector(data, scorer, config, Run(Streams(0)), keyframes=2, fill="hold")
     unseen, hidden = telling_clips(128, 2, seed=2)
     picked = selector.positions(unseen.frames, 2, torch.Generator())
     found = (picked[:, :, None] == hidden[:, None, :]).any(1).float().mean()
@@ -235,15 +144,13 @@ def test_planted_truth_synthesis_moves_the_telling_cell() -> None:
     teacher = dataclasses.replace(TEACHER, train=dataclasses.replace(TEACHER.train, steps=40, augment="none"))
     config = SynthesisConfig(steps=150, lr=0.05, batch_size=8, manifold_weight=0.0)
     clips = RealClips(real, PixelCodec(), 2, "hold", 0.0)
-    shared = {"rng": Streams(0), "device": CPU, "watch": watch_nothing, "stages": Stages()}
-    teachers = train_teachers(clips, teacher, **shared)
-    pool = build_pool(clips, PoolConfig(ages=(20,), task_from=10), teacher.train, teachers, **shared)
-    shared.pop("stages")
+    run = Run(Streams(0))
+    teachers = train_teachers(clips, teacher, run)
+    pool = build_pool(clips, PoolConfig(ages=(20,), task_from=10), teacher.train, teachers, run)
     rows, positions = torch.tensor([0, 2, 1, 3]), torch.tensor([[1, 4]] * 4)
-    before = gather(start, rows, positions, labels=labels[rows], method="planted", config={}, seed=0)
-    after = synthesize(
-        before, start.take(rows), pool, UniformSelector(), PixelCodec(), config, recipe=teacher.train, **shared
-    )
+    before = gather(start, rows, positions, method="planted", config={}, seed=0, fill="hold")
+    chosen = start.take(rows)
+    after = synthesize(before, chosen, pool, UniformSelector(), PixelCodec(), config, teacher.train, run)
     moved = (after.latents - before.latents)[2:].mean((0, 1, 2))
     inside, outside = moved[4:8, 4:8].mean(), torch.cat([moved[:3].flatten(), moved[9:].flatten()]).abs().mean()
     assert inside > 0.25
@@ -263,12 +170,12 @@ def test_placed_keyframes_cover_everything_when_all_are_kept() -> None:
 def test_teachers_see_a_share_of_the_clips_as_stored(two_classes: Candidates) -> None:
     pixels = two_classes.frames.float() / 255
     rows = torch.arange(12)
-    stored = RealClips(two_classes, PixelCodec(), 1, "hold", 1.0).show(rows, pixels, torch.Generator().manual_seed(0))
+    stored = RealClips(two_classes, PixelCodec(), 1, "hold", 1.0).view(rows, pixels, torch.Generator().manual_seed(0))
     assert torch.allclose(stored, stored[:, :1].expand_as(stored), atol=1e-3)
     assert all(
         bool((clip[0] - frames).abs().amax((1, 2, 3)).min() < 4e-3) for clip, frames in zip(stored, pixels, strict=True)
     )
-    half = RealClips(two_classes, PixelCodec(), 1, "hold", 0.5).show(rows, pixels, torch.Generator().manual_seed(0))
+    half = RealClips(two_classes, PixelCodec(), 1, "hold", 0.5).view(rows, pixels, torch.Generator().manual_seed(0))
     kept = (half == pixels).flatten(1).all(1)
     assert 0 < int(kept.sum()) < 12
 
@@ -278,7 +185,7 @@ def test_teachers_see_a_share_of_the_clips_as_stored(two_classes: Candidates) ->
     [
         (
             lambda: find_method("magic"),
-            "unknown method 'magic'; known: videocompressa, videocompressa-bytes, random-real",
+            "unknown method 'magic'; known: videocompressa, typical-clips, random-real",
         ),
         (lambda: VideoCompressaConfig(labels="firm"), "unknown labels 'firm'; known: soft, hard"),
         (lambda: VideoCompressaConfig(selector="best"), "unknown selector 'best'; known: gumbel"),
@@ -302,20 +209,20 @@ def test_messages(make, message: str) -> None:
 @pytest.mark.parametrize("name", BY_ITEMS)
 def test_too_much_asked(name: str, two_classes: Candidates) -> None:
     with pytest.raises(InputError, match="--keyframes is 7, but a clip has 6 candidate frames"):
-        run(two_classes, name, small(name), keyframes=7)
+        compress(two_classes, SMALL_METHODS[name], keyframes=7)
     with pytest.raises(InputError, match="--vpc is 7, but class 'a' has 6, 'b' has 6 training videos"):
-        run(two_classes, name, small(name), videos_per_class=7)
+        compress(two_classes, SMALL_METHODS[name], videos_per_class=7)
 
 
 def test_methods_that_keep_as_much_as_the_file_holds_say_so() -> None:
-    told = {name for name, method in METHODS.items() if fills_bytes(method.config)}
+    filling = {name for name, config in METHODS.items() if config.fills_bytes}
     coded = {name for name in METHODS if name.endswith(("-h264", "-av1", "-webp"))}
-    assert told == {"videocompressa-bytes", *coded, *(name for name in METHODS if name.startswith(("lvdd", "vdsd")))}
+    assert filling == {"typical-clips", *coded, *(name for name in METHODS if name.startswith(("lvdd", "vdsd")))}
 
 
 def test_a_coreset_is_called_by_its_rule(two_classes: Candidates) -> None:
-    config = dataclasses.replace(METHODS["random-real"].config, subset="k-center", teacher=TEACHER)
-    assert run(two_classes, "random-real", config).provenance.method == "k-center-real"
+    config = dataclasses.replace(METHODS["random-real"], subset="k-center", teacher=TEACHER)
+    assert compress(two_classes, config).provenance.method == "k-center-real"
 
 
 def test_a_recalled_stage_tells_what_it_cost(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ ITEMS, STATICS, FRAMES, CHANNELS, HEIGHT, WIDTH = 2, 2, 5, 2, 3, 4
 SHAPE = (ITEMS, FRAMES, CHANNELS, HEIGHT, WIDTH)
 
 
-def drawn(dtype: torch.dtype = torch.float32, kernel: int = 3) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def random_memories(dtype: torch.dtype = torch.float32, kernel: int = 3) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     rng = torch.Generator().manual_seed(0)
     shapes = [
         (ITEMS, STATICS, CHANNELS, HEIGHT, WIDTH),
@@ -38,7 +38,7 @@ def drawn(dtype: torch.dtype = torch.float32, kernel: int = 3) -> tuple[Tensor, 
 
 
 def make_set() -> SyntheticSet:
-    packed = memories.pack(*drawn())
+    packed = memories.pack(*random_memories())
     return SyntheticSet(
         latents=memories.unpack(packed, SHAPE),
         positions=torch.arange(FRAMES).repeat(ITEMS, 1),
@@ -73,7 +73,7 @@ def plain_join(statics: Any, dynamics: Any, weight: Any, bias: Any) -> Any:
 
 @pytest.mark.parametrize("kernel", [1, 3])
 def test_joining_is_the_plain_sum(kernel: int) -> None:
-    parts = drawn(torch.float64, kernel)
+    parts = random_memories(torch.float64, kernel)
     joined = memories.join(*parts)
     np.testing.assert_allclose(joined.numpy(), plain_join(*(part.numpy() for part in parts)), rtol=1e-12, atol=1e-12)
     stored = memories.unpack(memories.pack(*parts), SHAPE)
@@ -82,7 +82,7 @@ def test_joining_is_the_plain_sum(kernel: int) -> None:
 
 
 def test_unpacking_is_the_plain_sum_of_what_is_stored() -> None:
-    packed = memories.pack(*drawn())
+    packed = memories.pack(*random_memories())
     parts = {name: tensor.double().numpy() for name, tensor in packed.items()}
     statics = parts["statics"] * parts["static_scales"][:, None, :, None, None]
     dynamics = parts["dynamics"] * parts["dynamic_scales"][:, None, None, None]
@@ -92,34 +92,34 @@ def test_unpacking_is_the_plain_sum_of_what_is_stored() -> None:
 
 
 def test_more_items_or_threads_change_no_bit() -> None:
-    packed = memories.pack(*drawn())
-    whole = memories.unpack(packed, SHAPE)
+    packed = memories.pack(*random_memories())
+    every_item = memories.unpack(packed, SHAPE)
     one = {name: tensor if name.startswith("joiner") else tensor[1:] for name, tensor in packed.items()}
-    assert torch.equal(memories.unpack(one, (1, *SHAPE[1:])), whole[1:])
+    assert torch.equal(memories.unpack(one, (1, *SHAPE[1:])), every_item[1:])
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(3 - min(threads, 2))
-        assert torch.equal(memories.unpack(packed, SHAPE), whole)
+        assert torch.equal(memories.unpack(packed, SHAPE), every_item)
     finally:
         torch.set_num_threads(threads)
 
 
 def test_packing_is_off_by_half_a_step_and_its_own_fixed_point() -> None:
-    statics, dynamics, weight, bias = drawn()
+    statics, dynamics, weight, bias = random_memories()
     packed = memories.pack(statics, dynamics, weight, bias)
     stored = memories.stored_statics(packed)
     steps = packed["static_scales"].float()[:, None, :, None, None]
     assert ((stored - statics).abs() <= 0.5001 * steps).all()
     assert (packed["static_scales"].float() - statics.abs().amax((1, 3, 4)) / 127).abs().max() < 1e-4
-    moved = packed["dynamics"].float() * packed["dynamic_scales"].float()[:, None, None, None]
-    again = memories.pack(stored, moved, packed["joiner_weight"].float(), packed["joiner_bias"].float())
+    dynamics = packed["dynamics"].float() * packed["dynamic_scales"].float()[:, None, None, None]
+    again = memories.pack(stored, dynamics, packed["joiner_weight"].float(), packed["joiner_bias"].float())
     assert all(torch.equal(again[name], packed[name]) for name in memories.TENSORS)
     alone = memories.pack_statics(stored)
     assert torch.equal(alone["statics"], packed["statics"])
 
 
 def test_the_smallest_scale_serves_blank_memories() -> None:
-    statics, dynamics, weight, bias = drawn()
+    statics, dynamics, weight, bias = random_memories()
     packed = memories.pack(statics * 0, dynamics * 0, weight, bias)
     assert (packed["dynamic_scales"] > 0).all()
     assert torch.equal(memories.unpack(packed, SHAPE)[0, 0, :, 0, 0], packed["joiner_bias"].float())
@@ -135,7 +135,7 @@ def test_the_smallest_scale_serves_blank_memories() -> None:
     ],
 )
 def test_memories_that_cannot_be_stored_are_refused(place: int, value: float, message: str) -> None:
-    parts = list(drawn())
+    parts = list(random_memories())
     parts[place] = torch.full_like(parts[place], value)
     with pytest.raises(InputError, match=message):
         memories.pack(*parts)
@@ -159,9 +159,9 @@ def test_the_file_round_trips_byte_for_byte(tmp_path: Path) -> None:
     assert measure(tmp_path / "a.safetensors") == budget
 
 
-def test_the_packing_is_entered() -> None:
+def test_the_packing_is_registered() -> None:
     assert find_packing("s2d") is PACKINGS["s2d"]
-    assert set(memories.pack(*drawn())) == set(PACKINGS["s2d"].tensors)
+    assert set(memories.pack(*random_memories())) == set(PACKINGS["s2d"].tensors)
 
 
 def test_the_page_lists_its_tensors() -> None:
@@ -186,7 +186,7 @@ def zeros(*shape: int, dtype: Any = np.int8) -> Any:
 HALF = np.float16
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "missing": ({"dynamics": None}, r"it must hold \[dynamic_scales, dynamics, joiner_bias, joiner_weight, labels,"),
-    "dense beside": ({"latents": zeros(*SHAPE)}, r"holds tensors \[dynamic_scales, .*, latents, .*; it must hold"),
+    "dense too": ({"latents": zeros(*SHAPE)}, r"holds tensors \[dynamic_scales, .*, latents, .*; it must hold"),
     "dtype": ({"statics": zeros(2, 2, 2, 3, 4, dtype=HALF)}, r"tensor statics is float16 .* it must be int8"),
     "flat statics": ({"statics": zeros(2, 48)}, r"tensor statics has shape \(2, 48\); it must be \(2, 1, 2, 3, 4\)"),
     "statics": ({"statics": zeros(2, 2, 2, 3, 5)}, r"shape \(2, 2, 2, 3, 5\); it must be \(2, 2, 2, 3, 4\)"),
@@ -221,7 +221,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         "joiner_weight holds values that are not finite",
     ),
     "infinite bias": ({"joiner_bias": np.full(2, np.inf, HALF)}, "joiner_bias holds values that are not finite"),
-    "-128": ({"dynamics": np.full((2, 5, 3, 4), -128, np.int8)}, r"dynamics holds -128; int8 memories lie in \[-127"),
+    "-128": (
+        {"dynamics": np.full((2, 5, 3, 4), -128, np.int8)},
+        r"dynamics holds -128; its int8 numbers must be in \[-127",
+    ),
 }
 
 

@@ -94,7 +94,7 @@ def test_the_same_bytes_each_time(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["h264", "av1"])
-def test_headers_are_stored_once_and_say_nothing_of_the_encoder(name: str) -> None:
+def test_headers_are_stored_once_and_do_not_name_the_encoder(name: str) -> None:
     clip = CODERS[name].encode(moving(1)[0], MIDDLE[name])
     one, five = (len(joined([clip] * count)) for count in (1, 5))
     assert five - one == 4 * len(clip.body)
@@ -184,5 +184,5 @@ def test_video_of_another_pixel_format_is_refused() -> None:
     context.options, context.thread_count = {"x264-params": "mbtree=0"}, 1
     packets = [bytes(packet) for frame in (av.VideoFrame(16, 16, "yuv444p"), None) for packet in context.encode(frame)]
     stream = torch.frombuffer(bytearray(b"".join(packets)), dtype=torch.uint8)
-    with pytest.raises(InputError, match="frame 0 is no whole yuv420p frame"):
+    with pytest.raises(InputError, match="frame 0 is no complete yuv420p frame"):
         back(stream, "h264", (1, 1, 3, 16, 16))

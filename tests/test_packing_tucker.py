@@ -67,10 +67,10 @@ def rounding(latents: Tensor, ratio: float) -> float:
 @pytest.mark.parametrize("decay", [0.5, 1.0])
 def test_the_error_is_that_of_an_hosvd_in_numpy(ratio: float, decay: float) -> None:
     latents = smooth(decay=decay)
-    wanted, got = error(latents, numpy_hosvd(latents, ratio)), error(latents, round_trip(latents, ratio))
+    expected, got = error(latents, numpy_hosvd(latents, ratio)), error(latents, round_trip(latents, ratio))
     # Float16 factors turn the subspaces by 2^-11, int8 adds at most half a step a number.
-    assert got >= wanted - 1e-3
-    assert got**2 <= (wanted + 1e-3) ** 2 + rounding(latents, ratio) ** 2 * 1.01
+    assert got >= expected - 1e-3
+    assert got**2 <= (expected + 1e-3) ** 2 + rounding(latents, ratio) ** 2 * 1.01
 
 
 def test_full_ratio_is_exact_up_to_the_rounding_of_the_core() -> None:
@@ -225,7 +225,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         "core_scales holds values that are not finite and pos",
     ),
     "scale inf": ({"core_scales": np.full((2, 2), np.inf, np.float16)}, "core_scales holds values that are not finite"),
-    "core -128": ({"core": np.full((2, 2, 2, 3, 3), -128, np.int8)}, "core holds -128; its int8 numbers lie in"),
+    "core -128": ({"core": np.full((2, 2, 2, 3, 3), -128, np.int8)}, "core holds -128; its int8 numbers must be in"),
 }
 
 
@@ -248,7 +248,10 @@ def test_wrong_tensors_in_a_file(arrays: dict[str, Any], message: str, tmp_path:
         (lambda: pack(smooth(), 0.5, -1), "sweeps of the Tucker packing is -1; it must be at least 0"),
         (lambda: pack(smooth() / 0), "latents to pack hold values that are not finite"),
         (lambda: pack(smooth() * 1e9), "latents reach .* below 8.3e6"),
-        (lambda: unpack({"core": torch.zeros(1)}, SHAPE), "packing 'tucker' lacks tensors core_scales, factor_time"),
+        (
+            lambda: unpacked("tucker", {"core": torch.zeros(1)}, SHAPE),
+            "packing 'tucker' lacks tensors core_scales, factor_time",
+        ),
         (lambda: find_packing("zip"), "packing is 'zip'; known: dense, tucker"),
         (
             lambda: to_bytes(replace(make_set(), packed={"core": torch.zeros(1)})),
@@ -261,7 +264,7 @@ def test_messages(make: Any, message: str) -> None:
         make()
 
 
-def test_the_packing_is_known_by_name() -> None:
+def test_the_packing_is_registered() -> None:
     latents = smooth()
     assert torch.equal(unpacked("tucker", pack(latents), SHAPE), round_trip(latents, 0.75))
     assert PACKINGS["tucker"].tensors == tucker.TENSORS

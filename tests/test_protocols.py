@@ -13,7 +13,7 @@ from videocompressa.clip import ClipSpec
 from videocompressa.datasets import LAYOUTS, VideoEntry, VideoSet, keep_classes
 from videocompressa.errors import InputError
 from videocompressa.students import TrainConfig
-from videocompressa.students.networks import STUDENTS, build_student, check_name
+from videocompressa.students.networks import STUDENTS, build_student, check_student
 
 VDSD, VIDEO_DC, FAIR = (PROTOCOLS[name] for name in ("vdsd", "video-dc", "fair"))
 
@@ -126,8 +126,8 @@ def test_students_take_the_clips_and_layouts_are_known(protocol: Protocol) -> No
     for reading in protocol.readings.values():
         assert reading.options.layout in ("auto", *LAYOUTS)
         for student in protocol.students:
-            check_name(student)
-            build_student(student, num_classes=2, clip=reading.options.clip, generator=torch.Generator(), width=0.125)
+            check_student(student)
+            build_student(student, 2, reading.options.clip.size, torch.Generator(), width=0.125)
 
 
 def test_regimes_without_epochs_keep_their_steps() -> None:
@@ -143,13 +143,8 @@ def test_miniucf_has_fifty_classes() -> None:
     assert len(set(MINIUCF)) == len(MINIUCF) == 50
     assert list(MINIUCF) == sorted(MINIUCF)
     assert VDSD.reading("miniucf").options.classes == MINIUCF
-    student = build_student(
-        "convnet3d",
-        num_classes=len(MINIUCF),
-        clip=VDSD.reading("miniucf").options.clip,
-        generator=torch.Generator(),
-        width=1.0,
-    )
+    size = VDSD.reading("miniucf").options.clip.size
+    student = build_student("convnet3d", len(MINIUCF), size, torch.Generator())
     assert sum(weights.numel() for weights in student.parameters()) == 3_647_666
 
 

@@ -15,15 +15,14 @@ from videocompressa.clip import Candidates, ClipSpec, Normalization
 from videocompressa.codecs import Codec, LinearCodec, PixelCodec
 from videocompressa.errors import InputError
 from videocompressa.methods import METHODS, rded
-from videocompressa.methods.rded import Crops, RdedConfig, choose_clips, cut, draw_crops, score_crops, tile_size
+from videocompressa.methods.rded import Crops, RdedConfig, choose_clips, cut, draw_crops, score_crops
 from videocompressa.rng import Streams
-from videocompressa.run import Stages
+from videocompressa.run import Run, Stages
 from videocompressa.students import TrainConfig
 from videocompressa.students.networks import Student
 from videocompressa.students.teachers import TeacherConfig
-from videocompressa.synthetic import Allowance, SyntheticSet
+from videocompressa.synthetic import Budget, SyntheticSet
 
-CPU = torch.device("cpu")
 SIDE, FRAMES = 16, 6
 TEACHER = TeacherConfig(
     train=TrainConfig(student="framenet2d", width=0.25, steps=2, batch_size=8, flip=False, crop_scale=0.8), num_views=2
@@ -84,7 +83,7 @@ def noisy() -> Candidates:
 
 @pytest.fixture
 def bright_teacher(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rded, "train_teachers", lambda *args, **kwargs: [BrightIsB().eval()])
+    monkeypatch.setattr(RdedConfig, "train_teachers", lambda *_: [BrightIsB().eval()])
 
 
 def run(
@@ -98,15 +97,8 @@ def run(
     vpc: int = 2,
     keyframes: int = 3,
 ) -> SyntheticSet:
-    return rded.compress(
-        data,
-        codec or PixelCodec(),
-        config,
-        budget=Allowance(vpc, keyframes, allow_fewer),
-        rng=Streams(seed),
-        device=CPU,
-        stages=stages or Stages(),
-    )
+    run = Run(Streams(seed), stages=stages or Stages())
+    return config.compress(data, codec or PixelCodec(), Budget(vpc, keyframes, allow_fewer), run)
 
 
 def rows_of(data: Candidates, synthetic: SyntheticSet) -> list[int]:
@@ -179,7 +171,7 @@ def test_only_the_teachers_loss_chooses_crops_and_clips(noisy: Candidates) -> No
             brightness = ((clip - 0.5) / 0.25).mean()
             sign = 1 if noisy.labels[row] else -1
             expected[row, number] = torch.log1p(torch.exp(-16 * sign * brightness))
-    losses = score_crops(noisy, torch.arange(12), crops, [teacher], "hold", device=CPU)
+    losses = score_crops(noisy, torch.arange(12), crops, [teacher], "hold", Run(Streams(0)))
     torch.testing.assert_close(losses, expected, atol=1e-4, rtol=1e-4)
 
     synthetic = run(noisy, config)
@@ -202,10 +194,10 @@ def test_chunks_and_teachers_do_not_matter(noisy: Candidates, monkeypatch: pytes
         assert step == "crops"
         calls.append((int(numbers["done"]), int(numbers["total"])))
 
-    whole = score_crops(noisy, rows, crops, [BrightIsB().eval()], "hold", device=CPU)
+    complete = score_crops(noisy, rows, crops, [BrightIsB().eval()], "hold", Run(Streams(0)))
     monkeypatch.setattr(rded, "CHUNK", 4)
-    parts = score_crops(noisy, rows, crops, [BrightIsB().eval()] * 2, "hold", device=CPU, watch=watch)
-    torch.testing.assert_close(parts, whole)
+    parts = score_crops(noisy, rows, crops, [BrightIsB().eval()] * 2, "hold", Run(Streams(0), watch=watch))
+    torch.testing.assert_close(parts, complete)
     assert calls == [(4, 15), (8, 15), (12, 15), (15, 15)]
 
 
@@ -215,19 +207,15 @@ def test_a_sure_teacher_still_ranks() -> None:
     frames[1] = 255
     crops = Crops(torch.tensor([0, 0, SIDE, SIDE]).expand(2, 1, 4), torch.tensor([0, 2]).expand(2, 1, 2))
     data = candidates(frames, torch.tensor([1, 1]))
-    losses = score_crops(data, torch.arange(2), crops, [BrightIsB().eval()], "hold", device=CPU)
+    losses = score_crops(data, torch.arange(2), crops, [BrightIsB().eval()], "hold", Run(Streams(0)))
     assert 0 < float(losses[1]) < float(losses[0]) < 1e-10
 
 
 def test_the_best_clips_of_each_class_by_rank() -> None:
     losses = torch.tensor([5.0, 1.0, 3.0, 1.0, 2.0, 0.0])
     labels = torch.tensor([0, 1, 0, 1, 0, 1])
-    assert choose_clips(losses, labels, 2, Allowance(2, 1), 1).tolist() == [[4], [2], [5], [1]]
-    assert choose_clips(losses, labels, 2, Allowance(9, 1), 1).tolist() == [[4], [2], [0], [5], [1], [3]]
-    assert choose_clips(torch.arange(9.0), torch.zeros(9).long(), 1, Allowance(2, 1), 2).tolist() == [
-        [0, 1, 2, 3],
-        [4, 5, 6, 7],
-    ]
+    assert choose_clips(losses, labels, 2, 2).tolist() == [4, 2, 5, 1]
+    assert choose_clips(losses, labels, 2, 9).tolist() == [4, 2, 0, 5, 1, 3]
 
 
 # Crops
@@ -295,12 +283,11 @@ def test_a_cut_is_the_box_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("make", [PixelCodec, linear_codec])
-@pytest.mark.parametrize("stitch", [1, 2])
 @pytest.mark.parametrize("labels", ["soft", "hard"])
-def test_a_valid_set_and_the_same_for_the_same_seed(make: type[Codec], stitch: int, labels: str) -> None:
+def test_a_valid_set_and_the_same_for_the_same_seed(make: type[Codec], labels: str) -> None:
     codec = make()
     data = candidates(noise((16, FRAMES, 3, SIDE, SIDE), 0), torch.arange(16) % 2, codec)
-    config = dataclasses.replace(SMALL, stitch=stitch, labels=labels)
+    config = dataclasses.replace(SMALL, labels=labels)
     state = torch.get_rng_state()
     synthetic, again = run(data, config, codec=codec), run(data, config, codec=codec)
     assert torch.equal(state, torch.get_rng_state())
@@ -320,29 +307,6 @@ def test_what_is_stored_is_the_crop_of_the_named_video_at_the_named_places(noisy
     synthetic = run(noisy, dataclasses.replace(SMALL, crop_scale=1.0, labels="hard"))
     for row, latents, positions in zip(rows_of(noisy, synthetic), synthetic.latents, synthetic.positions, strict=True):
         torch.testing.assert_close(latents, PixelCodec().encode(noisy.frames[row][positions]))
-
-
-@pytest.mark.usefixtures("bright_teacher")
-def test_stitched_items_name_their_first_clip() -> None:
-    """Four clips an item, the best upper left; flat pictures keep their level through cropping and shrinking."""
-    levels = torch.tensor([10, 240, 20, 230, 30, 220, 40, 210]).to(torch.uint8)
-    frames = levels[:, None, None, None, None].expand(-1, FRAMES, 3, SIDE, SIDE + 2).contiguous()
-    data = candidates(frames, torch.arange(8) % 2)
-    synthetic = run(data, RdedConfig(stitch=2, labels="hard"), vpc=1)
-    assert rows_of(data, synthetic) == [0, 1]
-    corners = (synthetic.keyframes()[:, :, 0] * 255).round()[..., [0, 7, 8, -1], :][..., [0, 8, 9, -1]]
-    for item, (first, second, third, fourth) in enumerate([(10, 20, 30, 40), (240, 230, 220, 210)]):
-        upper, lower = [first, first, second, second], [third, third, fourth, fourth]
-        assert corners[item, 0].tolist() == [upper, upper, lower, lower]
-
-
-def test_tiles_fill_the_frame() -> None:
-    for side in (2, 5, 16):
-        heights = [tile_size(number, 2, (side, 9))[0] for number in (0, 2)]
-        widths = [tile_size(number, 2, (side, 9))[1] for number in (0, 1)]
-        assert sum(heights) == side
-        assert sum(widths) == 9
-    assert tile_size(0, 1, (16, 12)) == (16, 12)
 
 
 def test_no_more_of_a_class_is_looked_at_than_asked(noisy: Candidates, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -371,10 +335,8 @@ def test_hard_and_soft_labels_share_the_crops(noisy: Candidates, tmp_path, monke
 
 def test_a_class_with_fewer_clips_gives_what_it_has(noisy: Candidates) -> None:
     data = noisy.take([0, 2, 4, 6, 8, 1, 3, 5, 7])
-    whole = run(data, vpc=5, allow_fewer=True, config=dataclasses.replace(SMALL, labels="hard"))
-    assert torch.bincount(whole.labels).tolist() == [5, 4]
-    stitched = dataclasses.replace(SMALL, stitch=2, labels="hard")
-    assert torch.bincount(run(data, stitched, vpc=2, allow_fewer=True).labels).tolist() == [1, 1]
+    synthetic = run(data, vpc=5, allow_fewer=True, config=dataclasses.replace(SMALL, labels="hard"))
+    assert torch.bincount(synthetic.labels).tolist() == [5, 4]
 
 
 # Messages
@@ -387,7 +349,6 @@ def test_a_class_with_fewer_clips_gives_what_it_has(noisy: Candidates) -> None:
         ({"pool_per_class": -1}, "rded pool_per_class is -1; it must be at least 0"),
         ({"crop_scale": 0.0}, r"rded crop_scale is 0.0; it must be in \(0,1\]"),
         ({"window": 1.5}, r"rded window is 1.5; it must be in \(0,1\]"),
-        ({"stitch": 3}, "rded stitch is 3; it must be 1 or 2"),
         ({"labels": "firm"}, "unknown labels 'firm'; known: soft, hard"),
         ({"fill": "loop"}, "fill is 'loop'; known: hold, linear"),
     ],
@@ -402,19 +363,11 @@ def test_more_asked_than_there_is(noisy: Candidates) -> None:
         run(noisy, keyframes=7)
     with pytest.raises(InputError, match="--vpc is 7, but class 'a' has 6, 'b' has 6 training videos"):
         run(noisy, vpc=7)
-    stitched = dataclasses.replace(SMALL, stitch=2)
-    with pytest.raises(InputError, match="so --vpc 2 takes 8 clips of each class, but 'a' has 6; lower --vpc"):
-        run(noisy, stitched)
-    few = noisy.take([0, 2, 4, 1, 3, 5, 7])
-    with pytest.raises(InputError, match="so --vpc 2 takes 4 clips of each class, but 'a' has 3"):
-        run(few, stitched, allow_fewer=True)
-    thin = candidates(noise((8, FRAMES, 3, 1, SIDE), 0), torch.arange(8) % 2)
-    with pytest.raises(InputError, match="rded stitch is 2, but a frame has sides below 2 pixels"):
-        run(thin, stitched, vpc=1)
 
 
 def test_the_published_settings_are_the_defaults() -> None:
-    config = METHODS["rded"].config
-    assert (config.num_crops, config.pool_per_class, config.crop_scale, config.stitch) == (5, 70, 0.08, 1)
+    config = METHODS["rded"]
+    assert isinstance(config, RdedConfig)
+    assert (config.num_crops, config.pool_per_class, config.crop_scale) == (5, 70, 0.08)
     assert config.labels == "soft"
     assert config.needs_teacher

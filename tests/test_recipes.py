@@ -12,31 +12,42 @@ from pathlib import Path
 import pytest
 import torch
 from cli_runs import draw_videos, everything_in
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 import videocompressa as vc
 from videocompressa.artifact import read_set, to_bytes, write_set
-from videocompressa.artifact.storage import TRANSFORM, Storage
-from videocompressa.clip import ClipSpec, Normalization
+from videocompressa.artifact.storage import Storage
+from videocompressa.clip import Candidates, ClipSpec, Normalization
 from videocompressa.codecs import PixelCodec
 from videocompressa.demo import run as demo_recipe
 from videocompressa.errors import ArtifactError, BudgetError, InputError
+from videocompressa.methods import METHODS
 from videocompressa.recipes import budgets
-from videocompressa.recipes.budgets import FileFacts, TrainFacts, resolve_budget
+from videocompressa.recipes.budgets import BlankFiles, num_items, resolve_budget
 from videocompressa.recipes.compress import CompressOutcome, compress_folder
 from videocompressa.recipes.data import encode_train, list_videos, stages_of
-from videocompressa.recipes.options import BudgetOptions, CandidateOptions, NumBytes, Share, Surroundings
+from videocompressa.recipes.options import (
+    BudgetOptions,
+    CandidateOptions,
+    CompressOptions,
+    NumBytes,
+    Share,
+    Surroundings,
+)
 from videocompressa.recipes.sets import decode_set, open_set
 from videocompressa.recipes.settings import setting_names, with_settings
 from videocompressa.recipes.train import train_on
-from videocompressa.run import watch_nothing
+from videocompressa.rng import Streams
+from videocompressa.run import Run, watch_nothing
+from videocompressa.selection import choose_videos
 from videocompressa.students import TrainConfig
-from videocompressa.synthetic import Allowance, Provenance, Source, SyntheticSet
+from videocompressa.synthetic import Budget
 from videocompressa.video import probe
 
 SMALL = CandidateOptions(size=32, frames=4)
+INT8 = Storage("int8")
 
 
 @pytest.fixture(scope="module")
@@ -58,10 +69,8 @@ def surroundings(cache: Path) -> Surroundings:
 @pytest.fixture(scope="module")
 def set_file(videos: Path, here: Surroundings, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("sets") / "set.safetensors"
-    compress_folder(
-        videos, path, candidates=SMALL, budget=BudgetOptions(vpc=2, keyframes=2), method="random-real",
-        surroundings=here,
-    )  # fmt: skip
+    budget = BudgetOptions(vpc=2, keyframes=2)
+    compress_folder(videos, path, CompressOptions("random-real"), candidates=SMALL, budget=budget, surroundings=here)
     return path
 
 
@@ -123,12 +132,12 @@ def test_settings_replace_fields_by_their_type() -> None:
 
 
 def test_every_known_setting_can_be_set() -> None:
-    for name in setting_names(vc.METHODS["videocompressa"].config):
-        value: object = vc.METHODS["videocompressa"].config
+    for name in setting_names(vc.METHODS["videocompressa"]):
+        value: object = vc.METHODS["videocompressa"]
         for part in name.split("."):
             value = getattr(value, part)
         text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-        assert with_settings(vc.METHODS["videocompressa"].config, [f"{name}={text}"])
+        assert with_settings(vc.METHODS["videocompressa"], [f"{name}={text}"])
 
 
 @pytest.mark.parametrize(
@@ -156,123 +165,100 @@ def test_a_part_and_the_whole_cannot_both_be_set() -> None:
 # --- Budgets ---
 
 
-def facts_of(counts: Sequence[int], num_frames: int = 30, frames: int = 8) -> TrainFacts:
-    """Videos with paths of unequal length, `num_frames` each."""
-    labels = tuple(label for label, count in enumerate(counts) for _ in range(count))
-    source = Source("planted", "0" * 64, len(labels), len(labels) * num_frames, 10**6)
-    return TrainFacts(
-        clip=ClipSpec(frames, 8, 8),
-        codec=PixelCodec().spec,
-        classes=tuple(f"class {label}" for label in range(len(counts))),
+def blank_files(counts: Sequence[int], num_frames: int = 8, storage: Storage = INT8) -> BlankFiles:
+    """Files of videos with paths of unequal length, 30 frames each."""
+    labels = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
+    num_videos = len(labels)
+    data = Candidates(
+        frames=torch.zeros((), dtype=torch.uint8).expand(num_videos, num_frames, 3, 8, 8),
+        latents=torch.zeros((), dtype=torch.float16).expand(num_videos, num_frames, 3, 8, 8),
+        times_seconds=torch.arange(num_frames).double() * 0.13 * (torch.arange(num_videos) % 5 + 1)[:, None],
         labels=labels,
-        video_ids=tuple(f"{label}/{'x' * (row % 7)}{row}.mp4" for row, label in enumerate(labels)),
-        times_seconds=tuple(
-            tuple(0.13 * (row % 5 + 1) * frame for frame in range(frames)) for row in range(len(labels))
-        ),
-        source=source,
+        video_ids=tuple(f"{label}/{'x' * (row % 7)}{row}.mp4" for row, label in enumerate(labels.tolist())),
+        num_video_frames=torch.full((num_videos,), 30),
+        video_bytes=torch.full((num_videos,), 10**4),
+        classes=tuple(f"class {label}" for label in range(len(counts))),
+        clip=ClipSpec(num_frames, 8, 8),
+        codec=PixelCodec().spec,
         normalization=Normalization((0.5, 0.25, 0.5), (0.2, 0.3, 0.2)),
+        source="planted",
+        split_hash="0" * 64,
     )
-
-
-FILE = FileFacts(method="coreset", config={"selector": "uniform"}, soft_labels=False, seed=0, storage=Storage("int8"))
+    return BlankFiles(data, METHODS["random-real"], storage, 0, lambda keyframes: 10.0 * keyframes)
 
 
 @given(
     counts=st.lists(st.integers(3, 12), min_size=2, max_size=4),
     keyframes=st.integers(1, 8),
     ratio=st.floats(0.0, 0.5),
-    seed=st.integers(0, 9),
 )
-def test_a_resolved_budget_is_kept_and_used(counts: list[int], keyframes: int, ratio: float, seed: int) -> None:
-    facts = facts_of(counts)
+def test_a_resolved_budget_is_kept_and_used(counts: list[int], keyframes: int, ratio: float) -> None:
+    files, total = blank_files(counts), 30 * sum(counts)
     try:
-        found = resolve_budget(BudgetOptions(ratio=Share(ratio), keyframes=keyframes), facts, FILE)
+        budget, notes = resolve_budget(BudgetOptions(ratio=Share(ratio), keyframes=keyframes), files)
     except BudgetError:
-        assert len(counts) > ratio * facts.source.num_frames  # not one keyframe a class
+        assert len(counts) > ratio * total  # not one keyframe a class
         return
-    vpc, kept = found.allowance.videos_per_class, found.allowance.keyframes
-    room = ratio * facts.source.num_frames * (1 + 1e-6)
-    assert facts.num_items(vpc) * kept <= room
-    assert vpc == min(counts) or facts.num_items(vpc + 1) * kept > room
+    vpc, kept, room = budget.videos_per_class, budget.keyframes, ratio * total * (1 + 1e-6)
+    assert num_items(files.data, vpc) * kept <= room
+    assert vpc == min(counts) or num_items(files.data, vpc + 1) * kept > room
     assert kept == keyframes or (vpc == 1 and len(counts) * (kept + 1) > room)
-    assert bool(found.notes) or kept == keyframes
+    assert bool(notes) or kept == keyframes
 
 
-@given(asked=st.integers(600, 40_000), keyframes=st.integers(1, 8), seed=st.integers(0, 99))
+@settings(max_examples=20)
+@given(asked=st.integers(700, 40_000), keyframes=st.integers(1, 8), seed=st.integers(0, 99))
 def test_a_file_of_any_choice_of_videos_is_within_the_bytes(asked: int, keyframes: int, seed: int) -> None:
-    facts = facts_of([6, 9])
+    files = blank_files([6, 9])
     try:
-        found = resolve_budget(BudgetOptions(bytes=NumBytes(asked), keyframes=keyframes), facts, FILE)
+        budget, _ = resolve_budget(BudgetOptions(bytes=NumBytes(asked), keyframes=keyframes), files)
     except BudgetError as error:
         smallest = int(str(error).split()[-1])
         assert smallest > asked
-        least = resolve_budget(BudgetOptions(bytes=NumBytes(smallest), keyframes=keyframes), facts, FILE)
-        assert (least.allowance.videos_per_class, least.allowance.keyframes) == (1, 1)
+        least, _ = resolve_budget(BudgetOptions(bytes=NumBytes(smallest), keyframes=keyframes), files)
+        assert (least.videos_per_class, least.keyframes) == (1, 1)
         return
-    vpc, kept = found.allowance.videos_per_class, found.allowance.keyframes
     draw = torch.Generator().manual_seed(seed)
-    labels = torch.tensor(facts.labels)
-    rows = torch.cat(
-        [
-            members[torch.randperm(len(members), generator=draw)[:vpc]]
-            for label in range(2)
-            for members in [(labels == label).nonzero()[:, 0]]
-        ]
+    rows = choose_videos(files.data, "random", budget, draw)
+    synthetic = files.config.gather(
+        files.data, rows, torch.arange(budget.keyframes).expand(len(rows), -1), PixelCodec(), Run(Streams(0))
     )
-    assert len(file_bytes(facts, rows, kept)) <= found.most_bytes <= asked
-
-
-def file_bytes(facts: TrainFacts, rows: torch.Tensor, keyframes: int) -> bytes:
-    """Return the bytes of a set made of the given videos."""
-
-    synthetic = SyntheticSet(
-        latents=torch.zeros(len(rows), keyframes, *facts.codec.latent_shape(8, 8)),
-        positions=torch.arange(keyframes).expand(len(rows), -1),
-        times_seconds=torch.tensor(facts.times_seconds, dtype=torch.float64)[rows, :keyframes],
-        labels=torch.tensor(facts.labels)[rows],
-        classes=facts.classes,
-        clip=facts.clip,
-        codec=facts.codec,
-        normalization=facts.normalization or Normalization((0, 0, 0), (1, 1, 1)),
-        provenance=Provenance(
-            FILE.method, FILE.config, FILE.seed, facts.source, tuple(facts.video_ids[int(row)] for row in rows)
-        ),
-    )
-    return to_bytes(synthetic)
+    assert len(to_bytes(synthetic)) <= files.size(budget.videos_per_class, budget.keyframes) <= asked
 
 
 def test_without_a_budget_one_video_a_class_and_four_keyframes_or_all() -> None:
-    found = resolve_budget(BudgetOptions(), facts_of([3, 4]), FILE)
-    assert found.allowance == Allowance(1, 4, file_bytes=found.most_bytes)
-    few = resolve_budget(BudgetOptions(), facts_of([3, 4], frames=2), FILE).allowance
-    assert (few.videos_per_class, few.keyframes) == (1, 2)
+    assert resolve_budget(BudgetOptions(), blank_files([3, 4])) == (Budget(1, 4), ())
+    assert resolve_budget(BudgetOptions(), blank_files([3, 4], num_frames=2)) == (Budget(1, 2), ())
 
 
-def test_methods_that_fill_bytes_get_as_many_whatever_their_own_file_holds() -> None:
-    facts, soft = facts_of([3, 4]), dataclasses.replace(FILE, soft_labels=True)
-    own, other = (resolve_budget(BudgetOptions(vpc=2), facts, file, soft) for file in (FILE, soft))
-    assert own.most_bytes < other.most_bytes
-    assert own.allowance.file_bytes == other.allowance.file_bytes == other.most_bytes
-    asked = resolve_budget(BudgetOptions(bytes=NumBytes(other.most_bytes)), facts, FILE, soft)
-    assert asked.allowance.file_bytes == other.most_bytes
+def test_methods_that_fill_bytes_take_bytes_alone(videos: Path, here: Surroundings, tmp_path: Path) -> None:
+    for name in ("typical-clips", "lvdd", "real-h264", "vdsd-dm"):
+        for budget in (BudgetOptions(), BudgetOptions(vpc=2), BudgetOptions(ratio=Share("1%"))):
+            message = f"method '{name}' keeps as much as a file of a given size holds, .*; give --bytes, such as"
+            with pytest.raises(InputError, match=message):
+                compress_folder(
+                    videos, tmp_path / "set", CompressOptions(name), candidates=SMALL, budget=budget, surroundings=here
+                )
+    files = dataclasses.replace(blank_files([3, 4]), config=METHODS["lvdd"])
+    assert resolve_budget(BudgetOptions(bytes=NumBytes(9000)), files) == (Budget(1, 4, file_bytes=9000), ())
 
 
-def test_a_file_larger_than_foreseen_is_made_again_with_fewer_videos(
+def test_a_file_that_comes_out_too_large_is_refused(
     videos: Path, here: Surroundings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def made(budget: BudgetOptions, name: str) -> CompressOutcome:
-        return compress_folder(
-            videos, tmp_path / name, candidates=SMALL, budget=budget, method="random-real", storage=Storage("int8"),
-            surroundings=here,
-        )  # fmt: skip
+    def compress(budget: BudgetOptions, name: str) -> CompressOutcome:
+        options = CompressOptions("random-real", storage="int8")
+        return compress_folder(videos, tmp_path / name, options, candidates=SMALL, budget=budget, surroundings=here)
 
-    larger = made(BudgetOptions(vpc=3, keyframes=2), "a").budget.file_bytes
+    three = compress(BudgetOptions(vpc=3, keyframes=2), "a").cost.file_bytes
+    two = compress(BudgetOptions(bytes=NumBytes(three - 1), keyframes=2), "b")
+    assert (two.videos_per_class, two.keyframes) == (2, 2)
+    assert two.cost.file_bytes < three
     monkeypatch.setattr(budgets, "MARGIN_BYTES", -200)
-    found = made(BudgetOptions(bytes=NumBytes(larger - 1), keyframes=2), "b")
-    assert (found.videos_per_class, found.keyframes) == (2, 2)
-    assert found.budget.file_bytes < larger
-    with pytest.raises(BudgetError, match="--bytes 1000 is too small for one keyframe .* give at least --bytes 1"):
-        made(BudgetOptions(bytes=NumBytes(1000), keyframes=1), "c")
+    with pytest.raises(BudgetError, match=f"the file would have {three} bytes even at its coarsest; give at least --b"):
+        compress(BudgetOptions(bytes=NumBytes(three - 1), keyframes=2), "c")
+    with pytest.raises(BudgetError, match="--bytes 900 is too small for one keyframe .* give at least --bytes 1"):
+        compress(BudgetOptions(bytes=NumBytes(900), keyframes=1), "d")
 
 
 def test_bytes_left_over_go_into_finer_pictures_unless_a_step_is_asked_for(
@@ -280,28 +266,28 @@ def test_bytes_left_over_go_into_finer_pictures_unless_a_step_is_asked_for(
 ) -> None:
     """All videos fit, so that only a finer step can fill the file."""
 
-    def made(num_bytes: int, storage: Storage = TRANSFORM) -> int:
+    def size(num_bytes: int, step: float | None = None) -> int:
         outcome = compress_folder(
-            videos, tmp_path / "set", candidates=SMALL, budget=BudgetOptions(bytes=NumBytes(num_bytes)),
-            method="videocompressa-bytes", storage=storage, overwrite=True, surroundings=here,
+            videos, tmp_path / "set", CompressOptions("typical-clips", step=step), candidates=SMALL,
+            budget=BudgetOptions(bytes=NumBytes(num_bytes)), overwrite=True, surroundings=here,
         )  # fmt: skip
         assert outcome.num_train_videos == len(read_set(outcome.path))
-        return outcome.budget.file_bytes
+        return outcome.cost.file_bytes
 
-    at_one = made(100_000, Storage(step=1.0 + 1e-9))
+    at_one = size(100_000, 1.0 + 1e-9)
     wanted = round(1.3 * at_one)
-    assert 0.97 * wanted < made(wanted) <= wanted
-    assert at_one < made(10 * at_one) < 10 * at_one  # not finer than pixels are
+    assert 0.97 * wanted < size(wanted) <= wanted
+    assert at_one < size(10 * at_one) < 10 * at_one  # not finer than pixels are
 
 
 def test_more_keyframes_than_frames() -> None:
     with pytest.raises(InputError, match="--keyframes is 9, but a clip has 8 candidate frames"):
-        resolve_budget(BudgetOptions(keyframes=9), facts_of([3, 4]), FILE)
+        resolve_budget(BudgetOptions(keyframes=9), blank_files([3, 4]))
 
 
 def test_a_class_without_training_videos() -> None:
     with pytest.raises(InputError, match="class 'class 1' has no training videos; add some"):
-        resolve_budget(BudgetOptions(allow_fewer=True), facts_of([3, 0]), FILE)
+        resolve_budget(BudgetOptions(allow_fewer=True), blank_files([3, 0]))
 
 
 # --- Stages ---
@@ -407,7 +393,7 @@ def test_the_clip_of_the_set_counts_in_training(set_file: Path, videos: Path, he
     config = TrainConfig(student="framenet2d", width=0.25, steps=2, batch_size=4)
     other = CandidateOptions(size=64, frames=7)
     outcome = train_on(set_file, videos, config=config, candidates=other, num_seeds=1, surroundings=here)
-    assert outcome.result.train_seconds == 1  # one tick of the clock that was handed in
+    assert outcome.result.train_seconds == 1  # one tick of the clock that was passed in
     assert (outcome.num_train_clips, outcome.num_test_clips) == (4, 4)
 
 
@@ -427,11 +413,12 @@ def test_the_demo_ends_with_a_table_and_a_sheet(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(demo_recipe, "NUM_SEEDS", 2)
     here = surroundings(tmp_path / "cache")
     made = demo_recipe.demo(tmp_path / "demo", surroundings=here)
-    assert [row.method for row in made.rows] == ["all videos", "videocompressa", "videocompressa-bytes", "random-real"]
-    learned, spread, drawn = made.rows[1:]
-    assert spread.keyframes == SMALL.clip.num_frames
-    assert learned.keyframes == drawn.keyframes
-    assert learned.videos_per_class == drawn.videos_per_class
+    assert [row.method for row in made.rows] == ["all videos", "videocompressa", "typical-clips", "random-real"]
+    learned, typical, random = made.rows[1:]
+    assert typical.keyframes == SMALL.clip.num_frames
+    assert typical.file_bytes <= learned.file_bytes
+    assert learned.keyframes == random.keyframes
+    assert learned.videos_per_class == random.videos_per_class
     table = made.table_path.read_text()
     assert all(row.method in table for row in made.rows)
     assert made.sheet_path.read_bytes().startswith(b"\x89PNG")

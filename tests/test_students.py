@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from videocompressa.clip import ClipSpec
 from videocompressa.errors import InputError
 from videocompressa.students.networks import STUDENTS, Dropout, FrameConv3d, Student, build_student, initialize
 
@@ -19,13 +18,7 @@ LITERATURE = ("convnet3d", "minic3d")
 def made(
     name: str, *, seed: int = 0, num_classes: int = 5, size: tuple[int, int, int] = (8, 64, 64), width: float = 0.125
 ) -> Student:
-    return build_student(
-        name,
-        num_classes=num_classes,
-        clip=ClipSpec(*size),
-        generator=torch.Generator().manual_seed(seed),
-        width=width,
-    )
+    return build_student(name, num_classes, size, torch.Generator().manual_seed(seed), width=width)
 
 
 def drawn(*shape: int, seed: int = 0) -> Tensor:

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from videocompressa.clip import ClipSpec, CodecSpec, Normalization
 from videocompressa.errors import InputError
-from videocompressa.synthetic import Allowance, Budget, Provenance, Source, SyntheticSet, fill_clips, fill_weights
+from videocompressa.synthetic import Budget, Cost, Provenance, Source, SyntheticSet, fill_clips, fill_weights
 
 CODEC = CodecSpec("blocks", "0123456789abcdef" * 4, 3, 4, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), 1000)
 
@@ -42,6 +42,7 @@ def make_set(**changes: Any) -> SyntheticSet:
         "labels": torch.tensor([1, 0]),
         "classes": ("sit", "stand"),
         "clip": ClipSpec(6, 8, 16),
+        "fill": "hold",
         "codec": CODEC,
         "normalization": Normalization((0.5, 0.5, 0.5), (0.25, 0.25, 0.25)),
         "provenance": Provenance("random", {}, 0, Source("toy", "ab" * 32, 10, 600, 50_000), ("a/1.mp4", "b/2.mp4")),
@@ -109,11 +110,11 @@ def test_an_empty_set_is_refused() -> None:
 @pytest.mark.parametrize("name", ["vpc", "keyframes"])
 def test_allowances_below_one_are_refused(name: str) -> None:
     with pytest.raises(InputError, match=f"--{name} is 0; it must be at least 1"):
-        Allowance(0, 1) if name == "vpc" else Allowance(1, 0)
+        Budget(0, 1) if name == "vpc" else Budget(1, 0)
 
 
 def test_budget_adds_the_codec() -> None:
-    assert Budget(1, 4, 0.1, 100, 1, 700, 0.01, 3000).file_and_codec_bytes == 3700
+    assert Cost(1, 4, 0.1, 100, 1, 700, 0.01, 3000).file_and_codec_bytes == 3700
 
 
 def test_the_shown_set_names_its_shapes() -> None:

@@ -15,18 +15,17 @@ from videocompressa.artifact.packing import memories
 from videocompressa.clip import Candidates, ClipSpec, Normalization
 from videocompressa.codecs import Codec, PixelCodec, build_codec
 from videocompressa.errors import BudgetError, DivergedError, InputError
+from videocompressa.matching import DMConfig, Matching, MTTConfig, ShowClips
 from videocompressa.matching import objectives as matching_module
 from videocompressa.matching.experts import ExpertConfig
-from videocompressa.matching.objectives import DMConfig, Matching, MTTConfig, Show
 from videocompressa.methods import METHODS, vdsd
-from videocompressa.methods.vdsd import StaticsConfig, VDSDConfig, compress, one_still_each
+from videocompressa.methods.vdsd import StaticsConfig, VDSDConfig, one_still_each
 from videocompressa.rng import Streams
-from videocompressa.run import Stages
+from videocompressa.run import Run, Stages
 from videocompressa.students import TrainConfig
 from videocompressa.students.teachers import TeacherConfig
-from videocompressa.synthetic import Allowance, SyntheticSet
+from videocompressa.synthetic import Budget, SyntheticSet
 
-CPU = torch.device("cpu")
 FRAMES, SIDE = 4, 16
 DM = DMConfig(student="framenet2d", width=0.1, real_per_class=3)
 EXPERTS = ExpertConfig(student="framenet2d", width=0.1, num_experts=3, epochs=1, batch_size=6)
@@ -34,7 +33,14 @@ MTT = MTTConfig(EXPERTS, max_start_epoch=0, inner_steps=2, inner_lr_lr=0.0)
 TEACHER = TeacherConfig(
     train=TrainConfig(student="framenet2d", width=0.1, steps=2, batch_size=8, flip=False, crop_scale=0.8), num_views=2
 )
-SMALL = VDSDConfig(DM, StaticsConfig(matching=DM, steps=2, lr=1.0), steps=2, lr=0.1, joiner_lr=1e-3, teacher=TEACHER)
+SMALL = VDSDConfig(
+    matching=DM,
+    statics=StaticsConfig(matching=DM, steps=2, lr=1.0),
+    steps=2,
+    lr=0.1,
+    joiner_lr=1e-3,
+    teacher=TEACHER,
+)
 KINDS = {"vdsd-dm": SMALL, "vdsd-mtt": dataclasses.replace(SMALL, matching=MTT)}
 
 
@@ -75,9 +81,8 @@ def run(
     file_bytes: int | None = None,
     allow_fewer: bool = False,
 ) -> SyntheticSet:
-    budget = Allowance(vpc, 2, allow_fewer, file_bytes)
-    rng, stages = Streams(seed), stages or Stages()
-    return compress(data, codec or PixelCodec(), config, budget=budget, rng=rng, device=CPU, stages=stages)
+    budget = Budget(vpc, 2, allow_fewer, file_bytes)
+    return config.compress(data, codec or PixelCodec(), budget, Run(Streams(seed), stages=stages or Stages()))
 
 
 # ---------------------------------------------------------------------------------------------------------- the set
@@ -151,7 +156,7 @@ def test_real_stills_are_one_frame_of_each_video_held() -> None:
 def test_statics_are_shown_as_stills(monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[Tensor] = []
 
-    def look(parameters: list[Tensor], matching: Matching, show: Show, labels: Tensor, **_: object) -> None:
+    def look(parameters: list[Tensor], matching: Matching, show: ShowClips, labels: Tensor, **_: object) -> None:
         if len(parameters) == 1:
             shown.append(show(torch.arange(len(labels))).detach())
             assert labels.tolist() == [0] * 4 + [1] * 4  # two statics of two videos of each class
@@ -170,7 +175,7 @@ def test_statics_are_shown_as_stills(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run_rows(data: Candidates) -> list[int]:
     """Rows of the videos that `run` chooses."""
-    return vdsd._choose(data, PixelCodec(), SMALL, Allowance(2, 2), Streams(0)).tolist()
+    return SMALL._choose_videos(data, Budget(2, 2), Run(Streams(0))).tolist()
 
 
 class _Seen(Exception):  # noqa: N818
@@ -210,7 +215,7 @@ def test_gradients_reach_dynamics_and_joiner_and_not_the_statics(monkeypatch: py
         frozen.append(statics)
         return real_join(statics, *rest)
 
-    def look(parameters: list[Tensor], matching: Matching, show: Show, labels: Tensor, **_: object) -> None:
+    def look(parameters: list[Tensor], matching: Matching, show: ShowClips, labels: Tensor, **_: object) -> None:
         if len(parameters) == 1:
             return
         monkeypatch.setattr(memories, "join", spy)
@@ -237,13 +242,13 @@ class Pull(Matching):
         clips = data.normalization.apply(data.frames.float() / 255)
         self.means = torch.stack([clips[data.labels == label].mean(0) for label in range(2)])
 
-    def loss(self, show: Show, labels: Tensor, step: int) -> Tensor:
+    def loss(self, show: ShowClips, labels: Tensor, step: int) -> Tensor:
         clips = show(torch.arange(len(labels)))
         return sum(((clips[labels == c].mean(0) - self.means[c]).square().sum() for c in range(2)), clips.new_zeros(()))
 
 
 def pulled(monkeypatch: pytest.MonkeyPatch) -> Callable[..., SyntheticSet]:
-    monkeypatch.setattr(vdsd, "build_matching", lambda _, data, **__: Pull(data))
+    monkeypatch.setattr(DMConfig, "build", lambda _, data, run: Pull(data))
     return run
 
 
@@ -253,8 +258,8 @@ def test_dynamics_and_joiner_have_rates_of_their_own(monkeypatch: pytest.MonkeyP
     data = noisy()
     packed = pulled(monkeypatch)(data, config).packed
     statics = memories.stored_statics(packed)
-    job = vdsd._Run(data, PixelCodec(), config, torch.tensor(run_rows(data)), Streams(0), CPU, print, Stages())
-    parts = [part.requires_grad_() for part in vdsd._start(job, statics)]
+    job = vdsd._Tuning(config, data, PixelCodec(), torch.tensor(run_rows(data)), Run(Streams(0)))
+    parts = [part.requires_grad_() for part in job._start(statics)]
     optimizer = torch.optim.SGD(
         [{"params": parts[:1], "lr": 1e-3}, {"params": parts[1:], "lr": 1e-6}], lr=1e-3, momentum=0.9
     )
@@ -327,9 +332,9 @@ def test_mtt_starts_and_uses_every_expert(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_still_start_shows_the_statics_as_they_are() -> None:
     config = dataclasses.replace(SMALL, joiner_start="still", statics=StaticsConfig(steps=0))
-    job = vdsd._Run(noisy(), PixelCodec(), config, torch.tensor([0, 1]), Streams(0), CPU, print, Stages())
+    job = vdsd._Tuning(config, noisy(), PixelCodec(), torch.tensor([0, 1]), Run(Streams(0)))
     statics = torch.randn(2, 2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
-    dynamics, weight, bias = vdsd._start(job, statics)
+    dynamics, weight, bias = job._start(statics)
     shown = memories.join(statics, torch.zeros_like(dynamics), weight, bias)
     assert torch.equal(shown, statics[:, [0, 0, 1, 1]])
     assert (weight[:, 3] != 0).all()  # else no gradient would reach the dynamics
@@ -380,7 +385,7 @@ def test_a_budget_that_holds_nothing_says_what_would() -> None:
 
 
 def test_the_published_settings_are_the_defaults() -> None:
-    by_dm, by_mtt = METHODS["vdsd-dm"].config, METHODS["vdsd-mtt"].config
+    by_dm, by_mtt = METHODS["vdsd-dm"], METHODS["vdsd-mtt"]
     assert (by_dm.name, by_dm.steps, by_dm.lr, by_dm.joiner_lr, by_dm.momentum) == ("vdsd-dm", 5000, 1e-4, 1e-5, 0.95)
     assert (by_mtt.name, by_mtt.steps, by_mtt.lr, by_mtt.joiner_lr) == ("vdsd-mtt", 10_000, 1e4, 1e-3)
     assert by_dm.statics.per_video == by_mtt.statics.per_video == 2

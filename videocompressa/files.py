@@ -1,4 +1,4 @@
-"""Text files of a run: whole or untouched, whatever happens while one is written."""
+"""Files and folders that are complete or untouched, whatever happens while they are written."""
 
 from __future__ import annotations
 
@@ -13,18 +13,8 @@ from pathlib import Path
 from videocompressa.errors import ArtifactError, InputError
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text as UTF-8 beside `path` under a temporary name, and rename it."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def read_whole(path: Path, what: str) -> bytes:
-    """Return the bytes of a file, unchecked; raises `ArtifactError`, which calls it `what`, when there are none."""
+def read_bytes(path: Path, what: str) -> bytes:
+    """Return the bytes of a file, unchecked; raises `ArtifactError` that calls it `what` when it cannot be read."""
     try:
         return path.read_bytes()
     except FileNotFoundError as error:
@@ -33,13 +23,16 @@ def read_whole(path: Path, what: str) -> bytes:
         raise ArtifactError(f"cannot read {what} {path}: {error.strerror}") from error
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file under a temporary name, sync and rename it: `path` is whole or untouched. Raises `InputError`."""
-    part = path.parent / f".{secrets.token_hex(8)}.part"
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`, with its suffix; sync it and rename it when the block ends without an error.
+
+    `path` is complete or untouched, and nothing else is left. Raises `InputError` when the disk refuses.
+    """
+    part = path.with_name(f".{secrets.token_hex(8)}.part{path.suffix}")
     try:
-        with open(part, "xb") as file:
-            file.write(data)
-            file.flush()
+        yield part
+        with open(part, "rb") as file:
             os.fsync(file.fileno())
         os.replace(part, path)
     except OSError as error:
@@ -49,8 +42,19 @@ def write_whole(path: Path, data: bytes) -> None:
             part.unlink(missing_ok=True)
 
 
-def check_target(path: Path, *, overwrite: bool = False) -> None:
-    """Raise `InputError` when `path` cannot be written: for callers who want to know before a long run."""
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file by `atomic_path`, in place of one that exists."""
+    with atomic_path(path) as part:
+        part.write_bytes(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text as UTF-8 by `atomic_path`, in place of one that exists."""
+    write_bytes(path, text.encode())
+
+
+def check_output(path: Path, *, overwrite: bool = False) -> None:
+    """Raise `InputError` when `path` cannot be written: to be called before a long run."""
     path = Path(path)
     probe = path.parent / f".{secrets.token_hex(8)}.part"
     try:
@@ -70,9 +74,9 @@ def check_target(path: Path, *, overwrite: bool = False) -> None:
 
 
 @contextmanager
-def whole_folder(folder: Path, *, overwrite: bool) -> Iterator[Path]:
-    """Give a folder to write into, which takes its name only when the block ends without an error; else it is gone."""
-    check_folder(folder, overwrite=overwrite)
+def complete_folder(folder: Path, *, overwrite: bool) -> Iterator[Path]:
+    """Give a temporary folder to write into, renamed to `folder` when the block ends without an error, else removed."""
+    check_output_folder(folder, overwrite=overwrite)
     part = folder.with_name(f".{folder.name}-{secrets.token_hex(4)}.part")
     try:
         part.mkdir()
@@ -84,8 +88,8 @@ def whole_folder(folder: Path, *, overwrite: bool) -> Iterator[Path]:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def check_folder(folder: Path, *, overwrite: bool) -> None:
-    """Raise when a folder of decoded clips cannot be put there."""
+def check_output_folder(folder: Path, *, overwrite: bool) -> None:
+    """Raise `InputError` when a folder cannot be written."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"output {folder} is a file; give the name of a folder")
     if folder.exists() and any(folder.iterdir()) and not overwrite:
@@ -105,3 +109,8 @@ _ADVICE = {
 
 def _cannot_write(path: Path, error: OSError) -> InputError:
     return InputError(f"cannot write {path}: {_ADVICE.get(error.errno or 0, error.strerror or str(error))}")
+
+
+# Old names, until every caller has the new ones.
+read_whole, write_whole, check_target = read_bytes, write_bytes, check_output
+whole_folder, check_folder = complete_folder, check_output_folder

@@ -1,7 +1,7 @@
 """The synthetic set: a few keyframes of a few videos a class as tuned latents, with all that training needs.
 
-Also what it may cost (`Allowance`) and what it does cost (`Budget`), and how keyframes are placed back on the clip's
-time line (`fill_weights`).
+Also what it may keep (`Budget`) and what its file was measured to cost (`Cost`), and how keyframes are placed back on
+the clip's time line (`fill_weights`).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
+from videocompressa import __version__
 from videocompressa.clip import Candidates, ClipSpec, CodecSpec, Normalization, shape_text
 from videocompressa.errors import InputError
 
@@ -35,7 +36,7 @@ class Decoder(Protocol):
 
 
 @dataclass(frozen=True)
-class Allowance:
+class Budget:
     """What a method may keep: the same number of videos of each class, the same number of keyframes of each video."""
 
     videos_per_class: int
@@ -45,8 +46,7 @@ class Allowance:
     allow_fewer: bool = False
     """Take all videos of a class that has fewer than VPC, instead of raising."""
     file_bytes: int | None = None
-    """Size that the file must not exceed: methods whose items are of another size than VPC x K latents (packed sets)
-    fill it. None where only VPC and K count."""
+    """Most bytes of the file; methods with `fills_bytes` keep as much as fits. None where only VPC and K count."""
 
     def __post_init__(self) -> None:
         if self.videos_per_class < 1:
@@ -86,20 +86,22 @@ class Source:
 
 @dataclass(frozen=True)
 class Provenance:
-    """How a synthetic set came to be; enough to make it again, and nothing of the machine or the clock."""
+    """Where a synthetic set comes from; enough to compress it again, and nothing of the machine or the clock."""
 
     method: str
     config: Mapping[str, Any]
-    """The method's whole configuration, JSON values only."""
+    """The method's settings that differ from the defaults of `version`, JSON values only."""
     seed: int
     source: Source
     video_ids: tuple[str, ...]
     """N paths relative to the root: which video each item started from."""
+    version: str = __version__
+    """Version of videocompressa that compressed it."""
 
 
 @dataclass(frozen=True)
-class Budget:
-    """What a synthetic set costs: always computed from the written file, never typed in."""
+class Cost:
+    """What a synthetic set costs, measured on its file."""
 
     num_videos: int
     num_frames: int
@@ -138,7 +140,8 @@ class SyntheticSet:
     codec: CodecSpec
     normalization: Normalization
     provenance: Provenance
-    fill: str = "hold"
+    fill: str = "linear"
+    """How keyframes are placed back on the time line; a name of `FILLS`."""
     packing: str = "dense"
     """How the latents lie in the file: "dense", or a name of `packing.PACKINGS`."""
     packed: Mapping[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
@@ -256,22 +259,24 @@ def gather(
     rows: Tensor,
     positions: Tensor,
     *,
-    labels: Tensor,
-    latents: Tensor | None = None,
-    fill: str = "hold",
     method: str,
     config: Mapping[str, Any],
     seed: int,
+    latents: Tensor | None = None,
+    fill: str = "linear",
     decoder: Decoder | None = None,
 ) -> SyntheticSet:
-    """Return the set of `rows` (N,) at `positions` (N,K), with `latents` (N,K,C,h,w) in place of the real ones."""
+    """Return the set of `rows` (N,) at `positions` (N,K) with hard labels.
+
+    `latents` (N,K,C,h,w) replace the real ones.
+    """
     if latents is None:
         latents = take_keyframes(candidates.latents[rows].float(), positions)
     return SyntheticSet(
-        latents=latents.contiguous(),
+        latents=latents,
         positions=positions,
         times_seconds=candidates.times_seconds[rows].gather(1, positions),
-        labels=labels,
+        labels=candidates.labels[rows],
         classes=candidates.classes,
         clip=candidates.clip,
         codec=candidates.codec,
@@ -279,11 +284,7 @@ def gather(
         fill=fill,
         decoder=decoder,
         provenance=Provenance(
-            method=method,
-            config=config,
-            seed=seed,
-            source=Source.of(candidates),
-            video_ids=tuple(candidates.video_ids[int(row)] for row in rows),
+            method, config, seed, Source.of(candidates), tuple(candidates.video_ids[int(row)] for row in rows)
         ),
     )
 

@@ -1,10 +1,9 @@
-"""The file of a synthetic set: writing, reading and measuring it, and how latents lie in it."""
+"""The file of a synthetic set: writing, reading and measuring it, what fits into it, and how latents are stored."""
 
 from videocompressa.artifact.container import Quantization
-from videocompressa.artifact.file import measure, predict_file_bytes, read_set, to_bytes, write_set
 from videocompressa.artifact.metadata import FORMAT, KEY, PROVENANCE_SCHEMA, SCHEMA
-from videocompressa.artifact.numbers import label_codes, largest_label_error
-from videocompressa.artifact.packing.int8 import dequantize, quantize
+from videocompressa.artifact.read import measure, read_set
+from videocompressa.artifact.write import to_bytes, write_set
 
 __all__ = [
     "FORMAT",
@@ -12,12 +11,7 @@ __all__ = [
     "PROVENANCE_SCHEMA",
     "SCHEMA",
     "Quantization",
-    "dequantize",
-    "label_codes",
-    "largest_label_error",
     "measure",
-    "predict_file_bytes",
-    "quantize",
     "read_set",
     "to_bytes",
     "write_set",

@@ -1,131 +1,107 @@
-"""The container: which tensors lie where in the safetensors file, and taking a file apart.
+"""The container: a safetensors file with the tensors of a set, one metadata key, and the packed provenance text.
 
-The header is laid out here as safetensors 0.8 does it (a test compares), because the size must be known before there
-are tensors (`predict_file_bytes`) and the bytes must not move with the version of a library.
+Which tensors a file holds, with dtypes and shapes, follows from what its metadata say (`_expected`), so a file whose
+tensors and metadata disagree is refused before anything is unpacked.
 """
 
 from __future__ import annotations
 
 import json
-import math
+import lzma
 import struct
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import safetensors
 
-from videocompressa.artifact.folding import unpacked_text
 from videocompressa.artifact.metadata import KEY, Metadata, from_json, header_content
-from videocompressa.artifact.numbers import LARGEST_CODE
 from videocompressa.artifact.packing import PACKINGS
-from videocompressa.clip import ClipSpec, CodecSpec
+from videocompressa.artifact.packing.quantization import LARGEST_CODE
 from videocompressa.errors import ArtifactError, InputError
 
 Quantization = Literal["int8", "float16"]
-"""How latents lie in the file."""
+"""How dense latents are stored."""
 
 MAX_HEADER_BYTES = 100_000_000
-"""A longer header is refused; safetensors itself draws the same line."""
+"""A longer header is refused; safetensors itself has the same limit."""
+MAX_TEXT_BYTES = 1 << 24
+"""A longer provenance text is neither written nor read, so that a small file cannot fill the memory."""
 
 DTYPES = {"F32": np.float32, "F16": np.float16, "U16": np.uint16, "I8": np.int8, "U8": np.uint8}
-"""Names of dtypes in safetensors, in the order in which their tensors lie in the file."""
+"""Names of dtypes in safetensors."""
 
 Array = np.ndarray[Any, Any]
 Layout = dict[str, tuple[str, tuple[int, ...]]]
 """Name of each tensor: its dtype and shape."""
 
-
-def layout_of(
-    num_items: int,
-    keyframes: int,
-    clip: ClipSpec,
-    codec: CodecSpec,
-    num_classes: int,
-    soft: bool,
-    quantization: str,
-    provenance_bytes: int,
-    packed: Layout | None = None,
-) -> Layout:
-    """Return which tensors a file holds, with dtype and shape; `packed` ones stand in place of dense latents."""
-    if quantization not in get_args(Quantization):
-        raise InputError(f"quantization is {quantization!r}; known: {', '.join(get_args(Quantization))}")
-    cells = codec.latent_shape(clip.height, clip.width)
-    _unsigned(clip.num_frames, "candidate frames")
-    layout: Layout = {
-        "provenance": ("U8", (provenance_bytes,)),
-        "labels": ("U8", (num_items, num_classes)) if soft else (_unsigned(num_classes, "classes"), (num_items,)),
+# lc = pb = 0 is 1 to 2 % smaller for texts of a kilobyte than the usual 3 and 2 (measured). All settings are given,
+# because the presets of a later version of the library may differ.
+_FILTERS: list[dict[str, Any]] = [
+    {
+        "id": lzma.FILTER_LZMA2,
+        "dict_size": 1 << 16,
+        "lc": 0,
+        "lp": 0,
+        "pb": 0,
+        "mode": lzma.MODE_NORMAL,
+        "nice_len": 273,
+        "mf": lzma.MF_BT4,
+        "depth": 512,
     }
-    if packed is not None:
-        return layout | packed
-    layout["latents"] = ("I8" if quantization == "int8" else "F16", (num_items, keyframes, *cells))
-    if quantization == "int8":
-        layout["scales"] = ("F16", (num_items, codec.channels))
-    return layout
+]
 
 
-def _unsigned(count: int, what: str) -> str:
-    """Return the smallest unsigned dtype that numbers `count` things."""
-    if count > 65536:
-        raise InputError(f"a set has {count} {what}; the file holds up to 65536")
-    return "U8" if count <= 256 else "U16"
+def pack_text(text: str) -> bytes:
+    """Return an ASCII text as one raw LZMA2 stream, the same each time; raises `InputError` above `MAX_TEXT_BYTES`."""
+    if len(text) > MAX_TEXT_BYTES:
+        raise InputError(
+            f"the provenance of the set has {len(text)} characters; a file holds up to {MAX_TEXT_BYTES}: "
+            "shorten the paths of the videos, or make the set smaller"
+        )
+    return lzma.compress(text.encode("ascii"), format=lzma.FORMAT_RAW, filters=_FILTERS)
 
 
-def order(layout: Layout) -> list[str]:
-    """Return the names as they lie in the file: by dtype, widest first, so that each is aligned; then by name."""
-    rank = list(DTYPES)
-    return sorted(layout, key=lambda name: (rank.index(layout[name][0]), name))
-
-
-def size_of(code: str, shape: tuple[int, ...]) -> int:
-    """Return the bytes of one tensor."""
-    return np.dtype(DTYPES[code]).itemsize * math.prod(shape)
-
-
-def header(layout: Layout, text: str) -> bytes:
-    """Return the length and the JSON header of the file."""
-    entries: dict[str, Any] = {"__metadata__": {KEY: text}}
-    begin = 0
-    for name in order(layout):
-        code, shape = layout[name]
-        end = begin + size_of(code, shape)
-        entries[name] = {"dtype": code, "shape": list(shape), "data_offsets": [begin, end]}
-        begin = end
-    encoded = json.dumps(entries, separators=(",", ":")).encode()
-    encoded += b" " * (-len(encoded) % 8)
-    return struct.pack("<Q", len(encoded)) + encoded
+def unpack_text(data: bytes, path: str) -> str:
+    """Return the text of the file `path`; raises `ArtifactError` for all that `pack_text` does not write."""
+    decoder = lzma.LZMADecompressor(format=lzma.FORMAT_RAW, filters=_FILTERS)
+    try:
+        text = decoder.decompress(data, max_length=MAX_TEXT_BYTES + 1)
+    except lzma.LZMAError as error:
+        raise ArtifactError(f"{path}: tensor provenance is no LZMA stream; the file is damaged") from error
+    if len(text) > MAX_TEXT_BYTES:
+        raise ArtifactError(f"{path}: tensor provenance unpacks to over {MAX_TEXT_BYTES} bytes; the file is damaged")
+    if not decoder.eof:
+        raise ArtifactError(f"{path}: tensor provenance ends too early; the file is damaged")
+    if decoder.unused_data:
+        raise ArtifactError(f"{path}: tensor provenance has bytes after its end; the file is damaged")
+    try:
+        return text.decode("ascii")
+    except UnicodeDecodeError as error:
+        raise ArtifactError(f"{path}: tensor provenance is no ASCII text; the file is damaged") from error
 
 
 def parse(data: bytes, path: str) -> tuple[dict[str, Array], Metadata]:
-    """Take the bytes of the file `path` apart, into tensors of agreeing dtypes and shapes and what is said about them.
+    """Return the tensors and the metadata in the bytes of the file `path`; their dtypes and shapes agree.
 
     Raises `ArtifactError`. What the numbers mean (labels in range, times not falling) is checked by `SyntheticSet`.
     """
-    named = metadata_of(data, path)
-    if list(named) != [KEY]:
+    keys = metadata_of(data, path)
+    if list(keys) != [KEY]:
         raise ArtifactError(
             f"{path} is a safetensors file, but no synthetic set: its metadata keys are "
-            f"[{', '.join(sorted(named))}], not [{KEY}]"
+            f"[{', '.join(sorted(keys))}], not [{KEY}]"
         )
-    content = header_content(named[KEY], path)
-    try:
-        found = safetensors.deserialize(data)  # type: ignore[no-untyped-call]
-    except safetensors.SafetensorError as error:
-        raise ArtifactError(f"{path} is truncated or damaged ({error}); copy it again") from error
-    arrays = {}
-    for name, entry in found:
-        if entry["dtype"] not in DTYPES:
-            raise ArtifactError(f"{path}: tensor {name} has dtype {entry['dtype']}; known: {', '.join(DTYPES)}")
-        dtype = np.dtype(DTYPES[entry["dtype"]]).newbyteorder("<")
-        arrays[name] = np.frombuffer(bytearray(entry["data"]), dtype=dtype).reshape(entry["shape"])
-    for name, shapes in (("labels", ("(N,)", "(N,L)")), ("provenance", ("(bytes,)",))):  # the metadata ask for these
+    header = header_content(keys[KEY], path)
+    arrays = _deserialized(data, path)
+    for name, shapes in (("labels", ("(N,)", "(N,L)")), ("provenance", ("(bytes,)",))):  # needed to read the metadata
         if name not in arrays:
             raise ArtifactError(f"{path} holds tensors [{', '.join(sorted(arrays))}]; it must hold {name}")
         if not 1 <= arrays[name].ndim <= len(shapes):
             raise ArtifactError(
                 f"{path}: tensor {name} has shape {arrays[name].shape}; it must be {' or '.join(shapes)}"
             )
-    metadata = from_json(content, unpacked_text(arrays["provenance"].tobytes(), path), path, len(arrays["labels"]))
+    metadata = from_json(header, unpack_text(arrays["provenance"].tobytes(), path), path, len(arrays["labels"]))
     _check_arrays(arrays, metadata, path)
     return arrays, metadata
 
@@ -143,50 +119,75 @@ def metadata_of(data: bytes, path: str) -> dict[str, Any]:
         entries = json.loads(data[8 : 8 + length])
     except (ValueError, RecursionError) as error:
         raise ArtifactError(f"{path} is no safetensors file: its header is not JSON") from error
-    named = entries.get("__metadata__", {}) if isinstance(entries, dict) else None
-    if not isinstance(named, dict):
+    keys = entries.get("__metadata__", {}) if isinstance(entries, dict) else None
+    if not isinstance(keys, dict):
         raise ArtifactError(f"{path} is no safetensors file: its header is not an object with metadata")
-    return named
+    return keys
+
+
+def _deserialized(data: bytes, path: str) -> dict[str, Array]:
+    try:
+        entries = safetensors.deserialize(data)  # type: ignore[no-untyped-call]
+    except safetensors.SafetensorError as error:
+        raise ArtifactError(f"{path} is truncated or damaged ({error}); copy it again") from error
+    arrays = {}
+    for name, entry in entries:
+        if entry["dtype"] not in DTYPES:
+            raise ArtifactError(f"{path}: tensor {name} has dtype {entry['dtype']}; known: {', '.join(DTYPES)}")
+        dtype = np.dtype(DTYPES[entry["dtype"]]).newbyteorder("<")
+        arrays[name] = np.frombuffer(bytearray(entry["data"]), dtype=dtype).reshape(entry["shape"])
+    return arrays
+
+
+def unsigned(count: int, what: str) -> str:
+    """Return the smallest unsigned dtype that numbers `count` things; raises `InputError`."""
+    if count > 65536:
+        raise InputError(f"a set has {count} {what}; the file holds up to 65536")
+    return "U8" if count <= 256 else "U16"
+
+
+def _expected(arrays: Mapping[str, Array], metadata: Metadata) -> Layout:
+    """Return the tensors that the metadata ask for; shapes of packed latents are checked by their packing."""
+    num_items, keyframes = metadata.shape
+    unsigned(metadata.clip.num_frames, "candidate frames")
+    num_classes = len(metadata.classes)
+    soft = arrays["labels"].ndim == 2
+    layout: Layout = {
+        "provenance": ("U8", (len(arrays["provenance"]),)),
+        "labels": ("U8", (num_items, num_classes)) if soft else (unsigned(num_classes, "classes"), (num_items,)),
+    }
+    if metadata.packing != "dense":
+        packing = PACKINGS[metadata.packing]
+        return layout | {
+            name: (code, arrays[name].shape if name in arrays else ()) for name, code in packing.tensors.items()
+        }
+    cells = metadata.codec.latent_shape(metadata.clip.height, metadata.clip.width)
+    quantized = "latents" in arrays and arrays["latents"].dtype == np.int8
+    layout["latents"] = ("I8" if quantized else "F16", (num_items, keyframes, *cells))
+    return layout | ({"scales": ("F16", (num_items, metadata.codec.channels))} if quantized else {})
 
 
 def _check_arrays(arrays: Mapping[str, Array], metadata: Metadata, path: str) -> None:
-    """Check that the tensors are those that the metadata asks for, with its dtypes and shapes.
-
-    Of packed latents only the dtypes are checked here; their shapes are the packing's own affair.
-    """
-    quantized = "latents" in arrays and arrays["latents"].dtype == np.int8
-    packing = PACKINGS.get(metadata.packing)
-    latent_names = ({"latents"} | ({"scales"} if quantized else set())) if packing is None else set(packing.tensors)
-    required = {"provenance", "labels"} | latent_names
-    if set(arrays) != required:
-        raise ArtifactError(
-            f"{path} holds tensors [{', '.join(sorted(arrays))}]; it must hold [{', '.join(sorted(required))}]"
-        )
-    if packing is None and arrays["latents"].ndim != 5:
-        raise ArtifactError(f"{path}: tensor latents has shape {arrays['latents'].shape}; it must be (N,K,C,h,w)")
-    soft = arrays["labels"].ndim == 2
+    """Raise `ArtifactError` unless the tensors are those that the metadata ask for."""
     try:
-        layout = layout_of(
-            *metadata.shape,
-            metadata.clip,
-            metadata.codec,
-            len(metadata.classes),
-            soft,
-            "int8" if quantized else "float16",
-            len(arrays["provenance"]),
-            {name: (code, arrays[name].shape) for name, code in packing.tensors.items()} if packing else None,
-        )
+        layout = _expected(arrays, metadata)
     except InputError as error:
         raise ArtifactError(f"{path}: {error}") from error
+    if set(arrays) != set(layout):
+        raise ArtifactError(
+            f"{path} holds tensors [{', '.join(sorted(arrays))}]; it must hold [{', '.join(sorted(layout))}]"
+        )
     for name, (code, shape) in layout.items():
         if arrays[name].dtype != DTYPES[code] or arrays[name].shape != shape:
             raise ArtifactError(
                 f"{path}: tensor {name} is {arrays[name].dtype.name} {arrays[name].shape}; "
                 f"it must be {np.dtype(DTYPES[code]).name} {shape}"
             )
-    if soft and not bool((arrays["labels"].max(1) == LARGEST_CODE).all()):
+    if arrays["labels"].ndim == 2 and not bool((arrays["labels"].max(1) == LARGEST_CODE).all()):
         raise ArtifactError(f"{path}: a row of soft labels does not reach {LARGEST_CODE}")
-    if quantized and not bool((np.isfinite(arrays["scales"]) & (arrays["scales"] > 0)).all()):
+    if "scales" not in layout:
+        return
+    if not bool((np.isfinite(arrays["scales"]) & (arrays["scales"] > 0)).all()):
         raise ArtifactError(f"{path}: tensor scales holds values that are not finite and positive")
-    if quantized and bool((arrays["latents"] == -128).any()):
-        raise ArtifactError(f"{path}: tensor latents holds -128; int8 latents lie in [-127,127]")
+    if bool((arrays["latents"] == -128).any()):
+        raise ArtifactError(f"{path}: tensor latents holds -128; int8 latents are in [-127,127]")

@@ -1,7 +1,6 @@
-"""What the file says beside its tensors, as canonical JSON (sorted keys, no spaces, ASCII, shortest floats, no NaN).
+"""The metadata of the file, as canonical JSON (sorted keys, no spaces, ASCII, shortest floats, no NaN).
 
-There are two texts: the header's, which a person can read in the raw file, and the provenance, which is bulky and lies
-packed in a tensor (`folding.py`).
+There are two texts: the header's, readable in the raw file, and the provenance, which is long and packed in a tensor.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from videocompressa.clip import ClipSpec, CodecSpec, Normalization
 from videocompressa.errors import ArtifactError, InputError
 from videocompressa.synthetic import Provenance, Source
 
-FORMAT = 2
+FORMAT = 1
 """Format number that this version writes and reads."""
 KEY = "videocompressa"
 """The only metadata key."""
@@ -36,6 +35,7 @@ SCHEMA: dict[str, Any] = {
     "packing": str,
     "seed": int,
     "source": {"bytes": int, "frames": int, "name": str, "skipped": int, "videos": int},
+    "version": str,
 }
 """Keys of the header's JSON and the type of each; `[type]` is a list of them. All are required, no others allowed."""
 
@@ -122,6 +122,7 @@ def _header(metadata: Metadata) -> dict[str, Any]:
             "bytes": source.video_bytes,
             "skipped": source.num_skipped,
         },
+        "version": metadata.provenance.version,
     }
 
 
@@ -133,8 +134,8 @@ def _provenance(metadata: Metadata) -> dict[str, Any]:
             "sha256": codec.weights_sha256,
             "channels": codec.channels,
             "downscale": codec.downscale,
-            "shift": [float(number) for number in codec.shift],
-            "scale": [float(number) for number in codec.scale],
+            "shift": list(codec.shift),
+            "scale": list(codec.scale),
             "bytes": codec.num_bytes,
         },
         # Once through JSON, so that keys which are no strings sort as the strings they become.
@@ -215,6 +216,7 @@ def _provenance_of(header: Mapping[str, Any], content: Mapping[str, Any]) -> Pro
             num_skipped=source["skipped"],
         ),
         video_ids=tuple(content["videos"]),
+        version=header["version"],
     )
 
 
@@ -242,14 +244,9 @@ def header_content(text: object, path: str) -> dict[str, Any]:
     content = json_object(text, KEY, path)
     if type(content.get("format")) is not int:
         raise ArtifactError(f"{path}: metadata {KEY!r} has no format number")
-    if content["format"] > FORMAT:
-        raise ArtifactError(
-            f"{path} has format {content['format']}, this version reads format {FORMAT}; upgrade videocompressa"
-        )
-    if content["format"] < FORMAT:
-        raise ArtifactError(
-            f"{path} has format {content['format']}, this version reads format {FORMAT}; compress the videos again"
-        )
+    if content["format"] != FORMAT:
+        advice = "upgrade videocompressa" if content["format"] > FORMAT else "compress the videos again"
+        raise ArtifactError(f"{path} has format {content['format']}, this version reads format {FORMAT}; {advice}")
     return content
 
 

@@ -1,8 +1,8 @@
-"""Storage: how the latents of a set lie in its file, chosen after the method made them and the same for every method.
+"""Storage: how the latents of a set are stored in its file, chosen after the method and the same for every method.
 
 | storage | what a file holds | bytes of a 64-px keyframe behind `tiny` |
 |---|---|---|
-| `transform` | entropy-coded DCT coefficients (`packing/transform.py`) | 3 to 60, as the content asks |
+| `transform` | entropy-coded DCT coefficients (`packing/transform.py`) | 3 to 60, depending on the content |
 | `int8` | one byte a number, a scale an item and channel | 512 |
 | `float16` | two bytes a number | 1,024 |
 
@@ -12,7 +12,6 @@ A set that its method packed itself (a coded video, Tucker factors, memories) is
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
@@ -20,18 +19,17 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from videocompressa.artifact import Quantization, to_bytes
+from videocompressa.artifact.container import Quantization
 from videocompressa.artifact.packing import transform, unpacked
+from videocompressa.artifact.write import to_bytes
 from videocompressa.clip import CodecSpec
-from videocompressa.errors import BudgetError, InputError
+from videocompressa.errors import InputError
 from videocompressa.rng import Streams
 from videocompressa.synthetic import Decoder, SyntheticSet
 
 StorageName = Literal["transform", "int8", "float16"]
 """Every storage by name."""
 
-NOMINAL_BITS = 0.4
-"""Bits a number of "transform" where no latents are at hand to measure: between our smoothest and busiest sets."""
 STEP = 1.0
 """Students lost nothing by it on `lip_words`, and some points on `fluent16` (docs/log.md)."""
 FINEST = 0.25
@@ -45,8 +43,9 @@ class Storage:
 
     name: StorageName = "transform"
     step: float | None = None
-    """Of "transform": how coarse, in units of the codec's latents weighed by what is seen (see `transform.steps_of`).
-    None is `STEP`, or `FINEST` where the size of the file decides; a file that may not be larger gets a coarser one."""
+    """Of "transform": how coarse, in units of the codec's latents weighted by how far pixels move (see
+    `transform.steps_of`). None is `STEP`, or `FINEST` where the size of the file decides; a file that may not be larger
+    gets a coarser one."""
 
     def __post_init__(self) -> None:
         if self.step is not None and not 0 < self.step < float("inf"):
@@ -54,7 +53,7 @@ class Storage:
 
     @property
     def quantization(self) -> Quantization:
-        """How numbers lie that are stored one by one."""
+        """How dense latents are stored."""
         return "float16" if self.name == "float16" else "int8"
 
 
@@ -68,8 +67,8 @@ def stored(
     """Return the set as its file will hold it: of dense latents, the unpacked ones and their packed tensors.
 
     With `fill`, a step that was not asked for is as fine as the size allows. With `limit`, "transform" takes a coarser
-    step where the file would have more bytes. Where no step is coarse enough (what lies beside the latents is too
-    large) the set is returned as asked: who promises bytes must look at the file.
+    step where the file would have more bytes. Where no step is coarse enough (what the file holds besides latents is
+    too large) the set is returned as asked: code that promises bytes must check the file.
     """
     if synthetic.packing != "dense" or storage.name != "transform":
         return synthetic
@@ -80,10 +79,10 @@ def stored(
     if limit is not None:
         size = len(to_bytes(dataclasses.replace(synthetic, packing=packing, packed=tensors)))
         if size > limit:
-            beside = size - tensors["stream"].numel()
-            # The header is padded to eights and says the stream's length in digits: a few bytes to spare.
-            room = limit - beside + 2 * len(weights) - 8
-            with suppress(BudgetError):
+            besides_stream = size - tensors["stream"].numel()
+            # The header is padded to eights and holds the stream's length in digits: a few bytes to spare.
+            room = limit - besides_stream + 2 * len(weights) - 8
+            with suppress(InputError):
                 step = transform.fitting_step(synthetic.latents, weights, room, name=packing)
                 tensors = transform.pack(synthetic.latents, weights, step, name=packing)
     return dataclasses.replace(synthetic, latents=unpacked(packing, tensors, shape), packing=packing, packed=tensors)
@@ -91,32 +90,23 @@ def stored(
 
 def item_bytes(latents: Tensor, decoder: Decoder, storage: Storage, *, seed: int) -> float:
     """Return the mean bytes of an item of "transform", measured on `sample_of` latents (N,K,C,h,w)."""
-    sample, name = sample_of(latents), transform_of(decoder.spec)
-    tensors = transform.pack(sample, weights_of(decoder, sample, seed), storage.step or STEP, name=name)
+    sample = sample_of(latents)
+    weights = weights_of(decoder, sample, seed)
+    tensors = transform.pack(sample, weights, storage.step or STEP, name=transform_of(decoder.spec))
     return tensors["stream"].numel() / len(sample)
 
 
+def blank_stream(codec: CodecSpec, num_bytes: int) -> dict[str, Tensor]:
+    """Return the packed tensors of "transform" with a stream of this length, for sizes (`fitting.blank_set`)."""
+    return {
+        "steps": torch.ones(codec.channels, dtype=torch.float16),
+        "stream": torch.zeros(num_bytes, dtype=torch.uint8),
+    }
+
+
 def sample_of(latents: Tensor) -> Tensor:
-    """Return up to 64 evenly spaced items of (N,...) as float32: what is measured in place of a whole split."""
+    """Return up to 64 evenly spaced items of (N,...) as float32: what is measured in place of a complete split."""
     return latents[torch.linspace(0, len(latents) - 1, min(_SAMPLE, len(latents))).long()].float()
-
-
-def last_fitting(fits: Callable[[int], bool], low: int, high: int, guess: int) -> int:
-    """Return the largest number in [low,high] that fits, or low - 1; steps double from `guess`, then halve.
-
-    Where sizes do not quite grow with the number, what is returned fits all the same.
-    """
-    good, bad, probe, step = low - 1, high + 1, guess, 1
-    while bad - good > 1:
-        good, bad = (probe, bad) if fits(probe) else (good, probe)
-        if good < low:
-            probe = max(low, bad - step)
-        elif bad > high:
-            probe = min(high, good + step)
-        else:
-            probe = (good + bad) // 2
-        step *= 2
-    return good
 
 
 def weights_of(decoder: Decoder, latents: Tensor, seed: int) -> Tensor:

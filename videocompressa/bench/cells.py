@@ -1,8 +1,8 @@
-"""The work of a benchmark, cut into jobs that each run in a process of their own and leave one small file behind.
+"""The work of a benchmark as jobs that each run in a process of their own and leave one small file.
 
-A `RunJob` trains one student on a synthetic set (made first, by its `SetJob`, where it is not there yet) or on all
-videos, and judges it. What has left its file is not done again; what fails for a reason that a user can mend, or runs
-out of memory, answers with that reason and is tried again by the next run.
+A `RunJob` trains one student on a synthetic set (compressed first, by its `SetJob`, where it is not there yet) or on
+all videos, and judges it. What has left its file is not done again; what fails for a reason that a user can fix, or
+runs out of memory, answers with that reason and is tried again by the next run.
 """
 
 from __future__ import annotations
@@ -20,18 +20,27 @@ import torch
 from videocompressa.bench.protocols import find_protocol
 from videocompressa.bench.record import FULL_LONG
 from videocompressa.codecs import build_codec
-from videocompressa.datasets import VideoSet, decode_split
+from videocompressa.datasets import VideoSet
 from videocompressa.engine import peak_memory_bytes
 from videocompressa.errors import DivergedError, InputError
 from videocompressa.files import write_text
-from videocompressa.recipes.compress import compress_folder, configured
-from videocompressa.recipes.data import encode_train, list_videos, stages_of
-from videocompressa.recipes.options import BudgetOptions, CandidateOptions, Surroundings
+from videocompressa.recipes.compress import compress_folder, method_config
+from videocompressa.recipes.data import decode_videos, encode_train, list_videos, stages_of
+from videocompressa.recipes.options import BudgetOptions, CandidateOptions, CompressOptions, NumBytes, Surroundings
 from videocompressa.recipes.sets import open_set
 from videocompressa.recipes.settings import with_settings
 from videocompressa.rng import Streams
-from videocompressa.students import LabeledClips, TrainConfig, soft_labels, train_seeds
-from videocompressa.students.teachers import RealClips, TeacherConfig, real_clips, train_teachers
+from videocompressa.run import Run
+from videocompressa.students import (
+    LabeledClips,
+    RealClips,
+    TeacherConfig,
+    TrainConfig,
+    real_clips,
+    soft_labels,
+    train_seeds,
+    train_teachers,
+)
 
 LONG = 4
 """How many times as many steps "full-long" takes."""
@@ -57,7 +66,7 @@ class Setting:
     surroundings: Surroundings
 
     def path(self, kind: str, name: str, key: Mapping[str, Any], suffix: str) -> Path:
-        """Return the file of a job: a name for people, and a hash of all that its content depends on."""
+        """Return the file of a job: a readable name, and a hash of all that its content depends on."""
         shared = {
             "videos": self.videos_hash,
             "candidates": dataclasses.asdict(self.candidates),
@@ -70,27 +79,26 @@ class Setting:
 
 @dataclass(frozen=True)
 class SetJob:
-    """One synthetic set to make."""
+    """One synthetic set to compress."""
 
-    method: str
-    settings: tuple[str, ...]
-    """As `compress --set` takes them, the kind of labels among them."""
+    options: CompressOptions
+    """Settings as `compress --set` takes them, the kind of labels among them."""
     labels: str
-    codec: str
     budget: BudgetOptions
-    seed: int
+    reference: SetJob | None = None
+    """Whose file has as many bytes as this set may have: of a method that fills bytes under a budget without any."""
 
     @property
     def name(self) -> str:
-        """For people."""
-        asked = self.budget
+        """The readable part of the file's name."""
+        asked, options = self.budget, self.options
         size = f"vpc{asked.vpc}" if asked.vpc else f"ratio{asked.ratio:g}" if asked.ratio else f"{asked.bytes}B"
-        codec = self.codec.partition(":")[0]
-        return f"{self.method}-{self.labels}-{codec}-{size}-k{asked.keyframes}-seed{self.seed}"
+        codec = options.codec.partition(":")[0]
+        return f"{options.method}-{self.labels}-{codec}-{size}-k{asked.keyframes}-seed{options.seed}"
 
     def path(self, setting: Setting) -> Path:
-        """Return where the set lies."""
-        config = dataclasses.asdict(configured(self.method, self.settings)[1])  # other defaults, other sets
+        """Return the file of the set."""
+        config = dataclasses.asdict(method_config(self.options.method, self.options.settings))
         return setting.path("sets", self.name, {**dataclasses.asdict(self), "config": config}, ".safetensors")
 
 
@@ -98,8 +106,8 @@ class SetJob:
 class RunJob:
     """One student to train and to judge."""
 
-    made: SetJob | None
-    """The set it is trained on; None for all videos."""
+    trained_on: SetJob | None
+    """None for all videos."""
     method: str
     labels: str
     student: str
@@ -113,40 +121,44 @@ class RunJob:
 
     @property
     def name(self) -> str:
-        """For people."""
-        trained_on = f"{self.method}-{self.labels}" if self.made is None else self.made.name
+        """The readable part of the file's name."""
+        trained_on = f"{self.method}-{self.labels}" if self.trained_on is None else self.trained_on.name
         return f"{self.student}-on-{trained_on}-student{self.seed}"
 
     def path(self, setting: Setting) -> Path:
-        """Return where its scores lie."""
-        made = None if self.made is None else self.made.path(setting).name
-        key = {"made": made, "config": dataclasses.asdict(with_settings(TrainConfig(), self.train))}
+        """Return the file of its scores."""
+        trained_on = None if self.trained_on is None else self.trained_on.path(setting).name
+        key = {"trained_on": trained_on, "config": dataclasses.asdict(with_settings(TrainConfig(), self.train))}
         return setting.path("runs", self.name, {**dataclasses.asdict(self), **key, "split": setting.split}, ".json")
 
 
 Answer = dict[str, Any]
-"""What a job answers: what it left in its file, or {"reason": text} when it failed."""
+"""What a job leaves in its file, or {"reason": text} when it failed."""
 
 
-def make_set(setting: Setting, job: SetJob) -> Answer:
-    """Make the set of a job, or find it made; return what it holds and what it cost."""
-    path = job.path(setting)
+def compress_set(setting: Setting, job: SetJob) -> Answer:
+    """Compress the set of a job, unless it is there; return what it holds and what it cost."""
+    path, budget = job.path(setting), job.budget
+    if job.reference is not None:
+        reference = compress_set(setting, job.reference)
+        if not _is_set(reference):
+            return reference
+        budget = BudgetOptions(
+            bytes=NumBytes(reference["file_bytes"]), keyframes=budget.keyframes, allow_fewer=budget.allow_fewer
+        )
 
     def work() -> Answer:
         outcome = compress_folder(
             setting.data,
             path,
+            job.options,
             candidates=setting.candidates,
-            budget=job.budget,
-            method=job.method,
-            codec=job.codec,
-            seed=job.seed,
-            settings=job.settings,
+            budget=budget,
             overwrite=True,
             surroundings=setting.surroundings,
         )
         return {
-            **dataclasses.asdict(outcome.budget),
+            **dataclasses.asdict(outcome.cost),
             "videos_per_class": outcome.videos_per_class,
             "keyframes": outcome.keyframes,
             "compress_seconds": outcome.method_seconds,
@@ -155,50 +167,51 @@ def make_set(setting: Setting, job: SetJob) -> Answer:
     return _answer(setting, path.with_suffix(".json"), work)
 
 
-def _is_set(made: Answer | None) -> bool:
-    """Tell whether a set was made: it did not fail, nor diverge."""
-    return made is not None and "compress_seconds" in made
+def _is_set(answer: Answer | None) -> bool:
+    """Return whether a set was compressed: it neither failed nor diverged."""
+    return answer is not None and "compress_seconds" in answer
 
 
 def known(setting: Setting, job: RunJob) -> Answer | None:
     """Return what `run_student` would answer without doing any work, or None where there is work to do."""
-    made = None if job.made is None else _read(job.made.path(setting).with_suffix(".json"))
-    if job.made is not None and not _is_set(made):
-        return made
+    answer_of_set = None if job.trained_on is None else _read(job.trained_on.path(setting).with_suffix(".json"))
+    if job.trained_on is not None and not _is_set(answer_of_set):
+        return answer_of_set
     answer = _read(job.path(setting))
-    return None if answer is None else {**answer, "set": made}
+    return None if answer is None else {**answer, "set": answer_of_set}
 
 
 def run_student(task: tuple[Setting, RunJob]) -> Answer:
-    """Train the student of a job and tell how well it does; "set" holds the answer of the set's job."""
+    """Train the student of a job and judge it; "set" holds the answer of the set's job."""
     setting, job = task
     torch.set_num_threads(setting.threads)
-    made = None if job.made is None else make_set(setting, job.made)
-    if made is not None and not _is_set(made):
-        return made
-    return {**_answer(setting, job.path(setting), lambda: _train(setting, job, made)), "set": made}
+    answer_of_set = None if job.trained_on is None else compress_set(setting, job.trained_on)
+    if answer_of_set is not None and not _is_set(answer_of_set):
+        return answer_of_set
+    answer = _answer(setting, job.path(setting), lambda: _train(setting, job, answer_of_set))
+    return {**answer, "set": answer_of_set}
 
 
-def _train(setting: Setting, job: RunJob, made: Answer | None) -> Answer:
+def _train(setting: Setting, job: RunJob, answer_of_set: Answer | None) -> Answer:
+    around = setting.surroundings
     videos = list_videos(setting.data, setting.candidates)
-    train, num_frames = _full_data(setting, job, videos) if job.made is None else _set_data(setting, job.made)
-    clip, around = setting.candidates.clip, setting.surroundings
-    test = decode_split(
-        videos, setting.split, clip, cache=around.cache / "candidates", workers=around.workers,
-        max_bad=setting.candidates.max_bad,
-    )  # fmt: skip
+    if job.trained_on is None:
+        train, num_frames = _full_data(setting, job, videos)
+    else:
+        train, num_frames = _set_data(setting, job.trained_on)
+    test = decode_videos(videos, setting.split, setting.candidates.clip, setting.candidates, around)
     result = train_seeds(
         train,
         LabeledClips(test.frames, test.labels, train.normalization, test.classes),
-        training(setting, job, len(train), None if made is None else made["videos_per_class"]),
-        clip=clip,
+        training(setting, job, len(train), None if answer_of_set is None else answer_of_set["videos_per_class"]),
+        Run(Streams(job.seed), around.device),
         seeds=(job.seed,),
-        device=around.device,
         clock=around.clock,
     )
     return {
         "top1": result.top1_mean,
         "top5": result.top5_mean,
+        "precision": result.precision,
         "train_seconds": result.train_seconds,
         "num_train_clips": len(train),
         "num_frames": num_frames,
@@ -219,31 +232,30 @@ def training(setting: Setting, job: RunJob, num_clips: int, videos_per_class: in
     return dataclasses.replace(config, steps=LONG * config.steps) if job.method == FULL_LONG else config
 
 
-def _set_data(setting: Setting, made: SetJob) -> tuple[LabeledClips, int]:
-    synthetic = open_set(made.path(setting), made.codec if ":" in made.codec else None)
+def _set_data(setting: Setting, job: SetJob) -> tuple[LabeledClips, int]:
+    codec = job.options.codec
+    synthetic = open_set(job.path(setting), codec if ":" in codec else None)
     clips = LabeledClips(synthetic.clips(), synthetic.labels, synthetic.normalization, synthetic.classes)
     return clips, synthetic.positions.numel()
 
 
 def _full_data(setting: Setting, job: RunJob, videos: VideoSet) -> tuple[LabeledClips, int]:
-    """Return all training clips, labeled by a teacher where soft labels are asked for, and the frames of all videos"""
+    """Return all training clips, labeled by a teacher where soft labels are asked for, and the frames of all videos."""
     around, codec = setting.surroundings, build_codec(job.codec).to(setting.surroundings.device)
     train_data = encode_train(videos, setting.candidates, codec, around).candidates
     clips, num_frames = real_clips(train_data), int(train_data.num_video_frames.sum())
     if job.labels == "hard":
         return clips, num_frames
-    teacher, rng = with_settings(TeacherConfig(), job.teacher), Streams(job.seed, "compress")
+    teacher = with_settings(TeacherConfig(), job.teacher)
+    run = Run(Streams(job.seed, "compress"), around.device, around.watch, stages_of(train_data, around))
     real = RealClips(train_data, codec, job.keyframes, "linear", teacher.as_stored)
-    stages = stages_of(train_data, around)
-    teachers = train_teachers(real, teacher, rng=rng, device=around.device, watch=around.watch, stages=stages)
     labels = soft_labels(
-        teachers,
+        train_teachers(real, teacher, run),
         clips,
+        run.child("labels"),
         num_views=teacher.num_views,
         config=teacher.train,
         temperature=teacher.temperature,
-        streams=rng.child("labels"),
-        device=around.device,
     )
     return dataclasses.replace(clips, labels=labels), num_frames
 

@@ -20,7 +20,7 @@ LABELS = ("hard", "soft")
 STATUSES = ("ok", "failed")
 
 NAMED = ("method", "data", "protocol", "student")
-SAID = ("made_with", "scale", "split", "clip", "status", "reason")
+SAID = ("network", "scale", "split", "clip", "status", "reason")
 TEXTS = (*NAMED, "labels", "selector", "codec", "axis", "variant", *SAID)
 POSITIVE = ("vpc", "keyframes", "asked_bytes")
 SIZES = ("file_bytes", "codec_bytes", "peak_memory_bytes", "gpu_peak_memory_bytes")
@@ -131,7 +131,7 @@ class Record:
     """One of `AXES`: the experiment that the cell belongs to."""
     variant: str = ""
     """Row of an ablation as "component value", such as "codec linear"; "" for the complete method."""
-    made_with: str = ""
+    network: str = ""
     """Network that the method matched in, or that gave features and labels; "" where none was needed."""
     status: str = "ok"
     """"ok" or "failed"."""

@@ -5,22 +5,21 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from videocompressa.bench.cells import RunJob, SetJob
 from videocompressa.bench.protocols import find_protocol
 from videocompressa.bench.record import FULL, FULL_LONG
 from videocompressa.bench.scales import find_scale
 from videocompressa.errors import InputError
-from videocompressa.methods import METHODS, find_method
-from videocompressa.recipes.compress import configured
-from videocompressa.recipes.options import BudgetOptions
+from videocompressa.methods import METHODS, MethodConfig, find_method
+from videocompressa.recipes.compress import method_config
+from videocompressa.recipes.options import BudgetOptions, CompressOptions
 from videocompressa.recipes.settings import setting_names, with_settings
-from videocompressa.students import TrainConfig
-from videocompressa.students.networks import check_name
-from videocompressa.students.teachers import check_labels
+from videocompressa.students import TrainConfig, check_labels, check_student
 
 OURS, FAIR = "videocompressa", "fair"
+REFERENCE = "random-real"
+"""The method whose file, of the same VPC, K and kind of labels, sets the bytes of methods that fill bytes."""
 
 ABLATION: dict[str, tuple[str, ...]] = {
     "selector uniform": ("selector=uniform",),
@@ -30,7 +29,6 @@ ABLATION: dict[str, tuple[str, ...]] = {
     "synthesis off": ("synthesis.enabled=false",),
     "subset random": ("subset=random",),
     "subset by students": ("subset=herding", "features=pool"),
-    "bytes spent on videos": ("spend=bytes", "synthesis.enabled=false"),
 }
 """Rows of the ablation (Figure 4 of the paper, and our own parts): what is changed in the complete method."""
 
@@ -91,7 +89,7 @@ def rows_of(options: BenchOptions) -> list[Row]:
     protocol = find_protocol(protocol_of(options)[0])
     students = options.students or protocol.students[:1]
     for name in students:
-        check_name(name)
+        check_student(name)
     for kind in options.labels:
         check_labels(kind)
     with_settings(TrainConfig(), (*find_scale(options.scale).train, *options.train))
@@ -102,7 +100,7 @@ def rows_of(options: BenchOptions) -> list[Row]:
         for labels in options.labels
         for row in _rows_of_method(spec, labels, budget, students[0], options, first=budget == options.budgets[0])
     ]
-    own = find_method(OURS).config.labels
+    own = find_method(OURS).labels
     labels = own if own in protocol.labels else protocol.labels[0]
     experiments = [row for budget in options.budgets for row in _experiments(budget, students[0], labels, options)]
     across = [dataclasses.replace(row, student=student, axis="cross") for student in students[1:] for row in main]
@@ -146,14 +144,14 @@ def _experiments(budget: BudgetOptions, student: str, labels: str, options: Benc
     return rows
 
 
-def configuration(row: Row, options: BenchOptions) -> Any:
+def configuration(row: Row, options: BenchOptions) -> MethodConfig:
     """Return the configuration of a row's method; raises `InputError` for unknown methods and settings."""
-    return configured(row.method, _settings(row, options, ()))[1]
+    return method_config(row.method, _settings(row, options, ()))
 
 
 def _settings(row: Row, options: BenchOptions, teacher: Sequence[str]) -> tuple[str, ...]:
     """Return all settings of a row's method: the protocol's teacher, the scale's, the user's, and the labels."""
-    known = setting_names(find_method(row.method).config)
+    known = setting_names(find_method(row.method))
     scaled = [setting for setting in find_scale(options.scale).settings if setting.partition("=")[0] in known]
     scaled += find_scale(options.scale).methods.get(row.method, ())
     return (*teacher, *scaled, *row.settings, f"labels={row.labels}")
@@ -162,12 +160,8 @@ def _settings(row: Row, options: BenchOptions, teacher: Sequence[str]) -> tuple[
 def job_of(row: Row, seed: int, options: BenchOptions, teacher: tuple[str, ...]) -> RunJob:
     """Return what is to be done for one seed of a row, with the settings of the protocol's teacher."""
     scale = find_scale(options.scale)
-    made = None
-    if row.budget is not None:
-        budget = dataclasses.replace(row.budget, keyframes=row.keyframes, allow_fewer=True)
-        made = SetJob(row.method, _settings(row, options, teacher), row.labels, row.codec, budget, seed)
     return RunJob(
-        made=made,
+        trained_on=None if row.budget is None else _set_job(row, row.budget, seed, options, teacher),
         method=row.method,
         labels=row.labels,
         student=row.student,
@@ -179,6 +173,17 @@ def job_of(row: Row, seed: int, options: BenchOptions, teacher: tuple[str, ...])
         keyframes=row.keyframes,
         seed=seed,
     )
+
+
+def _set_job(row: Row, budget: BudgetOptions, seed: int, options: BenchOptions, teacher: tuple[str, ...]) -> SetJob:
+    """Return the set of a row; a method that fills bytes gets those of the file of `REFERENCE` in the same column."""
+    reference = None
+    if configuration(row, options).fills_bytes and budget.bytes is None:
+        same_column = dataclasses.replace(row, method=REFERENCE, settings=())
+        reference = _set_job(same_column, budget, seed, options, teacher)
+    asked = dataclasses.replace(budget, keyframes=row.keyframes, allow_fewer=True)
+    settings = _settings(row, options, teacher)
+    return SetJob(CompressOptions(row.method, row.codec, seed, settings), row.labels, asked, reference)
 
 
 def protocol_of(options: BenchOptions) -> tuple[str, str]:

@@ -41,11 +41,11 @@ from videocompressa.bench.scores import with_scores
 from videocompressa.bench.tables import ablation_markdown, cross_markdown, markdown
 from videocompressa.clip import ClipSpec
 from videocompressa.codecs import build_codec
-from videocompressa.datasets import VideoSet, decode_split
+from videocompressa.datasets import VideoSet
 from videocompressa.engine import WorkerError, run_apart
 from videocompressa.errors import InputError
 from videocompressa.files import write_text
-from videocompressa.recipes.data import check_split, encode_train, list_videos
+from videocompressa.recipes.data import check_split, decode_videos, encode_train, list_videos
 from videocompressa.recipes.options import CandidateOptions, Surroundings
 from videocompressa.run import watch_nothing
 from videocompressa.selection.keyframes import check_keyframes
@@ -154,10 +154,7 @@ def _read_videos(videos: VideoSet, rows: Sequence[Row], setting: Setting, surrou
     """Decode and encode once, before any job: the pass over the videos is the same for every method."""
     for codec in dict.fromkeys(row.codec for row in rows):
         encode_train(videos, setting.candidates, build_codec(codec).to(surroundings.device), surroundings)
-    decode_split(
-        videos, setting.split, setting.candidates.clip, cache=surroundings.cache / "candidates",
-        workers=surroundings.workers, max_bad=setting.candidates.max_bad, watch=surroundings.watch,
-    )  # fmt: skip
+    decode_videos(videos, setting.split, setting.candidates.clip, setting.candidates, surroundings)
 
 
 def _records(
@@ -189,13 +186,13 @@ def record_of(row: Row, answers: Sequence[Answer], data: str, clip: ClipSpec, op
         "protocol": protocol,
         "student": row.student,
         "labels": row.labels,
-        "selector": getattr(config, "selector", ""),
-        "codec": "" if row.budget is None else getattr(config, "coder", row.codec),
+        "selector": "" if config is None else config.selector_name,
+        "codec": "" if config is None else config.stored_as or row.codec,
         "keyframes": None if row.budget is None else row.keyframes,
         "vpc": None if row.budget is None else row.budget.vpc,
         "asked_ratio": None if row.budget is None else row.budget.ratio,
         "asked_bytes": None if row.budget is None else row.budget.bytes,
-        "steps": _steps(config),
+        "steps": None if config is None else config.synthesis_steps,
         "scale": options.scale,
         "split": options.split,
         "clip": f"{clip.num_frames} frames of {clip.height}x{clip.width} px",
@@ -204,7 +201,7 @@ def record_of(row: Row, answers: Sequence[Answer], data: str, clip: ClipSpec, op
         "settings": row.settings,
         "axis": row.axis,
         "variant": row.variant,
-        "made_with": _made_with(config),
+        "network": "" if config is None else config.network,
     }
     if reasons:
         return Record(**shared, status="failed", reason=" ".join(reasons[0].split()))
@@ -231,25 +228,6 @@ def record_of(row: Row, answers: Sequence[Answer], data: str, clip: ClipSpec, op
         peak_memory_bytes=max((each["peak_memory_bytes"] for each in sets or answers), default=None),
         gpu_peak_memory_bytes=max(each["gpu_peak_memory_bytes"] or 0 for each in sets or answers) or None,
     )
-
-
-def _made_with(config: Any) -> str:
-    """Return the network that a method's configuration matches in or takes features and labels of; "" for none."""
-    teachers = ("teacher.train",) if getattr(config, "needs_teacher", False) else ()
-    for path in ("matching.experts", "matching", *teachers):
-        part = functools.reduce(lambda whole, name: getattr(whole, name, None), path.split("."), config)
-        if student := getattr(part, "student", ""):
-            return str(student)
-    return ""
-
-
-def _steps(config: Any) -> int | None:
-    """Return the synthesis steps of a method's configuration; None where it has none."""
-    synthesis = getattr(config, "synthesis", config)
-    if getattr(synthesis, "enabled", True) is False:
-        return 0
-    steps: int | None = getattr(synthesis, "steps", None)
-    return steps
 
 
 def _write(records: Sequence[Record], folder: Path) -> None:

@@ -65,7 +65,7 @@ SCALES: dict[str, Scale] = {
                 "joiner_lr=0.003",
             ),
         },
-        train=("width=0.25", "steps=400", "lr=2e-3", "warmup_steps=20", "flip=false", "precision=bfloat16"),
+        train=("width=0.25", "steps=400", "lr=2e-3", "warmup_steps=20", "flip=false"),
     ),
 }
 """Every scale by name."""

@@ -113,7 +113,7 @@ def _cell(record: Record) -> tuple[Column | str | int | None, ...]:
     """Return where a record stands, whatever its row."""
     return (
         *(record.data, record.protocol, record.student, record.labels, record.axis, record.variant),
-        *(record.column, record.steps, record.made_with),
+        *(record.column, record.steps, record.network),
     )
 
 
@@ -245,7 +245,7 @@ def cross_markdown(records: Sequence[Record]) -> str:
         rows: dict[tuple[str, ...], dict[str, Record]] = {}
         for name, record in zip(row_names(here), here, strict=True):
             budget = "" if record.on_all_videos else budget_text(record.column, columns)
-            rows.setdefault((name, record.labels, budget, record.made_with), {})[record.student] = record
+            rows.setdefault((name, record.labels, budget, record.network), {})[record.student] = record
         lines = [["method", "labels", "budget", "made with", *students]]
         for key, row in rows.items():
             lines.append([*(k or "-" for k in key), *(_accuracy_text(row[s]) if s in row else "-" for s in students)])

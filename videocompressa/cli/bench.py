@@ -3,20 +3,103 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 from cyclopts import Group, Parameter
 
-from videocompressa.cli.app import CANDIDATES, REPORTING, RUNNING, CandidateArguments, Report, Run, app
+from videocompressa.cli.app import (
+    CANDIDATES,
+    REPORTING,
+    RUNNING,
+    CandidateArguments,
+    Output,
+    ReportingArguments,
+    RunningArguments,
+    app,
+)
 from videocompressa.cli.output import note, print_json, progress, stdout_console
 from videocompressa.errors import InputError
 from videocompressa.recipes.options import BudgetOptions, NumBytes, Share
 
+if TYPE_CHECKING:
+    from videocompressa.bench.rows import BenchOptions
+
 Value = TypeVar("Value")
 
 COLUMNS = Group("Budgets", sort_key=10)
-EXPERIMENTS = Group("Experiments beside the table", sort_key=11)
+EXPERIMENTS = Group("Experiments next to the table", sort_key=11)
+
+
+@dataclass(frozen=True)
+class BenchArguments:
+    """What a benchmark compares, as it is written on the command line."""
+
+    methods: str = "all"
+    """Names with commas between them, or all. "full" is training on all videos with the same steps, "full-long" with
+    four times as many. Settings of a method follow its name: random-real:selector=shots;fill=linear."""
+    labels: str = "hard,soft"
+    """Kinds of labels of every method: hard, soft or both."""
+    vpc: Annotated[str | None, Parameter(group=COLUMNS)] = None
+    """Videos per class of each column, such as 1,5,10 (used when no other budget is given)."""
+    ratio: Annotated[str | None, Parameter(group=COLUMNS)] = None
+    """Shares of the training frames, such as 0.13%,1%, in place of --vpc."""
+    num_bytes: Annotated[str | None, Parameter(name="--bytes", group=COLUMNS)] = None
+    """Sizes of the file, such as 20kB,100kB, in place of --vpc."""
+    keyframes: Annotated[str, Parameter(group=COLUMNS)] = "4"
+    """Keyframes a video (K). The first is that of the table; more make the plot of accuracy against K."""
+    seeds: int = 3
+    """Sets and students of each cell."""
+    students: str | None = None
+    """The first judges all methods; the others judge the same sets across architectures. The protocol's first when not
+    given."""
+    codec: str = "tiny"
+    """The codec of methods that store latents."""
+    ablation: Annotated[bool, Parameter(group=EXPERIMENTS, negative="")] = False
+    """Run the ablation of videocompressa, too."""
+    codecs: Annotated[str, Parameter(group=EXPERIMENTS)] = "linear,pixel"
+    """Further codecs of the ablation."""
+    steps: Annotated[str | None, Parameter(group=EXPERIMENTS)] = None
+    """Synthesis steps for the plot of accuracy against steps, such as 0,25,50,100,200."""
+    protocol: str = "fair"
+    """fair, vdsd:SET (miniucf, hmdb51, k400 or ssv2) or video-dc:SET (ucf101, hmdb51 or k400). The last two set
+    size, frames, placement, layout and classes themselves."""
+    scale: str = "published"
+    """How much work the methods do: published, or small (two CPU cores)."""
+    split: Literal["test", "val"] = "test"
+    """Videos that judge; choose on val (--hold-out), read test once."""
+    train: Annotated[tuple[str, ...], Parameter(name="--train", negative="", show_default=False)] = ()
+    """A setting of every student's training, as name=value; repeat for more."""
+
+    def options(self) -> BenchOptions:
+        """Return the options; raises `InputError` for texts that cannot be read."""
+        from videocompressa.bench.record import FULL, FULL_LONG
+        from videocompressa.bench.rows import BenchOptions
+        from videocompressa.methods import METHODS
+
+        known = (FULL, FULL_LONG, *METHODS)
+        texts = {"--vpc": self.vpc, "--ratio": self.ratio, "--bytes": self.num_bytes}
+        given = {name: text for name, text in texts.items() if text is not None}
+        return BenchOptions(
+            methods=known if self.methods == "all" else _methods(self.methods, known),
+            labels=_listed("--labels", self.labels, str),
+            budgets=_budgets(given or {"--vpc": "1,5,10"}),
+            keyframes=_listed("--keyframes", self.keyframes, int),
+            num_seeds=self.seeds,
+            students=() if self.students is None else _listed("--students", self.students, str),
+            codec=self.codec,
+            ablation=self.ablation,
+            codecs=_listed("--codecs", self.codecs, str),
+            steps=() if self.steps is None else _listed("--steps", self.steps, int),
+            protocol=self.protocol,
+            scale=self.scale,
+            train=self.train,
+            split=self.split,
+        )
+
+
+BENCH = BenchArguments()
 
 
 @app.command
@@ -24,32 +107,17 @@ def bench(
     data: Path,
     /,
     *,
-    output: Annotated[Path, Parameter(name=["--output", "-o"])],
-    methods: str = "all",
-    labels: str = "hard,soft",
-    vpc: Annotated[str | None, Parameter(group=COLUMNS)] = None,
-    ratio: Annotated[str | None, Parameter(group=COLUMNS)] = None,
-    num_bytes: Annotated[str | None, Parameter(name="--bytes", group=COLUMNS)] = None,
-    keyframes: Annotated[str, Parameter(group=COLUMNS)] = "4",
-    seeds: int = 3,
-    students: str | None = None,
-    codec: str = "tiny",
-    ablation: Annotated[bool, Parameter(group=EXPERIMENTS, negative="")] = False,
-    codecs: Annotated[str, Parameter(group=EXPERIMENTS)] = "linear,pixel",
-    steps: Annotated[str | None, Parameter(group=EXPERIMENTS)] = None,
-    protocol: str = "fair",
-    scale: str = "published",
-    split: Literal["test", "val"] = "test",
-    train: Annotated[tuple[str, ...], Parameter(name="--train", negative="", show_default=False)] = (),
+    output: Output,
+    arguments: Annotated[BenchArguments, Parameter(name="*")] = BENCH,
     jobs: int = 1,
     candidates: CandidateArguments = CANDIDATES,
-    running: Run = RUNNING,
-    reporting: Report = REPORTING,
+    running: RunningArguments = RUNNING,
+    reporting: ReportingArguments = REPORTING,
 ) -> None:
     """Compare methods at equal file bytes: accuracy, cost and memory, as tables and plots.
 
-    Every cell is made by several seeds, each with a set and a student of its own. Run the same command again to go on
-    from where it was; cells that failed are tried again.
+    Every cell has several seeds, each with a set and a student of its own. Run the same command again to resume; cells
+    that failed are tried again.
 
     Parameters
     ----------
@@ -57,86 +125,24 @@ def bench(
         Folder of labeled videos, or a csv that lists them.
     output
         Folder for results.json, results.csv, results.md, the plots and all sets.
-    methods
-        Names with commas between them, or all. "full" is training on all videos with the same steps, "full-long" with
-        four times as many. Settings of a method follow its name: random-real:selector=shots;fill=linear.
-    labels
-        Kinds of labels of every method: hard, soft or both.
-    vpc
-        Videos per class of each column, such as 1,5,10 (used when no other budget is given).
-    ratio
-        Shares of the training frames, such as 0.13%,1%, in place of --vpc.
-    num_bytes
-        Sizes of the file, such as 20kB,100kB, in place of --vpc.
-    keyframes
-        Keyframes a video (K). The first is that of the table; more make the plot of accuracy against K.
-    seeds
-        Sets and students of each cell.
-    students
-        The first judges all methods; the others judge the same sets across architectures. The protocol's first when not
-        given.
-    codec
-        The codec of methods that store latents.
-    ablation
-        Run the ablation of videocompressa, too.
-    codecs
-        Further codecs of the ablation.
-    steps
-        Synthesis steps for the plot of accuracy against steps, such as 0,25,50,100,200.
-    protocol
-        fair, vdsd:SET (miniucf, hmdb51, k400 or ssv2) or video-dc:SET (ucf101, hmdb51 or k400). The last two set
-        size, frames, placement, layout and classes themselves.
-    scale
-        How much work the methods do: published, or small (two CPU cores).
-    split
-        Videos that judge; choose on val (--hold-out), read test once.
-    train
-        A setting of every student's training, as name=value; repeat for more.
     jobs
         Cells that run at a time, each in a process with its share of the threads.
     """
-    from videocompressa.bench.record import FULL, FULL_LONG
-    from videocompressa.bench.rows import BenchOptions
     from videocompressa.bench.run import bench as run_bench
     from videocompressa.bench.tables import markdown
-    from videocompressa.methods import METHODS
 
-    known = (FULL, FULL_LONG, *METHODS)
-    given = {"--vpc": vpc, "--ratio": ratio, "--bytes": num_bytes}
-    options = BenchOptions(
-        methods=known if methods == "all" else _methods(methods, known),
-        labels=_listed("--labels", labels, str),
-        budgets=_budgets({name: text for name, text in given.items() if text is not None} or {"--vpc": "1,5,10"}),
-        keyframes=_listed("--keyframes", keyframes, int),
-        num_seeds=seeds,
-        students=() if students is None else _listed("--students", students, str),
-        codec=codec,
-        ablation=ablation,
-        codecs=_listed("--codecs", codecs, str),
-        steps=() if steps is None else _listed("--steps", steps, int),
-        protocol=protocol,
-        scale=scale,
-        train=train,
-        split=split,
-    )
+    options = arguments.options()
     with progress(reporting) as watch:
-        outcome = run_bench(
-            data,
-            output,
-            options=options,
-            candidates=candidates,
-            jobs=jobs,
-            surroundings=running.surroundings(watch),
-        )
+        surroundings = running.surroundings(watch)
+        outcome = run_bench(data, output, options=options, candidates=candidates, jobs=jobs, surroundings=surroundings)
     for text in outcome.notes:
         note(f"note: {text}", reporting)
-    failed = [record for record in outcome.records if record.status == "failed"]
     if reporting.json:
         print_json(
             {
                 "folder": str(outcome.folder),
                 "num_cells": len(outcome.records),
-                "num_failed": len(failed),
+                "num_failed": sum(record.status == "failed" for record in outcome.records),
                 "files": [str(path) for path in outcome.files],
             }
         )

@@ -1,11 +1,11 @@
-"""The verb `demo`: the whole way on drawn videos."""
+"""The verb `demo`: everything on rendered videos."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
 
-from videocompressa.cli.app import REPORTING, RUNNING, Force, Output, Report, Run, app
+from videocompressa.cli.app import REPORTING, RUNNING, Force, Output, ReportingArguments, RunningArguments, app
 from videocompressa.cli.output import duration, facts_table, print_json, progress, stdout_console
 
 
@@ -15,17 +15,17 @@ def demo(
     output: Output = Path("videocompressa-demo"),
     seed: int = 0,
     force: Force = False,
-    running: Run = RUNNING,
-    reporting: Report = REPORTING,
+    running: RunningArguments = RUNNING,
+    reporting: ReportingArguments = REPORTING,
 ) -> None:
-    """Draw a set of videos, compress it, train on it, and compare with random selection and with all videos.
+    """Render a set of videos, compress it, train on it, and compare with random selection and with all videos.
 
     Needs no data and no network, and takes under five minutes on two cores. Ends with a table and a contact sheet.
 
     Parameters
     ----------
     output
-        Folder for the drawn videos, the set files, the table and the contact sheet.
+        Folder for the rendered videos, the set files, the table and the contact sheet.
     seed
         Equal seeds give equal videos and equal files.
     force
@@ -51,7 +51,7 @@ def demo(
         )
         return
     console = stdout_console()
-    console.print(results_table(made.rows, title="drawn actions, top-1 in % (mean ± spread over seeds)"))
+    console.print(results_table(made.rows, title="rendered actions, top-1 in % (mean ± spread over seeds)"))
     console.print(
         facts_table(
             {

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from cyclopts import Parameter
 
-from videocompressa.cli.app import REPORTING, Force, Report, app
+from videocompressa.cli.app import REPORTING, Force, ReportingArguments, app
 from videocompressa.cli.output import (
     facts_table,
     note,
@@ -18,6 +18,9 @@ from videocompressa.cli.output import (
     stdout_console,
 )
 from videocompressa.errors import InputError
+from videocompressa.vlm.settings import ExportOptions
+
+OPTIONS = ExportOptions()
 
 
 @app.command
@@ -27,14 +30,10 @@ def export(
     *,
     to: str | None = None,
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
-    from_source: Path | None = None,
-    names: Path | None = None,
-    questions: Literal["open", "choice", "yes-no"] = "open",
-    seed: int = 0,
-    codec: str | None = None,
+    options: Annotated[ExportOptions, Parameter(name="*")] = OPTIONS,
     force: Force = False,
     check: Path | None = None,
-    reporting: Report = REPORTING,
+    reporting: ReportingArguments = REPORTING,
 ) -> None:
     """Write the keyframes of a set file as a folder for a trainer of video-language models, or check such a folder.
 
@@ -49,16 +48,6 @@ def export(
         llama-factory, qwen (qwen-vl-finetune), trl, hf (Hugging Face data set), webdataset or frames (png and jsonl).
     output
         Folder to write.
-    from_source
-        Folder of the videos that were compressed: pictures are read from them, at their own size.
-    names
-        A json of {class: words}, in place of the words made from the class names.
-    questions
-        open asks what is seen, choice lists all classes, yes-no asks about the class and about another one.
-    seed
-        Draws the questions.
-    codec
-        Where the set's codec is, when the file does not say it: diffusers:FOLDER.
     force
         Replace the folder if it exists.
     check
@@ -72,61 +61,53 @@ def export(
     if path is None or to is None or output is None:
         missing = "SET" if path is None else "--to" if to is None else "--output"
         raise InputError(f"{missing} is missing; give SET --to FORMAT -o FOLDER, or --check FOLDER")
+    _export(path, to, output, options, force, reporting)
+
+
+def _export(
+    path: Path, to: str, folder: Path, options: ExportOptions, overwrite: bool, reporting: ReportingArguments
+) -> None:
     from videocompressa.vlm.export.run import export_set
 
     with progress(reporting) as watch:
-        made = export_set(
-            path,
-            output,
-            to=to,
-            from_source=from_source,
-            names=names,
-            questions=questions,
-            seed=seed,
-            codec=codec,
-            overwrite=force,
-            watch=watch,
-        )
-    notes_and_skipped(made.notes, made.skipped, reporting)
+        exported = export_set(path, folder, to=to, options=options, overwrite=overwrite, watch=watch)
+    notes_and_skipped(exported.notes, exported.skipped, reporting)
     if reporting.json:
         print_json(
             {
-                "path": str(made.folder),
-                "format": made.to,
-                "num_items": made.num_items,
-                "num_rows": made.num_rows,
-                "skipped": skipped_json(made.skipped),
-                "names": made.names,
-                "notes": list(made.notes),
-                "next": list(made.next_steps),
+                "path": str(folder),
+                "format": to,
+                "num_items": exported.num_items,
+                "num_rows": exported.num_rows,
+                "skipped": skipped_json(exported.skipped),
+                "names": exported.names,
+                "notes": list(exported.notes),
+                "next": list(exported.next_steps),
             }
         )
         return
-    shown = list(made.names.items())
+    names, skipped = list(exported.names.items()), len(exported.skipped)
+    left_out = f", {skipped} left out (see {'it' if skipped == 1 else 'them'} in export.json)" if skipped else ""
     rows = {
-        "folder": str(made.folder),
-        "rows": f"{made.num_rows} about {made.num_items} videos" + _left_out(len(made.skipped)),
-        "names": ", ".join(f"{name} = {words!r}" for name, words in shown[:3]) + (", ..." if len(shown) > 3 else ""),
+        "folder": str(folder),
+        "rows": f"{exported.num_rows} about {exported.num_items} videos{left_out}",
+        "names": ", ".join(f"{name} = {words!r}" for name, words in names[:3]) + (", ..." if len(names) > 3 else ""),
     }
     stdout_console().print(facts_table(rows))
-    for step in made.next_steps:
+    for step in exported.next_steps:
         note(f"next: {step}", reporting)
 
 
-def _left_out(count: int) -> str:
-    return f", {count} left out (see {'it' if count == 1 else 'them'} in export.json)" if count else ""
-
-
-def _check(folder: Path, reporting: Report) -> None:
+def _check(folder: Path, reporting: ReportingArguments) -> None:
     from videocompressa.vlm.export.run import check_export
 
-    found = check_export(folder)
-    if found.faults:
-        for fault in found.faults[1:]:
+    checked = check_export(folder)
+    if checked.faults:
+        for fault in checked.faults[1:]:
             note(f"fault: {fault}", reporting)
-        more = f" (and {len(found.faults) - 1} more)" if len(found.faults) > 1 else ""
-        raise InputError(f"{folder}: {found.faults[0]}{more}")
+        more = f" (and {len(checked.faults) - 1} more)" if len(checked.faults) > 1 else ""
+        raise InputError(f"{folder}: {checked.faults[0]}{more}")
     if reporting.json:
-        print_json({"path": str(folder), "format": found.to, "num_rows": found.num_rows, "faults": []})
+        print_json({"path": str(folder), "format": checked.to, "num_rows": checked.num_rows, "faults": []})
         return
-    stdout_console().print(f"{folder}: {found.num_rows} rows of {found.to}, no fault", markup=False)
+    stdout_console().print(f"{folder}: {checked.num_rows} rows of {checked.to}, no fault", markup=False)

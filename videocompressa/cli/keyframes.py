@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 from rich.table import Table
 
-from videocompressa.cli.app import REPORTING, Force, Output, Report, app
+from videocompressa.cli.app import REPORTING, Force, Output, ReportingArguments, app
 from videocompressa.cli.output import add_row, facts_table, notes_and_skipped, print_json, progress, stdout_console
 from videocompressa.recipes.options import KeyframeOptions
 
@@ -28,7 +28,7 @@ def keyframes(
     options: Annotated[KeyframeOptions, Parameter(name="*")] = DEFAULTS,
     workers: int = 0,
     force: Force = False,
-    reporting: Report = REPORTING,
+    reporting: ReportingArguments = REPORTING,
 ) -> None:
     """Pick the keyframes of videos, which need no labels: their indices, times and pictures.
 

@@ -1,6 +1,6 @@
 """The command line: reads options, makes one call, shows the result.
 
-Exit codes: 0 done; 1 a worker process died, or whoever read our output went away; 2 the input must be mended (one line
+Exit codes: 0 done; 1 a worker process died, or the reader of our output went away; 2 the input must be fixed (one line
 on stderr says how); 3 training diverged; 130 interrupted.
 """
 
@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 from cyclopts import CoercionError, CycloptsError
 
-from videocompressa.cli import bench, compress, demo, export, finetune, keyframes, plan, sets, train  # noqa: F401  each adds its verb
+# Each of these adds its verb to `app`.
+from videocompressa.cli import bench, compress, demo, export, finetune, keyframes, plan, sets, train  # noqa: F401
 from videocompressa.cli.app import app
 from videocompressa.engine import WorkerError
 from videocompressa.errors import DivergedError, InputError
@@ -44,13 +45,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         where = f"{error.filename}: " if error.filename else ""
         return _fail(f"{where}{error.strerror or error}; check the disk and the permissions", BAD_INPUT)
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted; run the same command again to go on from here\n")
+        sys.stderr.write("interrupted; run the same command again to resume\n")
         return INTERRUPTED
     return DONE
 
 
 def _not_understood(error: CoercionError) -> str:
-    """Say what our own types say of a value, where one of them refused it."""
+    """Return what our own types say of a value, where one of them refused it."""
     reason = error.__cause__ or error.__context__
     if not isinstance(reason, InputError) or error.argument is None:
         return f"{error} ({_see_help(error)})"

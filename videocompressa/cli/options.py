@@ -1,4 +1,4 @@
-"""What every verb takes beside its own options: how to run, and how to report."""
+"""What every verb takes besides its own options: how to run, and how to report."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Running:
     workers: Annotated[int | None, Parameter(group=RUNNING)] = None
     """Processes that decode videos; one a core when not given, 0 decodes in this process."""
     cache: Annotated[Path | None, Parameter(group=RUNNING)] = None
-    """Folder that keeps candidates and finished stages, so that the same command goes on from where it was;
+    """Folder that keeps candidates and finished stages, so that the same command resumes;
     $VIDEOCOMPRESSA_CACHE or the user's cache folder when not given. It may be deleted."""
 
     def surroundings(self, watch: Watch) -> Surroundings:
@@ -61,7 +61,7 @@ class Reporting:
     """How to report."""
 
     quiet: Annotated[bool, Parameter(group=REPORTING, negative="")] = False
-    """No progress and no notes on stderr; errors are still said."""
+    """No progress and no notes on stderr; errors are still printed."""
     json: Annotated[bool, Parameter(group=REPORTING, negative="")] = False
     """Print exactly one JSON object on stdout."""
 

@@ -1,4 +1,4 @@
-"""What a person or a script sees: progress on stderr, one table or one JSON object on stdout."""
+"""Output for people and scripts: progress on stderr, one table or one JSON object on stdout."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import json
 import math
 import resource
 import sys
+import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -28,7 +30,7 @@ from videocompressa.cli.options import Reporting
 if TYPE_CHECKING:
     from videocompressa.datasets import BadVideo
     from videocompressa.run import Watch
-    from videocompressa.synthetic import Budget
+    from videocompressa.synthetic import Cost
 
 
 def stdout_console() -> Console:
@@ -42,10 +44,23 @@ PIPED_WIDTH = 160
 
 @contextmanager
 def progress(reporting: Reporting) -> Iterator[Watch]:
-    """Give a watch that draws a bar a phase on stderr, with the time left; one that draws nothing when quiet."""
+    """Give a watch that shows progress on stderr: bars on a terminal, lines in a log file, nothing when quiet."""
     if reporting.quiet:
         yield _silent
-        return
+    elif sys.stderr.isatty():
+        with _bars() as watch:
+            yield watch
+    else:
+        log = _ProgressLog()
+        try:
+            yield log.watch
+        finally:
+            log.stop()
+
+
+@contextmanager
+def _bars() -> Iterator[Watch]:
+    """Give a watch that draws a bar a phase, with the time left."""
     bars = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -60,13 +75,12 @@ def progress(reporting: Reporting) -> Iterator[Watch]:
 
     def watch(step: str, **numbers: float) -> None:
         done, total = numbers.pop("done"), numbers.pop("total")
-        bars.start()  # Not before: a command that fails at once says one line.
+        bars.start()  # Not before: a command that fails at once prints one line.
         if step not in tasks:
             tasks[step] = bars.add_task(step, numbers="")
         elif bars.tasks[tasks[step]].finished and done < total:  # The next seed, or the next student of a pool.
             bars.reset(tasks[step])
-        text = " ".join(f"{name} {value:.3g}" for name, value in numbers.items())
-        bars.update(tasks[step], completed=done, total=total, numbers=text)
+        bars.update(tasks[step], completed=done, total=total, numbers=_numbers_text(numbers))
 
     try:
         yield watch
@@ -75,18 +89,61 @@ def progress(reporting: Reporting) -> Iterator[Watch]:
             bars.stop()
 
 
+class _ProgressLog:
+    """Progress for a log file: a line when a phase ends, and one a minute with the time left while it runs."""
+
+    SECONDS_BETWEEN = 60.0
+
+    def __init__(self) -> None:
+        self._started: dict[str, float] = {}
+        self._last_call = self._last_line = time.monotonic()
+        self._state = ""
+        self._stopped = threading.Event()
+        threading.Thread(target=self._tick, daemon=True).start()
+
+    def watch(self, step: str, **numbers: float) -> None:
+        """See `run.Watch`; a phase starts when the one before it was last heard of."""
+        done, total, now = numbers.pop("done"), numbers.pop("total"), time.monotonic()
+        seconds = now - self._started.setdefault(step, self._last_call)
+        self._last_call = now
+        self._state = f"{step}: {done:g} of {total:g} {_numbers_text(numbers)}".rstrip() + f", {duration(seconds)}"
+        if done >= total:
+            self._line(self._state)
+            del self._started[step]
+        elif done:
+            self._state += f", about {duration(seconds / done * (total - done))} left"
+
+    def stop(self) -> None:
+        """Print no further lines."""
+        self._stopped.set()
+
+    def _tick(self) -> None:
+        while not self._stopped.wait(1.0):
+            if time.monotonic() - self._last_line >= self.SECONDS_BETWEEN:
+                self._line(self._state or "working")
+
+    def _line(self, text: str) -> None:
+        self._last_line = time.monotonic()
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
+
+
+def _numbers_text(numbers: Mapping[str, float]) -> str:
+    return " ".join(f"{name} {value:.3g}" for name, value in numbers.items())
+
+
 def _silent(step: str, **numbers: float) -> None:
     pass
 
 
 def note(text: str, reporting: Reporting) -> None:
-    """Say something on stderr, unless quiet."""
+    """Print a line on stderr, unless quiet."""
     if not reporting.quiet:
         sys.stderr.write(f"{text}\n")
 
 
 def notes_and_skipped(notes: Iterable[str], skipped: Iterable[BadVideo], reporting: Reporting) -> None:
-    """Say on stderr what was met and which videos were skipped."""
+    """Print notes and the skipped videos on stderr."""
     for text in notes:
         note(f"note: {text}", reporting)
     for video in skipped:
@@ -147,7 +204,7 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-def budget_rows(cost: Budget) -> dict[str, str]:
+def cost_rows(cost: Cost) -> dict[str, str]:
     """Return what a set file costs, as rows of a table of facts."""
     from videocompressa.recipes.contact_sheet import bytes_text
 

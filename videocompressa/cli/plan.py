@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
 from videocompressa.cli.app import (
     BUDGET,
     CANDIDATES,
+    COMPRESS,
     REPORTING,
     RUNNING,
-    AskedBudget,
+    BudgetArguments,
     CandidateArguments,
-    LatentStorage,
-    Report,
-    Run,
-    Settings,
+    CompressArguments,
+    ReportingArguments,
+    RunningArguments,
     app,
 )
 from videocompressa.cli.output import (
@@ -31,101 +32,88 @@ from videocompressa.cli.output import (
     stdout_console,
 )
 
+if TYPE_CHECKING:
+    from videocompressa.recipes.plan import Plan
+
 
 @app.command
 def plan(
     data: Path,
     /,
     *,
-    method: str = "videocompressa",
-    codec: str = "tiny",
-    settings: Settings = (),
-    storage: LatentStorage = "transform",
-    step: float | None = None,
-    budget: AskedBudget = BUDGET,
+    options: CompressArguments = COMPRESS,
+    budget: BudgetArguments = BUDGET,
     candidates: CandidateArguments = CANDIDATES,
-    running: Run = RUNNING,
-    reporting: Report = REPORTING,
+    running: RunningArguments = RUNNING,
+    reporting: ReportingArguments = REPORTING,
 ) -> None:
-    """Say what a folder of videos holds and what compressing it would cost: counts, bad files, size and time.
+    """Show what a folder of videos holds and what compressing it would cost: counts, bad files, size and time.
+
+    Takes the options of compress. Sizes and times are estimates from a few videos.
 
     Parameters
     ----------
     data
         Folder of labeled videos, or a csv that lists them.
-    method
-        The method that compress would use.
-    codec
-        The codec that compress would use.
-    settings
-        A setting of the method, as name=value; repeat for more.
-    storage
-        How compress would store latents; the size of transform is a guess, as it depends on what the videos show.
-    step
-        How coarse transform would be; 1 when not given.
     """
-    from videocompressa.artifact.storage import Storage
-    from videocompressa.recipes.contact_sheet import bytes_text
-    from videocompressa.recipes.plan import plan as make_plan
+    from videocompressa.recipes.plan import plan as plan_folder
 
     with progress(reporting) as watch:
-        made = make_plan(
-            data,
-            candidates=candidates,
-            budget=budget,
-            method=method,
-            codec=codec,
-            settings=settings,
-            storage=Storage(storage, step),
-            surroundings=running.surroundings(watch),
+        planned = plan_folder(
+            data, options, candidates=candidates, budget=budget, surroundings=running.surroundings(watch)
         )
-    allowance = made.budget.allowance
     if reporting.json:
-        print_json(
-            {
-                "num_videos": made.num_videos,
-                "num_frames": made.num_frames,
-                "classes": made.classes,
-                "bad": skipped_json(made.bad),
-                "splits": {name: vars(part) for name, part in made.parts.items()},
-                "videos_per_class": None if made.fills else allowance.videos_per_class,
-                "keyframes": None if made.fills else allowance.keyframes,
-                "frame_ratio": None if made.fills else made.frame_ratio,
-                "expected_file_bytes": made.file_bytes,
-                "expected_seconds": made.pass_seconds + made.method_seconds,
-                "notes": list(made.notes),
-            }
-        )
+        print_json(_plan_json(planned))
         return
+    _print_plan(planned, options.method)
+    notes_and_skipped(planned.notes, (), reporting)
+
+
+def _plan_json(planned: Plan) -> dict[str, object]:
+    fills = planned.fills_bytes
+    return {
+        "num_videos": planned.num_videos,
+        "num_frames": planned.num_frames,
+        "classes": planned.classes,
+        "bad": skipped_json(planned.bad),
+        "splits": {name: vars(totals) for name, totals in planned.splits.items()},
+        "videos_per_class": None if fills else planned.budget.videos_per_class,
+        "keyframes": None if fills else planned.budget.keyframes,
+        "frame_ratio": None if fills else planned.frame_ratio,
+        "expected_file_bytes": planned.file_bytes,
+        "expected_seconds": planned.pass_seconds + planned.method_seconds,
+        "notes": list(planned.notes),
+    }
+
+
+def _print_plan(planned: Plan, method: str) -> None:
+    from videocompressa.recipes.contact_sheet import bytes_text
+
     console = stdout_console()
-    splits = Table(title=f"{made.source}: {len(made.classes)} classes", title_justify="left")
+    splits = Table(title=f"{planned.source}: {len(planned.classes)} classes", title_justify="left")
     for heading in ("split", "videos", "frames", "length", "size"):
         splits.add_column(heading, justify="left" if heading == "split" else "right")
-    for name, part in made.parts.items():
-        add_row(
-            splits, name, str(part.num_videos), str(part.num_frames), duration(part.seconds), bytes_text(part.num_bytes)
-        )
+    for name, totals in planned.splits.items():
+        numbers = (str(totals.num_videos), str(totals.num_frames))
+        add_row(splits, name, *numbers, duration(totals.seconds), bytes_text(totals.num_bytes))
     console.print(splits)
-    console.print(_class_table(made.classes))
+    console.print(_class_table(planned.classes))
+    budget = planned.budget
     kept = (
-        f"{made.budget.num_items} videos x {allowance.keyframes} keyframes (VPC {allowance.videos_per_class}), "
-        f"{percent(made.frame_ratio)} of the training frames"
+        f"{planned.num_items} videos x {budget.keyframes} keyframes (VPC {budget.videos_per_class}), "
+        f"{percent(planned.frame_ratio)} of the training frames"
     )
-    ratio = made.file_bytes / made.parts["train"].num_bytes
-    console.print(
-        facts_table(
-            {
-                "kept": f"as much as {method} gets into the file" if made.fills else kept,
-                "expected file": f"{bytes_text(made.file_bytes)}, {percent(ratio)} of the training videos",
-                "expected time": f"{duration(made.pass_seconds)} to decode and encode, about "
-                f"{duration(made.method_seconds)} for {method} (estimates from a sample)",
-                "bad videos": str(len(made.bad)),
-            }
-        )
-    )
-    for video in made.bad:
+    ratio = planned.file_bytes / planned.splits["train"].num_bytes
+    rows = {
+        "kept": f"as much as {method} gets into the file" if planned.fills_bytes else kept,
+        "expected file": f"{bytes_text(planned.file_bytes)}, {percent(ratio)} of the training videos",
+        "expected time": f"{duration(planned.pass_seconds)} to decode and encode, about "
+        f"{duration(planned.method_seconds)} for {method} (estimates from a sample)",
+        "bad videos": str(len(planned.bad)),
+    }
+    console.print(facts_table(rows))
+    for video in planned.bad:
         console.print(f"  {video.video_id}: {video.reason}", markup=False)
-    notes_and_skipped(made.notes, (), reporting)
 
 
 def _class_table(classes: dict[str, dict[str, int]]) -> Table:

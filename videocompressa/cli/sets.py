@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 from rich.table import Table
 
-from videocompressa.cli.app import REPORTING, Force, Output, Report, app
-from videocompressa.cli.output import add_row, budget_rows, facts_table, print_json, progress, stdout_console
+from videocompressa.cli.app import REPORTING, Force, Output, ReportingArguments, app
+from videocompressa.cli.output import add_row, cost_rows, facts_table, print_json, progress, stdout_console
 
 if TYPE_CHECKING:
-    from videocompressa.synthetic import Budget, SyntheticSet
+    from videocompressa.synthetic import Cost, SyntheticSet
 
 
 @app.command
@@ -23,7 +24,7 @@ def inspect(
     contact_sheet: Path | None = None,
     codec: str | None = None,
     force: Force = False,
-    reporting: Report = REPORTING,
+    reporting: ReportingArguments = REPORTING,
 ) -> None:
     """Show what a set file holds, where it comes from and what it costs.
 
@@ -39,10 +40,10 @@ def inspect(
         Replace the contact sheet if it exists.
     """
     from videocompressa.artifact import measure, read_set
-    from videocompressa.files import check_target
+    from videocompressa.files import check_output
 
     if contact_sheet is not None:
-        check_target(contact_sheet, overwrite=force)
+        check_output(contact_sheet, overwrite=force)
     synthetic, cost = read_set(path), measure(path)
     if contact_sheet is not None:
         from videocompressa.recipes.contact_sheet import contact_sheet as draw
@@ -52,6 +53,12 @@ def inspect(
     if reporting.json:
         print_json(_set_json(path, synthetic, cost, contact_sheet))
         return
+    _print_set(path, synthetic, cost)
+    if contact_sheet is not None:
+        stdout_console().print(f"contact sheet: {contact_sheet}", markup=False)
+
+
+def _print_set(path: Path, synthetic: SyntheticSet, cost: Cost) -> None:
     console = stdout_console()
     origin, source = synthetic.provenance, synthetic.provenance.source
     labels = "soft (probabilities of a teacher)" if synthetic.labels.ndim == 2 else "hard"
@@ -59,13 +66,14 @@ def inspect(
         facts_table(
             {
                 "file": str(path),
-                **budget_rows(cost),
+                **cost_rows(cost),
                 "clips": f"{synthetic.clip.num_frames} frames of {synthetic.clip.height}x{synthetic.clip.width} px, "
                 f"fill {synthetic.fill}",
                 "latents": f"{tuple(synthetic.latents.shape)} (N,K,C,h,w) of codec {synthetic.codec.name}",
                 "labels": f"{labels}, {len(synthetic.classes)} classes",
-                "method": f"{origin.method}, seed {origin.seed}",
-                "made from": f"{source.name}: {source.num_videos} videos, {source.num_frames} frames"
+                "method": f"{origin.method}, seed {origin.seed}, videocompressa {origin.version}",
+                "settings": ", ".join(_setting_texts(origin.config)) or "the method's defaults",
+                "compressed from": f"{source.name}: {source.num_videos} videos, {source.num_frames} frames"
                 + (f", {source.num_skipped} skipped" if source.num_skipped else ""),
                 "split hash": source.split_hash[:16],
             }
@@ -84,8 +92,6 @@ def inspect(
             " ".join(f"{seconds:.2f}" for seconds in synthetic.times_seconds[item].tolist()),
         )
     console.print(items)
-    if contact_sheet is not None:
-        console.print(f"contact sheet: {contact_sheet}", markup=False)
 
 
 @app.command
@@ -97,7 +103,7 @@ def decode(
     kind: Annotated[Literal["mp4", "gif", "png"], Parameter(name="--format")] = "mp4",
     codec: str | None = None,
     force: Force = False,
-    reporting: Report = REPORTING,
+    reporting: ReportingArguments = REPORTING,
 ) -> None:
     """Write the clips of a set file as videos, or its keyframes as pictures, in a folder a class.
 
@@ -114,10 +120,10 @@ def decode(
     force
         Replace the folder if it exists.
     """
-    from videocompressa.files import check_folder
+    from videocompressa.files import check_output_folder
     from videocompressa.recipes.sets import decode_set, open_set
 
-    check_folder(output, overwrite=force)
+    check_output_folder(output, overwrite=force)
     synthetic = open_set(path, codec)
     with progress(reporting) as watch:
         num_files = decode_set(synthetic, output, kind=kind, overwrite=force, watch=watch)
@@ -127,12 +133,21 @@ def decode(
     stdout_console().print(f"{num_files} {kind} files of {len(synthetic)} items in {output}", markup=False)
 
 
+def _setting_texts(config: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Return settings as `--set` takes them."""
+    texts = []
+    for name, value in config.items():
+        nested = isinstance(value, Mapping)
+        texts += _setting_texts(value, f"{prefix}{name}.") if nested else [f"{prefix}{name}={value}"]
+    return texts
+
+
 def _label_text(synthetic: SyntheticSet, item: int) -> str:
     name = synthetic.classes[int(synthetic.hard_labels[item])]
     return name if synthetic.labels.ndim == 1 else f"{name} {100 * float(synthetic.labels[item].max()):.0f} %"
 
 
-def _set_json(path: Path, synthetic: SyntheticSet, cost: Budget, sheet: Path | None) -> dict[str, Any]:
+def _set_json(path: Path, synthetic: SyntheticSet, cost: Cost, sheet: Path | None) -> dict[str, Any]:
     from dataclasses import asdict
 
     return {

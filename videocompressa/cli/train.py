@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 from rich.table import Table
 
-from videocompressa.cli.app import CANDIDATES, REPORTING, RUNNING, CandidateArguments, Report, Run, Settings, app
+from videocompressa.cli.app import (
+    CANDIDATES,
+    REPORTING,
+    RUNNING,
+    CandidateArguments,
+    ReportingArguments,
+    RunningArguments,
+    Settings,
+    app,
+)
 from videocompressa.cli.output import (
     add_row,
     duration,
@@ -42,8 +51,8 @@ def train(
     codec: str | None = None,
     settings: Settings = (),
     candidates: CandidateArguments = CANDIDATES,
-    running: Run = RUNNING,
-    reporting: Report = REPORTING,
+    running: RunningArguments = RUNNING,
+    reporting: ReportingArguments = REPORTING,
 ) -> None:
     """Train students on a set file and judge them on the test videos of DATA.
 
@@ -84,7 +93,7 @@ def train(
 
     is_folder = subject.is_dir() or subject.suffix.lower() == ".csv"
     if data is None and not is_folder:
-        raise InputError(f"--data is missing; give the folder whose test videos judge what {subject} teaches")
+        raise InputError("--data is missing; give the folder whose test videos judge the students")
     config = TrainConfig(student=student, steps=steps, batch_size=batch_size, lr=lr, width=width, flip=flip)
     config = with_settings(config, settings)
     with progress(reporting) as watch:
@@ -113,6 +122,7 @@ def _train_json(outcome: TrainOutcome) -> dict[str, Any]:
         "top1_runs": list(result.top1_runs),
         "num_diverged": result.num_diverged,
         "train_seconds": result.train_seconds,
+        "precision": result.precision,
         "top5_mean": result.top5_mean,
         "per_class": dict(zip(outcome.classes, result.per_class.tolist(), strict=True)),
         "confusion": result.confusion.tolist(),
@@ -135,7 +145,7 @@ def _print_scores(outcome: TrainOutcome) -> None:
         "top-1": f"{100 * result.top1_mean:.1f}{spread} %  ({len(result.top1_runs)} runs: "
         f"{', '.join(f'{100 * run:.1f}' for run in result.top1_runs)})",
         "chance": f"{100 / len(outcome.classes):.1f} %",
-        "training": duration(result.train_seconds),
+        "training": f"{duration(result.train_seconds)}, {result.precision}",
     }
     if len(outcome.classes) > 5:
         rows["top-5"] = f"{100 * result.top5_mean:.1f} %"
@@ -146,10 +156,10 @@ def _print_scores(outcome: TrainOutcome) -> None:
     table = Table(title="per class", title_justify="left")
     table.add_column("class")
     table.add_column("top-1", justify="right")
-    table.add_column("most often taken for")
+    table.add_column("most often predicted as")
     for label, name in enumerate(outcome.classes):
         wrong = result.confusion[label].clone()
         wrong[label] = 0
-        taken = f"{outcome.classes[int(wrong.argmax())]} ({int(wrong.max())})" if int(wrong.max()) else "-"
-        add_row(table, name, f"{100 * float(result.per_class[label]):.1f} %", taken)
+        mistaken = f"{outcome.classes[int(wrong.argmax())]} ({int(wrong.max())})" if int(wrong.max()) else "-"
+        add_row(table, name, f"{100 * float(result.per_class[label]):.1f} %", mistaken)
     console.print(table)

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from videocompressa.errors import InputError
-from videocompressa.files import write_text
 from videocompressa.run import Watch, watch_nothing
 
 Line = Mapping[str, Any]
@@ -64,7 +63,9 @@ class Journal:
                 os.replace(copy, self.binary)
             self.binary.touch()
             os.truncate(self.binary, self.end)
-            write_text(self.journal, "".join(map(_as_text, self.lines)))
+            copy = self.journal.with_suffix(".new")
+            copy.write_text("".join(map(_as_text, self.lines)), encoding="utf-8")
+            os.replace(copy, self.journal)
 
     def append(self, data: bytes | memoryview, **values: Any) -> None:
         """Append one shard: its bytes first, then its line."""

@@ -1,8 +1,8 @@
-"""The demo: everything on a set of videos that our own code draws, in under five minutes on two cores.
+"""The demo: everything on a set of videos that our own code renders, in under five minutes on two cores.
 
-1. Draw the videos (once), 2. compress them by videocompressa and by random selection, at the same VPC, K and codec, and
-by videocompressa-bytes into the bytes of these, 3. train students on each file and on all videos, with the same steps,
-4. write a table and a contact sheet.
+1. Render the videos (once), 2. compress them by videocompressa and by random selection, at the same VPC, K and codec,
+and by videocompressa-bytes into the bytes of these, 3. train students on each file and on all videos, with the same
+steps, 4. write a table and a contact sheet.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from videocompressa.demo.videos import draw_set
-from videocompressa.files import check_target, write_text
+from videocompressa.demo.videos import render_set
+from videocompressa.files import check_output, write_text
 from videocompressa.recipes.compress import CompressOutcome, compress_folder
 from videocompressa.recipes.contact_sheet import TableRow, contact_sheet, markdown_table
-from videocompressa.recipes.options import BudgetOptions, CandidateOptions, Surroundings
+from videocompressa.recipes.options import BudgetOptions, CandidateOptions, CompressOptions, NumBytes, Surroundings
 from videocompressa.recipes.sets import open_set
 from videocompressa.recipes.train import TrainOutcome, train_on
 from videocompressa.students import TrainConfig
@@ -23,15 +23,15 @@ CLIPS_PER_CLASS = (24, 8)
 """Training and test videos of each action."""
 
 SIZE = (64, 64)
-"""Height and width of the drawn videos in pixels."""
+"""Height and width of the rendered videos in pixels."""
 
 NUM_SCENES = 4
-"""Rooms and persons. With a new one for each clip, students would need far more videos than can be drawn, and trained
-on, in five minutes: they stay at chance."""
+"""Backgrounds and persons. With new ones for each clip, students would need far more videos than can be rendered, and
+trained on, in five minutes: they stay at chance."""
 
 CANDIDATES = CandidateOptions(size=64, frames=8)
 BUDGET = BudgetOptions(vpc=2, keyframes=4)
-STUDENTS = TrainConfig(width=0.5, steps=250, lr=5e-4, crop_scale=0.8, flip=False, precision="bfloat16")
+STUDENTS = TrainConfig(width=0.5, steps=250, lr=5e-4, crop_scale=0.8, flip=False)
 NUM_SEEDS = 3
 
 SETTINGS = (
@@ -51,7 +51,7 @@ class DemoOutcome:
     """What the demo made."""
 
     videos: Path
-    """Folder of the drawn set."""
+    """Folder of the rendered set."""
     set_path: Path
     table_path: Path
     sheet_path: Path
@@ -59,16 +59,16 @@ class DemoOutcome:
 
 
 def demo(folder: Path, *, seed: int = 0, overwrite: bool = False, surroundings: Surroundings) -> DemoOutcome:
-    """Run the demo in `folder`; videos that were drawn there before are kept.
+    """Run the demo in `folder`; videos that were rendered there before are kept.
 
     The table is written last: where it is missing, an earlier demo did not end, and this one goes on from there.
     Raises `InputError`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    set_path, bytes_path, random_path = (folder / f"{name}.safetensors" for name in ("set", "bytes", "random"))
+    set_path, typical_path, random_path = (folder / f"{name}.safetensors" for name in ("set", "typical", "random"))
     table_path, sheet_path, videos = folder / "table.md", folder / "sheet.png", folder / "videos"
-    check_target(table_path, overwrite=overwrite)
-    draw_set(
+    check_output(table_path, overwrite=overwrite)
+    render_set(
         videos,
         clips_per_class=CLIPS_PER_CLASS,
         size=SIZE,
@@ -76,14 +76,16 @@ def demo(folder: Path, *, seed: int = 0, overwrite: bool = False, surroundings: 
         watch=surroundings.watch,
         num_scenes=NUM_SCENES,
     )
-    learned = _compress(videos, set_path, "videocompressa", SETTINGS, seed, surroundings)
-    spread = _compress(videos, bytes_path, "videocompressa-bytes", (), seed, surroundings)
-    drawn = _compress(videos, random_path, "random-real", (), seed, surroundings)
+    learned = CompressOptions("videocompressa", seed=seed, settings=SETTINGS)
+    by_paper = _compress(videos, set_path, BUDGET, learned, surroundings)
+    same_bytes = BudgetOptions(bytes=NumBytes(by_paper.cost.file_bytes))
+    typical = _compress(videos, typical_path, same_bytes, CompressOptions("typical-clips", seed=seed), surroundings)
+    random = _compress(videos, random_path, BUDGET, CompressOptions("random-real", seed=seed), surroundings)
     rows = (
         _row("all videos", _train(videos, videos, surroundings), None),
-        _row("videocompressa", _train(set_path, videos, surroundings), learned),
-        _row("videocompressa-bytes", _train(bytes_path, videos, surroundings), spread),
-        _row("random-real", _train(random_path, videos, surroundings), drawn),
+        _row("videocompressa", _train(set_path, videos, surroundings), by_paper),
+        _row("typical-clips", _train(typical_path, videos, surroundings), typical),
+        _row("random-real", _train(random_path, videos, surroundings), random),
     )
     contact_sheet(open_set(set_path), path=sheet_path)
     write_text(table_path, markdown_table(rows))
@@ -91,21 +93,14 @@ def demo(folder: Path, *, seed: int = 0, overwrite: bool = False, surroundings: 
 
 
 def _compress(
-    videos: Path,
-    path: Path,
-    method: str,
-    settings: tuple[str, ...],
-    seed: int,
-    surroundings: Surroundings,
+    videos: Path, path: Path, budget: BudgetOptions, options: CompressOptions, surroundings: Surroundings
 ) -> CompressOutcome:
     return compress_folder(
         videos,
         path,
+        options,
         candidates=CANDIDATES,
-        budget=BUDGET,
-        method=method,
-        seed=seed,
-        settings=settings,
+        budget=budget,
         overwrite=True,
         surroundings=surroundings,
     )
@@ -128,7 +123,7 @@ def _row(name: str, trained: TrainOutcome, made: CompressOutcome | None) -> Tabl
         num_diverged=result.num_diverged,
         videos_per_class=None if made is None else made.videos_per_class,
         keyframes=None if made is None else made.keyframes,
-        file_bytes=None if made is None else made.budget.file_bytes,
-        byte_ratio=None if made is None else made.budget.byte_ratio,
-        codec_bytes=0 if made is None else made.budget.codec_bytes,
+        file_bytes=None if made is None else made.cost.file_bytes,
+        byte_ratio=None if made is None else made.cost.byte_ratio,
+        codec_bytes=0 if made is None else made.cost.codec_bytes,
     )

@@ -1,1 +1,18 @@
-"""Distribution and trajectory matching."""
+"""Matching: synthetic clips tuned until networks read in them what they read in real ones."""
+
+from videocompressa.matching.experts import ExpertConfig
+from videocompressa.matching.objectives import DMConfig, Matching, MatchingConfig, MTTConfig, ShowClips
+from videocompressa.matching.tuning import check_tuning, decoded_clips, into_range, tune
+
+__all__ = [
+    "DMConfig",
+    "ExpertConfig",
+    "MTTConfig",
+    "Matching",
+    "MatchingConfig",
+    "ShowClips",
+    "check_tuning",
+    "decoded_clips",
+    "into_range",
+    "tune",
+]

@@ -18,11 +18,8 @@ from torch import Tensor, nn
 
 from videocompressa.clip import Candidates
 from videocompressa.errors import InputError
-from videocompressa.rng import Streams
-from videocompressa.run import Stages, Watch
-from videocompressa.students import TrainConfig, fit
-from videocompressa.students.networks import Student
-from videocompressa.students.teachers import real_clips
+from videocompressa.run import Run
+from videocompressa.students import Student, TrainConfig, fit, real_clips
 
 
 @dataclass(frozen=True)
@@ -64,6 +61,7 @@ class ExpertConfig:
             momentum=self.momentum,
             schedule="constant",
             augment="none",
+            precision="float32",
         )
 
     def steps_per_epoch(self, num_clips: int) -> int:
@@ -71,12 +69,10 @@ class ExpertConfig:
         return max(1, num_clips // max(1, self.batch_size))
 
 
-def train_experts(
-    train_data: Candidates, config: ExpertConfig, *, rng: Streams, device: torch.device, watch: Watch, stages: Stages
-) -> list[Tensor]:
+def train_experts(train_data: Candidates, config: ExpertConfig, run: Run) -> list[Tensor]:
     """Return one trajectory (epochs + 1, P) float32 on the CPU for each expert, P its number of parameters.
 
-    Stream "experts/e" is drawn from for expert e alone, so the others do not matter to its bytes. From a folder of
+    Stream "experts/e" is drawn from for expert e alone, so its bytes do not depend on the others. From a folder of
     stages trajectories come memory-mapped: at published settings they take 0.7 GB each.
 
     Raises
@@ -86,17 +82,16 @@ def train_experts(
     """
     trajectories = []
     for number in range(config.num_experts):
-        streams = rng.child(f"experts/{number}")
-        key = {"config": _one_expert(config), "seed": [streams.seed, streams.scope]}
+        part = run.child(f"experts/{number}")
 
-        def make(streams: Streams = streams) -> dict[str, Tensor]:
-            return {"parameters": _trajectory(train_data, config, streams=streams, device=device, watch=watch)}
+        def compute(part: Run = part) -> dict[str, Tensor]:
+            return {"parameters": _trajectory(train_data, config, part)}
 
-        kept = stages.recall("expert", key, make)
-        if stages.folder is not None:
-            kept = stages.recall("expert", key, make)  # read back, so that what was just made leaves the memory
-        trajectories.append(kept["parameters"])
-        watch("experts", done=number + 1, total=config.num_experts)
+        stage = part.recall("expert", {"config": _one_expert(config)}, compute)
+        if run.stages.folder is not None:  # read back, so that what was just computed leaves the memory
+            stage = part.recall("expert", {"config": _one_expert(config)}, compute)
+        trajectories.append(stage["parameters"])
+        run.watch("experts", done=number + 1, total=config.num_experts)
     return trajectories
 
 
@@ -119,9 +114,7 @@ def _one_expert(config: ExpertConfig) -> dict[str, object]:
     return {name: value for name, value in dataclasses.asdict(config).items() if name != "num_experts"}
 
 
-def _trajectory(
-    train_data: Candidates, config: ExpertConfig, *, streams: Streams, device: torch.device, watch: Watch
-) -> Tensor:
+def _trajectory(train_data: Candidates, config: ExpertConfig, run: Run) -> Tensor:
     every = config.steps_per_epoch(len(train_data))
     snapshots: list[Tensor] = []
 
@@ -129,14 +122,5 @@ def _trajectory(
         if steps_done % every == 0:
             snapshots.append(flat_parameters(student).cpu())
 
-    fit(
-        real_clips(train_data),
-        config.recipe(len(train_data)),
-        clip=train_data.clip,
-        streams=streams,
-        device=device,
-        watch=watch,
-        watch_name="expert",
-        each_step=keep,
-    )
+    fit(real_clips(train_data), config.recipe(len(train_data)), run, step_name="expert", each_step=keep)
     return torch.stack(snapshots)

@@ -27,6 +27,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -37,42 +38,76 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from videocompressa.clip import Candidates
 from videocompressa.errors import DivergedError, InputError
 from videocompressa.matching.experts import ExpertConfig, named_views, train_experts
-from videocompressa.rng import Streams
-from videocompressa.run import Stages, Watch
-from videocompressa.students.networks import Dropout, Student, build_student, check_name
-from videocompressa.students.teachers import real_clips
+from videocompressa.run import Run
+from videocompressa.students import Student, build_student, check_student, real_clips
+from videocompressa.students.networks import Dropout
 
-Show = Callable[[Tensor], Tensor]
+ShowClips = Callable[[Tensor], Tensor]
 """Rows (B,) int64 of the synthetic set -> normalized clips (B,T,3,H,W) float32 on the device, differentiable in
 whatever is tuned."""
 
 
+class MatchingConfig(ABC):
+    """Settings of an objective, and how it is built."""
+
+    name: ClassVar[str]
+    """What the literature calls it."""
+
+    @property
+    @abstractmethod
+    def network(self) -> str:
+        """The student that it matches in; a name of `networks.STUDENTS`."""
+
+    @abstractmethod
+    def build(self, train_data: Candidates, run: Run) -> Matching:
+        """Return the objective on real clips. Methods of one run that give the same `run` share what is trained."""
+
+    @abstractmethod
+    def training_steps(self, steps: int, num_clips: int, num_classes: int, batch_size: int) -> int:
+        """Return about how many training steps of `batch_size` clips the tuning and its preparation cost."""
+
+
 @dataclass(frozen=True)
-class DMConfig:
+class DMConfig(MatchingConfig):
     """Distribution matching; the defaults are the published ones."""
 
+    name: ClassVar[str] = "dm"
     student: str = "convnet3d"
-    """A name of `students.STUDENTS`: the network of random features."""
+    """A name of `networks.STUDENTS`: the network of random features."""
     width: float = 1.0
     """Factor on its channel counts, > 0."""
     real_per_class: int = 64
-    """Real clips of each class a step, >= 1; a smaller class is taken whole."""
+    """Real clips of each class a step, >= 1; a smaller class is taken completely."""
     classes_per_step: int = 0
     """Classes a step, 0 for all (published). Fewer bound memory; each class then moves once a round of all classes."""
 
     def __post_init__(self) -> None:
-        check_name(self.student)
+        check_student(self.student)
         if self.real_per_class < 1 or self.classes_per_step < 0 or not 0 < self.width < math.inf:
             raise InputError(
                 f"DMConfig: real_per_class is {self.real_per_class} (allowed: 1 or more), classes_per_step "
                 f"{self.classes_per_step} (allowed: 0 for all, or more), width {self.width} (allowed: above 0)"
             )
 
+    @property
+    def network(self) -> str:
+        """See `MatchingConfig.network`."""
+        return self.student
+
+    def build(self, train_data: Candidates, run: Run) -> Matching:
+        """See `MatchingConfig.build`."""
+        return DistributionMatching(self, train_data, run.child("dm"))
+
+    def training_steps(self, steps: int, num_clips: int, num_classes: int, batch_size: int) -> int:
+        """See `MatchingConfig.training_steps`; a forward pass of the real clips is about a third of a step."""
+        return steps * (1 + num_classes * self.real_per_class // (3 * batch_size))
+
 
 @dataclass(frozen=True)
-class MTTConfig:
+class MTTConfig(MatchingConfig):
     """Trajectory matching; the defaults are the published ones."""
 
+    name: ClassVar[str] = "mtt"
     experts: ExpertConfig = field(default_factory=ExpertConfig)
     """The experts, and the student that is trained inside."""
     max_start_epoch: int = 10
@@ -105,6 +140,21 @@ class MTTConfig:
                 f"train experts longer, or start earlier"
             )
 
+    @property
+    def network(self) -> str:
+        """See `MatchingConfig.network`."""
+        return self.experts.student
+
+    def build(self, train_data: Candidates, run: Run) -> Matching:
+        """See `MatchingConfig.build`; experts are trained here, each a stage."""
+        trajectories = train_experts(train_data, self.experts, run)
+        return TrajectoryMatching(self, train_data, trajectories, run.child("mtt"))
+
+    def training_steps(self, steps: int, num_clips: int, num_classes: int, batch_size: int) -> int:
+        """See `MatchingConfig.training_steps`; a gradient through a gradient is about three steps."""
+        experts = self.experts.num_experts * self.experts.epochs * math.ceil(num_clips / batch_size)
+        return experts + steps * 3 * self.inner_steps
+
 
 class Matching(ABC):
     """An objective over synthetic clips."""
@@ -113,7 +163,7 @@ class Matching(ABC):
     """Learning rate of `parameters()`."""
 
     @abstractmethod
-    def loss(self, show: Show, labels: Tensor, step: int) -> Tensor:
+    def loss(self, show: ShowClips, labels: Tensor, step: int) -> Tensor:
         """Return the scalar loss of step `step` (>= 0) for a synthetic set with labels (N,) int64.
 
         Draws its own networks and real clips, by `step`: do not repeat numbers within a run.
@@ -124,49 +174,26 @@ class Matching(ABC):
         return []
 
 
-def build_matching(
-    config: DMConfig | MTTConfig,
-    train_data: Candidates,
-    *,
-    rng: Streams,
-    device: torch.device,
-    watch: Watch,
-    stages: Stages,
-) -> Matching:
-    """Return the objective of a configuration; MTT trains its experts here, each a stage.
-
-    Give the streams of the run, unchanged, so that methods of one run share experts.
-    """
-    if isinstance(config, DMConfig):
-        return DistributionMatching(config, train_data, streams=rng.child("dm"), device=device)
-    trajectories = train_experts(train_data, config.experts, rng=rng, device=device, watch=watch, stages=stages)
-    return TrajectoryMatching(config, train_data, trajectories, streams=rng.child("mtt"), device=device)
-
-
 class DistributionMatching(Matching):
     """DM; see the head of this file."""
 
-    def __init__(self, config: DMConfig, train_data: Candidates, *, streams: Streams, device: torch.device) -> None:
-        self._config, self._train_data, self._streams, self._device = config, train_data, streams, device
+    def __init__(self, config: DMConfig, train_data: Candidates, run: Run) -> None:
+        self._config, self._run = config, run
         self._clips = real_clips(train_data)
         self._members = [(train_data.labels == label).nonzero()[:, 0] for label in range(len(train_data.classes))]
 
-    def loss(self, show: Show, labels: Tensor, step: int) -> Tensor:
+    def loss(self, show: ShowClips, labels: Tensor, step: int) -> Tensor:
         """Return the summed squared distance of mean embeddings."""
-        draws = self._streams.generator(f"step/{step}")
+        draws = self._run.generator(f"step/{step}")
         network = build_student(
-            self._config.student,
-            num_classes=len(self._clips.classes),
-            clip=self._train_data.clip,
-            generator=draws,
-            width=self._config.width,
+            self._config.student, len(self._clips.classes), self._clips.size, draws, width=self._config.width
         )
-        network.to(self._device).requires_grad_(False)
+        network.to(self._run.device).requires_grad_(False)
         classes = self._classes(labels, step)
         real = self._real_means(network, classes, draws)
         rows = torch.isin(labels, classes).nonzero()[:, 0]
         synthetic = network.embed(show(rows))
-        return mean_distance(real, synthetic, torch.searchsorted(classes, labels[rows]).to(self._device))
+        return mean_distance(real, synthetic, torch.searchsorted(classes, labels[rows]).to(self._run.device))
 
     def _classes(self, labels: Tensor, step: int) -> Tensor:
         """Return the classes of a step, rising: all of the set's, or some of them, each once a round."""
@@ -175,7 +202,7 @@ class DistributionMatching(Matching):
         if count == 0 or count >= len(classes):
             return classes
         turns = math.ceil(len(classes) / count)
-        order = torch.randperm(len(classes), generator=self._streams.generator(f"classes/{step // turns}"))
+        order = torch.randperm(len(classes), generator=self._run.generator(f"classes/{step // turns}"))
         turn = step % turns
         return classes[order[turn * count : (turn + 1) * count]].sort().values
 
@@ -194,7 +221,7 @@ class DistributionMatching(Matching):
         return torch.stack([part.mean(0) for part in torch.split(features, [len(batch) for batch in batches])])
 
     def _real(self, rows: Tensor) -> Tensor:
-        return self._clips.normalization.apply(self._clips.pixels(rows, self._device))
+        return self._clips.normalization.apply(self._clips.pixels(rows, self._run.device))
 
 
 def mean_distance(real_means: Tensor, synthetic: Tensor, index: Tensor) -> Tensor:
@@ -215,28 +242,26 @@ class TrajectoryMatching(Matching):
         config: MTTConfig,
         train_data: Candidates,
         trajectories: Sequence[Tensor],
-        *,
-        streams: Streams,
-        device: torch.device,
+        run: Run,
     ) -> None:
-        self._config, self._streams, self._device = config, streams, device
+        self._config, self._run = config, run
         self._trajectories = list(trajectories)
         self.parameter_lr = config.inner_lr_lr
-        self._inner_lr = torch.tensor(config.inner_lr, device=device, requires_grad=True)
+        self._inner_lr = torch.tensor(config.inner_lr, device=run.device, requires_grad=True)
+        clips, draws = (
+            real_clips(train_data),
+            run.generator("shape"),
+        )  # only shapes are used: the weights are the experts'
         network = build_student(
-            config.experts.student,
-            num_classes=len(train_data.classes),
-            clip=train_data.clip,
-            generator=streams.generator("shape"),  # only its shapes are used: the weights come from the experts
-            width=config.experts.width,
+            config.experts.student, len(clips.classes), clips.size, draws, width=config.experts.width
         )
-        self._network = stateless(network.to(device))
+        self._network = stateless(network.to(run.device))
 
     def parameters(self) -> list[Tensor]:
         """Return the inner learning rate, a scalar."""
         return [self._inner_lr]
 
-    def loss(self, show: Show, labels: Tensor, step: int) -> Tensor:
+    def loss(self, show: ShowClips, labels: Tensor, step: int) -> Tensor:
         """Return the normalized distance of the inner student to the expert's target."""
         rate = float(self._inner_lr.detach())
         if rate <= 0:
@@ -244,30 +269,30 @@ class TrajectoryMatching(Matching):
                 f"mtt diverged: its learned inner learning rate fell to {rate:g} by step {step + 1}; "
                 f"choose a lower inner_lr_lr than {self._config.inner_lr_lr:g}, or a lower lr"
             )
-        draws = self._streams.generator(f"step/{step}")
+        draws = self._run.generator(f"step/{step}")
         trajectory = self._trajectories[self._expert(step)]
         epoch = int(torch.randint(self._config.max_start_epoch + 1, (), generator=draws))
-        start = trajectory[epoch].to(self._device)
-        target = trajectory[epoch + self._config.target_epochs].to(self._device)
+        start = trajectory[epoch].to(self._run.device)
+        target = trajectory[epoch + self._config.target_epochs].to(self._run.device)
         batches = self._inner_batches(len(labels), draws)
         used = torch.unique(torch.cat(batches))
         clips = show(used)  # once, however often inner steps return to a row: decoding is not repeated
-        labels = labels[used].to(self._device)
+        labels = labels[used].to(self._run.device)
         if self._config.batch_size == 0:
             inner = [(clips, labels)] * self._config.inner_steps
         else:
-            places = [torch.searchsorted(used, batch).to(self._device) for batch in batches]
+            places = [torch.searchsorted(used, batch).to(self._run.device) for batch in batches]
             inner = [(clips[place], labels[place]) for place in places]
         return trajectory_distance(self._network, start, target, inner, self._inner_lr)
 
     def _expert(self, step: int) -> int:
         """Return the expert of a step: each once a round, in the round's own order."""
         count = len(self._trajectories)
-        order = torch.randperm(count, generator=self._streams.generator(f"experts/{step // count}"))
+        order = torch.randperm(count, generator=self._run.generator(f"experts/{step // count}"))
         return int(order[step % count])
 
     def _inner_batches(self, num_rows: int, draws: torch.Generator) -> list[Tensor]:
-        """Return the rows of each inner step: parts of a shuffled set, shuffled anew when it is through."""
+        """Return the rows of each inner step: parts of a shuffled set, shuffled again after the last part."""
         batches: list[Tensor] = []
         while len(batches) < self._config.inner_steps:
             batches += torch.split(torch.randperm(num_rows, generator=draws), self._config.batch_size or num_rows)
@@ -297,56 +322,3 @@ def trajectory_distance(
         (gradient,) = torch.autograd.grad(F.cross_entropy(logits, labels), theta, create_graph=True)
         theta = theta - inner_lr * gradient
     return (theta - target).square().sum() / (start - target).square().sum()
-
-
-def check_tuning(steps: int, lr: float, momentum: float) -> None:
-    """Raise unless these are settings of `tune`."""
-    if steps < 1 or not 0 < lr < math.inf or not 0 <= momentum < 1:
-        raise InputError(
-            f"steps is {steps} (allowed: 1 or more), lr {lr} (allowed: above 0), momentum {momentum} "
-            f"(allowed: 0 to below 1)"
-        )
-
-
-def tune(
-    parameters: Sequence[Tensor],
-    matching: Matching,
-    show: Show,
-    labels: Tensor,
-    *,
-    steps: int,
-    lr: float,
-    momentum: float,
-    watch: Watch,
-    name: str,
-) -> None:
-    """Tune leaf tensors, which `show` reads, and what the matching learns, by SGD on its loss; in place.
-
-    `labels` (N,) int64 of the synthetic set, on the CPU. `name` names the phase to `watch` and in messages.
-
-    Raises
-    ------
-    DivergedError
-        When the loss or a tuned value stops being finite.
-    """
-    check_tuning(steps, lr, momentum)
-    groups: list[dict[str, object]] = [{"params": list(parameters), "lr": lr}]
-    own = matching.parameters()
-    if own:
-        groups.append({"params": own, "lr": matching.parameter_lr})
-    optimizer = torch.optim.SGD(groups, lr=lr, momentum=momentum)
-    for step in range(steps):
-        loss = matching.loss(show, labels, step)
-        _check_finite(loss, f"its loss at step {step + 1} of {steps}", matching, lr, name)
-        optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        optimizer.step()
-        watch(name, done=step + 1, total=steps, loss=float(loss.detach()))
-    for parameter in [*parameters, *own]:
-        _check_finite(parameter.detach().sum(), "a value that it tunes", matching, lr, name)
-
-
-def _check_finite(value: Tensor, what: str, matching: Matching, lr: float, name: str) -> None:
-    if not bool(torch.isfinite(value)):
-        also = f", or a lower inner_lr_lr than {matching.parameter_lr:g}" if matching.parameters() else ""
-        raise DivergedError(f"{name} diverged: {what} is not finite; choose a lower lr than {lr:g}{also}")

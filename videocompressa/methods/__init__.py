@@ -1,5 +1,6 @@
 """Every method, one idea a file, and the table of their names."""
 
-from videocompressa.methods.registry import METHODS, Method, find_method
+from videocompressa.methods.config import MethodConfig
+from videocompressa.methods.registry import METHODS, find_method
 
-__all__ = ["METHODS", "Method", "find_method"]
+__all__ = ["METHODS", "MethodConfig", "find_method"]

@@ -11,9 +11,7 @@ Symbols: x_i a training clip of T candidate frames with class y_i, f a teacher, 
 5. Encode the keyframes of the kept crops (they are new pixels), and label them by the teacher.
 
 For pictures the paper tiles 2x2 crops of four pictures into one. The video version (Video-DC, arXiv 2412.21197, whose
-released settings are the defaults here: 5 crops, 70 clips a class, no tiling) keeps one crop a clip: `stitch=1`. With
-`stitch=2` an item is made of the four next best clips; its positions, times and video id are those of the FIRST of
-them, the upper left one.
+released settings are the defaults here: 5 crops, 70 clips a class) keeps one crop a clip, and so do we.
 
 Left open by both, or not possible in a file (our choice):
 - Windows: Video-DC takes 8 frames at a fixed interval from a random start. Here the candidates span the whole video, so
@@ -21,14 +19,13 @@ Left open by both, or not possible in a file (our choice):
 - A crop is scored as it will be stored (K keyframes, placed back by `fill`), enlarged to the whole frame and not yet
   encoded.
 - The box has the aspect of the frame (the released 1:1, for frames that are not square).
-- One soft label an item, the mean over views, where the paper asks the teacher anew for every augmented view.
+- One soft label an item, the mean over views, where the paper asks the teacher again for every augmented view.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -37,57 +34,95 @@ from torch.nn import functional
 from videocompressa.clip import Candidates
 from videocompressa.codecs import Codec, weights_sha256
 from videocompressa.errors import InputError
-from videocompressa.rng import Streams
-from videocompressa.run import KEEP_NOTHING, Stages, Watch, watch_nothing
-from videocompressa.selection.keyframes import check_keyframes
-from videocompressa.selection.videos import check_enough
-from videocompressa.students.networks import Student
-from videocompressa.students.teachers import RealClips, TeacherConfig, check_labels, relabel, train_teachers
-from videocompressa.synthetic import Allowance, SyntheticSet, check_fill, fill_clips, gather
+from videocompressa.methods.config import MethodConfig
+from videocompressa.run import Run
+from videocompressa.selection import check_enough, check_keyframes
+from videocompressa.students import Student
+from videocompressa.synthetic import Budget, SyntheticSet, fill_clips
 
 CHUNK = 64
 """Crops in memory at once: bounds it whatever the number of clips and crops (our choice)."""
 
 
 @dataclass(frozen=True)
-class RdedConfig:
+class RdedConfig(MethodConfig):
     """How crops are drawn and stored; the defaults are the released ones of Video-DC for UCF101 and HMDB51."""
 
+    labels: str = "soft"
+    """"soft" probabilities of the teacher, as published, or "hard"."""
     num_crops: int = 5
     """Crops drawn of each clip, >= 1 (10 for K400)."""
     pool_per_class: int = 70
-    """Clips of each class that are looked at, at random (100 for K400); 0 looks at all. Never fewer than are kept."""
+    """Clips of each class that are scored, at random (100 for K400); 0 scores all. Never fewer than are kept."""
     crop_scale: float = 0.08
     """Smallest area of a box as a share of the frame, in (0,1]; areas are uniform up to 1."""
     window: float = 0.5
     """Smallest share of the candidates that a window spans, in (0,1]; at least K of them."""
-    stitch: int = 1
-    """Crops along each side of a stored picture: 1 as for video, 2 as for pictures."""
-    labels: str = "soft"
-    """"soft" probabilities of the teacher, as published, or "hard"."""
-    fill: str = "linear"
-    """How keyframes are placed back on the time line: "hold" or "linear"."""
-    teacher: TeacherConfig = field(default_factory=TeacherConfig)
-    """The teacher that scores and labels."""
-
-    @property
-    def needs_teacher(self) -> bool:
-        """Always: it chooses."""
-        return True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         ranges = {
             "num_crops": (self.num_crops >= 1, "at least 1"),
             "pool_per_class": (self.pool_per_class >= 0, "at least 0 (0: all clips)"),
             "crop_scale": (0 < self.crop_scale <= 1, "in (0,1]"),
             "window": (0 < self.window <= 1, "in (0,1]"),
-            "stitch": (self.stitch in (1, 2), "1 or 2"),
         }
         for name, (good, allowed) in ranges.items():
             if not good:
                 raise InputError(f"rded {name} is {getattr(self, name)}; it must be {allowed}")
-        check_labels(self.labels)
-        check_fill(self.fill)
+
+    @property
+    def name(self) -> str:
+        """Name of the method in the file."""
+        return "rded"
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Always: it scores the crops."""
+        return True
+
+    def compress(self, train_data: Candidates, codec: Codec, budget: Budget, run: Run) -> SyntheticSet:
+        """Return `budget.videos_per_class` items of each class: the crops that the teacher recognizes best.
+
+        Raises `InputError` when K > T, or when a class has too few clips.
+        """
+        check_keyframes(budget.keyframes, train_data.clip.num_frames)
+        sizes = torch.bincount(train_data.labels, minlength=len(train_data.classes)).tolist()
+        named = dict(zip(train_data.classes, sizes, strict=True))
+        check_enough(named, budget.videos_per_class, allow_fewer=budget.allow_fewer)
+        teachers = self.train_teachers(train_data, codec, budget.keyframes, run)
+        pool_size = max(self.pool_per_class, budget.videos_per_class) if self.pool_per_class else 0
+        pool = _pool(train_data, pool_size, run.generator("pool"))  # 1.
+        losses, crops = self._best_crops(train_data, pool, teachers, budget.keyframes, run)  # 2. to 4.
+        items = choose_clips(losses, train_data.labels[pool], len(train_data.classes), budget.videos_per_class)
+        latents = _encode(train_data, pool, crops, items, codec)  # 5.
+        positions = crops.positions[items, 0]
+        synthetic = self.gather(train_data, pool[items], positions, codec, run, latents)
+        return self.relabel(synthetic, teachers, run)
+
+    def _best_crops(
+        self, train_data: Candidates, pool: Tensor, teachers: list[Student], keyframes: int, run: Run
+    ) -> tuple[Tensor, Crops]:
+        """Return the loss (M,) of the best crop of each clip, and that crop; a finished stage."""
+        clip = train_data.clip
+
+        def compute() -> dict[str, Tensor]:
+            crops = draw_crops(
+                len(pool), (clip.height, clip.width), clip.num_frames, self, keyframes=keyframes,
+                generator=run.generator("crops"),
+            )  # fmt: skip
+            losses = score_crops(train_data, pool, crops, teachers, self.fill, run)
+            best, clips = losses.argmin(1), torch.arange(len(pool))
+            kept = crops.of(clips, best)
+            return {"losses": losses[clips, best], "boxes": kept.boxes, "positions": kept.positions}
+
+        key = {
+            "crops": [self.num_crops, self.crop_scale, self.window, self.fill, keyframes],
+            "teachers": [weights_sha256(teacher.state_dict()) for teacher in teachers],
+            "rows": pool.tolist(),
+        }
+        stage = run.recall("rded", key, compute)
+        return stage["losses"], Crops(stage["boxes"], stage["positions"])
 
 
 @dataclass(frozen=True)
@@ -102,66 +137,6 @@ class Crops:
     def of(self, clips: Tensor, numbers: Tensor) -> Crops:
         """Return crop `numbers` (M') of clips (M') as crops (M',1)."""
         return Crops(self.boxes[clips, numbers][:, None], self.positions[clips, numbers][:, None])
-
-
-def compress(
-    train_data: Candidates,
-    codec: Codec,
-    config: RdedConfig,
-    *,
-    budget: Allowance,
-    rng: Streams,
-    device: torch.device,
-    watch: Watch = watch_nothing,
-    stages: Stages = KEEP_NOTHING,
-) -> SyntheticSet:
-    """Return `budget.videos_per_class` items of each class, each the crop of a clip that the teacher likes best.
-
-    Raises `InputError` when K > T, when a class has too few clips, or when `stitch` leaves less than a pixel a crop.
-    """
-    num_frames, height, width = train_data.clip.num_frames, train_data.clip.height, train_data.clip.width
-    check_keyframes(budget.keyframes, num_frames)
-    _check_clips(train_data, config, budget)
-    real = RealClips(train_data, codec, budget.keyframes, config.fill, config.teacher.as_stored)
-    teachers = train_teachers(real, config.teacher, rng=rng, device=device, watch=watch, stages=stages)
-    # 1.
-    least = budget.videos_per_class * config.stitch**2
-    rows = _pool(train_data, max(config.pool_per_class, least) if config.pool_per_class else 0, rng.generator("pool"))
-
-    def make() -> dict[str, Tensor]:
-        crops = draw_crops(
-            len(rows), (height, width), num_frames, config, keyframes=budget.keyframes, generator=rng.generator("crops")
-        )  # 2.
-        losses = score_crops(train_data, rows, crops, teachers, config.fill, device=device, watch=watch)  # 3.
-        best = losses.argmin(1)  # 4.
-        mine = torch.arange(len(rows))
-        kept = crops.of(mine, best)
-        return {"losses": losses[mine, best], "boxes": kept.boxes, "positions": kept.positions}
-
-    key = {
-        "crops": [config.num_crops, config.crop_scale, config.window, config.fill, budget.keyframes],
-        "teachers": [weights_sha256(teacher.state_dict()) for teacher in teachers],
-        "rows": rows.tolist(),
-        "seed": [rng.seed, rng.scope],
-    }
-    found = stages.recall("rded", key, make)
-    best = Crops(found["boxes"], found["positions"])
-    items = choose_clips(found["losses"], train_data.labels[rows], len(train_data.classes), budget, config.stitch)
-    first = items[:, 0]
-    latents = _encode(train_data, rows, best, items, codec, config.stitch)  # 5.
-    synthetic = gather(
-        train_data,
-        rows[first],
-        best.positions[first, 0],
-        labels=train_data.labels[rows[first]],
-        latents=latents,
-        fill=config.fill,
-        method="rded",
-        config=dataclasses.asdict(config),
-        seed=rng.seed,
-        decoder=codec,
-    )
-    return relabel(synthetic, config.labels, teachers, config.teacher, rng=rng, device=device)
 
 
 def draw_crops(
@@ -199,72 +174,42 @@ def cut(frames: Tensor, box: Tensor, size: tuple[int, int]) -> Tensor:
 
 @torch.no_grad()
 def score_crops(
-    train_data: Candidates,
-    rows: Tensor,
-    crops: Crops,
-    teachers: Sequence[Student],
-    fill: str,
-    *,
-    device: torch.device,
-    watch: Watch = watch_nothing,
+    train_data: Candidates, pool: Tensor, crops: Crops, teachers: Sequence[Student], fill: str, run: Run
 ) -> Tensor:
     """Return the teachers' mean cross-entropy with the true label of every crop: (M,J) float64, `CHUNK` at a time.
 
-    In float32 all crops that a sure teacher knows (17 and more between two logits) would tie at zero.
+    In float32 all crops that a confident teacher knows (17 and more between two logits) would tie at zero.
     """
     clip = train_data.clip
     num_clips, num_crops = crops.boxes.shape[:2]
     losses = torch.empty(num_clips * num_crops, dtype=torch.float64)
-    for start in range(0, len(losses), CHUNK):
-        numbers = torch.arange(start, min(start + CHUNK, len(losses)))
-        mine, crop = numbers // num_crops, numbers % num_crops
-        positions = crops.positions[mine, crop]
+    for numbers in torch.split(torch.arange(len(losses)), CHUNK):
+        clips, crop = numbers // num_crops, numbers % num_crops
+        positions = crops.positions[clips, crop]
         keyframes = torch.stack(
             [
                 cut(train_data.frames[row][places], box, (clip.height, clip.width))
-                for row, places, box in zip(rows[mine].tolist(), positions, crops.boxes[mine, crop], strict=True)
+                for row, places, box in zip(pool[clips].tolist(), positions, crops.boxes[clips, crop], strict=True)
             ]
         )
-        seen = fill_clips(keyframes.to(device), positions.to(device), clip.num_frames, fill)
-        normal, labels = train_data.normalization.apply(seen), train_data.labels[rows[mine]].to(device)
-        each = [functional.cross_entropy(teacher(normal).double(), labels, reduction="none") for teacher in teachers]
+        pixels = fill_clips(keyframes.to(run.device), positions.to(run.device), clip.num_frames, fill)
+        inputs, labels = train_data.normalization.apply(pixels), train_data.labels[pool[clips]].to(run.device)
+        each = [functional.cross_entropy(teacher(inputs).double(), labels, reduction="none") for teacher in teachers]
         losses[numbers] = torch.stack(each).mean(0).cpu()
-        watch("crops", done=int(numbers[-1]) + 1, total=len(losses))
+        run.watch("crops", done=int(numbers[-1]) + 1, total=len(losses))
     return losses.view(num_clips, num_crops)
 
 
-def choose_clips(losses: Tensor, labels: Tensor, num_classes: int, budget: Allowance, stitch: int) -> Tensor:
-    """Return which clips make each item: (N,stitch^2) int64, best first, in class order; ties go to the earlier clip.
+def choose_clips(losses: Tensor, labels: Tensor, num_classes: int, count: int) -> Tensor:
+    """Return the clips (N,) int64 with the lowest losses of each class, best first, in class order.
 
-    A class with too few clips gives the items that it can.
+    Ties go to the earlier clip; a class with too few clips gives all it has.
     """
-    each = stitch**2
     items = []
     for label in range(num_classes):
         members = (labels == label).nonzero()[:, 0]
-        ranked = members[losses[members].argsort(stable=True)]
-        count = min(budget.videos_per_class, len(ranked) // each)
-        items.append(ranked[: count * each].view(count, each))
+        items.append(members[losses[members].argsort(stable=True)][:count])
     return torch.cat(items)
-
-
-def _check_clips(train_data: Candidates, config: RdedConfig, budget: Allowance) -> None:
-    """Raise unless every class has enough clips, and a tile some pixels."""
-    sizes = torch.bincount(train_data.labels, minlength=len(train_data.classes)).tolist()
-    named = dict(zip(train_data.classes, sizes, strict=True))
-    check_enough(named, budget.videos_per_class, allow_fewer=budget.allow_fewer)
-    each = config.stitch**2
-    if each == 1:
-        return
-    if min(train_data.clip.height, train_data.clip.width) < config.stitch:
-        raise InputError("rded stitch is 2, but a frame has sides below 2 pixels; raise --size or set stitch=1")
-    needed = each if budget.allow_fewer else budget.videos_per_class * each
-    name, fewest = min(named.items(), key=lambda entry: entry[1])
-    if fewest < needed:
-        raise InputError(
-            f"rded stitch is {config.stitch}, so --vpc {budget.videos_per_class} takes {needed} clips of each class, "
-            f"but {name!r} has {fewest}; lower --vpc, or set stitch=1"
-        )
 
 
 def _pool(train_data: Candidates, count: int, generator: torch.Generator) -> Tensor:
@@ -276,24 +221,11 @@ def _pool(train_data: Candidates, count: int, generator: torch.Generator) -> Ten
     return torch.cat([order[labels == label][:count] for label in range(len(train_data.classes))]).sort().values
 
 
-def _encode(train_data: Candidates, rows: Tensor, best: Crops, items: Tensor, codec: Codec, stitch: int) -> Tensor:
+def _encode(train_data: Candidates, pool: Tensor, crops: Crops, items: Tensor, codec: Codec) -> Tensor:
     """Return the scaled latents (N,K,C,h,w) float32 of the items, item by item."""
+    size = (train_data.clip.height, train_data.clip.width)
     encoded = []
-    for members in items.tolist():
-        tiles = []
-        for number, member in enumerate(members):
-            size = tile_size(number, stitch, (train_data.clip.height, train_data.clip.width))
-            frames = train_data.frames[int(rows[member])][best.positions[member, 0]]
-            tiles.append(cut(frames, best.boxes[member, 0], size))
-        lines = [torch.cat(tiles[line : line + stitch], dim=-1) for line in range(0, stitch**2, stitch)]
-        encoded.append(codec.encode(torch.cat(lines, dim=-2)).cpu())
+    for item in items.tolist():
+        frames = train_data.frames[int(pool[item])][crops.positions[item, 0]]
+        encoded.append(codec.encode(cut(frames, crops.boxes[item, 0], size)).cpu())
     return torch.stack(encoded)
-
-
-def tile_size(number: int, stitch: int, size: tuple[int, int]) -> tuple[int, int]:
-    """Return height and width of tile `number` (row by row) of `stitch` x `stitch` that fill `size` without a gap."""
-    places = divmod(number, stitch)
-    tall, wide = (
-        (place + 1) * edge // stitch - place * edge // stitch for place, edge in zip(places, size, strict=True)
-    )
-    return tall, wide

@@ -7,9 +7,18 @@ import hashlib
 import json
 from pathlib import Path
 
-from videocompressa.clip import Candidates
+from videocompressa.clip import Candidates, ClipSpec
 from videocompressa.codecs import Codec
-from videocompressa.datasets import EncodedSplit, VideoSet, carve_validation, encode_pass, find_videos, keep_classes
+from videocompressa.datasets import (
+    DecodedSplit,
+    EncodedSplit,
+    VideoSet,
+    carve_validation,
+    decode_split,
+    encode_pass,
+    find_videos,
+    keep_classes,
+)
 from videocompressa.errors import InputError
 from videocompressa.recipes.options import CandidateOptions, Surroundings
 from videocompressa.rng import Streams
@@ -44,13 +53,28 @@ def encode_train(videos: VideoSet, options: CandidateOptions, codec: Codec, surr
     )
 
 
+def decode_videos(
+    videos: VideoSet, split: str, clip: ClipSpec, options: CandidateOptions, surroundings: Surroundings
+) -> DecodedSplit:
+    """Decode the videos of a split as `clip` asks, or take them from the cache."""
+    return decode_split(
+        videos,
+        split,
+        clip,
+        cache=surroundings.cache / "candidates",
+        workers=surroundings.workers,
+        max_bad=options.max_bad,
+        watch=surroundings.watch,
+    )
+
+
 def stages_of(train_data: Candidates, surroundings: Surroundings) -> Stages:
     """Return where finished stages over these candidates are kept; other content, another folder.
 
-    The content is known by all times, frame counts and sizes, the exact mean and spread of all pixels, and the
+    The content is identified by all times, frame counts and sizes, the exact mean and spread of all pixels, and the
     latents of one frame of every video.
     """
-    known = {
+    identity = {
         "ids": train_data.video_ids,
         "labels": train_data.labels.tolist(),
         "frames": train_data.num_video_frames.tolist(),
@@ -62,7 +86,7 @@ def stages_of(train_data: Candidates, surroundings: Surroundings) -> Stages:
         "normalization": dataclasses.asdict(train_data.normalization),
         "device": surroundings.device.type,
     }
-    digest = hashlib.sha256(json.dumps(known, sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode())
     middle = train_data.latents[:, train_data.clip.num_frames // 2].contiguous()
     digest.update(middle.numpy().tobytes())
     return Stages(surroundings.cache / "stages" / digest.hexdigest()[:20], surroundings.clock)

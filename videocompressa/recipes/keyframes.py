@@ -28,7 +28,7 @@ from torch import Tensor
 from videocompressa.datasets import BadVideo, walk_videos
 from videocompressa.engine import run_shards
 from videocompressa.errors import InputError, VideoError
-from videocompressa.files import check_folder, read_whole, whole_folder
+from videocompressa.files import check_output_folder, complete_folder, read_bytes
 from videocompressa.recipes.options import KeyframeOptions
 from videocompressa.rng import Streams
 from videocompressa.run import Watch, watch_nothing
@@ -155,11 +155,11 @@ def extract_keyframes(
 
     Raises `InputError` when an option cannot be followed, a source does not exist, or no video can be read.
     """
-    check_folder(folder, overwrite=overwrite)
+    check_output_folder(folder, overwrite=overwrite)
     picker = _Picker.of(options or KeyframeOptions())
     videos = _find(sources)
     _check_inputs_outside(folder, [*videos, *([] if picker.rule else [Path(picker.options.selector)])])
-    with whole_folder(folder, overwrite=overwrite) as part:
+    with complete_folder(folder, overwrite=overwrite) as part:
         rows = zip(videos, videos.values(), _stems(videos.values()), strict=True)
         jobs = [_Job(path, video, stem, part, picker, in_worker=workers > 0) for path, video, stem in rows]
         results = []
@@ -267,7 +267,7 @@ def _selector_file(options: KeyframeOptions) -> bytes:
             f"--selector {options.selector!r} is no file and no rule; give a file that compress --selector-out wrote, "
             f"or one of {', '.join(FIXED_SELECTORS)}"
         )
-    return read_whole(path, "selector file")
+    return read_bytes(path, "selector file")
 
 
 def _find(sources: Sequence[Path]) -> dict[Path, str]:

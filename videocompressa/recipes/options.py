@@ -1,6 +1,6 @@
-"""What a user can ask of a run. Defaults and their explanation live here only: the command line's help is made of them.
+"""What a user can ask of a run. Defaults and their explanation are only here: the command line's help is made of them.
 
-No torch here, so that help is there at once.
+No torch here, so that help appears at once.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "m
 
 
 class Share(float):
-    """A share of something, written as "5%" or 0.05; in [0,1]."""
+    """A share, written as "5%" or 0.05; in [0,1]."""
 
     def __new__(cls, value: str | float) -> Self:
         """Parse and check."""
@@ -143,11 +143,34 @@ class KeyframeOptions:
 
 
 @dataclass(frozen=True)
+class CompressOptions:
+    """Which method compresses, behind which codec, and how latents are stored."""
+
+    method: str = "videocompressa"
+    """videocompressa (the paper's: learned keyframes, tuned) or typical-clips (complete clips, coarsely stored, of the
+    most typical videos that --bytes holds; trains nothing); for comparison random-real, herding-real, k-center-real or
+    facility-location-real (real keyframes), rded (crops that a teacher recognizes), dm, mtt, vdsd-dm or vdsd-mtt (clips
+    tuned by matching), lvdd, lvdd-random, lvdd-k-means or lvdd-scaled (factors of latents), real-h264, real-av1,
+    real-webp, herding-h264, herding-av1 or herding-webp (re-encoded clips)."""
+    codec: str = "tiny"
+    """tiny, ycbcr (pixels, without weights), linear, pixel, or diffusers:NAME with a hub name, folder or file."""
+    seed: int = 0
+    """Equal seeds give equal files."""
+    settings: tuple[str, ...] = ()
+    """A setting of the method, as name=value, such as synthesis.steps=100; repeat for more."""
+    storage: Literal["transform", "int8", "float16"] = "transform"
+    """How latents are stored: transform (entropy-coded, a few bytes a keyframe), int8 or float16 (a number a cell)."""
+    step: float | None = None
+    """How coarse transform is: 2 takes about 0.4 of the bytes of 1, and 0.5 twice as many. When not given, 1; with
+    typical-clips, as fine as --bytes allows."""
+
+
+@dataclass(frozen=True)
 class Surroundings:
     """What a run gets from the machine it runs on; nothing below the command line looks these up itself."""
 
     cache: Path
-    """Folder where candidates and finished stages are kept, so that the same command goes on from where it was."""
+    """Folder where candidates and finished stages are kept, so that the same command resumes."""
     device: torch.device
     workers: int
     """Processes that decode videos; 0 decodes in this one."""

@@ -1,4 +1,4 @@
-"""The train run: students trained on a set file, or on all videos, and judged on videos they never saw."""
+"""The train run: students trained on a set file, or on all videos, and judged on videos that they never saw."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from videocompressa.clip import ClipSpec
-from videocompressa.datasets import BadVideo, DecodedSplit, VideoSet, decode_split
+from videocompressa.datasets import BadVideo, VideoSet
 from videocompressa.errors import InputError
-from videocompressa.recipes.data import check_split, list_videos
+from videocompressa.recipes.data import check_split, decode_videos, list_videos
 from videocompressa.recipes.options import CandidateOptions, Surroundings
 from videocompressa.recipes.sets import open_set
+from videocompressa.rng import Streams
+from videocompressa.run import Run
 from videocompressa.students import LabeledClips, Result, TrainConfig, train_seeds
 from videocompressa.synthetic import SyntheticSet
 
 
 @dataclass(frozen=True)
 class TrainOutcome:
-    """What a train run found."""
+    """The result of a train run."""
 
     result: Result
     trained_on: str
@@ -59,16 +61,14 @@ def train_on(
         train, clip = _set_clips(open_set(subject, codec), subject, videos, data, split)
         skipped = ()
     check_classes(train.classes, videos.classes, subject, data)
-    test = _decode(videos, split, clip, candidates, surroundings)
+    test = decode_videos(videos, split, clip, candidates, surroundings)
     result = train_seeds(
         train,
         LabeledClips(test.frames, test.labels, train.normalization, test.classes),
         config,
-        clip=clip,
+        Run(Streams(0), surroundings.device, surroundings.watch),
         seeds=range(num_seeds),
-        device=surroundings.device,
         clock=surroundings.clock,
-        watch=surroundings.watch,
     )
     return TrainOutcome(
         result=result,
@@ -86,7 +86,7 @@ def _full_data(
 ) -> tuple[LabeledClips, ClipSpec, tuple[BadVideo, ...]]:
     videos = list_videos(folder, candidates)
     check_split(videos, "train", folder)
-    train = _decode(videos, "train", candidates.clip, candidates, surroundings)
+    train = decode_videos(videos, "train", candidates.clip, candidates, surroundings)
     return LabeledClips(train.frames, train.labels, train.normalization, train.classes), candidates.clip, train.bad
 
 
@@ -107,20 +107,6 @@ def check_unseen(synthetic: SyntheticSet, path: Path, videos: VideoSet, data: Pa
             f"{path}: was made from {len(both)} of the {split} videos of {data}, such as {min(both)}; compress with "
             "the same --hold-out and lists"
         )
-
-
-def _decode(
-    videos: VideoSet, split: str, clip: ClipSpec, candidates: CandidateOptions, surroundings: Surroundings
-) -> DecodedSplit:
-    return decode_split(
-        videos,
-        split,
-        clip,
-        cache=surroundings.cache / "candidates",
-        workers=surroundings.workers,
-        max_bad=candidates.max_bad,
-        watch=surroundings.watch,
-    )
 
 
 def check_classes(own: Sequence[str], theirs: Sequence[str], subject: Path, data: Path) -> None:

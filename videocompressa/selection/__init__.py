@@ -1,1 +1,31 @@
-"""Which frames and which videos are kept: the first half of the paper."""
+"""Selection: which frames and which videos are kept, the first half of the paper."""
+
+from videocompressa.selection.gumbel import GumbelSelector, SelectorConfig
+from videocompressa.selection.joint import JointConfig, find_selector
+from videocompressa.selection.keyframes import (
+    FIXED_SELECTORS,
+    SELECTORS,
+    Selector,
+    UniformSelector,
+    check_keyframes,
+    check_selector,
+)
+from videocompressa.selection.videos import SUBSETS, FeaturesOf, check_enough, check_subset, choose_videos
+
+__all__ = [
+    "FIXED_SELECTORS",
+    "SELECTORS",
+    "SUBSETS",
+    "FeaturesOf",
+    "GumbelSelector",
+    "JointConfig",
+    "Selector",
+    "SelectorConfig",
+    "UniformSelector",
+    "check_enough",
+    "check_keyframes",
+    "check_selector",
+    "check_subset",
+    "choose_videos",
+    "find_selector",
+]

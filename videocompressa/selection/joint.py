@@ -1,20 +1,21 @@
 """The joint phase: the selector and the understanding module learn together which frames matter (step 5).
 
-The real clips are cut into two halves A and B. The student learns on A, the selector on what the student makes of B:
-a student that has learned its clips by heart reads their labels off any frame, and then no frame matters (our choice;
-the two-halves idea is that of DARTS, Liu et al. 2019, at first order). Each step, with latents Z = E(x):
+The real clips are split into two halves A and B. The student learns on A, the selector on the student's loss on B:
+a student that has memorized its clips reads their labels off any frame, and then no frame matters (our choice; the
+two-halves idea is that of DARTS, Liu et al. 2019, at first order). Each step, with latents Z = E(x):
 
 1. s_BT = g_phi(x), w_BkT = Gumbel top-k of s at temperature tau (one-hot forward, relaxed backward), with k drawn
-   from 1..K: once K frames solve the task together, only fewer frames still tell which of them matter (our choice).
+   from 1..K: once K frames solve the task together, only fewer frames still show which of them matter (our choice).
 2. z_Bk = w Z: the keyframes. Placed back on the time line by the fill rule, F w Z, as the synthetic set will be.
-   The student's stem is frame-wise, so f(F w Z) is computed as judge(F w stem(Z)): the same value, a better gradient.
+   The student's stem is frame-wise, so f(F w Z) is computed as classify(F w stem(Z)): the same value, a better
+   gradient.
 3. theta: one Adam step on A for CE(f_theta(F w' Z), y) + CE(f_theta(Z), y), w' being k frames at RANDOM: the student
    reads clips of few frames as well as whole ones, and never learns a code between it and the selector. Trained on the
-   selector's own picks it would ("telling frames for class a, dull ones for class b"): the leak that Jethani et al.
-   2021 describe and mend in this way.
+   selector's own picks it would ("informative frames for class a, dull ones for class b"): the leak that Jethani et al.
+   2021 describe and fix in this way.
 4. phi:   one Adam step on B for CE(f_theta(F w Z), y) + coverage_weight * coverage, where
    coverage = |F w Z - Z|^2 / |Z - mean_t Z|^2 is how much of the clip's change the keyframes miss: it falls when they
-   stand apart where something happens (our choice of form).
+   are spread over what happens (our choice of form).
 
 Ablations: `understanding=False` uses a frame-wise 2-D student (blind to order); `enabled=False` trains the student
 first, on whole clips, and freezes it while the selector learns.
@@ -33,8 +34,7 @@ from torch import Tensor
 
 from videocompressa.clip import Candidates
 from videocompressa.errors import DivergedError, InputError
-from videocompressa.rng import Streams
-from videocompressa.run import Stages, Watch
+from videocompressa.run import Run
 from videocompressa.selection.gumbel import (
     GumbelSelector,
     SelectorConfig,
@@ -84,13 +84,10 @@ def find_selector(
     train_data: Candidates,
     scorer: SelectorConfig,
     config: JointConfig,
+    run: Run,
     *,
     keyframes: int,
     fill: str,
-    rng: Streams,
-    device: torch.device,
-    watch: Watch,
-    stages: Stages,
 ) -> Selector:
     """Return the selector of a name: a fixed one, or "gumbel", learned on the candidates (kept as a stage).
 
@@ -100,12 +97,10 @@ def find_selector(
         return FIXED_SELECTORS["uniform"]()
     if name != "gumbel":
         return FIXED_SELECTORS[name]()
-    streams = rng.child("joint")
+    part = run.child("joint")
 
-    def make() -> dict[str, Tensor]:
-        trained = train_selector(
-            train_data, scorer, config, keyframes=keyframes, fill=fill, rng=streams, device=device, watch=watch
-        )
+    def compute() -> dict[str, Tensor]:
+        trained = train_selector(train_data, scorer, config, part, keyframes=keyframes, fill=fill)
         return {key: value.cpu() for key, value in trained.state_dict().items()}
 
     key = {
@@ -113,61 +108,58 @@ def find_selector(
         "joint": dataclasses.asdict(config),
         "keyframes": keyframes,
         "fill": fill,
-        "seed": rng.seed,
     }
-    selector = GumbelSelector(scorer, streams.generator("selector"))
-    selector.load_state_dict(stages.recall("selector", key, make))
-    return selector.to(device)
+    selector = GumbelSelector(scorer, part.generator("selector"))
+    selector.load_state_dict(part.recall("selector", key, compute))
+    return selector.to(run.device)
 
 
 def train_selector(
     train_data: Candidates,
     scorer: SelectorConfig,
     config: JointConfig,
+    run: Run,
     *,
     keyframes: int,
     fill: str,
-    rng: Streams,
-    device: torch.device,
-    watch: Watch,
 ) -> GumbelSelector:
     """Return the selector trained on the candidates; raises `DivergedError` when the loss is not finite."""
-    selector = GumbelSelector(scorer, rng.generator("selector")).to(device)
+    selector = GumbelSelector(scorer, run.generator("selector")).to(run.device)
     student = UnderstandingModule(
         train_data.codec.channels,
         len(train_data.classes),
         temporal=config.understanding,
         width=config.width,
-        generator=rng.generator("student"),
-    ).to(device)
-    half_a, half_b = _halves(train_data.labels, rng.generator("halves"))
-    batches_a = _batches(half_a, config.batch_size, rng.generator("batches/a"))
-    batches_b = _batches(half_b, config.batch_size, rng.generator("batches/b"))
+        generator=run.generator("student"),
+    ).to(run.device)
+    half_a, half_b = _halves(train_data.labels, run.generator("halves"))
+    batches_a = _batches(half_a, config.batch_size, run.generator("batches/a"))
+    batches_b = _batches(half_b, config.batch_size, run.generator("batches/b"))
     if not config.enabled:
-        _train_alone(student, train_data, batches_a, config, device=device, watch=watch)
+        _train_alone(student, train_data, batches_a, config, run)
     phi = torch.optim.Adam(selector.parameters(), config.lr)
     theta = torch.optim.Adam(student.parameters(), config.student_lr)
-    noise, counts = rng.generator("gumbel"), rng.generator("counts")
+    noise, counts = run.generator("gumbel"), run.generator("counts")
     for step in range(config.steps):
         tau = temperature(step, config.steps, scorer)
         count = int(torch.randint(1, keyframes + 1, (), generator=counts))
-
         cosine = (1 + math.cos(math.pi * step / config.steps)) / 2
         phi.param_groups[0]["lr"], theta.param_groups[0]["lr"] = cosine * config.lr, cosine * config.student_lr
         if config.enabled:
-            latents, labels = _batch(train_data, next(batches_a), device)
-            weights, _ = top_k_straight_through(gumbel_noise(tuple(latents.shape[:2]), noise).to(device), count, tau)
+            latents, labels = _batch(train_data, next(batches_a), run.device)
+            random = gumbel_noise(tuple(latents.shape[:2]), noise).to(run.device)
+            weights, _ = top_k_straight_through(random, count, tau)
             features = student.stem(latents)
-            few, whole = student.judge(place(weights, features, fill)), student.judge(features)
-            _step(F.cross_entropy(few, labels) + F.cross_entropy(whole, labels), theta)
+            few, all_frames = student.classify(place(weights, features, fill)), student.classify(features)
+            _step(F.cross_entropy(few, labels) + F.cross_entropy(all_frames, labels), theta)
         rows = next(batches_b)
-        latents, labels = _batch(train_data, rows, device)
-        scores = selector.score(selector.thumbnails(train_data.frames[rows].to(device)))
+        latents, labels = _batch(train_data, rows, run.device)
+        scores = selector.score(selector.thumbnails(train_data.frames[rows].to(run.device)))
         weights, _ = selector.sample(scores, count, tau, noise)
-        task = F.cross_entropy(student.judge(place(weights, student.stem(latents), fill)), labels)
+        task = F.cross_entropy(student.classify(place(weights, student.stem(latents), fill)), labels)
         coverage = uncovered(place(weights, latents, fill), latents)
         _step(task + config.coverage_weight * coverage, phi)
-        watch("selector", done=step + 1, total=config.steps, loss=float(task.detach()))
+        run.watch("selector", done=step + 1, total=config.steps, loss=float(task.detach()))
     return selector.eval().requires_grad_(False)
 
 
@@ -189,20 +181,14 @@ def uncovered(filled_BT: Tensor, frames_BT: Tensor) -> Tensor:
 
 
 def _train_alone(
-    student: UnderstandingModule,
-    train_data: Candidates,
-    batches: Iterator[Tensor],
-    config: JointConfig,
-    *,
-    device: torch.device,
-    watch: Watch,
+    student: UnderstandingModule, train_data: Candidates, batches: Iterator[Tensor], config: JointConfig, run: Run
 ) -> None:
-    """Train the understanding module on whole clips and freeze it: the ablation without joint training."""
+    """Train the understanding module on complete clips and freeze it: the ablation without joint training."""
     optimizer = torch.optim.Adam(student.parameters(), config.student_lr)
     for step in range(config.steps):
-        latents, labels = _batch(train_data, next(batches), device)
+        latents, labels = _batch(train_data, next(batches), run.device)
         _step(F.cross_entropy(student(latents), labels), optimizer)
-        watch("understanding", done=step + 1, total=config.steps)
+        run.watch("understanding", done=step + 1, total=config.steps)
 
 
 def _step(loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
@@ -218,7 +204,7 @@ def _batch(train_data: Candidates, rows: Tensor, device: torch.device) -> tuple[
 
 
 def _halves(labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Cut the rows of every class at random into two halves; a class of one video is in both."""
+    """Split the rows of every class at random into two halves; a class of one video is in both."""
     halves: tuple[list[Tensor], list[Tensor]] = ([], [])
     for label in torch.unique(labels):
         members = (labels == label).nonzero()[:, 0]

@@ -29,7 +29,7 @@ from videocompressa.artifact.container import metadata_of
 from videocompressa.artifact.metadata import check_schema, json_object, portable
 from videocompressa.clip import ClipSpec, shape_text
 from videocompressa.errors import ArtifactError, InputError
-from videocompressa.files import check_target, read_whole, write_whole
+from videocompressa.files import check_output, read_bytes, write_bytes
 from videocompressa.selection.gumbel import GumbelSelector, SelectorConfig
 from videocompressa.selection.keyframes import check_keyframes
 
@@ -91,8 +91,8 @@ class TrainedSelector:
 
 def write_selector(trained: TrainedSelector, path: Path, *, overwrite: bool = False) -> None:
     """Write a selector to `path`, which is complete or untouched whatever happens. Raises `InputError`."""
-    check_target(path, overwrite=overwrite)
-    write_whole(path, selector_bytes(trained))
+    check_output(path, overwrite=overwrite)
+    write_bytes(path, selector_bytes(trained))
 
 
 def selector_bytes(trained: TrainedSelector) -> bytes:
@@ -117,7 +117,7 @@ def selector_bytes(trained: TrainedSelector) -> bytes:
 
 def read_selector(path: Path) -> TrainedSelector:
     """Read a selector. Raises `ArtifactError` for every way in which the file can be wrong."""
-    return parse_selector(read_whole(path, "selector file"), str(path))
+    return parse_selector(read_bytes(path, "selector file"), str(path))
 
 
 def parse_selector(data: bytes, path: str) -> TrainedSelector:

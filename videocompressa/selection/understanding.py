@@ -5,9 +5,9 @@
 
 It reads scaled latents, so it costs a small fraction of a student on pixels. The stem is frame-wise, so it commutes
 with selection, stem(select(Z)) = select(stem(Z)), and selection can act on h instead of Z: the same forward value, but
-what is left of the loss behind the selection is far smoother, which is what bounds the bias of the straight-through
-gradient (Theorem 2, docs/method.md). Without `temporal` (the ablation) every frame is judged alone and the student is
-blind to order: a frame-wise 2-D student.
+the loss as a function of the selected features is far smoother, which is what bounds the bias of the straight-through
+gradient (Theorem 2, docs/method.md). Without `temporal` (the ablation) every frame is classified alone and the student
+is blind to order: a frame-wise 2-D student.
 
 The paper names the module and its ablation only; the layers are our choice.
 """
@@ -50,7 +50,7 @@ class UnderstandingModule(nn.Module):
             maps = F.relu(norm(space(maps)))
         return maps.mean((2, 3)).view(num_clips, num_frames, -1)
 
-    def judge(self, features: Tensor) -> Tensor:
+    def classify(self, features: Tensor) -> Tensor:
         """Return logits (B,L) from the features (B,T,D) of a clip's frames in time order."""
         series = features.transpose(1, 2)
         for convolution in self.time:
@@ -60,4 +60,4 @@ class UnderstandingModule(nn.Module):
 
     def forward(self, latents: Tensor) -> Tensor:
         """Return logits (B,L) of clips of latents (B,T,C,h,w)."""
-        return self.judge(self.stem(latents))
+        return self.classify(self.stem(latents))

@@ -6,12 +6,14 @@ computed in float64, so the choice is the same at any thread count; ties go to t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 
+from videocompressa.clip import Candidates
 from videocompressa.errors import InputError
+from videocompressa.synthetic import Budget
 
 SubsetRule = Callable[[Tensor, int, torch.Generator], list[int]]
 """(features (M,D), count, generator) -> `count` rows."""
@@ -211,30 +213,45 @@ def check_enough(sizes: Mapping[str, int], count: int, *, allow_fewer: bool) -> 
         )
 
 
-def choose_per_class(
-    features: Tensor | FeaturesOf,
-    labels: Tensor,
-    classes: Sequence[str],
-    *,
-    count: int,
-    allow_fewer: bool,
-    name: str,
+def choose_videos(
+    data: Candidates,
+    rule: str,
+    budget: Budget,
     generator: torch.Generator,
+    *,
+    features: FeaturesOf | None = None,
+    eligible: Tensor | None = None,
 ) -> Tensor:
-    """Choose `count` rows of each class by the subset rule `name`; rows (N,) int64, grouped by class in class order.
+    """Choose VPC videos of each class by the subset rule; rows (N,) int64, grouped by class in class order.
 
-    `features` are (N,D), or a function that returns those of some rows, so that large ones need not fit into memory.
-    Raises `InputError` for an unknown rule, and for a class with fewer rows unless `allow_fewer`.
+    `features` gives those of some rows: large ones need not be in memory all at once; without it all rows look the
+    same, which is enough for "random". Of a class with at least VPC `eligible` (N,) bool rows, only these are chosen.
+
+    Raises `InputError` for an unknown rule, and for a class with fewer videos unless the budget allows fewer.
     """
-    check_subset(name)
-    sizes = torch.bincount(labels, minlength=len(classes)).tolist()
-    check_enough(dict(zip(classes, sizes, strict=True)), count, allow_fewer=allow_fewer)
-    features_of = features if callable(features) else features.__getitem__
+    check_subset(rule)
+    count = budget.videos_per_class
+    sizes = torch.bincount(data.labels, minlength=len(data.classes)).tolist()
+    check_enough(dict(zip(data.classes, sizes, strict=True)), count, allow_fewer=budget.allow_fewer)
     rows = []
-    for label, size in enumerate(sizes):
-        members = (labels == label).nonzero()[:, 0]
-        rows.append(members[SUBSETS[name](features_of(members), min(count, size), generator)] if size else members)
+    for label in range(len(data.classes)):
+        members = (data.labels == label).nonzero()[:, 0]
+        if eligible is not None and int(eligible[members].sum()) >= count:
+            members = members[eligible[members]]
+        if len(members):
+            seen = torch.zeros(len(members), 1) if features is None else features(members)
+            members = members[SUBSETS[rule](seen, min(count, len(members)), generator)]
+        rows.append(members)
     return torch.cat(rows)
+
+
+def visible_latents(data: Candidates, weights: Tensor) -> FeaturesOf:
+    """Return what gives the flattened latents (M,D) of complete clips, weighted by how far pixels move with a channel.
+
+    `weights` (C,) are those of `transform.channel_weights`. Latents are read for some rows at a time: those of a split
+    may not fit in memory.
+    """
+    return lambda rows: (data.latents[rows].float() * weights[:, None, None]).flatten(1)
 
 
 def _least(values: Tensor, taken: list[int]) -> int:

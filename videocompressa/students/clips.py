@@ -50,6 +50,12 @@ class LabeledClips:
         )
 
     @property
+    def size(self) -> tuple[int, int, int]:
+        """T, H and W."""
+        _, num_frames, _, height, width = self.frames.shape
+        return num_frames, height, width
+
+    @property
     def hard_labels(self) -> Tensor:
         """(N,) int64: the labels, or the most likely class of each soft label."""
         return self.labels if self.labels.ndim == 1 else self.labels.argmax(1)

@@ -1,20 +1,23 @@
-"""What trained students say of clips, and how right they are."""
+"""Predictions of trained students, how right they are, and soft labels made of them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from videocompressa.errors import InputError
-from videocompressa.rng import Streams
+from videocompressa.run import Run
 from videocompressa.students.clips import LabeledClips
 from videocompressa.students.networks import Student
 from videocompressa.students.settings import TrainConfig
 from videocompressa.students.views import augmented
+
+BATCH_SIZE = 64
+"""Clips judged at a time."""
 
 
 @dataclass(frozen=True)
@@ -28,28 +31,23 @@ class Scores:
     per_class: Tensor
     """(L,) float64: top-1 in [0,1] of each class, NaN where the test set has no clip of it."""
     confusion: Tensor
-    """(L,L) int64: clips of class (row) taken for class (column)."""
+    """(L,L) int64: clips of class (row) predicted as class (column)."""
     num_clips: int
 
 
-@torch.no_grad()
-def student_features(student: Student, data: LabeledClips, *, device: torch.device, batch_size: int = 64) -> Tensor:
+def student_features(student: Student, data: LabeledClips, device: torch.device) -> Tensor:
     """Return features (N,D) float32 on the CPU, of unchanged clips, by a student in evaluation mode."""
-    batches = torch.split(torch.arange(len(data)), batch_size)
-    return torch.cat(
-        [student.features(data.normalization.apply(data.pixels(rows, device))).float().cpu() for rows in batches]
-    )
+    return _over_batches(data, device, lambda clips: student.features(clips).float())
 
 
-def predict(student: Student, data: LabeledClips, *, device: torch.device, batch_size: int = 64) -> Tensor:
+def predict(student: Student, data: LabeledClips, device: torch.device) -> Tensor:
     """Return class probabilities (N,L) float32 on the CPU; the student is left in the mode it came in."""
-    return _probabilities(student, data, device=device, batch_size=batch_size)
+    return _probabilities(student, data, device)
 
 
-def evaluate(student: Student, data: LabeledClips, *, device: torch.device, batch_size: int = 64) -> Scores:
+def evaluate(student: Student, data: LabeledClips, device: torch.device) -> Scores:
     """Judge a student on unchanged clips; soft labels count by their most likely class."""
-    probabilities = predict(student, data, device=device, batch_size=batch_size)
-    return score(probabilities, data.hard_labels)
+    return score(predict(student, data, device), data.hard_labels)
 
 
 def score(probabilities: Tensor, labels: Tensor) -> Scores:
@@ -71,7 +69,7 @@ def score(probabilities: Tensor, labels: Tensor) -> Scores:
 
 
 def check_views(num_views: int, temperature: float, prefix: str = "") -> None:
-    """Raise unless `soft_labels` can label so; `prefix` stands before the names of both."""
+    """Raise unless `soft_labels` can label so; `prefix` goes before the names of both."""
     if num_views < 1:
         raise InputError(f"{prefix}num_views is {num_views}; it must be at least 1 (1: the clip itself)")
     if not 0 < temperature < math.inf:
@@ -81,13 +79,11 @@ def check_views(num_views: int, temperature: float, prefix: str = "") -> None:
 def soft_labels(
     teachers: Sequence[Student],
     data: LabeledClips,
+    run: Run,
     *,
     num_views: int,
     config: TrainConfig,
     temperature: float,
-    streams: Streams,
-    device: torch.device,
-    batch_size: int = 64,
 ) -> Tensor:
     """Label clips by teachers: mean of softmax(logits / temperature) over teachers and views, (N,L) float32.
 
@@ -100,36 +96,41 @@ def soft_labels(
     total = torch.zeros(len(data), len(data.classes), dtype=torch.float64)
     for view in range(num_views):
         for teacher in teachers:
-            draws = None if view == 0 else streams.generator(f"views/{view}")
-            total += _probabilities(
-                teacher, data, device=device, batch_size=batch_size, temperature=temperature, config=config, draws=draws
-            )
+            draws = None if view == 0 else run.generator(f"views/{view}")
+            total += _probabilities(teacher, data, run.device, temperature, config, draws)
     return (total / total.sum(1, keepdim=True)).float()
 
 
-@torch.no_grad()
 def _probabilities(
     student: Student,
     data: LabeledClips,
-    *,
     device: torch.device,
-    batch_size: int,
     temperature: float = 1.0,
     config: TrainConfig | None = None,
     draws: torch.Generator | None = None,
 ) -> Tensor:
-    if batch_size < 1:
-        raise InputError(f"batch_size is {batch_size}; it must be at least 1")
+    """Return probabilities (N,L) of clips, or of one augmented view of each by `config` where there are `draws`."""
     if student.num_classes != len(data.classes):
         raise InputError(f"the student knows {student.num_classes} classes, the clips have {len(data.classes)}")
     was_training = student.training
     student.to(device).eval()
-    rows: list[Tensor] = []
-    for start in range(0, len(data), batch_size):
-        pixels = data.pixels(torch.arange(start, min(start + batch_size, len(data))), device)
-        if config is not None and draws is not None:
-            pixels = augmented(pixels, config, draws)
-        logits = student(data.normalization.apply(pixels)).float()
-        rows.append((logits / temperature).softmax(1).cpu())
+    augment = None if config is None or draws is None else lambda pixels: augmented(pixels, config, draws)
+    logits = _over_batches(data, device, lambda clips: (student(clips).float() / temperature).softmax(1), augment)
     student.train(was_training)
-    return torch.cat(rows) if rows else torch.zeros(0, student.num_classes)
+    return logits if len(data) else torch.zeros(0, student.num_classes)
+
+
+@torch.no_grad()
+def _over_batches(
+    data: LabeledClips,
+    device: torch.device,
+    function: Callable[[Tensor], Tensor],
+    augment: Callable[[Tensor], Tensor] | None = None,
+) -> Tensor:
+    """Return `function` of all normalized clips, batch by batch, on the CPU."""
+    results = []
+    for rows in torch.split(torch.arange(len(data)), BATCH_SIZE):
+        pixels = data.pixels(rows, device)
+        clips = data.normalization.apply(pixels if augment is None else augment(pixels))
+        results.append(function(clips).cpu())
+    return torch.cat(results) if results else torch.zeros(0)

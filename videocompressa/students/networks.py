@@ -4,11 +4,11 @@
 |---|---|---|
 | `convnet3d` | three (3,7,7) convolutions without norm | the vdsd protocol: VDSD, LVDD, PRISM and others |
 | `minic3d` | the same with BatchNorm, global average pool | the video-dc protocol: Video-DC |
-| `r2plus1d18` | 18 layers, space and time apart | Tran et al. 2018, "A Closer Look at Spatiotemporal Convolutions" |
+| `r2plus1d18` | 18 layers, factorized | Tran et al. 2018, "A Closer Look at Spatiotemporal Convolutions" |
 | `framenet2d` | a small residual net on each frame, mean over time | our choice: blind to the order of frames |
 
 Every student takes normalized clips (B,T,3,H,W) float and gives logits (B,L). Weights and dropout masks come from
-generators that are handed in; the global random state is neither read nor moved.
+generators that are passed in; the global random state is neither read nor changed.
 """
 
 from __future__ import annotations
@@ -22,12 +22,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from videocompressa.clip import ClipSpec
 from videocompressa.errors import InputError
 
 
 class Dropout(nn.Module):
-    """Dropout whose masks come from a generator of its own.
+    """Dropout with masks from its own generator.
 
     The mask is drawn on the CPU for every device, so a run on a GPU drops the same features.
     """
@@ -117,13 +116,13 @@ class FrameConv3d(nn.Conv3d):
     def forward(self, volume: Tensor) -> Tensor:
         """Take (B,C,T,H,W) to (B,C',T,ceil(H/2),ceil(W/2)), with channels last in memory on a CPU.
 
-        Weights stay contiguous in the module (files and flattened parameters want them so); turning them at each call
+        Weights stay contiguous in the module (files and flattened parameters need that); converting them at each call
         costs less than it saves. Stacked, summed and unfolded 2-D convolutions were all slower.
         """
         weight = _channels_last(self.weight)
         if min(volume.shape[2:]) >= _LEAST_BFLOAT16:
             return functional.conv3d(volume, weight, self.bias, self.stride, self.padding)
-        with _as_it_is():
+        with _no_autocast():
             return functional.conv3d(volume.to(weight.dtype), weight, self.bias, self.stride, self.padding)
 
 
@@ -133,7 +132,7 @@ class FrameConv3d(nn.Conv3d):
 _LEAST_BFLOAT16 = 3
 
 
-def _as_it_is() -> torch.autocast:
+def _no_autocast() -> torch.autocast:
     return torch.autocast("cpu", enabled=False)
 
 
@@ -147,7 +146,7 @@ def _pooled(volume: Tensor, pool: tuple[int, int, int], maps: list[Tensor] | Non
 
     Autocast on a CPU would pool a float32 copy of the volume: the same values, more slowly.
     """
-    with _as_it_is():
+    with _no_autocast():
         if maps is None:  # the two commute, and the ReLU has less to do after the pool
             return functional.relu(functional.max_pool3d(volume, pool))
         maps.append(functional.relu(volume))
@@ -189,7 +188,7 @@ class ConvNet3D(Student):
         return functional.avg_pool3d(volume, [min(2, side) for side in volume.shape[2:]], stride=1)
 
     def _head(self, body: Tensor) -> Tensor:
-        with _as_it_is():  # one place a side is below `_LEAST_BFLOAT16`
+        with _no_autocast():  # one place a side is below `_LEAST_BFLOAT16`
             logits: Tensor = self.classifier(self.dropout(body.to(self.classifier.weight.dtype)))
         return logits.mean((3, 4)).amax(2)
 
@@ -217,8 +216,8 @@ class MiniC3D(Student):
         return logits
 
 
-class _Apart(nn.Sequential):
-    """A 3-D convolution taken apart: (1,k,k) in space, norm, ReLU, (3,1,1) in time (Tran et al. 2018, section 3.5)."""
+class _Factorized(nn.Sequential):
+    """A 3-D convolution factorized: (1,k,k) in space, norm, ReLU, (3,1,1) in time (Tran et al. 2018, section 3.5)."""
 
     def __init__(self, channels: int, between: int, out: int, side: int, stride: tuple[int, int]) -> None:
         time, space = stride
@@ -245,15 +244,15 @@ class _Residual(nn.Module):
         return functional.relu(self.norms[1](self.second(inner)) + self.shortcut(volume))
 
 
-def _residual_apart(channels: int, out: int, stride: int) -> _Residual:
+def _residual_3d(channels: int, out: int, stride: int) -> _Residual:
     # As many parameters as the whole 3x3x3 kernel would have; the count of the block's first convolution serves both,
     # as in the published network (31,505,325 parameters at 400 classes).
     between = channels * out * 27 // (channels * 9 + 3 * out)
     shortcut: nn.Module = nn.Identity()
     if stride != 1 or channels != out:
         shortcut = nn.Sequential(nn.Conv3d(channels, out, 1, stride, bias=False), nn.BatchNorm3d(out))
-    first = _Apart(channels, between, out, 3, (stride, stride))
-    return _Residual(first, _Apart(out, between, out, 3, (1, 1)), shortcut, out, dims=3)
+    first = _Factorized(channels, between, out, 3, (stride, stride))
+    return _Residual(first, _Factorized(out, between, out, 3, (1, 1)), shortcut, out, dims=3)
 
 
 class R2Plus1D18(Student):
@@ -267,20 +266,20 @@ class R2Plus1D18(Student):
         widths = [_scaled(each, width) for each in (64, 128, 256, 512)]
         self.num_classes, self.num_features = num_classes, widths[-1]
         self.stem = nn.Sequential(
-            _Apart(3, _scaled(45, width), widths[0], 7, (1, 2)), nn.BatchNorm3d(widths[0]), nn.ReLU()
+            _Factorized(3, _scaled(45, width), widths[0], 7, (1, 2)), nn.BatchNorm3d(widths[0]), nn.ReLU()
         )
         channels = [widths[0], *widths]
         self.stages = nn.ModuleList(
             nn.Sequential(
-                _residual_apart(channels[stage], out, 1 if stage == 0 else 2),
-                _residual_apart(out, out, 1),
+                _residual_3d(channels[stage], out, 1 if stage == 0 else 2),
+                _residual_3d(out, out, 1),
             )
             for stage, out in enumerate(widths)
         )
         self.classifier = nn.Linear(self.num_features, num_classes)
 
     def _body(self, volume: Tensor, maps: list[Tensor] | None) -> Tensor:
-        with _as_it_is():
+        with _no_autocast():
             volume = self.stem(volume)
             for stage in self.stages:
                 volume = stage(volume)
@@ -293,7 +292,7 @@ class R2Plus1D18(Student):
         return logits
 
 
-def _residual_flat(channels: int, out: int) -> _Residual:
+def _residual_2d(channels: int, out: int) -> _Residual:
     shortcut = nn.Sequential(nn.Conv2d(channels, out, 1, 2, bias=False), nn.BatchNorm2d(out))
     first = nn.Conv2d(channels, out, 3, 2, 1, bias=False)
     return _Residual(first, nn.Conv2d(out, out, 3, 1, 1, bias=False), shortcut, out, dims=2)
@@ -307,14 +306,14 @@ class FrameNet2D(Student):
         widths = [_scaled(each, width) for each in (32, 64, 128, 256)]
         self.num_classes, self.num_features = num_classes, widths[-1]
         self.stem = nn.Sequential(nn.Conv2d(3, widths[0], 3, 2, 1, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU())
-        self.stages = nn.ModuleList(_residual_flat(widths[stage], widths[stage + 1]) for stage in range(3))
+        self.stages = nn.ModuleList(_residual_2d(widths[stage], widths[stage + 1]) for stage in range(3))
         self.classifier = nn.Linear(self.num_features, num_classes)
 
     def _body(self, volume: Tensor, maps: list[Tensor] | None) -> Tensor:
         frames = volume.shape[2]
         # Three stages each halve the sides after the stem did.
         small = min(volume.shape[3:]) < 16 * _LEAST_BFLOAT16
-        with _as_it_is() if small else contextlib.nullcontext():
+        with _no_autocast() if small else contextlib.nullcontext():
             flat: Tensor = self.stem(volume.transpose(1, 2).flatten(0, 1))
             for stage in self.stages:
                 flat = stage(flat)
@@ -335,16 +334,21 @@ STUDENTS: dict[str, type[ConvNet3D | MiniC3D | R2Plus1D18 | FrameNet2D]] = {
 }
 
 
-def check_name(name: str) -> None:
+def check_student(name: str) -> None:
     """Raise unless `name` is a student's, listing the known."""
     if name not in STUDENTS:
         raise InputError(f"unknown student {name!r}; known: {', '.join(STUDENTS)}")
 
 
 def build_student(
-    name: str, *, num_classes: int, clip: ClipSpec, generator: torch.Generator, width: float = 1.0
+    name: str,
+    num_classes: int,
+    size: tuple[int, int, int],
+    generator: torch.Generator,
+    *,
+    width: float = 1.0,
 ) -> Student:
-    """Make a fresh student on the CPU, in training mode.
+    """Build a fresh student on the CPU, in training mode.
 
     Parameters
     ----------
@@ -352,20 +356,20 @@ def build_student(
         One of `STUDENTS`.
     num_classes:
         L, >= 1.
-    clip:
-        The clips it will see; refused when they are too small for it.
+    size:
+        (T,H,W) of the clips it will see; refused when they are too small for it.
     generator:
         CPU generator of every weight, and of the seed of the dropout masks.
     width:
         Factor on all channel counts, > 0; 1 is the published network.
     """
-    check_name(name)
+    check_student(name)
     if num_classes < 1:
         raise InputError(f"num_classes is {num_classes}; a student needs at least 1 class")
     if not (math.isfinite(width) and width > 0):
         raise InputError(f"width is {width}; the factor on a student's channels must be a number above 0, such as 0.5")
-    check_size((clip.num_frames, clip.height, clip.width), STUDENTS[name])
-    # On the meta device the layers' own initialization draws nothing, so the global random state stays as it was.
+    check_size(size, STUDENTS[name])
+    # On the meta device the layers' own initialization draws nothing: the global random state stays as it is.
     with torch.device("meta"):
         student = STUDENTS[name](num_classes, width)
     student.to_empty(device="cpu")
@@ -374,7 +378,7 @@ def build_student(
 
 
 def initialize(student: nn.Module, generator: torch.Generator) -> None:
-    """Draw all weights anew from `generator`: uniform in +-1/sqrt(fan-in), as PyTorch and the literature do.
+    """Draw all weights from `generator`: uniform in +-1/sqrt(fan-in), as PyTorch and the literature do.
 
     Norms become the identity, and dropout modules get a fresh generator seeded from `generator`.
     """

@@ -1,19 +1,19 @@
-"""Students of several seeds, and what their scores come to."""
+"""Students of several seeds, and the mean and spread of their scores."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from videocompressa.clip import ClipSpec
 from videocompressa.errors import DivergedError, InputError
 from videocompressa.rng import Streams
-from videocompressa.run import Watch, watch_nothing
+from videocompressa.run import Run
 from videocompressa.students.clips import LabeledClips
 from videocompressa.students.evaluation import Scores, evaluate
+from videocompressa.students.precision import resolved_precision
 from videocompressa.students.settings import TrainConfig
 from videocompressa.students.training import fit
 
@@ -38,23 +38,23 @@ class Result:
     """Seeds whose loss stopped being finite."""
     train_seconds: float
     """Seconds of `fit` over all seeds, diverged ones included; evaluation is not in it."""
+    precision: str
+    """"float32" or "bfloat16": the arithmetic that the students were trained in."""
 
 
 def train_seeds(
     train: LabeledClips,
     test: LabeledClips,
     config: TrainConfig,
+    run: Run,
     *,
-    clip: ClipSpec,
     seeds: Sequence[int],
-    device: torch.device,
     clock: Callable[[], float],
-    watch: Watch = watch_nothing,
 ) -> Result:
     """Train and judge one student a seed; the test set is read once a seed, after its last step.
 
-    `clock` gives seconds (such as `time.perf_counter`) and is handed in: only here can training be told apart from
-    evaluation, and the core reads no clock of its own.
+    Each seed has random streams of its own in place of those of `run`. `clock` gives seconds, such as
+    `time.perf_counter`: only here can training be told apart from evaluation, and the core reads no clock of its own.
     """
     if not seeds:
         raise InputError("no seeds given; --seeds must be at least 1")
@@ -68,13 +68,13 @@ def train_seeds(
     for number, seed in enumerate(seeds):
         started = clock()
         try:
-            student = fit(train, config, clip=clip, streams=Streams(seed, "train"), device=device, watch=watch)
+            student = fit(train, config, replace(run, streams=Streams(seed, "train")))
         except DivergedError:
             continue
         finally:
             seconds += clock() - started
-            watch("seeds", done=number + 1, total=len(seeds))
-        scores.append(evaluate(student, test, device=device))
+            run.watch("seeds", done=number + 1, total=len(seeds))
+        scores.append(evaluate(student, test, run.device))
     if not scores:
         raise DivergedError(
             f"all {len(seeds)} runs of {config.student!r} diverged at lr {config.lr:g}; choose a lower lr"
@@ -90,6 +90,7 @@ def train_seeds(
         confusion=torch.stack([each.confusion for each in scores]).sum(0),
         num_diverged=len(seeds) - len(scores),
         train_seconds=seconds,
+        precision=resolved_precision(config.precision, run.device),
     )
 
 

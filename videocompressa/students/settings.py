@@ -6,13 +6,14 @@ import math
 from dataclasses import dataclass
 
 from videocompressa.errors import InputError
-from videocompressa.students.networks import check_name
+from videocompressa.students.networks import check_student
+from videocompressa.students.precision import PRECISIONS
 
 _CHOICES = {
     "optimizer": ("adamw", "sgd"),
     "schedule": ("cosine", "step", "constant"),
     "augment": ("none", "flip-crop"),
-    "precision": ("float32", "bfloat16"),
+    "precision": PRECISIONS,
     "loss": ("cross-entropy", "logit-mse"),
 }
 
@@ -22,13 +23,13 @@ class TrainConfig:
     """How a student is trained; the defaults suit small synthetic sets on a CPU."""
 
     student: str = "minic3d"
-    """A name of `students.STUDENTS`."""
+    """A name of `networks.STUDENTS`."""
     width: float = 1.0
     """Factor on the student's channel counts, > 0."""
     steps: int = 300
     """Optimizer steps, >= 1."""
     batch_size: int = 16
-    """Clips a step, >= 2 (a norm needs two); a smaller set is taken whole."""
+    """Clips a step, >= 2 (a norm needs two); a smaller set is taken completely."""
     optimizer: str = "adamw"
     """"adamw" or "sgd"."""
     lr: float = 1e-3
@@ -50,27 +51,24 @@ class TrainConfig:
     flip: bool = True
     """Mirror half of the clips; turn it off where left and right tell classes apart."""
     color: float = 0.0
-    """Largest change of brightness, contrast and balance of a clip, in [0,1); see `recolored`."""
+    """Largest change of brightness, contrast and color balance of a clip, in [0,1); see `recolored`."""
     background: float = 0.0
-    """Share of clips in [0,1] that stand before the still picture of another clip; see `moved`."""
+    """Share of clips in [0,1] that get the still picture of another clip as background; see `mixed_with_background`."""
     mixup: float = 0.0
     """Share of batches in [0,1] that blend each clip with another one (Zhang et al. 2018, lambda uniform)."""
     cutmix: float = 0.0
     """Share of batches in [0,1] that paste a box of another clip (Yun et al. 2019); `mixup` + `cutmix` <= 1."""
-    label_smoothing: float = 0.0
-    """Share of each label spread over all classes, in [0,1)."""
-    precision: str = "float32"
-    """"float32", or "bfloat16" for the arithmetic of convolutions (weights stay float32)."""
+    precision: str = "auto"
+    """"float32", "bfloat16" for the arithmetic of convolutions (weights stay float32), or "auto": bfloat16 only where
+    the hardware gains by it (see `precision.py`)."""
     loss: str = "cross-entropy"
     """"cross-entropy", or "logit-mse" to imitate the teacher's logits (see `logit_mse`): it needs soft labels."""
-    ema: float = 0.0
-    """Decay of the running mean of the weights which is returned, in [0,1); 0 returns the last weights."""
 
     def __post_init__(self) -> None:
         for name, known in _CHOICES.items():
             if getattr(self, name) not in known:
                 raise InputError(f"TrainConfig.{name} is {getattr(self, name)!r}; known: {', '.join(known)}")
-        check_name(self.student)
+        check_student(self.student)
         ranges: dict[str, tuple[bool, str]] = {
             "width": (0 < self.width < math.inf, "above 0"),
             "steps": (self.steps >= 1, "at least 1"),
@@ -88,16 +86,14 @@ class TrainConfig:
             "background": (0 <= self.background <= 1, "in [0,1]"),
             "mixup": (0 <= self.mixup <= 1, "in [0,1]"),
             "cutmix": (0 <= self.cutmix <= 1 - self.mixup, f"in [0,{1 - self.mixup:g}], what mixup leaves"),
-            "label_smoothing": (0 <= self.label_smoothing < 1, "in [0,1)"),
-            "ema": (0 <= self.ema < 1, "in [0,1)"),
         }
         for name, (good, allowed) in ranges.items():
             if not good:
                 raise InputError(f"TrainConfig.{name} is {getattr(self, name)}; it must be {allowed}")
-        # The logits of mixed or smoothed labels are not the mixture of the teacher's logits.
-        changed = [name for name in ("mixup", "cutmix", "label_smoothing") if getattr(self, name)]
-        if self.loss == "logit-mse" and changed:
+        # The logits of mixed labels are not the mixture of the teacher's logits.
+        mixing = [name for name in ("mixup", "cutmix") if getattr(self, name)]
+        if self.loss == "logit-mse" and mixing:
             raise InputError(
-                f"TrainConfig.loss is 'logit-mse', which takes labels as the teacher gave them, but {changed[0]} is "
-                f"{getattr(self, changed[0])}; set {changed[0]} to 0, or loss to 'cross-entropy'"
+                f"TrainConfig.loss is 'logit-mse', which takes labels as the teacher gave them, but {mixing[0]} is "
+                f"{getattr(self, mixing[0])}; set {mixing[0]} to 0, or loss to 'cross-entropy'"
             )

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -15,10 +14,12 @@ from torch import Tensor
 from videocompressa.clip import Candidates
 from videocompressa.codecs import Codec
 from videocompressa.errors import InputError
-from videocompressa.rng import Streams
-from videocompressa.run import Stages, Watch
-from videocompressa.students import LabeledClips, TrainConfig, check_views, fit, soft_labels
+from videocompressa.run import Run
+from videocompressa.students.clips import LabeledClips
+from videocompressa.students.evaluation import check_views, predict, soft_labels
 from videocompressa.students.networks import Student, build_student
+from videocompressa.students.settings import TrainConfig
+from videocompressa.students.training import fit
 from videocompressa.synthetic import SyntheticSet, fill_clips, take_keyframes
 
 LABELS = ("soft", "hard")
@@ -29,9 +30,7 @@ LABELS = ("soft", "hard")
 class TeacherConfig:
     """How teachers are trained on the real training clips, and how they label."""
 
-    train: TrainConfig = field(
-        default_factory=lambda: TrainConfig(width=0.5, steps=1000, lr=2e-3, warmup_steps=50, precision="bfloat16")
-    )
+    train: TrainConfig = field(default_factory=lambda: TrainConfig(width=0.5, steps=1000, lr=2e-3, warmup_steps=50))
     """The student that becomes a teacher, and its training."""
     num_teachers: int = 1
     """Teachers whose probabilities are averaged."""
@@ -72,7 +71,7 @@ class RealClips:
     fill: str
     as_stored: float
 
-    def show(self, rows: Tensor, pixels: Tensor, generator: torch.Generator) -> Tensor:
+    def view(self, rows: Tensor, pixels: Tensor, generator: torch.Generator) -> Tensor:
         """Return the pixels (B,T,3,H,W) with a share of the clips replaced by their stored form."""
         stored = (torch.rand(len(rows), generator=generator) < self.as_stored).nonzero()[:, 0]
         if len(stored) == 0:
@@ -87,114 +86,51 @@ class RealClips:
         pixels[stored] = fill_clips(frames, positions.to(pixels.device), pixels.shape[1], self.fill)
         return pixels
 
-    def train(
-        self, config: TrainConfig, *, name: str, streams: Streams, device: torch.device, watch: Watch, stages: Stages
-    ) -> Student:
+    def train(self, config: TrainConfig, run: Run, *, name: str) -> Student:
         """Train one student, or take it from the finished stages; frozen, in evaluation mode."""
+        clips = real_clips(self.train_data)
 
-        def make() -> dict[str, Tensor]:
-            views = streams.generator("stored")
-            student = fit(
-                real_clips(self.train_data),
-                config,
-                clip=self.train_data.clip,
-                streams=streams,
-                device=device,
-                watch=watch,
-                watch_name=name,
-                show=(lambda rows, pixels: self.show(rows, pixels, views)) if self.as_stored else None,
-            )
+        def compute() -> dict[str, Tensor]:
+            draws = run.generator("stored")
+            view = (lambda rows, pixels: self.view(rows, pixels, draws)) if self.as_stored else None
+            student = fit(clips, config, run, step_name=name, view=view)
             return {key: value.cpu() for key, value in student.state_dict().items()}
 
         key = {
             "config": dataclasses.asdict(config),
             "stored": [self.keyframes, self.fill, self.as_stored, self.codec.spec.weights_sha256],
-            "seed": [streams.seed, streams.scope],
         }
         student = build_student(
-            config.student,
-            num_classes=len(self.train_data.classes),
-            clip=self.train_data.clip,
-            generator=streams.generator("init"),
-            width=config.width,
+            config.student, len(clips.classes), clips.size, run.generator("init"), width=config.width
         )
-        student.load_state_dict(stages.recall(name, key, make))
-        return student.to(device).eval().requires_grad_(False)
+        student.load_state_dict(run.recall(name, key, compute))
+        return student.to(run.device).eval().requires_grad_(False)
 
 
-def train_teachers(
-    real: RealClips, config: TeacherConfig, *, rng: Streams, device: torch.device, watch: Watch, stages: Stages
-) -> list[Student]:
+def train_teachers(real: RealClips, config: TeacherConfig, run: Run) -> list[Student]:
     """Train `num_teachers` teachers, each from a seed of its own."""
     return [
-        real.train(
-            config.train,
-            name="teacher",
-            streams=rng.child(f"teacher/{number}"),
-            device=device,
-            watch=watch,
-            stages=stages,
-        )
+        real.train(config.train, run.child(f"teacher/{number}"), name="teacher")
         for number in range(config.num_teachers)
     ]
 
 
-class NeedsTeacher(Protocol):
-    """What a method's configuration says of its teachers."""
-
-    @property
-    def needs_teacher(self) -> bool:
-        """Whether any is needed, for features or for soft labels."""
-        ...
-
-    @property
-    def teacher(self) -> TeacherConfig:
-        """How they are trained, and how they label."""
-        ...
+def recognized(train_data: Candidates, teachers: list[Student], run: Run) -> Tensor:
+    """Return (N,) bool: the clips whose class the first teacher gets right; all where there is no teacher."""
+    if not teachers:
+        return torch.ones(len(train_data), dtype=torch.bool)
+    return predict(teachers[0], real_clips(train_data), run.device).argmax(1) == train_data.labels
 
 
-def teachers_of(
-    config: NeedsTeacher,
-    train_data: Candidates,
-    codec: Codec,
-    *,
-    keyframes: int,
-    fill: str,
-    rng: Streams,
-    device: torch.device,
-    watch: Watch,
-    stages: Stages,
-) -> list[Student]:
-    """Train the teachers that a method's configuration needs, on clips of `keyframes` as its set stores them; or none.
-
-    Methods of one run with the same K, fill and codec share them, as stages.
-    """
-    if not config.needs_teacher:
-        return []
-    real = RealClips(train_data, codec, keyframes, fill, config.teacher.as_stored)
-    return train_teachers(real, config.teacher, rng=rng, device=device, watch=watch, stages=stages)
-
-
-def relabel(
-    synthetic: SyntheticSet,
-    kind: str,
-    teachers: list[Student],
-    config: TeacherConfig,
-    *,
-    rng: Streams,
-    device: torch.device,
-) -> SyntheticSet:
-    """Step 8: give a set with hard labels the labels of `kind`; soft ones are what its decoded clips look like."""
-    if kind == "hard":
-        return synthetic
+def relabel(synthetic: SyntheticSet, teachers: list[Student], config: TeacherConfig, run: Run) -> SyntheticSet:
+    """Give a set the soft labels of teachers for its decoded clips (step 8 of the method)."""
     clips = LabeledClips(synthetic.clips(), synthetic.labels, synthetic.normalization, synthetic.classes)
     labels = soft_labels(
         teachers,
         clips,
+        run.child("labels"),
         num_views=config.num_views,
         config=config.train,
         temperature=config.temperature,
-        streams=rng.child("labels"),
-        device=device,
     )
     return dataclasses.replace(synthetic, labels=labels)

@@ -1,4 +1,4 @@
-"""What a student sees of a batch: crops, mirrors and colors of clips, and clips mixed with each other."""
+"""Views of a batch: cropped, mirrored and recolored clips, and clips mixed with each other."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from videocompressa.students.clips import LabeledClips
 from videocompressa.students.settings import TrainConfig
 
 # Largest relative deviation of a crop's aspect ratio, as in Szegedy et al. 2015 and everywhere since.
@@ -61,11 +60,11 @@ def recolored(pixels: Tensor, amount: float, generator: torch.Generator) -> Tens
     return seen.clamp(0, 1)
 
 
-def moved(pixels: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """Put a share of clips (B,T,3,H,W) in [0,1] before the still picture of another clip of the batch.
+def mixed_with_background(pixels: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """Give a share of clips (B,T,3,H,W) in [0,1] the still picture of another clip of the batch as background.
 
-    x' = x + r (mean of y over time - mean of x over time), clamped, with r uniform in [0,1]: what moves stays, what
-    stands still is mixed, so that a student cannot tell a class by its scene. Near to Wang et al. 2021 ("Removing the
+    x' = x + r (mean of y over time - mean of x over time), clamped, with r uniform in [0,1]: motion stays, what is
+    still is mixed, so that a student cannot tell a class by its scene. Similar to Wang et al. 2021 ("Removing the
     Background by Adding the Background"), who add a still frame of the same video.
     """
     if share == 0:
@@ -79,7 +78,7 @@ def moved(pixels: Tensor, share: float, generator: torch.Generator) -> Tensor:
 
 
 def mixed(
-    clips: Tensor, labels: Tensor, data: LabeledClips, config: TrainConfig, generator: torch.Generator
+    clips: Tensor, labels: Tensor, num_classes: int, config: TrainConfig, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Mix a batch with itself in another order, by the odds of `mixup` and `cutmix`; labels become soft then."""
     if config.mixup + config.cutmix == 0:
@@ -87,7 +86,7 @@ def mixed(
     odds, share, down, right = torch.rand(4, generator=generator).tolist()
     order = torch.randperm(len(clips), generator=generator).to(clips.device)
     if labels.ndim == 1:
-        labels = functional.one_hot(labels, len(data.classes)).float()
+        labels = functional.one_hot(labels, num_classes).float()
     if odds >= config.mixup + config.cutmix:
         return clips, labels
     if odds < config.mixup:

@@ -1,4 +1,4 @@
-"""Packings: how the latents of a set lie in its file, beside one number a cell ("dense")."""
+"""Packings: how a file stores latents other than as one number a cell ("dense")."""
 
 from videocompressa.artifact.packing.registry import PACKINGS, Packing, find_packing, unpacked
 

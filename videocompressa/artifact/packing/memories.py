@@ -1,9 +1,9 @@
-"""Static and dynamic memories (VDSD / S2D, Wang et al. 2024, arXiv 2312.00362): stills, what moves, and a joiner.
+"""Static and dynamic memories (VDSD / S2D, Wang et al. 2024, arXiv 2312.00362): stills, motion, and a joiner.
 
 Symbols: N videos, S statics of a video, T frames, C channels, h w cells, s statics, d dynamics, W b joiner.
 
 1. Time line.  Frame t of a video takes static floor(t S / T): each is held for its share of the clip. (The authors hold
-               one static for a whole clip: S = 1. Sharing the time line among more is our choice.)
+               one static for the complete clip: S = 1. Sharing the time line among more is our choice.)
 2. Join.       z = W * [s_t; d_t] + b, one 3-D convolution of C + 1 channels to C, zeros around it, for all videos.
 3. File.       int8 with float16 scales for s (one a video and channel) and d (one a video), float16 for W and b.
 
@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from videocompressa.artifact.packing.int8 import quantize
+from videocompressa.artifact.packing.quantization import check_stored, dequantize, quantize
 from videocompressa.errors import InputError
 
 NAME = "s2d"
@@ -31,7 +31,7 @@ TENSORS = {
     "joiner_weight": "F16",
     "joiner_bias": "F16",
 }
-"""What the file holds, and the dtype of each as safetensors writes it."""
+"""Tensors of the file and their dtypes as safetensors writes them."""
 
 LARGEST_JOINER = 65504.0
 """Largest magnitude of joiner weights and biases: that of float16."""
@@ -45,16 +45,16 @@ def join(statics: Tensor, dynamics: Tensor, weight: Tensor, bias: Tensor) -> Ten
     Floating point of one dtype; differentiable in all four.
     """
     num_statics, num_frames = statics.shape[1], dynamics.shape[1]
-    shown = torch.arange(num_frames, device=statics.device) * num_statics // num_frames
-    volume = torch.cat([statics[:, shown], dynamics[:, :, None]], dim=2).transpose(1, 2)  # (N,C+1,T,h,w)
+    static_of_frame = torch.arange(num_frames, device=statics.device) * num_statics // num_frames
+    volume = torch.cat([statics[:, static_of_frame], dynamics[:, :, None]], dim=2).transpose(1, 2)  # (N,C+1,T,h,w)
     return F.conv3d(volume, weight, bias, padding=[side // 2 for side in weight.shape[2:]]).transpose(1, 2)
 
 
 def pack(statics: Tensor, dynamics: Tensor, weight: Tensor, bias: Tensor) -> dict[str, Tensor]:
     """Return the tensors of the file for float memories and joiner, shaped as for `join`, on the CPU.
 
-    A static, or a dynamic, moves by at most half a scale, which is its largest magnitude / 127. Packing what
-    `stored_statics` gives back finds the same bytes. Raises `InputError` when a value leaves what float16 can scale.
+    A static, or a dynamic, moves by at most half a scale, which is its largest magnitude / 127. Packing
+    what `stored_statics` returns gives the same bytes. Raises `InputError` for values too large for float16 scales.
     """
     packed = pack_statics(statics)
     cells, scales = quantize(dynamics.detach().cpu().float()[:, :, None], "dynamics")
@@ -74,17 +74,17 @@ def pack_statics(statics: Tensor) -> dict[str, Tensor]:
 
 def stored_statics(packed: Mapping[str, Tensor]) -> Tensor:
     """Return the statics (N,S,C,h,w) float32 that packed tensors hold; the product is exact."""
-    return packed["statics"].float() * packed["static_scales"].float()[:, None, :, None, None]
+    return dequantize(packed["statics"], packed["static_scales"])
 
 
 def unpack(tensors: Mapping[str, Tensor], shape: tuple[int, ...]) -> Tensor:
     """Return the latents (N,T,C,h,w) float32 that the tensors of a file stand for.
 
-    Raises `InputError` when a shape does not fit `shape`, or a number is none that `pack` writes.
+    Raises `InputError` when a tensor does not fit `shape`, or holds a number that `pack` never writes.
     """
     _check(tensors, shape)
     statics = stored_statics(tensors).double()
-    dynamics = (tensors["dynamics"].float() * tensors["dynamic_scales"].float()[:, None, None, None]).double()
+    dynamics = dequantize(tensors["dynamics"][:, :, None], tensors["dynamic_scales"][:, None])[:, :, 0].double()
     weight, bias = tensors["joiner_weight"].double(), tensors["joiner_bias"].double()
     latents = torch.empty(shape, dtype=torch.float32)
     for item in range(len(latents)):  # one at a time: unfolding in float64 takes 27 times the memory of an item
@@ -103,7 +103,7 @@ def _check(tensors: Mapping[str, Tensor], shape: tuple[int, ...]) -> None:
     sides = tuple(weight.shape[2:]) if weight.ndim == 5 else (3, 3, 3)
     if any(side % 2 == 0 for side in sides):
         raise InputError(f"tensor joiner_weight has kernel {sides}; its sides must be odd")
-    wanted: dict[str, tuple[int, ...]] = {
+    shapes: dict[str, tuple[int, ...]] = {
         "statics": (num_items, num_statics, channels, height, width),
         "static_scales": (num_items, channels),
         "dynamics": (num_items, num_frames, height, width),
@@ -111,15 +111,4 @@ def _check(tensors: Mapping[str, Tensor], shape: tuple[int, ...]) -> None:
         "joiner_weight": (channels, channels + 1, *sides),
         "joiner_bias": (channels,),
     }
-    for name, expected in wanted.items():
-        if tuple(tensors[name].shape) != expected:
-            raise InputError(f"tensor {name} has shape {tuple(tensors[name].shape)}; it must be {expected}")
-    for name in ("static_scales", "dynamic_scales"):
-        if not bool((torch.isfinite(tensors[name]) & (tensors[name] > 0)).all()):
-            raise InputError(f"tensor {name} holds values that are not finite and positive")
-    for name in ("joiner_weight", "joiner_bias"):
-        if not bool(torch.isfinite(tensors[name]).all()):
-            raise InputError(f"tensor {name} holds values that are not finite")
-    for name in ("statics", "dynamics"):
-        if bool((tensors[name] == -128).any()):
-            raise InputError(f"tensor {name} holds -128; int8 memories lie in [-127,127]")
+    check_stored(tensors, shapes)

@@ -6,19 +6,17 @@ in 1/65536.
 1. Begin with low = 0 and span = 2^48 - 1.
 2. Decision: part = floor(span / 2^16) p. Yes keeps the first `part` of the interval; no keeps the rest:
    low += part, span -= part.
-3. While span < 2^40: the top byte of low is written, low and span are shifted up by a byte. When low runs over 48
-   bits, one is added to the bytes already written.
+3. While span < 2^40: the top byte of low is written, low and span are shifted up by a byte. When low exceeds 48 bits,
+   one is added to the bytes already written.
 4. End: the smallest multiple of 2^40 that is not below low; its top byte is written unless it is zero (and other bytes
-   were written). A reader takes zeros for what lies behind the end.
+   were written). A decoder reads zeros after the end.
 
-After Martin (1979, "Range encoding") with the carry handled on bytes. Whole numbers only: the same everywhere.
-Our choice, instead of a library: the format fits on a page and rests on no version of a package; decisions come in
+After Martin (1979, "Range encoding") with the carry handled on bytes. Integers only: the same everywhere.
+Our choice, instead of a library: the format fits on a page and depends on no version of a package; decisions come in
 arrays and are handled by one plain loop, 3 to 6 million a second.
 """
 
 from __future__ import annotations
-
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,26 +31,14 @@ ONE = 1 << 16
 _TOP, _SHIFT, _LEAST = 1 << 48, 40, 1 << 40
 
 
-class Coder(Protocol):
-    """Anything that decisions pass through: it writes them, reads them, or only measures them."""
-
-    def code(self, chances: Integers, bits: Bits | None) -> Bits:
-        """Return the decisions (n,) whose chances of a yes are `chances` (n,) in [1,65535] / 65536.
-
-        A writer returns the `bits` that it was given; a reader is given None.
-        """
-        ...
-
-
-class Encoder:
+class RangeEncoder:
     """Writes decisions."""
 
     def __init__(self) -> None:
         self._low, self._span, self._out = 0, _TOP - 1, bytearray()
 
-    def code(self, chances: Integers, bits: Bits | None) -> Bits:
-        """Write `bits`."""
-        assert bits is not None, "a writer needs decisions"
+    def code(self, chances: Integers, bits: Bits) -> Bits:
+        """Write and return decisions `bits` (n,) whose chances of a yes are `chances` (n,) in [1,65535] / 65536."""
         low, span, out = self._low, self._span, self._out
         for chance, bit in zip(chances.tolist(), bits.tolist(), strict=True):
             part = (span >> 16) * chance
@@ -82,15 +68,15 @@ class Encoder:
         return bytes(out)
 
 
-class Decoder:
-    """Reads decisions; raises `InputError` as soon as it is asked for more than the bytes can hold."""
+class RangeDecoder:
+    """Reads decisions; raises `InputError` as soon as more are asked for than the bytes can hold."""
 
     def __init__(self, data: bytes) -> None:
         self._data, self._position, self._span = data, 6, _TOP - 1
         self._code = int.from_bytes(data[:6].ljust(6, b"\0"), "big")
 
-    def code(self, chances: Integers, bits: Bits | None) -> Bits:
-        """Read decisions; `bits` is None."""
+    def code(self, chances: Integers, bits: Bits) -> Bits:
+        """Return the decisions (n,) that were written at these chances (n,); `bits` is ignored."""
         data, position, span, code = self._data, self._position, self._span, self._code
         size, read = len(data), []
         for chance in chances.tolist():
@@ -114,29 +100,13 @@ class Decoder:
     def finish(self) -> None:
         """Raise `InputError` unless the bytes end where the encoder would have ended them."""
         size, shifted = len(self._data), self._position - 6
-        whole = max(1, shifted)
-        if size != whole and not (size == shifted + 1 and self._data[-1]):
-            raise InputError(f"the stream has {size} bytes, but its numbers end after {whole}; the file is damaged")
+        expected = max(1, shifted)
+        if size != expected and not (size == shifted + 1 and self._data[-1]):
+            raise InputError(f"the stream has {size} bytes, but its numbers end after {expected}; the file is damaged")
 
 
-class Meter:
-    """Measures decisions without writing them: fast, and exact to about a byte."""
-
-    # Rounded to 2^-20 bits, so that a sum of them depends neither on its order nor on the machine's logarithm.
-    _COSTS = np.rint(-np.log2(np.arange(1, ONE) / ONE) * 2**20) / 2**20
-
-    def __init__(self) -> None:
-        self._bits = 0.0
-
-    def code(self, chances: Integers, bits: Bits | None) -> Bits:
-        """Add up the cost of `bits`."""
-        assert bits is not None, "a meter needs decisions"
-        self._bits += float(self._COSTS[np.where(bits, chances, ONE - chances) - 1].sum())
-        return bits
-
-    def num_bytes(self) -> int:
-        """Return about how many bytes an encoder would have written."""
-        return int(self._bits / 8) + 1
+RangeCoder = RangeEncoder | RangeDecoder
+"""What decisions pass through."""
 
 
 def _carry(out: bytearray) -> None:

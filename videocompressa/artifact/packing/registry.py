@@ -1,8 +1,8 @@
-"""Packings: how the latents of a set lie in its file, beside one number a cell ("dense").
+"""The table of packings.
 
-A method that stores something smaller than its latents (factors, memories, a coded video) hands the file those tensors
-(`SyntheticSet.packed`); the reader unpacks them to latents, so that nothing downstream asks which packing it was. Each
-packing is a file of this folder with a `Packing`, entered in `PACKINGS`.
+A method that stores something smaller than its latents (factors, memories, a coded video) puts those tensors into
+`SyntheticSet.packed`; the reader unpacks them to latents, so that no later step depends on the packing. Each packing is
+a file of this folder with a `Packing`, entered in `PACKINGS`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,6 @@ from torch import Tensor
 from videocompressa.artifact.packing import memories, streams, transform, tucker
 from videocompressa.errors import InputError
 
-Unpack = Callable[[Mapping[str, Tensor], tuple[int, ...]], Tensor]
-"""(tensors by name, (N,K,C,h,w)) -> scaled latents of that shape, float32; the same bytes each time."""
-
 
 @dataclass(frozen=True)
 class Packing:
@@ -25,8 +22,9 @@ class Packing:
 
     tensors: Mapping[str, str]
     """Name of each tensor and its dtype as safetensors writes it (a key of `artifact.container.DTYPES`)."""
-    unpack: Unpack
-    """Raises `InputError` when shapes or content of the tensors make no sense together."""
+    unpack: Callable[[Mapping[str, Tensor], tuple[int, ...]], Tensor]
+    """(all tensors by name, (N,K,C,h,w)) -> scaled latents of that shape, float32; the same bytes each time. Raises
+    `InputError` when shapes or content of the tensors make no sense together."""
 
 
 PACKINGS: dict[str, Packing] = {
@@ -50,6 +48,8 @@ def find_packing(name: str) -> Packing:
 def unpacked(name: str, tensors: Mapping[str, Tensor], shape: tuple[int, ...]) -> Tensor:
     """Return the latents (N,K,C,h,w) float32 that packed tensors stand for; raises `InputError`."""
     packing = find_packing(name)
+    if missing := [tensor for tensor in packing.tensors if tensor not in tensors]:
+        raise InputError(f"packing {name!r} lacks tensors {', '.join(missing)}")
     latents = packing.unpack(tensors, shape)
     if tuple(latents.shape) != shape:
         raise InputError(f"packing {name!r} unpacks to latents {tuple(latents.shape)}; the set has {shape}")

@@ -3,14 +3,14 @@
 Stream of N clips of K frames, H x W pixels:
 
 1. Pad H and W to even sides (4:2:0 holds one color sample for 2 x 2 pixels), of 4 pixels at least.
-2. Convert to BT.601 limited-range yuv420p, which is how FFmpeg reads what says nothing of its color.
+2. Convert to BT.601 limited-range yuv420p, which is how FFmpeg reads streams without color metadata.
 3. Encode each clip by itself, as one closed group of pictures that starts with an intra frame. No clip sees another,
    so a clip's bytes are the same in every set, and the size of a set is the sum over its clips.
-4. Write the sequence header once, then all clips after each other: H.264 as Annex B (ITU-T H.264), AV1 as low-overhead
-   OBUs (AV1 specification, section 5). There is no container: ivf would cost 32 + 12 bytes a frame, a fragmented mp4
-   about a kilobyte.
+4. Write the sequence header once, then all clips one after another: H.264 as Annex B (ITU-T H.264), AV1 as
+   low-overhead OBUs (AV1 specification, section 5). There is no container: ivf would cost 32 + 12 bytes a frame, a
+   fragmented mp4 about a kilobyte.
 
-Pictures are WebP files after each other; each begins with its own length (RIFF).
+Pictures are WebP files one after another; each begins with its own length (RIFF).
 
 Unpacking gives scaled latents of the pixel codec: (x/255 - 0.5) / 0.25. Decoders of H.264, AV1 and WebP are exact by
 their standards, and colors are converted bit-exactly, so the same bytes give the same latents on every machine.
@@ -39,7 +39,7 @@ from torch import Tensor
 from videocompressa.errors import InputError
 
 Pictures = NDArray[np.uint8]
-"""(K,H,W,3) RGB."""
+"""(K,H,W,3) RGB, or one of them (H,W,3)."""
 
 # Bit-exact: the same bytes on every processor. Full chroma: small pictures would lose half of their color columns.
 _EXACT = (
@@ -54,7 +54,7 @@ _START_CODE = re.compile(b"\x00\x00\x00?\x01")
 _AV1_START = b"\x12\x00"
 """A temporal delimiter, with which every temporal unit of an AV1 stream begins."""
 _SEI = 6
-"""NAL unit that may be dropped: x264 writes 600 bytes about itself into it."""
+"""Type of NAL unit that decoders do not need: x264 fills it with 600 bytes about itself."""
 
 
 @dataclass(frozen=True)
@@ -62,14 +62,14 @@ class CodedClip:
     """One clip as a codec wrote it."""
 
     head: bytes
-    """What the stream must begin with: the same for all clips of one codec, setting and size."""
+    """Start of the stream: the same for all clips of one codec, setting and size."""
     body: bytes
     """The frames, or the pictures."""
 
 
 @dataclass(frozen=True)
-class Coder:
-    """A real codec, as it is used for small clips."""
+class FrameCoder:
+    """A video or picture codec with the settings for small clips."""
 
     packing: str
     """The packing of its streams."""
@@ -80,11 +80,11 @@ class Coder:
     coarsest: float
     """Setting of the smallest file."""
     finest: float
-    """Setting of the largest file; above lossless, which is another mode."""
+    """Setting of the largest file; lossless is another mode."""
     step: float
     """Between neighboring settings."""
     setting: str
-    """What the codec calls it."""
+    """The codec's name of the setting."""
 
 
 def encode_h264(frames: Tensor, crf: float) -> CodedClip:
@@ -103,7 +103,7 @@ def encode_h264(frames: Tensor, crf: float) -> CodedClip:
 
 def encode_av1(frames: Tensor, crf: float) -> CodedClip:
     """Encode (K,3,H,W) uint8 frames by SVT-AV1 at a constant rate factor in [1,63]."""
-    # The library prints to stderr whatever FFmpeg's log level is, and knows no other switch.
+    # The library prints to stderr at every log level of FFmpeg, and has no other switch.
     os.environ.setdefault("SVT_LOG", "0")
     # FFmpeg's own crf is rounded to an integer; the library takes quarters.
     options = {"preset": "4", "g": str(len(frames)), "svtav1-params": f"crf={crf}:lp=1:scd=0"}
@@ -122,38 +122,40 @@ def encode_webp(frames: Tensor, quality: float) -> CodedClip:
     return CodedClip(b"", files.getvalue())
 
 
-CODERS: dict[str, Coder] = {
-    "h264": Coder("video", "stream", encode_h264, coarsest=51, finest=1, step=0.25, setting="crf"),
-    "av1": Coder("video", "stream", encode_av1, coarsest=63, finest=1, step=0.25, setting="crf"),
-    "webp": Coder("pictures", "pictures", encode_webp, coarsest=0, finest=100, step=1, setting="quality"),
+CODERS: dict[str, FrameCoder] = {
+    "h264": FrameCoder("video", "stream", encode_h264, coarsest=51, finest=1, step=0.25, setting="crf"),
+    "av1": FrameCoder("video", "stream", encode_av1, coarsest=63, finest=1, step=0.25, setting="crf"),
+    "webp": FrameCoder("pictures", "pictures", encode_webp, coarsest=0, finest=100, step=1, setting="quality"),
 }
 """Codecs by name."""
 
 
 def joined(clips: Sequence[CodedClip]) -> Tensor:
-    """Return the tensor (bytes,) uint8 that holds clips of one codec, setting and size after each other."""
-    assert len({clip.head for clip in clips}) == 1, "clips of one stream have one head"
-    return torch.frombuffer(bytearray(_stitched(clips)), dtype=torch.uint8)
+    """Return the tensor (bytes,) uint8 of clips of one codec, setting and size, one after another."""
+    head, bodies = clips[0].head, [clip.body for clip in clips]
+    assert all(clip.head == head for clip in clips), "clips of one stream have one head"
+    if head.startswith(_AV1_START):  # the sequence header comes after the first delimiter
+        bodies[0] = bodies[0].removeprefix(_AV1_START)
+    return torch.frombuffer(bytearray(head + b"".join(bodies)), dtype=torch.uint8)
 
 
 def unpack_video(tensors: Mapping[str, Tensor], shape: tuple[int, ...]) -> Tensor:
     """Return the scaled latents (N,K,3,H,W) of `stream` (bytes,); raises `InputError`."""
-    data = _bytes(tensors["stream"], "stream")
-    num_items, keyframes, height, width = _checked(shape)
+    data, pictures = _checked("stream", tensors, shape)
     kind = "h264" if data.startswith(_H264_START) else "obu" if data.startswith(_AV1_START) else None
     if kind is None:
         raise InputError("tensor stream is neither H.264 (Annex B) nor AV1 (OBUs); the file is damaged")
-    pictures = np.empty((num_items * keyframes, height, width, 3), dtype=np.uint8)
+    _, height, width, _ = pictures.shape
     count = 0
     try:
-        for picture in _decoded(data, kind, _padded(height), _padded(width)):
+        for frame in _decoded(data, kind, _padded(height), _padded(width)):
             if count < len(pictures):
-                pictures[count] = picture[:height, :width]
+                pictures[count] = frame[:height, :width]
             count += 1
     except av.error.FFmpegError as error:
         raise InputError(f"tensor stream cannot be decoded ({error.strerror}); the file is damaged") from error
     if count != len(pictures):
-        raise InputError(f"tensor stream holds {count} frames; the set has {num_items} x {keyframes}")
+        raise InputError(f"tensor stream holds {count} frames; the set has {shape[0]} x {shape[1]}")
     return _latents(pictures, shape)
 
 
@@ -161,27 +163,18 @@ def unpack_pictures(tensors: Mapping[str, Tensor], shape: tuple[int, ...]) -> Te
     """Return the scaled latents (N,K,3,H,W) of `pictures` (bytes,); raises `InputError`."""
     from PIL import Image, UnidentifiedImageError
 
-    data = _bytes(tensors["pictures"], "pictures")
-    num_items, keyframes, height, width = _checked(shape)
+    data, pictures = _checked("pictures", tensors, shape)
     files = list(_riff_files(data))
-    if len(files) != num_items * keyframes:
-        raise InputError(f"tensor pictures holds {len(files)} pictures; the set has {num_items} x {keyframes}")
-    pictures = np.empty((len(files), height, width, 3), dtype=np.uint8)
+    if len(files) != len(pictures):
+        raise InputError(f"tensor pictures holds {len(files)} pictures; the set has {shape[0]} x {shape[1]}")
     for number, file in enumerate(files):
         try:
             with Image.open(io.BytesIO(file), formats=["WEBP"]) as picture:
-                _check_size("pictures", number, (picture.height, picture.width), (height, width))
+                _check_size("pictures", number, (picture.height, picture.width), pictures.shape[1:3])
                 pictures[number] = np.asarray(picture.convert("RGB"))
         except (UnidentifiedImageError, Image.DecompressionBombError, OSError) as error:
             raise InputError(f"tensor pictures: picture {number} cannot be decoded; the file is damaged") from error
     return _latents(pictures, shape)
-
-
-def _stitched(clips: Sequence[CodedClip]) -> bytes:
-    bodies = [clip.body for clip in clips]
-    if clips[0].head.startswith(_AV1_START):  # the sequence header stands behind the first delimiter
-        bodies[0] = bodies[0].removeprefix(_AV1_START)
-    return clips[0].head + b"".join(bodies)
 
 
 def _encoded(name: str, frames: Tensor, options: dict[str, str]) -> tuple[bytes, list[bytes]]:
@@ -219,12 +212,12 @@ def _decoded(data: bytes, kind: str, height: int, width: int) -> Iterator[Pictur
         stream = container.streams.video[0]
         context = stream.codec_context
         context.thread_count, context.thread_type = 1, ThreadType.NONE
-        context.options = {"err_detect": "explode"}  # FFmpeg would invent what a damaged H.264 frame lacks
+        context.options = {"err_detect": "explode"}  # else FFmpeg conceals the damage of H.264 frames
         for number, frame in enumerate(container.decode(stream)):
             _check_size("stream", number, (frame.height, frame.width), (height, width))
             if frame.is_corrupt or frame.format.name != "yuv420p":
-                raise InputError(f"tensor stream: frame {number} is no whole yuv420p frame; the file is damaged")
-            shown = reformatter.reformat(
+                raise InputError(f"tensor stream: frame {number} is no complete yuv420p frame; the file is damaged")
+            rgb = reformatter.reformat(
                 frame,
                 format="rgb24",
                 src_colorspace=Colorspace.ITU601,
@@ -233,11 +226,11 @@ def _decoded(data: bytes, kind: str, height: int, width: int) -> Iterator[Pictur
                 interpolation=_EXACT,
                 threads=1,
             )
-            yield shown.to_ndarray().astype(np.uint8, copy=False)
+            yield rgb.to_ndarray().astype(np.uint8, copy=False)
 
 
 def _riff_files(data: bytes) -> Iterator[bytes]:
-    """Yield the WebP files that lie after each other; RIFF counts from byte 8 and pads to even lengths."""
+    """Yield each of the WebP files; RIFF counts from byte 8 and pads to even lengths."""
     start = 0
     while start < len(data):
         if data[start : start + 4] != b"RIFF" or data[start + 8 : start + 12] != b"WEBP":
@@ -250,24 +243,20 @@ def _riff_files(data: bytes) -> Iterator[bytes]:
         start += length
 
 
-def _bytes(tensor: Tensor, name: str) -> bytes:
+def _checked(name: str, tensors: Mapping[str, Tensor], shape: tuple[int, ...]) -> tuple[bytes, Pictures]:
+    """Return the bytes of the tensor, and pictures (N K,H,W,3) to fill."""
+    tensor, (num_items, keyframes, channels, height, width) = tensors[name], shape
     if tensor.ndim != 1 or len(tensor) == 0:
         raise InputError(f"tensor {name} has shape {tuple(tensor.shape)}; it must be (bytes,), not empty")
-    return tensor.numpy().tobytes()
-
-
-def _checked(shape: tuple[int, ...]) -> tuple[int, int, int, int]:
-    """Return N, K, H, W."""
-    num_items, keyframes, channels, height, width = shape
     if channels != 3:
         raise InputError(f"coded frames have 3 channels, but the set's codec has {channels}; it must be 'pixel'")
-    return num_items, keyframes, height, width
+    return tensor.numpy().tobytes(), np.empty((num_items * keyframes, height, width, 3), dtype=np.uint8)
 
 
-def _check_size(name: str, number: int, got: tuple[int, int], wanted: tuple[int, int]) -> None:
-    if got != wanted:
+def _check_size(name: str, number: int, got: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    if got != expected:
         raise InputError(
-            f"tensor {name}: frame {number} has {got[0]}x{got[1]} pixels; it must have {wanted[0]}x{wanted[1]}"
+            f"tensor {name}: frame {number} has {got[0]}x{got[1]} pixels; it must have {expected[0]}x{expected[1]}"
         )
 
 

@@ -1,5 +1,7 @@
 """The paper's method."""
 
-from videocompressa.methods.videocompressa.method import BYTES, VideoCompressaConfig, compress
+from videocompressa.methods.videocompressa.method import VideoCompressaConfig
+from videocompressa.methods.videocompressa.pool import PoolConfig
+from videocompressa.methods.videocompressa.synthesis import SynthesisConfig
 
-__all__ = ["BYTES", "VideoCompressaConfig", "compress"]
+__all__ = ["PoolConfig", "SynthesisConfig", "VideoCompressaConfig"]

@@ -1,4 +1,4 @@
-"""The pool: frozen students of all ages that guide the synthesis (step 7), and choose videos where they are asked to.
+"""The pool: frozen students of all ages that guide the synthesis (step 7), and choose videos where asked to.
 
 A fresh student will be trained on the synthetic set from nothing, so the set must look right to students that have
 learned nothing yet, a little, and everything: a few are trained for one step (random features, as in DM, Zhao and Bilen
@@ -20,21 +20,19 @@ from torch import Tensor
 from videocompressa.clip import Candidates
 from videocompressa.codecs import weights_sha256
 from videocompressa.errors import InputError
-from videocompressa.rng import Streams
-from videocompressa.run import Stages, Watch
-from videocompressa.students import TrainConfig, augmented, student_features
-from videocompressa.students.networks import Student
-from videocompressa.students.teachers import RealClips, real_clips
+from videocompressa.run import Run
+from videocompressa.students import RealClips, Student, TrainConfig, augmented, real_clips, student_features
+from videocompressa.students.precision import autocast
 
 
 @dataclass(frozen=True)
 class PoolConfig:
-    """Who judges."""
+    """Which students guide the synthesis."""
 
     ages: tuple[int, ...] = (1, 1, 1, 1, 20, 60, 150, 300)
     """Training steps of each student, each from a seed of its own; teachers are added."""
     task_from: int = 100
-    """Students at least so old give the task loss."""
+    """Students trained for at least so many steps give the task loss."""
     real_per_class: int = 48
     """Real clips a class whose feature maps are averaged."""
 
@@ -47,7 +45,7 @@ class PoolConfig:
 
 @dataclass(frozen=True)
 class Member:
-    """A frozen student and what the real clips look like to it."""
+    """A frozen student and the features of the real clips to it."""
 
     student: Student
     class_maps: list[Tensor]
@@ -60,32 +58,23 @@ class Member:
 
 
 def build_pool(
-    real: RealClips,
-    config: PoolConfig,
-    recipe: TrainConfig,
-    teachers: Sequence[Student],
-    *,
-    rng: Streams,
-    device: torch.device,
-    watch: Watch,
-    stages: Stages,
+    real: RealClips, config: PoolConfig, recipe: TrainConfig, teachers: Sequence[Student], run: Run
 ) -> list[Member]:
-    """Train the students by `recipe` (each a stage of its own) and compute what the real classes look like to each."""
+    """Train the students by `recipe` (each a stage of its own) and compute the features of the real classes to each."""
     students = []
     for number, age in enumerate(config.ages):
         young = dataclasses.replace(recipe, steps=age, warmup_steps=min(age, 20))
-        streams = rng.child(f"pool/{number}")
-        students.append(real.train(young, name="pool", streams=streams, device=device, watch=watch, stages=stages))
+        students.append(real.train(young, run.child(f"pool/{number}"), name="pool"))
     ages = [*config.ages, *([recipe.steps] * len(teachers))]
     pool = []
     for number, (student, age) in enumerate(zip([*students, *teachers], ages, strict=True)):
-        key = {"weights": weights_sha256(student.state_dict()), "clips": config.real_per_class, "seed": rng.seed}
-        made = functools.partial(_look, student, real.train_data, config, recipe, rng=rng, device=device)
-        seen = stages.recall("pool-view", key, made)
-        maps = [seen[f"maps/{stage}"].to(device) for stage in range(len(seen) - 1)]
-        spreads = [float((stage - stage.mean(0)).square().mean()) + 1e-8 for stage in maps]
-        pool.append(Member(student, maps, spreads, seen["features"], gives_task=age >= config.task_from))
-        watch("pool", done=number + 1, total=len(ages))
+        key = {"weights": weights_sha256(student.state_dict()), "clips": config.real_per_class}
+        compute = functools.partial(_class_features, student, real.train_data, config, recipe, run)
+        stage = run.recall("pool-features", key, compute)
+        maps = [stage[f"maps/{number}"].to(run.device) for number in range(len(stage) - 1)]
+        spreads = [float((each - each.mean(0)).square().mean()) + 1e-8 for each in maps]
+        pool.append(Member(student, maps, spreads, stage["features"], gives_task=age >= config.task_from))
+        run.watch("pool", done=number + 1, total=len(ages))
     return pool
 
 
@@ -94,19 +83,13 @@ def pool_features(pool: Sequence[Member]) -> Tensor:
     return torch.cat([member.features for member in pool], 1)
 
 
-def _look(
-    student: Student,
-    train_data: Candidates,
-    config: PoolConfig,
-    recipe: TrainConfig,
-    *,
-    rng: Streams,
-    device: torch.device,
+def _class_features(
+    student: Student, train_data: Candidates, config: PoolConfig, recipe: TrainConfig, run: Run
 ) -> dict[str, Tensor]:
     """Return what a member needs of the real clips: "maps/0", "maps/1", ... of the classes, and "features"."""
-    rows = _some_of_each_class(train_data.labels, config.real_per_class, rng.generator("real"))
-    maps = _real_maps(student, train_data, rows, recipe, rng.generator("real-views"), device)
-    features = student_features(student, real_clips(train_data), device=device)
+    rows = _some_of_each_class(train_data.labels, config.real_per_class, run.generator("real"))
+    maps = _real_maps(student, train_data, rows, recipe, run)
+    features = student_features(student, real_clips(train_data), run.device)
     centered = features - features.mean(0)
     scaled = centered / (centered.square().sum(1).mean().sqrt() + 1e-8)
     return {f"maps/{stage}": each.cpu() for stage, each in enumerate(maps)} | {"features": scaled}
@@ -119,24 +102,18 @@ def summary(stage: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _real_maps(
-    student: Student,
-    train_data: Candidates,
-    rows: Tensor,
-    recipe: TrainConfig,
-    views: torch.Generator,
-    device: torch.device,
-) -> list[Tensor]:
+def _real_maps(student: Student, train_data: Candidates, rows: Tensor, recipe: TrainConfig, run: Run) -> list[Tensor]:
     """Mean feature maps (L,D) of every class over augmented real clips, one a stage."""
     num_classes = len(train_data.classes)
-    counts = torch.bincount(train_data.labels[rows], minlength=num_classes).clamp(min=1).to(device)
+    counts = torch.bincount(train_data.labels[rows], minlength=num_classes).clamp(min=1).to(run.device)
+    views = run.generator("real-views")
     totals: list[Tensor] = []
     for batch in torch.split(rows, 64):
-        pixels = train_data.frames[batch].to(device).float() / 255
+        pixels = train_data.frames[batch].to(run.device).float() / 255
         clips = train_data.normalization.apply(augmented(pixels, recipe, views))
-        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
+        with autocast(recipe.precision, run.device):
             maps = student.feature_maps(clips)
-        one_hot = F.one_hot(train_data.labels[batch], num_classes).float().to(device)
+        one_hot = F.one_hot(train_data.labels[batch], num_classes).float().to(run.device)
         sums = [one_hot.T @ summary(stage) for stage in maps]
         totals = [total + each for total, each in zip(totals, sums, strict=True)] if totals else sums
     return [total / counts[:, None] for total in totals]

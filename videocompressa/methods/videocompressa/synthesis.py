@@ -8,7 +8,7 @@ Each step, for one frozen student of the pool (`pool.py`) and a batch of items z
             the set must look like all real clips to every student (DM, Zhao and Bilen 2023; in trained students too:
             our choice). The mean is that of the whole set, of which a batch is a part (`whole_mean_distance`).
 4. task   = cross-entropy of the student on the synthetic clips; of trained students only.
-5. stay   = |E(D(z)) - z|^2 of one keyframe a clip, drawn anew each step: near the codec's manifold, so that what is
+5. stay   = |E(D(z)) - z|^2 of one keyframe a clip, drawn again each step: near the codec's manifold, so that what is
             stored decodes to a picture.
 6. One step of gradient descent with momentum on delta and phi for match_weight*match + task_weight*task +
    manifold_weight*stay. The gradient of each item is scaled to a root mean square of 1, so that `lr` is in standard
@@ -30,11 +30,11 @@ from videocompressa.clip import Candidates
 from videocompressa.codecs import Codec
 from videocompressa.errors import DivergedError, InputError
 from videocompressa.methods.videocompressa.pool import Member, summary
-from videocompressa.rng import Streams
-from videocompressa.run import Watch
-from videocompressa.selection.gumbel import GumbelSelector, top_k_straight_through
-from videocompressa.selection.keyframes import Selector
+from videocompressa.run import Run
+from videocompressa.selection import GumbelSelector, Selector
+from videocompressa.selection.gumbel import top_k_straight_through
 from videocompressa.students import TrainConfig, augmented
+from videocompressa.students.precision import autocast
 from videocompressa.synthetic import SyntheticSet, fill_clips, take_keyframes
 
 
@@ -73,51 +73,46 @@ def synthesize(
     selector: Selector,
     codec: Codec,
     config: SynthesisConfig,
-    *,
     recipe: TrainConfig,
-    rng: Streams,
-    device: torch.device,
-    watch: Watch,
+    run: Run,
 ) -> SyntheticSet:
-    """Return `start` with tuned latents and, where the selector moved, other frames of the same videos."""
+    """Return `start` with tuned latents and, where the selector moved, other frames of the same videos.
+
+    `chosen` are the candidates of its videos, `recipe` is how students are trained. Raises `DivergedError`.
+    """
     keyframes = start.positions.shape[1]
     candidates = chosen.latents.float()
     delta = torch.zeros(*start.latents.shape, requires_grad=True)
     live = selector if isinstance(selector, GumbelSelector) and config.selector_lr > 0 else None
     optimizer = _optimizer(delta, live, config)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.steps)
-    augment, members = rng.generator("augment"), rng.generator("members")
-    batches = class_batches(start.labels, config.batch_size, rng.generator("classes"))
-    counts = torch.bincount(start.labels, minlength=len(start.classes)).to(device)
+    augment, members = run.generator("augment"), run.generator("members")
+    batches = class_batches(start.labels, config.batch_size, run.generator("classes"))
+    counts = torch.bincount(start.labels, minlength=len(start.classes)).to(run.device)
     for step, rows in zip(range(config.steps), batches, strict=False):
         if live is None:
             positions = start.positions[rows]
             base = take_keyframes(candidates[rows], positions)
         else:
-            base, positions = _selected(live, chosen.frames[rows].to(device), candidates[rows], keyframes)
-        latents = (base + delta[rows]).to(device)
+            base, positions = _selected(live, chosen.frames[rows].to(run.device), candidates[rows], keyframes)
+        latents = (base + delta[rows]).to(run.device)
         pixels = codec.decode(latents.flatten(0, 1))
         pixels = pixels.view(*latents.shape[:2], *pixels.shape[1:])
-        clips = fill_clips(pixels, positions.to(device), start.clip.num_frames, start.fill)
+        clips = fill_clips(pixels, positions.to(run.device), start.clip.num_frames, start.fill)
         clips = start.normalization.apply(augmented(clips, recipe, augment))
         member = pool[int(torch.randint(len(pool), (), generator=members))]
-        match, task = judge(member, clips, start.labels[rows].to(device), counts, recipe)
+        match, task = match_and_task(member, clips, start.labels[rows].to(run.device), counts, recipe)
         one = int(torch.randint(keyframes, (), generator=members))
         stay = (codec.encode(pixels[:, one]) - latents[:, one]).square().mean()
         loss = config.match_weight * match + config.task_weight * task + config.manifold_weight * stay
-        if not torch.isfinite(loss):
-            raise DivergedError("the loss of the synthesis stopped being finite; choose a lower synthesis.lr")
-        optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        assert delta.grad is not None
-        _normalize(delta.grad, rows)
-        optimizer.step()
+        _descend(loss, delta, rows, optimizer)
         schedule.step()
-        watch("synthesis", done=step + 1, total=config.steps, match=float(match.detach()), task=float(task.detach()))
+        losses = {"match": float(match.detach()), "task": float(task.detach())}
+        run.watch("synthesis", done=step + 1, total=config.steps, **losses)
     positions = start.positions
     if live is not None:
         live.requires_grad_(False)
-        positions = live.positions(chosen.frames, keyframes, rng.generator("keyframes"))
+        positions = live.positions(chosen.frames, keyframes, run.generator("keyframes"))
     return dataclasses.replace(
         start,
         latents=(take_keyframes(candidates, positions) + delta.detach()).contiguous(),
@@ -126,12 +121,25 @@ def synthesize(
     )
 
 
-def judge(member: Member, clips: Tensor, labels: Tensor, counts: Tensor, config: TrainConfig) -> tuple[Tensor, Tensor]:
-    """Return (match, task) of one batch of synthetic clips; task is 0 for a student too young to give it.
+def _descend(loss: Tensor, delta: Tensor, rows: Tensor, optimizer: torch.optim.Optimizer) -> None:
+    """Step 6: one step of descent; raises `DivergedError` for a loss that is not finite."""
+    if not torch.isfinite(loss):
+        raise DivergedError("the loss of the synthesis stopped being finite; choose a lower synthesis.lr")
+    optimizer.zero_grad(set_to_none=True)
+    torch.autograd.backward(loss)
+    assert delta.grad is not None
+    _normalize(delta.grad, rows)
+    optimizer.step()
+
+
+def match_and_task(
+    member: Member, clips: Tensor, labels: Tensor, counts: Tensor, recipe: TrainConfig
+) -> tuple[Tensor, Tensor]:
+    """Return (match, task) of one batch of synthetic clips; task is 0 for a student trained too little to give it.
 
     `counts` (L,) int64: how many clips of each class the whole set has, of which the batch is a part.
     """
-    with torch.autocast(clips.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+    with autocast(recipe.precision, clips.device):
         maps, logits = member.student.maps_and_logits(clips)
     classes, index = torch.unique(labels, return_inverse=True)
     match = clips.new_zeros(())

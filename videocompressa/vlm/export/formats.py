@@ -1,4 +1,4 @@
-"""Folders that trainers read: what each format writes, and what it needs of the pictures.
+"""Folders that trainers read: the files and rows of each format, and what it requires of the pictures.
 
 llama-factory  pictures, nested lists in `train.json`, `dataset_info.json` (sharegpt)
 qwen           mp4 at 2 fps, `annotations.json` (human and gpt)
@@ -7,23 +7,26 @@ hf             parquet with typed columns, and a card
 webdataset     tar shards: pictures, class number, json
 frames         pictures and `train.jsonl`
 
-Every folder holds `export.json`, which says what it is; `checks` reads it.
+Every folder holds `export.json`, which describes it; `check` reads it.
 """
 
 from __future__ import annotations
 
+import io
+import itertools
 import json
 import shlex
-from collections.abc import Callable, Iterable, Mapping
+import tarfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from videocompressa.errors import InputError
 from videocompressa.video import write_png, write_video
-from videocompressa.vlm.export.items import Item, Shape
-from videocompressa.vlm.export.shards import write_shards
+from videocompressa.vlm.export.items import FrameRules, Item
 from videocompressa.vlm.export.tables import write_hf, write_trl
+from videocompressa.vlm.words import Question
 
 MANIFEST = "export.json"
 VERSION = 1
@@ -33,15 +36,18 @@ FPS = 2.0
 """Rate at which qwen-vl-utils and the Qwen processors sample a video (FPS = 2.0 there): at this rate they keep every
 frame, at any other they drop or repeat some."""
 
-QWEN_VIDEO = Shape(least_frames=4, least_pixels=128 * 28 * 28)
+QWEN_VIDEO = FrameRules(min_frames=4, min_pixels=128 * 28 * 28)
 """qwen-vl-utils: FPS_MIN_FRAMES = 4, FRAME_FACTOR = 2 (even counts), VIDEO_MIN_PIXELS = 128 * 28 * 28 (317 x 317)."""
-NESTED_FRAMES = Shape(least_frames=2, least_pixels=128 * 28 * 28)
+NESTED_FRAMES = FrameRules(min_frames=2, min_pixels=128 * 28 * 28)
 """LLaMA-Factory does not sample nested frame lists, but pads odd ones; its Qwen processors have the same least size."""
-QWEN_IMAGE = Shape(least_pixels=56 * 56)
+QWEN_IMAGE = FrameRules(min_pixels=56 * 56)
 """Single images: `min_pixels` of the Qwen2-VL and Qwen2.5-VL image processors."""
 
 DATASET = "videocompressa"
 """Name of the data set in LLaMA-Factory's `dataset_info.json`."""
+
+SHARD_SAMPLES = 1000
+"""Samples a WebDataset shard (our choice: sets of this kind fit in one)."""
 
 DATASET_INFO: dict[str, Any] = {
     "file_name": "train.json",
@@ -51,54 +57,47 @@ DATASET_INFO: dict[str, Any] = {
 }
 """LLaMA-Factory, data/README.md: how its sharegpt reader finds the columns."""
 
+TrainerRow = dict[str, Any]
 Facts = Mapping[str, Any]
-"""What the manifest says of the whole export (JSON values)."""
+"""What the manifest holds about the export (JSON values)."""
+Writer = Callable[[Path, Iterable[TrainerRow], Facts], int]
+"""Writes the rows, one at a time, and returns their number."""
 
 
 @dataclass(frozen=True)
 class Format:
     """One way to write an export."""
 
-    write: Callable[[Path, Iterable[Item], Facts], int]
-    """Writes the folder and returns the number of rows."""
+    media: Callable[[Path, Item], Any]
+    """Writes the pictures of an item into the folder, or encodes them; returns what its rows refer to."""
+    row: Callable[[Item, Question, Any], TrainerRow]
+    """Makes one row of an item, a question and the item's media."""
+    write: Writer
     command: str
-    """What a person runs next: {folder} is the export, {quoted} the same for a shell, {frames} the frames a video."""
-    shape: Shape = field(default_factory=Shape)
+    """What to run next: {folder} is the export, {quoted} the same for a shell, {frames} the frames a video."""
+    rules: FrameRules = field(default_factory=FrameRules)
     before: str = ""
-    """What must be done by hand before; same names."""
+    """What to do by hand before; same names."""
     packages: tuple[str, ...] = ()
     """Packages of the extra `vlm` that it is written with."""
 
+    def write_export(self, folder: Path, items: Iterable[Item], facts: Facts) -> int:
+        """Write items into an existing, empty folder, one at a time, and return the number of rows."""
+        return self.write(folder, self._rows(folder, items), facts)
+
+    def _rows(self, folder: Path, items: Iterable[Item]) -> Iterator[TrainerRow]:
+        for item in items:
+            media = self.media(folder, item)
+            yield from (self.row(item, question, media) for question in item.questions)
+
     def next_steps(self, folder: Path, num_keyframes: int) -> tuple[str, ...]:
-        """Return what a person does next with an export of K keyframes a video; the last is a command."""
-        frames = len(self.shape.places(num_keyframes))
+        """Return what to do next with an export of K keyframes a video; the last is a command."""
+        frames = len(self.rules.places(num_keyframes))
         return tuple(
             step.format(folder=folder, quoted=shlex.quote(str(folder)), frames=frames)
             for step in (self.before, self.command)
             if step
         )
-
-
-def write_export(to: str, folder: Path, items: Iterable[Item], facts: Facts) -> int:
-    """Write an export into an existing, empty folder, and return the number of rows.
-
-    Parameters
-    ----------
-    to:
-        A key of `FORMATS`.
-    folder:
-        Where to write.
-    items:
-        What to write; used once, and not kept in memory.
-    facts:
-        Of the whole export: at least "source", "method", "pixels", "names" and "classes" (L each).
-    """
-    return find_format(to).write(folder, items, facts)
-
-
-def write_manifest(folder: Path, facts: Facts) -> None:
-    """Write what the folder is."""
-    _write_json(folder / MANIFEST, {"version": VERSION, **facts})
 
 
 def find_format(name: str) -> Format:
@@ -108,60 +107,117 @@ def find_format(name: str) -> Format:
     return FORMATS[name]
 
 
-def _write_qwen(folder: Path, items: Iterable[Item], facts: Facts) -> int:
+def _messages(question: Question, tag: str = "") -> list[dict[str, str]]:
+    return [{"role": "user", "content": tag + question.text}, {"role": "assistant", "content": question.answer}]
+
+
+def _qwen_row(item: Item, question: Question, path: str) -> TrainerRow:
+    turns = [("human", f"<video>\n{question.text}"), ("gpt", question.answer)]
+    return {"video": path, "conversations": [{"from": role, "value": text} for role, text in turns]}
+
+
+def _llama_factory_row(item: Item, question: Question, paths: list[str]) -> TrainerRow:
+    """A list of one list in every row: mixed depths do not fit one Arrow column."""
+    return {"messages": _messages(question, "<video>"), "videos": [paths]}
+
+
+def _trl_row(item: Item, question: Question, cells: list[TrainerRow]) -> TrainerRow:
+    """Texts are plain strings in every row: TRL adds the image parts itself, and one Arrow column takes one type."""
+    return {"messages": _messages(question), "images": cells}
+
+
+def _facts_row(item: Item, question: Question, frames: Any) -> TrainerRow:
+    return {"frames": frames, **item.facts(question)}
+
+
+def _shard_row(item: Item, question: Question, pictures: list[bytes]) -> TrainerRow:
+    """Return the content of each file of a sample, by name: KEY.00.png, KEY.01.png, ..., KEY.cls, KEY.json."""
+    key = item.stem if len(item.questions) == 1 else f"{item.stem}-{item.questions.index(question)}"
+    facts = {"num_frames": len(item.frames), **item.facts(question)}
+    return {
+        **{f"{key}.{number:02d}.png": picture for number, picture in enumerate(pictures)},
+        f"{key}.cls": str(item.label).encode(),
+        f"{key}.json": json.dumps(facts, ensure_ascii=False).encode(),
+    }
+
+
+def _write_mp4(folder: Path, item: Item) -> str:
     """One mp4 a video: in this trainer a list under "video" means several videos, not frames of one."""
-    (folder / "videos").mkdir()
-    rows = []
-    for item in items:
-        path = f"videos/{item.stem}.mp4"
-        write_video(folder / path, item.frames, FPS)
-        for question in item.questions:
-            turns = [("human", f"<video>\n{question.text}"), ("gpt", question.answer)]
-            rows.append({"video": path, "conversations": [{"from": who, "value": text} for who, text in turns]})
-    _write_json(folder / "annotations.json", rows)
-    return len(rows)
-
-
-def _write_llama_factory(folder: Path, items: Iterable[Item], facts: Facts) -> int:
-    """Nested lists in every row, one of one: mixed depths do not fit one Arrow column."""
-    rows = []
-    for item in items:
-        frames = _write_frames(folder, item)
-        for question in item.questions:
-            turns = [("user", f"<video>{question.text}"), ("assistant", question.answer)]
-            rows.append({"messages": [{"role": who, "content": text} for who, text in turns], "videos": [frames]})
-    _write_json(folder / "train.json", rows)
-    _write_json(folder / "dataset_info.json", {DATASET: DATASET_INFO})
-    return len(rows)
-
-
-def _write_pictures(folder: Path, items: Iterable[Item], facts: Facts) -> int:
-    num_rows = 0
-    with (folder / "train.jsonl").open("w", encoding="utf-8") as file:
-        for item in items:
-            frames = _write_frames(folder, item)
-            for question in item.questions:
-                row = {"frames": frames, **item.facts(question)}
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
-                num_rows += 1
-    return num_rows
+    path = f"videos/{item.stem}.mp4"
+    (folder / path).parent.mkdir(exist_ok=True)
+    write_video(folder / path, item.frames, FPS)
+    return path
 
 
 def _write_frames(folder: Path, item: Item) -> list[str]:
-    (folder / "frames").mkdir(exist_ok=True)
     paths = [f"frames/{item.stem}-{place:02d}.png" for place in range(len(item.frames))]
     for path, frame in zip(paths, item.frames, strict=True):
+        (folder / path).parent.mkdir(exist_ok=True)
         write_png(folder / path, frame)
     return paths
 
 
-def _write_json(path: Path, value: Any) -> None:
+def _encode_frames(folder: Path, item: Item) -> list[bytes]:
+    """Return the pictures as PNG files."""
+    from PIL import Image  # Only where pictures are written.
+
+    files = [io.BytesIO() for _ in item.frames]
+    for file, frame in zip(files, item.frames, strict=True):
+        Image.fromarray(frame.cpu().numpy().transpose(1, 2, 0)).save(file, format="PNG")
+    return [file.getvalue() for file in files]
+
+
+def _frame_cells(folder: Path, item: Item) -> list[TrainerRow]:
+    """Return the pictures as `datasets` stores them in a column of images."""
+    pictures = enumerate(_encode_frames(folder, item))
+    return [{"bytes": picture, "path": f"{item.stem}-{place:02d}.png"} for place, picture in pictures]
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON value, indented."""
     path.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+def _write_list(name: str, more: Mapping[str, Any] | None = None) -> Writer:
+    """Return what writes all rows as one JSON list, with further files."""
+
+    def write(folder: Path, rows: Iterable[TrainerRow], facts: Facts) -> int:
+        listed = list(rows)
+        for file, value in {name: listed, **(more or {})}.items():
+            write_json(folder / file, value)
+        return len(listed)
+
+    return write
+
+
+def _write_lines(folder: Path, rows: Iterable[TrainerRow], facts: Facts) -> int:
+    num_rows = 0
+    with (folder / "train.jsonl").open("w", encoding="utf-8") as file:
+        for row in rows:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            num_rows += 1
+    return num_rows
+
+
+def _write_shards(folder: Path, rows: Iterable[TrainerRow], facts: Facts) -> int:
+    """Plain tar files; owner, mode and time of the members are fixed, so that equal exports are equal bytes."""
+    num_samples = 0
+    for number, samples in itertools.groupby(enumerate(rows), lambda pair: pair[0] // SHARD_SAMPLES):
+        with tarfile.open(folder / f"train-{number:06d}.tar", "w", format=tarfile.USTAR_FORMAT) as shard:
+            for _, files in samples:
+                for name, content in files.items():
+                    entry = tarfile.TarInfo(name)
+                    entry.size, entry.mode = len(content), 0o644
+                    shard.addfile(entry, io.BytesIO(content))
+                num_samples += 1
+    return num_samples
 
 
 FORMATS: dict[str, Format] = {
     "llama-factory": Format(
-        _write_llama_factory,
+        _write_frames,
+        _llama_factory_row,
+        _write_list("train.json", {"dataset_info.json": {DATASET: DATASET_INFO}}),
         # Its own video_max_pixels, 256 x 256, is below the least size of the processor that follows.
         "llamafactory-cli train --stage sft --do_train true --model_name_or_path Qwen/Qwen2.5-VL-7B-Instruct "
         f"--template qwen2_vl --dataset {DATASET} --dataset_dir {{quoted}} --media_dir {{quoted}} "
@@ -169,7 +225,9 @@ FORMATS: dict[str, Format] = {
         NESTED_FRAMES,
     ),
     "qwen": Format(
-        _write_qwen,
+        _write_mp4,
+        _qwen_row,
+        _write_list("annotations.json"),
         # Its own limits, 8 frames and 512 tokens, cut what is longer; its least size is twice the processor's.
         "torchrun --nproc_per_node 1 qwenvl/train/train_qwen.py --model_name_or_path Qwen/Qwen2.5-VL-7B-Instruct "
         f"--dataset_use {DATASET} --lora_enable True --video_fps 2 --video_min_frames 4 --video_max_frames {{frames}} "
@@ -180,6 +238,8 @@ FORMATS: dict[str, Format] = {
         f'"{DATASET}": {{{{"annotation_path": "{{folder}}/annotations.json", "data_path": "{{folder}}"}}}}',
     ),
     "trl": Format(
+        _frame_cells,
+        _trl_row,
         write_trl,
         "trl sft --model_name_or_path Qwen/Qwen2.5-VL-7B-Instruct --dataset_name {quoted} --max_length None --use_peft "
         "--output_dir {quoted}-lora",
@@ -187,16 +247,20 @@ FORMATS: dict[str, Format] = {
         packages=("datasets", "pyarrow"),
     ),
     "hf": Format(
+        _frame_cells,
+        _facts_row,
         write_hf,
         'python -c "from sys import argv; from datasets import load_dataset; '
         "print(load_dataset(argv[1], split='train')[0])\" {quoted}",
         packages=("datasets", "pyarrow"),
     ),
     "webdataset": Format(
-        write_shards,
+        _encode_frames,
+        _shard_row,
+        _write_shards,
         'python -c "from sys import argv; from webdataset import WebDataset; '
         "print(next(iter(WebDataset(argv[1], shardshuffle=False).decode('pil'))))\" {quoted}/train-000000.tar",
     ),
-    "frames": Format(_write_pictures, "head -n 1 {quoted}/train.jsonl"),
+    "frames": Format(_write_frames, _facts_row, _write_lines, "head -n 1 {quoted}/train.jsonl"),
 }
 """Every format, by `--to`."""

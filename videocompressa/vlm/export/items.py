@@ -1,8 +1,8 @@
-"""Items of an export: the keyframes of one video as pictures, with what is asked about them.
+"""Items of an export: the keyframes of one video as pictures, with questions about them.
 
-1. Pictures: the frames of the SOURCE video that provenance names (its path, the times of the keyframes), whole and at
-   the video's own size; or else the set's latents, decoded.
-2. Enlarge them where they hold fewer pixels than the trainer takes: it would do so itself, unsaid (bicubic).
+1. Pictures: the frames of the SOURCE video that provenance names (its path, the times of the keyframes), complete and
+   at the video's own size; or else the set's latents, decoded.
+2. Enlarge pictures that hold fewer pixels than the trainer takes: it would do so itself without a note (bicubic).
 3. Repeat frames where the trainer drops an odd one or wants more of them, spread evenly and in order.
 
 Tuned sets (dm, mtt, synthesis) and crops (rded) differ from the source frames that they started from: only decoded
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,12 @@ from videocompressa.clip import shape_text
 from videocompressa.datasets import BadVideo
 from videocompressa.errors import InputError, VideoError
 from videocompressa.rng import Streams
+from videocompressa.run import Watch, watch_nothing
 from videocompressa.synthetic import SyntheticSet
 from videocompressa.video import read_frames_at
-from videocompressa.vlm.questions import Question, ask
+from videocompressa.vlm.words import Question, ask
 
-Pictures = Callable[[int], Tensor]
+ReadPictures = Callable[[int], Tensor]
 """Gives the keyframes of an item as (K,3,H,W) uint8; raises `VideoError` when its video cannot be read."""
 
 
@@ -41,7 +42,7 @@ class Item:
     frames: Tensor
     """(F,3,H,W) uint8, RGB."""
     times_seconds: tuple[float, ...]
-    """F, not falling: when each frame is shown in its video."""
+    """F, not falling: the time of each frame in its video."""
     label: int
     class_name: str
     """As the data set writes it."""
@@ -64,11 +65,11 @@ class Item:
 
     @property
     def stem(self) -> str:
-        """How its files are called."""
+        """Stem of the names of its files."""
         return f"{self.number:05d}"
 
     def facts(self, question: Question) -> dict[str, Any]:
-        """Return all that is known of it but its pictures, as JSON values, with one of its questions."""
+        """Return all that is known about it but its pictures, as JSON values, with one of its questions."""
         return {
             "times_seconds": list(self.times_seconds),
             "label": self.label,
@@ -82,27 +83,27 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Shape:
-    """What a trainer needs of the pictures of a video."""
+class FrameRules:
+    """What a trainer requires of the pictures of a video."""
 
-    least_frames: int = 1
+    min_frames: int = 1
     """Fewest frames; above 1 their count is also made even."""
-    least_pixels: int = 0
+    min_pixels: int = 0
     """Fewest pixels of a picture (height x width)."""
 
     def places(self, num_frames: int) -> list[int]:
-        """Return which of K frames stand in each of the F places: in order, each at least once, spread evenly."""
-        count = num_frames if self.least_frames == 1 else max(self.least_frames, num_frames + num_frames % 2)
+        """Return which of K frames is at each of the F places: in order, each at least once, spread evenly."""
+        count = num_frames if self.min_frames == 1 else max(self.min_frames, num_frames + num_frames % 2)
         return [place * num_frames // count for place in range(count)]
 
     def sides(self, height: int, width: int) -> tuple[int, int]:
-        """Return the sides of a picture that holds enough pixels, of the same form but for rounding up to even."""
-        if height * width >= self.least_pixels:
+        """Return the sides of a picture with enough pixels, of the same shape but for rounding up to even."""
+        if height * width >= self.min_pixels:
             return height, width
-        factor = math.sqrt(self.least_pixels / (height * width))
+        factor = math.sqrt(self.min_pixels / (height * width))
         return 2 * math.ceil(factor * height / 2), 2 * math.ceil(factor * width / 2)
 
-    def fit(self, frames: Tensor) -> Tensor:
+    def apply(self, frames: Tensor) -> Tensor:
         """Return (F,3,H',W') uint8 of (K,3,H,W) uint8."""
         sides = self.sides(*frames.shape[-2:])
         if sides != tuple(frames.shape[-2:]):
@@ -111,77 +112,61 @@ class Shape:
         return frames[self.places(len(frames))]
 
 
+@dataclass(frozen=True, eq=False)
 class ItemStream:
-    """The items of a set, one by one; counts what it met on the way.
+    """The items of a set, one by one; lists on the way what it leaves out and enlarges."""
 
-    Parameters
-    ----------
-    synthetic:
-        The set.
-    pictures:
-        `decoded_pictures` or `source_pictures`.
-    shape:
-        What the trainer needs.
-    names:
-        L class names in words.
-    questions:
-        A key of `QUESTIONS`.
-    streams:
-        Randomness; each item has a stream of its own.
-    """
-
-    def __init__(
-        self,
-        synthetic: SyntheticSet,
-        pictures: Pictures,
-        shape: Shape,
-        *,
-        names: Sequence[str],
-        questions: str,
-        streams: Streams,
-    ) -> None:
-        self._synthetic, self._pictures, self._shape = synthetic, pictures, shape
-        self._names, self._questions, self._streams = names, questions, streams
-        self.skipped: list[BadVideo] = []
-        """Items whose video could not be read."""
-        self.enlarged: set[tuple[int, int]] = set()
-        """(height, width) of pictures that were too small."""
+    synthetic: SyntheticSet
+    pictures: ReadPictures
+    """`decoded_pictures` or `source_pictures`."""
+    rules: FrameRules
+    names: Sequence[str]
+    """L class names in words."""
+    questions: str
+    """A key of `QUESTIONS`."""
+    streams: Streams
+    """Randomness; each item has its own stream."""
+    watch: Watch = watch_nothing
+    skipped: list[BadVideo] = field(default_factory=list)
+    """Items whose video could not be read."""
+    enlarged: set[tuple[int, int]] = field(default_factory=set)
+    """(height, width) of pictures that were too small."""
 
     def __iter__(self) -> Iterator[Item]:
-        for number in range(len(self._synthetic)):
+        for number, video_id in enumerate(self.synthetic.provenance.video_ids):
             try:
-                frames = self._pictures(number)
+                frames = self.pictures(number)
             except VideoError as error:
-                self.skipped.append(BadVideo(self._synthetic.provenance.video_ids[number], str(error)))
+                self.skipped.append(BadVideo(video_id, str(error)))
                 continue
             height, width = frames.shape[-2:]
-            if self._shape.sides(height, width) != (height, width):
+            if self.rules.sides(height, width) != (height, width):
                 self.enlarged.add((height, width))
-            yield self._item(number, frames)
+            yield self._item(number, video_id, frames)
+            self.watch("export", done=number + 1, total=len(self.synthetic))
 
-    def _item(self, number: int, frames: Tensor) -> Item:
-        synthetic = self._synthetic
+    def _item(self, number: int, video_id: str, frames: Tensor) -> Item:
+        synthetic = self.synthetic
         label, times = int(synthetic.hard_labels[number]), synthetic.times_seconds[number].tolist()
-        soft = synthetic.labels.ndim == 2
         return Item(
             number=number,
-            frames=self._shape.fit(frames),
-            times_seconds=tuple(times[place] for place in self._shape.places(len(times))),
+            frames=self.rules.apply(frames),
+            times_seconds=tuple(times[place] for place in self.rules.places(len(times))),
             label=label,
             class_name=synthetic.classes[label],
-            name=self._names[label],
-            video_id=synthetic.provenance.video_ids[number],
-            questions=ask(self._questions, label, self._names, self._streams.generator(f"item {number}")),
-            probabilities=tuple(synthetic.labels[number].tolist()) if soft else (),
+            name=self.names[label],
+            video_id=video_id,
+            questions=ask(self.questions, label, self.names, self.streams.generator(f"item {number}")),
+            probabilities=tuple(synthetic.labels[number].tolist()) if synthetic.labels.ndim == 2 else (),
         )
 
 
-def decoded_pictures(synthetic: SyntheticSet) -> Pictures:
-    """Return what decodes an item's latents, by the set's own decoder and one item at a time."""
+def decoded_pictures(synthetic: SyntheticSet) -> ReadPictures:
+    """Return the function that decodes an item's latents, by the set's own decoder and one item at a time."""
     decoder = synthetic.decoder
     if decoder is None:
         raise InputError(
-            f"this set has no decoder at hand: read it with videocompressa.load, or attach codec "
+            f"this set has no decoder attached: read it with videocompressa.load, or attach codec "
             f"{synthetic.codec.name!r}"
         )
 
@@ -193,11 +178,21 @@ def decoded_pictures(synthetic: SyntheticSet) -> Pictures:
     return pictures
 
 
-def source_pictures(synthetic: SyntheticSet, root: Path) -> Pictures:
-    """Return what reads an item's keyframes from its video below `root`, at the video's own size."""
+def source_pictures(synthetic: SyntheticSet, root: Path) -> ReadPictures:
+    """Return the function that reads an item's keyframes from its video below `root`, at the video's own size."""
 
     def pictures(number: int) -> Tensor:
         video = root / synthetic.provenance.video_ids[number]
         return torch.from_numpy(read_frames_at(video, synthetic.times_seconds[number].tolist()).frames)
 
     return pictures
+
+
+def source_note(synthetic: SyntheticSet) -> list[str]:
+    """Return a note where frames of the source may differ from what the set holds."""
+    method = synthetic.provenance.method
+    if method.endswith("-real"):
+        return []
+    return [
+        f"method {method} may have changed the pictures of its set; --from-source shows the frames that it started from"
+    ]

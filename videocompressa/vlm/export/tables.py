@@ -1,23 +1,22 @@
-"""Parquet folders for the `datasets` library: `trl` (messages and images) and `hf` (typed columns and a card).
+"""Parquet folders for the `datasets` library: `trl` (messages and images) and `hf` (typed columns), each with a card.
 
-Both are written through pyarrow with the schema that `datasets` itself makes of the features, a row group a few items,
-so that memory does not grow and `load_dataset(folder)` finds pictures and class names without being told.
+Both are written through pyarrow with the schema that `datasets` itself makes of the features, a row group a few rows,
+so that memory does not grow and `load_dataset(folder)` recognizes pictures and class names by itself.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from videocompressa.errors import InputError, how_to_install
-from videocompressa.vlm.export.items import Item
-from videocompressa.vlm.export.shards import png_bytes
 
 PARQUET = Path("data/train-00000-of-00001.parquet")
-"""The only table; the name is the one by which `datasets` finds the split."""
+"""The only table; by this name `datasets` knows the split."""
 
 ROWS_A_GROUP = 32
 """Rows written at once (our choice)."""
@@ -28,41 +27,21 @@ def check_packages(packages: Sequence[str], user: str) -> None:
     # A folder of the user's that is called "datasets" has a spec, too, but no origin.
     missing = [name for name in packages if getattr(importlib.util.find_spec(name), "origin", None) is None]
     if missing:
-        names = " and ".join(missing)
-        raise InputError(f"{user} needs {names}; run: {how_to_install('vlm')}")
+        raise InputError(f"{user} needs {' and '.join(missing)}; run: {how_to_install('vlm')}")
 
 
-def write_trl(folder: Path, items: Iterable[Item], facts: Mapping[str, Any]) -> int:
-    """Write what TRL's SFTTrainer takes: it has no videos column, so frames are images before the first user text.
-
-    Texts are plain strings in every row: TRL adds the image parts itself, and mixed types do not fit one Arrow column.
-    """
+def write_trl(folder: Path, rows: Iterable[dict[str, Any]], facts: Mapping[str, Any]) -> int:
+    """Write what TRL's SFTTrainer takes: it has no videos column, so frames are images before the first user text."""
     from datasets import Features, Image, List, Value
 
-    features = Features(
-        {"messages": List({"role": Value("string"), "content": Value("string")}), "images": List(Image())}
-    )
-
-    def rows(item: Item) -> list[dict[str, Any]]:
-        images = _pictures(item)
-        return [
-            {
-                "messages": [
-                    {"role": "user", "content": question.text},
-                    {"role": "assistant", "content": question.answer},
-                ],
-                "images": images,
-            }
-            for question in item.questions
-        ]
-
-    num_rows = _write_table(folder, features, (row for item in items for row in rows(item)))
+    message = {"role": Value("string"), "content": Value("string")}
+    num_rows = _write_table(folder, Features({"messages": List(message), "images": List(Image())}), rows)
     _write_card(folder, facts, num_rows, "`messages` (user, assistant) and `images` (the keyframes, in time order)")
     return num_rows
 
 
-def write_hf(folder: Path, items: Iterable[Item], facts: Mapping[str, Any]) -> int:
-    """Write a data set with a column for everything that is known of a video."""
+def write_hf(folder: Path, rows: Iterable[dict[str, Any]], facts: Mapping[str, Any]) -> int:
+    """Write a data set with a column for everything that is known about a video."""
     from datasets import ClassLabel, Features, Image, List, Value
 
     columns: dict[str, Any] = {
@@ -74,44 +53,28 @@ def write_hf(folder: Path, items: Iterable[Item], facts: Mapping[str, Any]) -> i
         "answer": Value("string"),
         "video": Value("string"),
     }
-    if facts["soft"]:
-        columns["probabilities"] = List(Value("float32"))
-
-    def rows(item: Item) -> list[dict[str, Any]]:
-        frames = _pictures(item)
-        facts = [item.facts(question) for question in item.questions]
-        return [{"frames": frames, **{key: row[key] for key in columns if key in row}} for row in facts]
-
-    num_rows = _write_table(folder, Features(columns), (row for item in items for row in rows(item)))
     listed = "`frames` (keyframes in time order), `times_seconds` of each in its video, `label` and `class`, "
     listed += "`question` and `answer`, `video` (its path in the data set)"
-    _write_card(folder, facts, num_rows, listed + (", `probabilities` of a teacher" if facts["soft"] else ""))
+    if facts["soft"]:
+        columns["probabilities"] = List(Value("float32"))
+        listed += ", `probabilities` of a teacher"
+    num_rows = _write_table(folder, Features(columns), rows)
+    _write_card(folder, facts, num_rows, listed)
     return num_rows
 
 
-def _pictures(item: Item) -> list[dict[str, Any]]:
-    return [
-        {"bytes": png_bytes(frame), "path": f"{item.stem}-{place:02d}.png"} for place, frame in enumerate(item.frames)
-    ]
-
-
 def _write_table(folder: Path, features: Any, rows: Iterable[dict[str, Any]]) -> int:
+    """Write the columns of `features`; other values of the rows are left out."""
     import pyarrow
     from pyarrow import parquet
 
     path = folder / PARQUET
     path.parent.mkdir()
-    schema = features.arrow_schema
-    num_rows, held = 0, []
+    schema, num_rows, remaining = features.arrow_schema, 0, iter(rows)
     with parquet.ParquetWriter(path, schema) as writer:
-        for row in rows:
-            held.append(row)
-            num_rows += 1
-            if len(held) == ROWS_A_GROUP:
-                writer.write_table(pyarrow.Table.from_pylist(held, schema=schema))
-                held = []
-        if held:
-            writer.write_table(pyarrow.Table.from_pylist(held, schema=schema))
+        while group := list(itertools.islice(remaining, ROWS_A_GROUP)):
+            writer.write_table(pyarrow.Table.from_pylist(group, schema=schema))
+            num_rows += len(group)
     return num_rows
 
 
@@ -121,7 +84,6 @@ def _write_card(folder: Path, facts: Mapping[str, Any], num_rows: int, columns: 
         "source": "frames of the source videos, at their own size",
         "latents": f"decoded from the latents of codec {facts['codec']}",
     }[facts["pixels"]]
-    names = ", ".join(facts["names"])
     (folder / "README.md").write_text(
         f"""---
 pretty_name: {json.dumps("Keyframes of " + facts["source"], ensure_ascii=False)}
@@ -146,7 +108,7 @@ configs:
 
 - **Columns**: {columns}.
 - **Pictures**: {pixels}.
-- **Classes** ({len(facts["names"])}): {names}.
+- **Classes** ({len(facts["names"])}): {", ".join(facts["names"])}.
 - **Questions**: {facts["questions"]}, drawn with seed {facts["seed"]}.
 
 The pictures come from videos of {facts["source"]}: its license and terms hold for them.

@@ -1,82 +1,135 @@
-"""What a video-language model is shown: the keyframes of a set, or frames of video files, as clips by their row."""
+"""Clips for a video-language model: of the set its K keyframes, of every other video as many frames.
+
+All have the set's size, or with `from_source` the videos' own; other videos are read where the set's candidates would
+have been.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from videocompressa.clip import ClipSpec
+from videocompressa.datasets import BadVideo, DecodedSplit, VideoSet, decode_split
 from videocompressa.errors import InputError, VideoError
+from videocompressa.recipes.options import Surroundings
+from videocompressa.run import watch_nothing
+from videocompressa.synthetic import SyntheticSet
 from videocompressa.video import probe, read_frames, read_frames_at
+from videocompressa.vlm.export.items import source_note
+from videocompressa.vlm.tune.processes import ProcessGroup
 from videocompressa.vlm.tune.processor import VideoFrames
 
 
-class Clips(Protocol):
-    """Labeled clips, made one at a time so that memory does not grow with their number."""
-
-    @property
-    def labels(self) -> tuple[int, ...]:
-        """N class positions in [0,L)."""
-        ...
-
-    @property
-    def video_ids(self) -> tuple[str, ...]:
-        """N paths relative to the root of their set; questions are drawn by them."""
-        ...
-
-    def frames(self, row: int) -> VideoFrames:
-        """Return one clip."""
-        ...
-
-
 @dataclass(frozen=True, eq=False)
-class HeldClips:
-    """Clips in memory, or mapped from a file."""
+class Clips:
+    """Labeled clips, produced one at a time so that memory does not grow with their number."""
 
-    pixels: Tensor
-    """(N,F,3,H,W) uint8."""
-    times_seconds: Tensor
-    """(N,F) float64."""
     labels: tuple[int, ...]
+    """N class positions in [0,L)."""
     video_ids: tuple[str, ...]
+    """N paths relative to the root of their set; each has its own stream of questions."""
+    frames: Callable[[int], VideoFrames]
+    """Returns one clip by its row."""
 
-    def frames(self, row: int) -> VideoFrames:
-        """Return one clip."""
-        return VideoFrames(self.pixels[row], self.times_seconds[row])
+
+def tensor_clips(pixels: Tensor, times_seconds: Tensor, labels: Sequence[int], video_ids: Sequence[str]) -> Clips:
+    """Return clips in memory or mapped from a file: (N,F,3,H,W) uint8 with (N,F) float64 times."""
+    return Clips(tuple(labels), tuple(video_ids), lambda row: VideoFrames(pixels[row], times_seconds[row]))
 
 
-@dataclass(frozen=True, eq=False)
-class FileClips:
-    """Frames of video files, whole and at the videos' own size, decoded when they are asked for."""
+def file_clips(
+    paths: Sequence[Path], labels: Sequence[int], video_ids: Sequence[str], placement: ClipSpec | Tensor
+) -> Clips:
+    """Return frames of video files, complete and at the videos' own size, decoded on request.
 
-    paths: tuple[Path, ...]
-    """N files."""
-    video_ids: tuple[str, ...]
-    labels: tuple[int, ...]
-    shown: ClipSpec | Tensor
-    """How the frames of every video are placed (the size is not used); or (N,K) float64, their times in seconds."""
+    `placement` is how the frames of every video are placed (its size is not used), or (N,K) float64, their times in
+    seconds. Raises `InputError` when a file does not exist; a clip raises it when its video cannot be read any more.
+    """
+    for path in paths:
+        if not path.is_file():
+            raise InputError(
+                f"--from-source: source video {path} is gone; give the folder that the set was made of, or leave "
+                "--from-source out (frames then come from the file itself)"
+            )
 
-    def __post_init__(self) -> None:
-        for path in self.paths:
-            if not path.is_file():
-                raise InputError(
-                    f"--from-source: source video {path} is gone; give the folder that the set was made of, or leave "
-                    "--from-source out (frames then come from the file itself)"
-                )
-
-    def frames(self, row: int) -> VideoFrames:
-        """Decode one clip; raises `InputError` when the video cannot be read any more, or is another one."""
-        path = self.paths[row]
+    def read(row: int) -> VideoFrames:
+        path = paths[row]
         try:
-            if isinstance(self.shown, ClipSpec):
+            if isinstance(placement, ClipSpec):
                 info = probe(path)
-                decoded = read_frames(path, self.shown.num_frames, info.height, info.width, stride=self.shown.stride)
+                decoded = read_frames(path, placement.num_frames, info.height, info.width, stride=placement.stride)
             else:
-                decoded = read_frames_at(path, self.shown[row].tolist())
+                decoded = read_frames_at(path, placement[row].tolist())
         except VideoError as error:
-            raise InputError(f"{path}: {error}; mend it or remove it") from error
+            raise InputError(f"{path}: {error}; fix it or remove it") from error
         return VideoFrames(torch.from_numpy(decoded.frames), torch.from_numpy(decoded.pts_seconds))
+
+    return Clips(tuple(labels), tuple(video_ids), read)
+
+
+@dataclass(frozen=True)
+class ClipSource:
+    """Where the clips of a run come from."""
+
+    synthetic: SyntheticSet
+    videos: VideoSet
+    max_bad: float
+    """Share of a split's videos that may be unreadable."""
+    from_source: Path | None
+    """Folder of the videos that the set was made of: frames at their own size."""
+    group: ProcessGroup
+    surroundings: Surroundings
+
+    def of_set(self) -> Clips:
+        """Return the set's clips, labeled by their likeliest class; raises `InputError` when a source video is gone."""
+        synthetic = self.synthetic
+        labels, video_ids = synthetic.hard_labels.tolist(), synthetic.provenance.video_ids
+        if self.from_source is not None:
+            paths = [self.from_source / video_id for video_id in video_ids]
+            return file_clips(paths, labels, video_ids, synthetic.times_seconds)
+        pixels = (synthetic.keyframes() * 255).round().to(torch.uint8)
+        return tensor_clips(pixels, synthetic.times_seconds, labels, video_ids)
+
+    def of_split(self, split: str) -> tuple[Clips, tuple[BadVideo, ...]]:
+        """Return the readable videos of a split; they are all decoded once, at the set's size."""
+        decoded = self.group.main_first(lambda: self._decode(split))
+        labels, video_ids = decoded.labels.tolist(), decoded.video_ids
+        if self.from_source is None:
+            return tensor_clips(decoded.frames, decoded.times_seconds, labels, video_ids), decoded.bad
+        path_of = {entry.video_id: entry.path for entry in self.videos.entries}
+        paths = [path_of[video_id] for video_id in video_ids]
+        return file_clips(paths, labels, video_ids, split_clip(self.synthetic)), decoded.bad
+
+    def notes(self) -> list[str]:
+        """Return what a user should know about the frames."""
+        if self.from_source is not None:
+            return source_note(self.synthetic)
+        return [
+            f"frames are the set's own, {self.synthetic.clip.height}x{self.synthetic.clip.width} px, enlarged to what "
+            "the model takes; --from-source ROOT shows the videos' own size"
+        ]
+
+    def _decode(self, split: str) -> DecodedSplit:
+        return decode_split(
+            self.videos,
+            split,
+            split_clip(self.synthetic),
+            cache=self.surroundings.cache / "candidates",
+            workers=self.surroundings.workers,
+            max_bad=self.max_bad,
+            watch=self.surroundings.watch if self.group.is_main else watch_nothing,
+        )
+
+
+def split_clip(synthetic: SyntheticSet) -> ClipSpec:
+    """Return the clip of other videos: K frames, rounded up to even, over the span that the set's candidates cover."""
+    frames = max(2, synthetic.latents.shape[1] + synthetic.latents.shape[1] % 2)
+    stride = synthetic.clip.stride
+    placement = f"strided:{max(1, round(stride * synthetic.clip.num_frames / frames))}" if stride else "even"
+    return dataclasses.replace(synthetic.clip, num_frames=frames, placement=placement)

@@ -4,7 +4,7 @@
 |---|---|---|
 | Qwen2-VL (arXiv 2409.12191) | pixels of each frame | order only |
 | Qwen2.5-VL (arXiv 2502.13923) | the same | seconds from patch to patch, in rotary positions |
-| Qwen3-VL (arXiv 2511.21631) | pixels of the whole video | "<1.5 seconds>" in words before each temporal patch |
+| Qwen3-VL (arXiv 2511.21631) | pixels of the complete video | "<1.5 seconds>" in words before each temporal patch |
 
 Numbers are those of the published preprocessor files; a model folder's own files replace them (`models.load_vlm`).
 """
@@ -82,16 +82,16 @@ class PixelRules:
 
 
 @dataclass(frozen=True)
-class Family:
+class ModelFamily:
     """One family of models."""
 
     model_type: str
-    """As config.json says it."""
+    """As in config.json."""
     model_class: str
     """Class of transformers."""
     rules: PixelRules
     system: str = ""
-    """What the published chat template says first."""
+    """How the published chat template begins."""
     seconds_in_positions: bool = False
     """Whether the model takes `second_per_grid_ts`."""
     seconds_in_words: bool = False
@@ -110,20 +110,20 @@ _QWEN3 = PixelRules(
 )
 _ASSISTANT = "You are a helpful assistant."
 
-FAMILIES: dict[str, Family] = {
+MODEL_FAMILIES: dict[str, ModelFamily] = {
     family.model_type: family
     for family in (
-        Family("qwen2_vl", "Qwen2VLForConditionalGeneration", _QWEN2, _ASSISTANT),
-        Family("qwen2_5_vl", "Qwen2_5_VLForConditionalGeneration", _QWEN2, _ASSISTANT, seconds_in_positions=True),
-        Family("qwen3_vl", "Qwen3VLForConditionalGeneration", _QWEN3, seconds_in_words=True),
+        ModelFamily("qwen2_vl", "Qwen2VLForConditionalGeneration", _QWEN2, _ASSISTANT),
+        ModelFamily("qwen2_5_vl", "Qwen2_5_VLForConditionalGeneration", _QWEN2, _ASSISTANT, seconds_in_positions=True),
+        ModelFamily("qwen3_vl", "Qwen3VLForConditionalGeneration", _QWEN3, seconds_in_words=True),
     )
 }
 """Every family by the `model_type` of its config.json."""
 
 
-def find_family(model_type: str, where: str) -> Family:
+def find_family(model_type: str, where: str) -> ModelFamily:
     """Return the family of a model; raises `InputError` with the known ones."""
-    if model_type not in FAMILIES:
-        known = ", ".join(f"{family.model_type} ({family.model_class})" for family in FAMILIES.values())
+    if model_type not in MODEL_FAMILIES:
+        known = ", ".join(f"{family.model_type} ({family.model_class})" for family in MODEL_FAMILIES.values())
         raise InputError(f"--model {where}: is of type {model_type!r}, which is not supported; known: {known}")
-    return FAMILIES[model_type]
+    return MODEL_FAMILIES[model_type]

@@ -12,26 +12,19 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from videocompressa.datasets import BadVideo
 from videocompressa.errors import InputError
-from videocompressa.files import write_text
+from videocompressa.files import check_folder, write_text
 from videocompressa.recipes.compress import compress_folder
 from videocompressa.recipes.data import list_videos
-from videocompressa.recipes.options import BudgetOptions, CandidateOptions, Share, Surroundings
-from videocompressa.vlm.tune.phases import PHASES, FinetuneOptions, PhaseScores
+from videocompressa.recipes.options import BudgetOptions, CandidateOptions, CompressOptions, Share, Surroundings
+from videocompressa.vlm.settings import FinetuneConfig, FinetuneOptions, LoadOptions
+from videocompressa.vlm.tune.phases import PhaseScores
+from videocompressa.vlm.tune.processes import ProcessGroup
 from videocompressa.vlm.tune.run import FinetuneOutcome, finetune_on
-from videocompressa.vlm.tune.settings import FinetuneConfig
-from videocompressa.vlm.tune.team import Team
 
-MODEL = "Qwen/Qwen2.5-VL-7B-Instruct"
-CODEC = "diffusers:stabilityai/sd-vae-ft-mse"
 CONFIG = FinetuneConfig(steps=400, gradient_checkpointing=True)
-
-
-def _candidates(layout: str) -> CandidateOptions:
-    return CandidateOptions(size=224, frames=8, layout=layout)
 
 
 @dataclass(frozen=True)
@@ -42,25 +35,23 @@ class Figure:
     """Shares of the training frames, one file each."""
     candidates: CandidateOptions
     """Candidate frames, and how the data set lists its videos."""
-    model: str = MODEL
+    model: str = "Qwen/Qwen2.5-VL-7B-Instruct"
     method: str = "videocompressa"
-    settings: tuple[str, ...] = ()
-    """Of the method, as name=value."""
-    codec: str = CODEC
+    codec: str = "diffusers:stabilityai/sd-vae-ft-mse"
     keyframes: int = 4
     config: FinetuneConfig = CONFIG
 
 
 FIGURES: dict[str, Figure] = {
-    "hmdb51_vlm": Figure(("0.1%", "0.41%", "1%"), _candidates("hmdb51")),
-    "ucf101_vlm": Figure(("0.13%", "0.41%", "1%"), _candidates("ucf101")),
+    "hmdb51_vlm": Figure(("0.1%", "0.41%", "1%"), CandidateOptions(size=224, frames=8, layout="hmdb51")),
+    "ucf101_vlm": Figure(("0.13%", "0.41%", "1%"), CandidateOptions(size=224, frames=8, layout="ucf101")),
 }
 """Every figure by the name that `videocompressa finetune` takes in place of a set file."""
 
 
 @dataclass(frozen=True)
 class FigureRow:
-    """One row: what the model was trained on, and how well it did."""
+    """One row: the training data of the model, and its scores."""
 
     trained_on: str
     """"nothing", "0.41% of the frames" or "all videos"."""
@@ -69,8 +60,8 @@ class FigureRow:
 
 
 @dataclass(frozen=True)
-class FigureMade:
-    """All rows, and what was met on the way."""
+class FigureOutcome:
+    """All rows, with notes and skipped videos."""
 
     rows: tuple[FigureRow, ...]
     skipped: tuple[BadVideo, ...]
@@ -90,52 +81,54 @@ def make_figure(
     folder: Path,
     *,
     options: FinetuneOptions,
-    team: Team | None = None,
+    load: LoadOptions | None = None,
     overwrite: bool = False,
+    group: ProcessGroup | None = None,
     surroundings: Surroundings,
-) -> FigureMade:
-    """Make all rows of a figure in `folder`, and go on from where an earlier call was.
+) -> FigureOutcome:
+    """Make all rows of a figure in `folder`, resuming where an earlier call stopped.
 
-    Each ratio's set lies in `folder/RATIO.safetensors` with its run beside it in `folder/RATIO/`; zero-shot and full
-    data are made once, with the first. `options` holds the figure's model and training (or what replaces them); its
-    phases and codec are not used.
+    Each ratio's set is `folder/RATIO.safetensors`, its run `folder/RATIO/`; zero-shot and full data are run once, with
+    the first. The model, codec and phases of `options` are replaced by the figure's.
     """
-    team = team or Team(surroundings.device)
+    group = group or ProcessGroup(surroundings.device)
     list_videos(data, figure.candidates)  # Before the folder is made: it raises where `data` is not what it must be.
-    if team.leads:
-        if not folder.absolute().parent.is_dir():
-            raise InputError(f"output {folder}: folder {folder.absolute().parent} does not exist; make it first")
+    if group.is_main:
+        check_folder(folder, overwrite=True)
         folder.mkdir(exist_ok=True)
+    options = dataclasses.replace(options, model=figure.model, codec=figure.codec, after_set=True)
     rows: list[FigureRow] = []
     full: list[FigureRow] = []
     outcomes: list[FinetuneOutcome] = []
     for number, ratio in enumerate(figure.ratios):
         path = folder / f"{ratio.removesuffix('%')}percent.safetensors"
-        if team.leads and (overwrite or not path.exists()):
+        if group.is_main and (overwrite or not path.exists()):
             _compress(figure, ratio, data, path, options.seed, overwrite, surroundings)
-        team.gather([])
+        group.wait()
         outcome = finetune_on(
             path,
             data,
             path.with_suffix(""),
-            options=dataclasses.replace(options, phases=PHASES if number == 0 else ("set",), codec=figure.codec),
+            options=dataclasses.replace(options, zero_shot=number == 0, full=number == 0),
+            config=figure.config,
+            load=load,
             candidates=figure.candidates,
             overwrite=overwrite,
-            team=team,
+            group=group,
             surroundings=surroundings,
         )
         outcomes.append(outcome)
-        made = {scores.phase: scores for scores in outcome.phases}
+        scores = {phase.phase: phase for phase in outcome.phases}
         if number == 0:
-            rows.append(FigureRow("nothing", None, made["zero-shot"]))
-            full.append(FigureRow("all videos", None, made["full"]))
-        rows.append(FigureRow(f"{ratio} of the frames", path.stat().st_size, made["set"]))
-        if team.leads:  # After every ratio: a long run that is stopped leaves what it has.
-            _write(folder, [*rows, *full], options, outcome)
+            rows.append(FigureRow("nothing", None, scores["zero-shot"]))
+            full.append(FigureRow("all videos", None, scores["full"]))
+        rows.append(FigureRow(f"{ratio} of the frames", path.stat().st_size, scores["set"]))
+        if group.is_main:  # After every ratio: a long run that is stopped leaves what it has.
+            _write(folder, figure, [*rows, *full], options.seed, outcome.classes)
     skipped = dict.fromkeys(video for outcome in outcomes for video in outcome.skipped)
-    config, clip = options.config, figure.candidates
+    config, clip = figure.config, figure.candidates
     settings = f"{config.steps} steps of {config.batch_size} clips a row, {clip.frames} candidates of {clip.size} px"
-    return FigureMade((*rows, *full), tuple(skipped), (settings, *outcomes[0].notes))
+    return FigureOutcome((*rows, *full), tuple(skipped), (settings, *outcomes[0].notes))
 
 
 def _compress(
@@ -144,12 +137,9 @@ def _compress(
     compress_folder(
         data,
         path,
+        CompressOptions(figure.method, figure.codec, seed),
         candidates=figure.candidates,
         budget=BudgetOptions(ratio=Share(ratio), keyframes=figure.keyframes),
-        method=figure.method,
-        codec=figure.codec,
-        seed=seed,
-        settings=figure.settings,
         overwrite=overwrite,
         surroundings=surroundings,
     )
@@ -158,7 +148,7 @@ def _compress(
 def figure_markdown(rows: Sequence[FigureRow]) -> str:
     """Return the rows as a table."""
     lines = [
-        "| trained on | clips | file, kB | accuracy, % | free answers, % | train, s | judge, s |",
+        "| trained on | clips | file, kB | accuracy, % | free answers, % | training, s | evaluation, s |",
         "|---|---|---|---|---|---|---|",
     ]
     for row in rows:
@@ -167,18 +157,18 @@ def figure_markdown(rows: Sequence[FigureRow]) -> str:
         size = "-" if row.file_bytes is None else f"{row.file_bytes / 1000:.0f}"
         lines.append(
             f"| {row.trained_on} | {scores.num_train_clips} | {size} | {100 * scores.accuracy:.1f} | {free} | "
-            f"{scores.train_seconds:.0f} | {scores.judge_seconds:.0f} |"
+            f"{scores.train_seconds:.0f} | {scores.evaluation_seconds:.0f} |"
         )
     return "\n".join(lines) + "\n"
 
 
-def _write(folder: Path, rows: Sequence[FigureRow], options: FinetuneOptions, outcome: FinetuneOutcome) -> None:
-    told: dict[str, Any] = {
-        "model": options.model,
-        "seed": options.seed,
-        "config": dataclasses.asdict(options.config),
-        "classes": outcome.classes,
+def _write(folder: Path, figure: Figure, rows: Sequence[FigureRow], seed: int, classes: Sequence[str]) -> None:
+    values = {
+        "model": figure.model,
+        "seed": seed,
+        "config": dataclasses.asdict(figure.config),
+        "classes": classes,
         "rows": [dataclasses.asdict(row) for row in rows],
     }
-    write_text(folder / "figure.json", json.dumps(told, indent=1) + "\n")
+    write_text(folder / "figure.json", json.dumps(values, indent=1) + "\n")
     write_text(folder / "figure.md", figure_markdown(rows))

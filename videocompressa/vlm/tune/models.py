@@ -1,4 +1,4 @@
-"""Video-language models by hub name or folder, with every fault of the folder told before anything is trained.
+"""Video-language models by hub name or folder; every fault of a folder is reported before anything is trained.
 
 Nothing here needs torchvision: model classes and tokenizers load without it, `AutoProcessor` does not.
 """
@@ -10,7 +10,7 @@ import hashlib
 import importlib
 import importlib.util
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,16 +18,18 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from torch import Tensor
 
-from videocompressa.errors import InputError, how_to_install
-from videocompressa.vlm.tune.families import SPECIAL_TOKENS, VIDEO_PAD, Family, PixelRules, find_family
-from videocompressa.vlm.tune.processor import VideoProcessor
-from videocompressa.vlm.tune.settings import PRECISIONS, LoadOptions
+from videocompressa.errors import InputError
+from videocompressa.vlm.export.tables import check_packages
+from videocompressa.vlm.settings import PRECISIONS, LoadOptions
+from videocompressa.vlm.tune.families import SPECIAL_TOKENS, VIDEO_PAD, ModelFamily, PixelRules, find_family
+from videocompressa.vlm.tune.processor import Prompt, VideoProcessor, collate
 
 WEIGHT_FILES = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin")
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
 RULE_FILES = ("video_preprocessor_config.json", "preprocessor_config.json")
-"""Where a model folder says how videos are read; the first that is there counts."""
+"""Files of a model folder with the rules for reading videos; the first that exists counts."""
 
 LESS_MEMORY = "--micro-batch 1, a smaller --max-pixels, --gradient-checkpointing, --four-bit (needs a GPU)"
 """Options that lower the memory, the most useful first."""
@@ -46,20 +48,19 @@ class Vlm:
     """Hash of the configuration and of a sample of every weight: another model has another one."""
 
     @property
-    def family(self) -> Family:
-        """The family that the model is of."""
-        return self.processor.family
-
-    @property
     def device(self) -> torch.device:
         """Where the model is."""
         return torch.device(self.model.device)
 
+    def inputs(self, prompts: Sequence[Prompt], answers: Sequence[Sequence[int]]) -> tuple[dict[str, Tensor], Tensor]:
+        """Return the model's inputs and the labels (see `collate`) on its device."""
+        inputs, labels = collate(prompts, answers, self.processor)
+        return {name: tensor.to(self.device) for name, tensor in inputs.items()}, labels.to(self.device)
+
 
 def need(module: str, what_for: str) -> Any:
-    """Return an optional module, or raise `InputError` that says what to install."""
-    if importlib.util.find_spec(module) is None:
-        raise InputError(f"{what_for} needs {module}; run: {how_to_install('vlm')}")
+    """Return an optional module, or raise `InputError` with the command that installs it."""
+    check_packages([module], what_for)
     return importlib.import_module(module)
 
 
@@ -83,119 +84,114 @@ def load_vlm(name: str, *, dtype: str, device: torch.device, options: LoadOption
     if dtype not in PRECISIONS:
         raise InputError(f"precision is {dtype!r}; known: {', '.join(PRECISIONS)}")
     transformers = need("transformers", "a video-language model")
-    folder = Path(name)
-    if folder.exists():
-        _check_folder(folder)
-    family = find_family(str(_config(name).get("model_type", "")), name)
-    tokenizer = _tokenizer(transformers, name)
-    model = _weights(transformers, name, family, getattr(torch, dtype), device, options)
+    _check_folder(Path(name))
+    family = find_family(str(_read_config(name).get("model_type", "")), name)
+    tokenizer = _load_tokenizer(transformers, name)
+    model = _load_weights(transformers, name, family, getattr(torch, dtype), device, options)
     _check_tokens(tokenizer, model.config, name)
-    rules = _rules(name, family, model.config.vision_config, options)
+    rules = _pixel_rules(name, family, model.config.vision_config, options)
     return Vlm(model, VideoProcessor(tokenizer, family, rules), name, _identity(model))
 
 
 @contextmanager
-def told_of_memory(doing: str) -> Iterator[None]:
-    """Turn an exhausted memory into an `InputError` that says which options help."""
+def explain_memory(doing: str) -> Iterator[None]:
+    """Turn an exhausted memory into an `InputError` that names the options which help."""
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise InputError(f"not enough memory for {doing}; give {LESS_MEMORY}") from error
-    except RuntimeError as error:
-        if "can't allocate memory" not in str(error):
+    except (MemoryError, RuntimeError) as error:
+        exhausted = isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+        if not exhausted:
             raise
         raise InputError(f"not enough memory for {doing}; give {LESS_MEMORY}") from error
-
-
-def _check_folder(folder: Path) -> None:
-    if not folder.is_dir():
-        raise InputError(f"--model {folder}: is a file; give the folder of a model, or a hub name")
-    if not (folder / "config.json").is_file():
-        raise InputError(f"--model {folder}: has no config.json; give the folder that a model was saved to")
-    if not any(next(folder.glob(pattern), None) for pattern in WEIGHT_FILES):
-        raise InputError(
-            f"--model {folder}: has no weights ({', '.join(WEIGHT_FILES)}); download them, or give another folder"
-        )
-    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
-        raise InputError(
-            f"--model {folder}: has no tokenizer ({' or '.join(TOKENIZER_FILES)}); copy it from the model's page"
-        )
 
 
 def model_json(name: str, file: str) -> dict[str, Any] | None:
     """Return a json file of a model (hub name or folder), None where it has none of that name."""
     hub = need("transformers.utils.hub", "a video-language model")
-    found = hub.cached_file(name, file, _raise_exceptions_for_missing_entries=False)
-    if found is None:
+    path = hub.cached_file(name, file, _raise_exceptions_for_missing_entries=False)
+    if path is None:
         return None
     try:
-        values = json.loads(Path(found).read_text(encoding="utf-8"))
+        values = json.loads(Path(path).read_text(encoding="utf-8"))
     except ValueError as error:
-        raise InputError(f"--model {name}: {file} is not json ({error}); download it again") from error
+        raise _bad_model(name, f"{file} is not json ({error}); download it again") from error
     return values if isinstance(values, dict) else {}
 
 
-def _config(name: str) -> dict[str, Any]:
+def _bad_model(name: str | Path, problem: str) -> InputError:
+    return InputError(f"--model {name}: {problem}")
+
+
+def _check_folder(folder: Path) -> None:
+    if not folder.exists():  # A name of the hub.
+        return
+    if not folder.is_dir():
+        raise _bad_model(folder, "is a file; give the folder of a model, or a hub name")
+    if not (folder / "config.json").is_file():
+        raise _bad_model(folder, "has no config.json; give the folder that a model was saved to")
+    if not any(next(folder.glob(pattern), None) for pattern in WEIGHT_FILES):
+        raise _bad_model(folder, f"has no weights ({', '.join(WEIGHT_FILES)}); download them, or give another folder")
+    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+        raise _bad_model(folder, f"has no tokenizer ({' or '.join(TOKENIZER_FILES)}); copy it from the model's page")
+
+
+def _read_config(name: str) -> dict[str, Any]:
     hub = need("transformers.utils.hub", "a video-language model")
     try:
         hub.cached_file(name, "config.json")
     except OSError as error:
-        raise InputError(
-            f"--model {name}: is no folder, and the hub gave no model of that name ({_first_line(error)}); check the "
-            "name and the network, or give a folder"
+        raise _bad_model(
+            name,
+            f"is no folder, and the hub gave no model of that name ({_first_line(error)}); check the name and the "
+            "network, or give a folder",
         ) from error
     return model_json(name, "config.json") or {}
 
 
-def _tokenizer(transformers: Any, name: str) -> Any:
+def _load_tokenizer(transformers: Any, name: str) -> Any:
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"--model {name}: its tokenizer cannot be read ({_first_line(error)})") from error
+        raise _bad_model(name, f"its tokenizer cannot be read ({_first_line(error)})") from error
     known = tokenizer.get_vocab()
-    missing = [token for token in SPECIAL_TOKENS if token not in known]
-    if missing:
-        raise InputError(
-            f"--model {name}: its tokenizer has no {', '.join(missing)}; give the tokenizer of a model that sees videos"
+    if missing := [token for token in SPECIAL_TOKENS if token not in known]:
+        raise _bad_model(
+            name, f"its tokenizer has no {', '.join(missing)}; give the tokenizer of a model that sees videos"
         )
     return tokenizer
 
 
 def _check_tokens(tokenizer: Any, config: Any, name: str) -> None:
-    own, theirs = int(tokenizer.convert_tokens_to_ids(VIDEO_PAD)), int(config.video_token_id)
-    if own != theirs:
-        raise InputError(
-            f"--model {name}: its tokenizer has {VIDEO_PAD} at {own}, its config.json at {theirs}; the two are of "
-            "different models"
-        )
-    if len(tokenizer) > config.text_config.vocab_size:
-        raise InputError(
-            f"--model {name}: its tokenizer has {len(tokenizer)} tokens, the model {config.text_config.vocab_size}; "
-            "the two are of different models"
-        )
+    own, expected = int(tokenizer.convert_tokens_to_ids(VIDEO_PAD)), int(config.video_token_id)
+    size, vocabulary = len(tokenizer), config.text_config.vocab_size
+    problem = ""
+    if own != expected:
+        problem = f"its tokenizer has {VIDEO_PAD} at {own}, its config.json at {expected}"
+    elif size > vocabulary:
+        problem = f"its tokenizer has {size} tokens, the model {vocabulary}"
+    if problem:
+        raise _bad_model(name, f"{problem}; the two are of different models")
 
 
-def _weights(
-    transformers: Any, name: str, family: Family, dtype: torch.dtype, device: torch.device, options: LoadOptions
+def _load_weights(
+    transformers: Any, name: str, family: ModelFamily, dtype: torch.dtype, device: torch.device, options: LoadOptions
 ) -> Any:
     # Straight to the GPU: the memory of the host need not hold a copy for each process.
     more: dict[str, Any] = {"device_map": {"": device}} if device.type == "cuda" else {}
     if options.four_bit:
         more["quantization_config"] = _four_bit(transformers, device)
+    model_class = getattr(transformers, family.model_class)
     try:
-        with told_of_memory(f"the weights of {name}"):
-            model, loading = getattr(transformers, family.model_class).from_pretrained(
+        with explain_memory(f"the weights of {name}"):
+            model, loading = model_class.from_pretrained(
                 name, dtype=dtype, attn_implementation="sdpa", output_loading_info=True, **more
             )
+    except InputError:
+        raise
     except (OSError, ValueError, SafetensorError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"--model {name}: its weights cannot be read ({_first_line(error)})") from error
-    lacking = sorted(loading["missing_keys"])
-    if lacking:
-        raise InputError(
-            f"--model {name}: {len(lacking)} weights are missing, such as {lacking[0]}; download the model again"
-        )
+        raise _bad_model(name, f"its weights cannot be read ({_first_line(error)})") from error
+    if missing := sorted(loading["missing_keys"]):
+        raise _bad_model(name, f"{len(missing)} weights are missing, such as {missing[0]}; download the model again")
     return model.eval()
 
 
@@ -212,25 +208,20 @@ def _four_bit(transformers: Any, device: torch.device) -> Any:
     )
 
 
-def _rules(name: str, family: Family, vision: Any, options: LoadOptions) -> PixelRules:
-    """Return the family's rules with what the model's own files and the options say."""
+def _pixel_rules(name: str, family: ModelFamily, vision: Any, options: LoadOptions) -> PixelRules:
+    """Return the family's rules, replaced by the model's own files and by the options."""
     own = next((values for file in RULE_FILES if (values := model_json(name, file))), {})
-    size: Mapping[str, Any] = own.get("size") or {}
-    changes: dict[str, Any] = {
+    # The image bounds of preprocessor_config.json hold for videos only where the file is of videos.
+    size = (own.get("size") or {}) if own.get("video_processor_type") else {}
+    changes = {
         "patch": vision.patch_size,
         "merge": vision.spatial_merge_size,
         "temporal": vision.temporal_patch_size,
+        "min_pixels": options.min_pixels or size.get("shortest_edge"),
+        "max_pixels": options.max_pixels or size.get("longest_edge"),
+        "mean": tuple(own.get("image_mean") or ()) or None,
+        "std": tuple(own.get("image_std") or ()) or None,
     }
-    # The image bounds of preprocessor_config.json hold for videos only where the file is of videos.
-    if own.get("video_processor_type"):
-        changes["min_pixels"] = size.get("shortest_edge")
-        changes["max_pixels"] = size.get("longest_edge")
-    changes |= {
-        "min_pixels": options.min_pixels or changes.get("min_pixels"),
-        "max_pixels": options.max_pixels or changes.get("max_pixels"),
-    }
-    for field, key in (("mean", "image_mean"), ("std", "image_std")):
-        changes[field] = tuple(own[key]) if own.get(key) else None
     return dataclasses.replace(family.rules, **{key: value for key, value in changes.items() if value is not None})
 
 

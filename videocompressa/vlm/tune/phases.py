@@ -1,7 +1,7 @@
-"""The phases of a finetune run: a model loaded, perhaps trained, and judged, each in a folder of its own.
+"""The phases of a finetune run: a model is loaded, perhaps trained, and evaluated, each in a folder of its own.
 
-A finished phase is not run again, one that was interrupted goes on from its checkpoint; each folder says what its
-scores depend on, and refuses other settings.
+A finished phase is not run again, an interrupted one resumes from its checkpoint; each folder stores what its scores
+depend on, and refuses other settings.
 """
 
 from __future__ import annotations
@@ -10,64 +10,35 @@ import dataclasses
 import gc
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
-from videocompressa.datasets import BadVideo, VideoSet
+from videocompressa.datasets import BadVideo
 from videocompressa.engine import peak_memory_bytes
 from videocompressa.files import whole_folder, write_text
 from videocompressa.recipes.data import check_split
-from videocompressa.recipes.options import Surroundings
 from videocompressa.rng import Streams
-from videocompressa.run import watch_nothing
-from videocompressa.synthetic import SyntheticSet
-from videocompressa.vlm.tune.adapting import prepare, save
-from videocompressa.vlm.tune.checkpoint import check_same_run
-from videocompressa.vlm.tune.clips import Clips
-from videocompressa.vlm.tune.finetune import STEP, fit
-from videocompressa.vlm.tune.metrics import MetricsLog
+from videocompressa.run import Watch, watch_nothing
+from videocompressa.vlm.settings import FinetuneConfig, FinetuneOptions, LoadOptions, Phase
+from videocompressa.vlm.tune.adapters import prepare
+from videocompressa.vlm.tune.clips import Clips, ClipSource, split_clip
+from videocompressa.vlm.tune.evaluate import QUESTIONS_BY_NAME, UNMATCHED, Prediction, evaluate_vlm, summarize
 from videocompressa.vlm.tune.models import Vlm, load_vlm
-from videocompressa.vlm.tune.scoring import Judgment, judge
-from videocompressa.vlm.tune.settings import FinetuneConfig, LoadOptions
-from videocompressa.vlm.tune.shown import Shown
-from videocompressa.vlm.tune.team import Team
+from videocompressa.vlm.tune.progress import Checkpoint, check_same_run, metrics_log
+from videocompressa.vlm.tune.train import train_vlm
 
-Phase = Literal["zero-shot", "set", "full"]
-PHASES: tuple[Phase, ...] = ("zero-shot", "set", "full")
-"""Judged as it is; after the set file; after all training videos."""
-
-KEPT = "phase.json"
-"""File that marks a phase's folder as ours and says what it depends on."""
-
-
-@dataclass(frozen=True)
-class FinetuneOptions:
-    """What a finetune run is asked for."""
-
-    model: str
-    """Hub name or folder."""
-    phases: tuple[Phase, ...] = ("zero-shot", "set")
-    config: FinetuneConfig = dataclasses.field(default_factory=FinetuneConfig)
-    load: LoadOptions = dataclasses.field(default_factory=LoadOptions)
-    from_source: Path | None = None
-    """Folder of the videos that the set was made of: frames at their own size, in place of the set's latents."""
-    names: Path | None = None
-    """A json of class names in words."""
-    generate: bool = True
-    """Also judge by free answers."""
-    split: str = "test"
-    seed: int = 0
-    codec: str | None = None
-    """Where the set's codec is."""
+PHASE_FILE = "phase.json"
+"""File that marks a phase's folder as ours and stores what it depends on."""
 
 
 @dataclass(frozen=True)
 class PhaseScores:
-    """What one phase came to."""
+    """The result of one phase."""
 
     phase: str
     accuracy: float
@@ -75,16 +46,16 @@ class PhaseScores:
     accuracy_generated: float | None
     """By free answers; None without them."""
     num_unmatched: int | None
-    """Free answers that name no class."""
+    """Free answers that name no class; None without free answers."""
     num_clips: int
-    """Videos that judged."""
-    judge_seconds: float
-    judge_tokens: int
+    """Videos that the model was evaluated on."""
+    evaluation_seconds: float
+    evaluation_tokens: int
     """Tokens of all prompts."""
     num_train_clips: int = 0
     steps: int = 0
     first_step: int = 0
-    """Step that the run went on from; seconds and tokens of training count from there."""
+    """Step that the run resumed at; seconds and tokens of training count from there."""
     num_trained: int = 0
     """Weights that were trained."""
     loss_first: float | None = None
@@ -104,182 +75,155 @@ class PhaseScores:
 
 
 @dataclass(frozen=True)
-class Run:
+class FinetuneRun:
     """What all phases share."""
 
     subject: Path
-    synthetic: SyntheticSet
-    videos: VideoSet
     folder: Path
     names: tuple[str, ...]
     """L classes in words."""
-    judged_by: str
-    """Kind of question that judges, one of `scoring.ASKED`."""
     options: FinetuneOptions
-    shown: Shown
-    team: Team
-    surroundings: Surroundings
+    load: LoadOptions
+    config: FinetuneConfig
+    source: ClipSource
 
-    def notes(self) -> list[str]:
-        """Return what a user should know."""
-        soft = ["soft labels: the model learns the name of the most likely class"]
-        return self.shown.notes() + (soft if self.synthetic.labels.ndim == 2 else [])
-
-    def phase(self, phase: Phase, skipped: list[BadVideo]) -> PhaseScores:
-        """Run one phase, or take its scores from its folder; add to `skipped` what could not be read."""
-        options, clock = self.options, self.surroundings.clock
-        gc.collect()  # The model of the phase before may hang in a cycle, and two do not fit.
-        if self.team.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self.team.device)
-        dtype = options.config.precision if phase == "zero-shot" else options.config.dtype
-        vlm = load_vlm(options.model, dtype=dtype, device=self.team.device, options=options.load)
-        judged, bad = self.shown.of_split(options.split)
-        skipped += bad
-        train = self._train_clips(phase, skipped)
-        folder = self.folder / phase
-        key = self._key(phase, vlm, judged)
-        if (known := self._known(folder, key)) is not None:
-            return known
+    def phase(self, phase: Phase) -> tuple[PhaseScores, list[BadVideo]]:
+        """Run one phase, or take its scores from its folder; also return the videos that could not be read."""
+        options, config, group, clock = self.options, self.config, self.source.group, self.source.surroundings.clock
+        gc.collect()  # The model of the phase before may be part of a cycle, and two do not fit.
+        if group.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(group.device)
+        dtype = config.precision if phase == "zero-shot" else config.dtype
+        vlm = load_vlm(options.model or "", dtype=dtype, device=group.device, options=self.load)
+        test_clips, skipped = self.source.of_split(options.split)
+        train_clips, more_skipped = self._train_clips(phase)
+        folder, bad = self.folder / phase, [*skipped, *more_skipped]
+        key = self._key(phase, vlm, test_clips)
+        if (scores := self._finished(folder, key)) is not None:
+            return scores, bad
         rng = Streams(options.seed, "finetune")
-        trained = None if train is None else self._train(vlm, train, phase, key, rng.child(phase))
+        training = {} if train_clips is None else self._train(phase, vlm, train_clips, key, rng.child(phase))
         started = clock()
-        judgment = judge(
+        predictions = evaluate_vlm(
             vlm,
-            judged,
+            test_clips,
             self.names,
-            questions=self.judged_by,
-            precision=options.config.precision,
+            questions=self._evaluation_questions(),
+            precision=config.precision,
             generate=options.generate,
-            rng=rng.child("judge"),
-            team=self.team,
-            watch=self.surroundings.watch if self.team.leads else watch_nothing,
-            step=f"judge {phase}",
+            rng=rng.child("judge"),  # This name decides which questions are asked.
+            group=group,
+            watch=self._watch(phase),
         )
-        scores = self._scores(phase, judgment, clock() - started, trained or {})
-        if self.team.leads:
-            self._write(folder, scores, judgment)
-        return scores
+        on_gpu = group.device.type == "cuda"
+        scores = PhaseScores(
+            phase=phase,
+            evaluation_seconds=clock() - started,
+            peak_memory_bytes=peak_memory_bytes(),
+            gpu_peak_memory_bytes=torch.cuda.max_memory_allocated(group.device) if on_gpu else None,
+            **summarize(predictions, len(self.names)),
+            **training,
+        )
+        if group.is_main:
+            self._write(folder, scores, predictions)
+        return scores, bad
 
-    def _train_clips(self, phase: Phase, skipped: list[BadVideo]) -> Clips | None:
+    def _watch(self, phase: Phase) -> Watch:
+        """Return the watch of the main process, with the phase in the name of each step."""
+        watch = self.source.surroundings.watch if self.source.group.is_main else watch_nothing
+        return lambda step, **numbers: watch(f"{step} {phase}", **numbers)
+
+    def _evaluation_questions(self) -> str:
+        return self.config.questions if self.config.questions in QUESTIONS_BY_NAME else "choice"
+
+    def _train_clips(self, phase: Phase) -> tuple[Clips | None, Sequence[BadVideo]]:
         if phase == "zero-shot":
-            return None
+            return None, ()
         if phase == "set":
-            return self.shown.of_set()
-        check_split(self.videos, "train", self.videos.root)
-        train, bad = self.shown.of_split("train")
-        skipped += bad
-        return train
+            return self.source.of_set(), ()
+        check_split(self.source.videos, "train", self.source.videos.root)
+        return self.source.of_split("train")
 
-    def _train(self, vlm: Vlm, train: Clips, phase: Phase, key: Mapping[str, Any], rng: Streams) -> dict[str, Any]:
+    def _train(self, phase: Phase, vlm: Vlm, clips: Clips, key: Mapping[str, Any], rng: Streams) -> dict[str, Any]:
         """Train the model in place, save what was trained, and return the fields of `PhaseScores` about it."""
-        config, folder, clock = self.options.config, self.folder / phase, self.surroundings.clock
-        started = clock()
+        config, group, clock = self.config, self.source.group, self.source.surroundings.clock
+        folder, started = self.folder / phase, clock()
         prepared = prepare(vlm, config, rng)
-        step_name = f"{STEP} {phase}"
-        log = MetricsLog(folder, self.surroundings.watch, step=step_name) if self.team.leads else None
-        try:
-            tuned = fit(
-                prepared,
-                train,
-                self.names,
-                config,
-                rng=rng,
-                team=self.team,
-                watch=log or watch_nothing,
-                step_name=step_name,
-                checkpoint=folder / "checkpoint.safetensors",
-                key={name: value for name, value in key.items() if name.startswith("train")},
-            )
-        finally:
-            if log is not None:
-                log.close()
-        kept = folder / ("adapter" if prepared.adapters_only else "model")
-        if self.team.leads:
-            with whole_folder(kept, overwrite=True) as part:
-                save(prepared, part)
-        seconds, taken = clock() - started, len(tuned.losses) - tuned.first_step
+        rows = hashlib.sha256(json.dumps([clips.video_ids, clips.labels]).encode()).hexdigest()
+        state = Checkpoint(folder / "checkpoint.safetensors", {**key, "processes": group.size, "clips": rows})
+        with metrics_log(folder, self._watch(phase)) if group.is_main else nullcontext(watch_nothing) as watch:
+            log = train_vlm(prepared, clips, self.names, config, rng=rng, group=group, watch=watch, checkpoint=state)
+        target = folder / ("adapter" if prepared.adapters_only else "model")
+        if group.is_main:
+            with whole_folder(target, overwrite=True) as part:
+                prepared.save(part)
+        seconds, steps = clock() - started, len(log.losses)
+        num_clips = (steps - log.first_step) * config.batch_size
         return {
-            "num_train_clips": len(train.labels),
-            "steps": len(tuned.losses),
-            "first_step": tuned.first_step,
-            "num_trained": tuned.num_trained,
-            "loss_first": tuned.losses[0],
-            "loss_last": tuned.losses[-1],
+            "num_train_clips": len(clips.labels),
+            "steps": steps,
+            "first_step": log.first_step,
+            "num_trained": prepared.num_trained,
+            "loss_first": log.losses[0],
+            "loss_last": log.losses[-1],
             "train_seconds": seconds,
-            "train_tokens": tuned.num_tokens,
-            "clips_per_second": taken * config.batch_size / seconds if taken and seconds > 0 else None,
-            "trained": kept.relative_to(self.folder).as_posix(),
+            "train_tokens": log.num_tokens,
+            "clips_per_second": num_clips / seconds if num_clips and seconds > 0 else None,
+            "trained": target.relative_to(self.folder).as_posix(),
         }
 
-    def _key(self, phase: Phase, vlm: Vlm, judged: Clips) -> dict[str, Any]:
-        """Return what a phase's scores depend on; names that begin with "train" are of its training alone."""
-        options = self.options
-        own = hashlib.sha256(self.subject.read_bytes()).hexdigest()
+    def _key(self, phase: Phase, vlm: Vlm, test_clips: Clips) -> dict[str, Any]:
+        """Return what a phase's scores depend on."""
+        options, synthetic = self.options, self.source.synthetic
+        frames = [dataclasses.asdict(split_clip(synthetic)), options.from_source is not None]
         parts: dict[str, Any] = {
             "model": vlm.identity,
             "pixels": dataclasses.asdict(vlm.processor.rules),
             "names": self.names,
             "seed": options.seed,
-            "precision": options.config.precision,
-            "four_bit": options.load.four_bit,
-            "judging questions": self.judged_by,
+            "precision": self.config.precision,
+            "four_bit": self.load.four_bit,
+            "evaluation questions": self._evaluation_questions(),
             "free answers": options.generate,
-            "judging videos": [list(judged.video_ids), list(judged.labels)],
-            "frames": [dataclasses.asdict(self.shown.clip), options.from_source is not None],
+            "evaluation videos": [test_clips.video_ids, test_clips.labels],
+            "frames": frames,
         }
         if phase != "zero-shot":
-            learned = own if phase == "set" else self.videos.select("train").split_hash
-            parts["train"] = [phase, learned, parts["frames"], options.load.four_bit]
-            parts |= {f"training.{name}": value for name, value in options.config.result_settings().items()}
-        loaded: dict[str, Any] = json.loads(json.dumps(parts))
-        return loaded
+            set_hash = hashlib.sha256(self.subject.read_bytes()).hexdigest()
+            train_hash = set_hash if phase == "set" else self.source.videos.select("train").split_hash
+            parts["train"] = [phase, train_hash, frames, self.load.four_bit]
+            parts |= {f"training.{name}": value for name, value in self.config.result_settings().items()}
+        key: dict[str, Any] = json.loads(json.dumps(parts))  # As it is read back: lists, not tuples.
+        return key
 
-    def _known(self, folder: Path, key: Mapping[str, Any]) -> PhaseScores | None:
+    def _finished(self, folder: Path, key: Mapping[str, Any]) -> PhaseScores | None:
         """Return the scores of a finished phase; mark the folder of one that begins."""
-        found: list[PhaseScores | None] = [None]
-        if self.team.leads:
-            marker, scores = folder / KEPT, folder / "scores.json"
+        stored: list[PhaseScores | None] = []
+        if self.source.group.is_main:
+            marker, scores, finished = folder / PHASE_FILE, folder / "scores.json", None
             if marker.is_file():
-                theirs = json.loads(marker.read_text(encoding="utf-8"))
-                check_same_run(folder, key, theirs)
-            if marker.is_file() and scores.is_file():
-                found = [PhaseScores(**json.loads(scores.read_text(encoding="utf-8")))]
+                check_same_run(folder, key, json.loads(marker.read_text(encoding="utf-8")))
+                if scores.is_file():
+                    finished = PhaseScores(**json.loads(scores.read_text(encoding="utf-8")))
             folder.mkdir(parents=True, exist_ok=True)
             write_text(marker, json.dumps(key, sort_keys=True) + "\n")
-        known: PhaseScores | None = self.team.gather(found)[0]
-        return known
+            stored.append(finished)
+        scores_of_main: PhaseScores | None = self.source.group.gather(stored)[0]
+        return scores_of_main
 
-    def _scores(
-        self, phase: Phase, judgment: Judgment, judge_seconds: float, trained: Mapping[str, Any]
-    ) -> PhaseScores:
-        gpu = self.team.device if self.team.device.type == "cuda" else None
-        return PhaseScores(
-            phase=phase,
-            accuracy=judgment.accuracy,
-            accuracy_generated=judgment.accuracy_generated,
-            num_unmatched=judgment.num_unmatched,
-            num_clips=len(judgment.answers),
-            judge_seconds=judge_seconds,
-            judge_tokens=judgment.num_tokens,
-            peak_memory_bytes=peak_memory_bytes(),
-            gpu_peak_memory_bytes=None if gpu is None else torch.cuda.max_memory_allocated(gpu),
-            confusion=judgment.confusion,
-            **trained,
-        )
-
-    def _write(self, folder: Path, scores: PhaseScores, judgment: Judgment) -> None:
-        rows = [
-            {
-                "video": answer.video_id,
-                "class": self.names[answer.label],
-                "predicted": self.names[answer.predicted],
-                "answer": answer.text,
-                "answer_class": None if answer.matched < 0 else self.names[answer.matched],
-                "scores": [round(score, 6) for score in answer.scores],
+    def _write(self, folder: Path, scores: PhaseScores, predictions: Sequence[Prediction]) -> None:
+        lines = ""
+        for prediction in predictions:
+            matched = UNMATCHED if prediction.matched is None else prediction.matched
+            row = {
+                "video": prediction.video_id,
+                "class": self.names[prediction.label],
+                "predicted": self.names[prediction.best],
+                "answer": prediction.text,
+                "answer_class": None if matched == UNMATCHED else self.names[matched],
+                "scores": [round(score, 6) for score in prediction.scores],
             }
-            for answer in judgment.answers
-        ]
-        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+            lines += json.dumps(row, ensure_ascii=False) + "\n"
         write_text(folder / "predictions.jsonl", lines)
         write_text(folder / "scores.json", json.dumps(dataclasses.asdict(scores), indent=1) + "\n")
-        (folder / "checkpoint.safetensors").unlink(missing_ok=True)  # Thrice what was trained, and of no more use.
+        (folder / "checkpoint.safetensors").unlink(missing_ok=True)  # Thrice what was trained, and not needed again.

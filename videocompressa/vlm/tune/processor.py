@@ -1,11 +1,11 @@
 """Clips and questions as the pixel patches and token ids of Qwen2-VL, Qwen2.5-VL and Qwen3-VL, without torchvision.
 
-1. Frames: an odd count is made even by repeating the last frame (and its time).
+1. Frames: an odd count becomes even by repeating the last frame (and its time).
 2. Size: (H,W) to multiples of a token's side within the family's bounds (`PixelRules.target_size`), bicubic with
    antialiasing on uint8.
 3. Patches: normalized frames are cut to (t,h,w) patches of `temporal` x `patch` x `patch` pixels, ordered so that the
-   `merge` x `merge` patches of one token lie together.
-4. Text: the family's chat template around one <|video_pad|>, which then stands once for every token of the video;
+   `merge` x `merge` patches of one token are next to each other.
+4. Text: the family's chat template around one <|video_pad|>, which is then repeated for every token of the video;
    Qwen3-VL has a block for every temporal patch, after its time in seconds.
 
 The official processors do steps 2 to 4 and need torchvision; a test compares them where it can be imported.
@@ -13,7 +13,7 @@ The official processors do steps 2 to 4 and need torchvision; a test compares th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -23,15 +23,8 @@ from torch.nn import functional
 
 from videocompressa.clip import shape_text
 from videocompressa.errors import InputError
-from videocompressa.vlm.tune.families import (
-    TURN_END,
-    TURN_START,
-    VIDEO_PAD,
-    VISION_END,
-    VISION_START,
-    Family,
-    PixelRules,
-)
+from videocompressa.vlm.tune import families
+from videocompressa.vlm.tune.families import TURN_END, TURN_START, VIDEO_PAD, ModelFamily, PixelRules
 
 IGNORED = -100
 """Label of a token that is not learned."""
@@ -41,12 +34,12 @@ VIDEO_TYPE = 2
 
 @dataclass(frozen=True, eq=False)
 class VideoFrames:
-    """The frames of one clip, as a model is shown them."""
+    """The frames of one clip, at the size that they have before the model's own resizing."""
 
     frames: Tensor
     """(F,3,H,W) uint8, RGB."""
     times_seconds: Tensor
-    """(F,) float64, not falling: when each is shown in its video."""
+    """(F,) float64, not falling: times in its video."""
 
     def __post_init__(self) -> None:
         shape = tuple(self.frames.shape)
@@ -92,7 +85,7 @@ class VideoProcessor:
         How videos are read.
     """
 
-    def __init__(self, tokenizer: Any, family: Family, rules: PixelRules) -> None:
+    def __init__(self, tokenizer: Any, family: ModelFamily, rules: PixelRules) -> None:
         self.tokenizer, self.family, self.rules = tokenizer, family, rules
         self.video_id = int(tokenizer.convert_tokens_to_ids(VIDEO_PAD))
         self.end_id = int(tokenizer.convert_tokens_to_ids(TURN_END))
@@ -127,7 +120,7 @@ class VideoProcessor:
         return f"{system}{TURN_START}user\n{blocks}{question}{TURN_END}\n{TURN_START}assistant\n"
 
     def _blocks(self, video: VideoFrames) -> str:
-        block = f"{VISION_START}{VIDEO_PAD}{VISION_END}"
+        block = f"{families.VISION_START}{VIDEO_PAD}{families.VISION_END}"
         if not self.family.seconds_in_words:
             return block
         times = video.times_seconds.reshape(-1, self.rules.temporal)
@@ -155,7 +148,7 @@ def to_patches(frames: Tensor, rules: PixelRules) -> tuple[Tensor, tuple[int, in
 
 
 def seconds_per_patch(times_seconds: Tensor, temporal: int) -> float:
-    """Return the mean seconds from one temporal patch to the next; one second a frame where times tell nothing.
+    """Return the mean seconds from one temporal patch to the next; one second a frame where all times are equal.
 
     Keyframes are not evenly spaced, and the model takes one number a video: our choice is the mean.
     """
@@ -166,14 +159,13 @@ def seconds_per_patch(times_seconds: Tensor, temporal: int) -> float:
 
 def collate(
     prompts: Sequence[Prompt], answers: Sequence[Sequence[int]], processor: VideoProcessor
-) -> dict[str, Tensor]:
-    """Return the model's inputs for B prompts with their answers, padded on the right.
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Return the model's inputs for B prompts with their answers, padded on the right, and the labels.
 
-    `labels` (B,S) hold the answers' tokens and `IGNORED` elsewhere; with empty answers, prompts alone.
+    The labels (B,S) hold the answers' tokens and `IGNORED` elsewhere; with empty answers, prompts alone.
     """
     rows = [(*prompt.ids, *answer) for prompt, answer in zip(prompts, answers, strict=True)]
-    length = max(map(len, rows))
-    ids = torch.full((len(rows), length), processor.end_id, dtype=torch.int64)
+    ids = torch.full((len(rows), max(map(len, rows))), processor.end_id, dtype=torch.int64)
     mask, labels = torch.zeros_like(ids), torch.full_like(ids, IGNORED)
     for place, (row, prompt) in enumerate(zip(rows, prompts, strict=True)):
         ids[place, : len(row)] = torch.tensor(row)
@@ -182,16 +174,10 @@ def collate(
     inputs = {
         "input_ids": ids,
         "attention_mask": mask,
-        "labels": labels,
         "mm_token_type_ids": (ids == processor.video_id).int() * VIDEO_TYPE,
         "pixel_values_videos": torch.cat([prompt.patches for prompt in prompts]),
         "video_grid_thw": torch.tensor([prompt.grid for prompt in prompts]),
     }
     if processor.family.seconds_in_positions:
         inputs["second_per_grid_ts"] = torch.tensor([prompt.seconds_per_patch for prompt in prompts])
-    return inputs
-
-
-def to_device(inputs: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
-    """Return the inputs on a device."""
-    return {name: tensor.to(device) for name, tensor in inputs.items()}
+    return inputs, labels

@@ -1,11 +1,18 @@
-"""What can be set of a model that is loaded and fine-tuned. No torch here, so that help is there at once."""
+"""What a user can ask of an export and of fine-tuning; the command line's help is made of it.
+
+No torch here, so that help is there at once.
+"""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 from videocompressa.errors import InputError
+
+Phase = Literal["zero-shot", "set", "full"]
+"""One evaluation of a model: as it is, after the set file, or after all training videos."""
 
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 """Linear layers of the language model that LoRA adapts: all of them (Dettmers et al. 2023, arXiv 2305.14314)."""
@@ -14,6 +21,54 @@ VISION = ("frozen", "merger", "all")
 PRECISIONS = ("bfloat16", "float32")
 NO_RESULT = ("micro_batch", "save_every", "gradient_checkpointing")
 """Settings that change time and memory only (and rounding)."""
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What an export shows and asks."""
+
+    from_source: Path | None = None
+    """Folder of the videos that were compressed: pictures are read from them, at their own size."""
+    names: Path | None = None
+    """A json of {class: words}, in place of the words made from the class names."""
+    questions: Literal["open", "choice", "yes-no"] = "open"
+    """open asks what is seen, choice lists all classes, yes-no asks about the class and about another one."""
+    seed: int = 0
+    """Seed of the questions."""
+    codec: str | None = None
+    """Where the set's codec is, when the file does not name it: diffusers:FOLDER."""
+
+
+@dataclass(frozen=True)
+class FinetuneOptions:
+    """Which model is evaluated, on what, and after which training."""
+
+    model: str | None = None
+    """Hub name or folder of a Qwen2-VL, Qwen2.5-VL or Qwen3-VL model; recipes have one of their own."""
+    zero_shot: bool = True
+    """Evaluate the model as it is."""
+    after_set: bool = True
+    """Evaluate it after training on the set file."""
+    full: bool = False
+    """Evaluate it after training on all training videos of DATA, with the same number of steps."""
+    from_source: Path | None = None
+    """Show frames at their videos' own size: the folder that the set was made of. The set then tells which frames."""
+    names: Path | None = None
+    """A json {class: words} where the rule (TableTennisShot: table tennis shot) does not suit."""
+    generate: bool = True
+    """Also evaluate free answers."""
+    split: Literal["test", "val"] = "test"
+    """Videos to evaluate on."""
+    seed: int = 0
+    """Equal seeds give equal results on a CPU."""
+    codec: str | None = None
+    """Where the set's codec is, when the file does not name it: diffusers:FOLDER."""
+
+    @property
+    def phases(self) -> tuple[Phase, ...]:
+        """What to evaluate, in order."""
+        asked: dict[Phase, bool] = {"zero-shot": self.zero_shot, "set": self.after_set, "full": self.full}
+        return tuple(phase for phase, wanted in asked.items() if wanted)
 
 
 @dataclass(frozen=True)
@@ -39,7 +94,7 @@ class FinetuneConfig:
     """How a model is fine-tuned; those of `NO_RESULT` change no result."""
 
     steps: int = 200
-    """Optimizer steps, >= 1, on a set and on full data alike."""
+    """Optimizer steps, >= 1, the same for a set file and for all videos."""
     batch_size: int = 16
     """Clips a step, over all processes."""
     micro_batch: int = 4
@@ -81,7 +136,7 @@ class FinetuneConfig:
             raise InputError(f"lora_rank is {self.lora_rank}; give 0 (train all weights) or more")
         for name, top in (("warmup", 1.0), ("lora_dropout", 0.99)):
             if not 0 <= getattr(self, name) <= top:
-                raise InputError(f"{name} of fine-tuning is {getattr(self, name)}; it must lie in [0,{top:g}]")
+                raise InputError(f"{name} of fine-tuning is {getattr(self, name)}; it must be in [0,{top:g}]")
         for name, known in (("vision", VISION), ("precision", PRECISIONS)):
             if getattr(self, name) not in known:
                 raise InputError(f"{name} of fine-tuning is {getattr(self, name)!r}; known: {', '.join(known)}")

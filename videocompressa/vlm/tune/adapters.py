@@ -19,8 +19,8 @@ from torch import Tensor
 
 from videocompressa.errors import InputError
 from videocompressa.rng import Streams
+from videocompressa.vlm.settings import TARGETS, FinetuneConfig
 from videocompressa.vlm.tune.models import RULE_FILES, Vlm, model_json, need
-from videocompressa.vlm.tune.settings import TARGETS, FinetuneConfig
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,56 +33,61 @@ class Prepared:
     trained: dict[str, Tensor]
     """Weights that are trained, by name."""
     adapters_only: bool
-    """Whether the adapters are all that is trained."""
+    """Whether nothing but the adapters is trained."""
 
     @property
     def num_trained(self) -> int:
         """Numbers that are trained."""
         return sum(weight.numel() for weight in self.trained.values())
 
+    def save(self, folder: Path) -> None:
+        """Write what was trained: the adapters, or the complete model where more than adapters changed.
+
+        The latter merges the adapters into the weights; do not train the model afterwards.
+        """
+        if self.adapters_only:
+            self.adapters.save_pretrained(folder)
+            return
+        model = self.vlm.model if self.adapters is None else self.adapters.merge_and_unload()
+        model.save_pretrained(folder)
+        self.vlm.processor.tokenizer.save_pretrained(folder)
+        for name in RULE_FILES:
+            if values := model_json(self.vlm.name, name):
+                (folder / name).write_text(json.dumps(values, indent=1), encoding="utf-8")
+
 
 def prepare(vlm: Vlm, config: FinetuneConfig, rng: Streams) -> Prepared:
-    """Freeze and adapt the model (in place) as the configuration says."""
+    """Freeze and adapt the model (in place) as the configuration asks."""
     model = vlm.model
     model.requires_grad_(False)
-    adapters = None
-    if config.lora_rank:
-        adapters = _adapted(model, config, rng)
-    else:
+    adapters = _add_adapters(model, config, rng) if config.lora_rank else None
+    if adapters is None:
         model.model.language_model.requires_grad_(True)
         model.lm_head.requires_grad_(True)
-    visual = model.model.visual
     if config.vision != "frozen":
-        visual.float()
+        visual = model.model.visual.float()
         for name, weight in visual.named_parameters():
             weight.requires_grad_(config.vision == "all" or "merger" in name)
     if config.gradient_checkpointing:
-        _keep_few_activations(model)
+        # The name changed from one version of transformers to the next.
+        newer = getattr(model, "activation_checkpointing_enable", None)
+        (newer or model.gradient_checkpointing_enable)({"use_reentrant": False})
     trained = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
-    return Prepared(vlm, adapters, trained, adapters_only=bool(config.lora_rank) and config.vision == "frozen")
+    return Prepared(vlm, adapters, trained, adapters_only=adapters is not None and config.vision == "frozen")
 
 
-def _keep_few_activations(model: Any) -> None:
-    """Turn on checkpointing of activations, by the name that the version of transformers has for it."""
-    if hasattr(model, "activation_checkpointing_enable"):
-        model.activation_checkpointing_enable({"use_reentrant": False})
-    else:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
-
-
-def _adapted(model: Any, config: FinetuneConfig, rng: Streams) -> Any:
+def _add_adapters(model: Any, config: FinetuneConfig, rng: Streams) -> Any:
     peft = need("peft", "LoRA")
-    pattern = rf".*language_model\..*\.({'|'.join(config.lora_targets)})"
     settings = peft.LoraConfig(
         r=config.lora_rank,
         lora_alpha=config.lora_alpha,
         lora_dropout=config.lora_dropout,
-        target_modules=pattern,
+        target_modules=rf".*language_model\..*\.({'|'.join(config.lora_targets)})",
         task_type="CAUSAL_LM",
     )
     try:
         with seeded(rng, "adapters", torch.device(model.device)), warnings.catch_warnings():
-            # peft 0.21 asks transformers 5.23 by a name that is to go in its version 6.
+            # peft 0.21 asks transformers 5.23 by a name that its version 6 will drop.
             warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
             return peft.get_peft_model(model, settings)
     except ValueError as error:
@@ -96,24 +101,8 @@ def _adapted(model: Any, config: FinetuneConfig, rng: Streams) -> Any:
 
 @contextmanager
 def seeded(rng: Streams, name: str, device: torch.device) -> Iterator[None]:
-    """Draw from the stream `name` where libraries draw from the global generators, which are restored."""
+    """Seed the global generators, which libraries draw from, by the stream `name`; restore them at the end."""
     seed = int(torch.randint(2**62, (), generator=rng.generator(name)))
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else [], device_type="cuda"):
         torch.manual_seed(seed)
         yield
-
-
-def save(prepared: Prepared, folder: Path) -> None:
-    """Write what was trained: the adapters, or the whole model where more than adapters changed.
-
-    The latter merges the adapters into the weights, so that the prepared model is not to be trained on.
-    """
-    if prepared.adapters_only:
-        prepared.adapters.save_pretrained(folder)
-        return
-    whole = prepared.vlm.model if prepared.adapters is None else prepared.adapters.merge_and_unload()
-    whole.save_pretrained(folder)
-    prepared.vlm.processor.tokenizer.save_pretrained(folder)
-    for name in RULE_FILES:
-        if values := model_json(prepared.vlm.name, name):
-            (folder / name).write_text(json.dumps(values, indent=1), encoding="utf-8")

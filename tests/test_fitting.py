@@ -1,0 +1,82 @@
+"""What fits: blank sets are as large as the real ones, and searches find the last that fits."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from method_runs import FRAMES, SMALL_METHODS, compress, dark_and_bright
+
+from videocompressa.artifact import Quantization, to_bytes
+from videocompressa.artifact.fitting import largest_fitting
+from videocompressa.artifact.storage import TRANSFORM, blank_stream, stored, transform_of
+from videocompressa.codecs import PixelCodec
+
+BY_ITEMS = sorted(
+    name for name, config in SMALL_METHODS.items() if not config.fills_bytes and name not in ("mtt", "dm")
+)
+
+
+@pytest.mark.parametrize("quantization", ["int8", "float16"])
+@pytest.mark.parametrize("labels", ["hard", "soft"])
+@pytest.mark.parametrize("name", BY_ITEMS)
+def test_a_blank_file_is_as_large_as_that_of_the_real_latents_and_labels(
+    name: str, labels: str, quantization: Quantization
+) -> None:
+    data, config = dark_and_bright(), dataclasses.replace(SMALL_METHODS[name], labels=labels)
+    synthetic = compress(data, config)
+    rows = torch.tensor([data.video_ids.index(video) for video in synthetic.provenance.video_ids])
+    blank = config.blank(data, rows, synthetic.positions, seed=0)
+    assert len(to_bytes(blank, quantization)) == len(to_bytes(synthetic, quantization))
+    assert blank.latents.stride() == (0,) * 5  # no memory
+
+
+def test_a_blank_stream_stands_for_the_entropy_coded_one() -> None:
+    data, config, codec = dark_and_bright(), SMALL_METHODS["random-real"], PixelCodec()
+    file = stored(compress(data, config), codec, TRANSFORM)
+    rows = torch.tensor([data.video_ids.index(video) for video in file.provenance.video_ids])
+    packed = blank_stream(codec.spec, file.packed["stream"].numel())
+    blank = config.blank(data, rows, file.positions, 0, transform_of(codec.spec), packed)
+    assert len(to_bytes(blank)) == len(to_bytes(file))
+
+
+def test_the_settings_of_a_file_are_those_that_differ_from_the_defaults() -> None:
+    data = dark_and_bright()
+    assert set(compress(data, SMALL_METHODS["random-real"]).provenance.config) == {"teacher"}
+    changed = dataclasses.replace(SMALL_METHODS["random-real"], selector="middle")
+    config = compress(data, changed).provenance.config
+    assert config["selector"] == "middle"
+    assert config["teacher"]["train"] == {
+        "student": "framenet2d", "width": 0.25, "steps": 4, "batch_size": 8, "lr": 1e-3, "warmup_steps": 0,
+        "flip": False, "precision": "float32",
+    }  # fmt: skip
+
+
+@given(low=st.integers(-5, 5), length=st.integers(0, 40), limit=st.integers(-10, 60), start=st.integers(0, 40))
+def test_the_largest_that_fits_is_found_without_asking_twice(low: int, length: int, limit: int, start: int) -> None:
+    high = low + length
+    asked: list[int] = []
+
+    def fits(number: int) -> bool:
+        asked.append(number)
+        return number <= limit
+
+    found = largest_fitting(fits, low, high, start=min(high, low + start))
+    assert found == max(low - 1, min(high, limit))
+    assert len(asked) == len(set(asked)) <= 13
+    assert all(low <= number <= high for number in asked)
+
+
+def test_numbers_far_above_the_answer_are_not_tried() -> None:
+    asked: list[int] = []
+    largest_fitting(lambda number: asked.append(number) or number <= 3, 1, 10**6)
+    assert max(asked) <= 8
+
+
+def test_all_frames_fit_where_the_budget_is_large() -> None:
+    data = dark_and_bright()
+    synthetic = compress(data, SMALL_METHODS["typical-clips"], file_bytes=10**6)
+    assert synthetic.positions.shape == (len(data), FRAMES)

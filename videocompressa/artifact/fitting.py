@@ -1,0 +1,62 @@
+"""What fits into a file of a given size: sizes are measured on the bytes of the file, with blank content.
+
+How large a file is depends on shapes, ids, times and settings, and for entropy-coded latents on what they show. Before
+the content exists, a blank set stands for it: zero latents, flat labels, and a stream of as many zeros as the content
+needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from videocompressa.clip import Candidates
+from videocompressa.synthetic import SyntheticSet, gather
+
+
+def blank_set(
+    data: Candidates,
+    rows: Tensor,
+    positions: Tensor,
+    *,
+    soft_labels: bool,
+    method: str,
+    config: Mapping[str, Any],
+    seed: int,
+    fill: str = "linear",
+    packing: str = "dense",
+    packed: Mapping[str, Tensor] | None = None,
+) -> SyntheticSet:
+    """Return a set of `rows` (N,) at `positions` (N,K) whose file is as large as that of the real content.
+
+    Its latents are 0 and take no memory; `packed` tensors of the right shapes stand for them in the file.
+    """
+    cells = data.codec.latent_shape(data.clip.height, data.clip.width)
+    latents = torch.zeros(()).expand(*positions.shape, *cells)
+    blank = gather(data, rows, positions, method=method, config=config, seed=seed, latents=latents, fill=fill)
+    num_classes = len(data.classes)
+    labels = torch.full((len(rows), num_classes), 1 / num_classes) if soft_labels else blank.labels
+    return replace(blank, labels=labels, packing=packing, packed=dict(packed or {}))
+
+
+def largest_fitting(fits: Callable[[int], bool], low: int, high: int, *, start: int | None = None) -> int:
+    """Return the largest number in [low,high] that fits, or low - 1; steps double from `start` (low), then halve.
+
+    So numbers far above the answer are not tried. Where sizes do not strictly grow with the number, what is returned
+    fits nevertheless.
+    """
+    good, bad, probe, step = low - 1, high + 1, low if start is None else start, 1
+    while bad - good > 1:
+        good, bad = (probe, bad) if fits(probe) else (good, probe)
+        if good < low:
+            probe = max(low, bad - step)
+        elif bad > high:
+            probe = min(high, good + step)
+        else:
+            probe = (good + bad) // 2
+        step *= 2
+    return good

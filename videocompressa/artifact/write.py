@@ -1,0 +1,123 @@
+"""Writing a set: one `.safetensors` file, checked by reading it back before it takes its name.
+
+`docs/format.md` describes the file. The same set gives the same bytes, and writing what was read gives them again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import torch
+from safetensors.numpy import save
+from torch import Tensor
+
+from videocompressa.artifact.container import DTYPES, Array, Quantization, pack_text, parse, unsigned
+from videocompressa.artifact.metadata import KEY, MAX_MILLISECONDS, Metadata, to_json
+from videocompressa.artifact.packing import find_packing
+from videocompressa.artifact.packing.quantization import label_codes, largest_label_error, quantize
+from videocompressa.artifact.read import cost_of, set_of
+from videocompressa.errors import ArtifactError, InputError
+from videocompressa.files import check_output, write_bytes
+from videocompressa.synthetic import Cost, SyntheticSet
+
+
+def write_set(
+    synthetic: SyntheticSet, path: Path, *, quantization: Quantization = "int8", overwrite: bool = False
+) -> Cost:
+    """Write the set to `path` (a `.safetensors` file) and return what it costs.
+
+    The bytes are read back and compared in memory first. `path` is complete or untouched. Raises `InputError`.
+    """
+    path = Path(path)
+    check_output(path, overwrite=overwrite)
+    data = to_bytes(synthetic, quantization)
+    arrays, metadata = parse(data, str(path))
+    _compare(synthetic, set_of(arrays, metadata, str(path)), arrays, path)
+    write_bytes(path, data)
+    return cost_of(arrays, metadata, len(data))
+
+
+def to_bytes(synthetic: SyntheticSet, quantization: Quantization = "int8") -> bytes:
+    """Return the bytes of the file; the same set gives the same bytes in any process on any machine."""
+    if quantization not in get_args(Quantization):
+        raise InputError(f"quantization is {quantization!r}; known: {', '.join(get_args(Quantization))}")
+    unsigned(synthetic.clip.num_frames, "candidate frames")
+    header, provenance = to_json(
+        Metadata(
+            clip=synthetic.clip,
+            codec=synthetic.codec,
+            normalization=synthetic.normalization,
+            provenance=synthetic.provenance,
+            classes=synthetic.classes,
+            fill=synthetic.fill,
+            packing=synthetic.packing,
+            positions=tuple(map(tuple, synthetic.positions.tolist())),
+            milliseconds=_milliseconds(synthetic.times_seconds.tolist()),
+        )
+    )
+    arrays = {
+        "provenance": np.frombuffer(pack_text(provenance), dtype=np.uint8),
+        "labels": _label_array(synthetic),
+        **_latent_arrays(synthetic, quantization),
+    }
+    return save(arrays, {KEY: header})
+
+
+def _milliseconds(times_seconds: Sequence[Sequence[float]]) -> tuple[tuple[int, ...], ...]:
+    # 0.5 ms is a quarter of half a frame at 240 frames a second.
+    times = tuple(tuple(round(1000 * seconds) for seconds in item) for item in times_seconds)
+    if any(abs(time) > MAX_MILLISECONDS for item in times for time in item):
+        raise InputError(f"times_seconds leave +-{MAX_MILLISECONDS // 1000} seconds, which is all that the file holds")
+    return times
+
+
+def _label_array(synthetic: SyntheticSet) -> Array:
+    if synthetic.labels.ndim == 2:
+        return label_codes(synthetic.labels).numpy()
+    return _array(synthetic.labels, unsigned(len(synthetic.classes), "classes"))
+
+
+def _latent_arrays(synthetic: SyntheticSet, quantization: Quantization) -> dict[str, Array]:
+    """Return the tensors that stand for the latents: packed ones, or dense ones in int8 or float16."""
+    if synthetic.packing != "dense":
+        codes = find_packing(synthetic.packing).tensors
+        if set(codes) != set(synthetic.packed):
+            raise InputError(
+                f"packing {synthetic.packing!r} stores tensors [{', '.join(sorted(codes))}], "
+                f"but the set has [{', '.join(sorted(synthetic.packed))}]"
+            )
+        return {name: _array(synthetic.packed[name], code) for name, code in codes.items()}
+    if quantization == "int8":
+        latents, scales = quantize(synthetic.latents)
+        return {"latents": _array(latents, "I8"), "scales": _array(scales, "F16")}
+    half = synthetic.latents.half()
+    if not bool(torch.isfinite(half).all()):
+        raise InputError("latents leave the range of float16 (65504); write them as int8")
+    return {"latents": _array(half, "F16")}
+
+
+def _array(tensor: Tensor, code: str) -> Array:
+    return np.ascontiguousarray(tensor.detach().cpu().numpy().astype(np.dtype(DTYPES[code]).newbyteorder("<")))
+
+
+def _compare(wanted: SyntheticSet, stored: SyntheticSet, arrays: Mapping[str, Array], path: Path) -> None:
+    """Raise unless `stored`, decoded from the bytes, is `wanted` within the steps of its dtypes."""
+    if "scales" in arrays:
+        steps = torch.from_numpy(arrays["scales"].astype(np.float32))[:, None, :, None, None]
+    elif wanted.packed:
+        steps = torch.full((), 1e-4)  # unpacked twice from the same tensors
+    else:
+        steps = (wanted.latents.cpu().abs() * 2.0**-10).clamp(min=2.0**-24)
+    # Slightly over one half: the division before rounding is itself rounded to float32.
+    near = ((stored.latents - wanted.latents.detach().cpu()).abs() <= 0.5001 * steps).all()
+    times = torch.allclose(stored.times_seconds, wanted.times_seconds.cpu(), rtol=1e-15, atol=0.000501)
+    labels = wanted.labels.detach().cpu()
+    if labels.ndim == 2:
+        labels = labels / labels.sum(1, keepdim=True)
+    tolerance = largest_label_error(len(wanted.classes)) + 1e-6 if labels.ndim == 2 else 0
+    near_labels = torch.allclose(stored.labels, labels, rtol=0, atol=tolerance)
+    if not (bool(near) and times and near_labels and torch.equal(stored.positions, wanted.positions.cpu())):
+        raise ArtifactError(f"{path} was not written: its bytes do not decode to the set; please report this")

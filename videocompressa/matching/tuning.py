@@ -1,0 +1,108 @@
+"""Tuning: what a synthetic set shows is moved by gradient descent on a matching objective (`objectives.py`).
+
+1. Show.    clip = normalize(fill(clamp(D(z)))), z the scaled latents. With `PixelCodec` z is the pixel, normalized.
+2. Tune.    SGD on z, or on whatever else makes the clips, and on what the objective itself learns.
+
+Our choice: pixels are clamped to [0,1], as a set's decoder does when students are trained on it. Outside, a gradient
+passes only where it leads back in, so that noisy steps neither run away nor stick to the border.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from videocompressa.codecs import Codec
+from videocompressa.errors import DivergedError, InputError
+from videocompressa.matching.objectives import Matching, ShowClips
+from videocompressa.run import Watch
+from videocompressa.synthetic import SyntheticSet, fill_clips
+
+
+def decoded_clips(latents: Tensor, start: SyntheticSet, codec: Codec) -> ShowClips:
+    """Return what shows `latents` (N,K,C,h,w) as clips of the set `start`; differentiable in `latents`."""
+
+    def show(rows: Tensor) -> Tensor:
+        chosen = latents[rows.to(latents.device)]
+        pixels = into_range(codec.decode(chosen.flatten(0, 1)))
+        keyframes = pixels.view(*chosen.shape[:2], *pixels.shape[1:])
+        positions = start.positions[rows.to(start.positions.device)].to(latents.device)
+        return start.normalization.apply(fill_clips(keyframes, positions, start.clip.num_frames, start.fill))
+
+    return show
+
+
+def check_tuning(steps: int, lr: float, momentum: float) -> None:
+    """Raise unless these are settings of `tune`."""
+    if steps < 1 or not 0 < lr < math.inf or not 0 <= momentum < 1:
+        raise InputError(
+            f"steps is {steps} (allowed: 1 or more), lr {lr} (allowed: above 0), momentum {momentum} "
+            f"(allowed: 0 to below 1)"
+        )
+
+
+def tune(
+    parameters: Sequence[Tensor],
+    matching: Matching,
+    show: ShowClips,
+    labels: Tensor,
+    *,
+    steps: int,
+    lr: float,
+    momentum: float,
+    watch: Watch,
+    name: str,
+) -> None:
+    """Tune leaf tensors, which `show` reads, and what the matching learns, by SGD on its loss; in place.
+
+    `labels` (N,) int64 of the synthetic set, on the CPU. `name` names the phase to `watch` and in messages.
+
+    Raises
+    ------
+    DivergedError
+        When the loss or a tuned value stops being finite.
+    """
+    check_tuning(steps, lr, momentum)
+    groups: list[dict[str, object]] = [{"params": list(parameters), "lr": lr}]
+    own = matching.parameters()
+    if own:
+        groups.append({"params": own, "lr": matching.parameter_lr})
+    optimizer = torch.optim.SGD(groups, lr=lr, momentum=momentum)
+    for step in range(steps):
+        loss = matching.loss(show, labels, step)
+        _check_finite(loss, f"its loss at step {step + 1} of {steps}", matching, lr, name)
+        optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        optimizer.step()
+        watch(name, done=step + 1, total=steps, loss=float(loss.detach()))
+    for parameter in [*parameters, *own]:
+        _check_finite(parameter.detach().sum(), "a value that it tunes", matching, lr, name)
+
+
+def _check_finite(value: Tensor, what: str, matching: Matching, lr: float, name: str) -> None:
+    if not bool(torch.isfinite(value)):
+        also = f", or a lower inner_lr_lr than {matching.parameter_lr:g}" if matching.parameters() else ""
+        raise DivergedError(f"{name} diverged: {what} is not finite; choose a lower lr than {lr:g}{also}")
+
+
+def into_range(pixels: Tensor) -> Tensor:
+    """Clamp pixels to [0,1]; where one is outside, its gradient passes only if descent leads back in."""
+    inside: Tensor = _IntoRange.apply(pixels)  # type: ignore[no-untyped-call]
+    return inside
+
+
+class _IntoRange(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, pixels: Tensor) -> Tensor:
+        ctx.save_for_backward(pixels)
+        return pixels.clamp(0, 1)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (pixels,) = ctx.saved_tensors
+        outward = ((pixels < 0) & (gradient > 0)) | ((pixels > 1) & (gradient < 0))
+        return gradient.masked_fill(outward, 0.0)

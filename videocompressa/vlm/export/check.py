@@ -1,0 +1,269 @@
+"""Checking an exported folder as its trainer would read it: every fault names the file and row, and what to do.
+
+The schemas are those that the trainers publish (LLaMA-Factory: data/README.md, its sharegpt converter and its Qwen
+plugin; qwen-vl-finetune: README.md and its message builder; TRL: `prepare_multimodal_messages`), written down here a
+second time and not taken from the writers, so that a folder edited by hand is checked as well as one of ours.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import pairwise
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from videocompressa.errors import InputError, VideoError
+from videocompressa.video import probe
+from videocompressa.vlm.export.formats import DATASET, FORMATS, FPS, MANIFEST, VERSION, find_format
+from videocompressa.vlm.export.items import FrameRules
+from videocompressa.vlm.export.rows import (
+    AGAIN,
+    FaultError,
+    Rows,
+    check_turns,
+    check_types,
+    line_rows,
+    list_rows,
+    picture_sides,
+    read_json_file,
+    shard_rows,
+    table_rows,
+    types_of,
+)
+from videocompressa.vlm.export.tables import check_packages
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The result of a check."""
+
+    to: str
+    num_rows: int
+    faults: tuple[str, ...]
+    """What a trainer would fail on, such as "train.json row 3: ...", and what to do; rows count from 0."""
+
+
+def check_export(folder: Path) -> Checked:
+    """Check an exported folder; raises `InputError` when it is none."""
+    manifest = _read_manifest(folder)
+    to = manifest["format"]
+    check_packages(find_format(to).packages, f"--check of a {to} folder")
+    check, export = CHECKS[to], _Export(folder, manifest, find_format(to).rules)
+    faults: list[str] = []
+    num_rows, schema = 0, check.schema
+    try:
+        for where, row in check.read(folder):
+            if num_rows == 0:
+                schema = types_of(row, schema)
+            num_rows += 1
+            try:
+                check_types(row, schema)
+                check.row(export, row)
+            except FaultError as error:
+                faults.append(f"{where}: {error}")
+    except FaultError as error:
+        faults.append(str(error))
+    else:
+        if num_rows != manifest["num_rows"]:
+            expected = manifest["num_rows"]
+            faults.append(f"holds {num_rows} rows, {MANIFEST} has {expected}; {AGAIN}, or fix the number there")
+    return Checked(to, num_rows, tuple(faults))
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    if not folder.is_dir():
+        raise InputError(f"--check {folder} is no folder; give one that videocompressa export wrote")
+    if not (folder / MANIFEST).is_file():
+        raise InputError(f"--check {folder} holds no {MANIFEST}; give a folder that videocompressa export wrote")
+    try:
+        manifest: dict[str, Any] = read_json_file(folder / MANIFEST)
+        check_types(manifest, types_of(manifest, {"version": "number", "format": "text"}))
+        version, to = manifest["version"], manifest["format"]
+        if version != VERSION or to not in FORMATS:
+            known = f"version {VERSION} of {', '.join(FORMATS)}"
+            raise FaultError(f"is of format {to!r}, version {version!r}; known: {known}")
+        check_types(manifest, types_of(manifest, {"num_rows": "number", "classes": "list", "names": "list"}))
+        if len(manifest["classes"]) != len(manifest["names"]):
+            raise FaultError(f"has another number of classes than of names; {AGAIN}")
+    except FaultError as error:
+        raise InputError(f"--check {folder}: {MANIFEST}: {error}") from error
+    return manifest
+
+
+@dataclass(frozen=True)
+class _Export:
+    """The folder that is checked, with what all formats check in it."""
+
+    folder: Path
+    manifest: dict[str, Any]
+    rules: FrameRules
+    sides: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """(height, width) of the pictures so far, by path: many rows may name one."""
+
+    def file(self, path: str) -> Path:
+        """Return a file that a row names."""
+        if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
+            raise FaultError(f"{path!r} is no path inside of the folder; name a file in it")
+        if not (self.folder / path).is_file():
+            raise FaultError(f"{path} is missing; put it back or {AGAIN}")
+        return self.folder / path
+
+    def check_picture_file(self, path: str) -> None:
+        file = self.file(path)
+        if path not in self.sides:
+            self.sides[path] = picture_sides(file.read_bytes(), path)
+        self.check_size(path, *self.sides[path])
+
+    def check_cells(self, cells: list[Any], column: str) -> None:
+        """Check the pictures in one cell of a table."""
+        if not cells:
+            raise FaultError(f"{column} is empty; leave the row out or {AGAIN}")
+        for place, cell in enumerate(cells):
+            name = f"{column}[{place}]"
+            if not cell or not cell.get("bytes"):
+                raise FaultError(f"{name} holds no picture; {AGAIN}")
+            self.check_size(name, *picture_sides(cell["bytes"], name))
+
+    def check_size(self, name: str, height: int, width: int) -> None:
+        least = self.rules.min_pixels
+        if height * width < least:
+            raise FaultError(
+                f"{name} is {height}x{width} px, the trainer wants {least} pixels at least; enlarge it or {AGAIN}"
+            )
+
+    def check_count(self, count: int, name: str) -> None:
+        least = self.rules.min_frames
+        if count < least or (least > 1 and count % 2):
+            raise FaultError(
+                f"{name} has {count} frames, the trainer wants an even number of {least} at least; repeat the last "
+                f"one or {AGAIN}"
+            )
+
+    def check_facts(self, row: dict[str, Any], num_frames: int) -> None:
+        """Check times, class, question and answer of a row."""
+        times, label = row["times_seconds"], row["label"]
+        if num_frames == 0 or len(times) != num_frames:
+            raise FaultError(f"has {num_frames} frames and {len(times)} times; give one time a frame")
+        if any(later < earlier for earlier, later in pairwise(times)):
+            raise FaultError("times_seconds fall; put the frames in time order")
+        classes, names = self.manifest["classes"], self.manifest["names"]
+        if label not in range(len(classes)):
+            raise FaultError(f"label is {label}, there are {len(classes)} classes; fix it or {AGAIN}")
+        name = row.get("name", names[int(label)])
+        if (classes[int(label)], names[int(label)]) != (row["class"], name):
+            raise FaultError(f"label {label} is not class {row['class']!r}, {name!r}; fix it or {AGAIN}")
+        for key in ("question", "answer"):
+            if not row[key].strip():
+                raise FaultError(f"{key} is empty; write one or {AGAIN}")
+
+
+def _check_qwen(export: _Export, row: dict[str, Any]) -> None:
+    check_turns([(turn["from"], turn["value"]) for turn in row["conversations"]], ("human", "gpt"), "<video>", 1)
+    path = row["video"]
+    try:
+        video = probe(export.file(path))
+    except VideoError as error:
+        raise FaultError(f"{path}: {error}; {AGAIN}") from error
+    export.check_count(video.num_frames, path)
+    rate = video.num_frames / video.duration_seconds
+    if abs(rate - FPS) > 0.01:
+        raise FaultError(
+            f"{path} runs at {rate:.3g} frames a second, at any but {FPS:g} frames are lost; write it at {FPS:g} or "
+            f"{AGAIN}"
+        )
+    export.check_size(path, video.height, video.width)
+
+
+def _llama_factory_rows(folder: Path) -> Rows:
+    info = read_json_file(folder / "dataset_info.json")
+    entry = info.get(DATASET) if isinstance(info, dict) else None
+    if not isinstance(entry, dict) or not isinstance(entry.get("file_name"), str):
+        raise FaultError(f"dataset_info.json has no entry {DATASET!r} with a file_name; {AGAIN}")
+    for key, value in {
+        "formatting": "sharegpt",
+        "columns": {"messages": "messages", "videos": "videos"},
+        "tags": {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant"},
+    }.items():
+        if entry.get(key) != value:
+            raise FaultError(f"dataset_info.json: {key} must be {json.dumps(value)}; fix it or {AGAIN}")
+    yield from list_rows(folder, entry["file_name"])
+
+
+def _check_messages(row: dict[str, Any], tag: str, num_media: int) -> None:
+    turns = [(message["role"], message["content"]) for message in row["messages"]]
+    check_turns(turns, ("user", "assistant"), tag, num_media)
+
+
+def _check_llama_factory(export: _Export, row: dict[str, Any]) -> None:
+    _check_messages(row, "<video>", len(row["videos"]))
+    for frames in row["videos"]:
+        export.check_count(len(frames), "a list in videos")
+        for path in frames:
+            export.check_picture_file(path)
+
+
+def _check_frames(export: _Export, row: dict[str, Any]) -> None:
+    export.check_facts(row, len(row["frames"]))
+    for path in row["frames"]:
+        export.check_picture_file(path)
+
+
+def _check_sample(export: _Export, row: dict[str, Any]) -> None:
+    facts, num_pictures = row["json"], len(row["png"])
+    export.check_facts(facts, num_pictures)
+    if facts["num_frames"] != num_pictures:
+        raise FaultError(f"has {num_pictures} pictures, its json has {facts['num_frames']}; {AGAIN}")
+    if row["cls"] != str(facts["label"]):
+        raise FaultError(f"has class {row['cls']!r}, its json has {facts['label']}; {AGAIN}")
+
+
+def _check_trl(export: _Export, row: dict[str, Any]) -> None:
+    _check_messages(row, "<image>", 0)
+    export.check_cells(row["images"], "images")
+
+
+def _check_hf(export: _Export, row: dict[str, Any]) -> None:
+    export.check_facts(row, len(row["frames"]))
+    export.check_cells(row["frames"], "frames")
+
+
+@dataclass(frozen=True)
+class _Check:
+    """How one format is checked."""
+
+    read: Callable[[Path], Rows]
+    """Yields the rows; raises `FaultError` when the folder cannot be read any further."""
+    schema: dict[str, Any]
+    """Types of a row, see `rows`; a first row may have more, and then all must."""
+    row: Callable[[_Export, dict[str, Any]], None]
+    """Raises `FaultError` with the first fault of a row that has these types."""
+
+
+_MESSAGES = [{"role": "text", "content": "text"}]
+_FACTS: dict[str, Any] = {
+    "times_seconds": ["number"],
+    "label": "number",
+    **dict.fromkeys(("class", "question", "answer", "video"), "text"),
+}
+_NAMED = {**_FACTS, "name": "text"}
+_TRL = {"messages": _MESSAGES, "images": "list"}
+_HF = {"frames": "list", **_FACTS}
+
+CHECKS: dict[str, _Check] = {
+    "llama-factory": _Check(_llama_factory_rows, {"messages": _MESSAGES, "videos": [["text"]]}, _check_llama_factory),
+    "qwen": _Check(
+        partial(list_rows, name="annotations.json"),
+        {"video": "text", "conversations": [{"from": "text", "value": "text"}]},
+        _check_qwen,
+    ),
+    "trl": _Check(partial(table_rows, columns=tuple(_TRL)), _TRL, _check_trl),
+    "hf": _Check(partial(table_rows, columns=tuple(_HF)), _HF, _check_hf),
+    "webdataset": _Check(
+        shard_rows, {"json": {"num_frames": "number", **_NAMED}, "cls": "text", "png": "list"}, _check_sample
+    ),
+    "frames": _Check(partial(line_rows, name="train.jsonl"), {"frames": ["text"], **_NAMED}, _check_frames),
+}
+"""How each format is checked, by `--to`."""

@@ -1,0 +1,110 @@
+"""What a training run keeps on disk to resume: a checkpoint, and the numbers of each step."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from videocompressa.errors import InputError
+from videocompressa.files import atomic_path, write_text
+from videocompressa.run import Watch
+
+METADATA = "videocompressa"
+MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+def check_same_run(path: Path, ours: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
+    """Raise `InputError` with the names of what differs, unless both keys are equal."""
+    differing = sorted(name for name in {*ours, *stored} if ours.get(name) != stored.get(name))
+    if differing:
+        raise InputError(
+            f"{path}: is of a run with other settings ({', '.join(differing)}); give the same ones to resume, "
+            "--force to start again, or another -o"
+        )
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Trained weights, their moments and the losses so far in one file, which is replaced at once."""
+
+    path: Path
+    key: Mapping[str, Any]
+    """All that the result depends on (JSON values); only a run with the same key resumes."""
+
+    def restore(self, trained: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> list[float]:
+        """Load the state if there is one, and return the losses so far."""
+        if not self.path.is_file():
+            return []
+        try:
+            with safe_open(self.path, framework="pt") as file:
+                state = json.loads((file.metadata() or {}).get(METADATA, "{}"))
+                check_same_run(self.path, self.key, state.get("key", {}))
+                for name, weight in trained.items():
+                    with torch.no_grad():
+                        weight.copy_(file.get_tensor(f"weight/{name}"))
+                    moments = {moment: file.get_tensor(f"{moment}/{name}").to(weight.device) for moment in MOMENTS}
+                    optimizer.state[weight] = {"step": torch.tensor(float(len(state["losses"]))), **moments}
+        except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+            raise InputError(f"{self.path}: is no readable checkpoint; give --force to start again") from error
+        return [float(loss) for loss in state["losses"]]
+
+    def write(self, trained: Mapping[str, Tensor], optimizer: torch.optim.Optimizer, losses: Sequence[float]) -> None:
+        """Write the state."""
+        tensors: dict[str, Tensor] = {}
+        for name, weight in trained.items():
+            for kind, tensor in {"weight": weight.detach(), **optimizer.state[weight]}.items():
+                if kind != "step":
+                    tensors[f"{kind}/{name}"] = tensor.contiguous()
+        state = json.dumps({"key": self.key, "losses": list(losses)}, sort_keys=True)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(self.path) as part:
+            save_file(tensors, part, {METADATA: state})
+
+
+@contextmanager
+def metrics_log(folder: Path, watch: Watch) -> Iterator[Watch]:
+    """Give a watch that also writes what `train_vlm` reports to `metrics.jsonl`, and to TensorBoard where installed.
+
+    Its first call drops what an interrupted run wrote after its checkpoint.
+    """
+    path, writers = folder / "metrics.jsonl", list[Any]()
+
+    def log(phase: str, **numbers: float) -> None:
+        watch(phase, **numbers)
+        step = int(numbers["done"])
+        values = {name: value for name, value in numbers.items() if name not in ("done", "total")}
+        if not values:
+            _drop_steps_after(path, step)
+            if importlib.util.find_spec("tensorboard"):
+                from torch.utils.tensorboard import SummaryWriter
+
+                writers.append(SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1))
+            return
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, **values}) + "\n")
+        for writer in writers:
+            for name, value in values.items():
+                writer.add_scalar(name, value, step)
+
+    try:
+        yield log
+    finally:
+        for writer in writers:
+            writer.close()
+
+
+def _drop_steps_after(path: Path, last: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    complete = [line for line in lines if line.endswith("}")]  # A killed run may have left half a line.
+    write_text(path, "".join(f"{line}\n" for line in complete if json.loads(line)["step"] <= last))

@@ -1,0 +1,169 @@
+"""Fine-tuning a video-language model to answer with the class of a clip.
+
+1. Weights: adapters, or more (`adapters.prepare`).
+2. Batches of B clips without replacement; in every epoch a clip gets a new question (`words.ask`).
+3. Loss of a batch: the mean over its clips of the mean over the answer's tokens of -log p(token | clip, question,
+   tokens before). Every clip counts the same (our choice), so that the same batch cut into micro-batches, or shared
+   among processes, gives the same gradient.
+4. AdamW, linear warm-up, cosine to zero, gradient norm clipped.
+5. Every `save_every` steps weights, moments and losses are written to one file. Order, questions and dropout of a step
+   depend on seed and step only: a resumed run ends with the bytes of one that was not interrupted (on the CPU).
+
+VideoCompressa (arXiv 2511.18831) states that Qwen2.5-VL-7B was fine-tuned, not how: every number here is our choice,
+near the usual ones of LoRA. The loop is our own: trainers of transformers and TRL draw from the global seed, and their
+resumed runs repeat neither order nor questions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from videocompressa.errors import DivergedError, InputError
+from videocompressa.rng import Streams
+from videocompressa.run import Watch, watch_nothing
+from videocompressa.vlm.settings import FinetuneConfig
+from videocompressa.vlm.tune.adapters import Prepared, seeded
+from videocompressa.vlm.tune.clips import Clips
+from videocompressa.vlm.tune.models import Vlm, explain_memory
+from videocompressa.vlm.tune.processes import ProcessGroup
+from videocompressa.vlm.tune.processor import IGNORED, Prompt
+from videocompressa.vlm.tune.progress import Checkpoint
+from videocompressa.vlm.words import ask, check_questions
+
+Batch = tuple[list[Prompt], list[tuple[int, ...]]]
+"""Prompts, and the token ids of their answers."""
+
+
+@dataclass(frozen=True)
+class TrainingLog:
+    """What a training run did."""
+
+    losses: tuple[float, ...]
+    """Loss of each step, those before an interruption included."""
+    first_step: int
+    """Step that this run resumed at, 0 for a new one."""
+    num_tokens: int
+    """Tokens that went through the model in this run and process, padding not counted."""
+
+
+def train_vlm(
+    prepared: Prepared,
+    clips: Clips,
+    names: Sequence[str],
+    config: FinetuneConfig,
+    *,
+    rng: Streams,
+    group: ProcessGroup | None = None,
+    watch: Watch = watch_nothing,
+    checkpoint: Checkpoint | None = None,
+) -> TrainingLog:
+    """Train the prepared model on labeled clips, in place; steps 2 to 5.
+
+    `names` are the L class names in words, in label order. Raises `InputError` when the checkpoint is of another run,
+    the memory does not suffice or a clip cannot be read, `DivergedError` when a loss is not finite.
+    """
+    group = group or ProcessGroup(prepared.vlm.device)
+    check_questions(config.questions, len(names))
+    if config.batch_size % group.size:
+        raise InputError(
+            f"batch_size is {config.batch_size}, which {group.size} processes cannot share; give a multiple of them"
+        )
+    weights = list(prepared.trained.values())
+    optimizer = torch.optim.AdamW(weights, lr=config.lr, weight_decay=config.weight_decay)
+    losses = [] if checkpoint is None else checkpoint.restore(prepared.trained, optimizer)
+    first, num_tokens = len(losses), 0
+    prepared.vlm.model.train()
+    watch("finetune", done=first, total=config.steps)
+    for step in range(first, config.steps):
+        places = range(step * config.batch_size + group.rank, (step + 1) * config.batch_size, group.size)
+        batch = example_batch(prepared.vlm, clips, names, config.questions, places, rng)
+        num_tokens += sum(len(prompt.ids) + len(answer) for prompt, answer in zip(*batch, strict=True))
+        rate = learning_rate(config, step)
+        with explain_memory("training"), seeded(rng, f"dropout/{step}/{group.rank}", prepared.vlm.device):
+            losses.append(_step(prepared, optimizer, batch, config, rate, group))
+        if not math.isfinite(losses[-1]):
+            raise DivergedError(
+                f"the loss of fine-tuning is {losses[-1]} at step {step}; lower --lr (it was {config.lr:g})"
+            )
+        done = step + 1
+        if checkpoint and group.is_main and (done % config.save_every == 0 or done == config.steps):
+            checkpoint.write(prepared.trained, optimizer, losses)
+        watch("finetune", done=done, total=config.steps, loss=losses[-1], lr=rate, tokens=num_tokens)
+    prepared.vlm.model.eval()
+    return TrainingLog(tuple(losses), first, num_tokens)
+
+
+def _step(
+    prepared: Prepared,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    config: FinetuneConfig,
+    rate: float,
+    group: ProcessGroup,
+) -> float:
+    """Take one step, and return the batch's loss over all processes."""
+    (prompts, answers), total = batch, torch.zeros(1, device=prepared.vlm.device)
+    optimizer.zero_grad(set_to_none=True)
+    for start in range(0, len(prompts), config.micro_batch):
+        part = slice(start, start + config.micro_batch)
+        loss = clip_losses(prepared.vlm, prompts[part], answers[part], config.precision).sum() / len(prompts)
+        loss.backward()  # type: ignore[no-untyped-call]
+        total += loss.detach()
+    weights = list(prepared.trained.values())
+    for weight in weights:
+        # A layer that a batch did not reach, in this process only, must not keep the others waiting.
+        weight.grad = group.mean(torch.zeros_like(weight) if weight.grad is None else weight.grad)
+    torch.nn.utils.clip_grad_norm_(weights, config.clip_norm)
+    for parameters in optimizer.param_groups:
+        parameters["lr"] = rate
+    optimizer.step()
+    return float(group.mean(total))
+
+
+def example_batch(
+    vlm: Vlm, clips: Clips, names: Sequence[str], questions: str, places: Sequence[int], rng: Streams
+) -> Batch:
+    """Return the examples at these places of the endless order of epochs; step 2."""
+    num_clips = len(clips.labels)
+    prompts, answers = [], []
+    for place in places:
+        epoch, turn = divmod(place, num_clips)
+        row = int(torch.randperm(num_clips, generator=rng.generator(f"order/{epoch}"))[turn])
+        generator = rng.generator(f"question/{epoch}/{clips.video_ids[row]}")
+        asked = ask(questions, clips.labels[row], names, generator)
+        question = asked[int(torch.randint(len(asked), (), generator=generator))]
+        prompts.append(vlm.processor.prompt(clips.frames(row), question.text))
+        answers.append(vlm.processor.answer(question.answer))
+    return prompts, answers
+
+
+def clip_losses(vlm: Vlm, prompts: Sequence[Prompt], answers: Sequence[Sequence[int]], precision: str) -> Tensor:
+    """Return (B,) float32: mean over each answer's tokens of their negative log-likelihood."""
+    inputs, labels = vlm.inputs(prompts, answers)
+    labels = labels[:, 1:]
+    learned = labels != IGNORED
+    with autocast(vlm.device, precision):
+        hidden = vlm.model.model(**inputs, use_cache=False).last_hidden_state[:, :-1]
+        logits = vlm.model.lm_head(hidden[learned])  # Only where an answer is: the vocabulary is the widest layer.
+    each = functional.cross_entropy(logits.float(), labels[learned], reduction="none")
+    sums = torch.zeros(len(prompts), device=each.device).index_add(0, learned.nonzero()[:, 0], each)
+    return sums / learned.sum(1)
+
+
+def learning_rate(config: FinetuneConfig, step: int) -> float:
+    """Return the learning rate of a step: linear warm-up, then cosine to zero."""
+    warm = round(config.warmup * config.steps)
+    if step < warm:
+        return config.lr * (step + 1) / warm
+    return config.lr * (1 + math.cos(math.pi * (step - warm) / max(1, config.steps - warm))) / 2
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """Return the context in which the model computes in `precision`."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")

@@ -1,0 +1,182 @@
+"""Words for a video-language model: class names as a person writes them, and questions about a video.
+
+Class names: "TableTennisShot" and "table_tennis_shot" become "table tennis shot".
+
+1. Break at underscores, hyphens, dots, slashes and blanks, where a small letter or a digit meets a capital, and where a
+   run of capitals meets a word ("TVShow" is "tv show").
+2. Lower case, one blank between words. A json of {class: words} replaces what the rule gets wrong.
+
+Questions: "open" asks for the class and names none; "choice" lists all classes, shuffled, so that no place is the right
+one; "yes-no" asks twice, about the class and about another one, so that both answers are equally frequent. Answers are
+the bare class name (or yes, no): the shortest text to score or match. The templates are our own.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from videocompressa.errors import InputError
+
+MEDIA_TAGS = ("<video>", "<image>", "<audio>")
+"""What trainers replace by media, anywhere in a text."""
+
+OPEN = (
+    "What is happening in this video? Answer with a short name.",
+    "Name the action or subject that this clip shows.",
+    "In a few words, what can be seen in these frames?",
+    "Which activity or subject does the video show? Give only its name.",
+    "Look at the clip and say in a few words what it is about.",
+)
+CHOICE = (
+    "Which of these does the video show? {options}. Answer with one of them.",
+    "Choose the name that fits this clip best: {options}.",
+    "One of the following is seen in the video: {options}. Which one?",
+    "Pick the right name for these frames from this list: {options}.",
+)
+YES_NO = (
+    'Does this video show "{name}"? Answer yes or no.',
+    'Is "{name}" the right name for what is seen in this clip? Answer yes or no.',
+    'Would you call what these frames show "{name}"? Answer yes or no.',
+)
+
+_BETWEEN_WORDS = re.compile(r"[\s_\-./\\]+")
+
+
+def readable_name(class_name: str) -> str:
+    """Return a class name in words; one without any letter or digit is returned as it is."""
+    neighbors = zip(f" {class_name}", class_name, f"{class_name[1:]} ", strict=False)  # Before, character, after.
+    broken = "".join(f" {near[1]}" if _starts_word(*near) else near[1] for near in neighbors)
+    words = " ".join(_BETWEEN_WORDS.sub(" ", broken).split()).lower()
+    return words if any(map(str.isalnum, words)) else class_name
+
+
+def readable_names(classes: Sequence[str], path: Path | None = None) -> tuple[str, ...]:
+    """Return L different names in words, in label order.
+
+    Parameters
+    ----------
+    classes:
+        L class names, in label order.
+    path:
+        A json file with {class: words}; it must name every class, and may name others. None takes the rule.
+
+    Raises
+    ------
+    InputError
+        When the file cannot be used or lacks a class, when two classes have the same words, or a name is a media tag.
+    """
+    names = tuple(map(readable_name, classes)) if path is None else _names_of_file(path, classes)
+    where = "the class names" if path is None else f"--names {path}"
+    class_of: dict[str, str] = {}
+    for class_name, name in zip(classes, names, strict=True):
+        if name in class_of:
+            raise InputError(
+                f"{where}: classes {class_of[name]!r} and {class_name!r} both read {name!r}; give --names a json in "
+                "which they differ"
+            )
+        class_of[name] = class_name
+        if any(tag in name for tag in MEDIA_TAGS):
+            raise InputError(
+                f"{where}: class {class_name!r} reads {name!r}, which trainers take for a picture or video; "
+                f"give --names a json without {', '.join(MEDIA_TAGS)}"
+            )
+    return names
+
+
+def _starts_word(before: str, character: str, after: str) -> bool:
+    """Tell whether a word starts at `character` without a separator before it."""
+    return character.isupper() and (before.islower() or (after.islower() and (before.isupper() or before.isdigit())))
+
+
+def _names_of_file(path: Path, classes: Sequence[str]) -> tuple[str, ...]:
+    where = f"--names {path}"
+    try:
+        words: Any = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{where}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise InputError(f"{where}: is not json ({error}); write an object of class: words") from error
+    if not isinstance(words, dict):
+        raise InputError(f"{where}: holds a {type(words).__name__}; write an object of class: words")
+    missing = [name for name in classes if name not in words]
+    if missing:
+        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+        listed = ", ".join(map(repr, missing[:5]))
+        raise InputError(f"{where}: lacks {listed}{more}; name all {len(classes)} classes of the set")
+    for name in classes:
+        if not isinstance(words[name], str) or not words[name].strip():
+            raise InputError(f"{where}: class {name!r} is {words[name]!r}; give it words")
+    return tuple(" ".join(words[name].split()) for name in classes)
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question about one video."""
+
+    text: str
+    """One line, without any media tag."""
+    answer: str
+    """The class in words, or "yes" or "no"."""
+
+
+def ask(kind: str, label: int, names: Sequence[str], generator: torch.Generator) -> tuple[Question, ...]:
+    """Return the questions about one video: one, or two for "yes-no".
+
+    Parameters
+    ----------
+    kind:
+        A key of `QUESTIONS`.
+    label:
+        The video's class, in [0,L).
+    names:
+        L class names in words, in label order.
+    generator:
+        A stream of this video alone, so that a video left out changes no question about another.
+    """
+    check_questions(kind, len(names))
+    return QUESTIONS[kind](label, names, generator)
+
+
+def check_questions(kind: str, num_classes: int) -> None:
+    """Raise unless `kind` is known and can be asked with so many classes."""
+    if kind not in QUESTIONS:
+        raise InputError(f"--questions is {kind!r}; known: {', '.join(QUESTIONS)}")
+    if kind != "open" and num_classes < 2:
+        raise InputError(f"--questions {kind} needs at least 2 classes, the set has {num_classes}; give open")
+
+
+def _open(label: int, names: Sequence[str], generator: torch.Generator) -> tuple[Question, ...]:
+    return (Question(_sample(OPEN, generator), names[label]),)
+
+
+def _choice(label: int, names: Sequence[str], generator: torch.Generator) -> tuple[Question, ...]:
+    template = _sample(CHOICE, generator)
+    order = torch.randperm(len(names), generator=generator).tolist()
+    return (Question(template.format(options=", ".join(names[place] for place in order)), names[label]),)
+
+
+def _yes_no(label: int, names: Sequence[str], generator: torch.Generator) -> tuple[Question, ...]:
+    other = _sample([name for place, name in enumerate(names) if place != label], generator)
+    return tuple(
+        Question(_sample(YES_NO, generator).format(name=name), answer)
+        for name, answer in ((names[label], "yes"), (other, "no"))
+    )
+
+
+def _sample(choices: Sequence[str], generator: torch.Generator) -> str:
+    return choices[int(torch.randint(len(choices), (), generator=generator))]
+
+
+QUESTIONS: dict[str, Callable[[int, Sequence[str], torch.Generator], tuple[Question, ...]]] = {
+    "open": _open,
+    "choice": _choice,
+    "yes-no": _yes_no,
+}
+"""How each kind of question is asked, by `--questions`."""
