@@ -230,7 +230,7 @@ def test_selectors_that_cannot_be_written_are_refused_before_the_run(run: Runner
     for method in ("dm", "random-real"):
         refused = f"method '{method}' with these settings learns no selector; use --method videocompressa"
         assert refused in error("--method", method, "--selector-out", out)
-    learned = ("--method", "videocompressa", "--selector-out")
+    learned = ("--method", "videocompressa", *QUICK, "--selector-out")
     uniform = ("--set", "selector=uniform")
     assert "learns no selector; use --method videocompressa, with --set" in error(*learned, out, *uniform)
     assert "give two names" in error(*learned, tmp_path / "set.safetensors")
