@@ -22,7 +22,7 @@ from videocompressa import METHODS
 from videocompressa.artifact import measure, read_set
 from videocompressa.bench.protocols import PROTOCOLS
 from videocompressa.bench.scales import SCALES
-from videocompressa.cli import output
+from videocompressa.cli import terminal
 from videocompressa.cli.main import main
 from videocompressa.cli.options import default_cache
 from videocompressa.codecs import CODECS
@@ -697,9 +697,9 @@ def test_plan_estimates_every_kind_of_method(run: Runner, videos: Path, method: 
 
 def test_a_log_file_gets_a_line_a_phase_and_one_a_minute(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     now = [0.0]
-    monkeypatch.setattr(output.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(output.threading.Thread, "start", lambda self: None)  # the test is the clock
-    log = output._ProgressLog()
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(terminal.threading.Thread, "start", lambda self: None)  # the test is the clock
+    log = terminal._ProgressLog()
     for seconds in range(181):
         now[0] = float(seconds)
         if seconds <= 150:

@@ -9,17 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 from cyclopts import Group, Parameter
 
-from videocompressa.cli.app import (
-    CANDIDATES,
-    REPORTING,
-    RUNNING,
-    CandidateArguments,
-    Output,
-    ReportingArguments,
-    RunningArguments,
-    app,
-)
-from videocompressa.cli.output import note, print_json, progress, stdout_console
+from videocompressa.cli import app as cli
+from videocompressa.cli import terminal
 from videocompressa.errors import InputError
 from videocompressa.recipes.options import BudgetOptions, NumBytes, Share
 
@@ -102,17 +93,17 @@ class BenchArguments:
 BENCH = BenchArguments()
 
 
-@app.command
+@cli.app.command
 def bench(
     data: Path,
     /,
     *,
-    output: Output,
+    output: cli.Output,
     arguments: Annotated[BenchArguments, Parameter(name="*")] = BENCH,
     jobs: int = 1,
-    candidates: CandidateArguments = CANDIDATES,
-    running: RunningArguments = RUNNING,
-    reporting: ReportingArguments = REPORTING,
+    candidates: cli.CandidateArguments = cli.CANDIDATES,
+    running: cli.RunningArguments = cli.RUNNING,
+    reporting: cli.ReportingArguments = cli.REPORTING,
 ) -> None:
     """Compare methods at equal file bytes: accuracy, cost and memory, as tables and plots.
 
@@ -132,13 +123,13 @@ def bench(
     from videocompressa.bench.tables import markdown
 
     options = arguments.options()
-    with progress(reporting) as watch:
+    with terminal.progress(reporting) as watch:
         surroundings = running.surroundings(watch)
         outcome = run_bench(data, output, options=options, candidates=candidates, jobs=jobs, surroundings=surroundings)
     for text in outcome.notes:
-        note(f"note: {text}", reporting)
+        terminal.note(f"note: {text}", reporting)
     if reporting.json:
-        print_json(
+        terminal.print_json(
             {
                 "folder": str(outcome.folder),
                 "num_cells": len(outcome.records),
@@ -147,9 +138,9 @@ def bench(
             }
         )
         return
-    stdout_console().print(markdown(outcome.records), markup=False, soft_wrap=True)
+    terminal.stdout_console().print(markdown(outcome.records), markup=False, soft_wrap=True)
     for path in outcome.files:
-        note(f"wrote {path}", reporting)
+        terminal.note(f"wrote {path}", reporting)
 
 
 def _listed(option: str, text: str, kind: Callable[[str], Value]) -> tuple[Value, ...]:

@@ -6,51 +6,26 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from videocompressa.cli.app import (
-    BUDGET,
-    CANDIDATES,
-    COMPRESS,
-    REPORTING,
-    RUNNING,
-    BudgetArguments,
-    CandidateArguments,
-    CompressArguments,
-    Force,
-    Output,
-    ReportingArguments,
-    RunningArguments,
-    app,
-)
-from videocompressa.cli.output import (
-    cost_rows,
-    duration,
-    facts_table,
-    note,
-    notes_and_skipped,
-    peak_memory_bytes,
-    print_json,
-    progress,
-    skipped_json,
-    stdout_console,
-)
+from videocompressa.cli import app as cli
+from videocompressa.cli import terminal
 
 if TYPE_CHECKING:
     from videocompressa.recipes.compress import CompressOutcome
 
 
-@app.command
+@cli.app.command
 def compress(
     data: Path,
     /,
     *,
-    output: Output,
-    options: CompressArguments = COMPRESS,
+    output: cli.Output,
+    options: cli.CompressArguments = cli.COMPRESS,
     selector_out: Path | None = None,
-    force: Force = False,
-    budget: BudgetArguments = BUDGET,
-    candidates: CandidateArguments = CANDIDATES,
-    running: RunningArguments = RUNNING,
-    reporting: ReportingArguments = REPORTING,
+    force: cli.Force = False,
+    budget: cli.BudgetArguments = cli.BUDGET,
+    candidates: cli.CandidateArguments = cli.CANDIDATES,
+    running: cli.RunningArguments = cli.RUNNING,
+    reporting: cli.ReportingArguments = cli.REPORTING,
 ) -> None:
     """Compress the training videos of a folder into one file. After an interruption, the same command resumes.
 
@@ -68,7 +43,7 @@ def compress(
     started = time.perf_counter()
     from videocompressa.recipes.compress import compress_folder
 
-    with progress(reporting) as watch:
+    with terminal.progress(reporting) as watch:
         surroundings = running.surroundings(watch)
         outcome = compress_folder(
             data,
@@ -81,16 +56,16 @@ def compress(
             surroundings=surroundings,
         )
     seconds = time.perf_counter() - started
-    notes_and_skipped(outcome.notes, outcome.skipped, reporting)
+    terminal.notes_and_skipped(outcome.notes, outcome.skipped, reporting)
     selector = {} if selector_out is None else {"selector": str(selector_out)}
     if reporting.json:
-        costs = {"compress_seconds": seconds, "peak_memory_bytes": peak_memory_bytes(surroundings.workers)}
-        print_json({**_facts(outcome), **costs, **selector})
+        costs = {"compress_seconds": seconds, "peak_memory_bytes": terminal.peak_memory_bytes(surroundings.workers)}
+        terminal.print_json({**_facts(outcome), **costs, **selector})
         return
-    rows = {"file": str(outcome.path), **cost_rows(outcome.cost)}
+    rows = {"file": str(outcome.path), **terminal.cost_rows(outcome.cost)}
     rows["kept"] += f", of {outcome.num_train_videos} videos with {outcome.num_train_frames} frames"
-    stdout_console().print(facts_table({**rows, "time": duration(seconds), **selector}))
-    note(f"next: videocompressa train {outcome.path} --data {data}", reporting)
+    terminal.stdout_console().print(terminal.facts_table({**rows, "time": terminal.duration(seconds), **selector}))
+    terminal.note(f"next: videocompressa train {outcome.path} --data {data}", reporting)
 
 
 def _facts(outcome: CompressOutcome) -> dict[str, object]:
@@ -98,7 +73,7 @@ def _facts(outcome: CompressOutcome) -> dict[str, object]:
         "path": str(outcome.path),
         **vars(outcome.cost),
         "method_seconds": outcome.method_seconds,
-        "skipped": skipped_json(outcome.skipped),
+        "skipped": terminal.skipped_json(outcome.skipped),
         "videos_per_class": outcome.videos_per_class,
         "keyframes": outcome.keyframes,
         "num_train_videos": outcome.num_train_videos,

@@ -5,18 +5,18 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from videocompressa.cli.app import REPORTING, RUNNING, Force, Output, ReportingArguments, RunningArguments, app
-from videocompressa.cli.output import duration, facts_table, print_json, progress, stdout_console
+from videocompressa.cli import app as cli
+from videocompressa.cli import terminal
 
 
-@app.command
+@cli.app.command
 def demo(
     *,
-    output: Output = Path("videocompressa-demo"),
+    output: cli.Output = Path("videocompressa-demo"),
     seed: int = 0,
-    force: Force = False,
-    running: RunningArguments = RUNNING,
-    reporting: ReportingArguments = REPORTING,
+    force: cli.Force = False,
+    running: cli.RunningArguments = cli.RUNNING,
+    reporting: cli.ReportingArguments = cli.REPORTING,
 ) -> None:
     """Render a set of videos, compress it, train on it, and compare with random selection and with all videos.
 
@@ -35,11 +35,11 @@ def demo(
     from videocompressa.demo.run import demo as run_demo
     from videocompressa.recipes.contact_sheet import results_table
 
-    with progress(reporting) as watch:
+    with terminal.progress(reporting) as watch:
         made = run_demo(output, seed=seed, overwrite=force, surroundings=running.surroundings(watch))
     seconds = time.perf_counter() - started
     if reporting.json:
-        print_json(
+        terminal.print_json(
             {
                 "videos": str(made.videos),
                 "path": str(made.set_path),
@@ -50,16 +50,16 @@ def demo(
             }
         )
         return
-    console = stdout_console()
+    console = terminal.stdout_console()
     console.print(results_table(made.rows, title="rendered actions, top-1 in % (mean ± spread over seeds)"))
     console.print(
-        facts_table(
+        terminal.facts_table(
             {
                 "videos": str(made.videos),
                 "set": str(made.set_path),
                 "table": str(made.table_path),
                 "contact sheet": str(made.sheet_path),
-                "time": duration(seconds),
+                "time": terminal.duration(seconds),
             }
         )
     )

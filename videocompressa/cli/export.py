@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from videocompressa.cli.app import REPORTING, Force, ReportingArguments, app
-from videocompressa.cli.output import (
+from videocompressa.cli.terminal import (
     facts_table,
     note,
     notes_and_skipped,

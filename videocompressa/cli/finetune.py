@@ -23,7 +23,7 @@ from videocompressa.cli.app import (
     RunningArguments,
     app,
 )
-from videocompressa.cli.output import (
+from videocompressa.cli.terminal import (
     duration,
     note,
     notes_and_skipped,

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from rich.table import Table
 
 from videocompressa.cli.app import REPORTING, Force, Output, ReportingArguments, app
-from videocompressa.cli.output import add_row, facts_table, notes_and_skipped, print_json, progress, stdout_console
+from videocompressa.cli.terminal import add_row, facts_table, notes_and_skipped, print_json, progress, stdout_console
 from videocompressa.recipes.options import KeyframeOptions
 
 if TYPE_CHECKING:

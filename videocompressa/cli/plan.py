@@ -7,45 +7,23 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from videocompressa.cli.app import (
-    BUDGET,
-    CANDIDATES,
-    COMPRESS,
-    REPORTING,
-    RUNNING,
-    BudgetArguments,
-    CandidateArguments,
-    CompressArguments,
-    ReportingArguments,
-    RunningArguments,
-    app,
-)
-from videocompressa.cli.output import (
-    add_row,
-    duration,
-    facts_table,
-    notes_and_skipped,
-    percent,
-    print_json,
-    progress,
-    skipped_json,
-    stdout_console,
-)
+from videocompressa.cli import app as cli
+from videocompressa.cli import terminal
 
 if TYPE_CHECKING:
     from videocompressa.recipes.plan import Plan
 
 
-@app.command
+@cli.app.command
 def plan(
     data: Path,
     /,
     *,
-    options: CompressArguments = COMPRESS,
-    budget: BudgetArguments = BUDGET,
-    candidates: CandidateArguments = CANDIDATES,
-    running: RunningArguments = RUNNING,
-    reporting: ReportingArguments = REPORTING,
+    options: cli.CompressArguments = cli.COMPRESS,
+    budget: cli.BudgetArguments = cli.BUDGET,
+    candidates: cli.CandidateArguments = cli.CANDIDATES,
+    running: cli.RunningArguments = cli.RUNNING,
+    reporting: cli.ReportingArguments = cli.REPORTING,
 ) -> None:
     """Show what a folder of videos holds and what compressing it would cost: counts, bad files, size and time.
 
@@ -58,15 +36,15 @@ def plan(
     """
     from videocompressa.recipes.plan import plan as plan_folder
 
-    with progress(reporting) as watch:
+    with terminal.progress(reporting) as watch:
         planned = plan_folder(
             data, options, candidates=candidates, budget=budget, surroundings=running.surroundings(watch)
         )
     if reporting.json:
-        print_json(_plan_json(planned))
+        terminal.print_json(_plan_json(planned))
         return
     _print_plan(planned, options.method)
-    notes_and_skipped(planned.notes, (), reporting)
+    terminal.notes_and_skipped(planned.notes, (), reporting)
 
 
 def _plan_json(planned: Plan) -> dict[str, object]:
@@ -75,7 +53,7 @@ def _plan_json(planned: Plan) -> dict[str, object]:
         "num_videos": planned.num_videos,
         "num_frames": planned.num_frames,
         "classes": planned.classes,
-        "bad": skipped_json(planned.bad),
+        "bad": terminal.skipped_json(planned.bad),
         "splits": {name: vars(totals) for name, totals in planned.splits.items()},
         "videos_per_class": None if fills else planned.budget.videos_per_class,
         "keyframes": None if fills else planned.budget.keyframes,
@@ -89,29 +67,29 @@ def _plan_json(planned: Plan) -> dict[str, object]:
 def _print_plan(planned: Plan, method: str) -> None:
     from videocompressa.recipes.contact_sheet import bytes_text
 
-    console = stdout_console()
+    console = terminal.stdout_console()
     splits = Table(title=f"{planned.source}: {len(planned.classes)} classes", title_justify="left")
     for heading in ("split", "videos", "frames", "length", "size"):
         splits.add_column(heading, justify="left" if heading == "split" else "right")
     for name, totals in planned.splits.items():
         numbers = (str(totals.num_videos), str(totals.num_frames))
-        add_row(splits, name, *numbers, duration(totals.seconds), bytes_text(totals.num_bytes))
+        terminal.add_row(splits, name, *numbers, terminal.duration(totals.seconds), bytes_text(totals.num_bytes))
     console.print(splits)
     console.print(_class_table(planned.classes))
     budget = planned.budget
     kept = (
         f"{planned.num_items} videos x {budget.keyframes} keyframes (VPC {budget.videos_per_class}), "
-        f"{percent(planned.frame_ratio)} of the training frames"
+        f"{terminal.percent(planned.frame_ratio)} of the training frames"
     )
     ratio = planned.file_bytes / planned.splits["train"].num_bytes
     rows = {
         "kept": f"as much as {method} gets into the file" if planned.fills_bytes else kept,
-        "expected file": f"{bytes_text(planned.file_bytes)}, {percent(ratio)} of the training videos",
-        "expected time": f"{duration(planned.pass_seconds)} to decode and encode, about "
-        f"{duration(planned.method_seconds)} for {method} (estimates from a sample)",
+        "expected file": f"{bytes_text(planned.file_bytes)}, {terminal.percent(ratio)} of the training videos",
+        "expected time": f"{terminal.duration(planned.pass_seconds)} to decode and encode, about "
+        f"{terminal.duration(planned.method_seconds)} for {method} (estimates from a sample)",
         "bad videos": str(len(planned.bad)),
     }
-    console.print(facts_table(rows))
+    console.print(terminal.facts_table(rows))
     for video in planned.bad:
         console.print(f"  {video.video_id}: {video.reason}", markup=False)
 
@@ -123,5 +101,5 @@ def _class_table(classes: dict[str, dict[str, int]]) -> Table:
     for split in splits:
         table.add_column(split, justify="right")
     for name, counts in classes.items():
-        add_row(table, name, *(str(counts[split]) for split in splits))
+        terminal.add_row(table, name, *(str(counts[split]) for split in splits))
     return table

@@ -9,22 +9,22 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 from rich.table import Table
 
-from videocompressa.cli.app import REPORTING, Force, Output, ReportingArguments, app
-from videocompressa.cli.output import add_row, cost_rows, facts_table, print_json, progress, stdout_console
+from videocompressa.cli import app as cli
+from videocompressa.cli import terminal
 
 if TYPE_CHECKING:
     from videocompressa.synthetic import Cost, SyntheticSet
 
 
-@app.command
+@cli.app.command
 def inspect(
     path: Annotated[Path, Parameter(name="SET")],
     /,
     *,
     contact_sheet: Path | None = None,
     codec: str | None = None,
-    force: Force = False,
-    reporting: ReportingArguments = REPORTING,
+    force: cli.Force = False,
+    reporting: cli.ReportingArguments = cli.REPORTING,
 ) -> None:
     """Show what a set file holds, where it comes from and what it costs.
 
@@ -51,22 +51,22 @@ def inspect(
 
         draw(open_set(path, codec), path=contact_sheet)
     if reporting.json:
-        print_json(_set_json(path, synthetic, cost, contact_sheet))
+        terminal.print_json(_set_json(path, synthetic, cost, contact_sheet))
         return
     _print_set(path, synthetic, cost)
     if contact_sheet is not None:
-        stdout_console().print(f"contact sheet: {contact_sheet}", markup=False)
+        terminal.stdout_console().print(f"contact sheet: {contact_sheet}", markup=False)
 
 
 def _print_set(path: Path, synthetic: SyntheticSet, cost: Cost) -> None:
-    console = stdout_console()
+    console = terminal.stdout_console()
     origin, source = synthetic.provenance, synthetic.provenance.source
     labels = "soft (probabilities of a teacher)" if synthetic.labels.ndim == 2 else "hard"
     console.print(
-        facts_table(
+        terminal.facts_table(
             {
                 "file": str(path),
-                **cost_rows(cost),
+                **terminal.cost_rows(cost),
                 "clips": f"{synthetic.clip.num_frames} frames of {synthetic.clip.height}x{synthetic.clip.width} px, "
                 f"fill {synthetic.fill}",
                 "latents": f"{tuple(synthetic.latents.shape)} (N,K,C,h,w) of codec {synthetic.codec.name}",
@@ -83,7 +83,7 @@ def _print_set(path: Path, synthetic: SyntheticSet, cost: Cost) -> None:
     for heading in ("item", "class", "video", "keyframes of T", "seconds"):
         items.add_column(heading, justify="right" if heading == "item" else "left", overflow="fold")
     for item in range(len(synthetic)):
-        add_row(
+        terminal.add_row(
             items,
             str(item),
             _label_text(synthetic, item),
@@ -94,16 +94,16 @@ def _print_set(path: Path, synthetic: SyntheticSet, cost: Cost) -> None:
     console.print(items)
 
 
-@app.command
+@cli.app.command
 def decode(
     path: Annotated[Path, Parameter(name="SET")],
     /,
     *,
-    output: Output,
+    output: cli.Output,
     kind: Annotated[Literal["mp4", "gif", "png"], Parameter(name="--format")] = "mp4",
     codec: str | None = None,
-    force: Force = False,
-    reporting: ReportingArguments = REPORTING,
+    force: cli.Force = False,
+    reporting: cli.ReportingArguments = cli.REPORTING,
 ) -> None:
     """Write the clips of a set file as videos, or its keyframes as pictures, in a folder a class.
 
@@ -125,12 +125,12 @@ def decode(
 
     check_output_folder(output, overwrite=force)
     synthetic = open_set(path, codec)
-    with progress(reporting) as watch:
+    with terminal.progress(reporting) as watch:
         num_files = decode_set(synthetic, output, kind=kind, overwrite=force, watch=watch)
     if reporting.json:
-        print_json({"path": str(output), "num_videos": len(synthetic), "num_files": num_files})
+        terminal.print_json({"path": str(output), "num_videos": len(synthetic), "num_files": num_files})
         return
-    stdout_console().print(f"{num_files} {kind} files of {len(synthetic)} items in {output}", markup=False)
+    terminal.stdout_console().print(f"{num_files} {kind} files of {len(synthetic)} items in {output}", markup=False)
 
 
 def _setting_texts(config: Mapping[str, Any], prefix: str = "") -> list[str]:

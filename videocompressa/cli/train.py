@@ -8,33 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 from rich.table import Table
 
-from videocompressa.cli.app import (
-    CANDIDATES,
-    REPORTING,
-    RUNNING,
-    CandidateArguments,
-    ReportingArguments,
-    RunningArguments,
-    Settings,
-    app,
-)
-from videocompressa.cli.output import (
-    add_row,
-    duration,
-    facts_table,
-    notes_and_skipped,
-    print_json,
-    progress,
-    skipped_json,
-    stdout_console,
-)
+from videocompressa.cli import app as cli
+from videocompressa.cli import terminal
 from videocompressa.errors import InputError
 
 if TYPE_CHECKING:
     from videocompressa.recipes.train import TrainOutcome
 
 
-@app.command
+@cli.app.command
 def train(
     subject: Annotated[Path, Parameter(name="SET")],
     /,
@@ -49,10 +31,10 @@ def train(
     flip: bool = True,
     split: Literal["test", "val"] = "test",
     codec: str | None = None,
-    settings: Settings = (),
-    candidates: CandidateArguments = CANDIDATES,
-    running: RunningArguments = RUNNING,
-    reporting: ReportingArguments = REPORTING,
+    settings: cli.Settings = (),
+    candidates: cli.CandidateArguments = cli.CANDIDATES,
+    running: cli.RunningArguments = cli.RUNNING,
+    reporting: cli.ReportingArguments = cli.REPORTING,
 ) -> None:
     """Train students on a set file and judge them on the test videos of DATA.
 
@@ -96,7 +78,7 @@ def train(
         raise InputError("--data is missing; give the folder whose test videos judge the students")
     config = TrainConfig(student=student, steps=steps, batch_size=batch_size, lr=lr, width=width, flip=flip)
     config = with_settings(config, settings)
-    with progress(reporting) as watch:
+    with terminal.progress(reporting) as watch:
         outcome = train_on(
             subject,
             data or subject,
@@ -107,9 +89,9 @@ def train(
             codec=codec,
             surroundings=running.surroundings(watch),
         )
-    notes_and_skipped((), outcome.skipped, reporting)
+    terminal.notes_and_skipped((), outcome.skipped, reporting)
     if reporting.json:
-        print_json(_train_json(outcome))
+        terminal.print_json(_train_json(outcome))
         return
     _print_scores(outcome)
 
@@ -132,7 +114,7 @@ def _train_json(outcome: TrainOutcome) -> dict[str, Any]:
         "split": outcome.split,
         "num_train_clips": outcome.num_train_clips,
         "num_test_clips": outcome.num_test_clips,
-        "skipped": skipped_json(outcome.skipped),
+        "skipped": terminal.skipped_json(outcome.skipped),
     }
 
 
@@ -145,14 +127,14 @@ def _print_scores(outcome: TrainOutcome) -> None:
         "top-1": f"{100 * result.top1_mean:.1f}{spread} %  ({len(result.top1_runs)} runs: "
         f"{', '.join(f'{100 * run:.1f}' for run in result.top1_runs)})",
         "chance": f"{100 / len(outcome.classes):.1f} %",
-        "training": f"{duration(result.train_seconds)}, {result.precision}",
+        "training": f"{terminal.duration(result.train_seconds)}, {result.precision}",
     }
     if len(outcome.classes) > 5:
         rows["top-5"] = f"{100 * result.top5_mean:.1f} %"
     if result.num_diverged:
         rows["diverged"] = f"{result.num_diverged} of {len(result.seeds)} runs, not in the mean"
-    console = stdout_console()
-    console.print(facts_table(rows))
+    console = terminal.stdout_console()
+    console.print(terminal.facts_table(rows))
     table = Table(title="per class", title_justify="left")
     table.add_column("class")
     table.add_column("top-1", justify="right")
@@ -161,5 +143,5 @@ def _print_scores(outcome: TrainOutcome) -> None:
         wrong = result.confusion[label].clone()
         wrong[label] = 0
         mistaken = f"{outcome.classes[int(wrong.argmax())]} ({int(wrong.max())})" if int(wrong.max()) else "-"
-        add_row(table, name, f"{100 * float(result.per_class[label]):.1f} %", mistaken)
+        terminal.add_row(table, name, f"{100 * float(result.per_class[label]):.1f} %", mistaken)
     console.print(table)
