@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from cli_runs import Runner
 from PIL import Image, ImageDraw
 from torch import Tensor
 
 from videocompressa.bench.record import Record
 from videocompressa.clip import ClipSpec, CodecSpec, Normalization
-from videocompressa.demo.run import table_lines
+from videocompressa.demo.run import DemoOutcome, table_lines
 from videocompressa.errors import InputError
 from videocompressa.recipes.contact_sheet import (
     LONGEST_SHEET,
@@ -215,6 +216,22 @@ def test_table_has_sizes_accuracies_and_runs():
 def test_column_of_the_codec_is_left_out_where_no_codec_has_weights():
     assert "file + codec" not in table_lines([FULL, SINGLE])[0]
     assert "file + codec" in table_lines([FULL, OURS])[0]
+
+
+def test_the_verb_shows_the_table_and_gives_its_records_as_json(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    records = (FULL, OURS, LOST)
+    outcome = DemoOutcome(tmp_path, tmp_path / "set", tmp_path / "table.md", tmp_path / "sheet.png", records)
+    monkeypatch.setattr("videocompressa.demo.run.demo", lambda *args, **kwargs: outcome)
+    run = Runner(capsys, tmp_path / "cache")
+    shown = run("demo", "--quiet").out
+    assert "rendered actions, top-1 in %" in shown
+    for cell in [cell for line in table_lines(records) for cell in line]:
+        assert cell in shown
+    rows = run("demo", "--quiet", "--json").json["rows"]
+    assert [row["method"] for row in rows] == ["full", "videocompressa", "a|b"]
+    assert rows[1]["file_and_codec_bytes"] == 2_941_234
 
 
 # -- texts ------------------------------------------------------------------------------------------------------------

@@ -48,24 +48,11 @@ def contact_sheet(
 ) -> None:
     """Write a PNG that shows what is inside a synthetic set.
 
-    Parameters
-    ----------
-    synthetic:
-        The set.
-    decoder:
-        Its codec; None takes the one that is attached to the set.
-    path:
-        A name that ends in .png, replaced if it exists.
-    columns:
-        Items side by side, >= 1; None takes as many as fit `WIDEST_SHEET` pixels.
-    max_items:
-        Most items shown, >= 1, equally many of each class as far as they go. The sheet states how many are left out;
-        fewer are shown where frames are tall, for a sheet is never longer than `LONGEST_SHEET` pixels.
-
-    Raises
-    ------
-    InputError
-        For another ending, numbers below 1, and without a decoder or with that of another codec.
+    `decoder` is the set's codec; None takes the attached one. `path` ends in .png and is replaced if it exists.
+    `columns` are items side by side, >= 1; None takes as many as fit `WIDEST_SHEET` pixels. At most `max_items` >= 1
+    are shown, equally many of each class as far as they go, and fewer where frames are tall, for a sheet is never
+    longer than `LONGEST_SHEET` pixels; it states how many are left out. Raises `InputError` for other endings and
+    numbers, and without a decoder or with that of another codec.
     """
     if path.suffix.lower() != ".png":
         raise InputError(f"cannot write a contact sheet to {path.name!r}; name it with .png")

@@ -5,31 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from videocompressa.bench.figures import style
 from videocompressa.bench.figures.lines import panel_of, panel_titles
-from videocompressa.bench.figures.style import (
-    COLUMN_INCHES,
-    FAMILIES,
-    FULL_LINE,
-    HALO,
-    OURS,
-    PAGE_INCHES,
-    PANEL_INCHES,
-    SMALL_POINTS,
-    Axes,
-    Figure,
-    Line2D,
-    Patch,
-    add_legend,
-    draw_full,
-    full_data,
-    paper_figure,
-    percent,
-)
+from videocompressa.bench.figures.style import Axes, Figure, Line2D, Patch, percent
 from videocompressa.bench.record import Record, grouped, of_axis
 from videocompressa.bench.tables import ablation_groups, budget_text, budgets
 from videocompressa.errors import InputError
 
-COLORS = {"complete method": FAMILIES[OURS[0]].color, "one change": "#BDBDBD"}
+COLORS = {"complete method": style.FAMILIES[style.OURS[0]].color, "one change": "#BDBDBD"}
 GAP = 0.7
 """Between groups, in bars."""
 WIDE = 9
@@ -50,17 +33,16 @@ def ablation(records: Sequence[Record], path: Path) -> Figure:
     if not any(groups):
         raise InputError(f"none of {len(chosen)} records has both an accuracy and a variant; nothing to draw")
     most = max(sum(map(len, components.values())) for components in groups)
-    titles, full = panel_titles([panel_of(panel[0]) for panel in panels]), full_data(records, "ablation")
-    width = COLUMN_INCHES if most <= WIDE else PAGE_INCHES
-    with paper_figure(path, width, PANEL_INCHES * len(panels)) as figure:
+    titles, full = panel_titles([panel_of(panel[0]) for panel in panels]), style.full_data(records, "ablation")
+    with style.paper_figure(path, wide=most > WIDE, num_rows=len(panels)) as figure:
         grid = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
         for axes, (first, *_), components, title in zip(grid, panels, groups, titles, strict=True):
-            draw_full(axes, [record for record in full if panel_of(record) == panel_of(first)], zorder=3.5)
+            style.draw_full(axes, [record for record in full if panel_of(record) == panel_of(first)], zorder=3.5)
             _draw_bars(axes, components)
             axes.set_title(f"{title}, {budget_text(first.column, budgets(drawn))}")
             axes.set_ylabel("Top-1 accuracy (%)")
         entries = [Patch(color=color, label=label) for label, color in COLORS.items()]
-        add_legend(figure, [*entries, *([Line2D([], [], **FULL_LINE)] if full else [])])
+        style.add_legend(figure, [*entries, *([Line2D([], [], **style.FULL_LINE)] if full else [])])
     return figure
 
 
@@ -79,7 +61,7 @@ def _draw_bars(axes: Axes, components: dict[str, list[tuple[str, Record]]]) -> N
                 zorder=3,
                 label=value,
             )
-            axes.bar_label(bars, fmt="%.1f", padding=1.5, fontsize=SMALL_POINTS, zorder=5, **HALO)
+            axes.bar_label(bars, fmt="%.1f", padding=1.5, fontsize=style.SMALL_POINTS, zorder=5, **style.HALO)
             ticks[left] = value
             left += 1
         left += GAP

@@ -12,26 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from videocompressa.bench.figures.style import (
-    COLUMN_INCHES,
-    FULL_LINE,
-    HALO,
-    INK,
-    PAGE_INCHES,
-    PANEL_INCHES,
-    SMALL_POINTS,
-    Axes,
-    Figure,
-    Line2D,
-    add_legend,
-    draw_full,
-    full_data,
-    is_ours,
-    looks,
-    paper_figure,
-    percent,
-    set_log_scale,
-)
+from videocompressa.bench.figures import style
+from videocompressa.bench.figures.style import Axes, Figure, Line2D, percent
 from videocompressa.bench.record import Record, of_axis
 from videocompressa.bench.tables import budget_text, row_names
 from videocompressa.errors import InputError
@@ -81,7 +63,7 @@ def accuracy_against_keyframes(records: Sequence[Record], path: Path) -> Figure:
 def cost_against_accuracy(records: Sequence[Record], path: Path, *, memory: str = "host") -> Figure:
     """Draw top-1 accuracy against the seconds to compress (logarithmic), of the records of axis "main".
 
-    A line joins a method's budgets; numbers next to our own are videos per class. The AREA of a bubble is the
+    A line joins a method's budgets; numbers at the ends of our own are videos per class. The AREA of a bubble is the
     peak memory, of `memory` "host" or "gpu"; where that is unknown there is a marker only. Full data is the dashed
     line. Failed cells, and those whose seconds are unknown or zero, are left out.
     """
@@ -94,7 +76,7 @@ def cost_against_accuracy(records: Sequence[Record], path: Path, *, memory: str 
         for line in lines:
             _draw_bubbles(*line, field, largest)
         for axes in figure.axes:
-            set_log_scale(axes, [record.compress_seconds or 0.0 for record in drawn])
+            style.set_log_scale(axes, [record.compress_seconds or 0.0 for record in drawn])
             axes.margins(x=0.1, y=0.12)
         if largest:
             _add_sizes(figure, title, largest)
@@ -132,28 +114,28 @@ def _line_figure(
     of `records`.
     """
     methods = [record.method for record in records]
-    styles = looks([*names, *(methods if set(names) <= set(methods) else ())])
+    looks = style.looks([*names, *(methods if set(names) <= set(methods) else ())])
     members: dict[tuple[tuple[str, ...], str, str], list[Record]] = {}
     for name, record in zip(names, drawn, strict=True):
         members.setdefault((panel_of(record), record.labels, name), []).append(record)
     panels, kinds = list(dict.fromkeys(map(panel_of, drawn))), sorted({record.labels for record in drawn})
-    full = full_data(records, drawn[0].axis)
+    full = style.full_data(records, drawn[0].axis)
     lines: list[Line] = []
-    with paper_figure(path, COLUMN_INCHES if len(panels) == 1 else PAGE_INCHES, PANEL_INCHES * len(kinds)) as figure:
+    with style.paper_figure(path, wide=len(panels) > 1, num_rows=len(kinds)) as figure:
         grid = figure.subplots(len(kinds), len(panels), squeeze=False, sharex="col", sharey="col")
         for column, panel, title in zip(grid.T, panels, panel_titles(panels), strict=True):
             for axes, kind in zip(column, kinds, strict=True):
                 axes.set_title(f"{title}, {kind} labels" if len(kinds) > 1 else title)
-                draw_full(axes, [record for record in full if panel_of(record) == panel])
-                found = {name: members.get((panel, kind, name), []) for name in styles}
-                lines += [(axes, found[name], styles[name]) for name in found if found[name]]
+                style.draw_full(axes, [record for record in full if panel_of(record) == panel])
+                shown = {name: members.get((panel, kind, name), []) for name in looks}
+                lines += [(axes, shown[name], looks[name]) for name in shown if shown[name]]
             column[-1].set_xlabel(x_label)
         for axes in grid[:, 0]:
             axes.set_ylabel("Top-1 accuracy (%)")
-        entries = [Line2D([], [], **style) for name, style in styles.items() if name in names]
-        num_ours = sum(map(is_ours, set(names)))
-        entries[num_ours:num_ours] = [Line2D([], [], **FULL_LINE)] if full else []
-        add_legend(figure, entries)
+        entries = [Line2D([], [], **look) for name, look in looks.items() if name in names]
+        num_ours = sum(map(style.is_ours, set(names)))
+        entries[num_ours:num_ours] = [Line2D([], [], **style.FULL_LINE)] if full else []
+        style.add_legend(figure, entries)
         yield figure, lines
 
 
@@ -162,14 +144,14 @@ def _draw(records: Sequence[Record], path: Path, axis: str, x_label: str, positi
     drawn = _drawn(records, axis, x_label, position)
     values = sorted({position(record) or 0.0 for record in drawn})
     with _line_figure(path, records, drawn, _line_names(drawn, axis), x_label) as (figure, lines):
-        for axes, members, style in lines:
+        for axes, members, look in lines:
             ordered = sorted(members, key=lambda record: position(record) or 0.0)
             axes.errorbar(
                 [position(record) or 0.0 for record in ordered],
                 [percent(record.top1_mean) for record in ordered],
                 yerr=[percent(record.spread) for record in ordered],
                 elinewidth=0.6,
-                **style,
+                **look,
             )
         for axes in figure.axes:
             _set_scale(axes, values, axis)
@@ -188,7 +170,7 @@ def _line_names(drawn: Sequence[Record], axis: str) -> list[str]:
 def _set_scale(axes: Axes, values: Sequence[float], axis: str) -> None:
     """Choose the x axis: logarithmic for ratios, and for steps that span more than a decade; else linear."""
     if axis == "main":
-        set_log_scale(axes, values)
+        style.set_log_scale(axes, values)
         return
     least = min((value for value in values if value > 0), default=math.inf)
     if axis == "steps" and values[-1] >= 10 * least:
@@ -198,22 +180,23 @@ def _set_scale(axes: Axes, values: Sequence[float], axis: str) -> None:
         axes.minorticks_off()
 
 
-def _draw_bubbles(axes: Axes, members: Sequence[Record], style: dict[str, Any], field: str, largest: int) -> None:
+def _draw_bubbles(axes: Axes, members: Sequence[Record], look: dict[str, Any], field: str, largest: int) -> None:
     """Draw a bubble for each record, a marker in it, and a line through all."""
     ordered = sorted(members, key=lambda record: (record.vpc or 0, record.keyframes or 0))
     x = [record.compress_seconds or 0.0 for record in ordered]
     y = [percent(record.top1_mean) for record in ordered]
     areas = [bubble_area(getattr(record, field) or 0, largest) for record in ordered]
-    color, zorder = style["color"], style["zorder"]
+    color, zorder = look["color"], look["zorder"]
     if any(areas):
-        look: dict[str, Any] = {"facecolors": [(color, 0.2)], "edgecolors": [(color, 0.6)], "linewidths": 0.4}
-        axes.scatter(x, y, s=areas, zorder=zorder - 1, **look)
-    axes.plot(x, y, **style)
-    ours = is_ours(style["label"])
-    numbers = {"color": color, "fontsize": SMALL_POINTS, "fontweight": "bold", "zorder": zorder + 1, **HALO}
-    for record, point, area in zip(ordered, zip(x, y, strict=True), areas, strict=True) if ours else ():
-        offset = (2 + max(style["markersize"], area**0.5) / 2, -3)  # lines rise to the right
-        axes.annotate(count_text(record.vpc), point, offset, textcoords="offset points", va="center", **numbers)
+        face, edge = [(color, 0.2)], [(color, 0.6)]
+        axes.scatter(x, y, s=areas, facecolors=face, edgecolors=edge, linewidths=0.4, zorder=zorder - 1)
+    axes.plot(x, y, **look)
+    ends = {0, len(ordered) - 1} if style.is_ours(look["label"]) else set()
+    numbers = {"color": color, "fontsize": style.SMALL_POINTS, "fontweight": "bold", "zorder": zorder + 1, **style.HALO}
+    for end in sorted(ends):  # of all, numbers would cover each other
+        place = (2 + max(look["markersize"], areas[end] ** 0.5) / 2, -3)  # lines rise to the right
+        text = count_text(ordered[end].vpc)
+        axes.annotate(text, (x[end], y[end]), place, textcoords="offset points", va="center", **numbers)
 
 
 def bubble_area(num_bytes: int, largest: int) -> float:
@@ -229,10 +212,10 @@ def round_sizes(largest: int) -> list[int]:
 
 def _add_sizes(figure: Figure, title: str, largest: int) -> None:
     """Put a legend of a few round sizes above the panels."""
-    bubble: dict[str, Any] = {"linestyle": "", "marker": "o", "color": INK, "alpha": 0.3, "markeredgewidth": 0}
+    bubble: dict[str, Any] = {"linestyle": "", "marker": "o", "color": style.INK, "alpha": 0.3, "markeredgewidth": 0}
     entries = [Line2D([], [], linestyle="", label=f"{title}:")]
     for size in round_sizes(largest):
         text = bytes_text(size).replace(".0 ", " ")
         entries.append(Line2D([], [], label=text, markersize=bubble_area(size, largest) ** 0.5, **bubble))
-    room = WIDEST_BUBBLE / SMALL_POINTS
-    add_legend(figure, entries, "outside upper center", handlelength=room, handleheight=room, columnspacing=0.8)
+    room = WIDEST_BUBBLE / style.SMALL_POINTS
+    style.add_legend(figure, entries, "outside upper center", handlelength=room, handleheight=room, columnspacing=0.8)

@@ -103,8 +103,8 @@ def looks(names: Iterable[str]) -> dict[str, dict[str, Any]]:
 
 
 @contextmanager
-def paper_figure(path: Path, width: float, height: float) -> Iterator[Figure]:
-    """Give an empty figure of this size in inches, unknown to pyplot; written to `path` when the block ends.
+def paper_figure(path: Path, *, wide: bool, num_rows: int) -> Iterator[Figure]:
+    """Give an empty figure for rows of panels, unknown to pyplot; written to `path` when the block ends.
 
     The reader's own settings apply again afterwards. Raises `InputError` unless the name ends in .png or .pdf.
     """
@@ -116,7 +116,8 @@ def paper_figure(path: Path, width: float, height: float) -> Iterator[Figure]:
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(SETTINGS)
-        figure = Figure(figsize=(width, height), layout="constrained")
+        size = (PAGE_INCHES if wide else COLUMN_INCHES, PANEL_INCHES * num_rows)
+        figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
         yield figure
         with atomic_path(path) as part:
