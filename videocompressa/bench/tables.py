@@ -85,10 +85,7 @@ def to_csv(records: Sequence[Record]) -> str:
 def from_json(text: str) -> list[Record]:
     """Read what `to_json` wrote; keys may be missing where the field has a default.
 
-    Raises
-    ------
-    InputError
-        For another JSON value, unknown or missing keys, numbers that are not finite, and what `Record` refuses.
+    Raises `InputError` for other JSON, unknown or missing keys, numbers that are not finite, and refused records.
     """
     try:
         rows = json.loads(text, parse_constant=_refuse_constant)
@@ -137,41 +134,29 @@ def with_scores(records: Sequence[Record]) -> list[Record]:
 
     Both are None where either accuracy is unknown. A baseline is of the record's own axis or of "main".
     """
-    scored = []
-    for record in records:
-        random = None if record.on_all_videos else _baseline(record, RANDOM, records)
-        full = _baseline(record, FULL, records)
-        top1 = record.top1_mean
-        change = None if top1 is None or random is None else top1 - random
-        recovery = None if top1 is None or not full else top1 / full
-        scored.append(dataclasses.replace(record, improvement_over_random=change, recovery_of_full=recovery))
-    return scored
+    finished = [record for record in records if record.top1_mean is not None]
+    same = grouped(finished, "data", "protocol", "student")
+    return [_scored(record, same.get((record.data, record.protocol, record.student), [])) for record in records]
 
 
-def _baseline(record: Record, method: str, records: Sequence[Record]) -> float | None:
-    """Return top-1 of the nearest record of `RANDOM` or `FULL` on the same data by the same student."""
+def _scored(record: Record, same: Sequence[Record]) -> Record:
+    """Return a record with its scores; `same` are finished records of the same data, protocol and student."""
 
-    def cell(each: Record) -> tuple[object, ...]:
-        same = (each.data, each.protocol, each.student)
-        return same if method == FULL else (*same, each.labels, each.column)
-
-    def distance(other: Record) -> tuple[float, ...]:
-        is_other_axis = other.axis != record.axis
-        if method == FULL:
-            return (is_other_axis,)
+    def distance(other: Record) -> tuple[bool, bool, bool, int]:
         size = abs((other.file_bytes or 0) - (record.file_bytes or 0))
-        return other.codec != record.codec, other.selector != RANDOM_SELECTOR, is_other_axis, size
+        return other.codec != record.codec, other.selector != RANDOM_SELECTOR, other.axis != record.axis, size
 
-    same = [
-        other
-        for other in records
-        if (other.method, cell(other)) == (method, cell(record))
-        and other.top1_mean is not None
-        and other.axis in (record.axis, "main")
-        and other.variant in (record.variant, "")
-        and (method != FULL or other.labels == "hard")
-    ]
-    return min(same, key=distance).top1_mean if same else None
+    top1, cell = record.top1_mean, (RANDOM, record.labels, record.column)
+    near = [each for each in same if each.axis in (record.axis, "main") and each.variant in (record.variant, "")]
+    near.sort(key=lambda each: each.axis != record.axis)
+    random = [each for each in near if (each.method, each.labels, each.column) == cell]
+    full = [each.top1_mean for each in near if (each.method, each.labels) == (FULL, "hard")]
+    change = recovery = None
+    if top1 is not None and random and not record.on_all_videos:
+        change = top1 - (min(random, key=distance).top1_mean or 0.0)
+    if top1 is not None and full and full[0]:
+        recovery = top1 / full[0]
+    return dataclasses.replace(record, improvement_over_random=change, recovery_of_full=recovery)
 
 
 # -- names of rows and columns ----------------------------------------------------------------------------------------
