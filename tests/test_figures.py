@@ -26,7 +26,7 @@ METHODS = [
 def record(method: str, mean: float, **changes: Any) -> Record:
     fields: dict[str, Any] = {
         "method": method,
-        "data": "drawn",
+        "data": "rendered",
         "protocol": "fair",
         "student": "minic3d",
         "codec": "tiny",
@@ -93,15 +93,15 @@ def full_line(axes: Any) -> tuple[str, float]:
 def test_every_figure_has_the_size_of_a_column_and_the_same_bytes_each_time(name: str, tmp_path: Path) -> None:
     import matplotlib
 
-    drawn = DRAWN[name](ALL, tmp_path / "one.png")
+    figure = DRAWN[name](ALL, tmp_path / "one.png")
     with matplotlib.rc_context({"font.size": 30}):  # The reader's own settings change nothing, and are kept.
         DRAWN[name](ALL, tmp_path / "two.png")
         assert matplotlib.rcParams["font.size"] == 30
     content = (tmp_path / "one.png").read_bytes()
     width, height = struct.unpack(">II", content[16:24])
     assert width == 3.3 * DOTS_PER_INCH
-    assert height == int(drawn.get_figheight() * DOTS_PER_INCH)
-    assert 1.5 < drawn.get_figheight() / len(drawn.axes) < 4.0
+    assert height == int(figure.get_figheight() * DOTS_PER_INCH)
+    assert 1.5 < figure.get_figheight() / len(figure.axes) < 4.0
     assert content == (tmp_path / "two.png").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one.png", "two.png"]
     assert "matplotlib.pyplot" not in sys.modules
@@ -142,12 +142,12 @@ def legend(figure: Any) -> list[str]:
 def test_legend_names_each_line_and_titles_the_kind_of_labels(tmp_path: Path) -> None:
     figure = figures.accuracy_against_ratio(ALL, tmp_path / "a.png")
     assert legend(figure) == ["videocompressa", "full data", "dm"]
-    assert [axes.get_title() for axes in figure.axes] == ["drawn, hard labels", "drawn, soft labels"]
+    assert [axes.get_title() for axes in figure.axes] == ["rendered, hard labels", "rendered, soft labels"]
     hard = figures.accuracy_against_ratio(
         [r for r in ALL if r.labels == "hard" and r.method != "full"], tmp_path / "a.png"
     )
     assert legend(hard) == ["dm"]
-    assert [axes.get_title() for axes in hard.axes] == ["drawn"]
+    assert [axes.get_title() for axes in hard.axes] == ["rendered"]
 
 
 def test_one_run_has_no_spread(tmp_path: Path) -> None:
@@ -161,14 +161,14 @@ def test_one_run_has_no_spread(tmp_path: Path) -> None:
 def test_data_sets_are_columns_of_panels_and_labels_are_rows(tmp_path: Path) -> None:
     many = [
         record(method, 0.3 + 0.01 * i, data=data, labels=labels, vpc=vpc, frame_ratio=0.001 * vpc)
-        for data in ("drawn", "other")
+        for data in ("rendered", "other")
         for labels in ("hard", "soft")
         for i, method in enumerate(METHODS)
         for vpc in (1, 5)
     ]
     figure = figures.accuracy_against_ratio([*many, full(data="other")], tmp_path / "a.png")
     assert [axes.get_title() for axes in figure.axes] == [
-        f"{data}, {labels} labels" for labels in ("hard", "soft") for data in ("drawn", "other")
+        f"{data}, {labels} labels" for labels in ("hard", "soft") for data in ("rendered", "other")
     ]
     assert figure.get_figwidth() == 6.9
     assert not lines(figure.axes[0], "full data")
@@ -273,7 +273,7 @@ def test_ablation_has_a_panel_for_each_budget_and_leaves_failed_cells_out(tmp_pa
         record("videocompressa", 0.5, axis="ablation", vpc=5, variant="synthesis off", **lost),
     ]
     figure = figures.ablation([*ABLATION, *more], tmp_path / "a.png")
-    assert [axes.get_title() for axes in figure.axes] == ["drawn, VPC 1", "drawn, VPC 5"]
+    assert [axes.get_title() for axes in figure.axes] == ["rendered, VPC 1", "rendered, VPC 5"]
     assert [text.get_text() for text in figure.axes[1].texts] == ["60.0", "50.0"]
     assert components(figure.axes[1]) == ["joint"]
 

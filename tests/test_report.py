@@ -67,7 +67,7 @@ def a_set(items: int = 6, keyframes: int = 2, side: tuple[int, int] = (32, 32), 
         codec=Identity().spec,
         normalization=Normalization((0.5,) * 3, (0.2,) * 3),
         provenance=Provenance(
-            "random", {}, 0, Source("drawn", "", 60, 2400, 10**6), tuple(f"train/{i:03d}.mp4" for i in range(items))
+            "random", {}, 0, Source("rendered", "", 60, 2400, 10**6), tuple(f"train/{i:03d}.mp4" for i in range(items))
         ),
         decoder=Identity(),
     )
@@ -144,7 +144,7 @@ def test_sheet_states_what_it_left_out(tmp_path, monkeypatch):
     monkeypatch.setattr(ImageDraw.ImageDraw, "text", recorded)
     contact_sheet(a_set(9, soft=True), path=tmp_path / "sheet.png", max_items=4)
     assert any(text.startswith("4 of 9 items shown, 5 left out") for text in texts)
-    assert "drawn: 60 videos in 9 x 2 = 18 keyframes" in texts
+    assert "rendered: 60 videos in 9 x 2 = 18 keyframes" in texts
     assert [text for text in texts if text in CLASSES] == ["bow", "bow", "jump", "wave"]
     assert "bow 80 %, jump 10 %" in texts
     assert "2  ·  0.50 s" in texts

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from videocompressa.bench.names import row_names, variant_parts
 from videocompressa.bench.record import AXES, Record
 from videocompressa.bench.tables import (
     ablation_markdown,
@@ -24,10 +25,8 @@ from videocompressa.bench.tables import (
     frame,
     from_json,
     markdown,
-    row_names,
     to_csv,
     to_json,
-    variant_parts,
     with_scores,
 )
 from videocompressa.errors import InputError
@@ -36,7 +35,7 @@ from videocompressa.errors import InputError
 def record(method: str = "videocompressa", runs: tuple[float, ...] = (0.5, 0.6), **changes: Any) -> Record:
     fields: dict[str, Any] = {
         "method": method,
-        "data": "drawn",
+        "data": "rendered",
         "protocol": "fair",
         "student": "minic3d",
         "codec": "tiny",
@@ -325,7 +324,7 @@ def test_markdown_has_accuracies_and_costs() -> None:
     assert markdown(with_scores(SMALL)).splitlines()[2:] == [
         "Evaluated on test videos.",
         "",
-        "### drawn, minic3d, hard labels",
+        "### rendered, minic3d, hard labels",
         "",
         "| method | VPC 1 (≤ 6.0 kB) | VPC 5 (≤ 30.1 kB) |",
         "| --- | ---: | ---: |",
@@ -373,14 +372,14 @@ def test_each_data_set_student_and_kind_of_labels_has_a_table() -> None:
     ]
     lines = markdown(records).splitlines()
     assert [line for line in lines if line.startswith("###")] == [
-        "### drawn, minic3d, hard labels",
-        "### drawn, minic3d, soft labels",
-        "### drawn, r2plus1d_18, hard labels",
+        "### rendered, minic3d, hard labels",
+        "### rendered, minic3d, soft labels",
+        "### rendered, r2plus1d_18, hard labels",
         "### other, minic3d, hard labels",
     ]
     assert sum(line.startswith("| full | 80.0 ± 7.1 |") for line in lines) == 3
     twice = markdown([record(), record(protocol="vdsd")])
-    assert "### drawn, minic3d, hard labels, protocol vdsd" in twice
+    assert "### rendered, minic3d, hard labels, protocol vdsd" in twice
 
 
 def test_markdown_of_full_data_alone() -> None:
@@ -398,7 +397,7 @@ def test_names_of_rows_of_one_method_hold_no_more_than_distinguishes_them() -> N
 
 
 def test_two_records_of_one_cell_are_refused() -> None:
-    with pytest.raises(InputError, match="two records of 'videocompressa.*' on 'drawn' at VPC 1; keep one of them"):
+    with pytest.raises(InputError, match="two records of 'videocompressa.*' on 'rendered' at VPC 1; keep one of them"):
         markdown([record(), record(clip="another")])
 
 
@@ -414,7 +413,7 @@ def test_ablation_shows_the_complete_method_in_each_component() -> None:
         record(runs=(0.1,)),
     ]
     assert ablation_markdown(records).splitlines() == [
-        "### drawn, minic3d, components",
+        "### rendered, minic3d, components",
         "",
         "| component | value | VPC 1 | VPC 5 |",
         "| --- | --- | ---: | ---: |",
@@ -447,7 +446,7 @@ def test_other_students_are_columns() -> None:
         record(),
     ]
     assert cross_markdown(records).splitlines() == [
-        "### drawn, other students",
+        "### rendered, other students",
         "",
         "| method | labels | budget | network | a | b |",
         "| --- | --- | --- | --- | ---: | ---: |",
@@ -499,9 +498,9 @@ def test_the_lossless_table_compares_with_the_best_full_data_of_its_set_and_stud
     lines = (tmp_path / "output" / "lossless.md").read_text().splitlines()[2:]
     ours = "videocompressa, tiny | 6.0 kB | 0.040 % | 2.000 % | 55.0 ± 7.1"
     assert lines == [
-        f"| drawn | framenet2d | {ours} | - | - |",
-        f"| drawn | minic3d | {ours} | 80.0 ± 7.1 | 69 % |",
-        f"| drawn | minic3d | {ours.replace(', tiny', ', tiny, background=0.5')} | 80.0 ± 7.1 | 69 % |",
+        f"| rendered | framenet2d | {ours} | - | - |",
+        f"| rendered | minic3d | {ours} | 80.0 ± 7.1 | 69 % |",
+        f"| rendered | minic3d | {ours.replace(', tiny', ', tiny, background=0.5')} | 80.0 ± 7.1 | 69 % |",
     ]
     assert (tmp_path / "output" / "lossless.png").stat().st_size > 1000
     (tmp_path / "one.json").write_text("{}")

@@ -12,7 +12,7 @@ from videocompressa.errors import InputError
 
 AXES = ("main", "ablation", "steps", "keyframes", "cross")
 """Experiments a cell can belong to: the table of methods, then one component, the synthesis steps or K varied, then
-students other than the one the set was made with."""
+students other than the one the set was compressed with."""
 
 FULL, FULL_LONG = "full", "full-long"
 """Training on all videos: with the steps of every other row (the baseline of `recovery_of_full`), and with more."""

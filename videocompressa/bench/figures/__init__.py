@@ -4,7 +4,7 @@ Each function draws the finished records of one experiment, writes `path` (300 d
 if it exists) and returns the figure, for a notebook. Without matplotlib, importing them raises `InputError`; so do they
 when no record can be drawn, and for unknown endings and choices.
 
-Text is 7 and 8 points at the size they are made for: one column (3.3 inches) or two (6.9 inches). Colors are those of
+Text is 7 and 8 points at their printed width: one column (3.3 inches) or two (6.9 inches). Colors are those of
 Okabe and Ito (2008), which the color-blind can distinguish; so do markers and dashes. The same records give the same
 bytes.
 """

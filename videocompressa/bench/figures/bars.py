@@ -8,8 +8,8 @@ from pathlib import Path
 from videocompressa.bench.figures import style
 from videocompressa.bench.figures.lines import panel_of, panel_titles
 from videocompressa.bench.figures.style import Axes, Figure, Line2D, Patch, percent
+from videocompressa.bench.names import ablation_groups, budget_text, budgets
 from videocompressa.bench.record import Record, grouped, of_axis
-from videocompressa.bench.tables import ablation_groups, budget_text, budgets
 from videocompressa.errors import InputError
 
 COLORS = {"complete method": style.FAMILIES[style.OURS[0]].color, "one change": "#BDBDBD"}
@@ -27,8 +27,8 @@ def ablation(records: Sequence[Record], path: Path) -> Figure:
     "main"). One panel below the other for each data set and budget. Failed cells are left out.
     """
     chosen = of_axis(records, "ablation")
-    drawn = [record for record in chosen if record.top1_mean is not None and not record.on_all_videos]
-    panels = list(grouped(drawn, "data", "student", "protocol", "column").values())
+    plotted = [record for record in chosen if record.top1_mean is not None and not record.on_all_videos]
+    panels = list(grouped(plotted, "data", "student", "protocol", "column").values())
     groups = [ablation_groups(panel) for panel in panels]
     if not any(groups):
         raise InputError(f"none of {len(chosen)} records has both an accuracy and a variant; nothing to draw")
@@ -39,7 +39,7 @@ def ablation(records: Sequence[Record], path: Path) -> Figure:
         for axes, (first, *_), components, title in zip(grid, panels, groups, titles, strict=True):
             style.draw_full(axes, [record for record in full if panel_of(record) == panel_of(first)], zorder=3.5)
             _draw_bars(axes, components)
-            axes.set_title(f"{title}, {budget_text(first.column, budgets(drawn))}")
+            axes.set_title(f"{title}, {budget_text(first.column, budgets(plotted))}")
             axes.set_ylabel("Top-1 accuracy (%)")
         entries = [Patch(color=color, label=label) for label, color in COLORS.items()]
         style.add_legend(figure, [*entries, *([Line2D([], [], **style.FULL_LINE)] if full else [])])

@@ -14,8 +14,8 @@ from typing import Any
 
 from videocompressa.bench.figures import style
 from videocompressa.bench.figures.style import Axes, Figure, Line2D, percent
+from videocompressa.bench.names import budget_text, row_names
 from videocompressa.bench.record import Record, of_axis
-from videocompressa.bench.tables import budget_text, row_names
 from videocompressa.errors import InputError
 from videocompressa.texts import bytes_text, count_text
 
@@ -70,27 +70,27 @@ def cost_against_accuracy(records: Sequence[Record], path: Path, *, memory: str 
     if memory not in MEMORIES:
         raise InputError(f"unknown memory {memory!r}; known: {', '.join(MEMORIES)}")
     field, title = MEMORIES[memory]
-    drawn = _drawn(records, "main", "Seconds to compress", lambda record: record.compress_seconds or None)
-    largest = max(getattr(record, field) or 0 for record in drawn)
-    with _line_figure(path, records, drawn, row_names(drawn), "Seconds to compress") as (figure, lines):
+    plotted = _plottable(records, "main", "Seconds to compress", lambda record: record.compress_seconds or None)
+    largest = max(getattr(record, field) or 0 for record in plotted)
+    with _line_figure(path, records, plotted, row_names(plotted), "Seconds to compress") as (figure, lines):
         for line in lines:
             _draw_bubbles(*line, field, largest)
         for axes in figure.axes:
-            style.set_log_scale(axes, [record.compress_seconds or 0.0 for record in drawn])
+            style.set_log_scale(axes, [record.compress_seconds or 0.0 for record in plotted])
             axes.margins(x=0.1, y=0.12)
         if largest:
             _add_sizes(figure, title, largest)
     return figure
 
 
-def _drawn(records: Sequence[Record], axis: str, x_label: str, position: Position) -> list[Record]:
+def _plottable(records: Sequence[Record], axis: str, x_label: str, position: Position) -> list[Record]:
     """Return the records of an experiment to draw: those of sets that have an accuracy and a position."""
     chosen = of_axis(records, axis)
     finished = [record for record in chosen if record.top1_mean is not None and not record.on_all_videos]
-    drawn = [record for record in finished if position(record) is not None]
-    if not drawn:
+    plotted = [record for record in finished if position(record) is not None]
+    if not plotted:
         raise InputError(f"none of {len(chosen)} records has both an accuracy and {x_label.lower()!r}; nothing to draw")
-    return drawn
+    return plotted
 
 
 def panel_of(record: Record) -> tuple[str, ...]:
@@ -106,20 +106,20 @@ def panel_titles(panels: Sequence[tuple[str, ...]]) -> list[str]:
 
 @contextmanager
 def _line_figure(
-    path: Path, records: Sequence[Record], drawn: Sequence[Record], names: Sequence[str], x_label: str
+    path: Path, records: Sequence[Record], plotted: Sequence[Record], names: Sequence[str], x_label: str
 ) -> Iterator[tuple[Figure, list[Line]]]:
     """Give a figure with its panels and legend, and the lines to draw; written to `path` when the block ends.
 
-    `names` are those of the lines of `drawn`. Where they are names of methods, a method looks the same in every figure
-    of `records`.
+    `names` are those of the lines of `plotted`. Where they are names of methods, a method looks the same in every
+    figure of `records`.
     """
     methods = [record.method for record in records]
     looks = style.looks([*names, *(methods if set(names) <= set(methods) else ())])
     members: dict[tuple[tuple[str, ...], str, str], list[Record]] = {}
-    for name, record in zip(names, drawn, strict=True):
+    for name, record in zip(names, plotted, strict=True):
         members.setdefault((panel_of(record), record.labels, name), []).append(record)
-    panels, kinds = list(dict.fromkeys(map(panel_of, drawn))), sorted({record.labels for record in drawn})
-    full = style.full_data(records, drawn[0].axis)
+    panels, kinds = list(dict.fromkeys(map(panel_of, plotted))), sorted({record.labels for record in plotted})
+    full = style.full_data(records, plotted[0].axis)
     lines: list[Line] = []
     with style.paper_figure(path, wide=len(panels) > 1, num_rows=len(kinds)) as figure:
         grid = figure.subplots(len(kinds), len(panels), squeeze=False, sharex="col", sharey="col")
@@ -141,9 +141,9 @@ def _line_figure(
 
 def _draw(records: Sequence[Record], path: Path, axis: str, x_label: str, position: Position) -> Figure:
     """Draw lines with error bars through the records of an experiment."""
-    drawn = _drawn(records, axis, x_label, position)
-    values = sorted({position(record) or 0.0 for record in drawn})
-    with _line_figure(path, records, drawn, _line_names(drawn, axis), x_label) as (figure, lines):
+    plotted = _plottable(records, axis, x_label, position)
+    values = sorted({position(record) or 0.0 for record in plotted})
+    with _line_figure(path, records, plotted, _line_names(plotted, axis), x_label) as (figure, lines):
         for axes, members, look in lines:
             ordered = sorted(members, key=lambda record: position(record) or 0.0)
             axes.errorbar(
@@ -158,10 +158,10 @@ def _draw(records: Sequence[Record], path: Path, axis: str, x_label: str, positi
     return figure
 
 
-def _line_names(drawn: Sequence[Record], axis: str) -> list[str]:
+def _line_names(plotted: Sequence[Record], axis: str) -> list[str]:
     """Return the name of each record's line; along steps and keyframes each budget has a line of its own."""
-    names = row_names(drawn)
-    columns = [record.column._replace(keyframes=None) for record in drawn]
+    names = row_names(plotted)
+    columns = [record.column._replace(keyframes=None) for record in plotted]
     if axis == "main" or len(set(columns)) == 1:
         return names
     return [f"{name}, {budget_text(column, columns)}" for name, column in zip(names, columns, strict=True)]
