@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from drawn_videos import gray, write
+from numbered_videos import gray, write
 from PIL import Image
 
 from videocompressa.artifact import read_set

@@ -1,4 +1,4 @@
-"""Finding the videos of a set: every layout with generated lists, every fault of a list, and splits by whole groups."""
+"""Finding the videos of a set: every layout with generated lists, every error in a list, and splits by groups."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ class TestFolders:
 
     def test_split_folders(self, tmp_path: Path) -> None:
         touch(tmp_path, "train/a/1.mp4", "train/b/2.mp4", "validation/a/3.mp4", "test/b/4.mp4")
-        found = listed(find_videos(tmp_path))
-        assert found["train/a/1.mp4"] == ("a", "train")
-        assert found["validation/a/3.mp4"] == ("a", "val")
-        assert found["test/b/4.mp4"] == ("b", "test")
+        videos = listed(find_videos(tmp_path))
+        assert videos["train/a/1.mp4"] == ("a", "train")
+        assert videos["validation/a/3.mp4"] == ("a", "val")
+        assert videos["test/b/4.mp4"] == ("b", "test")
 
     def test_groups_in_ucf_names(self, tmp_path: Path) -> None:
         touch(tmp_path, "a/v_A_g01_c01.avi", "a/v_A_g01_c02.avi", "b/x.avi")
@@ -71,10 +71,10 @@ class TestFolders:
         with pytest.raises(InputError, match="only: is not a split; known: train"):
             find_videos(tmp_path, layout="split-folders")
         touch(tmp_path, "loose.mp4")
-        with pytest.raises(InputError, match=r"loose.mp4: lies in no class folder; move it to .*/CLASS/loose.mp4"):
+        with pytest.raises(InputError, match=r"loose.mp4: is in no class folder; move it to .*/CLASS/loose.mp4"):
             find_videos(tmp_path)
 
-    def test_every_layout_says_what_it_misses(self, tmp_path: Path) -> None:
+    def test_every_layout_names_what_it_lacks(self, tmp_path: Path) -> None:
         touch(tmp_path, "x.txt")
         for name in LAYOUTS:
             with pytest.raises(InputError):
@@ -86,7 +86,7 @@ class TestCsv:
         (root / name).write_bytes(text.encode())
         return root
 
-    def test_found_by_itself_with_columns_in_any_order(self, tmp_path: Path) -> None:
+    def test_is_recognized_with_columns_in_any_order(self, tmp_path: Path) -> None:
         self.make(tmp_path, "label,group,path,split\nb,g1,x/1.mp4,train\na,g1,x/2.mp4,test\na,,y.mp4,validation\n")
         videos = find_videos(tmp_path)
         assert listed(videos) == {"x/1.mp4": ("b", "train"), "x/2.mp4": ("a", "test"), "y.mp4": ("a", "val")}
@@ -151,7 +151,7 @@ class TestUcf101:
         assert videos.classes == ("Archery", "Yell")
         assert listed(videos) == {
             "UCF-101/Yell/v_Yell_g08_c01.avi": ("Yell", "train"),
-            "UCF-101/Archery/v_Archery_g01_c01.mp4": ("Archery", "test"),  # Converted, found by its name.
+            "UCF-101/Archery/v_Archery_g01_c01.mp4": ("Archery", "test"),  # Converted, located by its name.
             "Archery/v_Archery_g08_c01.avi": ("Archery", "train"),  # Not there: a bad video later, no error here.
             "Yell/v_Yell_g01_c01.avi": ("Yell", "test"),
         }
@@ -287,7 +287,7 @@ def video_set(groups: list[list[int]]) -> VideoSet:
         for g, labels in enumerate(groups)
         for i, label in enumerate(labels)
     ]
-    return VideoSet("drawn", Path(), tuple(str(i) for i in range(5)), tuple(entries))
+    return VideoSet("random", Path(), tuple(str(i) for i in range(5)), tuple(entries))
 
 
 class TestVideoSet:
@@ -328,7 +328,7 @@ class TestCarveValidation:
         splits: dict[str, set[str]] = {}
         for entry in carved.entries:
             splits.setdefault(entry.group, set()).add(entry.split)
-        assert all(len(found) == 1 for found in splits.values())
+        assert all(len(names) == 1 for names in splits.values())
         assert {e.label for e in carved.entries if e.split == "train"} == {e.label for e in videos.entries}
         again = carve_validation(videos, share, torch.Generator().manual_seed(seed))
         assert again == carved
@@ -337,10 +337,10 @@ class TestCarveValidation:
     def test_stratified_where_each_video_is_its_own_group(self, sizes: list[int], share: float, seed: int) -> None:
         videos = video_set([[label] for label, size in enumerate(sizes) for _ in range(size)])
         carved = carve_validation(videos, share, torch.Generator().manual_seed(seed))
-        moved = Counter(entry.label for entry in carved.entries if entry.split == "val")
+        num_val = Counter(entry.label for entry in carved.entries if entry.split == "val")
         for label, size in enumerate(sizes):
-            assert 1 <= moved[label] < size
-            assert abs(moved[label] - share * size) <= 1
+            assert 1 <= num_val[label] < size
+            assert abs(num_val[label] - share * size) <= 1
 
     def test_test_videos_stay(self, tmp_path: Path) -> None:
         touch(tmp_path, *(f"{split}/{name}/{i}.mp4" for split in ("train", "test") for name in "ab" for i in range(9)))
@@ -351,5 +351,5 @@ class TestCarveValidation:
 
     @pytest.mark.parametrize("fraction", [0.0, 1.0, -1.0])
     def test_message(self, fraction: float) -> None:
-        with pytest.raises(InputError, match="the validation fraction is .*; it must lie between 0 and 1"):
+        with pytest.raises(InputError, match="the validation fraction is .*; it must be between 0 and 1"):
             carve_validation(video_set([[0], [1]]), fraction, torch.Generator())

@@ -1,4 +1,4 @@
-"""The encode pass and the engine: same bytes whatever the workers and interruptions, and bad videos told by name."""
+"""The encode pass and the engine: same bytes whatever the workers and interruptions, and bad videos listed by name."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from drawn_videos import gray, numbered, write
 from engine_work import die, die_at_two, fail_at_three, fill_megabytes, nap, square, two_megabytes
+from numbered_videos import gray, numbered, write
 from torch import Tensor
 
 from videocompressa.clip import ClipSpec, CodecSpec, Normalization
@@ -72,34 +72,34 @@ class TestContent:
         even = decode_split(videos, "train", ClipSpec(2, 8, 8), cache=tmp_path, workers=0)
         strided = decode_split(videos, "train", ClipSpec(2, 8, 8, "strided:1"), cache=tmp_path, workers=0)
         lengths = [3 + int(Path(video).stem) for video in strided.video_ids]
-        shown = (strided.frames[:, :, 0, 4, 4].float() / 20).round().long().tolist()
-        assert shown == [[(length - 2) // 2, (length - 2) // 2 + 1] for length in lengths]
+        numbers = (strided.frames[:, :, 0, 4, 4].float() / 20).round().long().tolist()
+        assert numbers == [[(length - 2) // 2, (length - 2) // 2 + 1] for length in lengths]
         assert not torch.equal(even.frames, strided.frames)
         assert len(list(tmp_path.glob("train-*"))) == 2
 
     def test_candidates_hold_what_the_videos_show(self, videos: VideoSet, tmp_path: Path) -> None:
         codec = HalfCodec()
         encoded = encode_pass(videos, "train", CLIP, codec, cache=tmp_path / "c", workers=0)
-        found = encoded.candidates
+        data = encoded.candidates
         assert encoded.bad == ()
-        assert found.video_ids == tuple(f"train/{c}/{n}.mp4" for c, ns in (("a", "02468"), ("b", "13579")) for n in ns)
-        assert found.labels.tolist() == [0] * 5 + [1] * 5
-        assert found.num_video_frames.tolist() == [3, 5, 7, 9, 11, 4, 6, 8, 10, 12]
-        sizes = [(videos.root / video_id).stat().st_size for video_id in found.video_ids]
-        assert found.video_bytes.tolist() == sizes
-        levels = found.frames[9, :, 0, 8, 8].tolist()  # 12 frames: numbers 1, 4, 7, 10.
+        assert data.video_ids == tuple(f"train/{c}/{n}.mp4" for c, ns in (("a", "02468"), ("b", "13579")) for n in ns)
+        assert data.labels.tolist() == [0] * 5 + [1] * 5
+        assert data.num_video_frames.tolist() == [3, 5, 7, 9, 11, 4, 6, 8, 10, 12]
+        sizes = [(videos.root / video_id).stat().st_size for video_id in data.video_ids]
+        assert data.video_bytes.tolist() == sizes
+        levels = data.frames[9, :, 0, 8, 8].tolist()  # 12 frames: numbers 1, 4, 7, 10.
         assert levels == pytest.approx([20, 80, 140, 200], abs=4)
-        assert found.times_seconds[9].tolist() == pytest.approx([0.04, 0.16, 0.28, 0.40])
-        assert found.latents.dtype == torch.float16
-        expected = codec.encode(found.frames.flatten(0, 1)).half().view_as(found.latents)
-        assert torch.equal(found.latents, expected)
-        assert (found.source, found.split_hash) == ("set", videos.select("train").split_hash)
+        assert data.times_seconds[9].tolist() == pytest.approx([0.04, 0.16, 0.28, 0.40])
+        assert data.latents.dtype == torch.float16
+        expected = codec.encode(data.frames.flatten(0, 1)).half().view_as(data.latents)
+        assert torch.equal(data.latents, expected)
+        assert (data.source, data.split_hash) == ("set", videos.select("train").split_hash)
 
     def test_the_pixel_codec_keeps_the_pixels(self, videos: VideoSet, tmp_path: Path) -> None:
         codec = PixelCodec()
-        found = encode_pass(videos, "train", CLIP, codec, cache=tmp_path / "c", workers=0).candidates
-        pixels = codec.decode(found.latents.flatten(0, 1).float())
-        assert (pixels - found.frames.flatten(0, 1) / 255).abs().max() < 2e-3
+        data = encode_pass(videos, "train", CLIP, codec, cache=tmp_path / "c", workers=0).candidates
+        pixels = codec.decode(data.latents.flatten(0, 1).float())
+        assert (pixels - data.frames.flatten(0, 1) / 255).abs().max() < 2e-3
 
     def test_normalization_is_that_of_all_pixels(self, videos: VideoSet, tmp_path: Path) -> None:
         decoded = decode_split(videos, "train", CLIP, cache=tmp_path / "c", workers=0)
@@ -150,7 +150,7 @@ class TestResume:
             if (step, numbers["done"]) == stop:
                 raise KeyboardInterrupt
 
-        encode_pass(videos, "train", CLIP, HalfCodec(), cache=tmp_path / "whole", workers=0)
+        encode_pass(videos, "train", CLIP, HalfCodec(), cache=tmp_path / "uninterrupted", workers=0)
         with pytest.raises(KeyboardInterrupt):
             encode_pass(videos, "train", CLIP, HalfCodec(), cache=tmp_path / "c", workers=0, watch=interrupt)
         # Also bytes that reached the disk without their line, and a line torn in the middle.
@@ -165,7 +165,7 @@ class TestResume:
             videos, "train", CLIP, HalfCodec(), cache=tmp_path / "c", workers=0,
             watch=lambda step, **numbers: seen.append((step, numbers["done"])),
         )  # fmt: skip
-        assert files(tmp_path / "c") == files(tmp_path / "whole")
+        assert files(tmp_path / "c") == files(tmp_path / "uninterrupted")
         assert seen[0][1] == (stop[1] if stop[0] == "decode" else 10)
 
     def test_an_unchanged_rerun_decodes_and_encodes_nothing(
@@ -255,14 +255,14 @@ class TestResume:
         with run:
             assert run.stdout is not None
             assert run.stdout.readline() == b"held\n"
-            said: list[float] = []
+            reported: list[float] = []
 
             def kill_it(step: str, **numbers: float) -> None:
-                said.append(numbers["done"])
+                reported.append(numbers["done"])
                 run.kill()
 
             with locked(tmp_path, kill_it):
-                assert said == [0, 1]
+                assert reported == [0, 1]
 
 
 class TestBadVideos:
@@ -276,7 +276,7 @@ class TestBadVideos:
         assert len(encoded.candidates) == 8
         assert encoded.candidates.num_video_frames.tolist() == [3, 7, 9, 11, 4, 6, 8, 10]
 
-    def test_a_mended_video_is_taken_in(self, videos: VideoSet, tmp_path: Path) -> None:
+    def test_a_fixed_video_is_taken_in(self, videos: VideoSet, tmp_path: Path) -> None:
         path = videos.root / "train" / "a" / "2.mp4"
         data = path.read_bytes()
         path.unlink()
@@ -290,7 +290,7 @@ class TestBadVideos:
             (videos.root / "train" / "ab"[n % 2] / f"{n}.mp4").unlink()
         message = (
             r"2 of 10 videos cannot be read, more than --max-bad 15%: train/a/0\.mp4 \(file is gone\); "
-            r"train/b/9\.mp4 \(file is gone\); mend or remove them, or raise --max-bad"
+            r"train/b/9\.mp4 \(file is gone\); fix or remove them, or raise --max-bad"
         )
         with pytest.raises(InputError, match=message):
             decode_split(videos, "train", CLIP, cache=tmp_path / "c", workers=0, max_bad=0.15)
@@ -300,7 +300,7 @@ class TestBadVideos:
         root.mkdir()
         rows = "".join(f"{n:02}.mp4,{'ab'[n % 2]}\n" for n in range(60))
         (root / "splits.csv").write_text("path,label\n" + rows)
-        with pytest.raises(InputError, match=r"33 of the first 33 \(of 60\) videos .*; and 23 more; mend"):
+        with pytest.raises(InputError, match=r"33 of the first 33 \(of 60\) videos .*; and 23 more; fix"):
             decode_split(find_videos(root), "train", CLIP, cache=tmp_path / "c", workers=0, max_bad=0.5)
 
     def test_a_class_lost(self, videos: VideoSet, tmp_path: Path) -> None:
@@ -310,17 +310,17 @@ class TestBadVideos:
             decode_split(videos, "train", CLIP, cache=tmp_path / "c", workers=0, max_bad=0.5)
 
     def test_other_messages(self, videos: VideoSet, tmp_path: Path) -> None:
-        with pytest.raises(InputError, match="has no val videos; say which ones are in a csv or by folders"):
+        with pytest.raises(InputError, match="has no val videos; name them in a csv or put them in folders"):
             decode_split(videos, "val", CLIP, cache=tmp_path, workers=0)
-        with pytest.raises(InputError, match="--max-bad is 500%; it must lie between 0% and 100%"):
+        with pytest.raises(InputError, match="--max-bad is 500%; it must be between 0% and 100%"):
             decode_split(videos, "train", CLIP, cache=tmp_path, workers=0, max_bad=5)
         with pytest.raises(InputError, match="needs sides in multiples of 2 pixels, got 15x16"):
             encode_pass(videos, "train", ClipSpec(4, 15, 16), HalfCodec(), cache=tmp_path, workers=0)
-        with pytest.raises(InputError, match="made latents that float16 cannot hold; check its scale constants"):
+        with pytest.raises(InputError, match="gives latents that float16 cannot hold; check its scale constants"):
             encode_pass(videos, "train", CLIP, HalfCodec(scale=1e-9), cache=tmp_path, workers=0)
         wrong = HalfCodec()
         wrong.spec = CodecSpec("wrong", "", 5, 2, (0.0,) * 5, (1.0,) * 5)
-        with pytest.raises(InputError, match=r"'wrong' made latents \(12, 3, 8, 8\); its spec says \(12, 5, 8, 8\)"):
+        with pytest.raises(InputError, match=r"'wrong' gives latents \(12, 3, 8, 8\); its spec has \(12, 5, 8, 8\)"):
             encode_pass(videos, "train", CLIP, wrong, cache=tmp_path, workers=0)
         (tmp_path / "file").touch()
         with pytest.raises(InputError, match="the cache cannot be written: .*; free some space, or give another --c"):
@@ -359,17 +359,17 @@ class TestEngine:
         assert [result[-1] for result in run_shards(two_megabytes, range(4), workers=2)] == [0, 1, 2, 3]
 
     def test_no_more_in_flight_than_two_a_worker(self) -> None:
-        asked: list[int] = []
+        sent: list[int] = []
 
         class Shards(list[int]):
-            def __getitem__(self, place: int) -> int:  # type: ignore[override]
-                asked.append(place)
-                return place
+            def __getitem__(self, position: int) -> int:  # type: ignore[override]
+                sent.append(position)
+                return position
 
         results = run_shards(square, Shards(range(50)), workers=1)
         next(results)
         time.sleep(0.2)
-        assert max(asked) <= 2
+        assert max(sent) <= 2
         results.close()
 
     def test_closing_stops_the_workers_at_once(self) -> None:

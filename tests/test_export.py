@@ -16,7 +16,6 @@ import av
 import pytest
 import torch
 from cli_runs import Runner, everything_in
-from drawn_videos import gray, numbered, write
 from export_sets import (
     CLASSES,
     NAMES,
@@ -30,6 +29,7 @@ from export_sets import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
+from numbered_videos import gray, numbered, write
 from PIL import Image
 
 from videocompressa.artifact import read_set, write_set

@@ -1,4 +1,4 @@
-"""Keyframes of unlabeled videos: the selector's file, planted frames found through it, bad input, equal bytes."""
+"""Keyframes of unlabeled videos: the selector's file, planted frames picked by it, bad input, equal bytes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from cli_runs import QUICK, Runner, draw_videos, everything_in
-from drawn_videos import gray, numbered, write
+from numbered_videos import gray, numbered, write
 from PIL import Image
 from safetensors.torch import load, save
 
@@ -24,8 +24,10 @@ from videocompressa.clip import Candidates, ClipSpec, Normalization
 from videocompressa.codecs import PixelCodec
 from videocompressa.errors import ArtifactError, InputError
 from videocompressa.recipes import keyframes as recipe
+from videocompressa.recipes.keyframes import Extracted
+from videocompressa.recipes.options import KeyframeOptions
 from videocompressa.rng import Streams
-from videocompressa.run import watch_nothing
+from videocompressa.run import Run, Watch, watch_nothing
 from videocompressa.selection.gumbel import GumbelSelector, SelectorConfig
 from videocompressa.selection.joint import JointConfig, train_selector
 from videocompressa.selection.selector_file import (
@@ -73,7 +75,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # --- The selector's file ---
 
 
-def test_a_selector_comes_back_as_it_was(tmp_path: Path) -> None:
+def test_a_selector_is_read_as_written(tmp_path: Path) -> None:
     wanted, path = trained(), tmp_path / "selector.safetensors"
     write_selector(wanted, path)
     got = read_selector(path)
@@ -85,14 +87,14 @@ def test_a_selector_comes_back_as_it_was(tmp_path: Path) -> None:
     assert selector_bytes(got) == path.read_bytes()
 
 
-def test_the_bytes_tell_selectors_apart_and_nothing_else() -> None:
+def test_other_selectors_have_other_bytes_and_nothing_else_matters() -> None:
     assert selector_bytes(trained()) == selector_bytes(trained())
     assert selector_bytes(trained()) != selector_bytes(trained(seed=1))
     elsewhere = dataclasses.replace(ORIGIN, codec="diffusers:/home/somebody/sd-vae")
     assert b"somebody" not in selector_bytes(trained(origin=elsewhere))
 
 
-def test_a_file_is_replaced_only_when_told(selector_file: Path) -> None:
+def test_a_file_is_replaced_only_with_force(selector_file: Path) -> None:
     before = selector_file.read_bytes()
     with pytest.raises(InputError, match="exists; give --force to replace it"):
         write_selector(trained(seed=1), selector_file)
@@ -102,24 +104,24 @@ def test_a_file_is_replaced_only_when_told(selector_file: Path) -> None:
     assert everything_in(selector_file.parent) == {selector_file.name}
 
 
-def _told(data: bytes) -> dict[str, Any]:
+def _metadata(data: bytes) -> dict[str, Any]:
     (length,) = struct.unpack("<Q", data[:8])
-    told: dict[str, Any] = json.loads(json.loads(data[8 : 8 + length])["__metadata__"][KEY])
-    return told
+    content: dict[str, Any] = json.loads(json.loads(data[8 : 8 + length])["__metadata__"][KEY])
+    return content
 
 
 def _with(**changes: Any) -> Callable[[bytes], bytes]:
-    """Return what changes the JSON, weights alike; a dotted name is written with two underscores."""
+    """Return a change of the JSON that keeps the weights; a dotted name is written with two underscores."""
 
     def spoil(data: bytes) -> bytes:
-        told = _told(data)
+        content = _metadata(data)
         for name, value in changes.items():
             *outer, last = name.split("__")
-            inner = told
+            inner = content
             for key in outer:
                 inner = inner[key]
             inner[last] = value
-        return save(load(data), {KEY: json.dumps(told)})
+        return save(load(data), {KEY: json.dumps(content)})
 
     return spoil
 
@@ -128,7 +130,7 @@ def _weights(change: Callable[[dict[str, torch.Tensor]], object]) -> Callable[[b
     def spoil(data: bytes) -> bytes:
         weights = load(data)
         change(weights)
-        return save(weights, {KEY: json.dumps(_told(data))})
+        return save(weights, {KEY: json.dumps(_metadata(data))})
 
     return spoil
 
@@ -165,7 +167,10 @@ def _weights(change: Callable[[dict[str, torch.Tensor]], object]) -> Callable[[b
         (_with(sha256="0" * 64), "is damaged: its weights are not those that were written"),
         (_weights(lambda w: w["head.bias"].add_(1)), "is damaged: its weights"),
         (_weights(lambda w: w["head.bias"].fill_(torch.nan)), "head.bias holds numbers that are not finite"),
-        (_weights(lambda w: w.update({"head.bias": w["head.bias"].half()})), "head.bias has dtype F16; it must be F32"),
+        (
+            _weights(lambda w: w.update({"head.bias": w["head.bias"].half()})),
+            r"head.bias is float16 \(1,\); it must be float32",
+        ),
         (_weights(lambda w: w.pop("head.bias")), "tensor head.bias is missing"),
         (_weights(lambda w: w.update(more=torch.ones(1))), "tensor more is .* it must be absent"),
         (_weights(lambda w: w.pop("temporal.weight")), "temporal.weight .* do not fit width 8"),
@@ -188,7 +193,7 @@ def test_a_selector_is_no_set(selector_file: Path) -> None:
         read_set(selector_file)
 
 
-def test_a_selector_that_picks_more_than_it_sees_is_refused() -> None:
+def test_a_selector_that_picks_more_frames_than_it_gets_is_refused() -> None:
     with pytest.raises(InputError, match="--keyframes is 5, but a clip has 4"):
         trained(keyframes=5)
 
@@ -200,8 +205,8 @@ def test_compress_writes_the_selector_that_it_trained(run: Runner, tmp_path: Pat
     data = draw_videos(tmp_path / "shades", train=2, test=0)
     out, again = tmp_path / "selector.safetensors", tmp_path / "again.safetensors"
     learned = ("--method", "videocompressa", *QUICK, "--set", "synthesis.enabled=false", "--keyframes", 2)
-    made = run.compress(data, tmp_path / "set.safetensors", *learned, "--selector-out", out, "--json")
-    assert made.json["selector"] == str(out)
+    result = run.compress(data, tmp_path / "set.safetensors", *learned, "--selector-out", out, "--json")
+    assert result.json["selector"] == str(out)
     got = read_selector(out)
     assert (got.keyframes, got.clip) == (2, ClipSpec(4, 32, 32))
     assert (got.origin.source, got.origin.seed, got.origin.method) == ("shades", 0, "videocompressa")
@@ -222,18 +227,16 @@ def test_selectors_that_cannot_be_written_are_refused_before_the_run(run: Runner
         return run.compress(tmp_path / "none", tmp_path / "set.safetensors", *options).error
 
     out = tmp_path / "selector.safetensors"
-    wanted = ("--selector-out", out)
-    assert "method 'dm' learns no selector; use --method videocompressa" in error("--method", "dm", *wanted)
-    assert "'random-real' with selector 'uniform' learns none; give --set selector=gumbel" in error(*wanted)
-    learned = ("--method", "videocompressa", "--selector-out")
+    for method in ("dm", "random-real"):
+        refused = f"method '{method}' with these settings learns no selector; use --method videocompressa"
+        assert refused in error("--method", method, "--selector-out", out)
+    learned = ("--method", "videocompressa", *QUICK, "--selector-out")
     uniform = ("--set", "selector=uniform")
-    assert "with selector 'uniform' learns none" in error(*learned, out, *uniform)
+    assert "learns no selector; use --method videocompressa, with --set" in error(*learned, out, *uniform)
     assert "give two names" in error(*learned, tmp_path / "set.safetensors")
     assert "does not exist; make it first" in error(*learned, tmp_path / "gone/selector.safetensors")
     nothing = "all 4 candidate frames would be kept, which leaves nothing to learn; give --keyframes below --frames"
     assert nothing in error(*learned, out, "--keyframes", 4, "--frames", 4)
-    spent = ("--method", "videocompressa-bytes", "--set", "selector=gumbel", "--selector-out")
-    assert nothing in error(*spent, out, "--keyframes", 2, "--frames", 4)
     out.write_bytes(b"mine")
     assert "exists; give --force" in error(*learned, out)
     assert out.read_bytes() == b"mine"
@@ -242,16 +245,20 @@ def test_selectors_that_cannot_be_written_are_refused_before_the_run(run: Runner
 # --- Keyframes ---
 
 
-def test_uniform_keyframes_are_where_they_say(videos: Path, tmp_path: Path) -> None:
-    made = extract_keyframes(
-        [videos], tmp_path / "out", selector="uniform", keyframes=2, frames=4, pictures="png", size=None
-    )
-    assert [video.video for video in made.videos] == ["a.mkv", "b.mkv", "more/a.mkv"]
-    assert [video.num_frames for video in made.videos] == [20, 20, 3]
+def extract(
+    sources: list[Path], folder: Path, *, workers: int = 0, watch: Watch = watch_nothing, **options: Any
+) -> Extracted:
+    return extract_keyframes(sources, folder, KeyframeOptions(**options), workers=workers, watch=watch)
+
+
+def test_uniform_keyframes_have_the_stated_positions_and_pictures(videos: Path, tmp_path: Path) -> None:
+    result = extract([videos], tmp_path / "out", selector="uniform", keyframes=2, frames=4, pictures="png", size=None)
+    assert [video.video for video in result.videos] == ["a.mkv", "b.mkv", "more/a.mkv"]
+    assert [video.num_frames for video in result.videos] == [20, 20, 3]
     # The middles of 4 equal spans of 20 frames are 2, 7, 12, 17; uniform takes the second and the last.
-    assert [keyframe.index for keyframe in made.videos[0].keyframes] == [7, 17]
-    assert [keyframe.time_seconds for keyframe in made.videos[0].keyframes] == pytest.approx([0.28, 0.68])
-    for video in made.videos:
+    assert [keyframe.index for keyframe in result.videos[0].keyframes] == [7, 17]
+    assert [keyframe.time_seconds for keyframe in result.videos[0].keyframes] == pytest.approx([0.28, 0.68])
+    for video in result.videos:
         for keyframe in video.keyframes:
             assert keyframe.score is None
             assert keyframe.picture is not None
@@ -259,11 +266,11 @@ def test_uniform_keyframes_are_where_they_say(videos: Path, tmp_path: Path) -> N
                 picture = np.asarray(opened)
             assert picture.shape == (32, 32, 3)
             assert abs(float(picture.mean()) - 5 * keyframe.index) <= 1
-    told = json.loads((tmp_path / "out/keyframes.json").read_text())
-    assert told["videos"][0]["keyframes"][0] == {
+    content = json.loads((tmp_path / "out/keyframes.json").read_text())
+    assert content["videos"][0]["keyframes"][0] == {
         "index": 7, "time_seconds": 0.28, "score": None, "picture": "pictures/a-000007.png",
     }  # fmt: skip
-    assert told["selector"] == {"name": "uniform", "sha256": None}
+    assert content["selector"] == {"name": "uniform", "sha256": None}
     with (tmp_path / "out/keyframes.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 6
@@ -274,36 +281,36 @@ def test_uniform_keyframes_are_where_they_say(videos: Path, tmp_path: Path) -> N
 
 def test_shots_need_no_training_and_find_the_cuts(tmp_path: Path) -> None:
     pictures = [gray(level) for level in (20, 120, 220) for _ in range(12)]
-    made = extract_keyframes([write(tmp_path / "cuts.mp4", pictures)], tmp_path / "out", keyframes=3)
-    assert made.selector == "shots"
-    first, second, third = (keyframe.index for keyframe in made.videos[0].keyframes)
+    result = extract([write(tmp_path / "cuts.mp4", pictures)], tmp_path / "out", keyframes=3)
+    assert result.selector == "shots"
+    first, second, third = (keyframe.index for keyframe in result.videos[0].keyframes)
     assert 0 <= first < 12 <= second < 24 <= third < 36
 
 
 def test_a_trained_selector_brings_its_own_numbers(selector_file: Path, videos: Path, tmp_path: Path) -> None:
-    made = extract_keyframes([videos / "a.mkv"], tmp_path / "out", selector=str(selector_file), pictures="none")
-    assert (made.num_keyframes, made.num_candidates, made.notes) == (2, 4, ())
+    result = extract([videos / "a.mkv"], tmp_path / "out", selector=str(selector_file), pictures="none")
+    assert (result.num_keyframes, result.num_candidates, result.notes) == (2, 4, ())
     frames = torch.from_numpy(read_frames(videos / "a.mkv", 4, 16, 16).frames)
     scores = trained().selector.scores(frames[None])[0]
     best = sorted(scores.topk(2).indices.tolist())
-    assert [keyframe.index for keyframe in made.videos[0].keyframes] == [(2, 7, 12, 17)[place] for place in best]
-    assert [keyframe.score for keyframe in made.videos[0].keyframes] == pytest.approx(
-        [float(scores[place]) for place in best], abs=1e-4
+    assert [keyframe.index for keyframe in result.videos[0].keyframes] == [
+        (2, 7, 12, 17)[position] for position in best
+    ]
+    assert [keyframe.score for keyframe in result.videos[0].keyframes] == pytest.approx(
+        [float(scores[position]) for position in best], abs=1e-4
     )
     assert everything_in(tmp_path / "out") == {"keyframes.json", "keyframes.csv"}
-    more = extract_keyframes([videos / "a.mkv"], tmp_path / "o2", selector=str(selector_file), frames=10, keyframes=3)
+    more = extract([videos / "a.mkv"], tmp_path / "o2", selector=str(selector_file), frames=10, keyframes=3)
     assert more.notes == ("the selector was trained on 4 candidates a video, not 10",)
     assert len(more.videos[0].keyframes) == 3
-    assert (
-        extract_keyframes([videos / "a.mkv"], tmp_path / "o3", selector=str(selector_file), frames=1).num_keyframes == 1
-    )
+    assert extract([videos / "a.mkv"], tmp_path / "o3", selector=str(selector_file), frames=1).num_keyframes == 1
 
 
 def test_other_placements_are_told(videos: Path, tmp_path: Path) -> None:
     path = tmp_path / "selector.safetensors"
     write_selector(trained(clip=ClipSpec(4, 16, 16, "strided:2")), path)
-    made = extract_keyframes([videos / "a.mkv"], tmp_path / "out", selector=str(path), pictures="none")
-    assert "placed strided:2; here they are spread over the whole video" in made.notes[0]
+    result = extract([videos / "a.mkv"], tmp_path / "out", selector=str(path), pictures="none")
+    assert "placed strided:2; here they are spread over the complete video" in result.notes[0]
 
 
 @pytest.mark.parametrize("selector", ["shots", "uniform", "middle", "random", "trained"])
@@ -312,15 +319,15 @@ def test_no_frame_of_a_short_video_is_taken_twice(
 ) -> None:
     name = str(selector_file) if selector == "trained" else selector
     short = [numbered(tmp_path / "one.mkv", 1, codec="ffv1"), videos / "more/a.mkv"]
-    made = extract_keyframes(short, tmp_path / "out", selector=name, keyframes=5, frames=9, pictures="none")
-    assert [[keyframe.index for keyframe in video.keyframes] for video in made.videos] == [[0], [0, 1, 2]]
-    assert "2 of 2 videos have fewer than 5 frames; all of them were taken" in made.notes
+    result = extract(short, tmp_path / "out", selector=name, keyframes=5, frames=9, pictures="none")
+    assert [[keyframe.index for keyframe in video.keyframes] for video in result.videos] == [[0], [0, 1, 2]]
+    assert "2 of 2 videos have fewer than 5 frames; all of them were taken" in result.notes
 
 
 def test_random_keyframes_are_drawn_for_each_video_alone(videos: Path, tmp_path: Path) -> None:
     def indices(name: str, sources: list[Path], seed: int) -> list[list[int]]:
-        made = extract_keyframes(sources, tmp_path / name, selector="random", seed=seed, pictures="none")
-        return [[keyframe.index for keyframe in video.keyframes] for video in made.videos]
+        result = extract(sources, tmp_path / name, selector="random", seed=seed, pictures="none")
+        return [[keyframe.index for keyframe in video.keyframes] for video in result.videos]
 
     both = indices("both", [videos / "a.mkv", videos / "b.mkv"], 0)
     assert indices("one", [videos / "b.mkv"], 0) == both[1:]
@@ -330,7 +337,7 @@ def test_random_keyframes_are_drawn_for_each_video_alone(videos: Path, tmp_path:
 @pytest.mark.slow
 def test_same_input_same_bytes_whatever_the_workers(selector_file: Path, videos: Path, tmp_path: Path) -> None:
     for name, workers in (("one", 0), ("two", 2)):
-        extract_keyframes([videos], tmp_path / name, selector=str(selector_file), workers=workers)
+        extract([videos], tmp_path / name, selector=str(selector_file), workers=workers)
     files = everything_in(tmp_path / "one")
     assert len(files) == 2 + 6
     assert files == everything_in(tmp_path / "two")
@@ -342,8 +349,8 @@ def test_pictures_are_shrunk_and_never_enlarged(tmp_path: Path) -> None:
     path = write(tmp_path / "wide.mp4", [gray(90, 48, 80)] * 4)
     sides = {}
     for size in (24, 100, None):
-        made = extract_keyframes([path], tmp_path / f"out{size}", keyframes=1, size=size)
-        picture = made.videos[0].keyframes[0].picture
+        result = extract([path], tmp_path / f"out{size}", keyframes=1, size=size)
+        picture = result.videos[0].keyframes[0].picture
         assert picture is not None
         with Image.open(tmp_path / f"out{size}" / picture) as opened:
             sides[size] = opened.size
@@ -360,24 +367,24 @@ def test_videos_of_one_name_keep_their_pictures_apart(videos: Path, tmp_path: Pa
     for name in ("a.mkv", "more.mkv", long):
         numbered(tmp_path / name, 2, codec="ffv1")
     sources = [videos / "a.mkv", tmp_path / "a.mkv", videos, tmp_path / "more.mkv", tmp_path / long, videos / "b.mkv"]
-    made = extract_keyframes(sources, tmp_path / "out", selector="uniform", keyframes=1, frames=1)
-    places = [video.keyframes[0].picture for video in made.videos]
-    assert places == [
-        f"pictures/{place}.jpg"
-        for place in ("a-000010", "a-2-000001", "b-000013", "more/a-000001", "more-000001", f"{'n' * 200}-000001")
+    result = extract(sources, tmp_path / "out", selector="uniform", keyframes=1, frames=1)
+    paths = [video.keyframes[0].picture for video in result.videos]
+    assert paths == [
+        f"pictures/{stem}.jpg"
+        for stem in ("a-000010", "a-2-000001", "b-000013", "more/a-000001", "more-000001", f"{'n' * 200}-000001")
     ]
-    assert {file for file in everything_in(tmp_path / "out") if "pictures" in file} == set(places)
+    assert {file for file in everything_in(tmp_path / "out") if "pictures" in file} == set(paths)
 
 
 def test_names_of_any_bytes_are_written(videos: Path, tmp_path: Path, run: Runner) -> None:
     odd = tmp_path / "in" / "b\udce9 [red] \u0435.mkv"
     odd.parent.mkdir()
     odd.write_bytes((videos / "a.mkv").read_bytes())
-    made = run("keyframes", odd.parent, "-o", tmp_path / "out")
-    assert made.code == 0
-    assert "b\ufffd [red] \u0435.mkv" in made.out
-    told = json.loads((tmp_path / "out/keyframes.json").read_text(encoding="utf-8"))
-    assert (tmp_path / "out" / told["videos"][0]["keyframes"][0]["picture"]).is_file()
+    result = run("keyframes", odd.parent, "-o", tmp_path / "out")
+    assert result.code == 0
+    assert "b\ufffd [red] \u0435.mkv" in result.out
+    content = json.loads((tmp_path / "out/keyframes.json").read_text(encoding="utf-8"))
+    assert (tmp_path / "out" / content["videos"][0]["keyframes"][0]["picture"]).is_file()
 
 
 def test_a_bad_video_is_skipped_and_leaves_nothing(
@@ -398,18 +405,18 @@ def test_a_bad_video_is_skipped_and_leaves_nothing(
 
     monkeypatch.setattr(recipe, "read_frames_at", breaking)
     monkeypatch.setattr(recipe, "PICTURES_AT_ONCE", 1)
-    made = run("keyframes", sources, "-o", tmp_path / "out", "--json").json
-    assert [video["video"] for video in made["videos"]] == ["good.mkv"]
-    assert {bad["video"]: bad["reason"] for bad in made["skipped"]} == {
+    result = run("keyframes", sources, "-o", tmp_path / "out", "--json").json
+    assert [video["video"] for video in result["videos"]] == ["good.mkv"]
+    assert {bad["video"]: bad["reason"] for bad in result["skipped"]} == {
         "breaks.mkv": "broken after frame 5",
         "empty.mp4": "empty file",
-        "text.mp4": made["skipped"][2]["reason"],
+        "text.mp4": result["skipped"][2]["reason"],
     }
-    assert "not a video" in made["skipped"][2]["reason"]
+    assert "not a video" in result["skipped"][2]["reason"]
     assert {path.name.split("-")[0] for path in (tmp_path / "out/pictures").iterdir()} == {"good"}
-    told = run("keyframes", sources, "-o", tmp_path / "out2")
-    assert "skipped: empty.mp4: empty file" in told.err
-    assert "4 of 1 videos, 3 skipped" in told.out
+    second = run("keyframes", sources, "-o", tmp_path / "out2")
+    assert "skipped: empty.mp4: empty file" in second.err
+    assert "4 of 1 videos, 3 skipped" in second.out
     bad = (sources / "text.mp4", sources / "empty.mp4")
     assert "none of the 2 videos can be read" in run("keyframes", *bad, "-o", tmp_path / "out3").error
     assert not (tmp_path / "out3").exists()
@@ -421,7 +428,7 @@ def test_an_interrupted_run_leaves_nothing(videos: Path, tmp_path: Path) -> None
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        extract_keyframes([videos], tmp_path / "out", watch=interrupt)
+        extract([videos], tmp_path / "out", watch=interrupt)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -445,7 +452,7 @@ def test_input_that_cannot_be_used(run: Runner, videos: Path, selector_file: Pat
     assert "--workers is -1" in error(video, "--workers", -1)
     assert "bmp" in error(video, "--pictures", "bmp")
     with pytest.raises(InputError, match="--pictures is 'bmp'; known: jpg, png, none"):
-        extract_keyframes([video], out, pictures="bmp")  # type: ignore[arg-type]
+        extract([video], out, pictures="bmp")
     assert not out.exists()
     assert run("keyframes", video, "-o", out).code == 0
     assert f"output {out} exists; give --force" in error(video)
@@ -459,16 +466,16 @@ def test_a_folder_that_holds_what_is_read_is_never_replaced(
     held = run("keyframes", videos, "-o", videos, "--force").error
     assert "a.mkv, which is read; give another folder" in held
     assert everything_in(videos) == before
-    asked = ("keyframes", videos, "--selector", selector_file, "-o", tmp_path, "--force")
-    assert "selector.safetensors, which is read; give another folder" in run(*asked).error
+    options = ("keyframes", videos, "--selector", selector_file, "-o", tmp_path, "--force")
+    assert "selector.safetensors, which is read; give another folder" in run(*options).error
     assert selector_file.exists()
 
 
-def test_help_says_what_needs_no_training(run: Runner) -> None:
-    shown = " ".join(run("keyframes", "--help").out.replace("│", " ").split())
-    assert "a rule that needs no training: shots" in shown
-    assert "--keyframes" in shown
-    assert "compress --selector-out" in shown
+def test_help_names_what_needs_no_training(run: Runner) -> None:
+    text = " ".join(run("keyframes", "--help").out.replace("│", " ").split())
+    assert "a rule that needs no training: shots" in text
+    assert "--keyframes" in text
+    assert "compress --selector-out" in text
 
 
 def _keys(value: object) -> object:
@@ -478,38 +485,38 @@ def _keys(value: object) -> object:
     return [_keys(value[0])] if isinstance(value, list) else None
 
 
-def test_the_page_shows_what_is_written(videos: Path, tmp_path: Path, run: Runner) -> None:
+def test_the_page_has_the_keys_that_are_written(videos: Path, tmp_path: Path, run: Runner) -> None:
     (tmp_path / "empty.mp4").touch()
     assert run("keyframes", videos / "a.mkv", tmp_path / "empty.mp4", "-o", tmp_path / "out").code == 0
     page = (Path(__file__).parents[1] / "docs/keyframes.md").read_text()
-    shown = json.loads(page.split("```json\n")[1].split("```")[0])
+    example = json.loads(page.split("```json\n")[1].split("```")[0])
     written = json.loads((tmp_path / "out/keyframes.json").read_text())
-    assert _keys(shown) == _keys(written)
+    assert _keys(example) == _keys(written)
 
 
 # --- Planted truth ---
 
 
-def _stripes(label: int, draw: torch.Generator) -> torch.Tensor:
+def _stripes(label: int, generator: torch.Generator) -> torch.Tensor:
     picture = ((torch.arange(8) // 2 % 2) * 255).to(torch.uint8).expand(8, 8)
-    picture = torch.roll(picture, int(torch.randint(4, (), generator=draw)), dims=1)
+    picture = torch.roll(picture, int(torch.randint(4, (), generator=generator)), dims=1)
     return picture if label else picture.T
 
 
-def telling_clips(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def planted_clips(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return noise (N,8,3,8,8), but for two frames of each clip that show its class: frames, labels, where."""
-    draw = torch.Generator().manual_seed(seed)
-    frames = torch.randint(0, 256, (count, 8, 3, 8, 8), generator=draw, dtype=torch.uint8)
+    generator = torch.Generator().manual_seed(seed)
+    frames = torch.randint(0, 256, (count, 8, 3, 8, 8), generator=generator, dtype=torch.uint8)
     labels = torch.arange(count) % 2
-    hidden = torch.rand((count, 8), generator=draw).topk(2, dim=1).indices.sort(1).values
+    hidden = torch.rand((count, 8), generator=generator).topk(2, dim=1).indices.sort(1).values
     for row in range(count):
-        frames[row, hidden[row]] = _stripes(int(labels[row]), draw) // 2 + frames[row, hidden[row]] // 2
+        frames[row, hidden[row]] = _stripes(int(labels[row]), generator) // 2 + frames[row, hidden[row]] // 2
     return frames, labels, hidden
 
 
 @pytest.mark.slow
-def test_planted_truth_a_trained_selector_finds_telling_frames_of_new_videos(tmp_path: Path) -> None:
-    frames, labels, _ = telling_clips(128, seed=1)
+def test_planted_truth_a_trained_selector_finds_the_class_frames_of_new_videos(tmp_path: Path) -> None:
+    frames, labels, _ = planted_clips(128, seed=1)
     clip, codec = ClipSpec(8, 8, 8), PixelCodec()
     data = Candidates(
         frames=frames,
@@ -528,19 +535,19 @@ def test_planted_truth_a_trained_selector_finds_telling_frames_of_new_videos(tmp
         data,
         SelectorConfig(thumbnail=8, width=16, frame_differences=False),
         JointConfig(steps=250, batch_size=32, width=16, coverage_weight=0.0),
+        Run(Streams(0)),
         keyframes=2,
         fill="hold",
-        rng=Streams(0),
-        device=torch.device("cpu"),
-        watch=watch_nothing,
     )
     write_selector(TrainedSelector(selector, 2, clip, ORIGIN), tmp_path / "selector.safetensors")
-    unseen, _, hidden = telling_clips(24, seed=2)
+    unseen, _, hidden = planted_clips(24, seed=2)
     for row, pictures in enumerate(unseen.repeat_interleave(4, 3).repeat_interleave(4, 4)):
         write(tmp_path / f"in/{row:02d}.mkv", list(pictures.permute(0, 2, 3, 1).numpy()), codec="ffv1")
-    made = extract_keyframes([tmp_path / "in"], tmp_path / "out", selector=str(tmp_path / "selector.safetensors"))
-    found = [
-        keyframe.index in hidden[row].tolist() for row, video in enumerate(made.videos) for keyframe in video.keyframes
+    result = extract([tmp_path / "in"], tmp_path / "out", selector=str(tmp_path / "selector.safetensors"))
+    hits = [
+        keyframe.index in hidden[row].tolist()
+        for row, video in enumerate(result.videos)
+        for keyframe in video.keyframes
     ]
-    assert len(found) == 48
-    assert sum(found) >= 0.9 * len(found)
+    assert len(hits) == 48
+    assert sum(hits) >= 0.9 * len(hits)

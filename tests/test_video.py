@@ -12,9 +12,9 @@ import av
 import numpy as np
 import pytest
 import torch
-from drawn_videos import audio_only, gray, numbered, write
 from hypothesis import given
 from hypothesis import strategies as st
+from numbered_videos import audio_only, gray, numbered, write
 
 from videocompressa.clip import ClipSpec
 from videocompressa.errors import InputError, VideoError
@@ -24,11 +24,11 @@ from videocompressa.video.decode import _Reader
 from videocompressa.video.timeline import Timeline, open_video, read_timeline
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
-needs_odd = pytest.mark.skipif(not (SHARED / "odd").is_dir(), reason="needs ../shared/data/odd beside the repository")
+needs_odd = pytest.mark.skipif(not (SHARED / "odd").is_dir(), reason="needs ../shared/data/odd next to the repository")
 
 
 def numbers(path: Path, num_frames: int, step: int = 5) -> list[int]:
-    """Which frames were chosen, told by their gray levels."""
+    """Return the numbers of the chosen frames, from their gray levels."""
     frames = read_frames(path, num_frames, 8, 8).frames
     return [round(int(frame[0, 4, 4]) / step) for frame in frames]
 
@@ -124,23 +124,23 @@ class TestChosenFrames:
         quiet = {"x265-params": "log-level=none"} if codec == "libx265" else {}
         path = numbered(tmp_path / "a.mkv", 50, codec=codec, g="6", **quiet)
         skipping = read_frames(path, 6, 16, 16).frames
-        if codec != "mpeg4":  # Its grays are too coarse to tell neighbors apart.
+        if codec != "mpeg4":  # Its grays are too coarse to distinguish neighbors.
             assert numbers(path, 6) == [4, 12, 20, 29, 37, 45]
         monkeypatch.setattr(_Reader, "skip_toward", lambda self, time: False)
         assert np.array_equal(skipping, read_frames(path, 6, 16, 16).frames)
 
     def test_skipping_decodes_less(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         path = numbered(tmp_path / "a.mp4", 50, g="5", bf="0")
-        drawn: list[int] = []
+        decoded: list[int] = []
         original = _Reader.next
 
         def counted(self: _Reader) -> av.VideoFrame | None:
-            drawn.append(1)
+            decoded.append(1)
             return original(self)
 
         monkeypatch.setattr(_Reader, "next", counted)
         read_frames(path, 2, 8, 8)
-        assert len(drawn) <= 10
+        assert len(decoded) <= 10
 
     def test_a_stream_too_big_to_keep_is_read_again(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         path = numbered(tmp_path / "a.mp4", 50, g="6")
@@ -158,9 +158,9 @@ class TestChosenFrames:
         assert read_frames(path, 4, 8, 8).frames[:, 0, 4, 4].tolist() == pytest.approx(levels.tolist(), abs=20)
 
     def test_a_stream_cut_out_of_another_starts_at_its_first_keyframe(self, tmp_path: Path) -> None:
-        whole = numbered(tmp_path / "whole.mkv", 24, g="10", bf="0", sc_threshold="0")
+        full = numbered(tmp_path / "full.mkv", 24, g="10", bf="0", sc_threshold="0")
         cut = tmp_path / "cut.mkv"
-        with av.open(str(whole)) as source, av.open(str(cut), "w") as target:
+        with av.open(str(full)) as source, av.open(str(cut), "w") as target:
             stream = target.add_stream_from_template(source.streams.video[0])
             for packet in [p for p in source.demux(video=0) if p.size][4:]:
                 packet.stream = stream
@@ -185,9 +185,9 @@ class TestPictures:
         assert (info.height, info.width) == size
         frame = read_frames(path, 1, *size).frames[0]
         h, w = size
-        found = [frame[:, y, x] for y in (h // 4, 3 * h // 4) for x in (w // 4, 3 * w // 4)]
+        colors = [frame[:, y, x] for y in (h // 4, 3 * h // 4) for x in (w // 4, 3 * w // 4)]
         names = {"r": (255, 0, 0), "g": (0, 255, 0), "b": (0, 0, 255), "w": (255, 255, 255)}
-        for pixel, name in zip(found, corners, strict=True):
+        for pixel, name in zip(colors, corners, strict=True):
             assert np.abs(pixel.astype(int) - names[name]).max() < 25, (degrees, corners)
 
     @pytest.mark.parametrize(("codec", "pix_fmt"), [("libx264", "yuv420p10le"), ("libx265", "yuv420p10le")])
@@ -312,13 +312,13 @@ class TestBroken:
     def damaged(self, seed: int) -> Path:
         rng = np.random.default_rng(seed)
         suffix = (".mp4", ".mkv", ".avi", ".gif", ".ts", ".webm")[seed % 6]
-        source = self.folder / f"whole{suffix}"
+        source = self.folder / f"intact{suffix}"
         if not source.exists():
             codec = {".gif": "gif", ".webm": "libvpx-vp9"}.get(suffix, "libx264")
             numbered(source, 10, codec=codec, pix_fmt="rgb8" if suffix == ".gif" else "yuv420p")
         data = bytearray(source.read_bytes())
-        for place in rng.integers(0, len(data), 10):
-            data[place] = rng.integers(256)
+        for offset in rng.integers(0, len(data), 10):
+            data[offset] = rng.integers(256)
         path = self.folder / f"damaged{suffix}"
         path.write_bytes(data)
         return path
@@ -384,9 +384,9 @@ class TestDecoderTestFiles:
         info, decoded = probe(path), read_frames(path, 4, 24, 24)
         assert info.num_frames == len(everything) == decoded.num_video_frames
         times = [float((frame.pts - everything[0].pts) * tick) for frame in everything]
-        for i, shown in enumerate(decoded.pts_seconds):
+        for i, seconds in enumerate(decoded.pts_seconds):
             middle = (i + 0.5) * info.duration_seconds / 4
-            assert shown == pytest.approx(times[bisect_right(times, middle + 1e-9) - 1])
+            assert seconds == pytest.approx(times[bisect_right(times, middle + 1e-9) - 1])
 
     def test_rotated_keyboards_have_their_keys_upright(self) -> None:
         sizes = {0: (320, 568), 90: (568, 320), 180: (320, 568), 270: (568, 320)}
@@ -402,6 +402,6 @@ class TestDecoderTestFiles:
         source.link_to(form)
         form.link_to(sink)
         graph.configure()
-        drawn = graph.pull().to_ndarray(format="rgb24").astype(int)
+        reference = graph.pull().to_ndarray(format="rgb24").astype(int)
         read = read_frames(SHARED / "odd" / f"torchcodec-{name}.mp4", 25, 241, 321).frames[0].transpose(1, 2, 0)
-        assert np.abs(read - drawn).mean() < 2
+        assert np.abs(read - reference).mean() < 2

@@ -12,12 +12,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from videocompressa.datasets import VideoSet
 
 STAGES = ("decode", "decode + encode")
 
@@ -60,32 +63,28 @@ def measure(options: argparse.Namespace, stage: str) -> dict[str, float]:
     from videocompressa.clip import ClipSpec
     from videocompressa.codecs import build_codec
     from videocompressa.datasets import decode_split, encode_pass, find_videos
+    from videocompressa.engine import peak_memory_bytes
 
     with tempfile.TemporaryDirectory() as folder:
         clip, cache = ClipSpec(options.frames, options.size, options.size), Path(folder) / "cache"
         videos = find_videos(options.data)
         if options.copies[0] > 1:
-            listing = _copies(videos.select("train").entries, videos.classes, options.copies[0], Path(folder) / "data")
-            videos = find_videos(listing)
+            videos = find_videos(_linked(videos.select("train"), options.copies[0], Path(folder) / "data"))
         codec = build_codec(options.codec)
-        before, started = peak_bytes(), time.perf_counter()
+        before, started = peak_memory_bytes(), time.perf_counter()
         if stage == "decode":
             clips = len(decode_split(videos, "train", clip, cache=cache, workers=options.workers))
         else:
             encoded = encode_pass(videos, "train", clip, codec, cache=cache, workers=options.workers)
             clips = len(encoded.candidates)
-        return {"clips": clips, "seconds": time.perf_counter() - started, "peak": peak_bytes(), "before": before}
+        seconds = time.perf_counter() - started
+        return {"clips": clips, "seconds": seconds, "peak": peak_memory_bytes(), "before": before}
 
 
-def peak_bytes() -> int:
-    """Largest resident size of this process so far, in bytes (Linux counts in KiB)."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def _copies(entries, classes, copies: int, folder: Path) -> Path:  # type: ignore[no-untyped-def]  # noqa: ANN001
+def _linked(videos: VideoSet, copies: int, folder: Path) -> Path:
     """Link every video `copies` times into a folder of class folders, and return the folder."""
-    for entry in entries:
-        target = folder / classes[entry.label]
+    for entry in videos.entries:
+        target = folder / videos.classes[entry.label]
         target.mkdir(parents=True, exist_ok=True)
         for number in range(copies):
             name = f"{entry.video_id.replace('/', '_')}-{number}{entry.path.suffix}"

@@ -1,4 +1,4 @@
-"""Measure codecs on frames of videos that TinyCodec never saw; prints the table of `weights/tiny_codec.md`.
+"""Measure codecs on frames of videos outside TinyCodec's training; prints the table of `weights/tiny_codec.md`.
 
     python tools/measure_codecs.py --data SHARED_DATA [--taesd taesd.embd] [--clips 80]
 
@@ -26,7 +26,7 @@ FRAMES_PER_CLIP = 4
 
 
 def unseen_videos(data: Path, clips: int) -> Iterator[tuple[str, list[Path]]]:
-    """Yield names and videos: whole sets that gave no training pictures, and the held-out groups of those that did."""
+    """Yield names and videos: sets without any training picture, and the held-out groups of the others."""
     for name in ("basketball5", "lip_words", "fluent16", "fights"):
         with (data / name / "splits.csv").open(newline="") as file:
             trained_on = name in ("fluent16", "fights")

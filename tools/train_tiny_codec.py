@@ -1,6 +1,6 @@
 """Train TinyCodec, and fit the default LinearCodec, on permissively licensed pictures only.
 
-1. Pool: 64x64 crops of video frames, photographs and drawn pictures, each at a random scale (shrunk, so that crops
+1. Pool: 64x64 crops of video frames, photographs and rendered pictures, each at a random scale (shrunk, so that crops
    hold as much detail as small videos do, or grown again, as small videos are when they are enlarged).
 2. Start: principal components of the pool's 8x8 blocks (also written as the basis of `LinearCodec`).
 3. Train: mean over pictures of 10 log10(squared error), with noise on the latents in place of 8-bit storage, Muon for
@@ -17,8 +17,8 @@ from __future__ import annotations
 import argparse
 import copy
 import csv
+import io
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -33,6 +33,7 @@ from torch import Tensor, nn
 
 from videocompressa.codecs.linear import BlockPCA
 from videocompressa.codecs.tiny import TinyConfig, TinyNet
+from videocompressa.files import write_bytes
 from videocompressa.rng import Streams
 
 CROP = 64
@@ -57,8 +58,8 @@ def split_videos(root: Path, split: str) -> list[Path]:
         return [root / row["path"] for row in csv.DictReader(file) if row["split"] == split]
 
 
-def drawn_picture(rng: np.random.Generator) -> Image.Image:
-    """Draw a picture of 256x256: gradient, then shapes, lines, letters and a stick figure."""
+def rendered_picture(rng: np.random.Generator) -> Image.Image:
+    """Render a picture of 256x256: gradient, then shapes, lines, letters and a stick figure."""
     side = 256
 
     def color() -> tuple[int, int, int]:
@@ -127,7 +128,7 @@ def make_pool(args: argparse.Namespace) -> tuple[Tensor, Tensor]:
         if min(image.size) >= 4 * CROP and "screenshot" not in path.name:
             pool.extend(crops(_resized(image.convert("RGB"), min(1080, min(image.size)), rng), 320, 700, rng))
     for _ in range(1500):
-        pool.extend(crops(drawn_picture(rng), 4, 256, rng))
+        pool.extend(crops(rendered_picture(rng), 4, 256, rng))
     held: list[np.ndarray] = []
     for name in ("fluent16", "fights"):
         for video in split_videos(args.data / name, "test")[::3]:
@@ -213,12 +214,6 @@ def decibels(net: TinyNet, frames: Tensor) -> float:
     return total / len(frames)
 
 
-def write(path: Path, content: bytes) -> None:
-    """Write under a temporary name, then rename."""
-    path.with_suffix(".part").write_bytes(content)
-    path.with_suffix(".part").replace(path)
-
-
 def train(net: TinyNet, pool: Tensor, held: Tensor, args: argparse.Namespace, log: Callable[[str], None]) -> TinyNet:
     """Train and return the averaged network; writes a checkpoint of everything every `--every` steps."""
     inner = [p for name, p in net.named_parameters() if p.ndim == 4 and "linear" not in name]
@@ -253,10 +248,11 @@ def train(net: TinyNet, pool: Tensor, held: Tensor, args: argparse.Namespace, lo
             rate = (step + 1 - first) / (time.time() - started)
             log(f"step {step + 1} loss {loss.item():.2f} held-out {decibels(average, held):.3f} dB, {rate:.1f} steps/s")
             average.set_constants(pool[:: max(1, len(pool) // 1000)].float() / 255)
-            write(args.work / "tiny_codec.safetensors", average.to_bytes())
+            write_bytes(args.work / "tiny_codec.safetensors", average.to_bytes())
             state = {"net": net.state_dict(), "average": average.state_dict(), "step": step + 1}
-            torch.save({**state, "optimizers": [o.state_dict() for o in optimizers]}, state_path.with_suffix(".part"))
-            os.replace(state_path.with_suffix(".part"), state_path)
+            buffer = io.BytesIO()
+            torch.save({**state, "optimizers": [o.state_dict() for o in optimizers]}, buffer)
+            write_bytes(state_path, buffer.getvalue())
     return average
 
 
@@ -269,24 +265,24 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder for the pool, checkpoints and results")
     parser.add_argument("--steps", type=int, default=20000)
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--stop", type=int, default=10**9, help="stop after this step, to go on by --resume")
+    parser.add_argument("--stop", type=int, default=10**9, help="stop after this step, to continue by --resume")
     parser.add_argument("--lr", type=float, default=0.005)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--every", type=int, default=250, help="steps between checkpoints")
-    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint in --work")
+    parser.add_argument("--resume", action="store_true", help="resume from the last checkpoint in --work")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     args.work.mkdir(parents=True, exist_ok=True)
     pool_path = args.work / "pool.npz"
     if not pool_path.exists():
-        made = make_pool(args)
-        np.savez(pool_path, pool=made[0].numpy(), held=made[1].numpy())
+        pool, held = make_pool(args)
+        np.savez(pool_path, pool=pool.numpy(), held=held.numpy())
     with np.load(pool_path) as file:
         pool, held = torch.from_numpy(file["pool"]), torch.from_numpy(file["held"])
     print(f"{len(pool)} training crops, {len(held)} held out", flush=True)
     pca = BlockPCA.fit(pool)
-    write(args.work / "linear_codec.safetensors", save(pca.tensors()))
+    write_bytes(args.work / "linear_codec.safetensors", save(pca.tensors()))
     torch.manual_seed(args.seed)  # initial weights of the convolutions
     net = TinyNet(TinyConfig())
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs leave it out

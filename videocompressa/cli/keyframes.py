@@ -1,30 +1,31 @@
-"""The verb `keyframes`: the telling frames of videos without labels, as numbers and pictures."""
+"""The verb `keyframes`: the most informative frames of videos without labels, as numbers and pictures."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 from rich.table import Table
 
 from videocompressa.cli.app import REPORTING, Force, Output, ReportingArguments, app
 from videocompressa.cli.terminal import add_row, facts_table, notes_and_skipped, print_json, progress, stdout_console
+from videocompressa.recipes.options import KeyframeOptions
 
-SHOWN = 20
+if TYPE_CHECKING:
+    from videocompressa.recipes.keyframes import Extracted
+
+MAX_LISTED = 20
 """Videos that are listed on the screen."""
+
+DEFAULTS = KeyframeOptions()
 
 
 @app.command
 def keyframes(
     *videos: Annotated[Path, Parameter(name="VIDEO")],
     output: Output,
-    selector: str = "shots",
-    count: Annotated[int | None, Parameter(name="--keyframes")] = None,
-    frames: int | None = None,
-    pictures: Literal["jpg", "png", "none"] = "jpg",
-    size: int | None = None,
-    seed: int = 0,
+    options: Annotated[KeyframeOptions, Parameter(name="*")] = DEFAULTS,
     workers: int = 0,
     force: Force = False,
     reporting: ReportingArguments = REPORTING,
@@ -40,20 +41,6 @@ def keyframes(
         Videos, or folders in which all videos are taken.
     output
         Folder to write.
-    selector
-        A file that compress --selector-out wrote; or a rule that needs no training: shots (the middles of the K spans
-        between the greatest changes of color), uniform, middle or random.
-    count
-        Keyframes of each video (K); what the selector was trained for when not given, 4 for a rule.
-    frames
-        Candidate frames of each video (T), evenly over it; what the selector was trained on when not given, 64 for a
-        rule. More are finer and take longer.
-    pictures
-        jpg, png or none.
-    size
-        Short side of the pictures in pixels, for videos that are larger; the video's own size when not given.
-    seed
-        Draws what random picks.
     workers
         Processes that read videos; 0 reads in this process.
     force
@@ -62,41 +49,29 @@ def keyframes(
     from videocompressa.recipes.keyframes import as_json, extract_keyframes
 
     with progress(reporting) as watch:
-        made = extract_keyframes(
-            videos,
-            output,
-            selector=selector,
-            keyframes=count,
-            frames=frames,
-            pictures=pictures,
-            size=size,
-            seed=seed,
-            overwrite=force,
-            workers=workers,
-            watch=watch,
-        )
-    notes_and_skipped(made.notes, made.skipped, reporting)
+        extracted = extract_keyframes(videos, output, options, overwrite=force, workers=workers, watch=watch)
+    notes_and_skipped(extracted.notes, extracted.skipped, reporting)
     if reporting.json:
-        print_json({"path": str(made.folder), **as_json(made), "notes": list(made.notes)})
-        return
-    console = stdout_console()
+        print_json({"path": str(extracted.folder), **as_json(extracted), "notes": list(extracted.notes)})
+    else:
+        _print_tables(extracted)
+
+
+def _print_tables(extracted: Extracted) -> None:
+    videos, console = extracted.videos, stdout_console()
+    skipped = f", {len(extracted.skipped)} skipped" if extracted.skipped else ""
     rows = {
-        "folder": str(made.folder),
-        "keyframes": f"{sum(len(video.keyframes) for video in made.videos)} of {len(made.videos)} videos"
-        + (f", {len(made.skipped)} skipped" if made.skipped else ""),
-        "selector": f"{made.selector}, {made.num_keyframes} of {made.num_candidates} candidates a video",
+        "folder": str(extracted.folder),
+        "keyframes": f"{sum(len(video.keyframes) for video in videos)} of {len(videos)} videos{skipped}",
+        "selector": f"{extracted.selector}, {extracted.num_keyframes} of {extracted.num_candidates} candidates a video",
     }
     console.print(facts_table(rows))
     table = Table()
     for heading in ("video", "frames", "seconds"):
         table.add_column(heading, overflow="fold")
-    for video in made.videos[:SHOWN]:
-        add_row(
-            table,
-            video.video,
-            " ".join(str(keyframe.index) for keyframe in video.keyframes),
-            " ".join(f"{keyframe.time_seconds:.2f}" for keyframe in video.keyframes),
-        )
+    for video in videos[:MAX_LISTED]:
+        indices = " ".join(str(keyframe.index) for keyframe in video.keyframes)
+        add_row(table, video.video, indices, " ".join(f"{keyframe.time_seconds:.2f}" for keyframe in video.keyframes))
     console.print(table)
-    if len(made.videos) > SHOWN:
-        console.print(f"and {len(made.videos) - SHOWN} more in {made.folder / 'keyframes.csv'}", markup=False)
+    if len(videos) > MAX_LISTED:
+        console.print(f"and {len(videos) - MAX_LISTED} more in {extracted.folder / 'keyframes.csv'}", markup=False)

@@ -3,10 +3,9 @@
 from videocompressa.codecs.codec import Codec, weights_sha256
 from videocompressa.codecs.diffusers import DiffusersCodec
 from videocompressa.codecs.linear import BlockPCA, LinearCodec
-from videocompressa.codecs.pixel import PixelCodec
+from videocompressa.codecs.pixels import PixelCodec, YCbCrCodec
 from videocompressa.codecs.registry import CODECS, build_codec
 from videocompressa.codecs.tiny import TinyCodec, TinyConfig, TinyNet
-from videocompressa.codecs.ycbcr import YCbCrCodec
 
 __all__ = [
     "CODECS",

@@ -1,10 +1,10 @@
-"""What every codec is: frames in, scaled latents out, and back, behind frozen weights.
+"""The interface of every codec: frames to scaled latents and back, with frozen weights.
 
 1. raw = E(x), the autoencoder's own latents of pixels x;
 2. scaled = (raw - shift) / scale, one constant a channel, so that each channel has about zero mean and unit variance;
 3. x' = D(scaled * scale + shift).
 
-Only scaled latents leave this package. Shapes: M frames, C channels, H W pixels, h w latent cells.
+Only scaled latents are used outside this package. Shapes: M frames, C channels, H W pixels, h w latent cells.
 """
 
 from __future__ import annotations
@@ -26,29 +26,16 @@ BATCH_PIXELS = 64 * 128 * 128
 
 
 class Codec(ABC):
-    """A frozen image autoencoder.
-
-    Parameters
-    ----------
-    spec:
-        Name, hash, shape and scaling constants.
-    network:
-        The weights, frozen and put into evaluation mode here; None for a codec that has none.
-    dtype:
-        Number format of the network's arithmetic; latents and pixels outside are always float32.
-    """
+    """A frozen image autoencoder: a spec and, unless the codec has no weights, a network, which is frozen here."""
 
     spec: CodecSpec
 
-    def __init__(self, spec: CodecSpec, network: nn.Module | None = None, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(self, spec: CodecSpec, network: nn.Module | None = None) -> None:
         self.spec = spec
-        self.dtype = dtype
         self.device = torch.device("cpu")
         self._network = network
         if network is not None:
             network.eval().requires_grad_(False)
-            if dtype != torch.float32:
-                network.to(dtype)
         self._shift = torch.tensor(spec.shift, dtype=torch.float32).view(-1, 1, 1)
         self._scale = torch.tensor(spec.scale, dtype=torch.float32).view(-1, 1, 1)
 
@@ -76,14 +63,16 @@ class Codec(ABC):
         Works through the frames in batches, so that memory does not grow with M beyond the result. Differentiable
         with respect to float frames that require a gradient; then memory does grow.
         """
-        _check_frames(frames)
+        if frames.ndim != 4 or frames.shape[1] != 3 or not (frames.dtype == torch.uint8 or frames.is_floating_point()):
+            raise InputError(
+                f"frames to encode are {shape_text(frames)}; give (M,3,H,W) as uint8, or as float in [0,1], RGB"
+            )
         cells = self.spec.latent_shape(frames.shape[2], frames.shape[3])
         scaled = torch.empty((len(frames), *cells), dtype=torch.float32, device=frames.device)
-        batch = max(1, BATCH_PIXELS // (frames.shape[2] * frames.shape[3]))
         with torch.set_grad_enabled(torch.is_grad_enabled() and frames.requires_grad):
-            for start, part in _batches(frames, batch):
-                raw = self.encode_raw(as_pixels(part.to(self.device))).float()
-                scaled[start : start + batch] = (raw - self._shift) / self._scale
+            for rows in batches(frames):
+                raw = self.encode_raw(as_pixels(frames[rows].to(self.device))).float()
+                scaled[rows] = (raw - self._shift) / self._scale
         return scaled
 
     @final
@@ -110,6 +99,12 @@ def as_pixels(frames: Tensor) -> Tensor:
     return frames.float() / 255 if frames.dtype == torch.uint8 else frames.float()
 
 
+def batches(frames: Tensor) -> Iterator[slice]:
+    """Yield the rows of each batch of frames (M,3,H,W) with at most `BATCH_PIXELS`."""
+    size = max(1, BATCH_PIXELS // (frames.shape[2] * frames.shape[3]))
+    return (slice(start, start + size) for start in range(0, len(frames), size))
+
+
 def weights_sha256(weights: Mapping[str, Tensor]) -> str:
     """Return the SHA-256 of the bytes of all tensors, in sorted order of their names."""
     digest = hashlib.sha256()
@@ -121,7 +116,7 @@ def weights_sha256(weights: Mapping[str, Tensor]) -> str:
 def channel_constants(raw: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return mean and standard deviation (never 0) of each channel of raw latents (M,C,h,w), as Python floats.
 
-    Rounded to two figures of the standard deviation, because sums differ in their last bits between machines, and the
+    Rounded to two figures of the standard deviation: sums differ in their last bits between machines, and the
     constants of a codec must not.
     """
     shift, scale = [], []
@@ -131,15 +126,3 @@ def channel_constants(raw: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]
         shift.append(round(values.mean().item(), digits) + 0.0)
         scale.append(std)
     return tuple(shift), tuple(scale)
-
-
-def _check_frames(frames: Tensor) -> None:
-    if frames.ndim != 4 or frames.shape[1] != 3 or not (frames.dtype == torch.uint8 or frames.is_floating_point()):
-        raise InputError(
-            f"frames to encode are {shape_text(frames)}; give (M,3,H,W) as uint8, or as float in [0,1], RGB"
-        )
-
-
-def _batches(frames: Tensor, size: int) -> Iterator[tuple[int, Tensor]]:
-    for start in range(0, len(frames), size):
-        yield start, frames[start : start + size]

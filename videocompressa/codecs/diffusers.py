@@ -1,15 +1,16 @@
 """DiffusersCodec: any image autoencoder of the diffusers library, or a plain TAESD-style weights file.
 
 1. Weights: a hub name, a folder in diffusers' layout (or one with a `vae` folder inside), or one safetensors file with
-   the names of `AutoencoderTiny` (`encoder.layers.0.weight`, ...), whose sizes are read off the tensors.
+   the names of `AutoencoderTiny` (`encoder.layers.0.weight`, ...), whose sizes follow from its tensors.
 2. diffusers' autoencoders see pixels in [-1,1]; ours are in [0,1]. TAESD's own files work on [0,1], and diffusers'
-   `AutoencoderTiny` converts at its borders, so that 2x - 1 is right for both (checked by the round-trip error).
-3. Shift and scale of the latents: from the configuration where it states them, else measured on fixed drawn pictures.
+   `AutoencoderTiny` converts its input and output, so that 2x - 1 is right for both (checked by the round-trip error).
+3. Shift and scale of the latents: from the configuration where it states them, else measured on fixed random pictures.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -35,22 +36,12 @@ _PICTURE_SIDE = 128
 
 
 class DiffusersCodec(Codec):
-    """An image autoencoder of diffusers.
+    """An image autoencoder of diffusers from `source`: a hub name, folder, or safetensors file.
 
-    Parameters
-    ----------
-    source:
-        Hub name, folder, or safetensors file.
-    dtype:
-        Number format of the arithmetic.
-
-    Raises
-    ------
-    InputError
-        When diffusers is not installed, or `source` holds no autoencoder we know.
+    Raises `InputError` when diffusers is not installed, or `source` holds no autoencoder that we know.
     """
 
-    def __init__(self, source: str, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(self, source: str) -> None:
         network = load_autoencoder(source).eval().requires_grad_(False)
         self._encoder = ENCODERS[type(network).__name__]
         with torch.no_grad():
@@ -66,17 +57,17 @@ class DiffusersCodec(Codec):
             scale=scale,
             num_bytes=sum(tensor.nbytes for tensor in weights.values()),
         )
-        super().__init__(spec, network, dtype)
+        super().__init__(spec, network)
         self._autoencoder: Any = network
 
     def encode_raw(self, pixels: Tensor) -> Tensor:
         """Encode float32 pixels (B,3,H,W) in [0,1] to raw latents (B,C,h,w)."""
-        return self._encoder(self._autoencoder, (pixels * 2 - 1).to(self.dtype))
+        return self._encoder(self._autoencoder, pixels * 2 - 1)
 
     def decode_raw(self, latents: Tensor) -> Tensor:
         """Decode raw latents (B,C,h,w) to pixels (B,3,H,W), about [0,1]."""
-        decoded: Tensor = self._autoencoder.decode(latents.to(self.dtype)).sample
-        return decoded.float() / 2 + 0.5
+        decoded: Tensor = self._autoencoder.decode(latents).sample
+        return decoded / 2 + 0.5
 
 
 def load_autoencoder(source: str) -> Any:
@@ -91,13 +82,13 @@ def load_autoencoder(source: str) -> Any:
     if Path(source).is_file():
         return _from_file(diffusers, Path(source))
     inner = Path(source) / "vae"
-    place = str(inner) if inner.is_dir() else source
+    folder = str(inner) if inner.is_dir() else source
     try:
-        config = diffusers.AutoencoderTiny.load_config(place)
+        config = diffusers.AutoencoderTiny.load_config(folder)
         kind = str(config.get("_class_name", "of no class"))
         if kind not in ENCODERS:
             raise InputError(f"{source} holds an autoencoder {kind}; known: {', '.join(ENCODERS)}")
-        network = getattr(diffusers, kind).from_pretrained(place, torch_dtype=torch.float32)
+        network = getattr(diffusers, kind).from_pretrained(folder, torch_dtype=torch.float32)
     except (OSError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
@@ -120,12 +111,10 @@ def _from_file(diffusers: Any, path: Path) -> nn.Module:
 
 
 def tiny_sizes(weights: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
-    """Return the arguments of `AutoencoderTiny` (channels of latents and of layers) that a weights file shows."""
+    """Return the arguments of `AutoencoderTiny` (channels of latents and of layers) that fit a weights file."""
     ends = {}
     for part, name in (("encoder", "latent_channels"), ("decoder", "out_channels")):
-        layers = [
-            int(key.split(".")[2]) for key in weights if key.startswith(f"{part}.layers.") and key.count(".") == 3
-        ]
+        layers = [int(key.split(".")[2]) for key in weights if re.fullmatch(rf"{part}\.layers\.\d+\.[^.]+", key)]
         last = f"{part}.layers.{max(layers, default=0)}.weight"
         if last not in weights or weights[last].ndim != 4:
             raise InputError(
@@ -140,7 +129,7 @@ def tiny_sizes(weights: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
 def stated_constants(config: Mapping[str, Any], channels: int) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
     """Return shift and scale (C,) that a configuration states, or None where it leaves them at their neutral values.
 
-    diffusers: scaled = (raw - shift_factor) * scaling_factor; a scaling factor of 1 says nothing.
+    diffusers: scaled = (raw - shift_factor) * scaling_factor; a scaling factor of 1 is the default and states nothing.
     """
     mean, std = config.get("latents_mean"), config.get("latents_std")
     if mean and std:
@@ -152,7 +141,7 @@ def stated_constants(config: Mapping[str, Any], channels: int) -> tuple[tuple[fl
 
 
 def fixed_pictures() -> Tensor:
-    """Return eight drawn pictures (8,3,128,128) float32 in [0,1], always the same: smooth color at many scales.
+    """Return eight random pictures (8,3,128,128) float32 in [0,1], always the same: smooth color at many scales.
 
     Noise of falling strength from coarse to fine, as in photographs (amplitude about 1 / frequency).
     """

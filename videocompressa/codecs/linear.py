@@ -1,4 +1,4 @@
-"""LinearCodec: principal components of 8x8 RGB blocks, the reference that costs nothing.
+"""LinearCodec: principal components of 8x8 RGB blocks, the reference without training.
 
 1. Cut pixels into blocks b (192 numbers); mean m and covariance over all blocks of the fitting frames.
 2. Rows of V are the C eigenvectors of largest eigenvalue: no linear code of C numbers a block has a smaller squared
@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from videocompressa.clip import CodecSpec
-from videocompressa.codecs.codec import BATCH_PIXELS, Codec, as_pixels, weights_sha256
+from videocompressa.codecs.codec import Codec, as_pixels, batches, weights_sha256
 from videocompressa.errors import InputError
 
 BLOCK = 8
@@ -44,20 +44,15 @@ class BlockPCA:
         size = 3 * BLOCK**2
         if not 1 <= channels <= size:
             raise InputError(f"a linear codec has 1 to {size} channels, got {channels}")
-        if (
-            frames.ndim != 4
-            or frames.shape[1] != 3
-            or any(side % BLOCK for side in frames.shape[2:])
-            or not len(frames)
-        ):
+        fits = frames.ndim == 4 and frames.shape[1] == 3 and not any(side % BLOCK for side in frames.shape[2:])
+        if not fits or not len(frames):
             raise InputError(
                 f"a linear codec is fitted on at least one frame (M,3,H,W) with sides in multiples of {BLOCK}, "
                 f"got {tuple(frames.shape)}"
             )
         total, second, count = torch.zeros(size, dtype=torch.float64), torch.zeros(size, size, dtype=torch.float64), 0
-        step = max(1, BATCH_PIXELS // (frames.shape[2] * frames.shape[3]))
-        for start in range(0, len(frames), step):
-            cells = F.pixel_unshuffle(as_pixels(frames[start : start + step]), BLOCK)
+        for rows in batches(frames):
+            cells = F.pixel_unshuffle(as_pixels(frames[rows]), BLOCK)
             blocks = cells.transpose(0, 1).flatten(1).double()
             total += blocks.sum(1)
             second += blocks @ blocks.T
@@ -77,16 +72,9 @@ class BlockPCA:
 
 
 class LinearCodec(Codec):
-    """PCA codec of 8x8 RGB blocks; "linear" is the embedded basis, `LinearCodec.fit` makes one for given frames.
+    """PCA codec of 8x8 RGB blocks; "linear" is the embedded basis, `LinearCodec.fit` fits one to given frames.
 
-    Parameters
-    ----------
-    pca:
-        Mean, basis and spread of the components.
-    name:
-        Name under which `build_codec` finds it; a fitted one is found by none.
-    num_bytes:
-        Size of the basis on disk; of its tensors when not given.
+    `num_bytes` is the size of the basis on disk; None takes that of its tensors.
     """
 
     def __init__(self, pca: BlockPCA, name: str = "linear:fitted", num_bytes: int | None = None) -> None:
@@ -100,8 +88,8 @@ class LinearCodec(Codec):
             scale=tuple(max(value, 1e-6) for value in pca.std.tolist()),
             num_bytes=sum(tensor.nbytes for tensor in pca.tensors().values()) if num_bytes is None else num_bytes,
         )
-        self._net = _LinearNet(pca)
-        super().__init__(spec, self._net)
+        self._weights = nn.ParameterDict({"mean": pca.mean[:, None, None], "basis": pca.basis[:, :, None, None]})
+        super().__init__(spec, self._weights)
 
     @classmethod
     def fit(cls, frames: Tensor, channels: int = 8) -> LinearCodec:
@@ -109,25 +97,15 @@ class LinearCodec(Codec):
         return cls(BlockPCA.fit(frames, channels))
 
     @classmethod
-    def load(cls, path: Path = WEIGHTS, name: str = "linear") -> LinearCodec:
+    def load(cls) -> LinearCodec:
         """Read the embedded basis."""
-        tensors = load_file(path)
-        return cls(BlockPCA(tensors["mean"], tensors["basis"], tensors["std"]), name, path.stat().st_size)
+        return cls(BlockPCA(**load_file(WEIGHTS)), "linear", WEIGHTS.stat().st_size)
 
     def encode_raw(self, pixels: Tensor) -> Tensor:
         """Encode float32 pixels (B,3,H,W) in [0,1] to components (B,C,h,w)."""
-        return F.conv2d(F.pixel_unshuffle(pixels, BLOCK) - self._net.mean, self._net.basis)
+        return F.conv2d(F.pixel_unshuffle(pixels, BLOCK) - self._weights["mean"], self._weights["basis"])
 
     def decode_raw(self, latents: Tensor) -> Tensor:
         """Decode components (B,C,h,w) to pixels (B,3,H,W)."""
-        return F.pixel_shuffle(F.conv2d(latents, self._net.basis.transpose(0, 1)) + self._net.mean, BLOCK)
-
-
-class _LinearNet(nn.Module):
-    mean: Tensor
-    basis: Tensor
-
-    def __init__(self, pca: BlockPCA) -> None:
-        super().__init__()
-        self.register_buffer("mean", pca.mean[:, None, None].clone())
-        self.register_buffer("basis", pca.basis[:, :, None, None].clone())
+        cells = F.conv2d(latents, self._weights["basis"].transpose(0, 1)) + self._weights["mean"]
+        return F.pixel_shuffle(cells, BLOCK)

@@ -1,4 +1,4 @@
-"""Codecs: frozen image autoencoders behind one interface, and the table of their names."""
+"""The table of codecs by name."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from pathlib import Path
 from videocompressa.codecs.codec import Codec
 from videocompressa.codecs.diffusers import DiffusersCodec
 from videocompressa.codecs.linear import LinearCodec
-from videocompressa.codecs.pixel import PixelCodec
+from videocompressa.codecs.pixels import PixelCodec, YCbCrCodec
 from videocompressa.codecs.tiny import TinyCodec
-from videocompressa.codecs.ycbcr import YCbCrCodec
 from videocompressa.errors import InputError
 
 CODECS: dict[str, Callable[[], Codec]] = {
@@ -19,24 +18,20 @@ CODECS: dict[str, Callable[[], Codec]] = {
     "pixel": PixelCodec,
     "ycbcr": YCbCrCodec,
 }
-"""Codecs that need nothing beside the package, by name."""
-
-_DIFFUSERS, _TINY_FILE = "diffusers:", "tiny:"
+"""Codecs that need nothing outside the package, by name."""
 
 
 def build_codec(name: str) -> Codec:
     """Return the codec of a name: one of `CODECS`, "diffusers:HUB_OR_FOLDER_OR_FILE" or "tiny:FILE".
 
-    Raises
-    ------
-    InputError
-        When the name is unknown (the known ones are listed), or its weights cannot be read.
+    Raises `InputError` when the name is unknown (the known ones are listed), or its weights cannot be read.
     """
     if name in CODECS:
         return CODECS[name]()
-    if name.startswith(_DIFFUSERS) and len(name) > len(_DIFFUSERS):
-        return DiffusersCodec(name.removeprefix(_DIFFUSERS))
-    if name.startswith(_TINY_FILE) and len(name) > len(_TINY_FILE):
-        return TinyCodec.load(Path(name.removeprefix(_TINY_FILE)), name)
+    kind, _, source = name.partition(":")
+    if kind == "diffusers" and source:
+        return DiffusersCodec(source)
+    if kind == "tiny" and source:
+        return TinyCodec.load(Path(source), name)
     known = ", ".join([*CODECS, "diffusers:HUB_OR_FOLDER", "diffusers:FILE.safetensors", "tiny:FILE.safetensors"])
     raise InputError(f"unknown codec {name!r}; known: {known}")

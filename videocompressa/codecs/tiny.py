@@ -3,7 +3,7 @@
 Encoder and decoder are each a linear map of 8x8 blocks plus a convolutional branch:
 
 1. raw = P s8(x) + R(x), where s8 gathers each 8x8 block into one cell (space to depth);
-2. x' = u8(Q raw) + S(raw), where u8 lays a cell out as its block again (depth to space).
+2. x' = u8(Q raw) + S(raw), where u8 spreads a cell to its block again (depth to space).
 
 P and Q start as the principal components of the training pictures and the last layer of R and of S as zero, so that
 training starts at the quality of `LinearCodec` and only adds to it. R and S work on quarter and eighth resolution by
@@ -163,31 +163,13 @@ class TinyNet(nn.Module):
 
 
 class TinyCodec(Codec):
-    """The codec of a `TinyNet`; "tiny" is the embedded one.
+    """The codec of a `TinyNet` with its constants set; "tiny" is the embedded one.
 
-    Parameters
-    ----------
-    net:
-        The autoencoder, with its constants set.
-    name:
-        Name under which `build_codec` finds it.
-    num_bytes:
-        Size of the weights file.
-    sha256:
-        Hash of the weights as stored; of `net` as it is when not given.
-    dtype:
-        Number format of the arithmetic.
+    `name` is what `build_codec` takes, `num_bytes` the size of the weights file, and `sha256` the hash of the weights
+    as stored; None hashes those of `net`.
     """
 
-    def __init__(
-        self,
-        net: TinyNet,
-        name: str = "tiny",
-        *,
-        num_bytes: int = 0,
-        sha256: str | None = None,
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
+    def __init__(self, net: TinyNet, name: str = "tiny", *, num_bytes: int = 0, sha256: str | None = None) -> None:
         spec = CodecSpec(
             name=name,
             weights_sha256=weights_sha256(net.state_dict()) if sha256 is None else sha256,
@@ -199,10 +181,10 @@ class TinyCodec(Codec):
         )
         self.net = net
         net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs leave it out
-        super().__init__(spec, net, dtype)
+        super().__init__(spec, net)
 
     @classmethod
-    def load(cls, path: Path = WEIGHTS, name: str = "tiny", dtype: torch.dtype = torch.float32) -> TinyCodec:
+    def load(cls, path: Path = WEIGHTS, name: str = "tiny") -> TinyCodec:
         """Read a weights file written by `TinyNet.to_bytes`; raises `InputError` when it is none."""
         try:
             with safe_open(path, framework="pt") as file:
@@ -219,17 +201,17 @@ class TinyCodec(Codec):
             net.load_state_dict(weights)
         except (KeyError, TypeError, ValueError, RuntimeError):
             raise InputError(f"{path} does not fit its sizes {sizes}; write one with train_tiny_codec") from None
-        return cls(net, name, num_bytes=path.stat().st_size, sha256=weights_sha256(weights), dtype=dtype)
+        return cls(net, name, num_bytes=path.stat().st_size, sha256=weights_sha256(weights))
 
     def encode_raw(self, pixels: Tensor) -> Tensor:
         """Encode float32 pixels (B,3,H,W) in [0,1] to raw latents (B,C,h,w)."""
-        encoded: Tensor = self.net.encoder((pixels - 0.5).to(self.dtype, memory_format=torch.channels_last))
+        encoded: Tensor = self.net.encoder((pixels - 0.5).contiguous(memory_format=torch.channels_last))
         return encoded
 
     def decode_raw(self, latents: Tensor) -> Tensor:
         """Decode raw latents (B,C,h,w) to pixels (B,3,H,W), about [0,1]."""
-        decoded: Tensor = self.net.decoder(latents.to(self.dtype, memory_format=torch.channels_last))
-        return decoded.float() + 0.5
+        decoded: Tensor = self.net.decoder(latents.contiguous(memory_format=torch.channels_last))
+        return decoded + 0.5
 
 
 def _bias(layer: nn.Conv2d) -> Tensor:

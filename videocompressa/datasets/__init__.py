@@ -1,14 +1,13 @@
-"""Labeled videos: where they lie (`find_videos`), a validation split by group, and the encode pass over them."""
+"""Labeled videos: finding them (`find_videos`), a validation split by group, and the encode pass over them."""
 
 from videocompressa.datasets.candidates import DecodedSplit, EncodedSplit, decode_split, encode_pass
-from videocompressa.datasets.layouts import LAYOUTS, VIDEO_SUFFIXES, find_videos, walk_videos
+from videocompressa.datasets.layouts import LAYOUTS, find_videos, walk_videos
 from videocompressa.datasets.videos import SPLITS, VideoEntry, VideoSet, carve_validation, keep_classes
 from videocompressa.video.shards import BadVideo
 
 __all__ = [
     "LAYOUTS",
     "SPLITS",
-    "VIDEO_SUFFIXES",
     "BadVideo",
     "DecodedSplit",
     "EncodedSplit",

@@ -1,9 +1,9 @@
 """The encode pass: every video of a split decoded once, and every candidate frame encoded once (steps 1 and 4).
 
-This is the only work that grows with the data. Shards of videos are decoded by worker processes, and this process
-writes them, in the order of the ids, to a cache that survives interruptions (`journal`); latents follow, shard by
-shard. Memory holds a few shards, never the set: what is returned is mapped from the files. Results do not depend on
-the number of workers, and a video that changed since is noticed by its size and time, then by its content.
+This is the only work that grows with the data. Worker processes decode shards of videos, and this process writes them,
+in the order of the ids, to a cache that survives interruptions (`journal`); latents follow, shard by shard. Memory
+holds a few shards, never the set: the tensors returned are mapped from the files. Results do not depend on the number
+of workers. A changed video is noticed by its size and time, then by its content.
 """
 
 from __future__ import annotations
@@ -11,45 +11,36 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
+from itertools import takewhile
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from videocompressa.clip import Candidates, ClipSpec, CodecSpec, Normalization
+from videocompressa.clip import Candidates, ClipSpec, Normalization
 from videocompressa.datasets.journal import Journal, Line, locked
-from videocompressa.datasets.videos import VideoSet
-from videocompressa.engine import Engine, run_shards
+from videocompressa.datasets.videos import VideoEntry, VideoSet
+from videocompressa.engine import run_shards
 from videocompressa.errors import InputError
 from videocompressa.run import Watch, watch_nothing
 from videocompressa.video.shards import BadVideo, DecodedShard, Job, decode_shard, hash_shard, stamp_of
+
+if TYPE_CHECKING:
+    from videocompressa.codecs import Codec
 
 CACHE_FORMAT = 1
 """Raise it whenever the same videos would give other bytes: other choice of frames, resizing, shard size or layout."""
 
 SHARD_VIDEOS = 16
-"""Videos a shard: what is lost by an interruption, and the batch that is encoded at once."""
+"""Videos a shard: the most that an interruption loses, and the batch that is encoded at once."""
 
 MAX_LISTED = 10
 """Bad videos that an error names."""
-
-
-class Encoder(Protocol):
-    """What the pass needs of a codec."""
-
-    @property
-    def spec(self) -> CodecSpec:
-        """Which codec it is, and the shape of its latents."""
-        ...
-
-    def encode(self, frames: Tensor) -> Tensor:
-        """(M,3,H,W) uint8 to (M,C,h,w) float32, scaled."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -64,7 +55,7 @@ class DecodedSplit:
     """(N,) int64 in [0,L)."""
     video_ids: tuple[str, ...]
     num_video_frames: Tensor
-    """(N,) int64: frames of each whole video."""
+    """(N,) int64: frames of each complete video."""
     video_bytes: Tensor
     """(N,) int64: size of each video file."""
     classes: tuple[str, ...]
@@ -87,7 +78,7 @@ class DecodedSplit:
 
 @dataclass(frozen=True)
 class EncodedSplit:
-    """What the encode pass returns."""
+    """The encoded candidates of a split."""
 
     candidates: Candidates
     bad: tuple[BadVideo, ...]
@@ -103,108 +94,173 @@ def decode_split(
     workers: int,
     max_bad: float = 0.05,
     watch: Watch = watch_nothing,
-    engine: Engine = run_shards,
 ) -> DecodedSplit:
     """Decode the candidate frames of a split, or take them from the cache.
 
     A video that cannot be read is skipped and listed; more than the share `max_bad` of the split, or all videos of a
     class, raise `InputError` with that list. `watch("decode", done=, total=)` counts videos.
     """
-    part, folder = _part(videos, split, clip, cache, max_bad)
-    with locked(folder, watch):
-        journal = _decode(part, clip, folder, workers, max_bad, watch, engine)
-        return _collect(part, clip, journal)
+    split_pass = _SplitPass.of(videos, split, clip, cache, workers, max_bad, watch)
+    with locked(split_pass.folder, watch):
+        return split_pass.collect(split_pass.decode())
 
 
 def encode_pass(
     videos: VideoSet,
     split: str,
     clip: ClipSpec,
-    codec: Encoder,
+    codec: Codec,
     *,
     cache: Path,
     workers: int,
     max_bad: float = 0.05,
     normalization: Normalization | None = None,
     watch: Watch = watch_nothing,
-    engine: Engine = run_shards,
 ) -> EncodedSplit:
     """Decode and encode the candidate frames of a split, or take them from the cache.
 
     `normalization` is the train split's where `split` is another one; None computes it from this split. Latents are
     kept as float16. `watch("decode", ...)`, then `watch("encode", ...)`. Errors as in `decode_split`.
     """
-    latent_shape = codec.spec.latent_shape(clip.height, clip.width)  # A size the codec cannot take stops here.
-    part, folder = _part(videos, split, clip, cache, max_bad)
-    with locked(folder, watch):
-        journal = _decode(part, clip, folder, workers, max_bad, watch, engine)
-        decoded = _collect(part, clip, journal)
-        encoded = _encode(journal, codec, clip, folder, watch, total=len(decoded))
+    latent_shape = codec.spec.latent_shape(clip.height, clip.width)  # A size the codec cannot take fails here.
+    split_pass = _SplitPass.of(videos, split, clip, cache, workers, max_bad, watch)
+    with locked(split_pass.folder, watch):
+        frames = split_pass.decode()
+        decoded = split_pass.collect(frames)
+        latents = split_pass.encode(frames, codec, total=len(decoded))
+    shared = {name: value for name, value in vars(decoded).items() if name not in ("normalization", "bad")}
     candidates = Candidates(
-        frames=decoded.frames,
-        latents=_mapped(encoded.binary, "float16", (len(decoded), clip.num_frames, *latent_shape)),
-        times_seconds=decoded.times_seconds,
-        labels=decoded.labels,
-        video_ids=decoded.video_ids,
-        num_video_frames=decoded.num_video_frames,
-        video_bytes=decoded.video_bytes,
-        classes=decoded.classes,
-        clip=clip,
+        **shared,
+        latents=_mapped(latents.binary, "float16", (len(decoded), clip.num_frames, *latent_shape)),
         codec=codec.spec,
         normalization=normalization or decoded.normalization,
-        source=decoded.source,
-        split_hash=decoded.split_hash,
         num_skipped=len(decoded.bad),
     )
     return EncodedSplit(candidates, decoded.bad)
 
 
-def _part(videos: VideoSet, split: str, clip: ClipSpec, cache: Path, max_bad: float) -> tuple[VideoSet, Path]:
-    """Return the videos of the split, and the cache folder of their frames."""
-    if not 0 <= max_bad <= 1:
-        raise InputError(f"--max-bad is {100 * max_bad:g}%; it must lie between 0% and 100%")
-    part = videos.select(split)
-    if not part.entries:
-        raise InputError(f"{videos.root}: has no {split} videos; say which ones are in a csv or by folders")
-    key = _hash([CACHE_FORMAT, videos.name, [entry.video_id for entry in part.entries], asdict(clip)])
-    return part, cache / f"{split}-{key[:20]}"
+@dataclass(frozen=True)
+class _SplitPass:
+    """The pass over one split."""
 
+    videos: VideoSet
+    """Of this split only."""
+    clip: ClipSpec
+    folder: Path
+    """Its cache."""
+    workers: int
+    max_bad: float
+    watch: Watch
 
-def _decode(
-    part: VideoSet, clip: ClipSpec, folder: Path, workers: int, max_bad: float, watch: Watch, engine: Engine
-) -> Journal:
-    """Bring the frames' cache up to date and return it."""
-    jobs = list(_jobs(part, clip))
-    journal = Journal(folder / "frames.bin")
-    journal.keep(_up_to_date(journal.lines, jobs))
-    done = sum(len(line["rows"]) for line in journal.lines)
-    watch("decode", done=done, total=len(part))
-    _check_bad(part, journal.lines, max_bad)
-    shards = engine(decode_shard, jobs[len(journal.lines) :], workers=workers, name=str)
-    with closing(shards):
-        for shard in shards:
-            journal.append(shard.frames.data, **_line_of(shard))
-            done += len(shard.rows)
-            watch("decode", done=done, total=len(part))
-            _check_bad(part, journal.lines, max_bad)
-    _check_classes(part, journal.lines)
-    return journal
+    @classmethod
+    def of(
+        cls, videos: VideoSet, split: str, clip: ClipSpec, cache: Path, workers: int, max_bad: float, watch: Watch
+    ) -> _SplitPass:
+        if not 0 <= max_bad <= 1:
+            raise InputError(f"--max-bad is {100 * max_bad:g}%; it must be between 0% and 100%")
+        part = videos.select(split)
+        if not part.entries:
+            raise InputError(f"{videos.root}: has no {split} videos; name them in a csv or put them in folders")
+        key = _hash([CACHE_FORMAT, videos.name, [entry.video_id for entry in part.entries], asdict(clip)])
+        return cls(part, clip, cache / f"{split}-{key[:20]}", workers, max_bad, watch)
 
+    def decode(self) -> Journal:
+        """Bring the cache of frames up to date and return it."""
+        jobs = self._jobs()
+        journal = Journal(self.folder / "frames.bin")
+        journal.keep(_num_current(journal.lines, jobs))
+        self._report(journal.lines)
+        with closing(run_shards(decode_shard, jobs[len(journal.lines) :], workers=self.workers)) as shards:
+            for shard in shards:
+                journal.append(shard.frames.data, **_line_of(shard))
+                self._report(journal.lines)
+        self._check_classes(journal.lines)
+        return journal
 
-def _jobs(part: VideoSet, clip: ClipSpec) -> Iterator[Job]:
-    for position, start in enumerate(range(0, len(part), SHARD_VIDEOS)):
-        paths = tuple(str(entry.path) for entry in part.entries[start : start + SHARD_VIDEOS])
-        yield Job(position, paths, clip.num_frames, clip.height, clip.width, clip.stride)
+    def collect(self, journal: Journal) -> DecodedSplit:
+        """Return what the cache of frames holds."""
+        lines = journal.lines
+        sizes = [stamp[0] if stamp else 0 for line in lines for stamp in line["stamps"]]
+        outcomes = zip(self._outcomes(lines), sizes, strict=True)
+        good = [(entry, row, size) for (entry, row), size in outcomes if not row["bad"]]
+        shape = (len(good), self.clip.num_frames, 3, self.clip.height, self.clip.width)
+        return DecodedSplit(
+            frames=_mapped(journal.binary, "uint8", shape),
+            times_seconds=torch.tensor([row["times_seconds"] for _, row, _ in good], dtype=torch.float64),
+            labels=torch.tensor([entry.label for entry, _, _ in good], dtype=torch.int64),
+            video_ids=tuple(entry.video_id for entry, _, _ in good),
+            num_video_frames=torch.tensor([row["num_video_frames"] for _, row, _ in good], dtype=torch.int64),
+            video_bytes=torch.tensor([size for _, _, size in good], dtype=torch.int64),
+            classes=self.videos.classes,
+            clip=self.clip,
+            normalization=_normalization(lines, num_pixels=math.prod(shape) // 3),
+            bad=tuple(self._bad(lines)),
+            source=self.videos.name,
+            split_hash=self.videos.split_hash,
+        )
+
+    def encode(self, frames: Journal, codec: Codec, *, total: int) -> Journal:
+        """Bring the cache of latents up to date with the frames and return it."""
+        journal = Journal(self.folder / f"latents-{_hash(asdict(codec.spec))[:20]}.bin")
+        pairs = zip(journal.lines, frames.lines, strict=False)
+        journal.keep(sum(1 for _ in takewhile(lambda pair: pair[0]["frames"] == pair[1]["chain"], pairs)))
+        shape = (3, self.clip.height, self.clip.width)
+        video_bytes = self.clip.num_frames * math.prod(shape)
+        self.watch("encode", done=frames.start_of(len(journal.lines)) // video_bytes, total=total)
+        for line in frames.lines[len(journal.lines) :]:
+            start = frames.start_of(len(journal.lines))
+            pixels = np.fromfile(frames.binary, np.uint8, line["end"] - start, offset=start).reshape(-1, *shape)
+            data = _encode_frames(torch.from_numpy(pixels), codec) if len(pixels) else b""
+            journal.append(data, frames=line["chain"])
+            self.watch("encode", done=line["end"] // video_bytes, total=total)
+        return journal
+
+    def _jobs(self) -> list[Job]:
+        clip = self.clip
+        paths = [str(entry.path) for entry in self.videos.entries]
+        shards = [tuple(paths[start : start + SHARD_VIDEOS]) for start in range(0, len(paths), SHARD_VIDEOS)]
+        return [
+            Job(position, shard, clip.num_frames, clip.height, clip.width, clip.stride)
+            for position, shard in enumerate(shards)
+        ]
+
+    def _outcomes(self, lines: Sequence[Line]) -> list[tuple[VideoEntry, dict[str, Any]]]:
+        """Return the videos decoded so far, each with its row of the journal."""
+        return list(zip(self.videos.entries, (row for line in lines for row in line["rows"]), strict=False))
+
+    def _bad(self, lines: Sequence[Line]) -> list[BadVideo]:
+        return [BadVideo(entry.video_id, row["bad"]) for entry, row in self._outcomes(lines) if row["bad"]]
+
+    def _report(self, lines: Sequence[Line]) -> None:
+        """Report the progress, or raise when too many videos are bad."""
+        done, total, bad = len(self._outcomes(lines)), len(self.videos), self._bad(lines)
+        self.watch("decode", done=done, total=total)
+        if len(bad) > self.max_bad * total:
+            among = f"{done}" if done == total else f"the first {done} (of {total})"
+            raise InputError(
+                f"{self.videos.root}: {len(bad)} of {among} videos cannot be read, more than "
+                f"--max-bad {100 * self.max_bad:g}%: {_listing(bad)}; fix or remove them, or raise --max-bad"
+            )
+
+    def _check_classes(self, lines: Sequence[Line]) -> None:
+        """Raise when no video of a class can be read."""
+        outcomes = self._outcomes(lines)
+        lost = {entry.label for entry, _ in outcomes} - {entry.label for entry, row in outcomes if not row["bad"]}
+        if lost:
+            bad = [BadVideo(entry.video_id, row["bad"]) for entry, row in outcomes if entry.label == min(lost)]
+            raise InputError(
+                f"{self.videos.root}: class {self.videos.classes[min(lost)]!r} has no video that can be read: "
+                f"{_listing(bad)}; fix its videos, or remove the class"
+            )
 
 
 def _line_of(shard: DecodedShard) -> dict[str, Any]:
     sums, squares = shard.channel_sums()
-    rows = [asdict(row) for row in shard.rows]
-    return {"stamps": [row.pop("stamp") for row in rows], "rows": rows, "sums": sums, "squares": squares}
+    return {"stamps": shard.stamps, "rows": [asdict(row) for row in shard.rows], "sums": sums, "squares": squares}
 
 
-def _up_to_date(lines: list[Line], jobs: Sequence[Job]) -> int:
-    """Return how many shards hold what the files hold now; new stamps of unchanged content are noted in `lines`."""
+def _num_current(lines: list[Line], jobs: Sequence[Job]) -> int:
+    """Return how many shards match the files of now; new stamps of unchanged content are noted in `lines`."""
     for position, (line, job) in enumerate(zip(lines, jobs, strict=False)):
         stamps = [list(stamp) if (stamp := stamp_of(path)) else None for path in job.paths]
         if stamps == line["stamps"]:
@@ -215,61 +271,9 @@ def _up_to_date(lines: list[Line], jobs: Sequence[Job]) -> int:
     return len(lines)
 
 
-def _check_bad(part: VideoSet, lines: Sequence[Line], max_bad: float) -> None:
-    bad = _bad_videos(part, lines)
-    if len(bad) <= max_bad * len(part):
-        return
-    seen = sum(len(line["rows"]) for line in lines)
-    among = f"{seen}" if seen == len(part) else f"the first {seen} (of {len(part)})"
-    raise InputError(
-        f"{part.root}: {len(bad)} of {among} videos cannot be read, more than --max-bad {100 * max_bad:g}%: "
-        f"{_listing(bad)}; mend or remove them, or raise --max-bad"
-    )
-
-
-def _check_classes(part: VideoSet, lines: Sequence[Line]) -> None:
-    bad = _bad_videos(part, lines)
-    names = {video.video_id for video in bad}
-    left = {entry.label for entry in part.entries if entry.video_id not in names}
-    lost = sorted({entry.label for entry in part.entries} - left)
-    if lost:
-        ids = {entry.video_id for entry in part.entries if entry.label == lost[0]}
-        reasons = _listing([video for video in bad if video.video_id in ids])
-        raise InputError(
-            f"{part.root}: class {part.classes[lost[0]]!r} has no video that can be read: {reasons}; "
-            "mend its videos, or remove the class"
-        )
-
-
-def _bad_videos(part: VideoSet, lines: Sequence[Line]) -> list[BadVideo]:
-    rows = [row for line in lines for row in line["rows"]]
-    return [BadVideo(e.video_id, row["bad"]) for e, row in zip(part.entries, rows, strict=False) if row["bad"]]
-
-
 def _listing(bad: Sequence[BadVideo]) -> str:
-    shown = "; ".join(f"{video.video_id} ({video.reason})" for video in bad[:MAX_LISTED])
-    return shown + (f"; and {len(bad) - MAX_LISTED} more" if len(bad) > MAX_LISTED else "")
-
-
-def _collect(part: VideoSet, clip: ClipSpec, journal: Journal) -> DecodedSplit:
-    rows = [row for line in journal.lines for row in line["rows"]]
-    sizes = [stamp[0] if stamp else 0 for line in journal.lines for stamp in line["stamps"]]
-    good = [(entry, row, size) for entry, row, size in zip(part.entries, rows, sizes, strict=True) if not row["bad"]]
-    shape = (len(good), clip.num_frames, 3, clip.height, clip.width)
-    return DecodedSplit(
-        frames=_mapped(journal.binary, "uint8", shape),
-        times_seconds=torch.tensor([row["times_seconds"] for _, row, _ in good], dtype=torch.float64),
-        labels=torch.tensor([entry.label for entry, _, _ in good], dtype=torch.int64),
-        video_ids=tuple(entry.video_id for entry, _, _ in good),
-        num_video_frames=torch.tensor([row["num_video_frames"] for _, row, _ in good], dtype=torch.int64),
-        video_bytes=torch.tensor([size for _, _, size in good], dtype=torch.int64),
-        classes=part.classes,
-        clip=clip,
-        normalization=_normalization(journal.lines, num_pixels=math.prod(shape) // 3),
-        bad=tuple(_bad_videos(part, journal.lines)),
-        source=part.name,
-        split_hash=part.split_hash,
-    )
+    listed = "; ".join(f"{video.video_id} ({video.reason})" for video in bad[:MAX_LISTED])
+    return listed + (f"; and {len(bad) - MAX_LISTED} more" if len(bad) > MAX_LISTED else "")
 
 
 def _normalization(lines: Sequence[Line], num_pixels: int) -> Normalization:
@@ -277,48 +281,25 @@ def _normalization(lines: Sequence[Line], num_pixels: int) -> Normalization:
     sums = [sum(line["sums"][c] for line in lines) for c in range(3)]
     squares = [sum(line["squares"][c] for line in lines) for c in range(3)]
     variances = [(num_pixels * squares[c] - sums[c] ** 2) / num_pixels**2 for c in range(3)]
-    # A channel that never changes is left as it is, not divided by zero.
+    # A constant channel is not scaled: its deviation is 0.
     stds = [math.sqrt(variance) / 255 or 1.0 for variance in variances]
     means = [total / num_pixels / 255 for total in sums]
     return Normalization((means[0], means[1], means[2]), (stds[0], stds[1], stds[2]))
 
 
-def _encode(frames: Journal, codec: Encoder, clip: ClipSpec, folder: Path, watch: Watch, total: int) -> Journal:
-    """Bring the latents' cache up to date with the frames and return it."""
-    spec = codec.spec
-    journal = Journal(folder / f"latents-{_hash(asdict(spec))[:20]}.bin")
-    same = 0
-    for mine, theirs in zip(journal.lines, frames.lines, strict=False):
-        if mine["frames"] != theirs["chain"]:
-            break
-        same += 1
-    journal.keep(same)
-    shape = (clip.num_frames, 3, clip.height, clip.width)
-    done = frames.start_of(same) // math.prod(shape)
-    watch("encode", done=done, total=total)
-    for position in range(same, len(frames.lines)):
-        start, end = frames.start_of(position), int(frames.lines[position]["end"])
-        pixels = np.fromfile(frames.binary, np.uint8, end - start, offset=start).reshape(-1, *shape[1:])
-        data = _encode_frames(torch.from_numpy(pixels), codec, clip) if len(pixels) else b""
-        journal.append(data, frames=frames.lines[position]["chain"])
-        done += (end - start) // math.prod(shape)
-        watch("encode", done=done, total=total)
-    return journal
-
-
-def _encode_frames(pixels: Tensor, codec: Encoder, clip: ClipSpec) -> bytes:
+def _encode_frames(pixels: Tensor, codec: Codec) -> bytes:
     with torch.no_grad():
         latents = codec.encode(pixels).to("cpu", torch.float16)
-    expected = (len(pixels), *codec.spec.latent_shape(clip.height, clip.width))
+    expected = (len(pixels), *codec.spec.latent_shape(pixels.shape[2], pixels.shape[3]))
     if tuple(latents.shape) != expected:
-        raise InputError(f"codec {codec.spec.name!r} made latents {tuple(latents.shape)}; its spec says {expected}")
+        raise InputError(f"codec {codec.spec.name!r} gives latents {tuple(latents.shape)}; its spec has {expected}")
     if not bool(torch.isfinite(latents).all()):
-        raise InputError(f"codec {codec.spec.name!r} made latents that float16 cannot hold; check its scale constants")
+        raise InputError(f"codec {codec.spec.name!r} gives latents that float16 cannot hold; check its scale constants")
     return latents.contiguous().numpy().tobytes()
 
 
 def _mapped(binary: Path, dtype: str, shape: tuple[int, ...]) -> Tensor:
-    """Map a file as a tensor; what is written to it stays in memory and never reaches the file."""
+    """Map a file as a tensor; writes to the tensor stay in memory and never reach the file."""
     return torch.from_numpy(np.memmap(binary, dtype, "c", shape=shape))
 
 

@@ -1,6 +1,6 @@
-"""Where the videos of a data set lie and which label and split each has: one function a layout, all in `LAYOUTS`.
+"""The videos of a data set with their labels and splits: one function a layout, all in `LAYOUTS`.
 
-Classes are sorted by name in every layout, whatever number the official lists give them; labels are places in that
+Classes are sorted by name in every layout, whatever number the official lists give them; labels are positions in that
 order and the names go into the synthetic set's file.
 """
 
@@ -11,8 +11,16 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from videocompressa.datasets.lists import SPLIT_NAMES, Listed, Place, has_columns, read_rows, split_named
-from videocompressa.datasets.official import KINETICS_COLUMNS, hmdb51, hmdb51_unused_train, kinetics, ssv2, ucf101
+from videocompressa.datasets.lists import SPLIT_NAMES, DataFolder, ListedVideo, has_columns, read_rows, split_named
+from videocompressa.datasets.official import (
+    KINETICS_COLUMNS,
+    hmdb51,
+    hmdb51_unused_train,
+    kinetics,
+    kinetics_lists,
+    ssv2,
+    ucf101,
+)
 from videocompressa.datasets.videos import VideoEntry, VideoSet
 from videocompressa.errors import InputError
 
@@ -23,10 +31,7 @@ VIDEO_SUFFIXES = frozenset({
 """Files taken for videos, in any case."""
 
 UCF_GROUP = re.compile(r"^(v_.+_g\d+)_c\d+$")
-"""UCF101 and its kin: clips of one group are cut from one recording."""
-
-
-Layout = Callable[[Place], list[Listed]]
+"""UCF101 and sets like it: clips of one group are cut from one recording."""
 
 
 def find_videos(root: Path, *, layout: str = "auto", csv: Path | None = None, fold: int = 1) -> VideoSet:
@@ -45,108 +50,104 @@ def find_videos(root: Path, *, layout: str = "auto", csv: Path | None = None, fo
         raise InputError(f"{root}: is a file; give a folder of labeled videos, or a .csv that lists them")
     if csv is not None and not csv.is_file():
         raise InputError(f"{csv}: there is no such file; give a csv with the columns path and label")
-    # Lists name their videos; only then may a set without any file present be described.
-    place = Place(root, csv, fold, list(walk_videos(root)))
-    chosen = _recognize(place) if layout == "auto" else layout
-    if not place.videos and chosen in ("folders", "split-folders"):
+    data = DataFolder(root, csv, fold, list(walk_videos(root)))
+    chosen = _recognize(data) if layout == "auto" else layout
+    if not data.videos and chosen in ("folders", "split-folders"):  # Lists may name videos that are not there.
         raise InputError(f"{root}: holds no videos; put them in one folder a class: {root.name}/CLASS/clip.mp4")
-    return _build(place, LAYOUTS[chosen](place))
+    return _video_set(data, LAYOUTS[chosen](data))
 
 
-def _recognize(place: Place) -> str:
-    if place.csv is not None:
-        return "kinetics" if has_columns(place.csv, KINETICS_COLUMNS) else "csv"
-    if (place.root / "splits.csv").is_file():
+def _recognize(data: DataFolder) -> str:
+    if data.list_file is not None:
+        return "kinetics" if has_columns(data.list_file, KINETICS_COLUMNS) else "csv"
+    if (data.root / "splits.csv").is_file():
         return "csv"
-    if place.files("classInd.txt"):
+    if data.files("classInd.txt"):
         return "ucf101"
-    if place.files("*_test_split[0-9].txt"):
+    if data.files("*_test_split[0-9].txt"):
         return "hmdb51"
-    if place.files("*labels.json") and place.files("*train.json"):
+    if data.files("*labels.json") and data.files("*train.json"):
         return "ssv2"
-    if any(has_columns(path, KINETICS_COLUMNS) for path in place.files("*.csv")):
+    if kinetics_lists(data):
         return "kinetics"
-    tops = {path.relative_to(place.root).parts[0] for path in place.videos}
-    deep = all(len(path.relative_to(place.root).parts) > 2 for path in place.videos)
-    return "split-folders" if tops and deep and tops <= set(SPLIT_NAMES) else "folders"
+    parts = [path.relative_to(data.root).parts for path in data.videos]
+    in_splits = all(len(each) > 2 and each[0] in SPLIT_NAMES for each in parts)
+    return "split-folders" if parts and in_splits else "folders"
 
 
 def walk_videos(root: Path) -> Iterator[Path]:
     """Yield video files below the root in sorted order, following links, leaving out what is hidden."""
-    seen: set[str] = set()
-    found: list[Path] = []
-    for folder, names, files in os.walk(root, followlinks=True):
+    visited: set[str] = set()
+    videos: list[Path] = []
+    for folder, subfolders, files in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)
-        if real in seen:
-            names.clear()  # A link that leads back up.
+        if real in visited:
+            subfolders.clear()  # A link that leads back up.
             continue
-        seen.add(real)
-        names[:] = sorted(name for name in names if not name.startswith("."))
-        found += [
-            Path(folder, name)
-            for name in files
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in VIDEO_SUFFIXES
-        ]
-    yield from sorted(found, key=lambda path: path.as_posix())
+        visited.add(real)
+        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        paths = [Path(folder, name) for name in files if not name.startswith(".")]
+        videos += [path for path in paths if path.suffix.lower() in VIDEO_SUFFIXES]
+    yield from sorted(videos, key=lambda path: path.as_posix())
 
 
-def _build(place: Place, listed: list[Listed]) -> VideoSet:
-    classes = tuple(sorted({item.label for item in listed}))
-    name = place.root.absolute().name
+def _video_set(data: DataFolder, listed: list[ListedVideo]) -> VideoSet:
+    classes = tuple(sorted({video.label for video in listed}))
     if len(classes) < 2:
         only = f"only one class, {classes[0]!r}" if classes else "no videos"
-        raise InputError(f"{place.csv or place.root}: lists {only}; at least two classes are needed")
+        raise InputError(f"{data.list_file or data.root}: lists {only}; at least two classes are needed")
     label_of = {label: i for i, label in enumerate(classes)}
     entries: dict[str, VideoEntry] = {}
-    for item in listed:
+    for video in listed:
         # As written, links not followed: an id is where the video is listed, not where it is stored.
-        video_id = Path(os.path.relpath(item.path, place.root)).as_posix()
+        video_id = Path(os.path.relpath(video.path, data.root)).as_posix()
         if video_id in entries:
-            raise InputError(f"{item.where or place.root}: {video_id} is listed twice; keep one line of it")
-        match = UCF_GROUP.match(item.path.stem)
-        group = item.group or (match[1] if match else video_id)
-        entries[video_id] = VideoEntry(item.path, video_id, label_of[item.label], item.split, group)
-    return VideoSet(name, place.root, classes, tuple(entries[video_id] for video_id in sorted(entries)))
+            raise InputError(f"{video.where or data.root}: {video_id} is listed twice; keep one line of it")
+        match = UCF_GROUP.match(video.path.stem)
+        group = video.group or (match[1] if match else video_id)
+        entries[video_id] = VideoEntry(video.path, video_id, label_of[video.label], video.split, group)
+    in_order = tuple(entries[video_id] for video_id in sorted(entries))
+    return VideoSet(data.root.absolute().name, data.root, classes, in_order)
 
 
-def _folders(place: Place) -> list[Listed]:
+def _folders(data: DataFolder) -> list[ListedVideo]:
     """root/CLASS/.../clip.mp4, all training videos."""
-    return [_in_class_folder(path, path.relative_to(place.root).parts, "train", place) for path in place.videos]
+    return [ListedVideo(path, _class_folder(path, data, depth=0), "train") for path in data.videos]
 
 
-def _split_folders(place: Place) -> list[Listed]:
+def _split_folders(data: DataFolder) -> list[ListedVideo]:
     """root/SPLIT/CLASS/.../clip.mp4."""
     listed = []
-    for path in place.videos:
-        top, *rest = path.relative_to(place.root).parts
+    for path in data.videos:
+        top = path.relative_to(data.root).parts[0]
         if top not in SPLIT_NAMES:
-            raise InputError(f"{place.root / top}: is not a split; known: {', '.join(SPLIT_NAMES)}")
-        listed.append(_in_class_folder(path, tuple(rest), SPLIT_NAMES[top], place))
+            raise InputError(f"{data.root / top}: is not a split; known: {', '.join(SPLIT_NAMES)}")
+        listed.append(ListedVideo(path, _class_folder(path, data, depth=1), SPLIT_NAMES[top]))
     return listed
 
 
-def _in_class_folder(path: Path, parts: tuple[str, ...], split: str, place: Place) -> Listed:
-    if len(parts) < 2:
-        raise InputError(f"{path}: lies in no class folder; move it to {place.root.name}/CLASS/{path.name}")
-    return Listed(path, parts[0], split)
+def _class_folder(path: Path, data: DataFolder, depth: int) -> str:
+    parts = path.relative_to(data.root).parts
+    if len(parts) < depth + 2:
+        raise InputError(f"{path}: is in no class folder; move it to {data.root.name}/CLASS/{path.name}")
+    return parts[depth]
 
 
-def _csv(place: Place) -> list[Listed]:
+def _csv(data: DataFolder) -> list[ListedVideo]:
     """Columns path, label[, split[, group]] in any order; paths are relative to the csv's folder."""
-    source = place.csv or place.root / "splits.csv"
+    source = data.list_file or data.root / "splits.csv"
     listed = []
     for where, row in read_rows(source, ("path", "label")):
-        path, label = row["path"], row["label"]
-        for column, value in (("path", path), ("label", label)):
-            if not value:
+        for column in ("path", "label"):
+            if not row[column]:
                 raise InputError(f"{where}: the {column} is empty; fill it or remove the line")
         split = split_named(row.get("split") or "train", where)
-        normal = Path(os.path.normpath(source.parent / path))
-        listed.append(Listed(normal, label, split, row.get("group") or "", where))
+        path = Path(os.path.normpath(source.parent / row["path"]))
+        listed.append(ListedVideo(path, row["label"], split, row.get("group") or "", where))
     return listed
 
 
-LAYOUTS: dict[str, Layout] = {
+LAYOUTS: dict[str, Callable[[DataFolder], list[ListedVideo]]] = {
     "folders": _folders,
     "split-folders": _split_folders,
     "csv": _csv,

@@ -1,12 +1,13 @@
-"""Reading the text files that list videos: csv, json, plain lines; every fault names the file and the line."""
+"""Reading the text files that list videos: csv, json, plain lines; every error names the file and the line."""
 
 from __future__ import annotations
 
-import csv as csv_module
+import csv
 import json
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,11 @@ SPLIT_NAMES = {
     "val": "val", "valid": "val", "validate": "val", "validation": "val",
     "test": "test", "testing": "test",
 }  # fmt: skip
-"""What lists and folders call a split, and what we call it."""
+"""Names of splits in lists and folders, and our names."""
 
 
 @dataclass(frozen=True)
-class Listed:
+class ListedVideo:
     """One line of a list: a video with its class still by name."""
 
     path: Path
@@ -34,26 +35,38 @@ class Listed:
 
 
 @dataclass(frozen=True)
-class Place:
-    """What a layout function is given."""
+class DataFolder:
+    """What a layout reads: the folder of a set, and the options that choose among its lists."""
 
     root: Path
-    csv: Path | None
+    list_file: Path | None
+    """The csv that the user named."""
     fold: int
     videos: list[Path] = field(repr=False)
     """Every video file below the root, sorted."""
 
-    def by_stem(self) -> dict[str, list[Path]]:
-        """Return the video files by name without suffix."""
-        found: dict[str, list[Path]] = defaultdict(list)
+    @cached_property
+    def _by_stem(self) -> dict[str, list[Path]]:
+        by_stem: dict[str, list[Path]] = defaultdict(list)
         for path in self.videos:
-            found[path.stem].append(path)
-        return found
+            by_stem[path.stem].append(path)
+        return by_stem
+
+    def locate(self, *relatives: str | Path) -> Path:
+        """Return the video of the first of these names that exists, else where the first should be.
+
+        A file anywhere below the root matches by its name without suffix (videos may have been converted), best in a
+        folder of the same name as in the list.
+        """
+        for relative in map(Path, relatives):
+            if paths := self._by_stem.get(relative.stem):
+                return next((path for path in paths if path.parent.name == relative.parent.name), paths[0])
+        return self.root / relatives[0]
 
     def files(self, pattern: str) -> list[Path]:
         """Return the files of that pattern in the root, or in the first folder just below that has any."""
         folders = [self.root, *sorted(p for p in self.root.iterdir() if p.is_dir() and not p.name.startswith("."))]
-        return next((found for folder in folders if (found := sorted(folder.glob(pattern)))), [])
+        return next((files for folder in folders if (files := sorted(folder.glob(pattern)))), [])
 
 
 def split_named(name: str, where: str) -> str:
@@ -82,41 +95,43 @@ def read_lines(source: Path) -> Iterator[tuple[str, str]]:
 
 
 def has_columns(source: Path, columns: tuple[str, ...]) -> bool:
-    """Tell whether the first line of a csv names all these columns."""
-    header = next(csv_module.reader(read_text(source).splitlines()[:1]), [])
+    """Return whether the first line of a csv names all these columns."""
+    header = next(csv.reader(read_text(source).splitlines()[:1]), [])
     return set(columns) <= {name.strip().lower() for name in header}
 
 
 def read_rows(source: Path, needed: tuple[str, ...]) -> Iterator[tuple[str, dict[str, str]]]:
     """Yield ("file, line n", row) of a csv with a header; cells are stripped, column names in small letters."""
-    reader = csv_module.reader(read_text(source).splitlines(keepends=True), strict=True)
+    reader = csv.reader(read_text(source).splitlines(keepends=True), strict=True)
     header: list[str] = []
     try:
-        for cells in reader:
-            cells = [cell.strip() for cell in cells]
+        for cells in ([cell.strip() for cell in row] for row in reader):
             where = f"{source}, line {reader.line_num}"
             if not any(cells):
                 continue
             if not header:
                 header = [cell.lower() for cell in cells]
-                missing = [name for name in needed if name not in header]
-                if missing:
-                    raise InputError(
-                        f"{where}: the columns are {', '.join(header)}; {', '.join(missing)} missing: "
-                        f"the first line must name {', '.join(needed)}"
-                    )
+                _check_header(header, needed, where)
                 continue
             if len(cells) != len(header):
                 raise InputError(f"{where}: has {len(cells)} values for {len(header)} columns ({', '.join(header)})")
             yield where, dict(zip(header, cells, strict=True))
-    except csv_module.Error as error:
+    except csv.Error as error:
         raise InputError(f"{source}, line {reader.line_num}: cannot be read as csv: {error}") from None
     if not header:
         raise InputError(f"{source}: is empty; the first line must name {', '.join(needed)}")
 
 
+def _check_header(header: list[str], needed: tuple[str, ...], where: str) -> None:
+    if missing := [name for name in needed if name not in header]:
+        raise InputError(
+            f"{where}: the columns are {', '.join(header)}; {', '.join(missing)} missing: "
+            f"the first line must name {', '.join(needed)}"
+        )
+
+
 def read_json(source: Path, kind: type) -> Any:
-    """Return what a json file holds; it must be of this kind (list or dict)."""
+    """Return the content of a json file; it must be of this kind (list or dict)."""
     try:
         value = json.loads(read_text(source))
     except json.JSONDecodeError as error:

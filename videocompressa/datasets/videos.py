@@ -1,12 +1,13 @@
-"""Lists of labeled videos: the records, and the carving of a validation split by whole groups."""
+"""Lists of labeled videos: the records, and the carving of a validation split by groups."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from pathlib import Path
 
 import torch
@@ -28,7 +29,7 @@ class VideoEntry:
     split: str
     """One of `SPLITS`."""
     group: str
-    """Videos of one group (a scene, a speaker, one long recording) never cross a split that we make."""
+    """Videos of one group (a scene, a speaker, one long recording) never cross a split that we carve."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +39,15 @@ class VideoSet:
     name: str
     root: Path
     classes: tuple[str, ...]
-    """L class names, sorted: a label is a place in this tuple."""
+    """L class names, sorted: a label is a position in this tuple."""
     entries: tuple[VideoEntry, ...]
 
     def __post_init__(self) -> None:
-        ids = [entry.video_id for entry in self.entries]
-        if len(set(ids)) != len(ids):
-            raise InputError(f"{self.name}: a video is listed twice: {_first_repeated(ids)}")
+        video_id, count = max(
+            Counter(entry.video_id for entry in self.entries).items(), key=itemgetter(1), default=("", 0)
+        )
+        if count > 1:
+            raise InputError(f"{self.name}: a video is listed twice: {video_id}")
         for entry in self.entries:
             if entry.split not in SPLITS:
                 raise InputError(f"{entry.video_id}: split {entry.split!r} is not known; known: {', '.join(SPLITS)}")
@@ -66,7 +69,7 @@ class VideoSet:
 
     @property
     def split_hash(self) -> str:
-        """SHA-256 over the sorted ids with their labels, and the classes; the same wherever the set lies."""
+        """SHA-256 over the sorted ids with their labels, and the classes; the same wherever the set is stored."""
         listed = sorted((entry.video_id, entry.label) for entry in self.entries)
         return hashlib.sha256(json.dumps([listed, self.classes]).encode()).hexdigest()
 
@@ -74,7 +77,7 @@ class VideoSet:
 def keep_classes(videos: VideoSet, names: Sequence[str]) -> VideoSet:
     """Return the videos of the named classes only, with labels in the order of the sorted names.
 
-    Raises `InputError` for names that the set has not (all are listed), that are named twice, or fewer than two.
+    Raises `InputError` for names that the set lacks (all are listed), for repeated names, and for fewer than two.
     """
     if len(set(names)) < max(2, len(names)):
         raise InputError(f"{videos.name}: the classes to keep are {', '.join(names) or 'none'}; name two or more, once")
@@ -91,62 +94,42 @@ def keep_classes(videos: VideoSet, names: Sequence[str]) -> VideoSet:
 
 
 def carve_validation(videos: VideoSet, fraction: float, generator: torch.Generator) -> VideoSet:
-    """Move about `fraction` of the training videos of each class to "val", whole groups at a time.
+    """Move about `fraction` of the training videos of each class to "val", in complete groups.
 
-    Groups are drawn in a random order; one moves when it brings every class it touches closer to its share. A class
-    keeps at least one training group, and gives at least one where it has two or more that others can spare.
+    Groups come in a random order; one moves when it brings the classes in it closer to their shares. A class keeps at
+    least one training group, and gives at least one where it has two or more that other classes can spare.
     """
     if not 0 < fraction < 1:
-        raise InputError(f"the validation fraction is {fraction}; it must lie between 0 and 1")
-    members: dict[str, list[VideoEntry]] = defaultdict(list)
+        raise InputError(f"the validation fraction is {fraction}; it must be between 0 and 1")
+    counts: dict[str, Counter[int]] = defaultdict(Counter)
+    wanted: dict[int, float] = defaultdict(float)
     for entry in videos.entries:
         if entry.split == "train":
-            members[entry.group].append(entry)
-    groups_of: dict[int, set[str]] = defaultdict(set)
-    wanted: dict[int, float] = defaultdict(float)
-    for group, entries in members.items():
-        for entry in entries:
-            groups_of[entry.label].add(group)
+            counts[entry.group][entry.label] += 1
             wanted[entry.label] += fraction
-    names = sorted(members)
+    num_groups = Counter(label for labels in counts.values() for label in labels)
+    names = sorted(counts)
     order = [names[i] for i in torch.randperm(len(names), generator=generator).tolist()]
-    moved: set[str] = set()
-    given: dict[int, int] = defaultdict(int)
+    val_groups: set[str] = set()
+    num_moved: Counter[int] = Counter()
 
-    def spare(group: str) -> bool:
-        return all(len(groups_of[entry.label] - moved) > 1 for entry in members[group])
+    def can_move(group: str) -> bool:
+        return all(num_groups[label] > 1 for label in counts[group])
 
     def move(group: str) -> None:
-        moved.add(group)
-        for entry in members[group]:
-            given[entry.label] += 1
+        val_groups.add(group)
+        num_moved.update(counts[group])
+        num_groups.subtract(counts[group].keys())
 
     for group in order:
-        counts = _counts(members[group])
-        gain = sum(abs(wanted[c] - given[c]) - abs(wanted[c] - given[c] - n) for c, n in counts.items())
-        if gain > 0 and spare(group):
+        missing = {label: wanted[label] - num_moved[label] for label in counts[group]}
+        gain = sum(abs(missing[label]) - abs(missing[label] - n) for label, n in counts[group].items())
+        if gain > 0 and can_move(group):
             move(group)
-    for label in sorted(groups_of):
-        if not given[label]:
-            candidates = [group for group in order if group in groups_of[label] and spare(group)]
-            if candidates:
-                move(min(candidates, key=lambda group: len(members[group])))
-    return replace(
-        videos,
-        entries=tuple(
-            replace(entry, split="val") if entry.split == "train" and entry.group in moved else entry
-            for entry in videos.entries
-        ),
-    )
-
-
-def _counts(entries: list[VideoEntry]) -> dict[int, int]:
-    counts: dict[int, int] = defaultdict(int)
-    for entry in entries:
-        counts[entry.label] += 1
-    return counts
-
-
-def _first_repeated(ids: list[str]) -> str:
-    seen: set[str] = set()
-    return next(video_id for video_id in ids if video_id in seen or seen.add(video_id))  # type: ignore[func-returns-value]
+    for label in sorted(wanted):
+        if not num_moved[label]:
+            movable = [group for group in order if label in counts[group] and can_move(group)]
+            if movable:
+                move(min(movable, key=lambda group: counts[group].total()))
+    entries = (replace(e, split="val") if e.split == "train" and e.group in val_groups else e for e in videos.entries)
+    return replace(videos, entries=tuple(entries))

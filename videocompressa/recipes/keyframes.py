@@ -1,9 +1,9 @@
-"""Keyframes of videos without labels: which frames a selector picks, when they are shown, and the frames as pictures.
+"""Keyframes of videos without labels: which frames a selector picks, when they are displayed, and their pictures.
 
-1. Candidates: T frames evenly over the whole video, small, as the selector learned on them. A frame that fills several
-   places of a short video stands once.
+1. Candidates: T frames evenly over the complete video, small, as in the selector's training. A frame that a short video
+   repeats counts once.
 2. Scores of the trained selector, and the K best; or the picks of a rule that needs no training.
-3. Pictures: the picked frames again, whole and at the video's own size.
+3. Pictures: the picked frames again, uncropped, at the video's own size.
 
 One video at a time (a worker), so that memory does not grow with their number or length.
 """
@@ -16,10 +16,11 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,25 +28,22 @@ from torch import Tensor
 from videocompressa.datasets import BadVideo, walk_videos
 from videocompressa.engine import run_shards
 from videocompressa.errors import InputError, VideoError
-from videocompressa.files import check_folder, whole_folder
+from videocompressa.files import check_output_folder, complete_folder, read_bytes
+from videocompressa.recipes.options import KeyframeOptions
 from videocompressa.rng import Streams
 from videocompressa.run import Watch, watch_nothing
 from videocompressa.selection.keyframes import FIXED_SELECTORS, check_keyframes, top_k_positions
-from videocompressa.selection.selector_file import TrainedSelector, parse_selector, selector_file_bytes
+from videocompressa.selection.selector_file import TrainedSelector, parse_selector
 from videocompressa.video import read_frames, read_frames_at, write_picture
 
-DEFAULT_SELECTOR = "shots"
-"""Needs no training and looks at the pictures."""
 DEFAULT_KEYFRAMES, DEFAULT_FRAMES, SIDE = 4, 64, 64
-"""K, T and the side of the candidates in pixels, for selectors that were not trained for others (our choice)."""
+"""K, T and the side of the candidates in pixels, for rules (our choice)."""
 PICTURES_AT_ONCE = 8
-"""Whole frames in memory at a time."""
+"""Uncropped frames in memory at a time."""
 NAME_BYTES = 200
 """Bytes of a video's name that the names of its pictures keep."""
 FORMAT = 1
-"""Number of the form of keyframes.json."""
-
-Pictures = Literal["jpg", "png", "none"]
+"""Format number of keyframes.json."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +51,13 @@ class Keyframe:
     """One picked frame."""
 
     index: int
-    """Place among the frames that the video shows, from 0."""
+    """Position among the frames that a player shows, from 0."""
     time_seconds: float
-    """When it is shown, from the first frame on."""
+    """When it is displayed, from the first frame on."""
     score: float | None
-    """How much the trained selector wants it, in (-3,3), against the other candidates of its video; None by rule."""
+    """Score of the trained selector, in (-3,3), relative to the other candidates of its video; None for a rule."""
     picture: str | None
-    """Path below the folder."""
+    """Path relative to the folder."""
 
 
 @dataclass(frozen=True)
@@ -67,15 +65,15 @@ class VideoKeyframes:
     """The keyframes of one video, in time order; fewer than K where it has fewer distinct candidates."""
 
     video: str
-    """As it was named, or found below the folder that was named."""
+    """Its path as the user gave it, or relative to the folder that the user gave."""
     num_frames: int
-    """Frames of the whole video."""
+    """Frames of the complete video."""
     keyframes: tuple[Keyframe, ...]
 
 
 @dataclass(frozen=True)
 class Extracted:
-    """What was written."""
+    """The content of the folder."""
 
     folder: Path
     selector: str
@@ -83,6 +81,7 @@ class Extracted:
     sha256: str | None
     """Hash of the selector's file."""
     num_candidates: int
+    """T."""
     num_keyframes: int
     """K."""
     videos: tuple[VideoKeyframes, ...]
@@ -91,26 +90,50 @@ class Extracted:
 
 
 @dataclass(frozen=True)
-class _Job:
-    """One video, with all that a worker needs."""
+class _Picker:
+    """What every job shares."""
 
-    path: Path
-    video: str
-    place: str
-    """Where its pictures lie, below `folder`, without number and suffix."""
-    folder: Path
+    options: KeyframeOptions
     rule: str
     """A key of `FIXED_SELECTORS`; "" for a trained selector."""
     selector: bytes
     """The trained selector's file; empty for a rule."""
     num_frames: int
-    sides: tuple[int, int]
-    keyframes: int
-    pictures: Pictures
-    size: int | None
-    seed: int
-    apart: bool
-    """In a process of its own: one thread there, since there are as many workers as the user wants."""
+    """T."""
+    num_keyframes: int
+    """K."""
+
+    @property
+    def trained(self) -> TrainedSelector | None:
+        """The trained selector; None for a rule."""
+        return None if self.rule else _parsed(self.selector)
+
+    @classmethod
+    def of(cls, options: KeyframeOptions) -> _Picker:
+        """Read the selector, and look up the K and T that the user leaves open."""
+        rule, data = (options.selector, b"") if options.selector in FIXED_SELECTORS else ("", _selector_file(options))
+        keyframes, frames = DEFAULT_KEYFRAMES, DEFAULT_FRAMES
+        if not rule:
+            trained = parse_selector(data, options.selector)
+            keyframes, frames = trained.keyframes, trained.clip.num_frames
+        num_frames = options.frames or frames
+        num_keyframes = min(keyframes, num_frames) if options.keyframes is None else options.keyframes
+        check_keyframes(num_keyframes, num_frames)
+        return cls(options, rule, data, num_frames, num_keyframes)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One video, with all that a worker needs."""
+
+    path: Path
+    video: str
+    stem: str
+    """Path of its pictures relative to `folder`, without number and suffix."""
+    folder: Path
+    picker: _Picker
+    in_worker: bool
+    """One thread there, since there are as many workers as the user wants."""
 
     def __str__(self) -> str:
         return self.video
@@ -119,113 +142,40 @@ class _Job:
 def extract_keyframes(
     sources: Sequence[Path],
     folder: Path,
+    options: KeyframeOptions | None = None,
     *,
-    selector: str = DEFAULT_SELECTOR,
-    keyframes: int | None = None,
-    frames: int | None = None,
-    pictures: Pictures = "jpg",
-    size: int | None = None,
-    seed: int = 0,
     overwrite: bool = False,
     workers: int = 0,
     watch: Watch = watch_nothing,
 ) -> Extracted:
     """Pick keyframes of videos and write `folder` with keyframes.json, keyframes.csv and the pictures.
 
-    The folder appears only when it is whole. A video that cannot be read is skipped and listed.
+    `sources` are videos, and folders in which all videos are taken; `workers` = 0 reads them in this process. The
+    folder appears only when it is complete. A video that cannot be read is skipped and listed.
 
-    Parameters
-    ----------
-    sources:
-        Videos, and folders in which all videos are taken.
-    folder:
-        The folder to make.
-    selector:
-        A file that `compress --selector-out` wrote, or a key of `selector.FIXED_SELECTORS`.
-    keyframes, frames:
-        K and T; None takes those that the selector was trained with, and 4 of 64 for a rule.
-    pictures:
-        "jpg", "png" or "none".
-    size:
-        Short side of the pictures in pixels, where the video is larger; None leaves the video's own size.
-    seed:
-        Draws what the rule "random" picks.
-    overwrite:
-        Replace the folder.
-    workers:
-        Processes; 0 works in this one.
-    watch:
-        Told of each video.
-
-    Raises
-    ------
-    InputError
-        When an option cannot be followed, a source is gone, or no video can be read.
+    Raises `InputError` when an option cannot be followed, a source does not exist, or no video can be read.
     """
-    check_folder(folder, overwrite=overwrite)
-    if pictures not in get_args(Pictures):
-        raise InputError(f"--pictures is {pictures!r}; known: {', '.join(get_args(Pictures))}")
-    for name, value in (("size", size), ("frames", frames)):
-        if value is not None and value < 1:
-            raise InputError(f"--{name} is {value}; it must be at least 1")
-    trained, data = _selector(selector)
-    num_frames = frames or (trained.clip.num_frames if trained else DEFAULT_FRAMES)
-    usual = min(trained.keyframes if trained else DEFAULT_KEYFRAMES, num_frames)
-    count = usual if keyframes is None else keyframes
-    check_keyframes(count, num_frames)
-    found = _find(sources)
-    _keep_inputs(folder, [path for path, _ in found] + ([] if trained is None else [Path(selector)]))
-    made: list[VideoKeyframes] = []
-    skipped: list[BadVideo] = []
-    with whole_folder(folder, overwrite=overwrite) as part:
-        jobs = [
-            _Job(
-                path=path,
-                video=video,
-                place=place,
-                folder=part,
-                rule="" if trained else selector,
-                selector=data,
-                num_frames=num_frames,
-                sides=(trained.clip.height, trained.clip.width) if trained else (SIDE, SIDE),
-                keyframes=count,
-                pictures=pictures,
-                size=size,
-                seed=seed,
-                apart=workers > 0,
-            )
-            for (path, video), place in zip(found, _places(video for _, video in found), strict=True)
-        ]
-        for done, result in enumerate(run_shards(_keyframes_of, jobs, workers=workers), 1):
-            if isinstance(result, BadVideo):
-                skipped.append(result)
-            else:
-                made.append(result)
-            watch("keyframes", done=done, total=len(jobs))
-        if not made:
-            raise InputError(
-                f"none of the {len(skipped)} videos can be read ({skipped[0].video_id}: {skipped[0].reason}); "
-                "give videos that FFmpeg reads"
-            )
-        extracted = Extracted(
-            folder=folder,
-            selector=Path(selector).name if trained else selector,
-            sha256=hashlib.sha256(data).hexdigest() if trained else None,
-            num_candidates=num_frames,
-            num_keyframes=count,
-            videos=tuple(made),
-            skipped=tuple(skipped),
-            notes=_notes(trained, num_frames, count, made),
-        )
-        (part / "keyframes.json").write_text(
-            json.dumps(as_json(extracted), ensure_ascii=False, indent=1) + "\n", encoding="utf-8"
-        )
-        _write_csv(part / "keyframes.csv", made)
+    check_output_folder(folder, overwrite=overwrite)
+    picker = _Picker.of(options or KeyframeOptions())
+    videos = _find(sources)
+    _check_inputs_outside(folder, [*videos, *([] if picker.rule else [Path(picker.options.selector)])])
+    with complete_folder(folder, overwrite=overwrite) as part:
+        rows = zip(videos, videos.values(), _stems(videos.values()), strict=True)
+        jobs = [_Job(path, video, stem, part, picker, in_worker=workers > 0) for path, video, stem in rows]
+        results = []
+        with closing(run_shards(_keyframes_of, jobs, workers=workers)) as finished:
+            for result in finished:
+                results.append(result)
+                watch("keyframes", done=len(results), total=len(jobs))
+        extracted = _extracted(folder, picker, results)
+        content = json.dumps(as_json(extracted), ensure_ascii=False, indent=1) + "\n"
+        (part / "keyframes.json").write_text(content, encoding="utf-8")
+        _write_csv(part / "keyframes.csv", extracted.videos)
     return extracted
 
 
 def as_json(extracted: Extracted) -> dict[str, Any]:
-    """Return what keyframes.json holds; `docs/keyframes.md` shows one."""
+    """Return the content of keyframes.json; `docs/keyframes.md` has an example."""
     return {
         "format": FORMAT,
         "selector": {"name": extracted.selector, "sha256": extracted.sha256},
@@ -236,36 +186,55 @@ def as_json(extracted: Extracted) -> dict[str, Any]:
     }
 
 
+def _extracted(folder: Path, picker: _Picker, results: Sequence[VideoKeyframes | BadVideo]) -> Extracted:
+    videos = tuple(result for result in results if isinstance(result, VideoKeyframes))
+    skipped = tuple(result for result in results if isinstance(result, BadVideo))
+    if not videos:
+        raise InputError(
+            f"none of the {len(skipped)} videos can be read ({skipped[0].video_id}: {skipped[0].reason}); "
+            "give videos that FFmpeg reads"
+        )
+    return Extracted(
+        folder=folder,
+        selector=picker.rule or Path(picker.options.selector).name,
+        sha256=None if picker.rule else hashlib.sha256(picker.selector).hexdigest(),
+        num_candidates=picker.num_frames,
+        num_keyframes=picker.num_keyframes,
+        videos=videos,
+        skipped=skipped,
+        notes=tuple(_notes(picker, videos)),
+    )
+
+
 def _keyframes_of(job: _Job) -> VideoKeyframes | BadVideo:
     """Steps 1 to 3 for one video."""
-    if job.apart:
+    if job.in_worker:
         torch.set_num_threads(1)
+    picker = job.picker
+    clip = picker.trained.clip if picker.trained else None
     try:
-        decoded = read_frames(job.path, job.num_frames, *job.sides)
-        last_of = {place: n for n, place in enumerate(decoded.positions)}
-        distinct = list(last_of.values())
-        candidates = torch.from_numpy(decoded.frames)[distinct]
-        positions, scores = _pick(job, candidates)
-        times = [float(decoded.pts_seconds[distinct[n]]) for n in positions]
-        indices = [decoded.positions[distinct[n]] for n in positions]
-        pictures = _write_pictures(job, indices, times) if job.pictures != "none" else [None] * len(times)
+        decoded = read_frames(job.path, picker.num_frames, *((clip.height, clip.width) if clip else (SIDE, SIDE)))
+        distinct = list({position: n for n, position in enumerate(decoded.positions)}.values())
+        picks, scores = _pick(job, torch.from_numpy(decoded.frames)[distinct])
+        rows = [distinct[pick] for pick in picks]
+        indices, times = [decoded.positions[row] for row in rows], [float(decoded.pts_seconds[row]) for row in rows]
+        pictures = [None] * len(rows) if picker.options.pictures == "none" else _write_pictures(job, indices, times)
     except VideoError as error:
         return BadVideo(job.video, str(error))
-    rows = zip(indices, times, scores, pictures, strict=True)
-    keyframes = tuple(Keyframe(index, round(seconds, 6), score, picture) for index, seconds, score, picture in rows)
-    return VideoKeyframes(job.video, decoded.num_video_frames, keyframes)
+    keyframes = zip(indices, (round(seconds, 6) for seconds in times), scores, pictures, strict=True)
+    return VideoKeyframes(job.video, decoded.num_video_frames, tuple(Keyframe(*values) for values in keyframes))
 
 
 def _pick(job: _Job, candidates: Tensor) -> tuple[list[int], list[float | None]]:
-    """Return the places of the K picks among the candidates (T,3,H,W), rising, and their scores."""
-    count = min(job.keyframes, len(candidates))
-    if job.rule:
-        draws = Streams(job.seed, "keyframes").generator(job.video)
-        positions = FIXED_SELECTORS[job.rule]().positions(candidates[None], count, draws)[0].tolist()
+    """Return the positions of the K picks among the candidates (T,3,H,W), increasing, and their scores."""
+    picker, count = job.picker, min(job.picker.num_keyframes, len(candidates))
+    if picker.trained is None:
+        generator = Streams(picker.options.seed, "keyframes").generator(job.video)
+        positions = FIXED_SELECTORS[picker.rule]().positions(candidates[None], count, generator)[0].tolist()
         return positions, [None] * count
-    scores = _parsed(job.selector).selector.scores(candidates[None])
+    scores = picker.trained.selector.scores(candidates[None])
     positions = top_k_positions(scores, count)[0].tolist()
-    return positions, [round(float(scores[0, place]), 4) for place in positions]
+    return positions, [round(float(scores[0, position]), 4) for position in positions]
 
 
 @functools.lru_cache(maxsize=1)
@@ -274,15 +243,16 @@ def _parsed(data: bytes) -> TrainedSelector:
 
 
 def _write_pictures(job: _Job, indices: Sequence[int], times: Sequence[float]) -> list[str | None]:
-    """Write the picked frames, and return their paths below the folder; all or, of a video that breaks, none."""
-    names = [f"pictures/{job.place}-{index:06d}.{job.pictures}" for index in indices]
+    """Write the picked frames, and return their paths relative to the folder; none of a video that breaks."""
+    options = job.picker.options
+    names = [f"pictures/{job.stem}-{index:06d}.{options.pictures}" for index in indices]
     (job.folder / names[0]).parent.mkdir(parents=True, exist_ok=True)
     try:
         for start in range(0, len(times), PICTURES_AT_ONCE):
             rows = slice(start, start + PICTURES_AT_ONCE)
             frames = read_frames_at(job.path, times[rows]).frames
             for name, frame in zip(names[rows], frames, strict=True):
-                write_picture(job.folder / name, frame, short_side=job.size)
+                write_picture(job.folder / name, frame, short_side=options.size)
     except VideoError:
         for name in names:
             (job.folder / name).unlink(missing_ok=True)
@@ -290,23 +260,19 @@ def _write_pictures(job: _Job, indices: Sequence[int], times: Sequence[float]) -
     return list(names)
 
 
-def _selector(name: str) -> tuple[TrainedSelector | None, bytes]:
-    """Return the trained selector of a file with the file's bytes; None for a rule."""
-    if name in FIXED_SELECTORS:
-        return None, b""
-    path = Path(name)
+def _selector_file(options: KeyframeOptions) -> bytes:
+    path = Path(options.selector)
     if not path.exists():
         raise InputError(
-            f"--selector {name!r} is no file and no rule; give a file that compress --selector-out wrote, or one of "
-            f"{', '.join(FIXED_SELECTORS)}"
+            f"--selector {options.selector!r} is no file and no rule; give a file that compress --selector-out wrote, "
+            f"or one of {', '.join(FIXED_SELECTORS)}"
         )
-    data = selector_file_bytes(path)
-    return parse_selector(data, name), data
+    return read_bytes(path, "selector file")
 
 
-def _find(sources: Sequence[Path]) -> list[tuple[Path, str]]:
-    """Return the path and the name of every video, each once; of a folder, all below it in sorted order."""
-    found: dict[Path, str] = {}
+def _find(sources: Sequence[Path]) -> dict[Path, str]:
+    """Return the name of every video by its path, each once; of a folder, all below it in sorted order."""
+    names: dict[Path, str] = {}
     if not sources:
         raise InputError("VIDEO is missing; give videos, or folders of them")
     for source in sources:
@@ -315,12 +281,12 @@ def _find(sources: Sequence[Path]) -> list[tuple[Path, str]]:
             if not below:
                 raise InputError(f"{source}: holds no videos; give a folder with some, or a video")
             for path in below:
-                found.setdefault(path.absolute(), _text(path.relative_to(source)))
+                names.setdefault(path.absolute(), _text(path.relative_to(source)))
         elif source.exists():
-            found.setdefault(source.absolute(), _text(source))
+            names.setdefault(source.absolute(), _text(source))
         else:
             raise InputError(f"{source}: there is no such file or folder; give videos, or folders of them")
-    return list(found.items())
+    return names
 
 
 def _text(path: Path) -> str:
@@ -328,55 +294,45 @@ def _text(path: Path) -> str:
     return os.fsencode(path.as_posix()).decode("utf-8", "replace")
 
 
-def _places(videos: Iterable[str]) -> list[str]:
-    """Return where the pictures of each video lie: its name without suffix, numbered where that is taken."""
-    taken: set[str] = set()
-    places = []
+def _stems(videos: Iterable[str]) -> list[str]:
+    """Return the stem of each video's pictures: its name without suffix, numbered where that is taken."""
+    stems: dict[str, str] = {}
     for video in videos:
         path = Path(video)
-        parts = [] if path.is_absolute() or ".." in path.parts else list(path.parent.parts)
-        stem = "/".join(_short(part) for part in (*parts, path.stem))
-        place, number = stem, 2
-        while place.casefold() in taken:
-            place, number = f"{stem}-{number}", number + 1
-        taken.add(place.casefold())
-        places.append(place)
-    return places
+        parts = [] if path.is_absolute() or ".." in path.parts else path.parent.parts
+        # File systems hold 255 bytes of a name: there must be room for the number.
+        name = "/".join(part.encode()[:NAME_BYTES].decode(errors="ignore") for part in (*parts, path.stem))
+        stem, number = name, 2
+        while stem.casefold() in stems:
+            stem, number = f"{name}-{number}", number + 1
+        stems[stem.casefold()] = stem
+    return list(stems.values())
 
 
-def _short(name: str) -> str:
-    """Return a name that leaves room for a number: file systems hold 255 bytes."""
-    return name.encode()[:NAME_BYTES].decode(errors="ignore")
-
-
-def _keep_inputs(folder: Path, inputs: Sequence[Path]) -> None:
+def _check_inputs_outside(folder: Path, inputs: Sequence[Path]) -> None:
     """Refuse to replace a folder that holds what is read."""
-    target = folder.resolve()
     for path in inputs:
-        if target in path.resolve().parents or target in path.absolute().parents:
+        if folder.resolve() in {*path.resolve().parents, *path.absolute().parents}:
             raise InputError(f"output {folder} holds {path}, which is read; give another folder")
 
 
-def _notes(trained: TrainedSelector | None, frames: int, count: int, made: Sequence[VideoKeyframes]) -> tuple[str, ...]:
-    notes = []
-    if trained and frames != trained.clip.num_frames:
-        notes.append(f"the selector was trained on {trained.clip.num_frames} candidates a video, not {frames}")
-    if trained and trained.clip.placement != "even":
-        notes.append(
-            f"the selector was trained on candidates placed {trained.clip.placement}; here they are spread over the "
-            "whole video"
-        )
-    if few := sum(len(video.keyframes) < count for video in made):
-        notes.append(f"{few} of {len(made)} videos have fewer than {count} frames; all of them were taken")
-    return tuple(notes)
+def _notes(picker: _Picker, videos: Sequence[VideoKeyframes]) -> Iterator[str]:
+    if picker.trained:
+        clip = picker.trained.clip
+        if picker.num_frames != clip.num_frames:
+            yield f"the selector was trained on {clip.num_frames} candidates a video, not {picker.num_frames}"
+        if clip.placement != "even":
+            yield (
+                f"the selector was trained on candidates placed {clip.placement}; here they are spread over the "
+                "complete video"
+            )
+    if few := sum(len(video.keyframes) < picker.num_keyframes for video in videos):
+        yield f"{few} of {len(videos)} videos have fewer than {picker.num_keyframes} frames; all of them were taken"
 
 
 def _write_csv(path: Path, videos: Sequence[VideoKeyframes]) -> None:
-    fields = [field.name for field in dataclasses.fields(Keyframe)]
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["video", *fields])
+        writer.writerow(["video", *(field.name for field in dataclasses.fields(Keyframe))])
         for video in videos:
-            for keyframe in video.keyframes:
-                row = dataclasses.astuple(keyframe)
-                writer.writerow([video.video, *("" if value is None else value for value in row)])
+            writer.writerows([video.video, *dataclasses.astuple(keyframe)] for keyframe in video.keyframes)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self, get_args
 
 from videocompressa.errors import InputError
 
@@ -110,6 +110,36 @@ class BudgetOptions:
         given = [f"--{name}" for name in ("vpc", "ratio", "bytes") if getattr(self, name) is not None]
         if len(given) > 1:
             raise InputError(f"{' and '.join(given)} were given; a budget is one of --vpc, --ratio and --bytes")
+
+
+PictureFormat = Literal["jpg", "png", "none"]
+
+
+@dataclass(frozen=True)
+class KeyframeOptions:
+    """Which keyframes of videos without labels, and how they are written."""
+
+    selector: str = "shots"
+    """A file that compress --selector-out wrote; or a rule that needs no training: shots (the middles of the K spans
+    between the greatest changes of color), uniform, middle or random."""
+    keyframes: int | None = None
+    """Keyframes of each video (K); that of the selector's training when not given, 4 for a rule."""
+    frames: int | None = None
+    """Candidate frames of each video (T), evenly over it; that of the selector's training when not given, 64 for a
+    rule. More are finer and take longer."""
+    pictures: PictureFormat = "jpg"
+    """jpg, png or none."""
+    size: int | None = None
+    """Short side of the pictures in pixels, for videos that are larger; the video's own size when not given."""
+    seed: int = 0
+    """Seed of the rule random."""
+
+    def __post_init__(self) -> None:
+        if self.pictures not in get_args(PictureFormat):
+            raise InputError(f"--pictures is {self.pictures!r}; known: {', '.join(get_args(PictureFormat))}")
+        for name, value in (("size", self.size), ("frames", self.frames)):
+            if value is not None and value < 1:
+                raise InputError(f"--{name} is {value}; it must be at least 1")
 
 
 @dataclass(frozen=True)

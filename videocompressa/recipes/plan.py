@@ -30,7 +30,7 @@ from videocompressa.run import Run
 from videocompressa.students import LabeledClips, fit
 from videocompressa.synthetic import Budget
 from videocompressa.video import VideoInfo, read_clip
-from videocompressa.video.probing import Probed, probe_paths
+from videocompressa.video.shards import Probed, probe_shard
 
 PROBED_AT_ONCE = 32
 SAMPLE_VIDEOS = 8
@@ -140,7 +140,7 @@ def _probe_all(videos: VideoSet, surroundings: Surroundings) -> list[Probed]:
     shards = [tuple(paths[start : start + PROBED_AT_ONCE]) for start in range(0, len(paths), PROBED_AT_ONCE)]
     probed: list[Probed] = []
     surroundings.watch("probe", done=0, total=len(paths))
-    with closing(run_shards(probe_paths, shards, workers=surroundings.workers, name=lambda shard: shard[0])) as results:
+    with closing(run_shards(probe_shard, shards, workers=surroundings.workers, name=lambda shard: shard[0])) as results:
         for some in results:
             probed += some
             surroundings.watch("probe", done=len(probed), total=len(paths))

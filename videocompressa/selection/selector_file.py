@@ -1,11 +1,11 @@
 """A trained selector as a file: one `.safetensors` that picks keyframes of videos it has not seen.
 
 Tensors are the float32 weights of `GumbelSelector`, under its own names. One metadata key holds canonical JSON: the
-network's configuration, K, T and the size of the clips it learned on, the SHA-256 of the weights, and where they come
-from. The same selector gives the same bytes.
+network's configuration, K, T and the size of the clips it was trained on, the SHA-256 of the weights, and where they
+come from. The same selector gives the same bytes.
 
-It is the selector as the joint phase left it. Synthesis goes on to tune a copy on the few chosen videos, which is of no
-use for others (our choice).
+It is the selector at the end of the joint phase. Synthesis tunes a copy on the few chosen videos, which fits no others
+(our choice).
 """
 
 from __future__ import annotations
@@ -19,18 +19,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import safetensors
 import torch
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 
 from videocompressa.artifact import KEY as SET_KEY
 from videocompressa.artifact.container import metadata_of
 from videocompressa.artifact.metadata import check_schema, json_object, portable
-from videocompressa.clip import ClipSpec
+from videocompressa.clip import ClipSpec, shape_text
 from videocompressa.errors import ArtifactError, InputError
-from videocompressa.files import check_target, read_whole, write_whole
+from videocompressa.files import check_output, read_bytes, write_bytes
 from videocompressa.selection.gumbel import GumbelSelector, SelectorConfig
 from videocompressa.selection.keyframes import check_keyframes
 
@@ -46,14 +45,7 @@ SCHEMA: dict[str, Any] = {
     "format": int,
     "keyframes": int,
     "method": str,
-    "scorer": {
-        "frame_differences": bool,
-        "tau_end": float,
-        "tau_start": float,
-        "temporal_kernel": int,
-        "thumbnail": int,
-        "width": int,
-    },
+    "scorer": {field.name: type(field.default) for field in dataclasses.fields(SelectorConfig)},
     "seed": int,
     "sha256": str,
     "source": str,
@@ -62,12 +54,12 @@ SCHEMA: dict[str, Any] = {
 """Keys of the JSON and the type of each; all are required, no others allowed."""
 
 MAX_CLIP_BYTES = 2**30
-"""Frames that a file asks for take no more memory than this, thumbnails alike."""
+"""Most memory that the frames of a file may take, and their thumbnails."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a selector was trained."""
+    """The training that a selector comes from."""
 
     source: str
     """Name of the data set."""
@@ -83,14 +75,14 @@ class Origin:
 
 @dataclass(frozen=True, eq=False)
 class TrainedSelector:
-    """A trained selector and what it was trained for."""
+    """A trained selector with the numbers of its training."""
 
     selector: GumbelSelector
     """Frozen, on the CPU."""
     keyframes: int
-    """K of the run that trained it."""
+    """K in training."""
     clip: ClipSpec
-    """T and the size of the candidate frames it learned on."""
+    """T and the size of the candidate frames in training."""
     origin: Origin
 
     def __post_init__(self) -> None:
@@ -98,9 +90,9 @@ class TrainedSelector:
 
 
 def write_selector(trained: TrainedSelector, path: Path, *, overwrite: bool = False) -> None:
-    """Write a selector to `path`, which is whole or untouched whatever happens. Raises `InputError`."""
-    check_target(path, overwrite=overwrite)
-    write_whole(path, selector_bytes(trained))
+    """Write a selector to `path`, which is complete or untouched whatever happens. Raises `InputError`."""
+    check_output(path, overwrite=overwrite)
+    write_bytes(path, selector_bytes(trained))
 
 
 def selector_bytes(trained: TrainedSelector) -> bytes:
@@ -111,12 +103,7 @@ def selector_bytes(trained: TrainedSelector) -> bytes:
         "format": FORMAT,
         "scorer": dataclasses.asdict(trained.selector.config),
         "keyframes": trained.keyframes,
-        "clip": {
-            "frames": clip.num_frames,
-            "height": clip.height,
-            "width": clip.width,
-            "placement": clip.placement,
-        },
+        "clip": {"frames": clip.num_frames, **{name: getattr(clip, name) for name in ("height", "width", "placement")}},
         "sha256": _sha256(weights),
         "source": origin.source,
         "split": origin.split_hash,
@@ -130,22 +117,16 @@ def selector_bytes(trained: TrainedSelector) -> bytes:
 
 def read_selector(path: Path) -> TrainedSelector:
     """Read a selector. Raises `ArtifactError` for every way in which the file can be wrong."""
-    return parse_selector(selector_file_bytes(path), str(path))
-
-
-def selector_file_bytes(path: Path) -> bytes:
-    """Return the bytes of a selector's file, unchecked; raises `ArtifactError` when there are none to read."""
-    return read_whole(path, "selector file")
+    return parse_selector(read_bytes(path, "selector file"), str(path))
 
 
 def parse_selector(data: bytes, path: str) -> TrainedSelector:
     """Return the selector in the bytes of the file `path`; raises `ArtifactError`."""
     content = _content(data, path)
+    sizes, codec = content["clip"], content["codec"]
     try:
         config = SelectorConfig(**content["scorer"])
-        clip = ClipSpec(
-            content["clip"]["frames"], content["clip"]["height"], content["clip"]["width"], content["clip"]["placement"]
-        )
+        clip = ClipSpec(sizes["frames"], sizes["height"], sizes["width"], sizes["placement"])
     except InputError as error:
         raise ArtifactError(f"{path}: {error}") from error
     if not 1 <= content["keyframes"] <= clip.num_frames:
@@ -154,27 +135,20 @@ def parse_selector(data: bytes, path: str) -> TrainedSelector:
         )
     _check_sizes(config, clip, path)
     weights = _weights(data, path)
-    selector = _built(config, weights, path)
+    selector = _network(config, weights, path)
     if _sha256(weights) != content["sha256"]:
         raise ArtifactError(f"{path} is damaged: its weights are not those that were written; copy it again")
+    origin = {key: content[key] for key in ("source", "method", "seed", "config")}
     return TrainedSelector(
         selector=selector,
         keyframes=content["keyframes"],
         clip=clip,
-        origin=Origin(
-            source=content["source"],
-            split_hash=content["split"],
-            method=content["method"],
-            seed=content["seed"],
-            codec=content["codec"]["name"],
-            codec_sha256=content["codec"]["sha256"],
-            config=content["config"],
-        ),
+        origin=Origin(**origin, split_hash=content["split"], codec=codec["name"], codec_sha256=codec["sha256"]),
     )
 
 
 def _content(data: bytes, path: str) -> dict[str, Any]:
-    """Return the JSON of the file, with keys and types as the schema has them."""
+    """Return the JSON of the file, with the keys and types of the schema."""
     named = metadata_of(data, path)
     if list(named) == [SET_KEY]:
         raise ArtifactError(f"{path} is a synthetic set, no selector; write one with compress --selector-out")
@@ -184,18 +158,18 @@ def _content(data: bytes, path: str) -> dict[str, Any]:
             f"[{', '.join(sorted(named))}], not [{KEY}]"
         )
     content = json_object(named[KEY], KEY, path)
-    found = content.get("format")
-    if type(found) is not int:
+    number = content.get("format")
+    if type(number) is not int:
         raise ArtifactError(f"{path}: metadata {KEY!r} has no format number")
-    if found != FORMAT:
-        advice = "upgrade videocompressa" if found > FORMAT else "write it again with compress --selector-out"
-        raise ArtifactError(f"{path} has selector format {found}, this version reads format {FORMAT}; {advice}")
+    if number != FORMAT:
+        advice = "upgrade videocompressa" if number > FORMAT else "write it again with compress --selector-out"
+        raise ArtifactError(f"{path} has selector format {number}, this version reads format {FORMAT}; {advice}")
     check_schema(content, SCHEMA, KEY, path)
     return content
 
 
 def _check_sizes(config: SelectorConfig, clip: ClipSpec, path: str) -> None:
-    """Refuse numbers that would fill the memory; those of the network are bounded by the tensors of the file."""
+    """Refuse sizes that would fill the memory; those of the network are bounded by the tensors of the file."""
     if not (math.isfinite(config.tau_start) and config.thumbnail >= 1):
         raise ArtifactError(
             f"{path}: its scorer has thumbnail {config.thumbnail} and tau_start {config.tau_start}; "
@@ -211,37 +185,33 @@ def _check_sizes(config: SelectorConfig, clip: ClipSpec, path: str) -> None:
 
 def _weights(data: bytes, path: str) -> dict[str, Tensor]:
     try:
-        found = safetensors.deserialize(data)  # type: ignore[no-untyped-call]
-    except safetensors.SafetensorError as error:
+        weights = load(data)
+    except (SafetensorError, KeyError) as error:  # KeyError: a number format that torch lacks.
         raise ArtifactError(f"{path} is truncated or damaged ({error}); copy it again") from error
-    weights = {}
-    for name, entry in found:
-        if entry["dtype"] != "F32":
-            raise ArtifactError(f"{path}: tensor {name} has dtype {entry['dtype']}; it must be F32")
-        numbers = np.frombuffer(bytearray(entry["data"]), dtype="<f4").reshape(entry["shape"])
-        if not bool(np.isfinite(numbers).all()):
+    for name, weight in weights.items():
+        if weight.dtype != torch.float32:
+            raise ArtifactError(f"{path}: tensor {name} is {shape_text(weight)}; it must be float32")
+        if not bool(torch.isfinite(weight).all()):
             raise ArtifactError(f"{path}: tensor {name} holds numbers that are not finite")
-        weights[name] = torch.from_numpy(numbers.astype(np.float32))
     return weights
 
 
-def _built(config: SelectorConfig, weights: Mapping[str, Tensor], path: str) -> GumbelSelector:
+def _network(config: SelectorConfig, weights: Mapping[str, Tensor], path: str) -> GumbelSelector:
     """Return the network with these weights, built only when they bound its size."""
-    first, last = ((weights[name].shape if name in weights else ()) for name in ("norms.0.weight", "temporal.weight"))
-    width = config.width
-    if tuple(first) != (width,) or tuple(last) != (width, 4 * width, config.temporal_kernel) or width < 4 or width % 4:
+    shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
+    first, last, width = shapes.get("norms.0.weight", ()), shapes.get("temporal.weight", ()), config.width
+    if first != (width,) or last != (width, 4 * width, config.temporal_kernel) or width < 4 or width % 4:
         raise ArtifactError(
-            f"{path}: tensors norms.0.weight {tuple(first)} and temporal.weight {tuple(last)} do not fit width {width} "
+            f"{path}: tensors norms.0.weight {first} and temporal.weight {last} do not fit width {width} "
             f"(a multiple of 4) and temporal_kernel {config.temporal_kernel}"
         )
     selector = GumbelSelector(config, torch.Generator().manual_seed(0))
-    wanted = {name: tuple(weight.shape) for name, weight in selector.state_dict().items()}
-    got = {name: tuple(weight.shape) for name, weight in weights.items()}
-    if wanted != got:
-        wrong = sorted(name for name in {*wanted, *got} if wanted.get(name) != got.get(name))
-        raise ArtifactError(
-            f"{path}: tensor {wrong[0]} is {got.get(wrong[0], 'missing')}; it must be {wanted.get(wrong[0], 'absent')}"
-        )
+    expected = {name: tuple(weight.shape) for name, weight in selector.state_dict().items()}
+    for name in sorted({*expected, *shapes}):
+        if expected.get(name) != shapes.get(name):
+            raise ArtifactError(
+                f"{path}: tensor {name} is {shapes.get(name, 'missing')}; it must be {expected.get(name, 'absent')}"
+            )
     selector.load_state_dict(dict(weights))
     return selector.eval().requires_grad_(False)
 

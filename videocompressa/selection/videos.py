@@ -1,7 +1,7 @@
-"""Choosing a few rows that stand for many: random, herding, k-center, facility location, k-means and k-DPP on features.
+"""Choosing a few rows that represent many: random, herding, k-center, facility location, k-means and k-DPP on features.
 
-Each function takes features (M,D) of one class and returns `count` distinct rows, best first. Distances and products
-are computed in float64, so the choice is the same at any thread count; ties go to the lower row.
+Each rule takes features (M,D) of one class and returns `count` distinct rows, best first. Distances and products are
+computed in float64, so the choice is the same at any thread count; ties go to the lower row.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from videocompressa.clip import Candidates
 from videocompressa.errors import InputError
 from videocompressa.synthetic import Budget
 
-Choose = Callable[[Tensor, int, torch.Generator], list[int]]
+SubsetRule = Callable[[Tensor, int, torch.Generator], list[int]]
 """(features (M,D), count, generator) -> `count` rows."""
 FeaturesOf = Callable[[Tensor], Tensor]
 """Rows (M,) int64 -> their features (M,D)."""
 
 
 def random_subset(features: Tensor, count: int, generator: torch.Generator) -> list[int]:
-    """Every subset alike likely."""
+    """Every subset equally likely."""
     return torch.randperm(len(features), generator=generator)[:count].tolist()
 
 
@@ -45,7 +45,7 @@ def herding(features: Tensor, count: int, generator: torch.Generator) -> list[in
 def k_center(features: Tensor, count: int, generator: torch.Generator) -> list[int]:
     """Greedy k-center (Gonzalez 1985; Sener and Savarese 2018): always the row farthest from all chosen ones.
 
-    Starts at the row nearest the mean (our choice: no draw, and no outlier as the only pick at count 1).
+    Starts at the row nearest the mean (our choice: no randomness, and no outlier as the only pick at count 1).
     """
     points = features.double()
     chosen = [_least((points - points.mean(0)).norm(dim=1), [])]
@@ -74,13 +74,13 @@ def facility_location(features: Tensor, count: int, generator: torch.Generator) 
 
 
 LLOYD_STEPS = 100
-"""Most steps of `k_means`; it stops before when no row changes its cluster."""
+"""Most steps of `k_means`; it stops earlier when no row changes its cluster."""
 
 
 def k_means(features: Tensor, count: int, generator: torch.Generator) -> list[int]:
     """The row nearest each of `count` centroids (Lloyd 1982, from k-means++ starts), the largest cluster's first.
 
-    A cluster that runs empty starts again at the row farthest from its centroid (our choice).
+    An empty cluster restarts at the row farthest from its centroid (our choice).
     """
     points = features.double()
     centroids = points[_k_means_starts(points, count, generator)]
@@ -110,8 +110,10 @@ def _k_means_starts(points: Tensor, count: int, generator: torch.Generator) -> l
     starts: list[int] = []
     for _ in range(count):
         squared[starts] = 0
-        # Nothing but copies of the starts are left: any of them.
-        weights = squared if bool(squared.any()) else _ones_but(len(points), starts)
+        weights = squared
+        if not bool(squared.any()):  # Only copies of the starts are left: any of them.
+            weights = torch.ones_like(squared)
+            weights[starts] = 0
         starts.append(_draw(weights, generator))
         latest = (points - points[starts[-1]]).square().sum(1)
         squared = latest if len(starts) == 1 else torch.minimum(squared, latest)
@@ -119,7 +121,7 @@ def _k_means_starts(points: Tensor, count: int, generator: torch.Generator) -> l
 
 
 def paper_kernel(features: Tensor) -> Tensor:
-    """exp(-distance), (M,M): what LVDD's released code does, on features standardized by cell.
+    """exp(-distance), (M,M), as in LVDD's released code, on features standardized by cell.
 
     Latents have thousands of cells, so distances are in the tens and hundreds and this is the identity to many digits:
     its k-DPP is a uniform draw.
@@ -129,14 +131,14 @@ def paper_kernel(features: Tensor) -> Tensor:
 
 
 def scaled_kernel(features: Tensor) -> Tensor:
-    """exp(-distance^2 / (2 sigma^2)), (M,M): what LVDD's text says (section 3.2).
+    """exp(-distance^2 / (2 sigma^2)), (M,M), as in LVDD's text (section 3.2).
 
     The text leaves sigma open; ours is the median distance of distinct rows (the usual heuristic).
     """
     points = features.double()
     distance = _distances(points, points)
-    apart = distance[distance > 0]
-    sigma = apart.median() if len(apart) else torch.ones((), dtype=torch.float64)
+    positive = distance[distance > 0]
+    sigma = positive.median() if len(positive) else torch.ones((), dtype=torch.float64)
     return torch.exp(-((distance / sigma) ** 2) / 2)
 
 
@@ -144,8 +146,8 @@ def sample_k_dpp(kernel: Tensor, count: int, generator: torch.Generator) -> list
     """Draw `count` rows with a chance proportional to det(kernel of those rows): (M,M), positive semidefinite.
 
     Exact, by Kulesza and Taskar (2011, Algorithm 1): draw which eigenvectors take part by elementary symmetric
-    polynomials of the eigenvalues (kept as logarithms, for they overflow), then rows one by one. A hair of the
-    identity is added, so that copies of a row can be drawn when nothing else is left.
+    polynomials of the eigenvalues (as logarithms, since they overflow), then rows one by one. 1e-10 of the identity is
+    added, so that copies of a row can be drawn when nothing else is left.
     """
     num_rows = len(kernel)
     eigenvalues, eigenvectors = torch.linalg.eigh(kernel.double() + 1e-10 * torch.eye(num_rows, dtype=torch.float64))
@@ -182,25 +184,16 @@ def _sample_projection(basis: Tensor, generator: torch.Generator) -> list[int]:
     return chosen
 
 
-def dpp(features: Tensor, count: int, generator: torch.Generator) -> list[int]:
-    """A k-DPP sample by `paper_kernel`: LVDD's selection ("DAPS") as released."""
-    return sample_k_dpp(paper_kernel(features), count, generator)
-
-
-def dpp_scaled(features: Tensor, count: int, generator: torch.Generator) -> list[int]:
-    """A k-DPP sample by `scaled_kernel`."""
-    return sample_k_dpp(scaled_kernel(features), count, generator)
-
-
-SUBSETS: dict[str, Choose] = {
+SUBSETS: dict[str, SubsetRule] = {
     "random": random_subset,
     "herding": herding,
     "k-center": k_center,
     "facility-location": facility_location,
     "k-means": k_means,
-    "dpp": dpp,
-    "dpp-scaled": dpp_scaled,
+    "dpp": lambda features, count, generator: sample_k_dpp(paper_kernel(features), count, generator),
+    "dpp-scaled": lambda features, count, generator: sample_k_dpp(scaled_kernel(features), count, generator),
 }
+"""Subset rules by name; "dpp" is LVDD's selection ("DAPS") as released, "dpp-scaled" as in its text."""
 
 
 def check_subset(name: str) -> None:
@@ -216,7 +209,7 @@ def check_enough(sizes: Mapping[str, int], count: int, *, allow_fewer: bool) -> 
         raise InputError(
             f"--vpc is {count}, but class {', '.join(short[:5])} training videos"
             f"{f' (and {len(short) - 5} more classes)' if len(short) > 5 else ''}; "
-            f"lower --vpc to {max(1, min(sizes.values()))}, or go on with --allow-fewer"
+            f"lower --vpc to {max(1, min(sizes.values()))}, or give --allow-fewer"
         )
 
 
@@ -262,6 +255,7 @@ def visible_latents(data: Candidates, weights: Tensor) -> FeaturesOf:
 
 
 def _least(values: Tensor, taken: list[int]) -> int:
+    """Return the position of the least value that is not taken."""
     values = values.clone()
     values[taken] = torch.inf
     return int(values.argmin())
@@ -272,15 +266,9 @@ def _distances(left: Tensor, right: Tensor) -> Tensor:
     return torch.cdist(left, right, compute_mode="donot_use_mm_for_euclid_dist")
 
 
-def _ones_but(size: int, zeros: list[int]) -> Tensor:
-    weights = torch.ones(size, dtype=torch.float64)
-    weights[zeros] = 0
-    return weights
-
-
 def _draw(weights: Tensor, generator: torch.Generator) -> int:
     """Draw a position with a chance proportional to its weight (M,) float64, not all zero."""
-    reached = weights.cumsum(0)
-    wanted = torch.rand((), dtype=torch.float64, generator=generator) * reached[-1]
-    position = int(torch.searchsorted(reached, wanted, right=True))
+    cumulative = weights.cumsum(0)
+    level = torch.rand((), dtype=torch.float64, generator=generator) * cumulative[-1]
+    position = int(torch.searchsorted(cumulative, level, right=True))
     return min(position, int(weights.nonzero()[-1, 0]))

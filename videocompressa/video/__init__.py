@@ -1,12 +1,10 @@
 """Video files in and out: `probe`, `read_clip` (T even frames), `read_frames_at` (given times), `write_video`."""
 
-from videocompressa.video.decode import Decoded, VideoInfo, file_sha256, probe, read_clip, read_frames, read_frames_at
+from videocompressa.video.decode import VideoInfo, probe, read_clip, read_frames, read_frames_at
 from videocompressa.video.write import write_picture, write_png, write_video
 
 __all__ = [
-    "Decoded",
     "VideoInfo",
-    "file_sha256",
     "probe",
     "read_clip",
     "read_frames",

@@ -1,12 +1,12 @@
 """T frames of a video, spread over it or around its middle, as small upright RGB pictures; decodes no more than needed.
 
-1. Demux: when every frame is shown (`timeline`). 2. Choose the frame on screen in the middle of each of T equal spans,
-   or T frames at a fixed stride around the middle.
+1. Demux: when every frame is displayed (`timeline`).
+2. Choose the frame on screen in the middle of each of T equal spans, or T frames at a fixed stride around the middle.
 3. Decode from the keyframe before each chosen frame; packets between are skipped where a keyframe allows it.
 4. Resize in swscale so that the frame covers H x W, turn it upright by its display matrix, cut the center out.
 
-Samples are taken as square. Untagged color is read as BT.601, as FFmpeg does. Only NumPy here: workers that decode
-need not import torch.
+Samples count as square. Untagged color is read as BT.601, as FFmpeg does. Only NumPy here, no torch: decoding workers
+start fast.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from videocompressa.errors import VideoError
-from videocompressa.video.timeline import Timeline, open_video, read_timeline
+from videocompressa.video.timeline import Timeline, file_errors, open_video, read_timeline
 
 if TYPE_CHECKING:
     from videocompressa.clip import Clip, ClipSpec
@@ -43,17 +43,17 @@ Pictures = dict[int, NDArray[np.uint8]]
 """(H,W,3) pictures by the frame's position in the video."""
 
 LOST_SHARE = 0.05
-"""Frames that a file without presentation times may promise and not deliver (dropped-frame markers of AVI)."""
+"""Share of the frames that a file without presentation times may lack (dropped-frame markers of AVI)."""
 
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What is known of a video without decoding it (but for its first frame, which carries the rotation)."""
+    """What is known of a video without decoding more than its first frame, which carries the rotation."""
 
     num_frames: int
-    """Frames that are shown."""
+    """Frames that are displayed."""
     duration_seconds: float
-    """From the first frame's showing to the last one's end."""
+    """From the start of the first frame to the end of the last one."""
     height: int
     """Pixels, upright."""
     width: int
@@ -68,26 +68,22 @@ class Decoded:
     frames: NDArray[np.uint8]
     """(T,3,H,W), RGB, upright."""
     pts_seconds: NDArray[np.float64]
-    """(T,), not falling, from the first frame of the video."""
+    """(T,), not decreasing, from the first frame of the video."""
     num_video_frames: int
-    """Frames shown in the whole video."""
+    """Frames of the complete video."""
     positions: tuple[int, ...]
-    """T, place of each frame among the shown ones, from 0."""
+    """T, position of each frame in the video, from 0."""
 
 
-class _MisledError(Exception):
-    """Presentation times or a keyframe mark proved false; decode again from the start, counting frames."""
+class _FalseTimesError(Exception):
+    """Presentation times or a keyframe mark are false; decode again from the start, counting frames."""
 
 
 def probe(path: Path) -> VideoInfo:
     """Return what a video holds, by demuxing it and decoding its first frame; raises `VideoError` with the reason."""
     with open_video(path) as (container, stream):
         timeline = read_timeline(container, stream)
-        reader = _Reader(path, stream, timeline)
-        frame = reader.next()
-        if frame is None:
-            raise reader.broken("nothing can be decoded")
-        height, width = _upright_sides(frame)
+        height, width = _sides_of_first_frame(path, stream, timeline)
         return VideoInfo(len(timeline.times), timeline.duration_seconds, height, width, path.stat().st_size)
 
 
@@ -110,18 +106,18 @@ def read_clip(path: Path, spec: ClipSpec, *, label: int, video_id: str) -> Clip:
 def read_frames(path: Path, num_frames: int, height: int, width: int, *, stride: int = 0) -> Decoded:
     """Return T frames as (T,3,H,W) uint8; raises `VideoError` with the reason.
 
-    They are evenly spaced over the whole video, or `stride` frames apart around its middle when that is above 0.
+    They are evenly spaced over the complete video, or `stride` frames apart around its middle when that is above 0.
     """
     with open_video(path) as (container, stream):
         timeline = read_timeline(container, stream)
         chosen = timeline.strided(num_frames, stride) if stride else timeline.even(num_frames)
-        return _decode(path, stream, timeline, chosen, Resizer(height, width))
+        return _decode(path, stream, timeline, chosen, _Resizer(height, width))
 
 
 def read_frames_at(path: Path, times_seconds: Sequence[float]) -> Decoded:
-    """Return the frames on screen at K times from the first frame on, whole and at the video's own size.
+    """Return the frames on screen at K times from the first frame on, uncropped, at the video's own size.
 
-    Raises `VideoError` with the reason, also when a time lies outside of the video: then it is another video.
+    Raises `VideoError` with the reason, also when a time is outside of the video: then it is another video.
     """
     with open_video(path) as (container, stream):
         timeline = read_timeline(container, stream)
@@ -131,40 +127,40 @@ def read_frames_at(path: Path, times_seconds: Sequence[float]) -> Decoded:
                 f"has no frame at {outside[0]:.3f} s, it lasts {timeline.duration_seconds:.3f} s: another video of "
                 "this name, or another cut"
             )
-        reader = _Reader(path, stream, timeline)
-        frame = reader.next()
-        if frame is None:
-            raise reader.broken("nothing can be decoded")
-        return _decode(path, stream, timeline, timeline.at(times_seconds), Resizer(*_upright_sides(frame)))
+        sides = _sides_of_first_frame(path, stream, timeline)
+        return _decode(path, stream, timeline, timeline.at(times_seconds), _Resizer(*sides))
 
 
-def _decode(path: Path, stream: VideoStream, timeline: Timeline, chosen: Sequence[int], resizer: Resizer) -> Decoded:
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes; raises `VideoError` when it cannot be read."""
+    with file_errors(), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sides_of_first_frame(path: Path, stream: VideoStream, timeline: Timeline) -> tuple[int, int]:
+    reader = _Reader(path, stream, timeline)
+    frame = reader.next()
+    if frame is None:
+        raise reader.broken("nothing can be decoded")
+    return _upright_sides(frame)
+
+
+def _decode(path: Path, stream: VideoStream, timeline: Timeline, chosen: Sequence[int], resizer: _Resizer) -> Decoded:
     """Decode the frames at the chosen positions, in that order."""
     times, wanted = timeline.times, sorted(set(chosen))
     try:
         if not timeline.trusted:
-            raise _MisledError
+            raise _FalseTimesError
         pictures = _by_time(_Reader(path, stream, timeline), times, wanted, resizer)
-    except _MisledError:
+    except _FalseTimesError:
         pictures = _by_count(_Reader(path, stream, timeline), times, wanted, resizer)
     seconds = [float((times[i] - times[0]) * timeline.tick_seconds) for i in chosen]
     frames = np.stack([pictures[i] for i in chosen]).transpose(0, 3, 1, 2)
     return Decoded(np.ascontiguousarray(frames), np.array(seconds), len(times), tuple(chosen))
 
 
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes; raises `VideoError` when it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError:
-        raise VideoError("file is gone") from None
-    except OSError as error:
-        raise VideoError(f"cannot be opened: {error.strerror}") from None
-
-
 class _Reader:
-    """Draws shown frames from a stream one by one, and can skip to a later keyframe."""
+    """Decodes the displayed frames of a stream one by one, and can skip to a later keyframe."""
 
     def __init__(self, path: Path, stream: VideoStream, timeline: Timeline) -> None:
         self._codec = stream.codec_context
@@ -175,12 +171,12 @@ class _Reader:
         self._ready: deque[VideoFrame] = deque()
         self._ended = False
         self.num_passed = 0
-        """Frames of the video up to and including the last one drawn."""
+        """Frames of the video up to and including the last one returned."""
 
     def skip_toward(self, time: int) -> bool:
-        """Skip to the last keyframe from which the frame at `time` can be decoded; False when none lies ahead."""
+        """Skip to the last keyframe from which the frame at `time` can be decoded; False when none is ahead."""
         target = self._timeline.packet_of[time]
-        ahead = [i for i, shown in self._timeline.keyframes if self._next_packet < i <= target and shown <= time]
+        ahead = [i for i, pts in self._timeline.keyframes if self._next_packet < i <= target and pts <= time]
         if not ahead or any(frame.pts == time for frame in self._ready):
             return False
         self._next_packet = ahead[-1]
@@ -205,7 +201,7 @@ class _Reader:
         self._ready.appendleft(frame)
 
     def broken(self, reason: str) -> VideoError:
-        """Make the error that says how far the video could be read."""
+        """Return the error that states how far the video could be read."""
         return VideoError(f"broken after frame {self.num_passed} of {len(self._timeline.times)}: {reason}")
 
 
@@ -217,8 +213,8 @@ def _packets(path: Path, timeline: Timeline) -> Iterator[tuple[int, Packet[Video
         yield from enumerate(packet for packet in container.demux(stream) if packet.size)
 
 
-def _by_time(reader: _Reader, times: Sequence[int], chosen: Sequence[int], resizer: Resizer) -> Pictures:
-    """Decode the frames at the chosen positions (rising), each known by its presentation time."""
+def _by_time(reader: _Reader, times: Sequence[int], chosen: Sequence[int], resizer: _Resizer) -> Pictures:
+    """Decode the frames at the chosen positions (increasing), each known by its presentation time."""
     pictures: Pictures = {}
     before: VideoFrame | None = None
     for position in chosen:
@@ -228,11 +224,11 @@ def _by_time(reader: _Reader, times: Sequence[int], chosen: Sequence[int], resiz
             if frame is None:
                 raise reader.broken("the video ends too early")
             if frame.pts is None or (before is not None and _pts(before) >= frame.pts):
-                raise _MisledError
+                raise _FalseTimesError
             if frame.pts > times[position]:
                 if skipped:
-                    raise _MisledError
-                # A packet that is never shown (an "alternate reference" of VP8): its predecessor stays on screen.
+                    raise _FalseTimesError
+                # A packet that is never displayed (an "alternate reference" of VP8): its predecessor stays on screen.
                 reader.put_back(frame)
                 frame = before or frame
                 break
@@ -244,8 +240,8 @@ def _by_time(reader: _Reader, times: Sequence[int], chosen: Sequence[int], resiz
     return pictures
 
 
-def _by_count(reader: _Reader, times: Sequence[int], chosen: Sequence[int], resizer: Resizer) -> Pictures:
-    """Decode the frames at the chosen positions (rising) from the start, each known by its place in shown order."""
+def _by_count(reader: _Reader, times: Sequence[int], chosen: Sequence[int], resizer: _Resizer) -> Pictures:
+    """Decode the frames at the chosen positions (increasing) from the start, counting frames in display order."""
     pictures: Pictures = {}
     last: VideoFrame | None = None
     for position in chosen:
@@ -264,7 +260,7 @@ def _pts(frame: VideoFrame) -> int:
     return frame.pts
 
 
-def _picture(reader: _Reader, frame: VideoFrame, resizer: Resizer) -> NDArray[np.uint8]:
+def _picture(reader: _Reader, frame: VideoFrame, resizer: _Resizer) -> NDArray[np.uint8]:
     if frame.is_corrupt:
         raise reader.broken("the next wanted frame is damaged")
     try:
@@ -273,8 +269,8 @@ def _picture(reader: _Reader, frame: VideoFrame, resizer: Resizer) -> NDArray[np
         raise reader.broken(f"a frame cannot be turned into RGB: {error.strerror}") from None
 
 
-class Resizer:
-    """Turns a decoded frame into an upright (H,W,3) uint8 picture that it covers, cut from the center."""
+class _Resizer:
+    """Turns a decoded frame into an upright (H,W,3) uint8 picture, resized to cover it and cropped at the center."""
 
     def __init__(self, height: int, width: int) -> None:
         self.height, self.width = height, width
@@ -282,7 +278,7 @@ class Resizer:
 
     def __call__(self, frame: VideoFrame) -> NDArray[np.uint8]:
         """Resize, turn upright, cut."""
-        transposed, flip_x, flip_y = orientation(frame)
+        transposed, flip_x, flip_y = _orientation(frame)
         upright = _upright_sides(frame)
         scale = max(self.height / upright[0], self.width / upright[1])
         height, width = max(self.height, round(scale * upright[0])), max(self.width, round(scale * upright[1]))
@@ -305,14 +301,14 @@ class Resizer:
 
 def _upright_sides(frame: VideoFrame) -> tuple[int, int]:
     """Return height and width of a frame when it is upright."""
-    return (frame.width, frame.height) if orientation(frame)[0] else (frame.height, frame.width)
+    return (frame.width, frame.height) if _orientation(frame)[0] else (frame.height, frame.width)
 
 
-def orientation(frame: VideoFrame) -> tuple[bool, bool, bool]:
+def _orientation(frame: VideoFrame) -> tuple[bool, bool, bool]:
     """Return how a frame becomes upright: transposed first, then mirrored left-right, then mirrored top-bottom.
 
     Read from the display matrix [[a,b],[c,d]] (ISO/IEC 14496-12, 6.2.2): x' = a x + c y, y' = b x + d y, y down.
-    Angles between the quarter turns are taken as the nearest one.
+    Angles between quarter turns count as the nearest one.
     """
     matrix = cast(SideData | None, frame.side_data.get("DISPLAYMATRIX"))
     if matrix is None:

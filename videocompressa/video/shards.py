@@ -1,4 +1,4 @@
-"""Decoding one shard of videos: what a worker does. No torch here, so that workers start fast."""
+"""What a worker does with the videos of one shard: decode, hash or probe them. No torch, so that workers start fast."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from videocompressa.errors import VideoError
-from videocompressa.video.decode import file_sha256, read_frames
+from videocompressa.video.decode import VideoInfo, file_sha256, probe, read_frames
 
 Stamp = tuple[int, int] | None
-"""(bytes, mtime in ns) of a file, None when it is gone: a file that keeps both is taken as unchanged."""
+"""(bytes, mtime in ns) of a file, None when it is gone: a file that keeps both counts as unchanged."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Job:
     """A few videos of one split, to be decoded by one worker."""
 
     position: int
-    """Place of the shard in its split."""
+    """Position of the shard in its split."""
     paths: tuple[str, ...]
     num_frames: int
     height: int
@@ -46,7 +46,6 @@ class Job:
 class VideoRow:
     """What the journal keeps of one video."""
 
-    stamp: Stamp
     sha256: str
     """Of the file; "" when it cannot be read."""
     bad: str = ""
@@ -58,18 +57,46 @@ class VideoRow:
 
 @dataclass(frozen=True)
 class DecodedShard:
-    """The frames of a shard's good videos, and a row for every video."""
+    """The frames of a shard's good videos, and a stamp and a row for every video."""
 
+    stamps: tuple[Stamp, ...]
+    """Of every video."""
     rows: tuple[VideoRow, ...]
     frames: NDArray[np.uint8]
     """(G,T,3,H,W), G good videos."""
 
     def channel_sums(self) -> tuple[list[int], list[int]]:
         """Return the sum and the sum of squares of each color channel's pixel values, exact."""
-        counts = [np.bincount(self.frames[:, :, c].ravel(), minlength=256).tolist() for c in range(3)]
-        sums = [sum(value * count for value, count in enumerate(channel)) for channel in counts]
-        squares = [sum(value * value * count for value, count in enumerate(channel)) for channel in counts]
-        return sums, squares
+        levels = np.arange(256, dtype=np.uint64)
+        counts = [np.bincount(self.frames[:, :, c].ravel(), minlength=256).astype(np.uint64) for c in range(3)]
+        return [int(count @ levels) for count in counts], [int(count @ levels**2) for count in counts]
+
+
+@dataclass(frozen=True)
+class Probed:
+    """The result of a probe of one video."""
+
+    info: VideoInfo | None
+    """None when the video cannot be read."""
+    reason: str = ""
+    """Why it cannot be read."""
+
+
+def decode_shard(job: Job) -> DecodedShard:
+    """Decode the videos of one shard; a video that cannot be read becomes a row with the reason."""
+    stamps, rows = tuple(stamp_of(path) for path in job.paths), []
+    frames = [np.empty((0, job.num_frames, 3, job.height, job.width), np.uint8)]
+    for path in map(Path, job.paths):
+        sha256 = ""
+        try:
+            sha256 = file_sha256(path)
+            decoded = read_frames(path, job.num_frames, job.height, job.width, stride=job.stride)
+        except VideoError as error:
+            rows.append(VideoRow(sha256, bad=str(error)))
+            continue
+        frames.append(decoded.frames[None])
+        rows.append(VideoRow(sha256, "", decoded.num_video_frames, tuple(decoded.pts_seconds.tolist())))
+    return DecodedShard(stamps, tuple(rows), np.concatenate(frames))
 
 
 def stamp_of(path: str | Path) -> Stamp:
@@ -81,30 +108,25 @@ def stamp_of(path: str | Path) -> Stamp:
     return status.st_size, status.st_mtime_ns
 
 
-def decode_shard(job: Job) -> DecodedShard:
-    """Decode the videos of one shard; a video that cannot be read becomes a row with the reason."""
-    rows: list[VideoRow] = []
-    frames: list[NDArray[np.uint8]] = []
-    for path in job.paths:
-        stamp, sha256 = stamp_of(path), ""
-        try:
-            sha256 = file_sha256(Path(path))
-            decoded = read_frames(Path(path), job.num_frames, job.height, job.width, stride=job.stride)
-        except VideoError as error:
-            rows.append(VideoRow(stamp, sha256, bad=str(error)))
-            continue
-        frames.append(decoded.frames)
-        rows.append(VideoRow(stamp, sha256, "", decoded.num_video_frames, tuple(float(t) for t in decoded.pts_seconds)))
-    empty = np.empty((0, job.num_frames, 3, job.height, job.width), np.uint8)
-    return DecodedShard(tuple(rows), np.stack(frames) if frames else empty)
-
-
 def hash_shard(paths: Sequence[str]) -> list[str]:
     """Return the SHA-256 of each file, "" for one that cannot be read."""
-    hashes = []
-    for path in paths:
+
+    def hash_of(path: str) -> str:
         try:
-            hashes.append(file_sha256(Path(path)))
+            return file_sha256(Path(path))
         except VideoError:
-            hashes.append("")
-    return hashes
+            return ""
+
+    return [hash_of(path) for path in paths]
+
+
+def probe_shard(paths: Sequence[str]) -> list[Probed]:
+    """Probe each file: its packets are counted and its first frame is decoded."""
+
+    def probed(path: str) -> Probed:
+        try:
+            return Probed(probe(Path(path)))
+        except VideoError as error:
+            return Probed(None, str(error))
+
+    return [probed(path) for path in paths]

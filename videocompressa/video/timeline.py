@@ -1,7 +1,8 @@
-"""When each frame of a video is shown, found by demuxing: no header is believed and nothing is decoded.
+"""When each frame of a video is displayed, by demuxing: headers are not trusted and nothing is decoded.
 
-Headers lie: `stream.frames` counts frames that an edit list hides, the mean rate is wrong for variable-rate video, and
-a file cut short keeps its old duration. Packets do not: each one that is not marked "discard" becomes one shown frame.
+Headers can be wrong: `stream.frames` counts frames that an edit list hides, the mean rate is wrong for variable-rate
+video, and a truncated file keeps its old duration. Packets are right: each one that is not marked "discard" becomes one
+displayed frame.
 """
 
 from __future__ import annotations
@@ -28,25 +29,25 @@ KEEP_BYTES = 32 * 2**20
 """Packets of a smaller stream are kept in memory between counting and decoding (our choice: one read of the file)."""
 
 LOCAL_ONLY = {"protocol_whitelist": "file"}
-"""A playlist that poses as a video opens no address."""
+"""A playlist in place of a video opens no address."""
 
 SHORTFALL_SECONDS, SHORTFALL_SHARE = 0.1, 0.05
-"""A file that ends earlier than its own header says, by more than both, was cut short (our choice)."""
+"""A file that ends earlier than its own header states, by more than both, is truncated (our choice)."""
 
 
 @dataclass(frozen=True)
 class Timeline:
-    """The shown frames of one video stream."""
+    """The displayed frames of one video stream."""
 
     times: tuple[int, ...]
-    """Presentation times in ticks, rising; one a shown frame."""
+    """Presentation times in ticks, increasing; one for each displayed frame."""
     end: int
-    """When the last frame stops being shown, in ticks."""
+    """End of the last frame, in ticks."""
     tick_seconds: Fraction
     keyframes: tuple[tuple[int, int], ...]
     """(packet position in the file, presentation time) of the packets where decoding can start."""
     first_packet: int
-    """Where decoding starts: packets before the first keyframe of a cut-out stream cannot be shown."""
+    """Where decoding starts: packets before the first keyframe of a cut stream cannot be decoded."""
     packet_of: dict[int, int]
     """Presentation time to packet position."""
     trusted: bool
@@ -56,11 +57,11 @@ class Timeline:
 
     @property
     def duration_seconds(self) -> float:
-        """From the first frame's showing to the last one's end."""
+        """From the start of the first frame to the end of the last one."""
         return float((self.end - self.times[0]) * self.tick_seconds)
 
     def even(self, num_frames: int) -> list[int]:
-        """Return the positions among the shown frames of the frame on screen in the middle of each of T equal spans.
+        """Return the position of the frame on screen in the middle of each of T equal spans.
 
         Integer arithmetic, so exact: the frame at time t is the last one whose time is not after t.
         """
@@ -69,9 +70,9 @@ class Timeline:
         return [bisect_right(self.times, middle) - 1 for middle in middles]
 
     def at(self, seconds: Sequence[float]) -> list[int]:
-        """Return the positions of the frames shown nearest to these times, counted from the first frame.
+        """Return the positions of the frames whose times, counted from the first frame, are nearest to these.
 
-        Nearest and not "on screen at": a time that was read off a frame and rounded must find that frame again.
+        Nearest and not "on screen at": the rounded time of a frame must lead to that frame again.
         """
         ticks = [self.times[0] + float(second) / float(self.tick_seconds) for second in seconds]
         return [self._nearest(tick) for tick in ticks]
@@ -96,14 +97,21 @@ class Timeline:
 
 
 @contextmanager
-def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """Open a file and its first moving video stream, or raise `VideoError` with the reason; one decoding thread."""
+def file_errors() -> Iterator[None]:
+    """Raise errors of the file system as `VideoError`."""
     try:
-        size = path.stat().st_size
+        yield
     except (FileNotFoundError, NotADirectoryError):
         raise VideoError("file is gone") from None
     except OSError as error:
         raise VideoError(f"cannot be opened: {error.strerror}") from None
+
+
+@contextmanager
+def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """Open a file and its first moving video stream, or raise `VideoError` with the reason; one decoding thread."""
+    with file_errors():
+        size = path.stat().st_size
     if path.is_dir():
         raise VideoError("not a video: it is a folder")
     if size == 0:
@@ -129,20 +137,20 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
 
 
 def read_timeline(container: InputContainer, stream: VideoStream) -> Timeline:
-    """Demux the whole stream and return when its frames are shown."""
+    """Demux the complete stream and return when its frames are displayed."""
     rows, packets = _demux(container, stream)
     first = next((row.packet for row in rows if row.is_keyframe), 0)
-    shown = [row for row in rows[first:] if not row.is_discard]
-    if not shown:
-        raise VideoError("no frames are shown: its edit list hides them all")
+    displayed = [row for row in rows[first:] if not row.is_discard]
+    if not displayed:
+        raise VideoError("no frames are displayed: its edit list hides them all")
     tick = stream.time_base or Fraction(1, 1000)
-    packet_of = {row.pts: row.packet for row in shown if row.pts is not None}
-    times = sorted(row.pts for row in shown if row.pts is not None)
-    if len(times) == len(shown):
+    packet_of = {row.pts: row.packet for row in displayed if row.pts is not None}
+    times = sorted(row.pts for row in displayed if row.pts is not None)
+    if len(times) == len(displayed):
         last = rows[packet_of[times[-1]]].duration or _usual_step(times)
     else:
         last = max(1, round(1 / ((stream.average_rate or stream.guessed_rate or Fraction(25)) * tick)))
-        times = [i * last for i in range(len(shown))]
+        times = [i * last for i in range(len(displayed))]
     end = times[-1] + max(1, last)
     # Headers state the length either from the first frame on or from time zero.
     _check_complete(container, stream, len(rows), float(max(end, end - times[0]) * tick))
@@ -150,10 +158,10 @@ def read_timeline(container: InputContainer, stream: VideoStream) -> Timeline:
         times=tuple(times),
         end=end,
         tick_seconds=tick,
-        keyframes=tuple((row.packet, row.pts) for row in shown if row.is_keyframe and row.pts is not None),
+        keyframes=tuple((row.packet, row.pts) for row in displayed if row.is_keyframe and row.pts is not None),
         first_packet=first,
         packet_of=packet_of,
-        trusted=len(packet_of) == len(shown) and container.format.name != "avi",
+        trusted=len(packet_of) == len(displayed) and container.format.name != "avi",
         packets=packets,
     )
 
@@ -189,7 +197,7 @@ def _usual_step(times: Sequence[int]) -> int:
 
 
 def _check_complete(container: InputContainer, stream: VideoStream, num_packets: int, seconds: float) -> None:
-    """Raise when the file stops before the end that its own header states; demuxing alone ends there silently."""
+    """Raise when the file ends before the end that its own header states; demuxing alone ends there silently."""
     promised = len(stream.index_entries) if "mp4" in container.format.name else 0
     if num_packets < promised:
         raise VideoError(f"broken after frame {num_packets} of {promised}: the file ends too early")

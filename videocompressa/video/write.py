@@ -29,8 +29,8 @@ WRITERS: dict[str, dict[str, Any]] = {
 
 def write_video(path: Path, frames: Tensor, fps: float) -> None:
     """Write (T,3,H,W) uint8 RGB frames; the suffix chooses the kind of file. Odd sides of an mp4 grow by one pixel."""
-    kind = WRITERS.get(path.suffix.lower())
-    if kind is None:
+    writer = WRITERS.get(path.suffix.lower())
+    if writer is None:
         raise InputError(f"cannot write {path.name!r} as a video; name it with one of: {', '.join(sorted(WRITERS))}")
     if frames.ndim != 4 or frames.shape[1] != 3 or len(frames) == 0 or str(frames.dtype) != "torch.uint8":
         raise InputError(f"frames for {path.name!r} are {frames.dtype} {tuple(frames.shape)}; give uint8 (T,3,H,W)")
@@ -42,9 +42,9 @@ def write_video(path: Path, frames: Tensor, fps: float) -> None:
         pictures = np.pad(pictures, ((0, 0), (0, pictures.shape[1] % 2), (0, pictures.shape[2] % 2), (0, 0)), "edge")
     rate = Fraction(fps).limit_denominator(1001)
     with av.open(str(path), "w", options={"fflags": "+bitexact"}) as container:
-        stream = container.add_stream(kind["codec"], rate=rate, options=kind["options"])
+        stream = container.add_stream(writer["codec"], rate=rate, options=writer["options"])
         stream.height, stream.width = pictures.shape[1:3]
-        stream.pix_fmt = kind["pix_fmt"]
+        stream.pix_fmt = writer["pix_fmt"]
         stream.codec_context.flags |= av.codec.context.Flags.bitexact
         for number, picture in enumerate(pictures):
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
@@ -55,7 +55,7 @@ def write_video(path: Path, frames: Tensor, fps: float) -> None:
 
 def write_picture(path: Path, frame: NDArray[np.uint8], *, short_side: int | None = None) -> None:
     """Write one (3,H,W) uint8 RGB frame as .jpg (quality 95) or .png, shrunk to `short_side` pixels if it is larger."""
-    from PIL import Image
+    from PIL import Image  # Only here: reading and writing video does not need it.
 
     kind = {".jpg": "JPEG", ".png": "PNG"}.get(path.suffix)
     if kind is None:
@@ -69,9 +69,7 @@ def write_picture(path: Path, frame: NDArray[np.uint8], *, short_side: int | Non
 
 
 def write_png(path: Path, frame: Tensor) -> None:
-    """Write one (3,H,W) uint8 RGB frame."""
-    from PIL import Image  # Only here: reading and writing video does not need it.
-
+    """Write one (3,H,W) uint8 RGB frame as .png."""
     if frame.ndim != 3 or frame.shape[0] != 3 or str(frame.dtype) != "torch.uint8":
         raise InputError(f"the picture for {path.name!r} is {frame.dtype} {tuple(frame.shape)}; give uint8 (3,H,W)")
-    Image.fromarray(frame.cpu().numpy().transpose(1, 2, 0)).save(path, format="PNG")
+    write_picture(path, frame.cpu().numpy())

@@ -9,11 +9,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from videocompressa.clip import Candidates, ClipSpec, Normalization
+from videocompressa.codecs import PixelCodec
 from videocompressa.errors import InputError
 from videocompressa.selection.videos import (
     SUBSETS,
-    choose_per_class,
-    dpp_scaled,
+    choose_videos,
     facility_location,
     herding,
     k_center,
@@ -22,6 +23,7 @@ from videocompressa.selection.videos import (
     sample_k_dpp,
     scaled_kernel,
 )
+from videocompressa.synthetic import Budget
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -73,31 +75,51 @@ def test_facility_location_takes_one_of_each_cluster() -> None:
     assert sorted(row // 5 for row in facility_location(features, 3, generator())) == [0, 1, 2]
 
 
-def test_choose_per_class_is_grouped_by_class_and_follows_the_seed() -> None:
-    labels = torch.tensor([1, 0, 1, 0, 1, 0, 0])
-    options = {"count": 2, "allow_fewer": False, "name": "random"}
-    rows = choose_per_class(points(7), labels, ("a", "b"), **options, generator=generator(1))
-    again = choose_per_class(points(7), labels, ("a", "b"), **options, generator=generator(1))
-    assert labels[rows].tolist() == [0, 0, 1, 1]
-    assert torch.equal(rows, again)
+def labeled(labels: list[int], classes: tuple[str, ...] = ("a", "b")) -> Candidates:
+    """Return videos of one pixel with these labels."""
+    count = len(labels)
+    return Candidates(
+        frames=torch.zeros(count, 1, 3, 1, 1, dtype=torch.uint8),
+        latents=torch.zeros(count, 1, 3, 1, 1, dtype=torch.float16),
+        times_seconds=torch.zeros(count, 1, dtype=torch.float64),
+        labels=torch.tensor(labels),
+        video_ids=tuple(f"{row}.mp4" for row in range(count)),
+        num_video_frames=torch.ones(count, dtype=torch.int64),
+        video_bytes=torch.ones(count, dtype=torch.int64),
+        classes=classes,
+        clip=ClipSpec(1, 1, 1),
+        codec=PixelCodec().spec,
+        normalization=Normalization((0.5,) * 3, (0.3,) * 3),
+    )
+
+
+def test_videos_are_grouped_by_class_and_follow_the_seed() -> None:
+    data, features = labeled([1, 0, 1, 0, 1, 0, 0]), points(7).__getitem__
+    rows = choose_videos(data, "random", Budget(2, 1), generator(1), features=features)
+    assert data.labels[rows].tolist() == [0, 0, 1, 1]
+    assert torch.equal(rows, choose_videos(data, "random", Budget(2, 1), generator(1), features=features))
+    assert torch.equal(rows, choose_videos(data, "random", Budget(2, 1), generator(1)))
 
 
 def test_too_few_videos_of_a_class() -> None:
-    labels = torch.tensor([0, 0, 0, 1])
-    options = {"count": 2, "name": "herding", "generator": generator()}
-    with pytest.raises(
-        InputError, match=r"--vpc is 2, but class 'b' has 1 training videos; lower --vpc to 1, or .*few"
-    ):
-        choose_per_class(points(4), labels, ("a", "b"), allow_fewer=False, **options)
-    rows = choose_per_class(points(4), labels, ("a", "b"), allow_fewer=True, **options)
-    assert labels[rows].tolist() == [0, 0, 1]
+    data, features = labeled([0, 0, 0, 1]), points(4).__getitem__
+    message = r"--vpc is 2, but class 'b' has 1 training videos; lower --vpc to 1, or .*few"
+    with pytest.raises(InputError, match=message):
+        choose_videos(data, "herding", Budget(2, 1), generator(), features=features)
+    rows = choose_videos(data, "herding", Budget(2, 1, allow_fewer=True), generator(), features=features)
+    assert data.labels[rows].tolist() == [0, 0, 1]
 
 
 def test_unknown_rule_lists_the_known() -> None:
     with pytest.raises(InputError, match="unknown subset rule 'best'; known: random, herding, k-center, facility"):
-        choose_per_class(
-            points(2), torch.tensor([0, 1]), ("a", "b"), count=1, allow_fewer=False, name="best", generator=generator()
-        )
+        choose_videos(labeled([0, 1]), "best", Budget(1, 1), generator())
+
+
+def test_only_eligible_videos_are_chosen_where_there_are_enough() -> None:
+    data = labeled([0, 0, 0, 0, 1, 1])
+    eligible = torch.tensor([False, True, False, True, True, False])
+    rows = choose_videos(data, "random", Budget(2, 1), generator(), eligible=eligible)
+    assert sorted(rows.tolist()) == [1, 3, 4, 5]
 
 
 def test_k_means_takes_one_of_each_cluster_and_its_middle() -> None:
@@ -140,15 +162,15 @@ def test_k_dpp_frequencies_are_the_determinants(count: int) -> None:
     subsets = list(itertools.combinations(range(6), count))
     weights = torch.tensor([float(torch.linalg.det(kernel[list(rows)][:, list(rows)])) for rows in subsets])
     chances = weights / weights.sum()
-    stream, draws = generator(1), 800
-    drawn = [tuple(sorted(sample_k_dpp(kernel, count, stream))) for _ in range(draws)]
-    counts = torch.tensor([float(drawn.count(rows)) for rows in subsets])
-    assert counts.sum() == draws
-    expected = draws * chances
+    stream, num_samples = generator(1), 800
+    samples = [tuple(sorted(sample_k_dpp(kernel, count, stream))) for _ in range(num_samples)]
+    counts = torch.tensor([float(samples.count(rows)) for rows in subsets])
+    assert counts.sum() == num_samples
+    expected = num_samples * chances
     freedom = len(subsets) - 1
-    # Chi-square lies within 4 deviations of its mean; a uniform draw would be far outside.
+    # Chi-square is within 4 deviations of its mean; a uniform one would be far outside.
     assert float(((counts - expected) ** 2 / expected).sum()) < freedom + 4 * (2 * freedom) ** 0.5
-    uniform = torch.full_like(expected, draws / len(subsets))
+    uniform = torch.full_like(expected, num_samples / len(subsets))
     if count > 1:
         assert float(((counts - uniform) ** 2 / uniform).sum()) > 3 * (freedom + 4 * (2 * freedom) ** 0.5)
 
@@ -156,9 +178,9 @@ def test_k_dpp_frequencies_are_the_determinants(count: int) -> None:
 def test_k_dpp_of_copies_takes_the_distinct_ones_first() -> None:
     features = torch.tensor([[0.0], [0.0], [0.0], [3.0], [6.0]])
     for seed in range(10):
-        rows = dpp_scaled(features, 3, generator(seed))
+        rows = SUBSETS["dpp-scaled"](features, 3, generator(seed))
         assert {3, 4} < set(rows)
-        assert sorted(dpp_scaled(features, 5, generator(seed))) == list(range(5))
+        assert sorted(SUBSETS["dpp-scaled"](features, 5, generator(seed))) == list(range(5))
 
 
 def test_k_dpp_of_many_rows_does_not_overflow() -> None:
@@ -173,20 +195,15 @@ def test_the_paper_kernel_is_the_identity_on_latents_of_real_size_and_the_scaled
     assert float(scaled_kernel(latents)[off].min()) > 0.5
 
 
-def test_features_may_be_looked_up_class_by_class() -> None:
-    features = torch.randn(30, 4, generator=torch.Generator().manual_seed(0))
-    labels, asked = torch.arange(30) % 3, []
+def test_features_are_computed_class_by_class() -> None:
+    features, sizes = points(30, 4), []
 
-    def look(rows: torch.Tensor) -> torch.Tensor:
-        asked.append(len(rows))
+    def features_of(rows: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(rows))
         return features[rows]
 
-    whole, looked = (
-        choose_per_class(
-            source, labels, ("a", "b", "c"), count=4, allow_fewer=False, name="facility-location",
-            generator=torch.Generator(),
-        )
-        for source in (features, look)
-    )  # fmt: skip
-    assert torch.equal(whole, looked)
-    assert asked == [10, 10, 10]
+    data = labeled([row % 3 for row in range(30)], ("a", "b", "c"))
+    rows = choose_videos(data, "facility-location", Budget(4, 1), generator(), features=features_of)
+    expected = [3 * row + label for label in range(3) for row in facility_location(features[label::3], 4, generator())]
+    assert rows.tolist() == expected
+    assert sizes == [10, 10, 10]

@@ -1,4 +1,4 @@
-"""Tiny videos for tests: the gray level of each frame tells which frame it is."""
+"""Tiny videos for tests: the gray level of each frame is its number."""
 
 from __future__ import annotations
 
