@@ -35,7 +35,7 @@ trained on, in five minutes: they stay at chance."""
 
 CANDIDATES = CandidateOptions(size=64, frames=8)
 BUDGET = BudgetOptions(vpc=2, keyframes=4)
-STUDENTS = TrainConfig(width=0.5, steps=250, lr=5e-4, crop_scale=0.8, flip=False)
+STUDENTS = TrainConfig(width=0.25, steps=250, lr=5e-4, crop_scale=0.8, flip=False)
 NUM_SEEDS = 3
 
 SETTINGS = (
