@@ -412,20 +412,21 @@ def test_the_demo_ends_with_a_table_and_a_sheet(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(demo_recipe, "STUDENTS", TrainConfig(student="framenet2d", width=0.25, steps=2))
     monkeypatch.setattr(demo_recipe, "NUM_SEEDS", 2)
     here = surroundings(tmp_path / "cache")
-    made = demo_recipe.demo(tmp_path / "demo", surroundings=here)
-    assert [row.method for row in made.rows] == ["all videos", "videocompressa", "typical-clips", "random-real"]
-    learned, typical, random = made.rows[1:]
+    outcome = demo_recipe.demo(tmp_path / "demo", surroundings=here)
+    assert outcome.records[0].on_all_videos
+    assert [row.method for row in outcome.records[1:]] == ["videocompressa", "typical-clips", "random-real"]
+    learned, typical, random = outcome.records[1:]
     assert typical.keyframes == SMALL.clip.num_frames
     assert typical.file_bytes <= learned.file_bytes
     assert learned.keyframes == random.keyframes
-    assert learned.videos_per_class == random.videos_per_class
-    table = made.table_path.read_text()
-    assert all(row.method in table for row in made.rows)
-    assert made.sheet_path.read_bytes().startswith(b"\x89PNG")
+    assert learned.vpc == random.vpc
+    table = outcome.table_path.read_text()
+    assert all(name in table for name in ("all videos", *(row.method for row in outcome.records[1:])))
+    assert outcome.sheet_path.read_bytes().startswith(b"\x89PNG")
     with pytest.raises(InputError, match="table.md exists; give --force"):
         demo_recipe.demo(tmp_path / "demo", surroundings=here)
-    first = made.set_path.read_bytes()
-    made.table_path.unlink()  # as if it had been interrupted
+    first = outcome.set_path.read_bytes()
+    outcome.table_path.unlink()  # as if it had been interrupted
     assert demo_recipe.demo(tmp_path / "demo", surroundings=here).set_path.read_bytes() == first
 
 
