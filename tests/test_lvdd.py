@@ -211,7 +211,7 @@ def test_bytes_for_more_than_there_is_take_the_smallest_class_or_all(tmp_path: P
 def test_too_few_bytes_say_how_many_it_takes() -> None:
     codec = LinearCodec.load()
     data = candidates(codec)
-    with pytest.raises(BudgetError, match=r"100 bytes .* are too few for one clip of each of 2 classes by lvdd;") as it:
+    with pytest.raises(BudgetError, match=r"100 bytes .* too few for one video of each of 2 classes by lvdd;") as it:
         run(data, codec, LvddConfig(), file_bytes=100)
     least = int(str(it.value).split("give at least --bytes ")[1].split(",")[0])
     assert len(run(data, codec, LvddConfig(), file_bytes=least)) == 2

@@ -43,7 +43,7 @@ def test_every_method_gives_a_valid_set_and_the_same_for_the_same_seed(name: str
     synthetic = compress(two_classes, SMALL_METHODS[name])
     again = compress(two_classes, SMALL_METHODS[name])
     assert torch.equal(state, torch.random.get_rng_state())
-    keyframes = 3 if synthetic.packing == "dense" else FRAMES  # packed sets hold whole clips
+    keyframes = 3 if synthetic.packing == "dense" else FRAMES  # packed sets hold complete clips
     assert synthetic.latents.shape == (4, keyframes, 3, SIDE, SIDE)
     assert synthetic.provenance.video_ids == again.provenance.video_ids
     assert len(set(synthetic.provenance.video_ids)) == 4
@@ -74,7 +74,7 @@ ABLATIONS = {
     "frozen selector": {"synthesis": dataclasses.replace(SMALL.synthesis, selector_lr=0.0)},
     "hard labels": {"labels": "hard"},
     "hold fill": {"fill": "hold"},
-    "teacher on whole clips": {"teacher": dataclasses.replace(TEACHER, as_stored=0.0)},
+    "teacher on complete clips": {"teacher": dataclasses.replace(TEACHER, as_stored=0.0)},
 }
 
 
@@ -151,7 +151,7 @@ def test_planted_truth_synthesis_moves_the_telling_cell() -> None:
     before = gather(start, rows, positions, method="planted", config={}, seed=0, fill="hold")
     chosen = start.take(rows)
     after = synthesize(before, chosen, pool, UniformSelector(), PixelCodec(), config, teacher.train, run)
-    moved = (after.latents - before.latents)[2:].mean((0, 1, 2))
+    moved = (after["latents"] - before.latents)[2:].mean((0, 1, 2))
     inside, outside = moved[4:8, 4:8].mean(), torch.cat([moved[:3].flatten(), moved[9:].flatten()]).abs().mean()
     assert inside > 0.25
     assert inside > 3 * outside

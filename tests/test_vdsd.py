@@ -372,7 +372,7 @@ def test_a_budget_above_all_videos_takes_them_all() -> None:
 
 def test_a_budget_that_holds_nothing_says_what_would() -> None:
     with pytest.raises(
-        BudgetError, match=r"1000 bytes .* are too few for vdsd-dm with one video of each of 2"
+        BudgetError, match=r"1000 bytes .* are too few for one video of each of 2 classes by vdsd-dm"
     ) as error:
         run(noisy(), file_bytes=1000)
     least = int(str(error.value).rsplit(" ", 1)[1])

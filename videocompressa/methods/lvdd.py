@@ -7,15 +7,12 @@
 4. n is as many as fit in the budget's bytes; where none are given, it is VPC.
 5. Hard labels, or soft ones of a teacher that sees the unpacked clips.
 
-Li et al. 2025, "Latent Video Dataset Distillation", arXiv 2504.17132. What text and released code say differently, and
-what we do: the text's kernel is exp(-||z_i - z_j||^2 / (2 sigma^2)) without a sigma, the code's exp(-||z_i - z_j||),
-which on real latents is the identity (a uniform draw): `kernel` is "paper" (as coded) or "scaled" (the text's, sigma
-the median distance). The text counts n by the bytes of one float32 pixel clip a class; here by bytes of the file.
-k-means as coded draws clips at random from ten clusters; ours takes the clip nearest each of n centroids (no second
-draw, and n clusters for n clips). The codec is any of ours, not the paper's pruned CV-VAE; latents are its mode.
+Li et al. 2025, "Latent Video Dataset Distillation", arXiv 2504.17132. The text's kernel is
+exp(-||z_i - z_j||^2 / (2 sigma^2)) without a sigma, the code's exp(-||z_i - z_j||), which on real latents is the
+identity (a uniform draw): `kernel` is "paper" (as coded) or "scaled" (the text's, sigma the median distance). Our
+choice: n by bytes of the file (the text: of one float32 pixel clip a class); k-means takes the clip nearest each of n
+centroids (as coded: random ones of ten clusters); any of our codecs (the paper: a pruned CV-VAE).
 """
-
-from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
@@ -24,12 +21,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from videocompressa.artifact import to_bytes
-from videocompressa.artifact.fitting import largest_fitting
 from videocompressa.artifact.packing import tucker
 from videocompressa.clip import Candidates
 from videocompressa.codecs import Codec
-from videocompressa.errors import InputError, too_few_bytes
+from videocompressa.errors import InputError
 from videocompressa.methods.config import MethodConfig
 from videocompressa.run import Run
 from videocompressa.selection import FeaturesOf, UniformSelector, check_keyframes, choose_videos
@@ -102,30 +97,21 @@ class LvddConfig(MethodConfig):
 
     def _choose_clips(self, train_data: Candidates, kept: Tensor, budget: Budget, run: Run) -> Tensor:
         """Steps 2 and 4: rows (N,) of the chosen clips, n of each class."""
-        features = _cell_features(train_data, kept, standardize=self.select == "dpp")
+        features = (
+            None if self.select == "random" else _cell_features(train_data, kept, standardize=self.select == "dpp")
+        )
+        cells = train_data.latents.shape[2:]
 
         def choose(count: int) -> Tensor:
             part = dataclasses.replace(budget, videos_per_class=count)
-            generator = run.generator("videos")
-            seen = None if self.select == "random" else features
-            return choose_videos(train_data, self.rule, part, generator, features=seen)
+            return choose_videos(train_data, self.rule, part, run.generator("videos"), features=features)
 
-        if budget.file_bytes is None:
-            return choose(budget.videos_per_class)
-        limit, sizes = budget.file_bytes, torch.bincount(train_data.labels, minlength=len(train_data.classes))
+        def size(rows: Tensor) -> int:
+            packed = tucker.blank((len(rows), len(kept), *cells), self.ratio)
+            return self.file_bytes(train_data, rows, kept, run, "tucker", packed)
 
-        def size(count: int) -> int:
-            rows = choose(count)
-            packed = tucker.blank((len(rows), len(kept), *train_data.latents.shape[2:]), self.ratio)
-            positions = kept.expand(len(rows), -1).contiguous()
-            return len(to_bytes(self.blank(train_data, rows, positions, run.streams.seed, "tucker", packed)))
-
-        most = int(sizes.max() if budget.allow_fewer else sizes.min())
-        count = largest_fitting(lambda number: size(number) <= limit, 1, most)
-        if count < 1:
-            smaller = f"{size(1)}, or --set ratio or --set frames=keyframes for smaller clips"
-            raise too_few_bytes(limit, f"one clip of each of {len(sizes)} classes by {self.name}", smaller)
-        return choose(count)
+        advice = ", or --set ratio or --set frames=keyframes for smaller clips"
+        return self.rows_within(train_data, budget, choose, size, advice)
 
 
 def _cell_features(train_data: Candidates, kept: Tensor, *, standardize: bool) -> FeaturesOf:
@@ -136,9 +122,8 @@ def _cell_features(train_data: Candidates, kept: Tensor, *, standardize: bool) -
 
 def _moments(train_data: Candidates, kept: Tensor) -> tuple[Tensor, Tensor]:
     """Return mean and deviation (K,C,h,w) float64 of each latent cell over the training clips; never 0."""
-    chunks = [torch.arange(len(train_data))[start : start + CHUNK] for start in range(0, len(train_data), CHUNK)]
-    cells = (len(kept), *train_data.latents.shape[2:])
-    mean, squares = torch.zeros(cells, dtype=torch.float64), torch.zeros(cells, dtype=torch.float64)
+    chunks = torch.split(torch.arange(len(train_data)), CHUNK)
+    mean, squares = torch.zeros((2, len(kept), *train_data.latents.shape[2:]), dtype=torch.float64)
     for rows in chunks:
         mean += train_data.latents[rows][:, kept].double().sum(0) / len(train_data)
     for rows in chunks:

@@ -1,12 +1,9 @@
 """The pool: frozen students of all ages that guide the synthesis (step 7), and choose videos where asked to.
 
-A fresh student will be trained on the synthetic set from nothing, so the set must look right to students that have
-learned nothing yet, a little, and everything: a few are trained for one step (random features, as in DM, Zhao and Bilen
-2023), some for longer, and the teachers are added (our choice of ages). For each member, the mean feature maps of every
-class over real clips are computed once.
+Fresh students are trained on the synthetic set, so it must look right to students that have learned nothing yet, a
+little, and everything: a few are trained for one step (random features, as in DM, Zhao and Bilen 2023), some for
+longer, and the teachers are added (our choice of ages).
 """
-
-from __future__ import annotations
 
 import dataclasses
 import functools
@@ -20,6 +17,7 @@ from torch import Tensor
 from videocompressa.clip import Candidates
 from videocompressa.codecs import weights_sha256
 from videocompressa.errors import InputError
+from videocompressa.methods.config import some_of_each_class
 from videocompressa.run import Run
 from videocompressa.students import RealClips, Student, TrainConfig, augmented, real_clips, student_features
 from videocompressa.students.precision import autocast
@@ -87,7 +85,7 @@ def _class_features(
     student: Student, train_data: Candidates, config: PoolConfig, recipe: TrainConfig, run: Run
 ) -> dict[str, Tensor]:
     """Return what a member needs of the real clips: "maps/0", "maps/1", ... of the classes, and "features"."""
-    rows = _some_of_each_class(train_data.labels, config.real_per_class, run.generator("real"))
+    rows = some_of_each_class(train_data.labels, config.real_per_class, run.generator("real"))
     maps = _real_maps(student, train_data, rows, recipe, run)
     features = student_features(student, real_clips(train_data), run.device)
     centered = features - features.mean(0)
@@ -117,9 +115,3 @@ def _real_maps(student: Student, train_data: Candidates, rows: Tensor, recipe: T
         sums = [one_hot.T @ summary(stage) for stage in maps]
         totals = [total + each for total, each in zip(totals, sums, strict=True)] if totals else sums
     return [total / counts[:, None] for total in totals]
-
-
-def _some_of_each_class(labels: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    order = torch.randperm(len(labels), generator=generator)
-    parts = [order[labels[order] == label][:count] for label in torch.unique(labels)]
-    return torch.cat(parts).sort().values

@@ -12,13 +12,9 @@ Each step, for one frozen student of the pool (`pool.py`) and a batch of items z
             stored decodes to a picture.
 6. One step of gradient descent with momentum on delta and phi for match_weight*match + task_weight*task +
    manifold_weight*stay. The gradient of each item is scaled to a root mean square of 1, so that `lr` is in standard
-   deviations of a latent and cells that matter move most. (Adam moves every cell alike far: it makes noise that fresh
-   students do not read; docs/log.md.)
+   deviations of a latent and cells that matter move most. (Adam moves every cell equally far: noise; docs/log.md.)
 """
 
-from __future__ import annotations
-
-import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -67,16 +63,10 @@ class SynthesisConfig:
 
 
 def synthesize(
-    start: SyntheticSet,
-    chosen: Candidates,
-    pool: Sequence[Member],
-    selector: Selector,
-    codec: Codec,
-    config: SynthesisConfig,
-    recipe: TrainConfig,
-    run: Run,
-) -> SyntheticSet:
-    """Return `start` with tuned latents and, where the selector moved, other frames of the same videos.
+    start: SyntheticSet, chosen: Candidates, pool: Sequence[Member], selector: Selector, codec: Codec,
+    config: SynthesisConfig, recipe: TrainConfig, run: Run,
+) -> dict[str, Tensor]:  # fmt: skip
+    """Return the tuned "latents" (N,K,C,h,w) of `start`, and "positions" (N,K), which the tuned selector may change.
 
     `chosen` are the candidates of its videos, `recipe` is how students are trained. Raises `DivergedError`.
     """
@@ -105,7 +95,7 @@ def synthesize(
         one = int(torch.randint(keyframes, (), generator=members))
         stay = (codec.encode(pixels[:, one]) - latents[:, one]).square().mean()
         loss = config.match_weight * match + config.task_weight * task + config.manifold_weight * stay
-        _descend(loss, delta, rows, optimizer)
+        _descend(loss, delta, rows, optimizer)  # 6.
         schedule.step()
         losses = {"match": float(match.detach()), "task": float(task.detach())}
         run.watch("synthesis", done=step + 1, total=config.steps, **losses)
@@ -113,12 +103,7 @@ def synthesize(
     if live is not None:
         live.requires_grad_(False)
         positions = live.positions(chosen.frames, keyframes, run.generator("keyframes"))
-    return dataclasses.replace(
-        start,
-        latents=(take_keyframes(candidates, positions) + delta.detach()).contiguous(),
-        positions=positions,
-        times_seconds=chosen.times_seconds.gather(1, positions),
-    )
+    return {"latents": take_keyframes(candidates, positions) + delta.detach(), "positions": positions}
 
 
 def _descend(loss: Tensor, delta: Tensor, rows: Tensor, optimizer: torch.optim.Optimizer) -> None:
