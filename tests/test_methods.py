@@ -18,7 +18,7 @@ from videocompressa.methods import METHODS, find_method
 from videocompressa.methods.coreset import CoresetConfig
 from videocompressa.methods.videocompressa import PoolConfig, SynthesisConfig, VideoCompressaConfig
 from videocompressa.methods.videocompressa.pool import build_pool
-from videocompressa.methods.videocompressa.synthesis import synthesize, whole_mean_distance
+from videocompressa.methods.videocompressa.synthesis import complete_mean_distance, synthesize
 from videocompressa.rng import Streams
 from videocompressa.run import Run, Stages
 from videocompressa.selection import JointConfig, SelectorConfig, UniformSelector
@@ -254,7 +254,7 @@ def test_reading_back_what_was_just_made_adds_no_seconds(tmp_path: Path) -> None
 
 
 def distance_of(values: Tensor, rows: Tensor, target: Tensor, total: int) -> Tensor:
-    return whole_mean_distance(
+    return complete_mean_distance(
         values[rows], torch.zeros(len(rows), dtype=torch.int64), target[None], torch.tensor([total])
     )
 
@@ -275,7 +275,7 @@ def test_a_part_of_a_class_tells_the_distance_of_its_whole_mean() -> None:
 
 def test_classes_count_alike_whatever_their_clips() -> None:
     features, index = torch.tensor([[1.0], [3.0], [5.0]]), torch.tensor([0, 0, 1])
-    told = whole_mean_distance(features, index, torch.zeros(2, 1), torch.tensor([2, 1]))
+    told = complete_mean_distance(features, index, torch.zeros(2, 1), torch.tensor([2, 1]))
     assert torch.isclose(told, torch.tensor((4.0 + 25.0) / 2))
 
 

@@ -263,7 +263,7 @@ def test_damaged_files_are_refused(name: str, waves: Candidates, tmp_path: Path)
     ("changes", "message"),
     [
         ({"coder": "mpeg"}, "unknown coder 'mpeg'; known: h264, av1, webp"),
-        ({"subset": "best"}, "unknown subset rule 'best'"),
+        ({"subset": "best"}, "subset is 'best'; re-encoding takes random or herding"),
         ({"subset": "k-center"}, "subset is 'k-center'; re-encoding takes random or herding"),
         ({"labels": "firm"}, "unknown labels 'firm'"),
         ({"fill": "loop"}, "fill is 'loop'"),

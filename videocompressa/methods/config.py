@@ -4,8 +4,6 @@ A method is one file with one frozen dataclass that extends `MethodConfig`, ente
 plans and benchmarks read the properties below and nothing else, so a new method changes none of them.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -89,13 +87,15 @@ class MethodConfig(ABC):
 
     @property
     def selector_name(self) -> str:
-        """The rule that picks keyframes; "" where the method picks none."""
-        return ""
+        """The setting `selector`: the rule that picks keyframes; "" where the method has none."""
+        selector: str = getattr(self, "selector", "")
+        return selector
 
     @property
     def stored_as(self) -> str:
-        """The real codec whose streams the file holds; "" where it holds latents of the codec."""
-        return ""
+        """The setting `coder`: the real codec whose streams the file holds; "" where the method has none."""
+        coder: str = getattr(self, "coder", "")
+        return coder
 
     @property
     def synthesis_steps(self) -> int | None:
@@ -110,15 +110,13 @@ class MethodConfig(ABC):
         """Return what picks keyframes, learned or from its finished stage; None where the method picks none."""
         return None
 
-    def reference(self) -> MethodConfig:
+    def reference(self) -> "MethodConfig":
         """Return the settings that the file leaves out: those of the method with its defaults."""
         return type(self)()
 
     def differing_settings(self) -> dict[str, Any]:
         """Return the settings that differ from `reference`, nested as the configuration is, JSON values only."""
         return _differences(self, self.reference())
-
-    # ---------------------------------------------------------------------------------------- parts that methods share
 
     def train_teachers(self, train_data: Candidates, codec: Codec, keyframes: int, run: Run) -> list[Student]:
         """Train the teachers on clips of `keyframes` as the set stores them, or none where none is needed.
@@ -198,11 +196,6 @@ class SelectingConfig(MethodConfig):
         super().__post_init__()
         check_selector(self.selector)
         check_subset(self.subset)
-
-    @property
-    def selector_name(self) -> str:
-        """See `MethodConfig.selector_name`."""
-        return self.selector
 
     def training_steps(self, num_clips: int, num_classes: int) -> int:
         """See `MethodConfig.training_steps`."""

@@ -30,12 +30,9 @@ from videocompressa.run import Run
 from videocompressa.selection import FeaturesOf, UniformSelector, check_keyframes, choose_videos
 from videocompressa.synthetic import Budget, SyntheticSet
 
-SELECTIONS = ("dpp", "k-means", "random")
-"""How clips are chosen."""
+SELECTIONS, FRAMES = ("dpp", "k-means", "random"), ("all", "keyframes")
 KERNELS = {"paper": "dpp", "scaled": "dpp-scaled"}
 """Kernels of the k-DPP, and the rule of `selection.SUBSETS` that has each."""
-FRAMES = ("all", "keyframes")
-"""What is kept of a clip: its T candidates, or K uniform ones."""
 CHUNK = 64
 """Clips read at a time for the moments of cells."""
 
@@ -73,11 +70,6 @@ class LvddConfig(MethodConfig):
             return f"lvdd-{self.select}"
         return "lvdd" if self.kernel == "paper" else f"lvdd-{self.kernel}"
 
-    @property
-    def rule(self) -> str:
-        """The rule of `selection.SUBSETS` that chooses clips."""
-        return KERNELS[self.kernel] if self.select == "dpp" else self.select
-
     def compress(self, train_data: Candidates, codec: Codec, budget: Budget, run: Run) -> SyntheticSet:
         """Return Tucker-packed latents of real clips: as many a class as `budget.file_bytes` holds, else VPC of each.
 
@@ -100,14 +92,14 @@ class LvddConfig(MethodConfig):
         features = (
             None if self.select == "random" else _cell_features(train_data, kept, standardize=self.select == "dpp")
         )
-        cells = train_data.latents.shape[2:]
+        rule = KERNELS[self.kernel] if self.select == "dpp" else self.select
 
         def choose(count: int) -> Tensor:
             part = dataclasses.replace(budget, videos_per_class=count)
-            return choose_videos(train_data, self.rule, part, run.generator("videos"), features=features)
+            return choose_videos(train_data, rule, part, run.generator("videos"), features=features)
 
         def size(rows: Tensor) -> int:
-            packed = tucker.blank((len(rows), len(kept), *cells), self.ratio)
+            packed = tucker.blank((len(rows), len(kept), *train_data.latents.shape[2:]), self.ratio)
             return self.file_bytes(train_data, rows, kept, run, "tucker", packed)
 
         advice = ", or --set ratio or --set frames=keyframes for smaller clips"

@@ -43,20 +43,12 @@ class MatchedConfig(TunedConfig):
         """Name of the method in the file."""
         return self.matching.name
 
-    @property
-    def selector_name(self) -> str:
-        """See `MethodConfig.selector_name`."""
-        return self.selector
-
     def reference(self) -> MethodConfig:
         """See `MethodConfig.reference`."""
         return MTT if isinstance(self.matching, MTTConfig) else DM
 
     def compress(self, train_data: Candidates, codec: Codec, budget: Budget, run: Run) -> SyntheticSet:
-        """Return random real clips within the budget, tuned by the objective.
-
-        Raises `DivergedError` when a loss stops being finite.
-        """
+        """Return random real clips, tuned by the objective; raises `DivergedError` too when a loss is not finite."""
         check_keyframes(budget.keyframes, train_data.clip.num_frames)
         rows = choose_videos(train_data, "random", budget, run.generator("videos"))  # 1.
         picker = FIXED_SELECTORS[self.selector]()

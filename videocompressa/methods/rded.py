@@ -19,7 +19,7 @@ settings are the defaults here), we keep one crop a clip. Left open by both, or 
 - One soft label an item, the mean over views (the paper: a label for every augmented view).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -98,8 +98,8 @@ class RdedConfig(MethodConfig):
         losses, crops = self._best_crops(train_data, pool, teachers, budget.keyframes, run)  # 2. to 4.
         items = choose_clips(losses, train_data.labels[pool], len(train_data.classes), budget.videos_per_class)
         positions = crops.positions[items, 0]
-        pixels = _cut_clips(train_data, pool[items], positions, crops.boxes[items, 0])
-        latents = torch.stack([codec.encode(clip).cpu() for clip in pixels])  # 5.
+        clips = _cut_clips(train_data, pool[items], positions, crops.boxes[items, 0])
+        latents = torch.stack([codec.encode(clip).cpu() for clip in clips])  # 5.
         synthetic = self.gather(train_data, pool[items], positions, codec, run, latents)
         return self.relabel(synthetic, teachers, run)
 
@@ -162,14 +162,13 @@ def score_crops(
 
     In float32 all crops that a confident teacher knows (17 and more between two logits) would tie at zero.
     """
-    clip = train_data.clip
     num_clips, num_crops = crops.boxes.shape[:2]
     losses = torch.empty(num_clips * num_crops, dtype=torch.float64)
     for numbers in torch.split(torch.arange(len(losses)), CHUNK):
         clips, crop = numbers // num_crops, numbers % num_crops
         positions = crops.positions[clips, crop]
-        keyframes = _cut_clips(train_data, pool[clips], positions, crops.boxes[clips, crop])
-        pixels = fill_clips(keyframes.to(run.device), positions.to(run.device), clip.num_frames, fill)
+        keyframes = torch.stack([*_cut_clips(train_data, pool[clips], positions, crops.boxes[clips, crop])])
+        pixels = fill_clips(keyframes.to(run.device), positions.to(run.device), train_data.clip.num_frames, fill)
         inputs, labels = train_data.normalization.apply(pixels), train_data.labels[pool[clips]].to(run.device)
         each = [functional.cross_entropy(teacher(inputs).double(), labels, reduction="none") for teacher in teachers]
         losses[numbers] = torch.stack(each).mean(0).cpu()
@@ -186,8 +185,8 @@ def choose_clips(losses: Tensor, labels: Tensor, num_classes: int, count: int) -
     return torch.cat([order[labels[order] == label][:count] for label in range(num_classes)])
 
 
-def _cut_clips(train_data: Candidates, rows: Tensor, positions: Tensor, boxes: Tensor) -> Tensor:
-    """Return the pixels (N,K,3,H,W) of one crop of each of the clips `rows` (N,)."""
+def _cut_clips(train_data: Candidates, rows: Tensor, positions: Tensor, boxes: Tensor) -> Iterator[Tensor]:
+    """Yield the pixels (K,3,H,W) of one crop of each of the clips `rows` (N,)."""
     size = (train_data.clip.height, train_data.clip.width)
-    crops = zip(rows.tolist(), positions, boxes, strict=True)
-    return torch.stack([cut(train_data.frames[row][places], box, size) for row, places, box in crops])
+    for row, places, box in zip(rows.tolist(), positions, boxes, strict=True):
+        yield cut(train_data.frames[row][places], box, size)

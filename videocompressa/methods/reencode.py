@@ -30,7 +30,7 @@ from videocompressa.codecs import Codec, PixelCodec
 from videocompressa.errors import InputError, too_few_bytes
 from videocompressa.methods.config import MethodConfig, features_of_student
 from videocompressa.run import Run
-from videocompressa.selection import UniformSelector, check_keyframes, check_subset, choose_videos
+from videocompressa.selection import UniformSelector, check_keyframes, choose_videos
 from videocompressa.students import Student
 from videocompressa.synthetic import Budget, SyntheticSet
 
@@ -57,7 +57,6 @@ class ReencodeConfig(MethodConfig):
         super().__post_init__()
         if self.coder not in CODERS:
             raise InputError(f"unknown coder {self.coder!r}; known: {', '.join(CODERS)}")
-        check_subset(self.subset)
         if self.subset not in NESTED:
             raise InputError(f"subset is {self.subset!r}; re-encoding takes {' or '.join(NESTED)}")
         coder = CODERS[self.coder]
@@ -81,11 +80,6 @@ class ReencodeConfig(MethodConfig):
     def needs_teacher(self) -> bool:
         """Features and soft labels need one."""
         return self.subset != "random" or self.labels == "soft"
-
-    @property
-    def stored_as(self) -> str:
-        """See `MethodConfig.stored_as`."""
-        return self.coder
 
     def reference(self) -> MethodConfig:
         """See `MethodConfig.reference`; the coder and the rule are in the name."""
@@ -114,8 +108,8 @@ class ReencodeConfig(MethodConfig):
     def _order(self, train_data: Candidates, teachers: list[Student], run: Run) -> tuple[Tensor, Tensor]:
         """Step 1: return all rows (N,), grouped by class, best first, and the rank of each in its class."""
         features = features_of_student(train_data, self.subset, teachers, run)
-        everything = Budget(int(torch.bincount(train_data.labels).max()), 1, allow_fewer=True)
-        rows = choose_videos(train_data, self.subset, everything, run.generator("videos"), features=features)
+        all_rows = Budget(int(torch.bincount(train_data.labels).max()), 1, allow_fewer=True)
+        rows = choose_videos(train_data, self.subset, all_rows, run.generator("videos"), features=features)
         labels = train_data.labels[rows]
         firsts = torch.searchsorted(labels, labels)  # rows are grouped by class in class order
         return rows, torch.arange(len(rows)) - firsts
@@ -127,8 +121,7 @@ class ReencodeConfig(MethodConfig):
 
     def _fill(self, size: Callable[[int, float], int], most: int, num_classes: int, limit: int) -> tuple[int, float]:
         """Step 3: return clips a class and the setting that fill `limit` bytes."""
-        coder = CODERS[self.coder]
-        settings = _settings(coder)
+        coder, settings = CODERS[self.coder], _settings(CODERS[self.coder])
         count = max(1, largest_fitting(lambda number: size(number, self.setting) <= limit, 1, most))
         start, last = settings.index(self.setting), len(settings) - 1
         best = largest_fitting(lambda index: size(count, settings[index]) <= limit, 0, last, start=start)

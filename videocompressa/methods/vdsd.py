@@ -4,19 +4,17 @@ Symbols: V videos a class, S statics of a video, T frames, C channels; s statics
 W b joiner, D codec, z latents, clip = normalize(clamp(D(z))).
 
 1. Videos.   V random videos of each class; s starts from S of its frames, evenly spaced.
-2. Stage 1.  Statics are distilled as images: s is tuned by DM on stills, one random frame of each real video, each
-             shown for a whole clip, so that the same students serve. Then s is quantized and frozen.
+2. Stage 1.  Statics are distilled as images: s is tuned by DM on stills, one random frame of each real video,
+             shown for a complete clip, so that the same students serve. Then s is quantized and frozen.
 3. Stage 2.  d starts from N(0,1), W and b as a fresh convolution; z = W * [s; d] + b (`packing/memories.py`). d, W
-             and b are tuned by DM ("vdsd-dm") or MTT ("vdsd-mtt") on whole clips, W and b with a rate of their own.
+             and b are tuned by DM ("vdsd-dm") or MTT ("vdsd-mtt") on complete clips, W and b with a rate of their own.
 4. Pack.     The file holds s, d, W and b; the set's latents are what they unpack to, all T frames of them.
 5. Labels.   Hard as published, or soft ones of a teacher.
 
-As published with the pixel codec. On latents, s, d and W live on the latent grid: our transfer.
-
-The defaults are published for MiniUCF at V = 1 (paper and the authors' scripts); at V = 5 the rates of DM are 1e3 (d)
-and 1e-6 (W, b). Our choice: an item has one dynamic, and its statics share the time line (the published code has two,
-and draws a pair each time a clip is read; a file must hold fixed clips); stage 1 is DM as published for video (the
-authors refer to DC, whose settings for video are stated nowhere).
+The defaults are published for pixels of MiniUCF at V = 1 (paper and scripts); at V = 5 the rates of DM are 1e3 (d) and
+1e-6 (W, b). Our choice: s, d and W on the latent grid of any codec; one dynamic an item, whose statics share the time
+line (the published code has two, and draws a pair each time a clip is read); DM in stage 1 (the authors refer to DC,
+whose settings for video are stated nowhere).
 """
 
 import dataclasses
@@ -107,11 +105,10 @@ class VDSDConfig(TunedConfig):
         return VDSD_MTT if isinstance(self.matching, MTTConfig) else VDSD_DM
 
     def compress(self, train_data: Candidates, codec: Codec, budget: Budget, run: Run) -> SyntheticSet:
-        """Return a set of static and dynamic memories: as many videos a class as fit `budget.file_bytes`, where given,
-        else `budget.videos_per_class`. Every item has all T frames, whatever `budget.keyframes`.
+        """Return static and dynamic memories of as many videos a class as fit `budget.file_bytes`, else of VPC.
 
-        Raises `InputError` when S > T or a class has fewer videos, `BudgetError` when one video a class does not fit,
-        and `DivergedError` when a loss stops being finite.
+        Every item has all T frames, whatever `budget.keyframes`. Raises `InputError` when S > T, `BudgetError` when one
+        video a class does not fit, and `DivergedError` when a loss stops being finite.
         """
         num_frames = train_data.clip.num_frames
         check_keyframes(budget.keyframes, num_frames)  # not used, but a number that no method takes is a mistake
@@ -233,8 +230,8 @@ class _Tuning:
 
     def _start(self, statics: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return dynamics (N,T,h,w) from N(0,1), and a fresh joiner's weight and bias, float32 on the CPU."""
-        channels, (height, width) = statics.shape[2], statics.shape[3:]
-        shape = (len(statics), self.train_data.clip.num_frames, height, width)
+        num_items, _, channels, height, width = statics.shape
+        shape = (num_items, self.train_data.clip.num_frames, height, width)
         dynamics = torch.randn(shape, generator=self.run.generator("dynamics"))
         joiner = nn.utils.skip_init(nn.Conv3d, channels + 1, channels, self.config.kernel)  # type: ignore[no-untyped-call]
         initialize(joiner, self.run.generator("joiner"))
@@ -248,7 +245,7 @@ class _Tuning:
 
 
 def _check_stored(config: VDSDConfig, dynamics: Tensor, weight: Tensor, bias: Tensor) -> None:
-    """Raise `DivergedError` for memories that a file cannot hold: finite, but far from anything that makes a clip."""
+    """Raise `DivergedError` for finite memories that a file cannot hold."""
     joiner = max(float(values.abs().max()) for values in (weight, bias))
     largest = float(dynamics.abs().max())
     if joiner > memories.LARGEST_JOINER or largest > memories.LARGEST_MEMORY:
@@ -260,7 +257,7 @@ def _check_stored(config: VDSDConfig, dynamics: Tensor, weight: Tensor, bias: Te
 
 
 def one_still_each(train_data: Candidates, generator: torch.Generator) -> Candidates:
-    """Return the real stills of stage 1: one random frame of each video for a whole clip (views, no copies)."""
+    """Return the real stills of stage 1: one random frame of each video, held for a complete clip (views)."""
     times = torch.randint(train_data.clip.num_frames, (len(train_data), 1), generator=generator)
     frames, latents = (
         take_keyframes(values, times).expand_as(values) for values in (train_data.frames, train_data.latents)

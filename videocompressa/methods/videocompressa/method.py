@@ -14,7 +14,6 @@ weights, E/D frozen codec, z latents, f student, phi/theta parameters of selecto
                 compares features of students instead).
 7. Synthesis.   z_syn = select(E(x_chosen); phi) + delta, both tuned against a pool of students (`synthesis.py`).
 8. Labels.      Probabilities of a teacher for the decoded synthetic clips, averaged over views.
-9. Write.       The recipe writes the set; the file quantizes and checks it.
 
 The paper publishes no code. It states 2-5 and 7 in words ("a lightweight ConvNet with Gumbel-Softmax sampling", "a
 student model's gradients guide the latent synthesis"); 6, 8 and every constant are our choice.
@@ -23,9 +22,9 @@ student model's gradients guide the latent synthesis"); 6, 8 and every constant 
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from operator import itemgetter
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from videocompressa.artifact.packing import transform
@@ -34,7 +33,7 @@ from videocompressa.clip import Candidates
 from videocompressa.codecs import Codec
 from videocompressa.errors import InputError
 from videocompressa.methods.config import SelectingConfig
-from videocompressa.methods.videocompressa.pool import Member, PoolConfig, build_pool, pool_features
+from videocompressa.methods.videocompressa.pool import Member, PoolConfig, build_pool
 from videocompressa.methods.videocompressa.synthesis import SynthesisConfig, synthesize
 from videocompressa.run import Run
 from videocompressa.selection import FeaturesOf, Selector, check_keyframes, choose_videos
@@ -92,10 +91,7 @@ class VideoCompressaConfig(SelectingConfig):
         return pool + self.synthesis_steps + super().training_steps(num_clips, num_classes)
 
     def compress(self, train_data: Candidates, codec: Codec, budget: Budget, run: Run) -> SyntheticSet:
-        """Compress the candidates of a training split into a synthetic set within `budget`.
-
-        Raises `InputError` when K > T, or a class has fewer videos than VPC and the budget does not allow fewer.
-        """
+        """Return the synthetic set of steps 2 to 8."""
         check_keyframes(budget.keyframes, train_data.clip.num_frames)
         selector = self.find_selector(train_data, budget.keyframes, run)  # 2. to 5.
         teachers = self.train_teachers(train_data, codec, budget.keyframes, run)
@@ -115,11 +111,11 @@ class VideoCompressaConfig(SelectingConfig):
         return self.relabel(synthetic, teachers, run)  # 8.
 
     def _features(self, train_data: Candidates, codec: Codec, pool: Sequence[Member], run: Run) -> FeaturesOf | None:
-        """Return what step 6 compares; chance compares nothing."""
+        """Return what step 6 compares; nothing at random."""
         if self.subset == "random":
             return None
         if self.features == "pool":
-            return pool_features(pool).__getitem__
+            return torch.cat([member.features for member in pool], 1).__getitem__
         weights = transform.channel_weights(codec, sample_of(train_data.latents), run.generator("channels"))
         return visible_latents(train_data, weights)
 
@@ -138,6 +134,7 @@ class VideoCompressaConfig(SelectingConfig):
         def compute() -> dict[str, Tensor]:
             return synthesize(start, chosen, pool, selector, codec, self.synthesis, self.teacher.train, part)
 
-        latents, positions = itemgetter("latents", "positions")(run.recall("synthesis", key, compute))
+        stage = run.recall("synthesis", key, compute)
+        positions = stage["positions"]
         times_seconds = chosen.times_seconds.gather(1, positions)
-        return dataclasses.replace(start, latents=latents, positions=positions, times_seconds=times_seconds)
+        return dataclasses.replace(start, latents=stage["latents"], positions=positions, times_seconds=times_seconds)

@@ -4,9 +4,9 @@ Each step, for one frozen student of the pool (`pool.py`) and a batch of items z
 
 1. z      = w E(x_chosen) + delta: phi still picks the frames (straight-through, no noise), delta is learnable.
 2. clip   = fill(D(z)), augmented as a student's training would.
-3. match  = sum over stages of |mean_c feature(syn) - mean_c feature(real)|^2 / spread between classes: class by class,
-            the set must look like all real clips to every student (DM, Zhao and Bilen 2023; in trained students too:
-            our choice). The mean is that of the whole set, of which a batch is a part (`whole_mean_distance`).
+3. match  = sum over stages of |mean_c feature(syn) - mean_c feature(real)|^2 / spread between classes, c a class (DM,
+            Zhao and Bilen 2023; in trained students too: our choice). The means are those of the complete set, of
+            which a batch is a part (`complete_mean_distance`).
 4. task   = cross-entropy of the student on the synthetic clips; of trained students only.
 5. stay   = |E(D(z)) - z|^2 of one keyframe a clip, drawn again each step: near the codec's manifold, so that what is
             stored decodes to a picture.
@@ -113,7 +113,8 @@ def _descend(loss: Tensor, delta: Tensor, rows: Tensor, optimizer: torch.optim.O
     optimizer.zero_grad(set_to_none=True)
     torch.autograd.backward(loss)
     assert delta.grad is not None
-    _normalize(delta.grad, rows)
+    size = delta.grad[rows].flatten(1).square().mean(1).sqrt().clamp(min=1e-12)
+    delta.grad[rows] /= size.view(-1, *[1] * (delta.ndim - 1))
     optimizer.step()
 
 
@@ -122,19 +123,19 @@ def match_and_task(
 ) -> tuple[Tensor, Tensor]:
     """Return (match, task) of one batch of synthetic clips; task is 0 for a student trained too little to give it.
 
-    `counts` (L,) int64: how many clips of each class the whole set has, of which the batch is a part.
+    `counts` (L,) int64: how many clips of each class the complete set has, of which the batch is a part.
     """
     with autocast(recipe.precision, clips.device):
         maps, logits = member.student.maps_and_logits(clips)
     classes, index = torch.unique(labels, return_inverse=True)
     match = clips.new_zeros(())
     for stage, real, spread in zip(maps, member.class_maps, member.spreads, strict=True):
-        match = match + whole_mean_distance(summary(stage), index, real[classes], counts[classes]) / spread
+        match = match + complete_mean_distance(summary(stage), index, real[classes], counts[classes]) / spread
     task = F.cross_entropy(logits.float(), labels) if member.gives_task else clips.new_zeros(())
     return match, task
 
 
-def whole_mean_distance(features: Tensor, index: Tensor, targets: Tensor, counts: Tensor) -> Tensor:
+def complete_mean_distance(features: Tensor, index: Tensor, targets: Tensor, counts: Tensor) -> Tensor:
     """Return the mean over classes and features of |mean f - target|^2, the mean over ALL clips of a class, estimated.
 
     `features` (B,D) are those of some clips, `index` (B,) their classes, `targets` (c,D), `counts` (c,) int64 the clips
@@ -150,7 +151,7 @@ def whole_mean_distance(features: Tensor, index: Tensor, targets: Tensor, counts
     sizes = one_hot.sum(0)[:, None]
     squares = one_hot.T @ offsets.square()
     pairs = ((one_hot.T @ offsets).square() - squares) / (sizes * (sizes - 1)).clamp(min=1)
-    # A batch with one clip of a class knows nothing of its pairs.
+    # One clip of a class has no pairs.
     alone = torch.where(sizes > 1, 1 / counts[:, None].to(features), torch.ones_like(sizes))
     return ((1 - alone) * pairs + alone * squares / sizes).mean()
 
@@ -169,12 +170,6 @@ def _optimizer(delta: Tensor, live: GumbelSelector | None, config: SynthesisConf
         live.requires_grad_(True)
         groups.append({"params": list(live.parameters()), "lr": config.selector_lr, "momentum": 0.9})
     return torch.optim.SGD(groups)
-
-
-def _normalize(gradient: Tensor, rows: Tensor) -> None:
-    """Scale the gradient of each item in the batch to a root mean square of 1, in place."""
-    size = gradient[rows].flatten(1).square().mean(1).sqrt().clamp(min=1e-12)
-    gradient[rows] /= size.view(-1, *[1] * (gradient.ndim - 1))
 
 
 def class_batches(labels: Tensor, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
