@@ -1,7 +1,5 @@
 """The compress run: videos to candidates, candidates to a synthetic set, the set to a file."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -49,26 +47,19 @@ class CompressOutcome:
     """Their frames."""
     skipped: tuple[BadVideo, ...]
     notes: tuple[str, ...]
-    """What a user should know of how the budget was met."""
+    """Notes for the user on how the budget was met."""
     method_seconds: float
-    """Seconds of the method, with those of stages that were already finished; not of decoding and encoding."""
+    """Seconds of the method, stages that were already finished included; not of decoding and encoding."""
 
 
 def compress_folder(
-    data: Path,
-    path: Path,
-    options: CompressOptions,
-    *,
-    candidates: CandidateOptions,
-    budget: BudgetOptions,
-    selector_out: Path | None = None,
-    overwrite: bool = False,
-    surroundings: Surroundings,
-) -> CompressOutcome:
-    """Compress the training videos of `data` into the file `path`, and the selector that learned on them into another.
+    data: Path, path: Path, options: CompressOptions, *, candidates: CandidateOptions, budget: BudgetOptions,
+    selector_out: Path | None = None, overwrite: bool = False, surroundings: Surroundings,
+) -> CompressOutcome:  # fmt: skip
+    """Compress the training videos of `data` into the file `path`, and write the trained selector to `selector_out`.
 
-    Everything that can be known to be wrong is checked before the videos are read. Equal input, options and seed give
-    equal bytes on a CPU. Raises `InputError`.
+    Options are checked before the videos are read. Equal input, options and seed give equal bytes on a CPU. Raises
+    `InputError`.
     """
     check_output(path, overwrite=overwrite)
     config, storage = configured(options, candidates, budget)
@@ -81,12 +72,8 @@ def compress_folder(
     train_data = encoded.candidates
     stream_bytes = measured_stream_bytes(sample_of(train_data.latents), codec, storage, options.seed)
     resolved, notes = resolve_budget(budget, BlankFiles(train_data, config, storage, options.seed, stream_bytes))
-    run = Run(
-        Streams(options.seed, "compress"),
-        surroundings.device,
-        surroundings.watch,
-        stages_of(train_data, surroundings),
-    )
+    stages = stages_of(train_data, surroundings)
+    run = Run(Streams(options.seed, "compress"), surroundings.device, surroundings.watch, stages)
     started = surroundings.clock()
     method_set = config.compress(train_data, codec, resolved, run)
     synthetic = stored(method_set, codec, storage, limit=budget.bytes, fill=config.fills_bytes)
@@ -152,15 +139,9 @@ def _check_size(synthetic: SyntheticSet, storage: Storage, budget: BudgetOptions
 
 
 def _check_selector_out(
-    selector_out: Path,
-    path: Path,
-    method: str,
-    config: MethodConfig,
-    candidates: CandidateOptions,
-    budget: BudgetOptions,
-    *,
-    overwrite: bool,
-) -> None:
+    selector_out: Path, path: Path, method: str, config: MethodConfig, candidates: CandidateOptions,
+    budget: BudgetOptions, *, overwrite: bool,
+) -> None:  # fmt: skip
     """Raise when no selector could be written there, or the method learns none."""
     if config.selector_name != "gumbel":
         raise InputError(
