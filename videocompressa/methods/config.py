@@ -27,6 +27,7 @@ from videocompressa.selection import (
     SelectorConfig,
     check_selector,
     check_subset,
+    choose_videos,
     find_selector,
 )
 from videocompressa.students import (
@@ -155,16 +156,20 @@ class MethodConfig(ABC):
         return len(to_bytes(self.blank(data, rows, repeated, run.streams.seed, packing, packed)))
 
     def rows_within(
-        self, data: Candidates, budget: Budget, choose: Callable[[int], Tensor], size: Callable[[Tensor], int],
-        advice: str = "",
+        self, data: Candidates, budget: Budget, rule: str, size: Callable[[Tensor], int], run: Run,
+        *, features: FeaturesOf | None = None, advice: str = "",
     ) -> Tensor:  # fmt: skip
-        """Return the rows of as many videos a class as `budget.file_bytes` holds, or of VPC where it is None.
+        """Return the rows, by a subset rule, of as many videos a class as `budget.file_bytes` holds, or VPC if None.
 
-        `choose` gives the rows for a number of videos a class, `size` the bytes of their file. Raises `BudgetError`,
-        with `advice`, when one video a class does not fit.
+        `size` gives the bytes of a file of some rows. Raises `BudgetError`, with `advice`, when one video a class does
+        not fit.
         """
-        limit = budget.file_bytes
-        if limit is None:
+
+        def choose(count: int) -> Tensor:
+            part = dataclasses.replace(budget, videos_per_class=count)
+            return choose_videos(data, rule, part, run.generator("videos"), features=features)
+
+        if (limit := budget.file_bytes) is None:
             return choose(budget.videos_per_class)
         counts = torch.bincount(data.labels, minlength=len(data.classes))
         most = int(counts.max() if budget.allow_fewer else counts.min())

@@ -4,8 +4,6 @@
 2. Choose VPC videos of each class: at random, or by herding, k-center or facility location on features of a student
    trained on the real clips.
 3. Store the codec's latents of those keyframes, with hard labels, or soft ones of a teacher.
-
-Same file as every other method, so a coreset is compared at equal bytes.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """LVDD: real clips as latents, chosen for diversity, packed by one Tucker decomposition; no gradients.
 
 1. Z (M,D): of each class, the codec's scaled latents of its M clips, flattened; all T frames, or K uniform ones.
-2. Choose n clips of each class: a k-DPP sample ("DAPS"), k-means or chance. For the k-DPP each cell is standardized
+2. Choose n clips of each class: a k-DPP sample ("DAPS"), k-means or random. For the k-DPP each cell is standardized
    over the training clips, and the kernel is exp(-||z_i - z_j||).
 3. Pack the n x L latents by a truncated Tucker decomposition (`packing/tucker.py`), ratio 0.75 on T, h and w.
 4. n is as many as fit in the budget's bytes; where none are given, it is VPC.
@@ -10,8 +10,7 @@
 Li et al. 2025, "Latent Video Dataset Distillation", arXiv 2504.17132. The text's kernel is
 exp(-||z_i - z_j||^2 / (2 sigma^2)) without a sigma, the code's exp(-||z_i - z_j||), which on real latents is the
 identity (a uniform draw): `kernel` is "paper" (as coded) or "scaled" (the text's, sigma the median distance). Our
-choice: n by bytes of the file (the text: of one float32 pixel clip a class); k-means takes the clip nearest each of n
-centroids (as coded: random ones of ten clusters); any of our codecs (the paper: a pruned CV-VAE).
+choice: n by bytes of the file; k-means takes the clip nearest each of n centroids; any of our codecs.
 """
 
 import dataclasses
@@ -27,7 +26,7 @@ from videocompressa.codecs import Codec
 from videocompressa.errors import InputError
 from videocompressa.methods.config import MethodConfig
 from videocompressa.run import Run
-from videocompressa.selection import FeaturesOf, UniformSelector, check_keyframes, choose_videos
+from videocompressa.selection import FeaturesOf, UniformSelector, check_keyframes
 from videocompressa.synthetic import Budget, SyntheticSet
 
 SELECTIONS, FRAMES = ("dpp", "k-means", "random"), ("all", "keyframes")
@@ -71,10 +70,7 @@ class LvddConfig(MethodConfig):
         return "lvdd" if self.kernel == "paper" else f"lvdd-{self.kernel}"
 
     def compress(self, train_data: Candidates, codec: Codec, budget: Budget, run: Run) -> SyntheticSet:
-        """Return Tucker-packed latents of real clips: as many a class as `budget.file_bytes` holds, else VPC of each.
-
-        Raises `BudgetError` when one clip a class does not fit.
-        """
+        """Return Tucker-packed latents of as many real clips a class as `budget.file_bytes` holds, else of VPC."""
         num_frames = train_data.clip.num_frames
         check_keyframes(budget.keyframes, num_frames)
         keyframes = num_frames if self.frames == "all" else budget.keyframes
@@ -94,16 +90,12 @@ class LvddConfig(MethodConfig):
         )
         rule = KERNELS[self.kernel] if self.select == "dpp" else self.select
 
-        def choose(count: int) -> Tensor:
-            part = dataclasses.replace(budget, videos_per_class=count)
-            return choose_videos(train_data, rule, part, run.generator("videos"), features=features)
-
         def size(rows: Tensor) -> int:
             packed = tucker.blank((len(rows), len(kept), *train_data.latents.shape[2:]), self.ratio)
             return self.file_bytes(train_data, rows, kept, run, "tucker", packed)
 
         advice = ", or --set ratio or --set frames=keyframes for smaller clips"
-        return self.rows_within(train_data, budget, choose, size, advice)
+        return self.rows_within(train_data, budget, rule, size, run, features=features, advice=advice)
 
 
 def _cell_features(train_data: Candidates, kept: Tensor, *, standardize: bool) -> FeaturesOf:

@@ -4,13 +4,11 @@
            same seed, so that the table shows the gain of tuning.
 2. Tune.   SGD on the scaled latents (`matching.tune`), a finished stage; keyframes and their times stay.
            `dm` (Zhao and Bilen 2023, "Dataset Condensation with Distribution Matching"): 5,000 steps.
-           `mtt` (Cazenavette et al. 2022): 30 experts of 50 epochs, then 8,000 steps; the inner learning rate is
-           learned too. Both are described in `matching/objectives.py`.
+           `mtt` (Cazenavette et al. 2022): 30 experts of 50 epochs, then 8,000 steps. See `matching/objectives.py`.
 3. Labels. Hard as published, or soft ones of a teacher. Inside, labels are hard.
 
 As published with the pixel codec and K = T; with fewer keyframes or a latent codec it is our transfer. The rates of MTT
-for clips (1000) and the inner rate (1e-5) and its momentum (0.5) are those of the image paper: we know of none
-published for video.
+(1000, and 1e-5 for the inner rate) and its momentum are those of the image paper: none are published for video.
 """
 
 import dataclasses

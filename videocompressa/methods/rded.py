@@ -5,18 +5,16 @@ Symbols: x_i a training clip of T candidate frames with class y_i, f a teacher, 
 1. Of each class take `pool_per_class` clips at random (the paper's code reads no more).
 2. Of each clip draw `num_crops` crops c_ij. A crop is ONE box for all frames (a box a frame would jitter) and a window
    of candidates, of which the K uniform keyframes are kept.
-3. Score: l_ij = cross-entropy(f(c_ij), y_i); low means that the crop alone tells the class ("realism").
-4. Keep the best crop of each clip, j*(i) = argmin_j l_ij, so that no clip is shown twice ("diversity"), then the VPC
+3. Score: l_ij = cross-entropy(f(c_ij), y_i); low means that the crop alone shows the class ("realism").
+4. Keep the best crop of each clip, j*(i) = argmin_j l_ij, so that no clip is stored twice ("diversity"), then the VPC
    clips of each class with the lowest l_ij*.
 5. Encode the keyframes of the kept crops (they are new pixels), and label them by the teacher.
 
 The paper tiles crops of four pictures into one; like the video version (Video-DC, arXiv 2412.21197, whose released
-settings are the defaults here), we keep one crop a clip. Left open by both, or not possible in a file (our choice):
-- Windows: a random share in [`window`,1] of the candidates, which span the complete video (Video-DC: 8 frames at a
-  fixed interval from a random start).
+settings are the defaults here), we keep one crop a clip. Our choice:
+- Windows: a random share in [`window`,1] of the candidates (Video-DC: 8 frames at a fixed interval).
 - A crop is scored as it is stored (K keyframes, placed back by `fill`), enlarged to the frame and not yet encoded.
-- The box has the aspect of the frame (released: 1:1).
-- One soft label an item, the mean over views (the paper: a label for every augmented view).
+- The box has the aspect of the frame (released: 1:1); a soft label is the mean over views (the paper: one a view).
 """
 
 from collections.abc import Iterator, Sequence
@@ -52,13 +50,13 @@ class Crops:
 
 @dataclass(frozen=True)
 class RdedConfig(MethodConfig):
-    """How crops are drawn and stored; the defaults are the released ones of Video-DC for UCF101 and HMDB51."""
+    """How crops are sampled and stored; the defaults are the released ones of Video-DC for UCF101 and HMDB51."""
 
     name: ClassVar[str] = "rded"
     labels: str = "soft"
     """"soft" probabilities of the teacher, as published, or "hard"."""
     num_crops: int = 5
-    """Crops drawn of each clip, >= 1 (10 for K400)."""
+    """Random crops of each clip, >= 1 (10 for K400)."""
     pool_per_class: int = 70
     """Clips of each class that are scored, at random (100 for K400); 0 scores all. Never fewer than are kept."""
     crop_scale: float = 0.08
@@ -84,10 +82,7 @@ class RdedConfig(MethodConfig):
         return True
 
     def compress(self, train_data: Candidates, codec: Codec, budget: Budget, run: Run) -> SyntheticSet:
-        """Return `budget.videos_per_class` items of each class: the crops that the teacher recognizes best.
-
-        Raises `InputError` when K > T, or when a class has too few clips.
-        """
+        """Return `budget.videos_per_class` items of each class: the crops that the teacher recognizes best."""
         check_keyframes(budget.keyframes, train_data.clip.num_frames)
         sizes = torch.bincount(train_data.labels, minlength=len(train_data.classes)).tolist()
         counts = dict(zip(train_data.classes, sizes, strict=True))
@@ -139,7 +134,7 @@ def draw_crops(
     shortest = max(keyframes, round(config.window * num_frames))
     length = shortest + (span * (num_frames - shortest + 1)).long()
     begin = (start * (num_frames - length + 1)).long()
-    # The middles of K equal spans of the window, as the uniform selector takes them of the whole clip.
+    # The middles of K equal spans of the window, like those of the uniform selector.
     places = (torch.arange(keyframes, dtype=torch.float64) + 0.5) / keyframes
     positions = begin[..., None] + (places * length[..., None]).floor().long()
     return Crops(torch.stack([top, left, height, width], -1), positions)
@@ -160,7 +155,7 @@ def score_crops(
 ) -> Tensor:
     """Return the teachers' mean cross-entropy with the true label of every crop: (M,J) float64, `CHUNK` at a time.
 
-    In float32 all crops that a confident teacher knows (17 and more between two logits) would tie at zero.
+    In float32 all crops with 17 and more between two logits would tie at zero.
     """
     num_clips, num_crops = crops.boxes.shape[:2]
     losses = torch.empty(num_clips * num_crops, dtype=torch.float64)

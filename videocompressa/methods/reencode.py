@@ -35,7 +35,7 @@ from videocompressa.students import Student
 from videocompressa.synthetic import Budget, SyntheticSet
 
 MODERATE = {"h264": 36.0, "av1": 50.0, "webp": 20.0}
-"""Setting at which the number of clips is settled."""
+"""Setting at which the number of clips is chosen."""
 NESTED = ("random", "herding")
 """Subset rules of which the choice of n begins the choice of n + 1."""
 
@@ -49,8 +49,8 @@ class ReencodeConfig(MethodConfig):
     subset: str = "random"
     """Rule that orders the videos of a class: "random" or "herding"."""
     crf: float | None = None
-    """Setting at which the number of clips is settled: crf of h264 and av1 in quarters, quality of webp in whole
-    numbers; None for `MODERATE`."""
+    """Setting at which the number of clips is chosen: crf of h264 and av1 in quarters, integer quality of webp; None
+    takes that of `MODERATE`."""
     fills_bytes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -73,7 +73,7 @@ class ReencodeConfig(MethodConfig):
 
     @property
     def setting(self) -> float:
-        """The setting at which the number of clips is settled."""
+        """The setting at which the number of clips is chosen."""
         return MODERATE[self.coder] if self.crf is None else self.crf
 
     @property
@@ -88,16 +88,17 @@ class ReencodeConfig(MethodConfig):
     def compress(self, train_data: Candidates, codec: Codec, budget: Budget, run: Run) -> SyntheticSet:
         """Return as many coded clips of each class as `budget.file_bytes` holds; a class with fewer gives all it has.
 
-        `codec` and `budget.keyframes` are those of the methods compared with this one, which share the teacher; the
-        set itself holds pixels. Raises `InputError` without `budget.file_bytes`, `BudgetError` when one clip a class
-        does not fit.
+        The set holds pixels; `codec` and `budget.keyframes` are those of the compared methods, which share the teacher.
+        Raises `BudgetError` when one clip a class does not fit.
         """
         check_keyframes(budget.keyframes, train_data.clip.num_frames)
         if budget.file_bytes is None:
             raise InputError(f"{self.name} fills a file of a given size, and none was given; give --bytes")
         teachers = self.train_teachers(train_data, codec, budget.keyframes, run)
         ordered, ranks = self._order(train_data, teachers, run)
-        trials = _Trials(self, _pixels(train_data), self._positions(train_data, budget.keyframes), run)
+        kept = train_data.clip.num_frames if CODERS[self.coder].packing == "video" else budget.keyframes
+        positions = UniformSelector().positions(train_data.frames[:1], kept, torch.Generator())[0]  # 2.
+        trials = _Trials(self, _pixels(train_data), positions, run)
 
         def size(count: int, setting: float) -> int:
             return len(to_bytes(trials.blank(ordered[ranks < count], setting)))
@@ -113,11 +114,6 @@ class ReencodeConfig(MethodConfig):
         labels = train_data.labels[rows]
         firsts = torch.searchsorted(labels, labels)  # rows are grouped by class in class order
         return rows, torch.arange(len(rows)) - firsts
-
-    def _positions(self, train_data: Candidates, keyframes: int) -> Tensor:
-        """Step 2: return the positions of the stored frames of any clip, (T,) or (K,) int64."""
-        count = train_data.clip.num_frames if CODERS[self.coder].packing == "video" else keyframes
-        return UniformSelector().positions(train_data.frames[:1], count, torch.Generator())[0]
 
     def _fill(self, size: Callable[[int, float], int], most: int, num_classes: int, limit: int) -> tuple[int, float]:
         """Step 3: return clips a class and the setting that fill `limit` bytes."""

@@ -9,8 +9,7 @@
    pixels move with each channel. With soft labels, of the clips that the teacher gets right.
 5. Store.   The rest of the file goes into a finer step (`storage.FINEST`).
 
-Our own baseline for budgets in bytes; the paper counts frames. Learned keyframes and tuning did not pay for their bytes
-here (docs/log.md).
+Our own baseline for budgets in bytes. Learned keyframes and tuning did not pay for their bytes here (docs/log.md).
 """
 
 from dataclasses import dataclass

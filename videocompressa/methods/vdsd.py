@@ -5,7 +5,7 @@ W b joiner, D codec, z latents, clip = normalize(clamp(D(z))).
 
 1. Videos.   V random videos of each class; s starts from S of its frames, evenly spaced.
 2. Stage 1.  Statics are distilled as images: s is tuned by DM on stills, one random frame of each real video,
-             shown for a complete clip, so that the same students serve. Then s is quantized and frozen.
+             held for a complete clip, so that the same students serve. Then s is quantized and frozen.
 3. Stage 2.  d starts from N(0,1), W and b as a fresh convolution; z = W * [s; d] + b (`packing/memories.py`). d, W
              and b are tuned by DM ("vdsd-dm") or MTT ("vdsd-mtt") on complete clips, W and b with a rate of their own.
 4. Pack.     The file holds s, d, W and b; the set's latents are what they unpack to, all T frames of them.
@@ -31,18 +31,17 @@ from videocompressa.errors import DivergedError, InputError
 from videocompressa.matching import DMConfig, MTTConfig, check_tuning, into_range, tune
 from videocompressa.methods.config import MethodConfig, TunedConfig
 from videocompressa.run import Run
-from videocompressa.selection import check_keyframes, choose_videos
+from videocompressa.selection import check_keyframes
 from videocompressa.students.networks import initialize
 from videocompressa.synthetic import Budget, SyntheticSet, take_keyframes
 
 STARTS = ("random", "still")
-"""How a joiner starts: "random" as published; "still" passes the statics on as they are, so that clips are pictures
-from the first step on (our choice: for runs of few steps)."""
+"""How a joiner starts: "random" as published; "still" passes the statics on (our choice: for runs of few steps)."""
 
 
 @dataclass(frozen=True)
 class StaticsConfig:
-    """Stage 1: how the stills of a video are made."""
+    """Stage 1: how the statics of a video are tuned."""
 
     per_video: int = 2
     """S, in [1,T]."""
@@ -131,10 +130,6 @@ class VDSDConfig(TunedConfig):
         num_frames, side = train_data.clip.num_frames, self.kernel
         channels, height, width = train_data.codec.latent_shape(train_data.clip.height, train_data.clip.width)
 
-        def choose(count: int) -> Tensor:
-            part = dataclasses.replace(budget, videos_per_class=count)
-            return choose_videos(train_data, "random", part, run.generator("videos"))
-
         def size(rows: Tensor) -> int:  # it does not depend on what the memories hold
             packed = memories.pack(
                 torch.zeros(len(rows), self.statics.per_video, channels, height, width),
@@ -144,7 +139,7 @@ class VDSDConfig(TunedConfig):
             )
             return self.file_bytes(train_data, rows, torch.arange(num_frames), run, memories.NAME, packed)
 
-        return self.rows_within(train_data, budget, choose, size)
+        return self.rows_within(train_data, budget, "random", size, run)
 
 
 VDSD_DM = VDSDConfig()
@@ -172,7 +167,7 @@ class _Tuning:
         return self.train_data.normalization.apply(into_range(self.codec.decode(latents)))
 
     def key(self, settings: dict[str, Any]) -> dict[str, Any]:
-        """Return all that a stage with these settings depends on besides the training data and the seed."""
+        """Return what a stage with these settings depends on, without the training data and the seed."""
         return {"config": settings, "rows": self.rows.tolist(), "codec": self.codec.spec.weights_sha256}
 
     def statics(self) -> Tensor:

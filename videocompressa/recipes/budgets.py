@@ -72,26 +72,17 @@ class BlankFiles:
         return len(to_bytes(blank, self.storage.quantization))
 
 
-def measured_stream_bytes(latents: Tensor, codec: Codec, storage: Storage, seed: int) -> Callable[[int], float]:
-    """Return what gives the mean stream bytes of an item of K uniform keyframes, measured on latents (N,T,C,h,w)."""
+def blank_files(
+    data: Candidates, config: MethodConfig, storage: Storage, seed: int, latents: Tensor, codec: Codec
+) -> BlankFiles:
+    """Return the sizes of files of `data`, with streams measured on sample latents (n,T,C,h,w)."""
 
     @functools.cache
-    def measured(keyframes: int) -> float:
+    def stream_bytes(keyframes: int) -> float:
         positions = UniformSelector().positions(latents[:1], keyframes, torch.Generator())[0]
         return item_bytes(latents[:, positions], codec, storage, seed=seed)
 
-    return measured
-
-
-def check_budget(asked: BudgetOptions, method: str, config: MethodConfig, num_frames: int) -> None:
-    """Raise for a budget that the method cannot follow; for use before the long pass over the videos."""
-    if asked.keyframes is not None:
-        check_keyframes(asked.keyframes, num_frames)
-    if config.fills_bytes and asked.bytes is None:
-        raise InputError(
-            f"method {method!r} keeps as much as a file of a given size holds, whatever --vpc and --ratio are; "
-            "give --bytes, such as --bytes 20kB"
-        )
+    return BlankFiles(data, config, storage, seed, stream_bytes)
 
 
 def check_classes(counts: Mapping[str, int], asked: BudgetOptions) -> None:
@@ -129,7 +120,7 @@ def resolve_budget(asked: BudgetOptions, files: BlankFiles) -> tuple[Budget, tup
     if kept < keyframes:
         notes.append(f"the budget holds only {kept} of {keyframes} keyframes a video")
     elif vpc == most and fits(most + 1, kept):
-        notes.append(_stopped(most, counts, data.classes, allow_fewer=asked.allow_fewer))
+        notes.append(_stopped(most, counts, data.classes))
     return Budget(vpc, kept, asked.allow_fewer, asked.bytes), tuple(notes)
 
 
@@ -164,8 +155,8 @@ def _too_small(asked: BudgetOptions, files: BlankFiles) -> BudgetError:
     )
 
 
-def _stopped(most: int, counts: list[int], classes: tuple[str, ...], *, allow_fewer: bool) -> str:
-    if allow_fewer or min(counts) == max(counts):
+def _stopped(most: int, counts: list[int], classes: tuple[str, ...]) -> str:
+    if most == max(counts):
         return "the budget holds all training videos"
     name = classes[counts.index(most)]
     return f"VPC stops at {most}, for class {name!r} has no more; --allow-fewer continues with the others"

@@ -28,7 +28,7 @@ from videocompressa.run import Stages
 def list_videos(data: Path, options: CandidateOptions) -> VideoSet:
     """Return the labeled videos of a folder or csv; with `hold_out`, some training videos are its split "val".
 
-    The held-out videos are drawn from a stream of their own, so that every command with the same share holds
+    The held-out videos come from a random stream of their own, so that every command with the same share holds
     out the same ones, whatever its seed.
     """
     videos = find_videos(data, layout=options.layout, csv=options.csv, fold=options.fold)

@@ -18,7 +18,7 @@ from videocompressa.datasets import SPLITS, BadVideo, VideoEntry, VideoSet
 from videocompressa.engine import run_shards
 from videocompressa.errors import InputError, VideoError
 from videocompressa.methods import MethodConfig
-from videocompressa.recipes.budgets import BlankFiles, measured_stream_bytes, num_items, resolve_budget
+from videocompressa.recipes.budgets import blank_files, num_items, resolve_budget
 from videocompressa.recipes.compress import check_training, configured
 from videocompressa.recipes.data import list_videos
 from videocompressa.recipes.options import BudgetOptions, CandidateOptions, CompressOptions, Surroundings
@@ -105,9 +105,8 @@ def plan(
         first, reason = next((entry.video_id, each.reason) for entry, each in probed.items() if entry.split == "train")
         raise InputError(f"{data}: none of its training videos can be read: {first} ({reason})")
     frames, latents, seconds_per_video = _encode_sample(list(train), candidates.clip, codec, videos.root, surroundings)
-    stream_bytes = measured_stream_bytes(latents, codec, storage, options.seed)
     blank = _blank_candidates(videos, train, candidates.clip, codec.spec)
-    files = BlankFiles(blank, config, storage, options.seed, stream_bytes)
+    files = blank_files(blank, config, storage, options.seed, latents, codec)
     resolved, notes = resolve_budget(budget, files)
     size = budget.bytes if config.fills_bytes else None
     return Plan(
@@ -162,7 +161,7 @@ def _class_counts(videos: VideoSet, probed: dict[VideoEntry, Probed]) -> dict[st
 def _blank_candidates(
     videos: VideoSet, train: dict[VideoEntry, VideoInfo], clip: ClipSpec, codec: CodecSpec
 ) -> Candidates:
-    """Return candidates of the training videos as far as probing knows them, with frames and latents of zeros."""
+    """Return candidates of the training videos as probed, with frames and latents of zeros."""
     shape, infos = (len(train), clip.num_frames), list(train.values())
     listed = videos.select("train")
     return Candidates(
@@ -184,7 +183,7 @@ def _blank_candidates(
 
 
 def _even_times(info: VideoInfo, num_frames: int) -> list[float]:
-    """Return about when T frames of a video of constant rate are shown, in seconds."""
+    """Return about the times of T frames of a video of constant rate, in seconds."""
     positions = [(2 * i + 1) * info.num_frames // (2 * num_frames) for i in range(num_frames)]
     return [position * info.duration_seconds / info.num_frames for position in positions]
 

@@ -16,7 +16,7 @@ def with_settings(config: Config, settings: Sequence[str]) -> Config:
     """Return `config` (a dataclass) with `name=value` settings; names are dotted for nested fields.
 
     Values are read by the type of the field; a tuple is written 1,2,3. Raises `InputError` that lists the known names,
-    or says what a field takes.
+    or states what a field takes.
     """
     nested: dict[str, Any] = {}
     for setting in settings:

@@ -75,7 +75,7 @@ def train_on(
 
 
 def check_unseen(synthetic: SyntheticSet, path: Path, videos: VideoSet, data: Path, split: str) -> None:
-    """Raise when a set was made from videos that are to judge it."""
+    """Raise when a set holds videos that are to judge it."""
     judged = {entry.video_id for entry in videos.select(split).entries}
     both = judged.intersection(synthetic.provenance.video_ids)
     if both and synthetic.provenance.source.name == videos.name:

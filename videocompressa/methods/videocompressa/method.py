@@ -43,7 +43,6 @@ from videocompressa.students.teachers import recognized
 from videocompressa.synthetic import Budget, SyntheticSet
 
 FEATURES = ("latents", "pool")
-"""What videos are compared by."""
 
 
 @dataclass(frozen=True)

@@ -76,18 +76,6 @@ def build_pool(
     return pool
 
 
-def _class_features(
-    student: Student, train_data: Candidates, config: PoolConfig, recipe: TrainConfig, run: Run
-) -> dict[str, Tensor]:
-    """Return what a member needs of the real clips: "maps/0", "maps/1", ... of the classes, and "features"."""
-    rows = some_of_each_class(train_data.labels, config.real_per_class, run.generator("real"))
-    maps = _real_maps(student, train_data, rows, recipe, run)
-    features = student_features(student, real_clips(train_data), run.device)
-    centered = features - features.mean(0)
-    scaled = centered / (centered.square().sum(1).mean().sqrt() + 1e-8)
-    return {f"maps/{stage}": each.cpu() for stage, each in enumerate(maps)} | {"features": scaled}
-
-
 def summary(stage: Tensor) -> Tensor:
     """Return (B,D) float32 of feature maps (B,C,t,h,w): averaged to 4 x 4 places, time kept (our choice)."""
     time, height, width = stage.shape[2:]
@@ -95,8 +83,11 @@ def summary(stage: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _real_maps(student: Student, train_data: Candidates, rows: Tensor, recipe: TrainConfig, run: Run) -> list[Tensor]:
-    """Mean feature maps (L,D) of every class over augmented real clips, one a stage."""
+def _class_features(
+    student: Student, train_data: Candidates, config: PoolConfig, recipe: TrainConfig, run: Run
+) -> dict[str, Tensor]:
+    """Return "maps/0", "maps/1", ... (L,D): mean maps of the classes over augmented clips, a stage; and "features"."""
+    rows = some_of_each_class(train_data.labels, config.real_per_class, run.generator("real"))
     num_classes = len(train_data.classes)
     counts = torch.bincount(train_data.labels[rows], minlength=num_classes).clamp(min=1).to(run.device)
     views = run.generator("real-views")
@@ -109,4 +100,8 @@ def _real_maps(student: Student, train_data: Candidates, rows: Tensor, recipe: T
         one_hot = F.one_hot(train_data.labels[batch], num_classes).float().to(run.device)
         sums = [one_hot.T @ summary(stage) for stage in maps]
         totals = [total + each for total, each in zip(totals, sums, strict=True)] if totals else sums
-    return [total / counts[:, None] for total in totals]
+    features = student_features(student, real_clips(train_data), run.device)
+    centered = features - features.mean(0)
+    scaled = centered / (centered.square().sum(1).mean().sqrt() + 1e-8)
+    means = {f"maps/{stage}": (total / counts[:, None]).cpu() for stage, total in enumerate(totals)}
+    return {**means, "features": scaled}

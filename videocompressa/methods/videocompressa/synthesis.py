@@ -8,8 +8,7 @@ Each step, for one frozen student of the pool (`pool.py`) and a batch of items z
             Zhao and Bilen 2023; in trained students too: our choice). The means are those of the complete set, of
             which a batch is a part (`complete_mean_distance`).
 4. task   = cross-entropy of the student on the synthetic clips; of trained students only.
-5. stay   = |E(D(z)) - z|^2 of one keyframe a clip, drawn again each step: near the codec's manifold, so that what is
-            stored decodes to a picture.
+5. stay   = |E(D(z)) - z|^2 of one random keyframe a clip: near the codec's manifold, so that it decodes to a picture.
 6. One step of gradient descent with momentum on delta and phi for match_weight*match + task_weight*task +
    manifold_weight*stay. The gradient of each item is scaled to a root mean square of 1, so that `lr` is in standard
    deviations of a latent and cells that matter move most. (Adam moves every cell equally far: noise; docs/log.md.)
@@ -42,10 +41,9 @@ class SynthesisConfig:
     steps: int = 100
     """Optimizer steps, >= 1."""
     batch_size: int = 16
-    """Synthetic clips a step; whole classes, at least two."""
+    """Synthetic clips a step; complete classes, at least two."""
     lr: float = 0.015
-    """Highest root mean square that an item moves by in a step, in standard deviations of a latent; half-period cosine
-    to 0."""
+    """Highest root mean square of an item's step, in standard deviations of a latent; half-period cosine to 0."""
     selector_lr: float = 1e-3
     """Learning rate of the selector; 0 freezes the frames."""
     match_weight: float = 1.0
@@ -175,7 +173,7 @@ def _optimizer(delta: Tensor, live: GumbelSelector | None, config: SynthesisConf
 def class_batches(labels: Tensor, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
     """Yield rows without end: all items of as many classes as fit, in a new order each round.
 
-    A class with more items than fit is seen in random parts of at least two.
+    A class with more items than fit comes in random parts of at least two.
     """
     classes = torch.unique(labels)
     members = [(labels == label).nonzero()[:, 0] for label in classes]
