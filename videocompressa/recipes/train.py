@@ -11,7 +11,7 @@ from videocompressa.recipes.options import CandidateOptions, Surroundings
 from videocompressa.recipes.sets import open_set
 from videocompressa.rng import Streams
 from videocompressa.run import Run
-from videocompressa.students import LabeledClips, Result, TrainConfig, train_seeds
+from videocompressa.students import LabeledClips, TrainConfig, TrainingResult, train_seeds
 from videocompressa.synthetic import SyntheticSet
 
 
@@ -19,7 +19,7 @@ from videocompressa.synthetic import SyntheticSet
 class TrainOutcome:
     """The result of a train run."""
 
-    result: Result
+    result: TrainingResult
     trained_on: str
     """The set file, or the folder."""
     classes: tuple[str, ...]

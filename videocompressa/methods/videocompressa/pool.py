@@ -96,7 +96,7 @@ def _class_features(
         pixels = train_data.frames[batch].to(run.device).float() / 255
         clips = train_data.normalization.apply(augmented(pixels, recipe, views))
         with autocast(recipe.precision, run.device):
-            maps = student.feature_maps(clips)
+            maps, _ = student.maps_and_logits(clips)
         one_hot = F.one_hot(train_data.labels[batch], num_classes).float().to(run.device)
         sums = [one_hot.T @ summary(stage) for stage in maps]
         totals = [total + each for total, each in zip(totals, sums, strict=True)] if totals else sums
