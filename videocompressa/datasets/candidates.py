@@ -1,9 +1,9 @@
 """The encode pass: every video of a split decoded once, and every candidate frame encoded once (steps 1 and 4).
 
-This is the only work that grows with the data. Worker processes decode shards of videos, and this process writes them,
-in the order of the ids, to a cache that survives interruptions (`journal`); latents follow, shard by shard. Memory
-holds a few shards, never the set: the tensors returned are mapped from the files. Results do not depend on the number
-of workers. A changed video is noticed by its size and time, then by its content.
+Worker processes decode shards of videos, and this process writes them, in the order of the ids, to a cache that
+survives interruptions (`journal`); latents follow, shard by shard. Memory holds a few shards, never the set: the
+tensors returned are mapped from the files. Results do not depend on the number of workers. A changed video is noticed
+by its size and time, then by its content.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from videocompressa.datasets.videos import VideoEntry, VideoSet
 from videocompressa.engine import run_shards
 from videocompressa.errors import InputError
 from videocompressa.run import Watch, watch_nothing
-from videocompressa.video.shards import BadVideo, DecodedShard, Job, decode_shard, hash_shard, stamp_of
+from videocompressa.video.shards import BadVideo, Job, decode_shard, hash_shard, stamp_of
 
 if TYPE_CHECKING:
     from videocompressa.codecs import Codec
@@ -166,13 +166,17 @@ class _SplitPass:
 
     def decode(self) -> Journal:
         """Bring the cache of frames up to date and return it."""
-        jobs = self._jobs()
+        paths = [str(entry.path) for entry in self.videos.entries]
+        shards = [tuple(paths[start : start + SHARD_VIDEOS]) for start in range(0, len(paths), SHARD_VIDEOS)]
+        jobs = [Job(position, shard, *self.clip.size, self.clip.stride) for position, shard in enumerate(shards)]
         journal = Journal(self.folder / "frames.bin")
         journal.keep(_num_current(journal.lines, jobs))
         self._report(journal.lines)
-        with closing(run_shards(decode_shard, jobs[len(journal.lines) :], workers=self.workers)) as shards:
-            for shard in shards:
-                journal.append(shard.frames.data, **_line_of(shard))
+        with closing(run_shards(decode_shard, jobs[len(journal.lines) :], workers=self.workers)) as results:
+            for decoded in results:
+                sums, squares = decoded.channel_sums()
+                rows = [asdict(row) for row in decoded.rows]
+                journal.append(decoded.frames.data, stamps=decoded.stamps, rows=rows, sums=sums, squares=squares)
                 self._report(journal.lines)
         self._check_classes(journal.lines)
         return journal
@@ -215,15 +219,6 @@ class _SplitPass:
             self.watch("encode", done=line["end"] // video_bytes, total=total)
         return journal
 
-    def _jobs(self) -> list[Job]:
-        clip = self.clip
-        paths = [str(entry.path) for entry in self.videos.entries]
-        shards = [tuple(paths[start : start + SHARD_VIDEOS]) for start in range(0, len(paths), SHARD_VIDEOS)]
-        return [
-            Job(position, shard, clip.num_frames, clip.height, clip.width, clip.stride)
-            for position, shard in enumerate(shards)
-        ]
-
     def _outcomes(self, lines: Sequence[Line]) -> list[tuple[VideoEntry, dict[str, Any]]]:
         """Return the videos decoded so far, each with its row of the journal."""
         return list(zip(self.videos.entries, (row for line in lines for row in line["rows"]), strict=False))
@@ -252,11 +247,6 @@ class _SplitPass:
                 f"{self.videos.root}: class {self.videos.classes[min(lost)]!r} has no video that can be read: "
                 f"{_listing(bad)}; fix its videos, or remove the class"
             )
-
-
-def _line_of(shard: DecodedShard) -> dict[str, Any]:
-    sums, squares = shard.channel_sums()
-    return {"stamps": shard.stamps, "rows": [asdict(row) for row in shard.rows], "sums": sums, "squares": squares}
 
 
 def _num_current(lines: list[Line], jobs: Sequence[Job]) -> int:
