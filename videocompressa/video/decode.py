@@ -12,6 +12,7 @@ start fast.
 from __future__ import annotations
 
 import hashlib
+import math
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -189,7 +190,7 @@ class _Reader:
         while not self._ready and not self._ended:
             packet = next((p for i, p in self._packets if i >= self._next_packet), None)
             self._ended = packet is None
-            self._next_packet += 0 if packet is None else 1
+            self._next_packet += 1
             try:
                 self._ready.extend(self._codec.decode(packet))
             except av.FFmpegError as error:
@@ -217,24 +218,25 @@ def _by_time(reader: _Reader, times: Sequence[int], chosen: Sequence[int], resiz
     """Decode the frames at the chosen positions (increasing), each known by its presentation time."""
     pictures: Pictures = {}
     before: VideoFrame | None = None
+    passed = -math.inf
     for position in chosen:
         skipped = reader.skip_toward(times[position])
         while True:
             frame = reader.next()
             if frame is None:
                 raise reader.broken("the video ends too early")
-            if frame.pts is None or (before is not None and _pts(before) >= frame.pts):
+            if (pts := frame.pts) is None or pts <= passed:
                 raise _FalseTimesError
-            if frame.pts > times[position]:
+            if pts > times[position]:
                 if skipped:
                     raise _FalseTimesError
                 # A packet that is never displayed (an "alternate reference" of VP8): its predecessor stays on screen.
                 reader.put_back(frame)
                 frame = before or frame
                 break
-            reader.num_passed = bisect_right(times, _pts(frame))
-            before, skipped = frame, False
-            if frame.pts == times[position]:
+            reader.num_passed = bisect_right(times, pts)
+            before, passed, skipped = frame, pts, False
+            if pts == times[position]:
                 break
         pictures[position] = _picture(reader, frame, resizer)
     return pictures
@@ -253,11 +255,6 @@ def _by_count(reader: _Reader, times: Sequence[int], chosen: Sequence[int], resi
             raise reader.broken("the video ends too early")
         pictures[position] = _picture(reader, last, resizer)
     return pictures
-
-
-def _pts(frame: VideoFrame) -> int:
-    assert frame.pts is not None
-    return frame.pts
 
 
 def _picture(reader: _Reader, frame: VideoFrame, resizer: _Resizer) -> NDArray[np.uint8]:
