@@ -1,11 +1,9 @@
 """Functions mapped over shards in worker processes: `run_shards` reuses a few, `run_apart` starts one for every job.
 
-Results do not depend on the number of workers, at most two shards a worker are in flight, and no worker outlives the
-iterator. `concurrent.futures` does not fit: all its start methods but fork, which can deadlock once torch has run,
-import the caller's main script again, and its error does not name the shard on which a worker died.
+Results do not depend on the number of workers, and no worker outlives the iterator. `concurrent.futures` does not fit:
+all its start methods but fork, which can deadlock once torch has run, import the caller's main script again, and its
+error does not name the shard on which a worker died.
 """
-
-from __future__ import annotations
 
 import json
 import resource
@@ -57,11 +55,8 @@ def _in_order(
 ) -> Generator[Result, None, None]:
     finished: dict[int, Result] = {}
     num_yielded = 0
-
-    def end() -> int:
-        return num_yielded + IN_FLIGHT * workers
-
-    with closing(_in_workers(function, shards, workers, name, reuse=True, end=end)) as results:
+    results = _in_workers(function, shards, workers, name, reuse=True, end=lambda: num_yielded + IN_FLIGHT * workers)
+    with closing(results):
         for position, result in results:
             if isinstance(result, WorkerError):
                 raise result

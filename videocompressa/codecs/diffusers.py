@@ -2,8 +2,7 @@
 
 1. Weights: a hub name, a folder in diffusers' layout (or one with a `vae` folder inside), or one safetensors file with
    the names of `AutoencoderTiny` (`encoder.layers.0.weight`, ...), whose sizes follow from its tensors.
-2. diffusers' autoencoders see pixels in [-1,1]; ours are in [0,1]. TAESD's own files work on [0,1], and diffusers'
-   `AutoencoderTiny` converts its input and output, so that 2x - 1 is right for both (checked by the round-trip error).
+2. diffusers' autoencoders see pixels in [-1,1], `AutoencoderTiny` with TAESD's own files too; ours are in [0,1].
 3. Shift and scale of the latents: from the configuration where it states them, else measured on fixed random pictures.
 """
 

@@ -67,7 +67,7 @@ class BlockPCA:
 
 
 class LinearCodec(Codec):
-    """PCA codec of 8x8 RGB blocks; "linear" is the embedded basis, `LinearCodec.fit` fits one to given frames.
+    """PCA codec of 8x8 RGB blocks; "linear" is the embedded basis, `BlockPCA.fit` fits one to given frames.
 
     `num_bytes` is the size of the basis on disk; None takes that of its tensors.
     """
@@ -85,11 +85,6 @@ class LinearCodec(Codec):
         )
         self._weights = nn.ParameterDict({"mean": pca.mean[:, None, None], "basis": pca.basis[:, :, None, None]})
         super().__init__(spec, self._weights)
-
-    @classmethod
-    def fit(cls, frames: Tensor, channels: int = 8) -> Self:
-        """Fit the components on frames (M,3,H,W), uint8 or float in [0,1], sides in multiples of 8."""
-        return cls(BlockPCA.fit(frames, channels))
 
     @classmethod
     def load(cls) -> Self:

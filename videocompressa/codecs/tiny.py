@@ -5,10 +5,9 @@ Encoder and decoder are each a linear map of 8x8 blocks plus a convolutional bra
 1. raw = P s8(x) + R(x), where s8 gathers each 8x8 block into one cell (space to depth);
 2. x' = u8(Q raw) + S(raw), where u8 spreads a cell to its block again (depth to space).
 
-P and Q start as the principal components of the training pictures and the last layers of R and S as zero, so that
-training starts at the quality of `LinearCodec`. Residual blocks have no normalization: a cell's value does not depend
-on the rest of the batch. Trained by `tools/train_tiny_codec.py`; sources, licenses and measured quality are in
-`weights/tiny_codec.md`.
+P and Q start as the principal components of the training pictures and the last layers of R and S as zero, so training
+starts at the quality of `LinearCodec`. A cell's value does not depend on the rest of the batch. Sources, licenses and
+measured quality of the weights, which `tools/train_tiny_codec.py` trains, are in `weights/tiny_codec.md`.
 """
 
 import json

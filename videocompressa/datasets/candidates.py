@@ -16,7 +16,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -155,7 +155,7 @@ class _SplitPass:
     @classmethod
     def of(
         cls, videos: VideoSet, split: str, clip: ClipSpec, cache: Path, workers: int, max_bad: float, watch: Watch
-    ) -> _SplitPass:
+    ) -> Self:
         if not 0 <= max_bad <= 1:
             raise InputError(f"--max-bad is {100 * max_bad:g}%; it must be between 0% and 100%")
         part = videos.select(split)
@@ -268,12 +268,12 @@ def _listing(bad: Sequence[BadVideo]) -> str:
 
 def _normalization(lines: Sequence[Line], num_pixels: int) -> Normalization:
     """Return mean and standard deviation of each channel, from exact sums."""
-    sums = [sum(line["sums"][c] for line in lines) for c in range(3)]
-    squares = [sum(line["squares"][c] for line in lines) for c in range(3)]
-    variances = [(num_pixels * squares[c] - sums[c] ** 2) / num_pixels**2 for c in range(3)]
-    # A constant channel is not scaled: its deviation is 0.
-    stds = [math.sqrt(variance) / 255 or 1.0 for variance in variances]
-    means = [total / num_pixels / 255 for total in sums]
+    means, stds = [], []
+    for c in range(3):
+        total, squares = (sum(line[key][c] for line in lines) for key in ("sums", "squares"))
+        means.append(total / num_pixels / 255)
+        # A constant channel is not scaled: its deviation is 0.
+        stds.append(math.sqrt((num_pixels * squares - total**2) / num_pixels**2) / 255 or 1.0)
     return Normalization((means[0], means[1], means[2]), (stds[0], stds[1], stds[2]))
 
 

@@ -115,27 +115,19 @@ def _video_set(data: DataFolder, listed: list[ListedVideo]) -> VideoSet:
     return VideoSet(data.root.absolute().name, data.root, classes, in_order)
 
 
-def _folders(data: DataFolder) -> list[ListedVideo]:
-    """root/CLASS/.../clip.mp4, all training videos."""
-    return [ListedVideo(path, _class_folder(path, data, depth=0), "train") for path in data.videos]
-
-
-def _split_folders(data: DataFolder) -> list[ListedVideo]:
-    """root/SPLIT/CLASS/.../clip.mp4."""
+def _folders(data: DataFolder, *, with_splits: bool = False) -> list[ListedVideo]:
+    """root/CLASS/.../clip.mp4, all training videos; `with_splits`, root/SPLIT/CLASS/.../clip.mp4."""
     listed = []
     for path in data.videos:
-        top = path.relative_to(data.root).parts[0]
-        if top not in SPLIT_NAMES:
-            raise InputError(f"{data.root / top}: is not a split; known: {', '.join(SPLIT_NAMES)}")
-        listed.append(ListedVideo(path, _class_folder(path, data, depth=1), SPLIT_NAMES[top]))
+        split, parts = "train", path.relative_to(data.root).parts
+        if with_splits:
+            if parts[0] not in SPLIT_NAMES:
+                raise InputError(f"{data.root / parts[0]}: is not a split; known: {', '.join(SPLIT_NAMES)}")
+            split, parts = SPLIT_NAMES[parts[0]], parts[1:]
+        if len(parts) < 2:
+            raise InputError(f"{path}: is in no class folder; move it to {data.root.name}/CLASS/{path.name}")
+        listed.append(ListedVideo(path, parts[0], split))
     return listed
-
-
-def _class_folder(path: Path, data: DataFolder, depth: int) -> str:
-    parts = path.relative_to(data.root).parts
-    if len(parts) < depth + 2:
-        raise InputError(f"{path}: is in no class folder; move it to {data.root.name}/CLASS/{path.name}")
-    return parts[depth]
 
 
 def _csv(data: DataFolder) -> list[ListedVideo]:
@@ -245,7 +237,7 @@ def _ssv2(data: DataFolder) -> list[ListedVideo]:
 
 LAYOUTS: dict[str, Callable[[DataFolder], list[ListedVideo]]] = {
     "folders": _folders,
-    "split-folders": _split_folders,
+    "split-folders": partial(_folders, with_splits=True),
     "csv": _csv,
     "ucf101": _ucf101,
     "hmdb51": _hmdb51,

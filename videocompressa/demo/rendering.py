@@ -2,9 +2,8 @@
 
 1. Choose a scene (background, person, place) and a motion: the action fills 30 to 45 % of 3 to 4 seconds, between idle
    stretches in which the figure only sways a little.
-2. Turn the joints of every frame into strokes with round ends; a disc is a stroke of one point.
-3. For every frame: strokes over the background at `SUPERSAMPLE` times the size, reduce (anti-aliasing), sensor noise.
-4. An action that is another one played backward is rendered as that one; its frames are reversed at the end.
+2. Turn the joints of every frame into strokes; a disc is a stroke of one point.
+3. Paint them over the background at `SUPERSAMPLE` times the size, reduce (anti-aliasing), add sensor noise.
 """
 
 from collections.abc import Mapping

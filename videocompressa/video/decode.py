@@ -1,12 +1,10 @@
 """T frames of a video, spread over it or around its middle, as small upright RGB pictures; decodes no more than needed.
 
-1. Demux: when every frame is displayed (`timeline`).
-2. Choose the frame on screen in the middle of each of T equal spans, or T frames at a fixed stride around the middle.
-3. Decode from the keyframe before each chosen frame; packets between are skipped where a keyframe allows it.
-4. Resize in swscale so that the frame covers H x W, turn it upright by its display matrix, cut the center out.
+1. Demux: when every frame is displayed, and which frames to choose (`timeline`).
+2. Decode from the keyframe before each chosen frame; packets between are skipped where a keyframe allows it.
+3. Resize in swscale so that the frame covers H x W, turn it upright by its display matrix, cut the center out.
 
-Samples count as square. Untagged color is read as BT.601, as FFmpeg does. Only NumPy here, no torch: decoding workers
-start fast.
+Samples count as square; untagged color is read as BT.601. Only NumPy, no torch: decoding workers start fast.
 """
 
 from __future__ import annotations
@@ -302,11 +300,8 @@ def _upright_sides(frame: VideoFrame) -> tuple[int, int]:
 
 
 def _orientation(frame: VideoFrame) -> tuple[bool, bool, bool]:
-    """Return how a frame becomes upright: transposed first, then mirrored left-right, then mirrored top-bottom.
-
-    Read from the display matrix [[a,b],[c,d]] (ISO/IEC 14496-12, 6.2.2): x' = a x + c y, y' = b x + d y, y down.
-    Angles between quarter turns count as the nearest one.
-    """
+    """Return how a frame becomes upright: transposed first, then mirrored left-right, then mirrored top-bottom."""
+    # [[a,b],[c,d]] (ISO/IEC 14496-12, 6.2.2): x' = a x + c y, y' = b x + d y, y down; the nearest quarter turn counts.
     matrix = cast(SideData | None, frame.side_data.get("DISPLAYMATRIX"))
     if matrix is None:
         return False, False, False
