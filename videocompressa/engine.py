@@ -32,11 +32,7 @@ class WorkerError(RuntimeError):
 
 
 def run_shards(
-    function: Callable[[Shard], Result],
-    shards: Sequence[Shard],
-    *,
-    workers: int,
-    name: Callable[[Shard], str] = str,
+    function: Callable[[Shard], Result], shards: Sequence[Shard], *, workers: int, name: Callable[[Shard], str] = str
 ) -> Generator[Result, None, None]:
     """Yield `function(shard)` for every shard in order.
 
@@ -67,11 +63,7 @@ def _in_order(
 
 
 def run_apart(
-    function: Callable[[Shard], Result],
-    jobs: Sequence[Shard],
-    *,
-    workers: int,
-    name: Callable[[Shard], str] = str,
+    function: Callable[[Shard], Result], jobs: Sequence[Shard], *, workers: int, name: Callable[[Shard], str] = str
 ) -> Generator[tuple[int, Result | WorkerError], None, None]:
     """Yield (position, result) as jobs end, each in a fresh process of its own, `workers` at a time.
 

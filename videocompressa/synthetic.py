@@ -22,11 +22,9 @@ class Decoder(Protocol):
     @property
     def spec(self) -> CodecSpec:
         """Which codec this is."""
-        ...
 
     def decode(self, latents: Tensor) -> Tensor:
         """Decode scaled latents (B,C,h,w) to pixels (B,3,H,W), float, about [0,1]."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Source:
-    """The training videos that a synthetic set stands for."""
+    """The training videos that a synthetic set replaces."""
 
     name: str
     """Name of the data set (its folder)."""
@@ -96,7 +94,7 @@ class Cost:
     byte_ratio: float
     """File / training video files."""
     codec_bytes: int
-    """Weights needed to decode; shown apart, and added by `file_and_codec_bytes`."""
+    """Weights needed to decode; reported separately, and added by `file_and_codec_bytes`."""
 
     @property
     def file_and_codec_bytes(self) -> int:
@@ -113,7 +111,7 @@ class SyntheticSet:
     positions: Tensor
     """(N,K) int64, rising in [0,T): place of each keyframe among the candidates."""
     times_seconds: Tensor
-    """(N,K) float64, not falling: when each keyframe is shown in its video."""
+    """(N,K) float64, not falling: presentation time of each keyframe in its video."""
     labels: Tensor
     """(N,) int64 in [0,L), or (N,L) float32 rows that sum to 1."""
     classes: tuple[str, ...]

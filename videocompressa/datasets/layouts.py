@@ -107,7 +107,7 @@ def _video_set(data: DataFolder, listed: list[ListedVideo]) -> VideoSet:
         # As written, links not followed: an id is where the video is listed, not where it is stored.
         video_id = Path(os.path.relpath(video.path, data.root)).as_posix()
         if video_id in entries:
-            raise InputError(f"{video.where or data.root}: {video_id} is listed twice; keep one line of it")
+            raise InputError(f"{video.where or data.root}: {video_id} is listed twice; keep one of its lines")
         match = UCF_GROUP.match(video.path.stem)
         group = video.group or (match[1] if match else video_id)
         entries[video_id] = VideoEntry(video.path, video_id, label_of[video.label], video.split, group)

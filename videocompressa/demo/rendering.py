@@ -38,7 +38,7 @@ class Scene:
     canvas: Image.Image
     """The background, larger than the picture by `MARGIN` on each side."""
     place: Array
-    """Where the figure stands on the canvas, from left and top."""
+    """Place of the figure on the canvas, from left and top."""
     scale: Array
     """Of world coordinates (x,y); x is negative where the figure faces left, and y always."""
     colors: dict[str, Array]

@@ -50,7 +50,7 @@ SETTINGS = (
 
 @dataclass(frozen=True)
 class DemoOutcome:
-    """What the demo made."""
+    """The files that the demo wrote, and its results."""
 
     videos: Path
     """Folder of the rendered set."""

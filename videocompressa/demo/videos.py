@@ -1,7 +1,7 @@
 """The rendered demo set: real mp4 files of an articulated figure, rendered by our own code from a seed.
 
 `figure` holds the body and the actions, `rendering` makes clips of them; this file writes the folders
-`root/train/CLASS/NNN.mp4` and `root/test/CLASS/NNN.mp4`. It needs no one's pictures and no network.
+`root/train/CLASS/NNN.mp4` and `root/test/CLASS/NNN.mp4`. It needs no pictures and no network.
 """
 
 import json
