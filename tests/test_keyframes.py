@@ -303,11 +303,11 @@ def test_a_trained_selector_brings_its_own_numbers(selector_file: Path, videos: 
     assert extract([videos / "a.mkv"], tmp_path / "o3", selector=str(selector_file), frames=1).num_keyframes == 1
 
 
-def test_other_placements_are_told(videos: Path, tmp_path: Path) -> None:
+def test_other_placements_are_noted(videos: Path, tmp_path: Path) -> None:
     path = tmp_path / "selector.safetensors"
     write_selector(trained(clip=ClipSpec(4, 16, 16, "strided:2")), path)
     result = extract([videos / "a.mkv"], tmp_path / "out", selector=str(path), pictures="none")
-    assert "placed strided:2; here they are spread over the complete video" in result.notes[0]
+    assert "placed strided:2; here they cover the complete video" in result.notes[0]
 
 
 @pytest.mark.parametrize("selector", ["shots", "uniform", "middle", "random", "trained"])

@@ -308,10 +308,7 @@ def _notes(picker: _Picker, videos: Sequence[VideoKeyframes]) -> Iterator[str]:
         if picker.clip.num_frames != clip.num_frames:
             yield f"the selector was trained on {clip.num_frames} candidates a video, not {picker.clip.num_frames}"
         if clip.placement != "even":
-            yield (
-                f"the selector was trained on candidates placed {clip.placement}; here they are spread over the "
-                "complete video"
-            )
+            yield f"the selector was trained on candidates placed {clip.placement}; here they cover the complete video"
     if few := sum(len(video.keyframes) < picker.num_keyframes for video in videos):
         yield f"{few} of {len(videos)} videos have fewer than {picker.num_keyframes} frames; all of them were taken"
 

@@ -93,13 +93,8 @@ def read_clip(path: Path, spec: ClipSpec, *, label: int, video_id: str) -> Clip:
     from videocompressa.clip import Clip
 
     decoded = read_frames(path, spec.num_frames, spec.height, spec.width, stride=spec.stride)
-    return Clip(
-        frames=torch.from_numpy(decoded.frames),
-        pts_seconds=torch.from_numpy(decoded.pts_seconds),
-        label=label,
-        video_id=video_id,
-        num_video_frames=decoded.num_video_frames,
-    )
+    frames, pts_seconds = torch.from_numpy(decoded.frames), torch.from_numpy(decoded.pts_seconds)
+    return Clip(frames, pts_seconds, label, video_id, decoded.num_video_frames)
 
 
 def read_frames(path: Path, num_frames: int, height: int, width: int, *, stride: int = 0) -> Decoded:
