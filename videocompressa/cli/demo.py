@@ -39,22 +39,22 @@ def demo(
     from videocompressa.demo.run import table_lines
 
     with terminal.progress(reporting) as watch:
-        made = run_demo(output, seed=seed, overwrite=force, surroundings=running.surroundings(watch))
+        outcome = run_demo(output, seed=seed, overwrite=force, surroundings=running.surroundings(watch))
     seconds = time.perf_counter() - started
     if reporting.json:
         terminal.print_json(
             {
-                "videos": str(made.videos),
-                "path": str(made.set_path),
-                "table": str(made.table_path),
-                "contact_sheet": str(made.sheet_path),
-                "rows": [vars(record) for record in made.records],
+                "videos": str(outcome.videos),
+                "path": str(outcome.set_path),
+                "table": str(outcome.table_path),
+                "contact_sheet": str(outcome.sheet_path),
+                "rows": [vars(record) for record in outcome.records],
                 "demo_seconds": seconds,
             }
         )
         return
     console = terminal.stdout_console()
-    heading, *lines = table_lines(made.records)
+    heading, *lines = table_lines(outcome.records)
     table = Table(title="rendered actions, top-1 in % (mean ± spread over seeds)")
     for name in heading:
         table.add_column(name, justify="left" if name == "method" else "right", no_wrap=True)
@@ -64,10 +64,10 @@ def demo(
     console.print(
         terminal.facts_table(
             {
-                "videos": str(made.videos),
-                "set": str(made.set_path),
-                "table": str(made.table_path),
-                "contact sheet": str(made.sheet_path),
+                "videos": str(outcome.videos),
+                "set": str(outcome.set_path),
+                "table": str(outcome.table_path),
+                "contact sheet": str(outcome.sheet_path),
                 "time": duration_text(seconds),
             }
         )
