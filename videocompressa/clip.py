@@ -4,11 +4,10 @@ Shape letters of the project: N set, B batch, T candidate frames, K keyframes, C
 h w latent cells, L classes, D features.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import torch
@@ -201,7 +200,7 @@ class Candidates:
             f"classes={len(self.classes)})"
         )
 
-    def take(self, rows: Sequence[int] | Tensor) -> Candidates:
+    def take(self, rows: Sequence[int] | Tensor) -> Self:
         """Return the candidates of the given videos, in the given order."""
         index = torch.as_tensor(rows, dtype=torch.int64)
         return replace(

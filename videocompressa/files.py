@@ -1,7 +1,5 @@
 """Files and folders that are complete or untouched, whatever happens while they are written."""
 
-from __future__ import annotations
-
 import errno
 import os
 import secrets

@@ -4,8 +4,6 @@ Which tensors a file holds, with dtypes and shapes, follows from what its metada
 tensors and metadata disagree is refused before anything is unpacked.
 """
 
-from __future__ import annotations
-
 import json
 import lzma
 import struct

@@ -5,8 +5,6 @@ the content exists, a blank set stands for it: zero latents, flat labels, and a 
 needs.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any

@@ -3,8 +3,6 @@
 There are two texts: the header's, readable in the raw file, and the provenance, which is long and packed in a tensor.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import re

@@ -1,7 +1,5 @@
 """Reading a set from its file, and what the file costs."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 

@@ -9,8 +9,6 @@
 A set that its method packed itself (a coded video, Tucker factors, memories) is left as it is.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from contextlib import suppress
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 `docs/format.md` describes the file. The same set gives the same bytes, and writing what was read gives them again.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import get_args

@@ -1,7 +1,5 @@
 """The command line's root, to which every verb adds itself, and the options that verbs share."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

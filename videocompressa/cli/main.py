@@ -4,8 +4,6 @@ Exit codes: 0 done; 1 a worker process died, or the reader of our output went aw
 on stderr says how); 3 training diverged; 130 interrupted.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 

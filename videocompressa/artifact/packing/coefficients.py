@@ -32,12 +32,11 @@ and has the largest effect: items of a set differ in their pictures, but little 
 Weights and counts were chosen on latents of two small data sets, and matter by a few percent.
 """
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -131,7 +130,7 @@ class _Grid:
     prior: Integers  # (B,): P
 
     @classmethod
-    def of(cls, shape: tuple[int, ...], steps: NDArray[np.float64]) -> _Grid:
+    def of(cls, shape: tuple[int, ...], steps: NDArray[np.float64]) -> Self:
         """Return the grid of (K,C,h,w) bands."""
         place = np.indices(shape).reshape(4, -1)
         order = np.argsort(place.sum(0), kind="stable")
@@ -187,14 +186,14 @@ class _Counts:
         self.ones, self.total = ones, total
 
     @classmethod
-    def geometric(cls) -> _Counts:
+    def geometric(cls) -> Self:
         """Return the counts of step 5 as they begin: first contexts, eight a level, then second ones, six a level."""
         means = np.concatenate([np.repeat(_LEVEL_MEANS, 8), np.repeat(_LEVEL_MEANS, 6)])
         total = np.repeat([8 * 256, 4 * 256], [8 * len(_LEVEL_MEANS), 6 * len(_LEVEL_MEANS)])
         return cls(np.maximum(1, total * means // (means + ONE)), total)
 
     @classmethod
-    def even(cls, contexts: int) -> _Counts:
+    def even(cls, contexts: int) -> Self:
         """Return counts that begin at 2 of 4."""
         return cls(np.full(contexts, 2 * 256), np.full(contexts, 4 * 256))
 

@@ -10,8 +10,6 @@ Symbols: N videos, S statics of a video, T frames, C channels, h w cells, s stat
 The sums of step 2 are taken in float64 and rounded once, so that neither threads nor batches show in the latents read.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import torch

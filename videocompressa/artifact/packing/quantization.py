@@ -24,8 +24,6 @@ an entry in two unit vectors differ by at most the norm of the difference of the
 Labels, too, give the same codes again: reading gives (c/255)^2 = p / max p but for rounding of float32.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 

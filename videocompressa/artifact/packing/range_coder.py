@@ -16,8 +16,6 @@ Our choice, instead of a library: the format fits on a page and depends on no ve
 arrays and are handled by one plain loop, 3 to 6 million a second.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

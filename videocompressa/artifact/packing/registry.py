@@ -5,8 +5,6 @@ A method that stores something smaller than its latents (factors, memories, a co
 a file of this folder with a `Packing`, entered in `PACKINGS`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 

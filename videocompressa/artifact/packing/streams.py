@@ -16,8 +16,6 @@ Unpacking gives scaled latents of the pixel codec: (x/255 - 0.5) / 0.25. Decoder
 their standards, and colors are converted bit-exactly, so the same bytes give the same latents on every machine.
 """
 
-from __future__ import annotations
-
 import io
 import math
 import os

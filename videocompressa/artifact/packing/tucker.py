@@ -15,8 +15,6 @@ latents (one set of factors costs less than several), no sweeps by default (the 
 (our files are compared by bytes), and step 3's least squares, so that rounding the factors costs nothing at full rank.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping
 
