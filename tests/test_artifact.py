@@ -112,7 +112,7 @@ def reprovenanced(change: Callable[[dict[str, Any]], None], frames: int = 8) -> 
 
 
 def provenance_text(data: bytes) -> str:
-    return unpack_text(safetensors.numpy.load(data)["provenance"].tobytes(), "a")
+    return unpack_text(safetensors.numpy.load(data)["provenance"].tobytes())
 
 
 def as_tensor(text: str) -> Any:
@@ -337,7 +337,7 @@ rows_of_frames = st.integers(1, 40).flatmap(
 def test_any_positions_are_kept_as_marks(drawn: tuple[int, list[list[int]]]) -> None:
     num_frames, rows = drawn
     marks = marks_of(rows, num_frames)
-    assert [list(row) for row in positions_of(marks, len(rows), len(rows[0]), num_frames, "a")] == rows
+    assert [list(row) for row in positions_of(marks, len(rows), len(rows[0]), num_frames)] == rows
     whole = len(rows[0]) == num_frames
     # The first frame is the highest bit of the first digit.
     bits = "".join(
@@ -370,17 +370,17 @@ ascii_text = st.text(st.characters(min_codepoint=0, max_codepoint=127))
 @given(ascii_text)
 def test_any_text_is_packed_and_unpacked(text: str) -> None:
     data = pack_text(text)
-    assert unpack_text(data, "a") == text
+    assert unpack_text(data) == text
     assert pack_text(text) == data
     for damaged in (data[:-1], data + b"\0", b""):
         with pytest.raises(ArtifactError, match="tensor provenance"):
-            unpack_text(damaged, "a")
+            unpack_text(damaged)
 
 
 @given(st.binary(max_size=64))
 def test_any_bytes_are_a_text_or_refused(data: bytes) -> None:
     with suppress(ArtifactError):
-        assert isinstance(unpack_text(data, "a"), str)
+        assert isinstance(unpack_text(data), str)
 
 
 def test_a_longer_text_than_is_read_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:

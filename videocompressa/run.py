@@ -75,7 +75,6 @@ class Stages:
         return tensors
 
 
-
 @dataclass(frozen=True)
 class Run:
     """What every part of one run is given: random streams, device, progress and finished stages."""
