@@ -23,8 +23,8 @@ from videocompressa.artifact import measure, read_set
 from videocompressa.bench.protocols import PROTOCOLS
 from videocompressa.bench.scales import SCALES
 from videocompressa.cli import terminal
+from videocompressa.cli.app import default_cache
 from videocompressa.cli.main import main
-from videocompressa.cli.options import default_cache
 from videocompressa.codecs import CODECS
 from videocompressa.datasets import candidates as encode_pass
 from videocompressa.datasets.layouts import LAYOUTS

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
-from rich.table import Table
 
 from videocompressa.cli import app as cli
 from videocompressa.cli import terminal
@@ -18,11 +17,11 @@ if TYPE_CHECKING:
 
 @cli.app.command
 def inspect(
-    path: Annotated[Path, Parameter(name="SET")],
+    path: cli.SetFile,
     /,
     *,
     contact_sheet: Path | None = None,
-    codec: str | None = None,
+    codec: cli.CodecFolder = None,
     force: cli.Force = False,
     reporting: cli.ReportingArguments = cli.REPORTING,
 ) -> None:
@@ -30,12 +29,8 @@ def inspect(
 
     Parameters
     ----------
-    path
-        A set file.
     contact_sheet
         Also write a picture of all keyframes to this .png file.
-    codec
-        Where the set's codec is, when the file does not say it: diffusers:FOLDER.
     force
         Replace the contact sheet if it exists.
     """
@@ -79,9 +74,7 @@ def _print_set(path: Path, synthetic: SyntheticSet, cost: Cost) -> None:
             }
         )
     )
-    items = Table(title="items", title_justify="left")
-    for heading in ("item", "class", "video", "keyframes of T", "seconds"):
-        items.add_column(heading, justify="right" if heading == "item" else "left", overflow="fold")
+    items = terminal.table("item", "class", "video", "keyframes of T", "seconds", right=("item",), title="items")
     for item in range(len(synthetic)):
         terminal.add_row(
             items,
@@ -96,12 +89,12 @@ def _print_set(path: Path, synthetic: SyntheticSet, cost: Cost) -> None:
 
 @cli.app.command
 def decode(
-    path: Annotated[Path, Parameter(name="SET")],
+    path: cli.SetFile,
     /,
     *,
     output: cli.Output,
     kind: Annotated[Literal["mp4", "gif", "png"], Parameter(name="--format")] = "mp4",
-    codec: str | None = None,
+    codec: cli.CodecFolder = None,
     force: cli.Force = False,
     reporting: cli.ReportingArguments = cli.REPORTING,
 ) -> None:
@@ -109,14 +102,10 @@ def decode(
 
     Parameters
     ----------
-    path
-        A set file.
     output
         Folder to write.
     kind
-        mp4 and gif hold whole clips, png single keyframes.
-    codec
-        Where the set's codec is, when the file does not say it: diffusers:FOLDER.
+        mp4 and gif hold complete clips, png single keyframes.
     force
         Replace the folder if it exists.
     """
@@ -128,7 +117,7 @@ def decode(
     with terminal.progress(reporting) as watch:
         num_files = decode_set(synthetic, output, kind=kind, overwrite=force, watch=watch)
     if reporting.json:
-        terminal.print_json({"path": str(output), "num_videos": len(synthetic), "num_files": num_files})
+        terminal.print_json({"path": output, "num_videos": len(synthetic), "num_files": num_files})
         return
     terminal.stdout_console().print(f"{num_files} {kind} files of {len(synthetic)} items in {output}", markup=False)
 
@@ -151,11 +140,11 @@ def _set_json(path: Path, synthetic: SyntheticSet, cost: Cost, sheet: Path | Non
     from dataclasses import asdict
 
     return {
-        "path": str(path),
+        "path": path,
         **vars(cost),
         "clip": asdict(synthetic.clip),
         "codec": asdict(synthetic.codec),
-        "classes": list(synthetic.classes),
+        "classes": synthetic.classes,
         "labels": "soft" if synthetic.labels.ndim == 2 else "hard",
         "fill": synthetic.fill,
         "packing": synthetic.packing,
@@ -171,5 +160,5 @@ def _set_json(path: Path, synthetic: SyntheticSet, cost: Cost, sheet: Path | Non
                 strict=True,
             )
         ],
-        "contact_sheet": None if sheet is None else str(sheet),
+        "contact_sheet": sheet,
     }

@@ -8,8 +8,9 @@ import resource
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -25,7 +26,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from videocompressa.cli.options import Reporting
+from videocompressa.cli.app import Reporting
 
 if TYPE_CHECKING:
     from videocompressa.datasets import BadVideo
@@ -160,12 +161,21 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(inner) for inner in value]
+    if isinstance(value, Path):
+        return str(value)
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def skipped_json(videos: Iterable[BadVideo]) -> list[dict[str, str]]:
     """Return skipped videos as JSON values."""
     return [{"video": video.video_id, "reason": video.reason} for video in videos]
+
+
+def facts_of(outcome: Any, record: str) -> dict[str, Any]:
+    """Return the fields of an outcome as JSON values; those of its field `record` are among them."""
+    fields = dict(vars(outcome))
+    fields |= vars(fields.pop(record))
+    return fields | {"skipped": skipped_json(outcome.skipped)}
 
 
 def facts_table(rows: Mapping[str, str], title: str | None = None) -> Table:
@@ -176,6 +186,14 @@ def facts_table(rows: Mapping[str, str], title: str | None = None) -> Table:
     for name, value in rows.items():
         add_row(table, name, value)
     return table
+
+
+def table(*headings: str, right: Container[str] = (), title: str | None = None) -> Table:
+    """Return a table with these columns; those in `right` are aligned to the right."""
+    columns = Table(title=title, title_justify="left")
+    for heading in headings:
+        columns.add_column(heading, justify="right" if heading in right else "left", overflow="fold")
+    return columns
 
 
 def add_row(table: Table, *cells: str) -> None:
