@@ -492,10 +492,10 @@ def test_a_failing_disk_leaves_nothing(
 def test_a_folder_that_cannot_be_written_is_found_before_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object) -> None:
+    def refuse(**_: object) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
-    monkeypatch.setattr("builtins.open", refuse)
+    monkeypatch.setattr(files.tempfile, "TemporaryFile", refuse)
     with pytest.raises(InputError, match="the file system is read-only"):
         check_output(tmp_path / "a.safetensors")
 

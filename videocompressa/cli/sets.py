@@ -55,25 +55,21 @@ def inspect(
 
 def _print_set(path: Path, synthetic: SyntheticSet, cost: Cost) -> None:
     console = terminal.stdout_console()
-    origin, source = synthetic.provenance, synthetic.provenance.source
+    clip, origin, source = synthetic.clip, synthetic.provenance, synthetic.provenance.source
     labels = "soft (probabilities of a teacher)" if synthetic.labels.ndim == 2 else "hard"
-    console.print(
-        terminal.facts_table(
-            {
-                "file": str(path),
-                **terminal.cost_rows(cost),
-                "clips": f"{synthetic.clip.num_frames} frames of {synthetic.clip.height}x{synthetic.clip.width} px, "
-                f"fill {synthetic.fill}",
-                "latents": f"{tuple(synthetic.latents.shape)} (N,K,C,h,w) of codec {synthetic.codec.name}",
-                "labels": f"{labels}, {len(synthetic.classes)} classes",
-                "method": f"{origin.method}, seed {origin.seed}, videocompressa {origin.version}",
-                "settings": ", ".join(_setting_texts(origin.config)) or "the method's defaults",
-                "compressed from": f"{source.name}: {source.num_videos} videos, {source.num_frames} frames"
-                + (f", {source.num_skipped} skipped" if source.num_skipped else ""),
-                "split hash": source.split_hash[:16],
-            }
-        )
-    )
+    skipped = f", {source.num_skipped} skipped" if source.num_skipped else ""
+    rows = {
+        "file": str(path),
+        **terminal.cost_rows(cost),
+        "clips": f"{clip.num_frames} frames of {clip.height}x{clip.width} px, fill {synthetic.fill}",
+        "latents": f"{tuple(synthetic.latents.shape)} (N,K,C,h,w) of codec {synthetic.codec.name}",
+        "labels": f"{labels}, {len(synthetic.classes)} classes",
+        "method": f"{origin.method}, seed {origin.seed}, videocompressa {origin.version}",
+        "settings": ", ".join(_setting_texts(origin.config)) or "the method's defaults",
+        "compressed from": f"{source.name}: {source.num_videos} videos, {source.num_frames} frames{skipped}",
+        "split hash": source.split_hash[:16],
+    }
+    console.print(terminal.facts_table(rows))
     items = terminal.table("item", "class", "video", "keyframes of T", "seconds", right=("item",), title="items")
     for item in range(len(synthetic)):
         terminal.add_row(
@@ -137,19 +133,17 @@ def _label_text(synthetic: SyntheticSet, item: int) -> str:
 
 
 def _set_json(path: Path, synthetic: SyntheticSet, cost: Cost, sheet: Path | None) -> dict[str, Any]:
-    from dataclasses import asdict
-
     return {
         "path": path,
         **vars(cost),
-        "clip": asdict(synthetic.clip),
-        "codec": asdict(synthetic.codec),
+        "clip": vars(synthetic.clip),
+        "codec": vars(synthetic.codec),
         "classes": synthetic.classes,
         "labels": "soft" if synthetic.labels.ndim == 2 else "hard",
         "fill": synthetic.fill,
         "packing": synthetic.packing,
-        "normalization": asdict(synthetic.normalization),
-        "provenance": asdict(synthetic.provenance),
+        "normalization": vars(synthetic.normalization),
+        "provenance": vars(synthetic.provenance) | {"source": vars(synthetic.provenance.source)},
         "items": [
             {"class": synthetic.classes[int(label)], "video": video, "positions": places, "times_seconds": times}
             for label, video, places, times in zip(
