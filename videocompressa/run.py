@@ -60,8 +60,8 @@ class Stages:
             # The seconds of stages recalled on the way are part of this stage's cost.
             seconds = self.clock() - started + sum(self.recalled_seconds.values()) - before
         self.folder.mkdir(parents=True, exist_ok=True)
-        contiguous = {key: tensor.contiguous() for key, tensor in tensors.items()}
         with atomic_path(path) as part:
+            contiguous = {key: tensor.contiguous() for key, tensor in tensors.items()}
             save_file(contiguous, part, {"seconds": repr(seconds)})
         self.computed.add(path.name)
         return tensors

@@ -1,8 +1,7 @@
-"""Positions of keyframes as text: a mark for each candidate frame, four to a hexadecimal digit.
+"""Positions of keyframes as text: a bit for each candidate frame, four to a hexadecimal digit (`docs/format.md`).
 
-An item's T marks say which candidates it keeps, frame 0 first (the highest bit of the first digit), with zeros behind
-the last. Where every item keeps all T, the text is empty. Our choice, measured on random positions after packing: 1.1
-bytes an item for 4 of 8 against 2.7 for a list of steps; and marks cannot fall or come twice.
+Our choice, measured on random positions after packing: 1.1 bytes an item for 4 of 8 against 2.7 for a list of steps;
+and marks cannot fall or come twice.
 """
 
 import re
@@ -43,7 +42,7 @@ def positions_of(marks: str, num_items: int, keyframes: int, num_frames: int) ->
     rows = []
     for begin in range(0, len(marks), digits):
         bits = f"{int(marks[begin : begin + digits], 16):0{4 * digits}b}"
-        row = tuple(place for place, bit in enumerate(bits) if bit == "1")
+        row = tuple(match.start() for match in re.finditer("1", bits))
         if row and row[-1] >= num_frames:
             raise ArtifactError(f"metadata provenance.positions leave [0,{num_frames})")
         if len(row) != keyframes:

@@ -78,14 +78,9 @@ class BenchArguments:
             keyframes=_listed("--keyframes", self.keyframes, int),
             num_seeds=self.seeds,
             students=() if self.students is None else _listed("--students", self.students, str),
-            codec=self.codec,
-            ablation=self.ablation,
             codecs=_listed("--codecs", self.codecs, str),
             steps=() if self.steps is None else _listed("--steps", self.steps, int),
-            protocol=self.protocol,
-            scale=self.scale,
-            train=self.train,
-            split=self.split,
+            **{name: getattr(self, name) for name in ("codec", "ablation", "protocol", "scale", "split", "train")},
         )
 
 

@@ -1,8 +1,7 @@
 """The table of packings.
 
 A method that stores something smaller than its latents (factors, memories, a coded video) puts those tensors into
-`SyntheticSet.packed`; the reader unpacks them to latents, so that no later step depends on the packing. Each packing is
-a file of this folder with a `Packing`, entered in `PACKINGS`.
+`SyntheticSet.packed`; the reader unpacks them to latents, so that no later step depends on the packing.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,16 +1,8 @@
 """Clips as coded by "video" (one H.264 or AV1 stream of all clips) or "pictures" (WebP keyframes).
 
-Stream of N clips of K frames, H x W pixels:
-
-1. Pad H and W to even sides (4:2:0 holds one color sample for 2 x 2 pixels), of 4 pixels at least.
-2. Convert to BT.601 limited-range yuv420p, which is how FFmpeg reads streams without color metadata.
-3. Encode each clip by itself, as one closed group of pictures that starts with an intra frame. No clip sees another,
-   so a clip's bytes are the same in every set, and the size of a set is the sum over its clips.
-4. Write the sequence header once, then all clips one after another: H.264 as Annex B (ITU-T H.264), AV1 as
-   low-overhead OBUs (AV1 specification, section 5). There is no container: ivf would cost 32 + 12 bytes a frame, a
-   fragmented mp4 about a kilobyte.
-
-Pictures are WebP files one after another; each begins with its own length (RIFF).
+`docs/format.md` describes both. Each clip is encoded by itself, as one closed group of pictures that starts with an
+intra frame, so its bytes are the same in every set, and the size of a set is the sum over its clips. There is no
+container: ivf would cost 32 + 12 bytes a frame, a fragmented mp4 about a kilobyte.
 
 Unpacking gives scaled latents of the pixel codec: (x/255 - 0.5) / 0.25. Decoders of H.264, AV1 and WebP are exact by
 their standards, and colors are converted bit-exactly, so the same bytes give the same latents on every machine.
