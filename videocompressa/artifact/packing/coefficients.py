@@ -1,7 +1,7 @@
 """Entropy model of transform coefficients: integers become yes/no decisions with good chances (`range_coder`).
 
-The formulas are in `docs/format.md` (packing `transform`). Numbers q (N,K,C,h,w) are within +-32767;
-a = min(|q|, 255). A band (t,c,u,v) is one place in (K,C,h,w); S and D of a band are the sums of a, and of q within [-255,255], over the
+The formulas are in `docs/format.md` (packing `transform`). Numbers q (N,K,C,h,w) are within +-32767; a = min(|q|, 255).
+A band (t,c,u,v) is one place in (K,C,h,w); S and D of a band are the sums of a, and of q within [-255,255], over the
 items coded; means are in units of 1/65536.
 
 1. Order: groups of items; in a group, waves of bands of equal t + c + u + v, so that all lower neighbors are known.
