@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _not_understood(error: CoercionError) -> str:
-    """Return what our own types say of a value, where one of them refused it."""
+    """Return the message of our own type that refused a value, or that of the parser."""
     reason = error.__cause__ or error.__context__
     if not isinstance(reason, InputError) or error.argument is None:
         return f"{error} ({_see_help(error)})"

@@ -133,6 +133,8 @@ def _label_text(synthetic: SyntheticSet, item: int) -> str:
 
 
 def _set_json(path: Path, synthetic: SyntheticSet, cost: Cost, sheet: Path | None) -> dict[str, Any]:
+    positions, times_seconds = synthetic.positions.tolist(), synthetic.times_seconds.tolist()
+    items = zip(synthetic.hard_labels, synthetic.provenance.video_ids, positions, times_seconds, strict=True)
     return {
         "path": path,
         **vars(cost),
@@ -146,13 +148,7 @@ def _set_json(path: Path, synthetic: SyntheticSet, cost: Cost, sheet: Path | Non
         "provenance": vars(synthetic.provenance) | {"source": vars(synthetic.provenance.source)},
         "items": [
             {"class": synthetic.classes[int(label)], "video": video, "positions": places, "times_seconds": times}
-            for label, video, places, times in zip(
-                synthetic.hard_labels,
-                synthetic.provenance.video_ids,
-                synthetic.positions.tolist(),
-                synthetic.times_seconds.tolist(),
-                strict=True,
-            )
+            for label, video, places, times in items
         ],
         "contact_sheet": sheet,
     }
