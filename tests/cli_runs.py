@@ -31,7 +31,7 @@ QUICK = tuple(
     )
     for part in ("--set", setting)
 )
-"""The whole method, two steps of each part."""
+"""The complete method, two steps of each part."""
 
 STUDENT = ("--student", "framenet2d", "--steps", "3", "--batch-size", "4", "--width", "0.25", "--seeds", "2")
 
@@ -75,7 +75,7 @@ class Runner:
         return Ran(code, captured.out, captured.err)
 
     def compress(self, data: Path, output: Path, *more: object) -> Ran:
-        """Compress by random selection, which trains nothing, unless told otherwise."""
+        """Compress by random selection, which trains nothing, unless a method is given."""
         method = () if "--method" in more else ("--method", "random-real")
         usual = _not_in(more, *TINY, "--cache", self.cache)
         return self("compress", data, "-o", output, *usual, *method, *more)

@@ -104,7 +104,7 @@ def edited(change: Callable[[dict[str, Any]], Any]) -> bytes:
 
 
 def reprovenanced(change: Callable[[dict[str, Any]], None], frames: int = 8) -> bytes:
-    """Return a good file whose provenance JSON was changed, and which says that clips have so many frames."""
+    """Return a good file whose provenance JSON was changed, with this number of candidate frames."""
     content = json.loads(provenance_text(to_bytes(make_set())))
     change(content)
     tensors = safetensors.numpy.load(to_bytes(make_set())) | {"provenance": as_tensor(json.dumps(content))}
@@ -112,7 +112,7 @@ def reprovenanced(change: Callable[[dict[str, Any]], None], frames: int = 8) -> 
 
 
 def provenance_text(data: bytes) -> str:
-    return unpack_text(safetensors.numpy.load(data)["provenance"].tobytes(), "a")
+    return unpack_text(safetensors.numpy.load(data)["provenance"].tobytes())
 
 
 def as_tensor(text: str) -> Any:
@@ -171,8 +171,8 @@ GOLDEN_SOFT_FLOAT16 = "2950140316a5a6732e452ae5c8357023f2410d1e47677a0185e8ede02
 def test_another_process_writes_the_same_bytes() -> None:
     code = "import sys, hashlib, test_artifact as t; print(hashlib.sha256(t.to_bytes(t.make_set())).hexdigest())"
     environment = os.environ | {"PYTHONHASHSEED": "4", "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
-    shown = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert shown.stdout.strip() == GOLDEN_INT8
+    ran = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == GOLDEN_INT8
 
 
 def test_a_file_says_how_its_clips_were_placed(tmp_path: Path) -> None:
@@ -284,7 +284,7 @@ def test_every_code_is_its_own_fixed_point() -> None:
 
 @pytest.mark.parametrize("num_classes", [2, 16, 101, 1000])
 def test_the_bound_of_soft_labels_is_near_what_can_happen(num_classes: int) -> None:
-    # All but the largest lie just below the middle between two codes: every rounding errs to the same side.
+    # All but the largest are just below the middle between two codes: every rounding errs to the same side.
     worst = 0.0
     for code in range(1, 255):
         shares = torch.full((num_classes,), (code + 0.499) / 255, dtype=torch.float64).square()
@@ -337,15 +337,15 @@ rows_of_frames = st.integers(1, 40).flatmap(
 def test_any_positions_are_kept_as_marks(drawn: tuple[int, list[list[int]]]) -> None:
     num_frames, rows = drawn
     marks = marks_of(rows, num_frames)
-    assert [list(row) for row in positions_of(marks, len(rows), len(rows[0]), num_frames, "a")] == rows
-    whole = len(rows[0]) == num_frames
+    assert [list(row) for row in positions_of(marks, len(rows), len(rows[0]), num_frames)] == rows
+    complete = len(rows[0]) == num_frames
     # The first frame is the highest bit of the first digit.
     bits = "".join(
         str(int(frame in row)) if frame < num_frames else "0"
         for row in rows
         for frame in range(-num_frames % 4 + num_frames)
     )
-    assert marks == ("" if whole else "".join(f"{int(bits[at : at + 4], 2):x}" for at in range(0, len(bits), 4)))
+    assert marks == ("" if complete else "".join(f"{int(bits[at : at + 4], 2):x}" for at in range(0, len(bits), 4)))
 
 
 def test_keeping_all_frames_takes_no_marks(tmp_path: Path) -> None:
@@ -370,17 +370,17 @@ ascii_text = st.text(st.characters(min_codepoint=0, max_codepoint=127))
 @given(ascii_text)
 def test_any_text_is_packed_and_unpacked(text: str) -> None:
     data = pack_text(text)
-    assert unpack_text(data, "a") == text
+    assert unpack_text(data) == text
     assert pack_text(text) == data
     for damaged in (data[:-1], data + b"\0", b""):
         with pytest.raises(ArtifactError, match="tensor provenance"):
-            unpack_text(damaged, "a")
+            unpack_text(damaged)
 
 
 @given(st.binary(max_size=64))
 def test_any_bytes_are_a_text_or_refused(data: bytes) -> None:
     with suppress(ArtifactError):
-        assert isinstance(unpack_text(data, "a"), str)
+        assert isinstance(unpack_text(data), str)
 
 
 def test_a_longer_text_than_is_read_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -419,8 +419,8 @@ def test_budget_equals_the_hand_computation(tmp_path: Path) -> None:
 def test_a_frame_that_fills_a_short_clip_counts_once(tmp_path: Path) -> None:
     times = torch.tensor([[0.1, 0.1, 0.4], [0.0, 0.2, 0.4]], dtype=torch.float64)
     source = Source("toy", "ab" * 32, 2, 5, 999_000)
-    whole = make_set()
-    short = replace(whole, times_seconds=times, provenance=replace(whole.provenance, source=source))
+    synthetic = make_set()
+    short = replace(synthetic, times_seconds=times, provenance=replace(synthetic.provenance, source=source))
     budget = write_set(short, tmp_path / "a.safetensors")
     assert (budget.num_frames, budget.frame_ratio) == (5, 1.0)
 
@@ -492,10 +492,10 @@ def test_a_failing_disk_leaves_nothing(
 def test_a_folder_that_cannot_be_written_is_found_before_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object) -> None:
+    def refuse(**_: object) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
-    monkeypatch.setattr("builtins.open", refuse)
+    monkeypatch.setattr(files.tempfile, "TemporaryFile", refuse)
     with pytest.raises(InputError, match="the file system is read-only"):
         check_output(tmp_path / "a.safetensors")
 
@@ -855,10 +855,10 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def keys_of(schema: Any, prefix: str = "") -> set[str]:
-    found = set()
+    keys = set()
     for key, inner in schema.items():
-        found |= {prefix + key} if not isinstance(inner, dict) else keys_of(inner, f"{prefix}{key}.")
-    return found
+        keys |= {prefix + key} if not isinstance(inner, dict) else keys_of(inner, f"{prefix}{key}.")
+    return keys
 
 
 def test_the_page_lists_the_keys_the_tensors_and_the_example() -> None:
@@ -871,8 +871,8 @@ def test_the_page_lists_the_keys_the_tensors_and_the_example() -> None:
         safetensors.numpy.load(to_bytes(make_set()))
     )
     examples = re.findall(r"```json\n(.*?)\n```", page, re.DOTALL)
-    shown = [json.dumps(json.loads(example), sort_keys=True, separators=(",", ":")) for example in examples]
-    assert shown == [GOLDEN_JSON, GOLDEN_PROVENANCE]
+    texts = [json.dumps(json.loads(example), sort_keys=True, separators=(",", ":")) for example in examples]
+    assert texts == [GOLDEN_JSON, GOLDEN_PROVENANCE]
     assert f"writes and reads format {FORMAT}" in page
     assert f"{len(to_bytes(make_set()))} bytes" in page
     assert GOLDEN_INT8 in page

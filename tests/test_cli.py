@@ -1,4 +1,4 @@
-"""The command line: what is printed, exit codes, every kind of bad input, Ctrl-C and going on after it."""
+"""The command line: what is printed, exit codes, every kind of bad input, Ctrl-C and resuming after it."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from videocompressa.artifact import measure, read_set
 from videocompressa.bench.protocols import PROTOCOLS
 from videocompressa.bench.scales import SCALES
 from videocompressa.cli import terminal
+from videocompressa.cli.app import default_cache
 from videocompressa.cli.main import main
-from videocompressa.cli.options import default_cache
 from videocompressa.codecs import CODECS
 from videocompressa.datasets import candidates as encode_pass
 from videocompressa.datasets.layouts import LAYOUTS
@@ -69,22 +69,22 @@ def set_file(videos: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory
 
 
 def test_plan_counts_and_predicts(run: Runner, videos: Path) -> None:
-    made = run("plan", videos, *TINY, "--cache", run.cache, "--json", "--method", "random-real")
-    assert made.code == 0
-    assert made.json.keys() >= PLAN_KEYS
-    assert made.json["num_videos"] == 12
-    assert made.json["num_frames"] == 12 * 6
-    assert made.json["classes"] == {"dark": {"train": 4, "test": 2}, "light": {"train": 4, "test": 2}}
-    assert made.json["bad"] == []
-    assert made.json["splits"]["train"]["num_frames"] == 48
-    assert made.json["expected_seconds"] > 0
+    result = run("plan", videos, *TINY, "--cache", run.cache, "--json", "--method", "random-real")
+    assert result.code == 0
+    assert result.json.keys() >= PLAN_KEYS
+    assert result.json["num_videos"] == 12
+    assert result.json["num_frames"] == 12 * 6
+    assert result.json["classes"] == {"dark": {"train": 4, "test": 2}, "light": {"train": 4, "test": 2}}
+    assert result.json["bad"] == []
+    assert result.json["splits"]["train"]["num_frames"] == 48
+    assert result.json["expected_seconds"] > 0
 
 
 def test_the_plan_of_a_method_that_fills_the_file(run: Runner, videos: Path) -> None:
     asked = ("plan", videos, *TINY, "--method", "typical-clips", "--bytes", "3kB")
-    made = run(*asked, "--json").json
-    assert (made["expected_file_bytes"], made["videos_per_class"], made["keyframes"]) == (3000, None, None)
-    assert made["notes"] == []
+    result = run(*asked, "--json").json
+    assert (result["expected_file_bytes"], result["videos_per_class"], result["keyframes"]) == (3000, None, None)
+    assert result["notes"] == []
     assert "as much as typical-clips gets into the file" in run(*asked).out
 
 
@@ -98,54 +98,54 @@ def test_the_plan_of_a_learned_method_counts_its_training(run: Runner, videos: P
 def test_the_plan_names_bad_videos_and_goes_on(run: Runner, videos: Path, tmp_path: Path) -> None:
     shutil.copytree(videos, tmp_path / "data")
     (tmp_path / "data/train/dark/0.mp4").write_bytes(b"not a video")
-    made = run("plan", tmp_path / "data", *TINY, "--cache", run.cache, "--json", "--method", "random-real")
-    assert [bad["video"] for bad in made.json["bad"]] == ["train/dark/0.mp4"]
-    assert made.json["bad"][0]["reason"]
-    assert made.json["num_videos"] == 11
-    told = run("plan", tmp_path / "data", *TINY, "--cache", run.cache, "--method", "random-real")
-    assert "train/dark/0.mp4" in told.out
+    result = run("plan", tmp_path / "data", *TINY, "--cache", run.cache, "--json", "--method", "random-real")
+    assert [bad["video"] for bad in result.json["bad"]] == ["train/dark/0.mp4"]
+    assert result.json["bad"][0]["reason"]
+    assert result.json["num_videos"] == 11
+    planned = run("plan", tmp_path / "data", *TINY, "--cache", run.cache, "--method", "random-real")
+    assert "train/dark/0.mp4" in planned.out
 
 
 def test_the_plan_predicts_the_file(run: Runner, videos: Path, tmp_path: Path) -> None:
     asked = ("--vpc", 2, "--storage", "int8", "--json")
     predicted = run("plan", videos, *TINY, "--method", "random-real", *asked).json["expected_file_bytes"]
-    made = run.compress(videos, tmp_path / "set.safetensors", *asked)
-    assert made.json["file_bytes"] <= predicted <= made.json["file_bytes"] + 100
+    result = run.compress(videos, tmp_path / "set.safetensors", *asked)
+    assert result.json["file_bytes"] <= predicted <= result.json["file_bytes"] + 100
 
 
 def test_compress_prints_one_object(run: Runner, videos: Path, tmp_path: Path) -> None:
     path = tmp_path / "set.safetensors"
-    made = run.compress(videos, path, "--json", "--keyframes", 3)
-    assert made.code == 0
-    assert made.json.keys() >= COMPRESS_KEYS
-    assert made.json["path"] == str(path)
-    assert made.json["num_videos"] == 2
-    assert made.json["num_frames"] == 6
-    assert made.json["frame_ratio"] == 6 / 48
-    assert made.json["file_bytes"] == path.stat().st_size == measure(path).file_bytes
-    assert made.json["skipped"] == []
-    assert made.json["compress_seconds"] > 0
-    assert made.json["peak_memory_bytes"] > 10**7
+    result = run.compress(videos, path, "--json", "--keyframes", 3)
+    assert result.code == 0
+    assert result.json.keys() >= COMPRESS_KEYS
+    assert result.json["path"] == str(path)
+    assert result.json["num_videos"] == 2
+    assert result.json["num_frames"] == 6
+    assert result.json["frame_ratio"] == 6 / 48
+    assert result.json["file_bytes"] == path.stat().st_size == measure(path).file_bytes
+    assert result.json["skipped"] == []
+    assert result.json["compress_seconds"] > 0
+    assert result.json["peak_memory_bytes"] > 10**7
 
 
 def test_train_prints_one_object(run: Runner, videos: Path, set_file: Path) -> None:
-    made = run.train(set_file, "--data", videos, "--json")
-    assert made.code == 0
-    assert made.json.keys() >= TRAIN_KEYS
-    assert len(made.json["top1_runs"]) == 2
-    assert made.json["top1_mean"] == sum(made.json["top1_runs"]) / 2
-    assert made.json["num_diverged"] == 0
-    assert (made.json["num_train_clips"], made.json["num_test_clips"]) == (2, 4)
+    result = run.train(set_file, "--data", videos, "--json")
+    assert result.code == 0
+    assert result.json.keys() >= TRAIN_KEYS
+    assert len(result.json["top1_runs"]) == 2
+    assert result.json["top1_mean"] == sum(result.json["top1_runs"]) / 2
+    assert result.json["num_diverged"] == 0
+    assert (result.json["num_train_clips"], result.json["num_test_clips"]) == (2, 4)
 
 
 def test_students_trained_on_the_set_tell_dark_from_light(run: Runner, videos: Path, set_file: Path) -> None:
-    made = run.train(set_file, "--data", videos, "--json", "--steps", 60, "--lr", 0.01, "--seeds", 1)
-    assert made.json["top1_mean"] == 1
+    result = run.train(set_file, "--data", videos, "--json", "--steps", 60, "--lr", 0.01, "--seeds", 1)
+    assert result.json["top1_mean"] == 1
 
 
 def test_train_on_a_folder_is_full_data(run: Runner, videos: Path) -> None:
-    made = run.train(videos, "--json")
-    assert (made.json["num_train_clips"], made.json["num_test_clips"]) == (8, 4)
+    result = run.train(videos, "--json")
+    assert (result.json["num_train_clips"], result.json["num_test_clips"]) == (8, 4)
 
 
 def test_people_see_tables(run: Runner, videos: Path, set_file: Path, tmp_path: Path) -> None:
@@ -160,10 +160,10 @@ def test_people_see_tables(run: Runner, videos: Path, set_file: Path, tmp_path: 
 
 def test_inspect_shows_contents_and_writes_a_sheet(run: Runner, set_file: Path, tmp_path: Path) -> None:
     sheet = tmp_path / "sheet.png"
-    shown = run("inspect", set_file, "--contact-sheet", sheet)
-    assert shown.code == 0
+    printed = run("inspect", set_file, "--contact-sheet", sheet)
+    assert printed.code == 0
     for word in ("shades", "8 videos", "seed 0", "hard", "tiny", "train/dark/", "train/light/"):
-        assert word in shown.out, word
+        assert word in printed.out, word
     assert sheet.read_bytes().startswith(b"\x89PNG")
     values = run("inspect", set_file, "--json").json
     assert values["provenance"]["source"]["num_videos"] == 8
@@ -173,8 +173,8 @@ def test_inspect_shows_contents_and_writes_a_sheet(run: Runner, set_file: Path, 
 
 @pytest.mark.parametrize(("kind", "count"), [("mp4", 2), ("gif", 2), ("png", 4)])
 def test_decode_writes_files(run: Runner, set_file: Path, tmp_path: Path, kind: str, count: int) -> None:
-    made = run("decode", set_file, "-o", tmp_path / "out", "--format", kind, "--json")
-    assert made.json == {"path": str(tmp_path / "out"), "num_videos": 2, "num_files": count}
+    result = run("decode", set_file, "-o", tmp_path / "out", "--format", kind, "--json")
+    assert result.json == {"path": str(tmp_path / "out"), "num_videos": 2, "num_files": count}
     files = everything_in(tmp_path)
     assert len(files) == count
     assert all(name.startswith(("out/dark/", "out/light/")) and name.endswith(kind) for name in files)
@@ -201,17 +201,17 @@ def test_bytes_are_never_exceeded_and_nearly_used(run: Runner, videos: Path, tmp
     ]
     # How the paths and times pack is foreseen but for some bytes, and counted against the set.
     for asked, vpc in [(sizes[1] + 60, 3), (sizes[1] - 1, 2), (sizes[0] + 60, 2)]:
-        made = run.compress(videos, tmp_path / "set.safetensors", "--bytes", asked, *INT8, "--json", "--force").json
-        assert made["file_bytes"] <= asked
-        assert made["videos_per_class"] == vpc
+        result = run.compress(videos, tmp_path / "set.safetensors", "--bytes", asked, *INT8, "--json", "--force").json
+        assert result["file_bytes"] <= asked
+        assert result["videos_per_class"] == vpc
 
 
 def test_a_ratio_of_frames(run: Runner, videos: Path, tmp_path: Path) -> None:
     for asked, vpc, keyframes in [("25%", 3, 2), ("0.2", 2, 2), ("5%", 1, 1)]:
         path = tmp_path / f"{vpc}{keyframes}.safetensors"
-        made = run.compress(videos, path, "--ratio", asked, "--keyframes", 2, "--json").json
-        assert (made["videos_per_class"], made["keyframes"]) == (vpc, keyframes)
-        assert bool(made["notes"]) == (keyframes < 2)
+        result = run.compress(videos, path, "--ratio", asked, "--keyframes", 2, "--json").json
+        assert (result["videos_per_class"], result["keyframes"]) == (vpc, keyframes)
+        assert bool(result["notes"]) == (keyframes < 2)
 
 
 def test_a_smaller_class_stops_the_budget_or_gives_all_it_has(run: Runner, videos: Path, tmp_path: Path) -> None:
@@ -225,7 +225,7 @@ def test_a_smaller_class_stops_the_budget_or_gives_all_it_has(run: Runner, video
     assert fewer["num_videos"] == 5
 
 
-# --- Bad input: one line that says what to do, exit code 2, nothing left behind ---
+# --- Bad input: one line that names what to do, exit code 2, no files left ---
 
 
 def _empty(folder: Path) -> Path:
@@ -255,9 +255,9 @@ def _bad_csv(folder: Path) -> Path:
 def test_unusable_folders(run: Runner, tmp_path: Path, make: Callable[[Path], Path], words: tuple[str, ...]) -> None:
     data = make(tmp_path)
     before = everything_in(tmp_path)
-    for made in (run.compress(data, tmp_path / "set.safetensors"), run("plan", data, *TINY)):
+    for result in (run.compress(data, tmp_path / "set.safetensors"), run("plan", data, *TINY)):
         for word in words:
-            assert word in made.error
+            assert word in result.error
     assert everything_in(tmp_path) == before
 
 
@@ -294,9 +294,9 @@ def test_unusable_folders(run: Runner, tmp_path: Path, make: Callable[[Path], Pa
     ],
 )
 def test_bad_options(run: Runner, videos: Path, tmp_path: Path, options: tuple[object, ...], words: list[str]) -> None:
-    made = run.compress(videos, tmp_path / "set.safetensors", *options)
+    result = run.compress(videos, tmp_path / "set.safetensors", *options)
     for word in words:
-        assert word in made.error, word
+        assert word in result.error, word
     assert everything_in(tmp_path) == set()
 
 
@@ -307,10 +307,10 @@ def test_brackets_in_names_are_no_markup(run: Runner, videos: Path, tmp_path: Pa
         for video in sorted(folder.iterdir()):
             video.rename(video.with_name(f"cat [b] [{video.stem}].mp4"))
         folder.rename(folder.with_name("dark [dQw]"))
-    made = run.compress(named, tmp_path / "set.safetensors", "--vpc", 1)
-    assert made.code == 0
-    shown = run("inspect", tmp_path / "set.safetensors").out
-    assert "dark [dQw]/cat [b] [" in "".join(shown.split("\n"))
+    result = run.compress(named, tmp_path / "set.safetensors", "--vpc", 1)
+    assert result.code == 0
+    printed = run("inspect", tmp_path / "set.safetensors").out
+    assert "dark [dQw]/cat [b] [" in "".join(printed.split("\n"))
     assert "dark [dQw]" in run("plan", named, *TINY, "--method", "random-real").out
 
 
@@ -318,10 +318,10 @@ def test_the_smallest_budgets_that_are_named_do_work(run: Runner, videos: Path, 
     for option, asked in (("--ratio", "1%"), ("--bytes", "800")):
         path = tmp_path / f"set{option}.safetensors"
         smallest = run.compress(videos, path, option, asked).error.split(f"{option} ")[-1]
-        made = run.compress(videos, path, option, smallest, "--json").json
+        result = run.compress(videos, path, option, smallest, "--json").json
         # One position costs bytes and all of them none, so that the file which holds one keyframe may hold all.
-        assert made["num_frames"] == 2 * made["keyframes"]
-        assert made["keyframes"] == 1 if option == "--ratio" else made["keyframes"] in (1, 4)
+        assert result["num_frames"] == 2 * result["keyframes"]
+        assert result["keyframes"] == 1 if option == "--ratio" else result["keyframes"] in (1, 4)
         assert path.stat().st_size <= 2**31 if option == "--ratio" else path.stat().st_size <= int(smallest)
 
 
@@ -349,11 +349,11 @@ def test_too_many_bad_videos(run: Runner, videos: Path, tmp_path: Path) -> None:
     shutil.copytree(videos, tmp_path / "data")
     (tmp_path / "data/train/dark/0.mp4").write_bytes(b"")
     before = everything_in(tmp_path)
-    made = run.compress(tmp_path / "data", tmp_path / "set.safetensors")
-    assert "1 of 8 videos cannot be read, more than --max-bad 5%: train/dark/0.mp4" in made.error
+    result = run.compress(tmp_path / "data", tmp_path / "set.safetensors")
+    assert "1 of 8 videos cannot be read, more than --max-bad 5%: train/dark/0.mp4" in result.error
     assert everything_in(tmp_path) == before
-    gone_on = run.compress(tmp_path / "data", tmp_path / "set.safetensors", "--max-bad", "20%", "--json")
-    assert [skipped["video"] for skipped in gone_on.json["skipped"]] == ["train/dark/0.mp4"]
+    lenient = run.compress(tmp_path / "data", tmp_path / "set.safetensors", "--max-bad", "20%", "--json")
+    assert [skipped["video"] for skipped in lenient.json["skipped"]] == ["train/dark/0.mp4"]
     assert read_set(tmp_path / "set.safetensors").provenance.source.num_skipped == 1
 
 
@@ -383,24 +383,24 @@ def test_set_files_that_cannot_be_used(
 ) -> None:
     path = tmp_path / "spoilt.safetensors"
     path.write_bytes(spoil(set_file.read_bytes()))
-    for made in (
+    for result in (
         run("inspect", path, "--contact-sheet", tmp_path / "sheet.png"),
         run.train(path, "--data", videos),
         run("decode", path, "-o", tmp_path / "clips"),
     ):
-        assert str(path) in made.error
-        assert word in made.error
+        assert str(path) in result.error
+        assert word in result.error
     assert everything_in(tmp_path) == {"spoilt.safetensors"}
 
 
 def test_a_set_of_another_codec(run: Runner, videos: Path, set_file: Path, tmp_path: Path) -> None:
-    for made in (
+    for result in (
         run("inspect", set_file, "--contact-sheet", tmp_path / "sheet.png", "--codec", "linear"),
         run.train(set_file, "--data", videos, "--codec", "linear"),
         run("decode", set_file, "-o", tmp_path / "clips", "--codec", "pixel"),
     ):
-        assert "made with codec 'tiny'" in made.error
-        assert "give the same codec" in made.error
+        assert "made with codec 'tiny'" in result.error
+        assert "give the same codec" in result.error
     assert everything_in(tmp_path) == set()
 
 
@@ -445,8 +445,8 @@ def test_a_disk_that_cannot_be_written(
 
 def test_a_cache_that_cannot_be_written(run: Runner, videos: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    made = run("compress", videos, "-o", tmp_path / "set.safetensors", *TINY, *QUICK, "--cache", tmp_path / "file")
-    assert "--cache" in made.error
+    result = run("compress", videos, "-o", tmp_path / "set.safetensors", *TINY, *QUICK, "--cache", tmp_path / "file")
+    assert "--cache" in result.error
     assert everything_in(tmp_path) == {"file"}
 
 
@@ -470,17 +470,17 @@ def test_held_out_videos_judge_a_set_networkout_them(run: Runner, videos: Path, 
     hold_out = ("--hold-out", "25%")
     run.compress(data, tmp_path / "honest.safetensors", *hold_out, "--vpc", 3)
     run.compress(data, tmp_path / "leaky.safetensors", "--vpc", 4)
-    made = run.train(tmp_path / "honest.safetensors", "--data", data, "--split", "val", *hold_out, "--json")
-    assert made.json["num_test_clips"] == 2
+    result = run.train(tmp_path / "honest.safetensors", "--data", data, "--split", "val", *hold_out, "--json")
+    assert result.json["num_test_clips"] == 2
     leaky = run.train(tmp_path / "leaky.safetensors", "--data", data, "--split", "val", *hold_out)
     assert "was made from 2 of the val videos" in leaky.error
 
 
 def test_all_runs_diverged_is_a_code_of_its_own(run: Runner, videos: Path, set_file: Path) -> None:
-    made = run.train(set_file, "--data", videos, "--lr", 1e30, "--steps", 12, "--set", "optimizer=sgd")
-    assert made.code == 3
-    assert made.out == ""
-    assert "error: all 2 runs" in made.err
+    result = run.train(set_file, "--data", videos, "--lr", 1e30, "--steps", 12, "--set", "optimizer=sgd")
+    assert result.code == 3
+    assert result.out == ""
+    assert "error: all 2 runs" in result.err
 
 
 def test_a_dead_worker_is_a_code_of_its_own(run: Runner, videos: Path, tmp_path: Path) -> None:
@@ -489,8 +489,8 @@ def test_a_dead_worker_is_a_code_of_its_own(run: Runner, videos: Path, tmp_path:
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("videocompressa.recipes.data.encode_pass", dies)
-        made = run.compress(videos, tmp_path / "set.safetensors")
-    assert (made.code, made.err) == (1, "error: a worker died (signal SIGKILL) on shard 0\n")
+        result = run.compress(videos, tmp_path / "set.safetensors")
+    assert (result.code, result.err) == (1, "error: a worker died (signal SIGKILL) on shard 0\n")
 
 
 def test_no_command_is_help(run: Runner) -> None:
@@ -527,19 +527,19 @@ def test_ctrl_c_leaves_nothing_and_the_next_run_goes_on(
         raise KeyboardInterrupt
 
     options = ("--method", "videocompressa", "--keyframes", 2, *QUICK)
-    assert run.compress(videos, tmp_path / "whole.safetensors", "--cache", tmp_path / "a", *options).code == 0
+    assert run.compress(videos, tmp_path / "complete.safetensors", "--cache", tmp_path / "a", *options).code == 0
     path = tmp_path / "out/set.safetensors"
     path.parent.mkdir()
     with monkeypatch.context() as patched:
         patched.setattr(f"videocompressa.{place}", interrupted)
-        made = run.compress(videos, path, "--cache", tmp_path / "b", *options, "--json")
-    assert made.code == 130
-    assert made.out == ""
-    assert "interrupted; run the same command again" in made.err
+        result = run.compress(videos, path, "--cache", tmp_path / "b", *options, "--json")
+    assert result.code == 130
+    assert result.out == ""
+    assert "interrupted; run the same command again" in result.err
     assert everything_in(path.parent) == set()
     assert not [name for name in everything_in(tmp_path / "b") if name.endswith((".tmp", ".part", ".new"))]
     assert run.compress(videos, path, "--cache", tmp_path / "b", *options).code == 0
-    assert path.read_bytes() == (tmp_path / "whole.safetensors").read_bytes()
+    assert path.read_bytes() == (tmp_path / "complete.safetensors").read_bytes()
 
 
 def test_the_same_command_again_decodes_and_trains_nothing(
@@ -566,7 +566,7 @@ def test_the_same_command_again_decodes_and_trains_nothing(
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
 
 
-def test_changed_videos_are_compressed_anew(run: Runner, videos: Path, tmp_path: Path) -> None:
+def test_changed_videos_are_compressed_again(run: Runner, videos: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     shutil.copytree(videos, data)
     options = ("--cache", tmp_path / "cache", "--method", "videocompressa", *QUICK, "--vpc", 4)
@@ -585,8 +585,8 @@ def test_a_real_ctrl_c(videos: Path, tmp_path: Path) -> None:
     arguments = ["compress", videos, "-o", tmp_path / "set.safetensors", "--size", "48", "--frames", "4"]
     arguments += ["--workers", "2", "--cache", tmp_path / "cache", "--set", "teacher.train.steps=100000"]
     # A shell that runs the tests in the background has it ignored, and children inherit that.
-    heard = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)"
-    script = f"{heard}; from videocompressa.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    restore_signal = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    script = f"{restore_signal}; from videocompressa.cli.main import main; sys.exit(main(sys.argv[1:]))"
     process = subprocess.Popen(
         [sys.executable, "-c", script, *map(str, arguments)], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -597,7 +597,7 @@ def test_a_real_ctrl_c(videos: Path, tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=40)
     finally:
-        process.kill()  # were it deaf, it would train on for hours beside all other tests
+        process.kill()  # if it ignored the signal, it would train for hours next to all other tests
     assert process.returncode == 130, err
     assert out == ""
     assert "Traceback" not in err
@@ -624,10 +624,10 @@ def test_help_names_every_option(run: Runner) -> None:
     top = run("--help").out
     for verb, options in expected.items():
         assert verb in top
-        shown = run(verb, "--help")
-        assert shown.code == 0
+        printed = run(verb, "--help")
+        assert printed.code == 0
         for option in options:
-            assert option in shown.out, (verb, option)
+            assert option in printed.out, (verb, option)
 
 
 def test_help_says_what_the_code_says(run: Runner) -> None:
@@ -637,9 +637,9 @@ def test_help_says_what_the_code_says(run: Runner) -> None:
         "train": (*STUDENTS, *(f"[default: {getattr(TrainConfig(), name)}]" for name in ("steps", "batch_size", "lr"))),
     }
     for verb, expected in words.items():
-        shown = " ".join(run(verb, "--help").out.replace("│", " ").split())
+        printed = " ".join(run(verb, "--help").out.replace("│", " ").split())
         for word in expected:
-            assert word in shown, (verb, word)
+            assert word in printed, (verb, word)
 
 
 def test_the_version(run: Runner) -> None:
@@ -676,12 +676,12 @@ def test_end_to_end_on_real_clips(run: Runner, shared_data: Path, tmp_path: Path
     """Ten real clips of each of 16 classes, as 40 keyframes of 512 bytes a class, teach far more than chance."""
     path, cache = tmp_path / "set.safetensors", ("--cache", run.cache)
     options = ("--method", "random-real", "--vpc", 10, "--keyframes", 4)
-    made = run("compress", shared_data / "fluent16", "-o", path, *options, *cache, "--json").json
-    assert made["num_videos"] == 160
-    assert made["file_bytes"] < 0.2 * sum(video.stat().st_size for video in (shared_data / "fluent16").rglob("*.mp4"))
+    result = run("compress", shared_data / "fluent16", "-o", path, *options, *cache, "--json").json
+    assert result["num_videos"] == 160
+    assert result["file_bytes"] < 0.2 * sum(video.stat().st_size for video in (shared_data / "fluent16").rglob("*.mp4"))
     student = ("--width", 0.25, "--steps", 150, "--seeds", 1)
-    taught = run("train", path, "--data", shared_data / "fluent16", *student, *cache, "--json").json
-    assert taught["top1_mean"] > 2.5 / 16
+    trained = run("train", path, "--data", shared_data / "fluent16", *student, *cache, "--json").json
+    assert trained["top1_mean"] > 2.5 / 16
 
 
 @pytest.mark.parametrize("method", ["dm", "mtt", "vdsd-mtt", "lvdd", "rded", "herding-h264"])

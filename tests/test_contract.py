@@ -75,8 +75,8 @@ def test_a_method_in_one_file_runs_everywhere(
         *settings,
     )
     planned = run("plan", videos, "--size", 32, "--frames", 4, "--cache", run.cache, "--json", "--quiet", *options).json
-    made = run.compress(videos, tmp_path / "set.safetensors", *options)
-    assert made.code == 0, made.err
+    result = run.compress(videos, tmp_path / "set.safetensors", *options)
+    assert result.code == 0, result.err
     synthetic = read_set(tmp_path / "set.safetensors")
     assert synthetic.provenance.method == "first-videos"
     assert synthetic.provenance.config["backwards"] is True

@@ -64,8 +64,8 @@ def test_the_largest_that_fits_is_found_without_asking_twice(low: int, length: i
         asked.append(number)
         return number <= limit
 
-    found = largest_fitting(fits, low, high, start=min(high, low + start))
-    assert found == max(low - 1, min(high, limit))
+    largest = largest_fitting(fits, low, high, start=min(high, low + start))
+    assert largest == max(low - 1, min(high, limit))
     assert len(asked) == len(set(asked)) <= 13
     assert all(low <= number <= high for number in asked)
 

@@ -1,4 +1,4 @@
-"""Storage: the file holds what the set says it does, within its bytes, whichever way latents lie."""
+"""Storage: the file holds the set, within its bytes, for every way to store latents."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def dense(codec: TinyCodec) -> SyntheticSet:
     )
 
 
-def psnr(found: Tensor, wanted: Tensor) -> float:
-    return float(-10 * (found - wanted).square().mean().log10())
+def psnr(decoded: Tensor, original: Tensor) -> float:
+    return float(-10 * (decoded - original).square().mean().log10())
 
 
 def test_the_file_holds_what_the_set_says(dense: SyntheticSet, codec: TinyCodec, tmp_path: Path) -> None:

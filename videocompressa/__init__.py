@@ -4,25 +4,30 @@
 are first used, so that `import videocompressa` takes no time.
 """
 
-from __future__ import annotations
-
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from videocompressa.artifact import measure, write_set
-    from videocompressa.clip import Candidates, Clip, ClipSpec
-    from videocompressa.codecs import build_codec
-    from videocompressa.datasets import encode_pass, find_videos
-    from videocompressa.errors import InputError
-    from videocompressa.methods import METHODS
-    from videocompressa.recipes.compress import compress_folder
-    from videocompressa.recipes.keyframes import extract_keyframes
-    from videocompressa.recipes.sets import open_set as load
-    from videocompressa.recipes.train import train_on
-    from videocompressa.synthetic import Budget, Cost, SyntheticSet
-    from videocompressa.vlm.export.run import check_export, export_set
-    from videocompressa.vlm.tune.run import finetune_on
+    from videocompressa.artifact import measure as measure
+    from videocompressa.artifact import write_set as write_set
+    from videocompressa.clip import Candidates as Candidates
+    from videocompressa.clip import Clip as Clip
+    from videocompressa.clip import ClipSpec as ClipSpec
+    from videocompressa.codecs import build_codec as build_codec
+    from videocompressa.datasets import encode_pass as encode_pass
+    from videocompressa.datasets import find_videos as find_videos
+    from videocompressa.errors import InputError as InputError
+    from videocompressa.methods import METHODS as METHODS
+    from videocompressa.recipes.compress import compress_folder as compress_folder
+    from videocompressa.recipes.keyframes import extract_keyframes as extract_keyframes
+    from videocompressa.recipes.sets import open_set as load  # noqa: F401
+    from videocompressa.recipes.train import train_on as train_on
+    from videocompressa.synthetic import Budget as Budget
+    from videocompressa.synthetic import Cost as Cost
+    from videocompressa.synthetic import SyntheticSet as SyntheticSet
+    from videocompressa.vlm.export.run import check_export as check_export
+    from videocompressa.vlm.export.run import export_set as export_set
+    from videocompressa.vlm.tune.run import finetune_on as finetune_on
 
 __version__ = "0.1.0"
 
@@ -48,39 +53,19 @@ _PUBLIC = {
     "train_on": ("recipes.train", "train_on"),
     "write_set": ("artifact", "write_set"),
 }
-"""Where each public name lives."""
-
-__all__ = [
-    "METHODS",
-    "Budget",
-    "Candidates",
-    "Clip",
-    "ClipSpec",
-    "Cost",
-    "InputError",
-    "SyntheticSet",
-    "__version__",
-    "build_codec",
-    "check_export",
-    "compress_folder",
-    "encode_pass",
-    "export_set",
-    "extract_keyframes",
-    "find_videos",
-    "finetune_on",
-    "load",
-    "measure",
-    "train_on",
-    "write_set",
-]
+"""Module and name of each public name."""
 
 
 def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
-        raise AttributeError(f"module 'videocompressa' has no attribute {name!r}; it has {', '.join(__all__)}")
+        raise AttributeError(f"module 'videocompressa' has no attribute {name!r}; it has {', '.join(__dir__())}")
     module, attribute = _PUBLIC[name]
     return getattr(import_module(f"videocompressa.{module}"), attribute)
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted(["__version__", *_PUBLIC])
+
+
+if not TYPE_CHECKING:  # type checkers take the imports above
+    __all__ = __dir__()

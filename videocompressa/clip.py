@@ -1,14 +1,13 @@
-"""Clips: the T candidate frames of one video, and the candidates of a whole set behind a frozen codec.
+"""Clips: the T candidate frames of one video, and the candidates of a complete set behind a frozen codec.
 
 Shape letters of the project: N set, B batch, T candidate frames, K keyframes, C channels, H W pixels,
 h w latent cells, L classes, D features.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -33,7 +32,7 @@ class ClipSpec:
     width: int
     """W in pixels, >= 1."""
     placement: str = "even"
-    """How the T frames lie in the video. "even": center of each of T equal spans by presentation time. "strided:S":
+    """Where the T frames are in the video. "even": center of each of T equal spans by presentation time. "strided:S":
     every S-th frame around the middle of the video; where it is shorter than T x S frames, every (frames // T)-th, and
     evenly where it has fewer than T."""
 
@@ -71,7 +70,7 @@ class Clip:
     video_id: str
     """Path of the video relative to the root of its set, with forward slashes."""
     num_video_frames: int
-    """Frames in the whole video, as counted without decoding."""
+    """Frames in the complete video, as counted without decoding."""
 
     def __post_init__(self) -> None:
         if self.frames.dtype != torch.uint8 or self.frames.ndim != 4 or self.frames.shape[1] != 3:
@@ -99,9 +98,9 @@ class Normalization:
 
     def apply(self, pixels: Tensor) -> Tensor:
         """Normalize (...,3,H,W) pixels in [0,1]; float in, float out."""
-        mean = torch.tensor(self.mean, dtype=pixels.dtype, device=pixels.device).view(3, 1, 1)
-        std = torch.tensor(self.std, dtype=pixels.dtype, device=pixels.device).view(3, 1, 1)
-        return (pixels - mean) / std
+        mean, std = pixels.new_tensor((self.mean, self.std)).view(2, 3, 1, 1)
+        normalized: Tensor = (pixels - mean) / std
+        return normalized
 
 
 @dataclass(frozen=True)
@@ -142,7 +141,7 @@ class CodecSpec:
 class Candidates:
     """The candidate frames of every video of one split, decoded and encoded once (steps 1 and 4 of the method).
 
-    Tensors may be memory-mapped: index rows, do not copy the whole.
+    Tensors may be memory-mapped: index rows, do not copy them all.
     """
 
     frames: Tensor
@@ -156,7 +155,7 @@ class Candidates:
     video_ids: tuple[str, ...]
     """N paths relative to the root."""
     num_video_frames: Tensor
-    """(N,) int64: frames of each whole video."""
+    """(N,) int64: frames of each complete video."""
     video_bytes: Tensor
     """(N,) int64: size of each video file."""
     classes: tuple[str, ...]
@@ -172,15 +171,11 @@ class Candidates:
     """Videos of the split that could not be read."""
 
     def __post_init__(self) -> None:
-        num_videos = len(self.labels)
+        num_videos, (num_frames, height, width) = len(self.labels), self.clip.size
         expected = {
-            "frames": (num_videos, self.clip.num_frames, 3, self.clip.height, self.clip.width),
-            "latents": (
-                num_videos,
-                self.clip.num_frames,
-                *self.codec.latent_shape(self.clip.height, self.clip.width),
-            ),
-            "times_seconds": (num_videos, self.clip.num_frames),
+            "frames": (num_videos, num_frames, 3, height, width),
+            "latents": (num_videos, num_frames, *self.codec.latent_shape(height, width)),
+            "times_seconds": (num_videos, num_frames),
             "num_video_frames": (num_videos,),
             "video_bytes": (num_videos,),
         }
@@ -201,16 +196,9 @@ class Candidates:
             f"classes={len(self.classes)})"
         )
 
-    def take(self, rows: Sequence[int] | Tensor) -> Candidates:
+    def take(self, rows: Sequence[int] | Tensor) -> Self:
         """Return the candidates of the given videos, in the given order."""
         index = torch.as_tensor(rows, dtype=torch.int64)
-        return replace(
-            self,
-            frames=self.frames[index],
-            latents=self.latents[index],
-            times_seconds=self.times_seconds[index],
-            labels=self.labels[index],
-            video_ids=tuple(self.video_ids[int(row)] for row in index),
-            num_video_frames=self.num_video_frames[index],
-            video_bytes=self.video_bytes[index],
-        )
+        tensors = {name: tensor[index] for name, tensor in vars(self).items() if isinstance(tensor, Tensor)}
+        changes: dict[str, Any] = {**tensors, "video_ids": tuple(self.video_ids[row] for row in index.tolist())}
+        return replace(self, **changes)

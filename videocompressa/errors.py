@@ -1,6 +1,4 @@
-"""Errors that a user can mend: each names the file or option, what came, what is allowed, and what to do."""
-
-from __future__ import annotations
+"""Errors that a user can fix: each names the file or option, what was got, what is allowed, and what to do."""
 
 
 class InputError(ValueError):

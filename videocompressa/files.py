@@ -1,11 +1,10 @@
 """Files and folders that are complete or untouched, whatever happens while they are written."""
 
-from __future__ import annotations
-
 import errno
 import os
 import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -25,7 +24,7 @@ def read_bytes(path: Path, what: str) -> bytes:
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`, with its suffix; sync it and rename it when the block ends without an error.
+    """Give a temporary path next to `path`, with its suffix; sync and rename it when the block ends without an error.
 
     `path` is complete or untouched, and nothing else is left. Raises `InputError` when the disk refuses.
     """
@@ -56,21 +55,14 @@ def write_text(path: Path, text: str) -> None:
 def check_output(path: Path, *, overwrite: bool = False) -> None:
     """Raise `InputError` when `path` cannot be written: to be called before a long run."""
     path = Path(path)
-    probe = path.parent / f".{secrets.token_hex(8)}.part"
     try:
         if path.is_dir():
             raise InputError(f"output {path} is a folder; give the name of a .safetensors file")
-        if path.exists() and not overwrite:
-            raise InputError(f"output {path} exists; give --force to replace it, or another name")
-        if not path.parent.is_dir():
-            raise InputError(f"output {path}: folder {path.parent} does not exist; make it first")
-        with open(probe, "xb"):
+        _check_place(path, taken=path.exists() and not overwrite)
+        with tempfile.TemporaryFile(dir=path.parent):
             pass
     except OSError as error:
         raise _cannot_write(path, error) from error
-    finally:
-        with suppress(OSError):
-            probe.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -92,10 +84,14 @@ def check_output_folder(folder: Path, *, overwrite: bool) -> None:
     """Raise `InputError` when a folder cannot be written."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"output {folder} is a file; give the name of a folder")
-    if folder.exists() and any(folder.iterdir()) and not overwrite:
-        raise InputError(f"output {folder} exists; give --force to replace it, or another name")
-    if not folder.absolute().parent.is_dir():
-        raise InputError(f"output {folder}: folder {folder.absolute().parent} does not exist; make it first")
+    _check_place(folder, taken=folder.exists() and any(folder.iterdir()) and not overwrite)
+
+
+def _check_place(path: Path, *, taken: bool) -> None:
+    if taken:
+        raise InputError(f"output {path} exists; give --force to replace it, or another name")
+    if not path.absolute().parent.is_dir():
+        raise InputError(f"output {path}: folder {path.absolute().parent} does not exist; make it first")
 
 
 _ADVICE = {

@@ -4,34 +4,27 @@ A stream is a `torch.Generator` on the CPU, seeded by SHA-256 of the run's seed 
 draw to one stream never moves another one, and the same seed gives the same bytes on CPU.
 """
 
-from __future__ import annotations
-
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 
 
 @dataclass(frozen=True)
 class Streams:
-    """The random streams of one run.
-
-    Parameters
-    ----------
-    seed:
-        Any integer; runs with equal seeds draw equal numbers.
-    scope:
-        Path of names above this one, for streams inside a part of a run (see `child`).
-    """
+    """The random streams of one run."""
 
     seed: int
+    """Any integer; runs with equal seeds draw equal numbers."""
     scope: str = ""
+    """Path of names above this one, for streams inside a part of a run (see `child`)."""
 
     def generator(self, name: str) -> torch.Generator:
         """Return a fresh generator of the stream `name`; calling twice gives the same draws twice."""
         digest = hashlib.sha256(f"{self.seed}/{self.scope}/{name}".encode()).digest()
         return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
-    def child(self, name: str) -> Streams:
+    def child(self, name: str) -> Self:
         """Return the streams of a part of the run, independent of this one's."""
-        return Streams(self.seed, f"{self.scope}/{name}")
+        return replace(self, scope=f"{self.scope}/{name}")

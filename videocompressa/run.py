@@ -1,17 +1,15 @@
 """What the parts of a run share: named random streams, the device, progress, and finished stages on disk.
 
 A stage is a named computation whose result is a few tensors (a trained selector, a teacher). Its key is everything the
-result depends on beside the training data, which the folder stands for. Equal key, equal bytes.
+result depends on apart from the training data, which the folder stands for. Equal key, equal bytes.
 """
-
-from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -38,7 +36,7 @@ class Stages:
     """Where finished stages are kept; without a folder every stage is computed again."""
 
     folder: Path | None = None
-    clock: Callable[[], float] | None = None
+    clock: Callable[[], float] = lambda: 0.0
     """Seconds, such as `time.perf_counter`: with it, a stage keeps how long it took."""
     recalled_seconds: dict[str, float] = field(default_factory=dict)
     """Seconds that each stage read from the folder took when it was computed: the cost of a run that reuses work."""
@@ -57,13 +55,13 @@ class Stages:
         try:
             return self._load(path)
         except (FileNotFoundError, SafetensorError):
-            started, before = self._now(), sum(self.recalled_seconds.values())
+            started, before = self.clock(), sum(self.recalled_seconds.values())
             tensors = compute()
             # The seconds of stages recalled on the way are part of this stage's cost.
-            seconds = self._now() - started + sum(self.recalled_seconds.values()) - before
+            seconds = self.clock() - started + sum(self.recalled_seconds.values()) - before
         self.folder.mkdir(parents=True, exist_ok=True)
-        contiguous = {key: tensor.contiguous() for key, tensor in tensors.items()}
         with atomic_path(path) as part:
+            contiguous = {key: tensor.contiguous() for key, tensor in tensors.items()}
             save_file(contiguous, part, {"seconds": repr(seconds)})
         self.computed.add(path.name)
         return tensors
@@ -76,13 +74,6 @@ class Stages:
             self.recalled_seconds[path.name] = seconds
         return tensors
 
-    def _now(self) -> float:
-        return 0.0 if self.clock is None else self.clock()
-
-
-KEEP_NOTHING = Stages()
-"""Stages without a folder."""
-
 
 @dataclass(frozen=True)
 class Run:
@@ -91,9 +82,9 @@ class Run:
     streams: Streams
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     watch: Watch = watch_nothing
-    stages: Stages = KEEP_NOTHING
+    stages: Stages = Stages()
 
-    def child(self, name: str) -> Run:
+    def child(self, name: str) -> Self:
         """Return the run of a part, with random streams of its own."""
         return replace(self, streams=self.streams.child(name))
 

@@ -1,23 +1,32 @@
 """The container: a safetensors file with the tensors of a set, one metadata key, and the packed provenance text.
 
-Which tensors a file holds, with dtypes and shapes, follows from what its metadata say (`_expected`), so a file whose
-tensors and metadata disagree is refused before anything is unpacked.
+Which tensors a file holds, with dtypes and shapes, follows from its metadata (`_expected`), so a file whose tensors and
+metadata disagree is refused before anything is unpacked.
 """
-
-from __future__ import annotations
 
 import json
 import lzma
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import numpy as np
 import safetensors
+import torch
 
-from videocompressa.artifact.metadata import KEY, Metadata, from_json, header_content
+from videocompressa.artifact.metadata import (
+    KEY,
+    PROVENANCE_SCHEMA,
+    SCHEMA,
+    Metadata,
+    check_schema,
+    from_json,
+    header_content,
+    json_object,
+)
 from videocompressa.artifact.packing import PACKINGS
-from videocompressa.artifact.packing.quantization import LARGEST_CODE
+from videocompressa.artifact.packing.quantization import LARGEST_CODE, check_stored
 from videocompressa.errors import ArtifactError, InputError
 
 Quantization = Literal["int8", "float16"]
@@ -62,23 +71,32 @@ def pack_text(text: str) -> bytes:
     return lzma.compress(text.encode("ascii"), format=lzma.FORMAT_RAW, filters=_FILTERS)
 
 
-def unpack_text(data: bytes, path: str) -> str:
-    """Return the text of the file `path`; raises `ArtifactError` for all that `pack_text` does not write."""
+def unpack_text(data: bytes) -> str:
+    """Return the text of a stream; raises `ArtifactError` for all that `pack_text` does not write."""
     decoder = lzma.LZMADecompressor(format=lzma.FORMAT_RAW, filters=_FILTERS)
     try:
         text = decoder.decompress(data, max_length=MAX_TEXT_BYTES + 1)
     except lzma.LZMAError as error:
-        raise ArtifactError(f"{path}: tensor provenance is no LZMA stream; the file is damaged") from error
+        raise ArtifactError("tensor provenance is no LZMA stream; the file is damaged") from error
     if len(text) > MAX_TEXT_BYTES:
-        raise ArtifactError(f"{path}: tensor provenance unpacks to over {MAX_TEXT_BYTES} bytes; the file is damaged")
+        raise ArtifactError(f"tensor provenance unpacks to over {MAX_TEXT_BYTES} bytes; the file is damaged")
     if not decoder.eof:
-        raise ArtifactError(f"{path}: tensor provenance ends too early; the file is damaged")
+        raise ArtifactError("tensor provenance ends too early; the file is damaged")
     if decoder.unused_data:
-        raise ArtifactError(f"{path}: tensor provenance has bytes after its end; the file is damaged")
+        raise ArtifactError("tensor provenance has bytes after its end; the file is damaged")
     try:
         return text.decode("ascii")
     except UnicodeDecodeError as error:
-        raise ArtifactError(f"{path}: tensor provenance is no ASCII text; the file is damaged") from error
+        raise ArtifactError("tensor provenance is no ASCII text; the file is damaged") from error
+
+
+@contextmanager
+def errors_of(path: str) -> Iterator[None]:
+    """Raise each `InputError` of the block as an `ArtifactError` that names the file `path`."""
+    try:
+        yield
+    except InputError as error:
+        raise ArtifactError(f"{path}: {error}") from error
 
 
 def parse(data: bytes, path: str) -> tuple[dict[str, Array], Metadata]:
@@ -94,15 +112,19 @@ def parse(data: bytes, path: str) -> tuple[dict[str, Array], Metadata]:
         )
     header = header_content(keys[KEY], path)
     arrays = _deserialized(data, path)
-    for name, shapes in (("labels", ("(N,)", "(N,L)")), ("provenance", ("(bytes,)",))):  # needed to read the metadata
-        if name not in arrays:
-            raise ArtifactError(f"{path} holds tensors [{', '.join(sorted(arrays))}]; it must hold {name}")
-        if not 1 <= arrays[name].ndim <= len(shapes):
-            raise ArtifactError(
-                f"{path}: tensor {name} has shape {arrays[name].shape}; it must be {' or '.join(shapes)}"
-            )
-    metadata = from_json(header, unpack_text(arrays["provenance"].tobytes(), path), path, len(arrays["labels"]))
-    _check_arrays(arrays, metadata, path)
+    with errors_of(path):
+        for name, shapes in (("labels", ("(N,)", "(N,L)")), ("provenance", ("(bytes,)",))):  # the metadata need them
+            if name not in arrays:
+                raise ArtifactError(f"the file holds tensors [{', '.join(sorted(arrays))}]; it must hold {name}")
+            if not 1 <= arrays[name].ndim <= len(shapes):
+                raise ArtifactError(f"tensor {name} has shape {arrays[name].shape}; it must be {' or '.join(shapes)}")
+        text = unpack_text(arrays["provenance"].tobytes())
+    provenance = json_object(text, "provenance", path)
+    check_schema(header, SCHEMA, KEY, path)
+    check_schema(provenance, PROVENANCE_SCHEMA, "provenance", path)
+    with errors_of(path):
+        metadata = from_json(header, provenance, len(arrays["labels"]))
+        _check_arrays(arrays, metadata)
     return arrays, metadata
 
 
@@ -148,46 +170,35 @@ def unsigned(count: int, what: str) -> str:
 
 def _expected(arrays: Mapping[str, Array], metadata: Metadata) -> Layout:
     """Return the tensors that the metadata ask for; shapes of packed latents are checked by their packing."""
-    num_items, keyframes = metadata.shape
     unsigned(metadata.clip.num_frames, "candidate frames")
-    num_classes = len(metadata.classes)
-    soft = arrays["labels"].ndim == 2
+    num_items, num_classes, soft = len(metadata.positions), len(metadata.classes), arrays["labels"].ndim == 2
     layout: Layout = {
         "provenance": ("U8", (len(arrays["provenance"]),)),
         "labels": ("U8", (num_items, num_classes)) if soft else (unsigned(num_classes, "classes"), (num_items,)),
     }
     if metadata.packing != "dense":
-        packing = PACKINGS[metadata.packing]
-        return layout | {
-            name: (code, arrays[name].shape if name in arrays else ()) for name, code in packing.tensors.items()
-        }
-    cells = metadata.codec.latent_shape(metadata.clip.height, metadata.clip.width)
+        codes = PACKINGS[metadata.packing].tensors
+        return layout | {name: (code, arrays[name].shape if name in arrays else ()) for name, code in codes.items()}
     quantized = "latents" in arrays and arrays["latents"].dtype == np.int8
-    layout["latents"] = ("I8" if quantized else "F16", (num_items, keyframes, *cells))
+    layout["latents"] = ("I8" if quantized else "F16", metadata.shape)
     return layout | ({"scales": ("F16", (num_items, metadata.codec.channels))} if quantized else {})
 
 
-def _check_arrays(arrays: Mapping[str, Array], metadata: Metadata, path: str) -> None:
-    """Raise `ArtifactError` unless the tensors are those that the metadata ask for."""
-    try:
-        layout = _expected(arrays, metadata)
-    except InputError as error:
-        raise ArtifactError(f"{path}: {error}") from error
+def _check_arrays(arrays: Mapping[str, Array], metadata: Metadata) -> None:
+    """Raise `InputError` unless the tensors are those that the metadata ask for."""
+    layout = _expected(arrays, metadata)
     if set(arrays) != set(layout):
         raise ArtifactError(
-            f"{path} holds tensors [{', '.join(sorted(arrays))}]; it must hold [{', '.join(sorted(layout))}]"
+            f"the file holds tensors [{', '.join(sorted(arrays))}]; it must hold [{', '.join(sorted(layout))}]"
         )
     for name, (code, shape) in layout.items():
         if arrays[name].dtype != DTYPES[code] or arrays[name].shape != shape:
             raise ArtifactError(
-                f"{path}: tensor {name} is {arrays[name].dtype.name} {arrays[name].shape}; "
+                f"tensor {name} is {arrays[name].dtype.name} {arrays[name].shape}; "
                 f"it must be {np.dtype(DTYPES[code]).name} {shape}"
             )
     if arrays["labels"].ndim == 2 and not bool((arrays["labels"].max(1) == LARGEST_CODE).all()):
-        raise ArtifactError(f"{path}: a row of soft labels does not reach {LARGEST_CODE}")
-    if "scales" not in layout:
-        return
-    if not bool((np.isfinite(arrays["scales"]) & (arrays["scales"] > 0)).all()):
-        raise ArtifactError(f"{path}: tensor scales holds values that are not finite and positive")
-    if bool((arrays["latents"] == -128).any()):
-        raise ArtifactError(f"{path}: tensor latents holds -128; int8 latents are in [-127,127]")
+        raise ArtifactError(f"a row of soft labels does not reach {LARGEST_CODE}")
+    if "scales" in layout:
+        quantized = {name: torch.from_numpy(arrays[name]) for name in ("latents", "scales")}
+        check_stored(quantized, {name: layout[name][1] for name in quantized})

@@ -1,11 +1,8 @@
-"""What fits into a file of a given size: sizes are measured on the bytes of the file, with blank content.
+"""What fits into a file of a given size: sizes are measured on the bytes of the file.
 
-How large a file is depends on shapes, ids, times and settings, and for entropy-coded latents on what they show. Before
-the content exists, a blank set stands for it: zero latents, flat labels, and a stream of as many zeros as the content
-needs.
+Before the content exists, a blank set stands for it: zero latents, flat labels, and a stream of as many zeros as the
+content needs.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace

@@ -1,11 +1,8 @@
-"""Positions of keyframes as text: a mark for each candidate frame, four to a hexadecimal digit.
+"""Positions of keyframes as text: a bit for each candidate frame, four to a hexadecimal digit (`docs/format.md`).
 
-An item's T marks say which candidates it keeps, frame 0 first (the highest bit of the first digit), with zeros behind
-the last. Where every item keeps all T, the text is empty. Our choice, measured on random positions after packing: 1.1
-bytes an item for 4 of 8 against 2.7 for a list of steps; and marks cannot fall or come twice.
+Our choice, measured on random positions after packing: 1.1 bytes an item for 4 of 8 against 2.7 for a list of steps;
+and marks cannot fall or come twice.
 """
-
-from __future__ import annotations
 
 import re
 from collections.abc import Sequence
@@ -26,32 +23,30 @@ def marks_of(positions: Sequence[Sequence[int]], num_frames: int) -> str:
     return "".join(f"{sum(1 << (4 * digits - 1 - position) for position in row):0{digits}x}" for row in positions)
 
 
-def positions_of(marks: str, num_items: int, keyframes: int, num_frames: int, path: str) -> tuple[tuple[int, ...], ...]:
-    """Return the N rows of K positions that the marks of the file `path` mean.
+def positions_of(marks: str, num_items: int, keyframes: int, num_frames: int) -> tuple[tuple[int, ...], ...]:
+    """Return the N rows of K positions that the marks mean.
 
     Raises `ArtifactError` for all that `marks_of` would not write. The caller has bounded N x K.
     """
     if keyframes == num_frames:
         if marks:
-            raise ArtifactError(f"{path}: metadata provenance.positions must be empty, for all {num_frames} are kept")
+            raise ArtifactError(f"metadata provenance.positions must be empty, for all {num_frames} are kept")
         return (tuple(range(num_frames)),) * num_items
     digits = _digits(num_frames)
     if len(marks) != num_items * digits:
         raise ArtifactError(
-            f"{path}: metadata provenance.positions has {len(marks)} digits; it must have {num_items} x {digits}"
+            f"metadata provenance.positions has {len(marks)} digits; it must have {num_items} x {digits}"
         )
     if not _DIGITS.fullmatch(marks):
-        raise ArtifactError(f"{path}: metadata provenance.positions holds other characters than 0-9 and a-f")
+        raise ArtifactError("metadata provenance.positions holds other characters than 0-9 and a-f")
     rows = []
     for begin in range(0, len(marks), digits):
         bits = f"{int(marks[begin : begin + digits], 16):0{4 * digits}b}"
-        row = tuple(place for place, bit in enumerate(bits) if bit == "1")
+        row = tuple(match.start() for match in re.finditer("1", bits))
         if row and row[-1] >= num_frames:
-            raise ArtifactError(f"{path}: metadata provenance.positions leave [0,{num_frames})")
+            raise ArtifactError(f"metadata provenance.positions leave [0,{num_frames})")
         if len(row) != keyframes:
-            raise ArtifactError(
-                f"{path}: metadata provenance.positions has {len(row)} of an item; it must have {keyframes}"
-            )
+            raise ArtifactError(f"metadata provenance.positions has {len(row)} of an item; it must have {keyframes}")
         rows.append(row)
     return tuple(rows)
 

@@ -3,22 +3,23 @@
 There are two texts: the header's, readable in the raw file, and the provenance, which is long and packed in a tensor.
 """
 
-from __future__ import annotations
-
 import json
-import math
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import PureWindowsPath
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from videocompressa.artifact.marks import marks_of, positions_of
 from videocompressa.artifact.packing import PACKINGS
 from videocompressa.clip import ClipSpec, CodecSpec, Normalization
 from videocompressa.errors import ArtifactError, InputError
-from videocompressa.synthetic import Provenance, Source
+from videocompressa.synthetic import Provenance, Source, SyntheticSet
 
 FORMAT = 1
 """Format number that this version writes and reads."""
@@ -52,42 +53,87 @@ PROVENANCE_SCHEMA: dict[str, Any] = {
 """Likewise of the JSON in the tensor `provenance`."""
 
 MAX_MILLISECONDS = 10**12
-"""Times lie within +- this (30 years); a float64 of seconds holds them with room to spare."""
+"""Times are within +- this (30 years); a float64 of seconds holds them with room to spare."""
+
+# Keys of the JSON objects that are records, and the field of each.
+_CLIP = {"frames": "num_frames", "height": "height", "placement": "placement", "width": "width"}
+_SOURCE = {
+    "bytes": "video_bytes",
+    "frames": "num_frames",
+    "name": "name",
+    "skipped": "num_skipped",
+    "videos": "num_videos",
+}
+_CODEC = {
+    "bytes": "num_bytes",
+    "channels": "channels",
+    "downscale": "downscale",
+    "scale": "scale",
+    "sha256": "weights_sha256",
+    "shift": "shift",
+}
 
 _ABSOLUTE = re.compile(r"/|\\\\|[A-Za-z]:[/\\]")
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """All that a file says about its tensors."""
+    """The fields of a `SyntheticSet` that the metadata of its file hold."""
 
+    positions: Tensor
+    """(N,K) int64, at least one."""
+    times_seconds: Tensor
+    """(N,K) float64, multiples of a millisecond."""
+    classes: tuple[str, ...]
     clip: ClipSpec
     codec: CodecSpec
     normalization: Normalization
     provenance: Provenance
-    classes: tuple[str, ...]
     fill: str
     packing: str
-    positions: tuple[tuple[int, ...], ...]
-    """N x K, at least one: where each keyframe stands among the candidates."""
-    milliseconds: tuple[tuple[int, ...], ...]
-    """N x K: when each keyframe is shown in its video."""
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """N and K."""
-        return len(self.positions), len(self.positions[0])
+    def shape(self) -> tuple[int, ...]:
+        """(N,K,C,h,w) of the latents; raises `InputError` for sides that the codec does not take."""
+        return *self.positions.shape, *self.codec.latent_shape(self.clip.height, self.clip.width)
 
 
-def to_json(metadata: Metadata) -> tuple[str, str]:
+def to_json(synthetic: SyntheticSet) -> tuple[str, str]:
     """Return the header's canonical JSON and the provenance's.
 
-    Raises `InputError` for what JSON cannot hold and for absolute paths.
+    Raises `InputError` for what JSON cannot hold, for absolute paths, and for times out of range.
     """
-    _refuse_places(metadata.provenance)
-    provenance = metadata.provenance
+    provenance = synthetic.provenance
+    _refuse_places(provenance)
+    header = {
+        "format": FORMAT,
+        "clip": _content(synthetic.clip, _CLIP),
+        "codec": portable(synthetic.codec.name),
+        "fill": synthetic.fill,
+        "packing": synthetic.packing,
+        "keyframes": synthetic.positions.shape[1],
+        "method": provenance.method,
+        "seed": provenance.seed,
+        "source": _content(provenance.source, _SOURCE),
+        "version": provenance.version,
+    }
+    content = {
+        "classes": synthetic.classes,
+        "codec": _content(synthetic.codec, _CODEC),
+        # Six digits: pixels have 256 levels, and the rest of a float64 would be noise that costs 40 bytes.
+        "normalization": {
+            name: [float(f"{number:.6g}") for number in numbers]
+            for name, numbers in vars(synthetic.normalization).items()
+        },
+        "positions": marks_of(synthetic.positions.tolist(), synthetic.clip.num_frames),
+        "split": provenance.source.split_hash,
+        "times": _time_steps(synthetic.times_seconds),
+        "videos": provenance.video_ids,
+    }
     try:
-        return _canonical(_header(metadata)), _canonical(_provenance(metadata))
+        # Once through JSON, so that keys which are no strings sort as the strings they become.
+        content["config"] = json.loads(json.dumps(dict(provenance.config), allow_nan=False))
+        return _canonical(header), _canonical(content)
     except (TypeError, ValueError, RecursionError) as error:
         raise InputError(
             f"the provenance of method {provenance.method!r} cannot be stored as JSON: {error}; "
@@ -99,144 +145,84 @@ def _canonical(content: Mapping[str, Any]) -> str:
     return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def _header(metadata: Metadata) -> dict[str, Any]:
-    clip, source = metadata.clip, metadata.provenance.source
-    return {
-        "format": FORMAT,
-        "clip": {
-            "frames": clip.num_frames,
-            "height": clip.height,
-            "width": clip.width,
-            "placement": clip.placement,
-        },
-        "codec": portable(metadata.codec.name),
-        "fill": metadata.fill,
-        "packing": metadata.packing,
-        "keyframes": metadata.shape[1],
-        "method": metadata.provenance.method,
-        "seed": metadata.provenance.seed,
-        "source": {
-            "name": source.name,
-            "videos": source.num_videos,
-            "frames": source.num_frames,
-            "bytes": source.video_bytes,
-            "skipped": source.num_skipped,
-        },
-        "version": metadata.provenance.version,
-    }
+def _content(record: object, keys: Mapping[str, str]) -> dict[str, Any]:
+    return {key: getattr(record, name) for key, name in keys.items()}
 
 
-def _provenance(metadata: Metadata) -> dict[str, Any]:
-    codec, normalization = metadata.codec, metadata.normalization
-    return {
-        "classes": list(metadata.classes),
-        "codec": {
-            "sha256": codec.weights_sha256,
-            "channels": codec.channels,
-            "downscale": codec.downscale,
-            "shift": list(codec.shift),
-            "scale": list(codec.scale),
-            "bytes": codec.num_bytes,
-        },
-        # Once through JSON, so that keys which are no strings sort as the strings they become.
-        "config": json.loads(json.dumps(dict(metadata.provenance.config), allow_nan=False)),
-        # Six digits: pixels have 256 levels, and the rest of a float64 would be noise that costs 40 bytes.
-        "normalization": {
-            "mean": [float(f"{number:.6g}") for number in normalization.mean],
-            "std": [float(f"{number:.6g}") for number in normalization.std],
-        },
-        "positions": marks_of(metadata.positions, metadata.clip.num_frames),
-        "split": metadata.provenance.source.split_hash,
-        "times": [
-            here - before
-            for times in metadata.milliseconds
-            for before, here in zip((0, *times[:-1]), times, strict=True)
-        ],
-        "videos": list(metadata.provenance.video_ids),
-    }
+def _fields(content: Mapping[str, Any], keys: Mapping[str, str]) -> dict[str, Any]:
+    return {name: content[key] for key, name in keys.items()}
 
 
-def from_json(header: Mapping[str, Any], provenance_text: str, path: str, num_items: int) -> Metadata:
-    """Return what the two JSONs of the file `path` of N items say.
+def _time_steps(times_seconds: Tensor) -> list[int]:
+    """Return the milliseconds from each keyframe of an item to the next, the first from 0."""
+    # Rounding by 0.5 ms is a quarter of half a frame at 240 frames a second.
+    times = (1000 * times_seconds.cpu()).round()
+    if bool((times.abs() > MAX_MILLISECONDS).any()):
+        raise InputError(f"times_seconds leave +-{MAX_MILLISECONDS // 1000} seconds, which is all that the file holds")
+    steps: list[int] = times.diff(prepend=torch.zeros_like(times[:, :1])).long().flatten().tolist()
+    return steps
+
+
+def from_json(header: Mapping[str, Any], content: Mapping[str, Any], num_items: int) -> Metadata:
+    """Return what the header's JSON and the provenance's say of a file of N items; their schemas are checked.
 
     Raises `ArtifactError` for what `to_json` would not write. A file has as many times as N x K, so a small one that
-    claims a large N or K is refused before anything of that size is made.
+    claims a large N or K is refused before anything of that size is allocated.
     """
-    content = json_object(provenance_text, "provenance", path)
-    check_schema(header, SCHEMA, KEY, path)
-    check_schema(content, PROVENANCE_SCHEMA, "provenance", path)
-    codec, norm, clip = content["codec"], content["normalization"], header["clip"]
+    codec, keyframes = content["codec"], header["keyframes"]
     if header["packing"] not in ("dense", *PACKINGS):
         raise ArtifactError(
-            f"{path} has packing {header['packing']!r}; this version reads {', '.join(['dense', *PACKINGS])}"
+            f"the file has packing {header['packing']!r}; this version reads {', '.join(['dense', *PACKINGS])}"
         )
     if codec["channels"] < 1 or codec["downscale"] < 1:
-        raise ArtifactError(f"{path}: metadata provenance.codec has channels or downscale below 1")
-    shift, scale = (_numbers(codec[name], codec["channels"], f"codec.{name}", path) for name in ("shift", "scale"))
-    mean, std = (_numbers(norm[name], 3, f"normalization.{name}", path) for name in ("mean", "std"))
-    provenance = _provenance_of(header, content)
-    try:
-        _refuse_places(provenance)
-        clip_spec = ClipSpec(clip["frames"], clip["height"], clip["width"], clip["placement"])
-    except InputError as error:
-        raise ArtifactError(f"{path}: {error}") from error
-    keyframes = header["keyframes"]
+        raise ArtifactError("metadata provenance.codec has channels or downscale below 1")
+    for name in ("shift", "scale"):
+        _check_numbers(f"codec.{name}", codec[name], codec["channels"])
+    for name, numbers in content["normalization"].items():
+        _check_numbers(f"normalization.{name}", numbers, 3)
+    source = Source(split_hash=content["split"], **_fields(header["source"], _SOURCE))
+    provenance = Provenance(
+        header["method"], content["config"], header["seed"], source, tuple(content["videos"]), header["version"]
+    )
+    _refuse_places(provenance)
+    clip = ClipSpec(**_fields(header["clip"], _CLIP))
     if num_items < 1:
-        raise ArtifactError(f"{path} has no items; a set must hold at least one keyframe")
-    if not 1 <= keyframes <= clip_spec.num_frames:
-        raise ArtifactError(f"{path} has keyframes {keyframes}; they must be 1 to {clip_spec.num_frames}")
-    milliseconds = _milliseconds(content["times"], num_items, keyframes, path)
+        raise ArtifactError("the file has no items; a set must hold at least one keyframe")
+    if not 1 <= keyframes <= clip.num_frames:
+        raise ArtifactError(f"the file has keyframes {keyframes}; they must be 1 to {clip.num_frames}")
+    times = _milliseconds(content["times"], num_items, keyframes)
+    normalization: dict[str, Any] = {
+        name: tuple(map(float, numbers)) for name, numbers in content["normalization"].items()
+    }
     return Metadata(
-        clip=clip_spec,
-        codec=CodecSpec(
-            header["codec"], codec["sha256"], codec["channels"], codec["downscale"], shift, scale, codec["bytes"]
-        ),
-        normalization=Normalization((mean[0], mean[1], mean[2]), (std[0], std[1], std[2])),
-        provenance=provenance,
+        positions=torch.tensor(positions_of(content["positions"], num_items, keyframes, clip.num_frames)),
+        times_seconds=torch.tensor(times, dtype=torch.float64) / 1000,
         classes=tuple(content["classes"]),
+        clip=clip,
+        codec=CodecSpec(name=header["codec"], **_fields(codec, _CODEC)),
+        normalization=Normalization(**normalization),
+        provenance=provenance,
         fill=header["fill"],
         packing=header["packing"],
-        positions=positions_of(content["positions"], num_items, keyframes, clip_spec.num_frames, path),
-        milliseconds=milliseconds,
     )
 
 
-def _provenance_of(header: Mapping[str, Any], content: Mapping[str, Any]) -> Provenance:
-    source = header["source"]
-    return Provenance(
-        method=header["method"],
-        config=content["config"],
-        seed=header["seed"],
-        source=Source(
-            name=source["name"],
-            split_hash=content["split"],
-            num_videos=source["videos"],
-            num_frames=source["frames"],
-            video_bytes=source["bytes"],
-            num_skipped=source["skipped"],
-        ),
-        video_ids=tuple(content["videos"]),
-        version=header["version"],
-    )
-
-
-def _milliseconds(steps: list[int], num_items: int, keyframes: int, path: str) -> tuple[tuple[int, ...], ...]:
+def _milliseconds(steps: list[int], num_items: int, keyframes: int) -> list[list[int]]:
     if len(steps) != num_items * keyframes:
         raise ArtifactError(
-            f"{path}: metadata provenance.times has {len(steps)} numbers; it must have {num_items} x {keyframes}"
+            f"metadata provenance.times has {len(steps)} numbers; it must have {num_items} x {keyframes}"
         )
-    times = tuple(tuple(accumulate(steps[item * keyframes : (item + 1) * keyframes])) for item in range(num_items))
+    times = [list(accumulate(steps[start : start + keyframes])) for start in range(0, len(steps), keyframes)]
     if any(abs(time) > MAX_MILLISECONDS for item in times for time in item):
-        raise ArtifactError(f"{path}: metadata provenance.times leave +-{MAX_MILLISECONDS} milliseconds")
+        raise ArtifactError(f"metadata provenance.times leave +-{MAX_MILLISECONDS} milliseconds")
     return times
 
 
-def _numbers(values: list[float], count: int, name: str, path: str) -> tuple[float, ...]:
+def _check_numbers(name: str, values: list[float], count: int) -> None:
     if len(values) != count:
-        raise ArtifactError(f"{path}: metadata provenance.{name} has {len(values)} numbers; it must have {count}")
-    if not all(math.isfinite(value) for value in values):  # 1e999 is JSON and overflows
-        raise ArtifactError(f"{path}: metadata provenance.{name} holds numbers that are not finite")
-    return tuple(float(value) for value in values)
+        raise ArtifactError(f"metadata provenance.{name} has {len(values)} numbers; it must have {count}")
+    if not all(abs(value) <= sys.float_info.max for value in values):  # 1e999 is JSON and overflows
+        raise ArtifactError(f"metadata provenance.{name} holds numbers that are not finite")
 
 
 def header_content(text: object, path: str) -> dict[str, Any]:
@@ -286,12 +272,12 @@ def check_schema(value: object, schema: Any, where: str, path: str) -> None:
 
 
 def _refuse_places(provenance: Provenance) -> None:
-    """Refuse what tells where the set was made, and sources without a size to compare with."""
+    """Refuse what shows where the set was compressed, and sources without a size to compare with."""
     for video_id in provenance.video_ids:
         if _ABSOLUTE.match(video_id) or ".." in video_id.replace("\\", "/").split("/"):
             raise InputError(f"video id {video_id!r} must be a path relative to the root of its set, without '..'")
     if _ABSOLUTE.match(provenance.source.name):
-        raise InputError(f"Source.name is {provenance.source.name!r}; give the name of the folder, not its place")
+        raise InputError(f"Source.name is {provenance.source.name!r}; give the name of the folder, not its path")
     _refuse_places_in(provenance.config, "config")
     for name in ("num_frames", "video_bytes"):
         if getattr(provenance.source, name) < 1:

@@ -9,8 +9,6 @@
 A set that its method packed itself (a coded video, Tucker factors, memories) is left as it is.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from contextlib import suppress
 from dataclasses import dataclass
@@ -67,8 +65,8 @@ def stored(
     """Return the set as its file will hold it: of dense latents, the unpacked ones and their packed tensors.
 
     With `fill`, a step that was not asked for is as fine as the size allows. With `limit`, "transform" takes a coarser
-    step where the file would have more bytes. Where no step is coarse enough (what the file holds besides latents is
-    too large) the set is returned as asked: code that promises bytes must check the file.
+    step where the file would have more bytes. Where no step is coarse enough, the set is returned as asked: code that
+    promises bytes must check the file.
     """
     if synthetic.packing != "dense" or storage.name != "transform":
         return synthetic
@@ -79,9 +77,8 @@ def stored(
     if limit is not None:
         size = len(to_bytes(dataclasses.replace(synthetic, packing=packing, packed=tensors)))
         if size > limit:
-            besides_stream = size - tensors["stream"].numel()
             # The header is padded to eights and holds the stream's length in digits: a few bytes to spare.
-            room = limit - besides_stream + 2 * len(weights) - 8
+            room = limit - (size - tensors["stream"].numel()) + 2 * len(weights) - 8
             with suppress(InputError):
                 step = transform.fitting_step(synthetic.latents, weights, room, name=packing)
                 tensors = transform.pack(synthetic.latents, weights, step, name=packing)

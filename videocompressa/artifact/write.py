@@ -3,9 +3,7 @@
 `docs/format.md` describes the file. The same set gives the same bytes, and writing what was read gives them again.
 """
 
-from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import get_args
 
@@ -15,7 +13,7 @@ from safetensors.numpy import save
 from torch import Tensor
 
 from videocompressa.artifact.container import DTYPES, Array, Quantization, pack_text, parse, unsigned
-from videocompressa.artifact.metadata import KEY, MAX_MILLISECONDS, Metadata, to_json
+from videocompressa.artifact.metadata import KEY, to_json
 from videocompressa.artifact.packing import find_packing
 from videocompressa.artifact.packing.quantization import label_codes, largest_label_error, quantize
 from videocompressa.artifact.read import cost_of, set_of
@@ -45,39 +43,17 @@ def to_bytes(synthetic: SyntheticSet, quantization: Quantization = "int8") -> by
     if quantization not in get_args(Quantization):
         raise InputError(f"quantization is {quantization!r}; known: {', '.join(get_args(Quantization))}")
     unsigned(synthetic.clip.num_frames, "candidate frames")
-    header, provenance = to_json(
-        Metadata(
-            clip=synthetic.clip,
-            codec=synthetic.codec,
-            normalization=synthetic.normalization,
-            provenance=synthetic.provenance,
-            classes=synthetic.classes,
-            fill=synthetic.fill,
-            packing=synthetic.packing,
-            positions=tuple(map(tuple, synthetic.positions.tolist())),
-            milliseconds=_milliseconds(synthetic.times_seconds.tolist()),
-        )
-    )
+    header, provenance = to_json(synthetic)
+    if synthetic.labels.ndim == 2:
+        labels = label_codes(synthetic.labels).numpy()
+    else:
+        labels = _array(synthetic.labels, unsigned(len(synthetic.classes), "classes"))
     arrays = {
         "provenance": np.frombuffer(pack_text(provenance), dtype=np.uint8),
-        "labels": _label_array(synthetic),
+        "labels": labels,
         **_latent_arrays(synthetic, quantization),
     }
     return save(arrays, {KEY: header})
-
-
-def _milliseconds(times_seconds: Sequence[Sequence[float]]) -> tuple[tuple[int, ...], ...]:
-    # 0.5 ms is a quarter of half a frame at 240 frames a second.
-    times = tuple(tuple(round(1000 * seconds) for seconds in item) for item in times_seconds)
-    if any(abs(time) > MAX_MILLISECONDS for item in times for time in item):
-        raise InputError(f"times_seconds leave +-{MAX_MILLISECONDS // 1000} seconds, which is all that the file holds")
-    return times
-
-
-def _label_array(synthetic: SyntheticSet) -> Array:
-    if synthetic.labels.ndim == 2:
-        return label_codes(synthetic.labels).numpy()
-    return _array(synthetic.labels, unsigned(len(synthetic.classes), "classes"))
 
 
 def _latent_arrays(synthetic: SyntheticSet, quantization: Quantization) -> dict[str, Array]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from cyclopts import Group, Parameter
 
@@ -79,14 +78,9 @@ class BenchArguments:
             keyframes=_listed("--keyframes", self.keyframes, int),
             num_seeds=self.seeds,
             students=() if self.students is None else _listed("--students", self.students, str),
-            codec=self.codec,
-            ablation=self.ablation,
             codecs=_listed("--codecs", self.codecs, str),
             steps=() if self.steps is None else _listed("--steps", self.steps, int),
-            protocol=self.protocol,
-            scale=self.scale,
-            train=self.train,
-            split=self.split,
+            **{name: getattr(self, name) for name in ("codec", "ablation", "protocol", "scale", "split", "train")},
         )
 
 
@@ -95,7 +89,7 @@ BENCH = BenchArguments()
 
 @cli.app.command
 def bench(
-    data: Path,
+    data: cli.Data,
     /,
     *,
     output: cli.Output,
@@ -112,8 +106,6 @@ def bench(
 
     Parameters
     ----------
-    data
-        Folder of labeled videos, or a csv that lists them.
     output
         Folder for results.json, results.csv, results.md, the plots and all sets.
     jobs
@@ -126,15 +118,14 @@ def bench(
     with terminal.progress(reporting) as watch:
         surroundings = running.surroundings(watch)
         outcome = run_bench(data, output, options=options, candidates=candidates, jobs=jobs, surroundings=surroundings)
-    for text in outcome.notes:
-        terminal.note(f"note: {text}", reporting)
+    terminal.notes_and_skipped(outcome.notes, (), reporting)
     if reporting.json:
         terminal.print_json(
             {
-                "folder": str(outcome.folder),
+                "folder": outcome.folder,
                 "num_cells": len(outcome.records),
                 "num_failed": sum(record.status == "failed" for record in outcome.records),
-                "files": [str(path) for path in outcome.files],
+                "files": outcome.files,
             }
         )
         return
@@ -171,8 +162,5 @@ def _budgets(given: dict[str, str]) -> tuple[BudgetOptions, ...]:
     if len(given) > 1:
         raise InputError(f"{' and '.join(given)} were given; the columns are of one kind")
     ((name, text),) = given.items()
-    if name == "--vpc":
-        return tuple(BudgetOptions(vpc=value) for value in _listed(name, text, int))
-    if name == "--ratio":
-        return tuple(BudgetOptions(ratio=value) for value in _listed(name, text, Share))
-    return tuple(BudgetOptions(bytes=value) for value in _listed(name, text, NumBytes))
+    kind: Callable[[str], Any] = {"--vpc": int, "--ratio": Share, "--bytes": NumBytes}[name]
+    return tuple(BudgetOptions(**{name.removeprefix("--"): value}) for value in _listed(name, text, kind))

@@ -1,22 +1,16 @@
 """The verb `compress`: a folder of videos into one file."""
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from videocompressa.cli import app as cli
 from videocompressa.cli import terminal
 from videocompressa.texts import duration_text
 
-if TYPE_CHECKING:
-    from videocompressa.recipes.compress import CompressOutcome
-
 
 @cli.app.command
 def compress(
-    data: Path,
+    data: cli.Data,
     /,
     *,
     output: cli.Output,
@@ -32,8 +26,6 @@ def compress(
 
     Parameters
     ----------
-    data
-        Folder of labeled videos, or a csv that lists them.
     output
         The file to write, such as set.safetensors.
     selector_out
@@ -61,23 +53,9 @@ def compress(
     selector = {} if selector_out is None else {"selector": str(selector_out)}
     if reporting.json:
         costs = {"compress_seconds": seconds, "peak_memory_bytes": terminal.peak_memory_bytes(surroundings.workers)}
-        terminal.print_json({**_facts(outcome), **costs, **selector})
+        terminal.print_json(terminal.facts_of(outcome, "cost") | costs | selector)
         return
     rows = {"file": str(outcome.path), **terminal.cost_rows(outcome.cost)}
     rows["kept"] += f", of {outcome.num_train_videos} videos with {outcome.num_train_frames} frames"
     terminal.stdout_console().print(terminal.facts_table({**rows, "time": duration_text(seconds), **selector}))
     terminal.note(f"next: videocompressa train {outcome.path} --data {data}", reporting)
-
-
-def _facts(outcome: CompressOutcome) -> dict[str, object]:
-    return {
-        "path": str(outcome.path),
-        **vars(outcome.cost),
-        "method_seconds": outcome.method_seconds,
-        "skipped": terminal.skipped_json(outcome.skipped),
-        "videos_per_class": outcome.videos_per_class,
-        "keyframes": outcome.keyframes,
-        "num_train_videos": outcome.num_train_videos,
-        "num_train_frames": outcome.num_train_frames,
-        "notes": list(outcome.notes),
-    }

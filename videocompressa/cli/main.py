@@ -1,10 +1,8 @@
-"""The command line: reads options, makes one call, shows the result.
+"""The command line: reads options, makes one call, prints the result.
 
 Exit codes: 0 done; 1 a worker process died, or the reader of our output went away; 2 the input must be fixed (one line
 on stderr says how); 3 training diverged; 130 interrupted.
 """
-
-from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
@@ -32,12 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(_not_understood(error), BAD_INPUT)
     except CycloptsError as error:
         return _fail(f"{error} ({_see_help(error)})", BAD_INPUT)
-    except InputError as error:
-        return _fail(str(error), BAD_INPUT)
-    except DivergedError as error:
-        return _fail(str(error), DIVERGED)
-    except WorkerError as error:
-        return _fail(str(error), ENDED)
+    except (InputError, DivergedError, WorkerError) as error:
+        code = DIVERGED if isinstance(error, DivergedError) else ENDED if isinstance(error, WorkerError) else BAD_INPUT
+        return _fail(str(error), code)
     except BrokenPipeError:
         sys.stderr.close()  # The interpreter would complain once more on its way out.
         return ENDED
@@ -51,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _not_understood(error: CoercionError) -> str:
-    """Return what our own types say of a value, where one of them refused it."""
+    """Return the message of our own type that refused a value, or that of the parser."""
     reason = error.__cause__ or error.__context__
     if not isinstance(reason, InputError) or error.argument is None:
         return f"{error} ({_see_help(error)})"

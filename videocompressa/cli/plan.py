@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
-
-from rich.table import Table
 
 from videocompressa.cli import app as cli
 from videocompressa.cli import terminal
@@ -17,7 +14,7 @@ if TYPE_CHECKING:
 
 @cli.app.command
 def plan(
-    data: Path,
+    data: cli.Data,
     /,
     *,
     options: cli.CompressArguments = cli.COMPRESS,
@@ -29,11 +26,6 @@ def plan(
     """Show what a folder of videos holds and what compressing it would cost: counts, bad files, size and time.
 
     Takes the options of compress. Sizes and times are estimates from a few videos.
-
-    Parameters
-    ----------
-    data
-        Folder of labeled videos, or a csv that lists them.
     """
     from videocompressa.recipes.plan import plan as plan_folder
 
@@ -68,14 +60,16 @@ def _plan_json(planned: Plan) -> dict[str, object]:
 def _print_plan(planned: Plan, method: str) -> None:
 
     console = terminal.stdout_console()
-    splits = Table(title=f"{planned.source}: {len(planned.classes)} classes", title_justify="left")
-    for heading in ("split", "videos", "frames", "length", "size"):
-        splits.add_column(heading, justify="left" if heading == "split" else "right")
+    numbers = ("videos", "frames", "length", "size")
+    splits = terminal.table("split", *numbers, right=numbers, title=f"{planned.source}: {len(planned.classes)} classes")
     for name, totals in planned.splits.items():
-        numbers = (str(totals.num_videos), str(totals.num_frames))
-        terminal.add_row(splits, name, *numbers, duration_text(totals.seconds), bytes_text(totals.num_bytes))
+        counts = (str(totals.num_videos), str(totals.num_frames))
+        terminal.add_row(splits, name, *counts, duration_text(totals.seconds), bytes_text(totals.num_bytes))
     console.print(splits)
-    console.print(_class_table(planned.classes))
+    classes = terminal.table("class", *planned.splits, right=planned.splits)
+    for name, videos in planned.classes.items():
+        terminal.add_row(classes, name, *map(str, videos.values()))
+    console.print(classes)
     budget = planned.budget
     kept = (
         f"{planned.num_items} videos x {budget.keyframes} keyframes (VPC {budget.videos_per_class}), "
@@ -92,14 +86,3 @@ def _print_plan(planned: Plan, method: str) -> None:
     console.print(terminal.facts_table(rows))
     for video in planned.bad:
         console.print(f"  {video.video_id}: {video.reason}", markup=False)
-
-
-def _class_table(classes: dict[str, dict[str, int]]) -> Table:
-    table = Table()
-    splits = list(next(iter(classes.values())))
-    table.add_column("class")
-    for split in splits:
-        table.add_column(split, justify="right")
-    for name, counts in classes.items():
-        terminal.add_row(table, name, *(str(counts[split]) for split in splits))
-    return table

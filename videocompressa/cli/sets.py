@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
-from rich.table import Table
 
 from videocompressa.cli import app as cli
 from videocompressa.cli import terminal
@@ -18,11 +17,11 @@ if TYPE_CHECKING:
 
 @cli.app.command
 def inspect(
-    path: Annotated[Path, Parameter(name="SET")],
+    path: cli.SetFile,
     /,
     *,
     contact_sheet: Path | None = None,
-    codec: str | None = None,
+    codec: cli.CodecFolder = None,
     force: cli.Force = False,
     reporting: cli.ReportingArguments = cli.REPORTING,
 ) -> None:
@@ -30,12 +29,8 @@ def inspect(
 
     Parameters
     ----------
-    path
-        A set file.
     contact_sheet
         Also write a picture of all keyframes to this .png file.
-    codec
-        Where the set's codec is, when the file does not say it: diffusers:FOLDER.
     force
         Replace the contact sheet if it exists.
     """
@@ -60,28 +55,22 @@ def inspect(
 
 def _print_set(path: Path, synthetic: SyntheticSet, cost: Cost) -> None:
     console = terminal.stdout_console()
-    origin, source = synthetic.provenance, synthetic.provenance.source
+    clip, origin, source = synthetic.clip, synthetic.provenance, synthetic.provenance.source
     labels = "soft (probabilities of a teacher)" if synthetic.labels.ndim == 2 else "hard"
-    console.print(
-        terminal.facts_table(
-            {
-                "file": str(path),
-                **terminal.cost_rows(cost),
-                "clips": f"{synthetic.clip.num_frames} frames of {synthetic.clip.height}x{synthetic.clip.width} px, "
-                f"fill {synthetic.fill}",
-                "latents": f"{tuple(synthetic.latents.shape)} (N,K,C,h,w) of codec {synthetic.codec.name}",
-                "labels": f"{labels}, {len(synthetic.classes)} classes",
-                "method": f"{origin.method}, seed {origin.seed}, videocompressa {origin.version}",
-                "settings": ", ".join(_setting_texts(origin.config)) or "the method's defaults",
-                "compressed from": f"{source.name}: {source.num_videos} videos, {source.num_frames} frames"
-                + (f", {source.num_skipped} skipped" if source.num_skipped else ""),
-                "split hash": source.split_hash[:16],
-            }
-        )
-    )
-    items = Table(title="items", title_justify="left")
-    for heading in ("item", "class", "video", "keyframes of T", "seconds"):
-        items.add_column(heading, justify="right" if heading == "item" else "left", overflow="fold")
+    skipped = f", {source.num_skipped} skipped" if source.num_skipped else ""
+    rows = {
+        "file": str(path),
+        **terminal.cost_rows(cost),
+        "clips": f"{clip.num_frames} frames of {clip.height}x{clip.width} px, fill {synthetic.fill}",
+        "latents": f"{tuple(synthetic.latents.shape)} (N,K,C,h,w) of codec {synthetic.codec.name}",
+        "labels": f"{labels}, {len(synthetic.classes)} classes",
+        "method": f"{origin.method}, seed {origin.seed}, videocompressa {origin.version}",
+        "settings": ", ".join(_setting_texts(origin.config)) or "the method's defaults",
+        "compressed from": f"{source.name}: {source.num_videos} videos, {source.num_frames} frames{skipped}",
+        "split hash": source.split_hash[:16],
+    }
+    console.print(terminal.facts_table(rows))
+    items = terminal.table("item", "class", "video", "keyframes of T", "seconds", right=("item",), title="items")
     for item in range(len(synthetic)):
         terminal.add_row(
             items,
@@ -96,12 +85,12 @@ def _print_set(path: Path, synthetic: SyntheticSet, cost: Cost) -> None:
 
 @cli.app.command
 def decode(
-    path: Annotated[Path, Parameter(name="SET")],
+    path: cli.SetFile,
     /,
     *,
     output: cli.Output,
     kind: Annotated[Literal["mp4", "gif", "png"], Parameter(name="--format")] = "mp4",
-    codec: str | None = None,
+    codec: cli.CodecFolder = None,
     force: cli.Force = False,
     reporting: cli.ReportingArguments = cli.REPORTING,
 ) -> None:
@@ -109,14 +98,10 @@ def decode(
 
     Parameters
     ----------
-    path
-        A set file.
     output
         Folder to write.
     kind
-        mp4 and gif hold whole clips, png single keyframes.
-    codec
-        Where the set's codec is, when the file does not say it: diffusers:FOLDER.
+        mp4 and gif hold complete clips, png single keyframes.
     force
         Replace the folder if it exists.
     """
@@ -128,7 +113,7 @@ def decode(
     with terminal.progress(reporting) as watch:
         num_files = decode_set(synthetic, output, kind=kind, overwrite=force, watch=watch)
     if reporting.json:
-        terminal.print_json({"path": str(output), "num_videos": len(synthetic), "num_files": num_files})
+        terminal.print_json({"path": output, "num_videos": len(synthetic), "num_files": num_files})
         return
     terminal.stdout_console().print(f"{num_files} {kind} files of {len(synthetic)} items in {output}", markup=False)
 
@@ -148,28 +133,22 @@ def _label_text(synthetic: SyntheticSet, item: int) -> str:
 
 
 def _set_json(path: Path, synthetic: SyntheticSet, cost: Cost, sheet: Path | None) -> dict[str, Any]:
-    from dataclasses import asdict
-
+    positions, times_seconds = synthetic.positions.tolist(), synthetic.times_seconds.tolist()
+    items = zip(synthetic.hard_labels, synthetic.provenance.video_ids, positions, times_seconds, strict=True)
     return {
-        "path": str(path),
+        "path": path,
         **vars(cost),
-        "clip": asdict(synthetic.clip),
-        "codec": asdict(synthetic.codec),
-        "classes": list(synthetic.classes),
+        "clip": vars(synthetic.clip),
+        "codec": vars(synthetic.codec),
+        "classes": synthetic.classes,
         "labels": "soft" if synthetic.labels.ndim == 2 else "hard",
         "fill": synthetic.fill,
         "packing": synthetic.packing,
-        "normalization": asdict(synthetic.normalization),
-        "provenance": asdict(synthetic.provenance),
+        "normalization": vars(synthetic.normalization),
+        "provenance": vars(synthetic.provenance) | {"source": vars(synthetic.provenance.source)},
         "items": [
             {"class": synthetic.classes[int(label)], "video": video, "positions": places, "times_seconds": times}
-            for label, video, places, times in zip(
-                synthetic.hard_labels,
-                synthetic.provenance.video_ids,
-                synthetic.positions.tolist(),
-                synthetic.times_seconds.tolist(),
-                strict=True,
-            )
+            for label, video, places, times in items
         ],
-        "contact_sheet": None if sheet is None else str(sheet),
+        "contact_sheet": sheet,
     }

@@ -8,24 +8,17 @@ import resource
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-from videocompressa.cli.options import Reporting
+from videocompressa.cli.app import Reporting
 from videocompressa.texts import bytes_text, duration_text, percent_text
 
 if TYPE_CHECKING:
@@ -35,47 +28,41 @@ if TYPE_CHECKING:
 
 
 def stdout_console() -> Console:
-    """Return a console on stdout; what is piped into a file is not folded to the width of a screen."""
-    return Console(width=None if sys.stdout.isatty() else PIPED_WIDTH, highlight=False)
-
-
-PIPED_WIDTH = 160
-"""Characters a line when stdout is no terminal."""
+    """Return a console on stdout; lines have 160 characters where it is piped into a file."""
+    return Console(width=None if sys.stdout.isatty() else 160, highlight=False)
 
 
 @contextmanager
 def progress(reporting: Reporting) -> Iterator[Watch]:
     """Give a watch that shows progress on stderr: bars on a terminal, lines in a log file, nothing when quiet."""
     if reporting.quiet:
-        yield _silent
-    elif sys.stderr.isatty():
-        with _bars() as watch:
-            yield watch
-    else:
-        log = _ProgressLog()
-        try:
-            yield log.watch
-        finally:
-            log.stop()
+        yield lambda step, **numbers: None
+        return
+    display = _ProgressBars() if sys.stderr.isatty() else _ProgressLog()
+    try:
+        yield display.watch
+    finally:
+        display.stop()
 
 
-@contextmanager
-def _bars() -> Iterator[Watch]:
-    """Give a watch that draws a bar a phase, with the time left."""
-    bars = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[numbers]}"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-    )
-    tasks: dict[str, TaskID] = {}
+class _ProgressBars:
+    """A bar a phase, with the time left."""
 
-    def watch(step: str, **numbers: float) -> None:
-        done, total = numbers.pop("done"), numbers.pop("total")
+    def __init__(self) -> None:
+        self._bars = Progress(
+            "{task.description}",
+            BarColumn(),
+            MofNCompleteColumn(),
+            "{task.fields[numbers]}",
+            TimeElapsedColumn(),
+            "left",
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+        )
+        self._tasks: dict[str, TaskID] = {}
+
+    def watch(self, step: str, **numbers: float) -> None:
+        bars, tasks, done, total = self._bars, self._tasks, numbers.pop("done"), numbers.pop("total")
         bars.start()  # Not before: a command that fails at once prints one line.
         if step not in tasks:
             tasks[step] = bars.add_task(step, numbers="")
@@ -83,11 +70,9 @@ def _bars() -> Iterator[Watch]:
             bars.reset(tasks[step])
         bars.update(tasks[step], completed=done, total=total, numbers=_numbers_text(numbers))
 
-    try:
-        yield watch
-    finally:
-        if tasks:
-            bars.stop()
+    def stop(self) -> None:
+        if self._tasks:
+            self._bars.stop()
 
 
 class _ProgressLog:
@@ -103,7 +88,7 @@ class _ProgressLog:
         threading.Thread(target=self._tick, daemon=True).start()
 
     def watch(self, step: str, **numbers: float) -> None:
-        """See `run.Watch`; a phase starts when the one before it was last heard of."""
+        # A phase starts at the last call of the phase before it.
         done, total, now = numbers.pop("done"), numbers.pop("total"), time.monotonic()
         seconds = now - self._started.setdefault(step, self._last_call)
         self._last_call = now
@@ -115,7 +100,6 @@ class _ProgressLog:
             self._state += f", about {duration_text(seconds / done * (total - done))} left"
 
     def stop(self) -> None:
-        """Print no further lines."""
         self._stopped.set()
 
     def _tick(self) -> None:
@@ -131,10 +115,6 @@ class _ProgressLog:
 
 def _numbers_text(numbers: Mapping[str, float]) -> str:
     return " ".join(f"{name} {value:.3g}" for name, value in numbers.items())
-
-
-def _silent(step: str, **numbers: float) -> None:
-    pass
 
 
 def note(text: str, reporting: Reporting) -> None:
@@ -161,12 +141,21 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(inner) for inner in value]
+    if isinstance(value, Path):
+        return str(value)
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def skipped_json(videos: Iterable[BadVideo]) -> list[dict[str, str]]:
     """Return skipped videos as JSON values."""
     return [{"video": video.video_id, "reason": video.reason} for video in videos]
+
+
+def facts_of(outcome: Any, record: str) -> dict[str, Any]:
+    """Return the fields of an outcome as JSON values; those of its field `record` are among them."""
+    fields = dict(vars(outcome))
+    fields |= vars(fields.pop(record))
+    return fields | {"skipped": skipped_json(outcome.skipped)}
 
 
 def facts_table(rows: Mapping[str, str], title: str | None = None) -> Table:
@@ -177,6 +166,14 @@ def facts_table(rows: Mapping[str, str], title: str | None = None) -> Table:
     for name, value in rows.items():
         add_row(table, name, value)
     return table
+
+
+def table(*headings: str, right: Container[str] = (), title: str | None = None) -> Table:
+    """Return a table with these columns; those in `right` are aligned to the right."""
+    columns = Table(title=title, title_justify="left")
+    for heading in headings:
+        columns.add_column(heading, justify="right" if heading in right else "left", overflow="fold")
+    return columns
 
 
 def add_row(table: Table, *cells: str) -> None:
@@ -196,9 +193,9 @@ def peak_memory_bytes(workers: int) -> int:
 def cost_rows(cost: Cost) -> dict[str, str]:
     """Return what a set file costs, as rows of a table of facts."""
     keyframes = cost.num_frames // cost.num_videos
+    ratio = percent_text(cost.frame_ratio)
     rows = {
-        "kept": f"{cost.num_videos} videos x {keyframes} keyframes = {cost.num_frames} frames "
-        f"({percent_text(cost.frame_ratio)})",
+        "kept": f"{cost.num_videos} videos x {keyframes} keyframes = {cost.num_frames} frames ({ratio})",
         "size": f"{bytes_text(cost.file_bytes)} ({percent_text(cost.byte_ratio)} of the training videos): latents "
         f"{bytes_text(cost.latent_bytes)}, labels {bytes_text(cost.label_bytes)}",
     }

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
-from rich.table import Table
 
 from videocompressa.cli import app as cli
 from videocompressa.cli import terminal
@@ -31,7 +30,7 @@ def train(
     width: float = 1.0,
     flip: bool = True,
     split: Literal["test", "val"] = "test",
-    codec: str | None = None,
+    codec: cli.CodecFolder = None,
     settings: cli.Settings = (),
     candidates: cli.CandidateArguments = cli.CANDIDATES,
     running: cli.RunningArguments = cli.RUNNING,
@@ -65,8 +64,6 @@ def train(
         Mirror half of the clips; turn it off where left and right tell classes apart.
     split
         Videos that judge.
-    codec
-        Where the set's codec is, when the file does not say it: diffusers:FOLDER.
     settings
         Another setting of the training, as name=value, such as augment=none; repeat for more.
     """
@@ -92,31 +89,11 @@ def train(
         )
     terminal.notes_and_skipped((), outcome.skipped, reporting)
     if reporting.json:
-        terminal.print_json(_train_json(outcome))
+        per_class = dict(zip(outcome.classes, outcome.result.per_class.tolist(), strict=True))
+        tables = {"per_class": per_class, "confusion": outcome.result.confusion.tolist()}
+        terminal.print_json(terminal.facts_of(outcome, "result") | tables)
         return
     _print_scores(outcome)
-
-
-def _train_json(outcome: TrainOutcome) -> dict[str, Any]:
-    result = outcome.result
-    return {
-        "top1_mean": result.top1_mean,
-        "top1_std": result.top1_std,
-        "top1_runs": list(result.top1_runs),
-        "num_diverged": result.num_diverged,
-        "train_seconds": result.train_seconds,
-        "precision": result.precision,
-        "top5_mean": result.top5_mean,
-        "per_class": dict(zip(outcome.classes, result.per_class.tolist(), strict=True)),
-        "confusion": result.confusion.tolist(),
-        "classes": list(outcome.classes),
-        "seeds": list(result.seeds),
-        "trained_on": outcome.trained_on,
-        "split": outcome.split,
-        "num_train_clips": outcome.num_train_clips,
-        "num_test_clips": outcome.num_test_clips,
-        "skipped": terminal.skipped_json(outcome.skipped),
-    }
 
 
 def _print_scores(outcome: TrainOutcome) -> None:
@@ -136,10 +113,7 @@ def _print_scores(outcome: TrainOutcome) -> None:
         rows["diverged"] = f"{result.num_diverged} of {len(result.seeds)} runs, not in the mean"
     console = terminal.stdout_console()
     console.print(terminal.facts_table(rows))
-    table = Table(title="per class", title_justify="left")
-    table.add_column("class")
-    table.add_column("top-1", justify="right")
-    table.add_column("most often predicted as")
+    table = terminal.table("class", "top-1", "most often predicted as", right=("top-1",), title="per class")
     for label, name in enumerate(outcome.classes):
         wrong = result.confusion[label].clone()
         wrong[label] = 0

@@ -1,43 +1,27 @@
 """Entropy model of transform coefficients: integers become yes/no decisions with good chances (`range_coder`).
 
-Symbols: q (N,K,C,h,w) integers, |q| <= 32767; a band b = (t,c,u,v) is one place in (K,C,h,w); a = min(|q|, 255);
-s_c is the quantizer's step of channel c; means are in units of 1/65536. Division of integers rounds down.
+The formulas are in `docs/format.md` (packing `transform`). Numbers q (N,K,C,h,w) are within +-32767; a = min(|q|, 255).
+A band (t,c,u,v) is one place in (K,C,h,w); S and D of a band are the sums of a, and of q within [-255,255], over the
+items coded; means are in units of 1/65536.
 
-1. Order. Items come in groups: twelve of one item, then groups an eighth as long as all items before them. In a group,
-   bands come in waves of equal t + c + u + v, so that all lower neighbors of a band are known; in a wave, bands come
-   in the order of (t,c,u,v), and of each band all items of the group.
-2. Expected magnitude of a band. n items are coded, S_b is the sum of a over them; the six bands next to b are those at
-   u+-1, v+-1, t+-1 (b itself where the grid ends):
-     P_b = 0.75 * 65536 / (s_c (1+t) x^0.75), x = (1+u)(1+v)        the prior; at most 64 * 65536
-     P'_b = (2 P_b + sum of S over the six bands * 65536 // 6) // (2 + n)
-     E_b = max(1, (6 P'_b + 65536 S_b) // (6 + n))
-3. Expected magnitude of a coefficient, by the neighbors j of its own item with weights w_j (`NEIGHBORS`; 0 outside):
-     live = 2 * 65536 + 65536 sum of w_j a_j,  usual = 2 * 65536 + sum of w_j E_j,  M = E_b live // usual
-4. Contexts. level(y) counts the thresholds 2,3,4,6,8,12,..,2^26, 3 * 2^25 that are at most y; the first context is
-   (level(M), how many of live > usual/2, live > 2 usual, live > 6 usual are true, t > 0); the second is (level(E_b),
-   min(5, sum of a over the first four neighbors)).
-5. Magnitude: "is |q| > k?" for k = 0..13 until the answer is no: first of all coefficients of the wave with k = 0, then
-   of those that answered yes with k = 1, and so on. Each context has a count for each of k = 0, 1, 2 and 3 or more. A
-   count (ones, total) begins as a geometric distribution of the level's mean predicts, with the weight of 8 (first)
-   and 4 (second) decisions; the chance is the mean of 65536 ones // total of the two contexts, within [16, 65520].
-   Counts are updated after each question.
-6. Rest: |q| = 14 + r. r + 2^j has 1 + j + e binary digits, j = max(0, digits of M // 65536 - 1): e as "more?" (at
-   most 15), with a count for each e that begins at 2 of 4; then the digits after the first, highest first, even.
-7. Sign of q != 0: is it that of D_b, the sum of the band's numbers within [-255,255] over the items coded (plus for
-   D_b = 0)? The count of the context min(7, 8 |D_b| // (S_b + 2)) begins at 2 of 4.
+1. Order: groups of items; in a group, waves of bands of equal t + c + u + v, so that all lower neighbors are known.
+2. Expected magnitude E of a band, from a prior P, the six adjacent bands and the items coded.
+3. Expected magnitude M of a coefficient: E, scaled by how large its lower neighbors in the item are (`NEIGHBORS`).
+4. Two contexts: the levels of M and of E, each with what the neighbors show.
+5. Magnitude: "is |q| > k?" for k = 0..13, at the mean chance of both contexts; counts begin as geometric distributions.
+6. Rest: |q| = 14 + r, where r has a number of binary digits that adapts to M.
+7. Sign: is it that of D?
 
 This is backward adaptation as in context-based image coders (Wu and Memon 1997, CALIC: an expected magnitude from
-neighbors, quantized to contexts). Step 2 learns the statistics of a band from one item to the next. It is our choice
-and has the largest effect: items of a set differ in their pictures, but little in the statistics of a band.
-Weights and counts were chosen on latents of two small data sets, and matter by a few percent.
+neighbors, quantized to contexts). Step 2 is our choice and has the largest effect: items of a set differ in their
+pictures, but little in the statistics of a band. Weights and counts were chosen on latents of two small data sets.
 """
-
-from __future__ import annotations
 
 import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,10 +57,7 @@ _QUESTIONS, _MOST_DIGITS = 14, 15
 
 
 def walk(
-    coder: RangeCoder,
-    shape: tuple[int, ...],
-    steps: NDArray[np.float64],
-    numbers: NDArray[np.int16] | None = None,
+    coder: RangeCoder, shape: tuple[int, ...], steps: NDArray[np.float64], numbers: NDArray[np.int16] | None = None
 ) -> NDArray[np.int16]:
     """Pass all numbers of `shape` (N,K,C,h,w) through `coder`, and return them; `steps` (C,) are those of channels.
 
@@ -131,7 +112,7 @@ class _Grid:
     prior: Integers  # (B,): P
 
     @classmethod
-    def of(cls, shape: tuple[int, ...], steps: NDArray[np.float64]) -> _Grid:
+    def of(cls, shape: tuple[int, ...], steps: NDArray[np.float64]) -> Self:
         """Return the grid of (K,C,h,w) bands."""
         place = np.indices(shape).reshape(4, -1)
         order = np.argsort(place.sum(0), kind="stable")
@@ -187,14 +168,14 @@ class _Counts:
         self.ones, self.total = ones, total
 
     @classmethod
-    def geometric(cls) -> _Counts:
+    def geometric(cls) -> Self:
         """Return the counts of step 5 as they begin: first contexts, eight a level, then second ones, six a level."""
         means = np.concatenate([np.repeat(_LEVEL_MEANS, 8), np.repeat(_LEVEL_MEANS, 6)])
         total = np.repeat([8 * 256, 4 * 256], [8 * len(_LEVEL_MEANS), 6 * len(_LEVEL_MEANS)])
         return cls(np.maximum(1, total * means // (means + ONE)), total)
 
     @classmethod
-    def even(cls, contexts: int) -> _Counts:
+    def even(cls, contexts: int) -> Self:
         """Return counts that begin at 2 of 4."""
         return cls(np.full(contexts, 2 * 256), np.full(contexts, 4 * 256))
 

@@ -10,8 +10,6 @@ Symbols: N videos, S statics of a video, T frames, C channels, h w cells, s stat
 The sums of step 2 are taken in float64 and rounded once, so that neither threads nor batches show in the latents read.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import torch
@@ -57,7 +55,7 @@ def pack(statics: Tensor, dynamics: Tensor, weight: Tensor, bias: Tensor) -> dic
     what `stored_statics` returns gives the same bytes. Raises `InputError` for values too large for float16 scales.
     """
     packed = pack_statics(statics)
-    cells, scales = quantize(dynamics.detach().cpu().float()[:, :, None], "dynamics")
+    cells, scales = quantize(dynamics.detach().cpu().float().unsqueeze(2), "dynamics")
     packed["dynamics"], packed["dynamic_scales"] = cells[:, :, 0], scales[:, 0]
     for name, values in (("joiner_weight", weight), ("joiner_bias", bias)):
         packed[name] = values.detach().cpu().half()
@@ -87,9 +85,9 @@ def unpack(tensors: Mapping[str, Tensor], shape: tuple[int, ...]) -> Tensor:
     dynamics = dequantize(tensors["dynamics"][:, :, None], tensors["dynamic_scales"][:, None])[:, :, 0].double()
     weight, bias = tensors["joiner_weight"].double(), tensors["joiner_bias"].double()
     latents = torch.empty(shape, dtype=torch.float32)
-    for item in range(len(latents)):  # one at a time: unfolding in float64 takes 27 times the memory of an item
-        one = slice(item, item + 1)
-        latents[one] = join(statics[one], dynamics[one], weight, bias).float()
+    for item, (static, dynamic) in enumerate(zip(statics, dynamics, strict=True)):
+        # One at a time: unfolding in float64 takes 27 times the memory of an item.
+        latents[item] = join(static[None], dynamic[None], weight, bias)[0].float()
     return latents
 
 
@@ -103,7 +101,7 @@ def _check(tensors: Mapping[str, Tensor], shape: tuple[int, ...]) -> None:
     sides = tuple(weight.shape[2:]) if weight.ndim == 5 else (3, 3, 3)
     if any(side % 2 == 0 for side in sides):
         raise InputError(f"tensor joiner_weight has kernel {sides}; its sides must be odd")
-    shapes: dict[str, tuple[int, ...]] = {
+    shapes = {
         "statics": (num_items, num_statics, channels, height, width),
         "static_scales": (num_items, channels),
         "dynamics": (num_items, num_frames, height, width),

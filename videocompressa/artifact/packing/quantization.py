@@ -20,11 +20,8 @@ The largest error: with L classes no probability moves by more than sqrt(L - 1) 
 unit vector along v = sqrt(p / max p), whose norm is at least 1, and codes / 255 are off by 1/510 in each of at most
 L - 1 entries (the largest is exact), so the angle t between the two has sin t <= sqrt(L - 1) / 510; and the squares of
 an entry in two unit vectors differ by at most the norm of the difference of their projections, which is sin t.
-
-Labels, too, give the same codes again: reading gives (c/255)^2 = p / max p but for rounding of float32.
+Writing what was read gives the same codes: reading gives (c/255)^2 = p / max p but for rounding of float32.
 """
-
-from __future__ import annotations
 
 import math
 from collections.abc import Mapping

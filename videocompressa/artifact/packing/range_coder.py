@@ -12,11 +12,8 @@ in 1/65536.
    were written). A decoder reads zeros after the end.
 
 After Martin (1979, "Range encoding") with the carry handled on bytes. Integers only: the same everywhere.
-Our choice, instead of a library: the format fits on a page and depends on no version of a package; decisions come in
-arrays and are handled by one plain loop, 3 to 6 million a second.
+Our choice, instead of a library: the format depends on no version of a package. 3 to 6 million decisions a second.
 """
-
-from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray

@@ -1,11 +1,8 @@
 """The table of packings.
 
 A method that stores something smaller than its latents (factors, memories, a coded video) puts those tensors into
-`SyntheticSet.packed`; the reader unpacks them to latents, so that no later step depends on the packing. Each packing is
-a file of this folder with a `Packing`, entered in `PACKINGS`.
+`SyntheticSet.packed`; the reader unpacks them to latents, so that no later step depends on the packing.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -1,22 +1,12 @@
-"""Clips as a real codec writes them: "video" (one H.264 or AV1 stream of all clips) and "pictures" (WebP keyframes).
+"""Clips as coded by "video" (one H.264 or AV1 stream of all clips) or "pictures" (WebP keyframes).
 
-Stream of N clips of K frames, H x W pixels:
-
-1. Pad H and W to even sides (4:2:0 holds one color sample for 2 x 2 pixels), of 4 pixels at least.
-2. Convert to BT.601 limited-range yuv420p, which is how FFmpeg reads streams without color metadata.
-3. Encode each clip by itself, as one closed group of pictures that starts with an intra frame. No clip sees another,
-   so a clip's bytes are the same in every set, and the size of a set is the sum over its clips.
-4. Write the sequence header once, then all clips one after another: H.264 as Annex B (ITU-T H.264), AV1 as
-   low-overhead OBUs (AV1 specification, section 5). There is no container: ivf would cost 32 + 12 bytes a frame, a
-   fragmented mp4 about a kilobyte.
-
-Pictures are WebP files one after another; each begins with its own length (RIFF).
+`docs/format.md` describes both. Each clip is encoded by itself, as one closed group of pictures that starts with an
+intra frame, so its bytes are the same in every set, and the size of a set is the sum over its clips. There is no
+container: ivf would cost 32 + 12 bytes a frame, a fragmented mp4 about a kilobyte.
 
 Unpacking gives scaled latents of the pixel codec: (x/255 - 0.5) / 0.25. Decoders of H.264, AV1 and WebP are exact by
 their standards, and colors are converted bit-exactly, so the same bytes give the same latents on every machine.
 """
-
-from __future__ import annotations
 
 import io
 import math
@@ -59,7 +49,7 @@ _SEI = 6
 
 @dataclass(frozen=True)
 class CodedClip:
-    """One clip as a codec wrote it."""
+    """One encoded clip."""
 
     head: bytes
     """Start of the stream: the same for all clips of one codec, setting and size."""
@@ -142,13 +132,12 @@ def joined(clips: Sequence[CodedClip]) -> Tensor:
 def unpack_video(tensors: Mapping[str, Tensor], shape: tuple[int, ...]) -> Tensor:
     """Return the scaled latents (N,K,3,H,W) of `stream` (bytes,); raises `InputError`."""
     data, pictures = _checked("stream", tensors, shape)
-    kind = "h264" if data.startswith(_H264_START) else "obu" if data.startswith(_AV1_START) else None
-    if kind is None:
+    if not data.startswith((_H264_START, _AV1_START)):
         raise InputError("tensor stream is neither H.264 (Annex B) nor AV1 (OBUs); the file is damaged")
-    _, height, width, _ = pictures.shape
+    height, width = shape[3:]
     count = 0
     try:
-        for frame in _decoded(data, kind, _padded(height), _padded(width)):
+        for frame in _decoded(data, _padded(height), _padded(width)):
             if count < len(pictures):
                 pictures[count] = frame[:height, :width]
             count += 1
@@ -205,15 +194,15 @@ def _encoded(name: str, frames: Tensor, options: dict[str, str]) -> tuple[bytes,
     return bytes(context.extradata or b""), packets
 
 
-def _decoded(data: bytes, kind: str, height: int, width: int) -> Iterator[Pictures]:
+def _decoded(data: bytes, height: int, width: int) -> Iterator[Pictures]:
     """Yield the frames (H,W,3) of a stream, whose size must be this one."""
     reformatter = VideoReformatter()
+    kind = "h264" if data.startswith(_H264_START) else "obu"
     with av.open(io.BytesIO(data), "r", format=kind) as container:
-        stream = container.streams.video[0]
-        context = stream.codec_context
+        context = container.streams.video[0].codec_context
         context.thread_count, context.thread_type = 1, ThreadType.NONE
         context.options = {"err_detect": "explode"}  # else FFmpeg conceals the damage of H.264 frames
-        for number, frame in enumerate(container.decode(stream)):
+        for number, frame in enumerate(container.decode(video=0)):
             _check_size("stream", number, (frame.height, frame.width), (height, width))
             if frame.is_corrupt or frame.format.name != "yuv420p":
                 raise InputError(f"tensor stream: frame {number} is no complete yuv420p frame; the file is damaged")

@@ -17,8 +17,6 @@ No paper of the field does this; VDSD, LVDD and others store all numbers at one 
 step 5, and one rounding for all sizes; other pairs gained at most 0.1 dB at equal bytes on two real sets.
 """
 
-from __future__ import annotations
-
 import bisect
 import math
 import struct
@@ -172,30 +170,24 @@ def quantize(latents: Tensor, steps: Tensor) -> NDArray[np.int16]:
         )
     if latents[0].numel() > MOST_BANDS:
         raise InputError(f"an item has {latents[0].numel()} numbers; transform packing takes at most {MOST_BANDS}")
-    latents, numbers = latents.detach().cpu(), np.empty(tuple(latents.shape), np.int16)
-    for items in _chunks(len(latents)):
-        scaled = _dct(latents[items].double()) / steps.double()[:, None, None]
+    numbers = []
+    for chunk in torch.split(latents.detach().cpu(), _CHUNK):
+        scaled = _dct(chunk.double()) / steps.double()[:, None, None]
         magnitudes = scaled.abs().add_(ROUNDING).floor_()
         if not float(magnitudes.max()) <= LARGEST:  # also when it is NaN
             raise InputError(
                 f"latents to pack reach {float(magnitudes.max()):g} steps; they must be finite and within {LARGEST} "
                 "steps: give a larger step"
             )
-        numbers[items] = magnitudes.copysign_(scaled).to(torch.int16).numpy()
-    return numbers
+        numbers.append(magnitudes.copysign_(scaled).to(torch.int16).numpy())
+    return np.concatenate(numbers)
 
 
 def dequantize(numbers: NDArray[np.int16], steps: Tensor) -> Tensor:
     """Step 5: return float32 latents of q (N,K,C,h,w) and steps (C,)."""
-    latents = torch.empty(numbers.shape)
-    for items in _chunks(len(latents)):
-        scaled = torch.from_numpy(numbers[items]).double() * steps.double()[:, None, None]
-        latents[items] = _dct(scaled, inverse=True).float()
-    return latents
-
-
-def _chunks(num_items: int) -> list[slice]:
-    return [slice(begin, begin + _CHUNK) for begin in range(0, num_items, _CHUNK)]
+    scales = steps.double()[:, None, None]
+    chunks = torch.split(torch.from_numpy(numbers), _CHUNK)
+    return torch.cat([_dct(chunk.double() * scales, inverse=True).float() for chunk in chunks])
 
 
 def _dct(values: Tensor, *, inverse: bool = False) -> Tensor:

@@ -9,13 +9,10 @@ Symbols: X (N,K,C,h,w) scaled latents of the set, A (K,k), B (h,a), D (w,b) fact
 4. The core is rounded to int8 with a float16 scale an item and channel.
 5. Back: X' = (core * scale) x_K A x_h B x_w D.
 
-LVDD (Li et al. 2025, arXiv 2504.17132) states HOSVD and the ratio 0.75; its code runs HOOI, rounds ranks down
-as we do, takes at most 400 latents at a time, and stores float32. Our choices: one decomposition over all
-latents (one set of factors costs less than several), no sweeps by default (the paper's text), int8 and float16
-(our files are compared by bytes), and step 3's least squares, so that rounding the factors costs nothing at full rank.
+LVDD (Li et al. 2025, arXiv 2504.17132) states HOSVD and the ratio 0.75; its code runs HOOI, takes at most 400 latents
+at a time, and stores float32. Our choices: one decomposition over all latents (one set of factors costs less than
+several), no sweeps by default, int8 and float16, and least squares, so that rounding costs nothing at full rank.
 """
-
-from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
