@@ -229,6 +229,11 @@ def test_cost_has_seconds_accuracy_and_memory(memory: str, tmp_path: Path) -> No
         assert legend(figure)[-4:] == ["Peak memory:", "100 MB", "500 MB", "2 GB"]
 
 
+def test_a_method_with_one_budget_has_one_bubble(tmp_path: Path) -> None:
+    (axes,) = figures.cost_against_accuracy([record("dm", 0.4)], tmp_path / "a.png").axes
+    assert [len(bubble.get_sizes()) for bubble in axes.collections if len(bubble.get_sizes())] == [1]
+
+
 def test_sizes_of_the_legend_are_round_and_fit() -> None:
     assert round_sizes(5_900_000_000) == [200_000_000, 1_000_000_000, 5_000_000_000]
     assert round_sizes(2) == [2]

@@ -1,7 +1,5 @@
 """Effect of each component as groups of bars (Figure 4)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

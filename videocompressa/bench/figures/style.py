@@ -1,7 +1,5 @@
 """Style of every figure: sizes, fonts, the look of each method and of full data, legends, and the written file."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,10 +9,11 @@ from videocompressa.bench.record import FULL, Record
 from videocompressa.errors import InputError, how_to_install
 from videocompressa.files import atomic_path
 
-try:  # Here alone, with names that other modules of the figures import from here.
+try:  # Only here: other modules of the figures import these names from this one.
     import matplotlib
     from matplotlib.axes import Axes as Axes
     from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.colors import to_rgba as to_rgba
     from matplotlib.figure import Figure as Figure
     from matplotlib.lines import Line2D as Line2D
     from matplotlib.patches import Patch as Patch
@@ -48,10 +47,10 @@ SETTINGS: dict[str, Any] = {
     "legend.labelspacing": 0.35,
     "pdf.fonttype": 42,
 }
-"""On top of matplotlib's own defaults, whatever the reader's configuration is."""
+"""On top of matplotlib's own defaults, in place of the reader's."""
 
 HALO: dict[str, Any] = {"path_effects": [withStroke(linewidth=1.8, foreground="white")]}
-"""The white rim that keeps a number readable on a line."""
+"""White rim of numbers on lines."""
 FULL_LINE: dict[str, Any] = {"color": "black", "linestyle": "--", "linewidth": 1.0, "label": "full data"}
 
 OURS = ("videocompressa", "typical-clips")
@@ -81,7 +80,7 @@ FAMILIES = {
 
 
 def is_ours(name: str) -> bool:
-    """Return whether a line is of one of our methods: its name, or its name and what distinguishes two of its lines."""
+    """Return whether a line is of one of our methods; "NAME, VPC 5" is."""
     return name.partition(",")[0] in OURS
 
 
