@@ -150,6 +150,20 @@ def test_a_row_without_a_set_says_nothing_of_its_size() -> None:
         assert record_of(row, [gone], "drawn", ClipSpec(8, 48, 48), BenchOptions()).network == student
 
 
+def test_a_record_notes_the_precision_of_its_runs() -> None:
+    (row,) = rows_of(BenchOptions(methods=("full",), labels=("hard",)))
+    run = {"top1": 0.5, "top5": 0.9, "train_seconds": 1.0, "num_train_clips": 9, "num_frames": 72, "set": None}
+    run |= {"peak_memory_bytes": 1, "gpu_peak_memory_bytes": None}
+    for precisions, noted in (
+        ((), ""),
+        (("float32", "float32"), "float32"),
+        (("float32", "bfloat16"), "bfloat16, float32"),
+    ):
+        runs = [run | {"precision": precision} for precision in precisions] or [run]
+        record = record_of(row, runs, "rendered", ClipSpec(8, 48, 48), BenchOptions())
+        assert (record.precision, record.frame_ratio, record.num_frames) == (noted, 1.0, 72)
+
+
 def test_other_defaults_are_other_jobs(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
     before = SET.path(setting), RUN.path(setting)
     monkeypatch.setitem(METHODS, "random-real", dataclasses.replace(METHODS["random-real"], selector="middle"))
@@ -252,6 +266,7 @@ def test_a_benchmark_from_the_command_line(
     first = next(record for record in records if record.method == "random-real")
     assert (first.vpc, first.keyframes, first.num_frames, len(first.top1_runs)) == (1, 2, 6, 2)
     assert first.improvement_over_random == 0
+    assert {record.precision for record in records} <= {"float32", "bfloat16"}
     assert first.peak_memory_bytes is not None
     assert first.peak_memory_bytes > 10**8
     assert "shots" in (out / "results.md").read_text()

@@ -1,6 +1,4 @@
-"""What a benchmark runs: the cells of its table and of its experiments, and the jobs that each cell is made of."""
-
-from __future__ import annotations
+"""What a benchmark runs: the cells of its table and of its experiments, and the jobs of each cell."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -47,7 +45,7 @@ class BenchOptions:
     num_seeds: int = 3
     """Sets a row, each with a student of its own."""
     students: tuple[str, ...] = ()
-    """The first judges, the others judge the same sets across architectures; the protocol's first when empty."""
+    """The first judges, the others judge the same sets across architectures; empty is the protocol's first."""
     codec: str = "tiny"
     ablation: bool = False
     """Run the ablation, too."""
@@ -71,7 +69,7 @@ class Row:
 
     method: str
     settings: tuple[str, ...]
-    """As the user gave them, beside the scale's."""
+    """As the user gave them, without the scale's."""
     labels: str
     student: str
     codec: str
@@ -123,10 +121,10 @@ def _rows_of_method(
 
 def _experiments(budget: BudgetOptions, student: str, labels: str, options: BenchOptions) -> list[Row]:
     """Return the rows of the ablation, of the synthesis steps and of K, all of our method with these labels."""
-    whole = Row(OURS, (), labels, student, options.codec, budget, options.keyframes[0])
+    complete = Row(OURS, (), labels, student, options.codec, budget, options.keyframes[0])
     rows: list[Row] = []
     if options.ablation:
-        ablation = dataclasses.replace(whole, axis="ablation")
+        ablation = dataclasses.replace(complete, axis="ablation")
         rows.append(ablation)
         rows += [dataclasses.replace(ablation, settings=change, variant=name) for name, change in ABLATION.items()]
         rows += [dataclasses.replace(ablation, codec=codec, variant=f"codec {codec}") for codec in options.codecs]
@@ -134,12 +132,12 @@ def _experiments(budget: BudgetOptions, student: str, labels: str, options: Benc
             rows.append(dataclasses.replace(ablation, labels="hard", variant="labels hard"))
     for steps in options.steps:
         change = (f"synthesis.steps={steps}",) if steps else ("synthesis.enabled=false",)
-        rows.append(dataclasses.replace(whole, settings=change, axis="steps"))
+        rows.append(dataclasses.replace(complete, settings=change, axis="steps"))
     if len(options.keyframes) > 1:
         rows += [
-            dataclasses.replace(whole, method=method, keyframes=keyframes, axis="keyframes")
+            dataclasses.replace(complete, method=method, keyframes=keyframes, axis="keyframes")
             for keyframes in options.keyframes
-            for method in (OURS, "random-real")
+            for method in (OURS, REFERENCE)
         ]
     return rows
 
@@ -151,10 +149,9 @@ def configuration(row: Row, options: BenchOptions) -> MethodConfig:
 
 def _settings(row: Row, options: BenchOptions, teacher: Sequence[str]) -> tuple[str, ...]:
     """Return all settings of a row's method: the protocol's teacher, the scale's, the user's, and the labels."""
-    known = setting_names(find_method(row.method))
-    scaled = [setting for setting in find_scale(options.scale).settings if setting.partition("=")[0] in known]
-    scaled += find_scale(options.scale).methods.get(row.method, ())
-    return (*teacher, *scaled, *row.settings, f"labels={row.labels}")
+    known, scale = setting_names(find_method(row.method)), find_scale(options.scale)
+    scaled = [setting for setting in scale.settings if setting.partition("=")[0] in known]
+    return (*teacher, *scaled, *scale.methods.get(row.method, ()), *row.settings, f"labels={row.labels}")
 
 
 def job_of(row: Row, seed: int, options: BenchOptions, teacher: tuple[str, ...]) -> RunJob:
@@ -166,9 +163,7 @@ def job_of(row: Row, seed: int, options: BenchOptions, teacher: tuple[str, ...])
         labels=row.labels,
         student=row.student,
         train=(*scale.train, *options.train),
-        teacher=tuple(
-            text.removeprefix("teacher.") for text in (*teacher, *scale.settings) if text.startswith("teacher.")
-        ),
+        teacher=tuple(text[len("teacher.") :] for text in (*teacher, *scale.settings) if text.startswith("teacher.")),
         codec=row.codec,
         keyframes=row.keyframes,
         seed=seed,
@@ -201,9 +196,8 @@ def teacher_settings(protocol: str, num_clips: int) -> tuple[str, ...]:
     """Return how teachers are trained under a protocol of the literature: as its full data is; ours: by default."""
     if protocol == FAIR:
         return ()
-    config = find_protocol(protocol).full_config(num_clips=num_clips)
-    values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    config = find_protocol(protocol).on_full.for_clips(num_clips)
     return tuple(
         f"teacher.train.{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}"
-        for name, value in values.items()
+        for name, value in vars(config).items()
     )
