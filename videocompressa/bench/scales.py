@@ -6,8 +6,6 @@ it changes is written into every set's provenance. `small` shortens the longest 
 steps, our synthesis not at all.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from cyclopts import Group, Parameter
 
@@ -70,23 +70,18 @@ class BenchArguments:
         from videocompressa.methods import METHODS
 
         known = (FULL, FULL_LONG, *METHODS)
-        texts = {"--vpc": self.vpc, "--ratio": self.ratio, "--bytes": self.num_bytes}
-        given = {name: text for name, text in texts.items() if text is not None}
+        columns = {"vpc": self.vpc, "ratio": self.ratio, "bytes": self.num_bytes}
+        given = {name: text for name, text in columns.items() if text is not None}
+        same = ("codec", "ablation", "protocol", "scale", "split", "train")
+        listed = {"labels": str, "keyframes": int, "students": str, "codecs": str, "steps": int}
+        lists = {name: text for name in listed if (text := getattr(self, name)) is not None}
+        values: dict[str, Any] = {name: getattr(self, name) for name in same}
+        values |= {name: _listed(f"--{name}", text, listed[name]) for name, text in lists.items()}
         return BenchOptions(
+            **values,
             methods=known if self.methods == "all" else _methods(self.methods, known),
-            labels=_listed("--labels", self.labels, str),
-            budgets=_budgets(given or {"--vpc": "1,5,10"}),
-            keyframes=_listed("--keyframes", self.keyframes, int),
+            budgets=_budgets(given or {"vpc": "1,5,10"}),
             num_seeds=self.seeds,
-            students=() if self.students is None else _listed("--students", self.students, str),
-            codec=self.codec,
-            ablation=self.ablation,
-            codecs=_listed("--codecs", self.codecs, str),
-            steps=() if self.steps is None else _listed("--steps", self.steps, int),
-            protocol=self.protocol,
-            scale=self.scale,
-            train=self.train,
-            split=self.split,
         )
 
 
@@ -169,10 +164,8 @@ def _methods(text: str, known: Sequence[str]) -> tuple[str, ...]:
 
 def _budgets(given: dict[str, str]) -> tuple[BudgetOptions, ...]:
     if len(given) > 1:
-        raise InputError(f"{' and '.join(given)} were given; the columns are of one kind")
+        names = " and ".join(f"--{name}" for name in given)
+        raise InputError(f"{names} were given; the columns are of one kind")
     ((name, text),) = given.items()
-    if name == "--vpc":
-        return tuple(BudgetOptions(vpc=value) for value in _listed(name, text, int))
-    if name == "--ratio":
-        return tuple(BudgetOptions(ratio=value) for value in _listed(name, text, Share))
-    return tuple(BudgetOptions(bytes=value) for value in _listed(name, text, NumBytes))
+    kinds: dict[str, Callable[[str], Any]] = {"vpc": int, "ratio": Share, "bytes": NumBytes}
+    return tuple(BudgetOptions(**{name: value}) for value in _listed(f"--{name}", text, kinds[name]))

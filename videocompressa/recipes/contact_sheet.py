@@ -4,8 +4,6 @@ Each item has class and label, the video it started from, the positions of its k
 decoded keyframes with position and time.
 """
 
-from __future__ import annotations
-
 import colorsys
 from dataclasses import replace
 from pathlib import Path
