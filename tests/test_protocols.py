@@ -176,7 +176,7 @@ def test_unknown_names_list_the_known_ones() -> None:
         find_protocol("unfair")
     assert find_protocol("vdsd") is VDSD
     with pytest.raises(
-        InputError, match="'vdsd' does not say how to read 'ucf101'; known: miniucf, hmdb51, k400, ssv2"
+        InputError, match="'vdsd' does not define how to read 'ucf101'; known: miniucf, hmdb51, k400, ssv2"
     ):
         VDSD.reading("ucf101")
     with pytest.raises(InputError, match="'vdsd' has no 'soft' labels; known: hard, or both in protocol fair"):

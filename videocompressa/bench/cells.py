@@ -50,13 +50,13 @@ class Setting:
 
     data: Path
     videos_hash: str
-    """Of the videos that train and judge, and of their files."""
+    """Of the training and evaluation videos, and of their files."""
     candidates: CandidateOptions
     protocol: str
     reading: str
     """Which of the protocol's ways to read a data set."""
     split: str
-    """Videos that judge: "test" or "val"."""
+    """Videos of the evaluation: "test" or "val"."""
     folder: Path
     """Of the files of all jobs."""
     threads: int
@@ -102,7 +102,7 @@ class SetJob:
 
 @dataclass(frozen=True)
 class RunJob:
-    """One student to train and to judge."""
+    """One student to train and evaluate."""
 
     trained_on: SetJob | None
     """None for all videos."""

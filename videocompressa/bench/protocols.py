@@ -65,7 +65,7 @@ class Protocol:
     readings: Mapping[str, Reading]
     """By name of the data set; "any" is for every set."""
     students: tuple[str, ...]
-    """The first judges, the others judge across architectures. Networks that compress are the method's own settings."""
+    """The first evaluates, the others do so across architectures. Networks that compress are settings of a method."""
     labels: tuple[str, ...]
     """Kinds of labels, the published one first."""
     on_set: Regime
@@ -83,7 +83,7 @@ class Protocol:
             return self.readings["any"]
         if data not in self.readings:
             known = ", ".join(self.readings)
-            raise InputError(f"protocol {self.name!r} does not say how to read {data!r}; known: {known}")
+            raise InputError(f"protocol {self.name!r} does not define how to read {data!r}; known: {known}")
         return self.readings[data]
 
     def train_config(self, data: str, *, num_clips: int, videos_per_class: int, labels: str) -> TrainConfig:

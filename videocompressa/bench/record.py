@@ -11,11 +11,10 @@ from typing import Any, NamedTuple
 from videocompressa.errors import InputError
 
 AXES = ("main", "ablation", "steps", "keyframes", "cross")
-"""Experiments a cell can belong to: the table of methods, then one component, the synthesis steps or K varied, then
-students other than the one the set was compressed with."""
+"""Experiments: the table of methods; one component, the synthesis steps or K varied; other students."""
 
 FULL, FULL_LONG = "full", "full-long"
-"""Training on all videos: with the steps of every other row (the baseline of `recovery_of_full`), and with more."""
+"""Training on all videos: with the steps of every other row, and with more."""
 
 CHOICES = {"labels": ("hard", "soft"), "axis": AXES, "status": ("ok", "failed")}
 NAMED = ("method", "data", "protocol", "student")
@@ -132,7 +131,7 @@ class Record:
 
     @property
     def on_all_videos(self) -> bool:
-        """Whether nothing was compressed: a baseline, shown in every column and never marked as the best."""
+        """Whether nothing was compressed: a baseline, in every column and never marked as the best."""
         return self.method in (FULL, FULL_LONG)
 
     @property
@@ -181,11 +180,11 @@ def _check_value(record: Record, name: str, kind: str) -> None:
 
 
 def _check_number(record: Record, name: str, value: Any, kind: str, limits: tuple[float, float]) -> None:
-    (least, greatest), whole = limits, kind.startswith("int")
-    fits = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+    (least, greatest), is_int = limits, kind.startswith("int")
+    fits = isinstance(value, int if is_int else (int, float)) and not isinstance(value, bool)
     if not fits or not math.isfinite(value) or not least <= value <= greatest:
         allowed = f"of at least {least}" if greatest == math.inf else f"in [{least},{greatest}]"
-        number = "a whole number" if whole else "a finite number"
+        number = "a whole number" if is_int else "a finite number"
         unless = ", or None if unknown" if "None" in kind else ""
         raise _error(record, f"has {name}={value!r}; it must be {number} {allowed}{unless}")
 

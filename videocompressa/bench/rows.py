@@ -39,16 +39,14 @@ class BenchOptions:
     """Names of `METHODS`, "full" or "full-long"; with settings as NAME:name=value;name=value."""
     labels: tuple[str, ...] = ("hard", "soft")
     budgets: tuple[BudgetOptions, ...] = (BudgetOptions(vpc=1), BudgetOptions(vpc=5), BudgetOptions(vpc=10))
-    """Columns; each of one kind (vpc, ratio or bytes), K is set by `keyframes`."""
+    """Columns; each of one kind (vpc, ratio or bytes), without K."""
     keyframes: tuple[int, ...] = (4,)
     """K of the table first; more make the experiment over K."""
     num_seeds: int = 3
-    """Sets a row, each with a student of its own."""
     students: tuple[str, ...] = ()
-    """The first judges, the others judge the same sets across architectures; empty is the protocol's first."""
+    """The first evaluates, the others evaluate the same sets across architectures; empty is the protocol's first."""
     codec: str = "tiny"
     ablation: bool = False
-    """Run the ablation, too."""
     codecs: tuple[str, ...] = ("linear", "pixel")
     """Further codecs of the ablation."""
     steps: tuple[int, ...] = ()
@@ -56,11 +54,9 @@ class BenchOptions:
     protocol: str = "fair"
     """"fair", "vdsd:SET" or "video-dc:SET"."""
     scale: str = "published"
-    """Settings of all methods: a name of `scales.SCALES`."""
     train: tuple[str, ...] = ()
     """Settings of every student's training, on top of protocol and scale, as name=value."""
     split: str = "test"
-    """Videos that judge."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +111,7 @@ def _rows_of_method(
             raise InputError(f"--methods {spec}: {method!r} has no settings; students have theirs by --train")
         return [Row(method, (), labels, student, options.codec, None, options.keyframes[0])] if first else []
     row = Row(method, settings, labels, student, options.codec, budget, options.keyframes[0])
-    configuration(row, options)
+    configuration(row, options)  # checks the settings
     return [row]
 
 
@@ -148,7 +144,7 @@ def configuration(row: Row, options: BenchOptions) -> MethodConfig:
 
 
 def _settings(row: Row, options: BenchOptions, teacher: Sequence[str]) -> tuple[str, ...]:
-    """Return all settings of a row's method: the protocol's teacher, the scale's, the user's, and the labels."""
+    """Return all settings of a row's method: of the protocol's teacher, the scale and the user, and the labels."""
     known, scale = setting_names(find_method(row.method)), find_scale(options.scale)
     scaled = [setting for setting in scale.settings if setting.partition("=")[0] in known]
     return (*teacher, *scaled, *scale.methods.get(row.method, ()), *row.settings, f"labels={row.labels}")

@@ -43,8 +43,8 @@ class BenchArguments:
     seeds: int = 3
     """Sets and students of each cell."""
     students: str | None = None
-    """The first judges all methods; the others judge the same sets across architectures. The protocol's first when not
-    given."""
+    """The first evaluates all methods; the others evaluate the same sets across architectures. The protocol's first
+    when not given."""
     codec: str = "tiny"
     """The codec of methods that store latents."""
     ablation: Annotated[bool, Parameter(group=EXPERIMENTS, negative="")] = False
@@ -59,7 +59,7 @@ class BenchArguments:
     scale: str = "published"
     """How much work the methods do: published, or small (two CPU cores)."""
     split: Literal["test", "val"] = "test"
-    """Videos that judge; choose on val (--hold-out), read test once."""
+    """Videos of the evaluation; choose on val (--hold-out), read test once."""
     train: Annotated[tuple[str, ...], Parameter(name="--train", negative="", show_default=False)] = ()
     """A setting of every student's training, as name=value; repeat for more."""
 

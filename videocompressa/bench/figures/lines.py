@@ -6,6 +6,7 @@ Columns of panels are data sets, rows are kinds of labels; every panel has a lin
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +59,7 @@ def cost_against_accuracy(records: Sequence[Record], path: Path, *, memory: str 
     """Draw top-1 accuracy against the seconds to compress (logarithmic), of the records of axis "main".
 
     A line joins a method's budgets; numbers at the ends of our own are videos per class. The AREA of a bubble is the
-    peak memory, of `memory` "host" or "gpu"; where that is unknown there is a marker only. Full data is the dashed
-    line. Failed cells, and those whose seconds are unknown or zero, are left out.
+    peak memory, of `memory` "host" or "gpu"; a marker has none. Cells that failed or took unknown time are left out.
     """
     if memory not in MEMORIES:
         raise InputError(f"unknown memory {memory!r}; known: {', '.join(MEMORIES)}")
@@ -95,19 +95,15 @@ def panel_of(record: Record) -> tuple[str, ...]:
 def panel_titles(panels: Sequence[tuple[str, ...]]) -> list[str]:
     """Return for each panel the name of its data, and what else differs between panels."""
     differ = [part == 0 or len(set(values)) > 1 for part, values in enumerate(zip(*panels, strict=True))]
-    return [", ".join(text for text, shown in zip(panel, differ, strict=True) if shown) for panel in panels]
+    return [", ".join(compress(panel, differ)) for panel in panels]
 
 
 @contextmanager
 def _line_figure(
     path: Path, records: Sequence[Record], plotted: Sequence[Record], names: Sequence[str], x_label: str
 ) -> Iterator[tuple[Figure, list[Line]]]:
-    """Give a figure with its panels and legend, and the lines to draw; written to `path` when the block ends.
-
-    `names` are those of the lines of `plotted`. Where they are names of methods, a method looks the same in every
-    figure of `records`.
-    """
-    methods = [record.method for record in records]
+    """Give a figure with panels and legend, and the lines of `plotted` by `names`; written when the block ends."""
+    methods = [record.method for record in records]  # so that a method looks the same in every figure of the records
     looks = style.looks([*names, *(methods if set(names) <= set(methods) else ())])
     members: dict[tuple[tuple[str, ...], str, str], list[Record]] = {}
     for name, record in zip(names, plotted, strict=True):
@@ -211,5 +207,5 @@ def _add_sizes(figure: Figure, title: str, largest: int) -> None:
     for size in round_sizes(largest):
         text = bytes_text(size).replace(".0 ", " ")
         entries.append(Line2D([], [], label=text, markersize=bubble_area(size, largest) ** 0.5, **bubble))
-    room = WIDEST_BUBBLE / style.SMALL_POINTS
-    style.add_legend(figure, entries, "outside upper center", handlelength=room, handleheight=room, columnspacing=0.8)
+    box = dict.fromkeys(("handlelength", "handleheight"), WIDEST_BUBBLE / style.SMALL_POINTS)
+    style.add_legend(figure, entries, "outside upper center", **box, columnspacing=0.8)
