@@ -1,6 +1,7 @@
 """What a benchmark runs: the cells of its table and of its experiments, and the jobs of each cell."""
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -87,13 +88,15 @@ def rows_of(options: BenchOptions) -> list[Row]:
     for kind in options.labels:
         check_labels(kind)
     with_settings(TrainConfig(), (*find_scale(options.scale).train, *options.train))
-    main = [
-        row
-        for budget in options.budgets
-        for spec in options.methods
-        for labels in options.labels
-        for row in _rows_of_method(spec, labels, budget, students[0], options, first=budget == options.budgets[0])
-    ]
+    main = []
+    for budget, spec, labels in itertools.product(options.budgets, options.methods, options.labels):
+        method, settings = _method(spec)
+        row = Row(method, settings, labels, students[0], options.codec, budget, options.keyframes[0])
+        if method not in (FULL, FULL_LONG):
+            configuration(row, options)  # checks the settings
+            main.append(row)
+        elif budget == options.budgets[0]:
+            main.append(dataclasses.replace(row, budget=None))
     own = find_method(OURS).labels
     labels = own if own in protocol.labels else protocol.labels[0]
     experiments = [row for budget in options.budgets for row in _experiments(budget, students[0], labels, options)]
@@ -101,18 +104,13 @@ def rows_of(options: BenchOptions) -> list[Row]:
     return [*main, *experiments, *across]
 
 
-def _rows_of_method(
-    spec: str, labels: str, budget: BudgetOptions, student: str, options: BenchOptions, *, first: bool
-) -> list[Row]:
+def _method(spec: str) -> tuple[str, tuple[str, ...]]:
+    """Return the name and the settings of a method."""
     method, _, text = spec.partition(":")
     settings = tuple(part.strip() for part in text.split(";") if part.strip())
-    if method in (FULL, FULL_LONG):
-        if settings:
-            raise InputError(f"--methods {spec}: {method!r} has no settings; students have theirs by --train")
-        return [Row(method, (), labels, student, options.codec, None, options.keyframes[0])] if first else []
-    row = Row(method, settings, labels, student, options.codec, budget, options.keyframes[0])
-    configuration(row, options)  # checks the settings
-    return [row]
+    if settings and method in (FULL, FULL_LONG):
+        raise InputError(f"--methods {spec}: {method!r} has no settings; students have theirs by --train")
+    return method, settings
 
 
 def _experiments(budget: BudgetOptions, student: str, labels: str, options: BenchOptions) -> list[Row]:
