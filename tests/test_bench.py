@@ -1,4 +1,4 @@
-"""`bench`: rows, jobs that go on from where they were, and the files that a benchmark leaves."""
+"""`bench`: rows, jobs that resume, and the files of a benchmark."""
 
 from __future__ import annotations
 
@@ -116,14 +116,14 @@ def test_every_scale_names_settings_that_exist() -> None:
         ({"labels": ("firm",)}, "--labels firm: protocol 'fair' has soft, hard labels only"),
         ({"students": ("bert",)}, "unknown student 'bert'; known: convnet3d"),
         ({"protocol": "kind"}, "unknown protocol 'kind'; known: fair, vdsd, video-dc"),
-        ({"protocol": "vdsd:cats"}, "protocol 'vdsd' does not say how to read 'cats'; known: miniucf"),
+        ({"protocol": "vdsd:cats"}, "protocol 'vdsd' does not define how to read 'cats'; known: miniucf"),
         ({"protocol": "vdsd:miniucf"}, "--labels soft: protocol 'vdsd' has hard labels only"),
         ({"train": ("stpes=9",)}, "stpes: is not a setting; known: "),
         ({"methods": ("full:steps=5",)}, "--methods full:steps=5: 'full' has no settings; students have theirs by"),
         ({"scale": "huge"}, "unknown scale 'huge'; known: published, small"),
     ],
 )
-def test_what_is_wrong_is_said_before_anything_is_read(changes: dict, message: str) -> None:
+def test_wrong_options_are_refused_before_anything_is_read(changes: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         rows_of(dataclasses.replace(BenchOptions(), **changes))
 
@@ -135,19 +135,33 @@ def test_full_data_takes_the_same_steps_and_the_long_row_more(setting: Setting) 
     assert long.steps == LONG * same.steps
 
 
-def test_a_row_without_a_set_says_nothing_of_its_size() -> None:
+def test_a_row_without_a_set_has_no_sizes() -> None:
     row = next(row for row in rows_of(BenchOptions(methods=("mtt",))) if row.labels == "hard")
-    gone = {"diverged": "at step 3", "peak_memory_bytes": 1, "gpu_peak_memory_bytes": None}
-    made = record_of(row, [gone, gone], "drawn", ClipSpec(8, 48, 48), BenchOptions())
-    assert (made.frame_ratio, made.byte_ratio, made.file_bytes, made.num_diverged) == (None, None, None, 2)
-    assert made.network == "convnet3d"
+    diverged = {"diverged": "at step 3", "peak_memory_bytes": 1, "gpu_peak_memory_bytes": None}
+    record = record_of(row, [diverged, diverged], "rendered", ClipSpec(8, 48, 48), BenchOptions())
+    assert (record.frame_ratio, record.byte_ratio, record.file_bytes, record.num_diverged) == (None, None, None, 2)
+    assert record.network == "convnet3d"
     for method, labels, student in (
         ("rded", "hard", "minic3d"),
         ("random-real", "hard", ""),
         ("random-real", "soft", "minic3d"),
     ):
         row = next(row for row in rows_of(BenchOptions(methods=(method,), labels=(labels,))))
-        assert record_of(row, [gone], "drawn", ClipSpec(8, 48, 48), BenchOptions()).network == student
+        assert record_of(row, [diverged], "rendered", ClipSpec(8, 48, 48), BenchOptions()).network == student
+
+
+def test_a_record_notes_the_precision_of_its_runs() -> None:
+    (row,) = rows_of(BenchOptions(methods=("full",), labels=("hard",)))
+    run = {"top1": 0.5, "top5": 0.9, "train_seconds": 1.0, "num_train_clips": 9, "num_frames": 72, "set": None}
+    run |= {"peak_memory_bytes": 1, "gpu_peak_memory_bytes": None}
+    for precisions, noted in (
+        ((), ""),
+        (("float32", "float32"), "float32"),
+        (("float32", "bfloat16"), "bfloat16, float32"),
+    ):
+        runs = [run | {"precision": precision} for precision in precisions] or [run]
+        record = record_of(row, runs, "rendered", ClipSpec(8, 48, 48), BenchOptions())
+        assert (record.precision, record.frame_ratio, record.num_frames) == (noted, 1.0, 72)
 
 
 def test_other_defaults_are_other_jobs(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,7 +174,7 @@ def test_other_defaults_are_other_jobs(setting: Setting, monkeypatch: pytest.Mon
 def test_methods_that_fill_bytes_get_those_of_the_reference_of_their_column(
     setting: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where a column is no size, real keyframes of the same VPC, K and labels say how large files may be."""
+    """Where a column is no size, real keyframes of the same VPC, K and labels set the largest file size."""
     budgets = (BudgetOptions(vpc=2), BudgetOptions(bytes=NumBytes(9000)))
     options = BenchOptions(methods=("typical-clips", "herding-real"), labels=("soft",), budgets=budgets)
     jobs = [job_of(row, 1, options, ()).trained_on for row in rows_of(options)]
@@ -221,16 +235,16 @@ def test_what_fails_answers_with_its_reason_and_is_tried_again(setting: Setting,
     assert cells.known(setting, dataclasses.replace(RUN, trained_on=other)) is None
 
 
-def test_only_what_is_whole_is_known(setting: Setting) -> None:
-    made, scores = {"compress_seconds": 1.0}, {"top1": 0.5}
+def test_only_complete_files_are_known(setting: Setting) -> None:
+    of_set, scores = {"compress_seconds": 1.0}, {"top1": 0.5}
     assert cells.known(setting, RUN) is None
-    for job, answer in ((SET, made), (RUN, scores)):
+    for job, answer in ((SET, of_set), (RUN, scores)):
         path = job.path(setting).with_suffix(".json")
         path.parent.mkdir(parents=True)
         path.write_text("{")
         assert cells.known(setting, RUN) is None
         path.write_text(json.dumps(answer))
-    assert cells.known(setting, RUN) == {**scores, "set": made}
+    assert cells.known(setting, RUN) == {**scores, "set": of_set}
 
 
 @pytest.mark.slow
@@ -243,8 +257,8 @@ def test_a_benchmark_from_the_command_line(
         "--methods", "full,random-real,random-real:selector=shots", "--labels", "hard", "--vpc", "1,2",
         "--keyframes", "2", "--seeds", "2", "--jobs", "2", *SMALL, *SHORT,
     )  # fmt: skip
-    told = run(*command, "--json", "--quiet").json
-    assert (told["num_cells"], told["num_failed"]) == (5, 0)
+    result = run(*command, "--json", "--quiet").json
+    assert (result["num_cells"], result["num_failed"]) == (5, 0)
     out = tmp_path / "out"
     records = from_json((out / "results.json").read_text())
     assert all(field in entry for entry in json.loads((out / "results.json").read_text()) for field in ISSUE_FIELDS)
@@ -252,29 +266,30 @@ def test_a_benchmark_from_the_command_line(
     first = next(record for record in records if record.method == "random-real")
     assert (first.vpc, first.keyframes, first.num_frames, len(first.top1_runs)) == (1, 2, 6, 2)
     assert first.improvement_over_random == 0
+    assert {record.precision for record in records} <= {"float32", "bfloat16"}
     assert first.peak_memory_bytes is not None
     assert first.peak_memory_bytes > 10**8
     assert "shots" in (out / "results.md").read_text()
-    assert {path.name for path in map(Path, told["files"])} == {path.name for path in out.glob("*.png")}
+    assert {path.name for path in map(Path, result["files"])} == {path.name for path in out.glob("*.png")}
     assert "accuracy_against_frames.png" in {path.name for path in out.glob("*.png")}
     stamps = {path: path.stat().st_mtime_ns for path in out.glob("*/*")}
     before = (out / "results.json").read_bytes()
     monkeypatch.setattr("videocompressa.engine._start", None)  # and no process is started to find that out
     run(*command, "--quiet")
-    assert {path: path.stat().st_mtime_ns for path in out.glob("*/*")} == stamps  # nothing was made again
+    assert {path: path.stat().st_mtime_ns for path in out.glob("*/*")} == stamps  # nothing is written again
     assert (out / "results.json").read_bytes() == before
 
 
 @pytest.mark.slow
-def test_a_cell_that_fails_is_shown_with_its_reason(rendered_set: Path, tmp_path: Path, run: Runner) -> None:
+def test_a_run_that_diverges_is_counted(rendered_set: Path, tmp_path: Path, run: Runner) -> None:
     command = (
         "bench", str(rendered_set), "-o", str(tmp_path / "out"), "--cache", str(tmp_path / "cache"),
         "--codec", "linear",
         "--methods", "random-real,rded:teacher.train.student=minic3d;teacher.train.lr=1e30", "--labels", "hard",
         "--vpc", "1", "--keyframes", "2", "--seeds", "1", *SMALL, *SHORT,
     )  # fmt: skip
-    told = run(*command, "--json", "--quiet").json
-    assert told["num_cells"] == 2
+    result = run(*command, "--json", "--quiet").json
+    assert result["num_cells"] == 2
     records = from_json((tmp_path / "out" / "results.json").read_text())
     (bad,) = [record for record in records if record.method == "rded"]
     assert bad.num_diverged == 1
@@ -320,12 +335,12 @@ def test_a_row_of_the_literature_from_official_lists(tmp_path: Path, run: Runner
             write_video(data / name / f"{stem}.mp4", frames, fps=10)
         lines = [f"{stem}.avi {mark}\n" for stem, mark in marks.items()]
         (data / f"{name}_test_split1.txt").write_text("".join(lines))
-    told = run(
+    result = run(
         "bench", data, "-o", tmp_path / "out", "--protocol", "vdsd:hmdb51", "--labels", "hard", "--methods",
         "full,random-real", "--vpc", "1", "--seeds", "1", "--codec", "linear", "--cache", tmp_path / "cache",
         "--train", "steps=1", "--train", "width=0.1", "--workers", "0", "--json", "--quiet",
     ).json  # fmt: skip
-    assert (told["num_cells"], told["num_failed"]) == (2, 0)
+    assert (result["num_cells"], result["num_failed"]) == (2, 0)
     full, random = sorted(from_json((tmp_path / "out" / "results.json").read_text()), key=lambda record: record.method)
     assert (full.student, full.protocol, full.num_train_clips) == ("convnet3d", "vdsd:hmdb51", 6)
     synthetic = read_set(next((tmp_path / "out" / "sets").glob("*.safetensors")))
@@ -344,7 +359,7 @@ def test_a_row_of_the_literature_from_official_lists(tmp_path: Path, run: Runner
         (("--protocol", "vdsd:hmdb51", "--classes", "a"), "--classes is ('a',), but --protocol vdsd:hmdb51 has ()"),
     ],
 )
-def test_clips_that_cannot_be_are_refused_first(run: Runner, tmp_path: Path, options: tuple, message: str) -> None:
+def test_impossible_clips_are_refused_first(run: Runner, tmp_path: Path, options: tuple, message: str) -> None:
     (tmp_path / "data").mkdir()
-    told = run("bench", tmp_path / "data", "-o", tmp_path / "out", "--labels", "hard", "--methods", "dm", *options)
-    assert message in told.error
+    result = run("bench", tmp_path / "data", "-o", tmp_path / "out", "--labels", "hard", "--methods", "dm", *options)
+    assert message in result.error

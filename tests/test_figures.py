@@ -71,7 +71,7 @@ KEYFRAMES = [record("videocompressa", 0.3 + k / 100, axis="keyframes", keyframes
 ALL = [*MAIN, *ABLATION, *STEPS, *KEYFRAMES]
 
 Draw = Callable[..., Any]
-DRAWN: dict[str, Draw] = {name: getattr(figures, name) for name in figures.__all__}
+FIGURES: dict[str, Draw] = {name: getattr(figures, name) for name in figures.__all__}
 
 
 def lines(axes: Any, name: str) -> list[Any]:
@@ -93,9 +93,9 @@ def full_line(axes: Any) -> tuple[str, float]:
 def test_every_figure_has_the_size_of_a_column_and_the_same_bytes_each_time(name: str, tmp_path: Path) -> None:
     import matplotlib
 
-    figure = DRAWN[name](ALL, tmp_path / "one.png")
+    figure = FIGURES[name](ALL, tmp_path / "one.png")
     with matplotlib.rc_context({"font.size": 30}):  # The reader's own settings change nothing, and are kept.
-        DRAWN[name](ALL, tmp_path / "two.png")
+        FIGURES[name](ALL, tmp_path / "two.png")
         assert matplotlib.rcParams["font.size"] == 30
     content = (tmp_path / "one.png").read_bytes()
     width, height = struct.unpack(">II", content[16:24])
@@ -229,6 +229,11 @@ def test_cost_has_seconds_accuracy_and_memory(memory: str, tmp_path: Path) -> No
         assert legend(figure)[-4:] == ["Peak memory:", "100 MB", "500 MB", "2 GB"]
 
 
+def test_a_method_with_one_budget_has_one_bubble(tmp_path: Path) -> None:
+    (axes,) = figures.cost_against_accuracy([record("dm", 0.4)], tmp_path / "a.png").axes
+    assert [len(bubble.get_sizes()) for bubble in axes.collections if len(bubble.get_sizes())] == [1]
+
+
 def test_sizes_of_the_legend_are_round_and_fit() -> None:
     assert round_sizes(5_900_000_000) == [200_000_000, 1_000_000_000, 5_000_000_000]
     assert round_sizes(2) == [2]
@@ -317,12 +322,12 @@ def test_plots_without_matplotlib_name_the_extra(monkeypatch: pytest.MonkeyPatch
 )
 def test_figures_of_nothing_are_refused(name: str, axis: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=f"none of 0 records has axis '{axis}'; give bench the options that make them"):
-        DRAWN[name]([], tmp_path / "a.png")
+        FIGURES[name]([], tmp_path / "a.png")
     lost = record("dm", 0.5, top1_runs=(), top1_mean=None, top1_std=None, num_diverged=3, axis=axis, steps=1)
     with pytest.raises(InputError, match="none of 1 records has both an accuracy and .*; nothing to draw"):
-        DRAWN[name]([lost], tmp_path / "a.png")
+        FIGURES[name]([lost], tmp_path / "a.png")
     with pytest.raises(InputError, match=r"cannot write a figure to 'a.svg'; name it with .png or .pdf"):
-        DRAWN[name](ALL, tmp_path / "a.svg")
+        FIGURES[name](ALL, tmp_path / "a.svg")
 
 
 def test_unknown_choices_are_refused(tmp_path: Path) -> None:

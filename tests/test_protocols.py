@@ -61,7 +61,7 @@ def test_video_dc_is_as_published() -> None:
         flip=True,
         loss="logit-mse",
     )
-    teacher = VIDEO_DC.full_config(num_clips=9537)
+    teacher = VIDEO_DC.on_full.for_clips(9537)
     per_epoch = 597
     assert teacher.steps == 150 * per_epoch
     assert teacher.warmup_steps == 10 * per_epoch
@@ -83,7 +83,7 @@ def test_fair_is_the_same_for_every_set_and_for_full_data() -> None:
     assert FAIR.reading("whatever") == FAIR.reading("lip_words")
     assert FAIR.reading("x").options.clip == ClipSpec(8, 64, 64)
     every = [config_of(FAIR, "x", clips, vpc, labels) for clips, vpc, labels in ((2, 1, "soft"), (4000, 10, "hard"))]
-    assert {*every, FAIR.full_config(num_clips=5000)} == {TrainConfig()}
+    assert {*every, FAIR.on_full.for_clips(5000)} == {TrainConfig()}
     assert TrainConfig().steps == 300
     assert set(FAIR.labels) == {"hard", "soft"}
     assert set(FAIR.students) == set(STUDENTS)
@@ -108,7 +108,7 @@ def test_steps_are_epochs_of_the_literature(name: str, data: str, clips: int, vp
 
 
 def test_vdsd_full_data_is_trained_like_a_set() -> None:
-    assert VDSD.full_config(num_clips=4662) == dataclasses.replace(config_of(VDSD, "miniucf", 50, 1), steps=500 * 19)
+    assert VDSD.on_full.for_clips(4662) == dataclasses.replace(config_of(VDSD, "miniucf", 50, 1), steps=500 * 19)
 
 
 def test_hard_labels_of_video_dc_train_by_cross_entropy() -> None:
@@ -176,7 +176,7 @@ def test_unknown_names_list_the_known_ones() -> None:
         find_protocol("unfair")
     assert find_protocol("vdsd") is VDSD
     with pytest.raises(
-        InputError, match="'vdsd' does not say how to read 'ucf101'; known: miniucf, hmdb51, k400, ssv2"
+        InputError, match="'vdsd' does not define how to read 'ucf101'; known: miniucf, hmdb51, k400, ssv2"
     ):
         VDSD.reading("ucf101")
     with pytest.raises(InputError, match="'vdsd' has no 'soft' labels; known: hard, or both in protocol fair"):

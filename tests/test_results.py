@@ -79,6 +79,7 @@ EVERYTHING = record(
     split="val",
     clip="8 frames of 48x48 px",
     train=("steps=400",),
+    precision="bfloat16",
     settings=('note="a, b"\nc', "steps=30"),
     axis="cross",
     variant="codec linear",

@@ -2,14 +2,12 @@
 
     python tools/bench_cost.py DATA -o costs.json --cache EMPTY_FOLDER
 
-DATA is `lip_words`: the bytes of methods that fill a file are those of one clip a class of it. Every method is timed by
+DATA is `lip_words`: the bytes of methods that fill a file are those of one of its clips a class. Methods are timed by
 `videocompressa compress` with a few values of its counts (steps, epochs of experts), one thread, one run after the
 other on one machine. Time is taken to be linear in each count: seconds a count are the difference of two runs. Pixel
 methods run as published (`pixel` codec, all T frames); ours and LVDD run completely, nothing is extrapolated. The pass
 over the videos, the same for all, is not in it. Ends with a Markdown table.
 """
-
-from __future__ import annotations
 
 import argparse
 import json

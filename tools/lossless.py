@@ -8,8 +8,6 @@ panel a set). Full data is `full` of the same set and student; where a set has i
 methods hold their codec and the settings of `--train`, but for the steps.
 """
 
-from __future__ import annotations
-
 import argparse
 import dataclasses
 from collections.abc import Iterable, Sequence

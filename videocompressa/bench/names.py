@@ -1,7 +1,5 @@
 """Names of records in tables and figures: of rows and lines, of columns, and of the components of an ablation."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 from videocompressa.bench.record import Column, Record, grouped

@@ -1,31 +1,22 @@
-"""Protocols: under which conditions a method is judged, as data. `fair` is ours, the others are the literature's.
-
-| protocol | clips | student | training on the set | labels |
-|---|---|---|---|---|
-| `fair` | 8 frames over the whole video, 64 px | MiniC3D | AdamW, 300 steps of 16, full data likewise | both |
-| `vdsd` | 16 frames, stride 4, 112 px | ConvNet3D | SGD, 500 epochs, no augmentation | hard |
-| `video-dc` | 8 frames, interval 8, 112 px | MiniC3D | AdamW, 300 epochs, batch 10 x VPC, the teacher's logits | soft |
+"""Protocols: under which conditions a method is evaluated, as data. `fair` is ours, the others are the literature's.
 
 Sources. `vdsd`: Wang et al. 2024, "Dancing with Still Images" (arXiv 2312.00362), followed by LVDD, PRISM and others.
 `video-dc`: Chen et al. 2024, "A Large-Scale Study on Video Action Dataset Condensation" (arXiv 2412.21197). Numbers are
 those of the released configurations and scripts.
 
-What is not as in the literature, because there it is a fault or because the file cannot hold it:
+What differs from the literature, because there it is a fault or because the file cannot hold it:
 - Test clips are the fixed center ones, the test set is read once after the last step, and pixels are normalized by the
   train split. There: random test clips (`vdsd`), the best epoch on the test set, each test batch by its own statistics.
 - Training clips of full data are the fixed center ones too; there the start is random, once a run or each epoch.
 - A short video is read at frames // T (as `vdsd`); `video-dc` repeats its frames from the start.
-- Steps of an epoch are those of the literature, ceil(clips / batch), but every batch is a whole one.
+- Steps of an epoch are those of the literature, ceil(clips / batch), but every batch is a full one.
 - Schedules move step by step, not epoch by epoch; warm-up starts near 0 where `video-dc` starts at a tenth.
 - Gradients are not clipped (`video-dc` clips those of its teacher at norm 40).
-- `vdsd` cuts 8 frames of K400 and SSv2 at a fixed rate around the middle, most of the video; here they are spread
-  evenly over it.
+- `vdsd` cuts 8 frames of K400 and SSv2 at a fixed rate around the middle; here they are spread evenly over the video.
 - `logit-mse` is Video-DC's loss up to a constant a clip, see `train.logit_mse`.
-- SlowOnly-R18 and I3D-R18 (`video-dc`), CNN+GRU and CNN+LSTM (`vdsd`) are not among our students; other students stand
-  in for them across architectures.
+- SlowOnly-R18 and I3D-R18 (`video-dc`), CNN+GRU and CNN+LSTM (`vdsd`) are not among our students; other students take
+  their place across architectures.
 """
-
-from __future__ import annotations
 
 import dataclasses
 import math
@@ -53,15 +44,12 @@ class Regime:
     """How a student is trained on any number of clips."""
 
     config: TrainConfig
-    """Everything but the length; `steps` holds where `epochs` is None."""
+    """With the number of steps where `epochs` is None."""
     epochs: int | None = None
     warmup_epochs: int = 0
 
     def for_clips(self, num_clips: int, batch_size: int | None = None) -> TrainConfig:
-        """Return the training on `num_clips` clips; `batch_size` replaces the regime's.
-
-        An epoch is ceil(clips / batch) steps, the last, smaller batch of the literature being a whole one here.
-        """
+        """Return the training on `num_clips` clips; `batch_size` replaces the regime's."""
         config = dataclasses.replace(self.config, batch_size=batch_size or self.config.batch_size)
         if self.epochs is None:
             return config
@@ -75,12 +63,11 @@ class Protocol:
 
     name: str
     readings: Mapping[str, Reading]
-    """By name of the data set; the only one, "any", stands for every set."""
+    """By name of the data set; "any" is for every set."""
     students: tuple[str, ...]
-    """The first judges, the others judge across architectures. Which networks a method uses to make its set is its own
-    configuration: DM, MTT and VDSD match in ConvNet3D as published, teachers and our pool are MiniC3D."""
+    """The first evaluates, the others do so across architectures. Networks that compress are settings of a method."""
     labels: tuple[str, ...]
-    """Kinds that are shown, the published one first."""
+    """Kinds of labels, the published one first."""
     on_set: Regime
     """Training on a synthetic set with the first kind of labels."""
     on_full: Regime
@@ -96,7 +83,7 @@ class Protocol:
             return self.readings["any"]
         if data not in self.readings:
             known = ", ".join(self.readings)
-            raise InputError(f"protocol {self.name!r} does not say how to read {data!r}; known: {known}")
+            raise InputError(f"protocol {self.name!r} does not define how to read {data!r}; known: {known}")
         return self.readings[data]
 
     def train_config(self, data: str, *, num_clips: int, videos_per_class: int, labels: str) -> TrainConfig:
@@ -105,17 +92,11 @@ class Protocol:
         With hard labels a loss on the teacher's logits becomes cross-entropy (the "hard" rows of Video-DC).
         """
         if labels not in self.labels:
-            raise InputError(
-                f"protocol {self.name!r} has no {labels!r} labels; known: {', '.join(self.labels)}"
-                f"{'' if self.name == 'fair' else ', or both in protocol fair'}"
-            )
+            known = ", ".join(self.labels) + ("" if self.name == "fair" else ", or both in protocol fair")
+            raise InputError(f"protocol {self.name!r} has no {labels!r} labels; known: {known}")
         per_vpc = self.reading(data).batch_per_vpc
         config = self.on_set.for_clips(num_clips, per_vpc * videos_per_class if per_vpc else None)
         return dataclasses.replace(config, loss="cross-entropy") if labels == "hard" else config
-
-    def full_config(self, *, num_clips: int) -> TrainConfig:
-        """Return how the first student, or a teacher, is trained on all `num_clips` training clips (hard labels)."""
-        return self.on_full.for_clips(num_clips)
 
 
 MINIUCF = (
@@ -130,12 +111,10 @@ MINIUCF = (
 """The 50 classes of UCF101 that make MiniUCF: the labels in the split list (ucf50_splits1.csv) of VDSD's repository,
 yuz1wan/video_distillation at b6a9a79. Split 1 of UCF101 then has 4,662 training and 1,861 test videos."""
 
-_STUDENTS = ("minic3d", "convnet3d", "r2plus1d18", "framenet2d")
-
 _FAIR = Protocol(
     name="fair",
     readings={"any": Reading(CandidateOptions())},
-    students=_STUDENTS,
+    students=("minic3d", "convnet3d", "r2plus1d18", "framenet2d"),
     labels=("soft", "hard"),
     on_set=Regime(TrainConfig()),
     on_full=Regime(TrainConfig()),
@@ -149,17 +128,15 @@ _SGD = Regime(
     epochs=500,
 )  # fmt: skip
 
-_LARGE = CandidateOptions(frames=8, size=64)
+_STRIDED = CandidateOptions(frames=16, size=112, placement="strided:4")
 
 _VDSD = Protocol(
     name="vdsd",
     readings={
-        "miniucf": Reading(
-            CandidateOptions(frames=16, size=112, placement="strided:4", layout="ucf101", classes=MINIUCF)
-        ),
-        "hmdb51": Reading(CandidateOptions(frames=16, size=112, placement="strided:4", layout="hmdb51-unused-train")),
-        "k400": Reading(dataclasses.replace(_LARGE, layout="kinetics")),
-        "ssv2": Reading(dataclasses.replace(_LARGE, layout="ssv2")),
+        "miniucf": Reading(dataclasses.replace(_STRIDED, layout="ucf101", classes=MINIUCF)),
+        "hmdb51": Reading(dataclasses.replace(_STRIDED, layout="hmdb51-unused-train")),
+        "k400": Reading(CandidateOptions(frames=8, size=64, layout="kinetics")),
+        "ssv2": Reading(CandidateOptions(frames=8, size=64, layout="ssv2")),
     },
     students=("convnet3d", "minic3d", "r2plus1d18", "framenet2d"),
     labels=("hard",),
@@ -194,7 +171,7 @@ _VIDEO_DC = Protocol(
     ),
 )  # fmt: skip
 
-PROTOCOLS: dict[str, Protocol] = {protocol.name: protocol for protocol in (_FAIR, _VDSD, _VIDEO_DC)}
+PROTOCOLS = {protocol.name: protocol for protocol in (_FAIR, _VDSD, _VIDEO_DC)}
 """Every protocol by name."""
 
 

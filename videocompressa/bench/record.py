@@ -11,11 +11,10 @@ from typing import Any, NamedTuple
 from videocompressa.errors import InputError
 
 AXES = ("main", "ablation", "steps", "keyframes", "cross")
-"""Experiments a cell can belong to: the table of methods, then one component, the synthesis steps or K varied, then
-students other than the one the set was compressed with."""
+"""Experiments: the table of methods; one component, the synthesis steps or K varied; other students."""
 
 FULL, FULL_LONG = "full", "full-long"
-"""Training on all videos: with the steps of every other row (the baseline of `recovery_of_full`), and with more."""
+"""Training on all videos: with the steps of every other row, and with more."""
 
 CHOICES = {"labels": ("hard", "soft"), "axis": AXES, "status": ("ok", "failed")}
 NAMED = ("method", "data", "protocol", "student")
@@ -47,23 +46,21 @@ class Record:
     """
 
     method: str
-    """Name in `methods.METHODS`, or "full" for training on all videos."""
+    """Name in `methods.METHODS`, or "full" or "full-long" for training on all videos."""
     data: str
-    """Name of the set of videos."""
     protocol: str
-    """"fair", "vdsd" or "video-dc"."""
+    """Such as "fair", or "vdsd:miniucf": the protocol and the set as it reads it."""
     student: str
     """Student that was trained on the set and evaluated."""
     labels: str = "hard"
-    """"hard" or "soft"."""
     selector: str = ""
     """Rule that chose the keyframes; "" where there is none."""
     codec: str = ""
-    """Name of the codec; "" where nothing is stored."""
+    """"" where nothing is stored."""
     vpc: int | None = None
     """Videos a class OF THE BUDGET, >= 1: the column of the table, even for methods that fill the same bytes with
-    another number of frames (see `num_frames`). Where a ratio or bytes were asked for, the videos of the class that
-    has the most. None for all videos."""
+    another number of frames (see `num_frames`). For a ratio or bytes, the videos of the class that has the most. None
+    for all videos."""
     asked_ratio: float | None = None
     """Share of the frames, where the budget was one."""
     asked_bytes: int | None = None
@@ -89,7 +86,7 @@ class Record:
     top1_std: float | None = None
     """Sample standard deviation (n - 1) over those runs, in [0,1]; meaningless for one run, see `spread`."""
     top1_runs: tuple[float, ...] = ()
-    """Top-1 in [0,1] of every run that did not diverge, in the order of the seeds."""
+    """In [0,1], of every run that did not diverge, in the order of the seeds."""
     top5_mean: float | None = None
     """In [0,1]."""
     num_seeds: int | None = None
@@ -105,7 +102,7 @@ class Record:
     peak_memory_bytes: int | None = None
     """Peak resident memory of the host while the set was compressed."""
     gpu_peak_memory_bytes: int | None = None
-    """Peak memory of the accelerator while the set was compressed; None without one."""
+    """The same of the accelerator; None without one."""
     improvement_over_random: float | None = None
     """Difference of top-1 as a plain fraction; see `with_scores`."""
     recovery_of_full: float | None = None
@@ -118,6 +115,8 @@ class Record:
     """Input of the students, such as "8 frames of 64x64 px"."""
     train: tuple[str, ...] = ()
     """What `--train` changed, as "name=value"."""
+    precision: str = ""
+    """Arithmetic of the students, "float32" or "bfloat16", or both where runs differ; "" where it is unknown."""
     settings: tuple[str, ...] = ()
     """What `--set` changed, as "name=value"."""
     axis: str = "main"
@@ -127,13 +126,12 @@ class Record:
     network: str = ""
     """Network that the method matched in, or that gave features and labels; "" where none was needed."""
     status: str = "ok"
-    """"ok" or "failed"."""
     reason: str = ""
     """Why it failed, in one line; "" where it did not."""
 
     @property
     def on_all_videos(self) -> bool:
-        """Whether nothing was compressed: a baseline, shown in every column and never marked as the best."""
+        """Whether nothing was compressed: a baseline, in every column and never marked as the best."""
         return self.method in (FULL, FULL_LONG)
 
     @property
@@ -151,9 +149,8 @@ class Record:
         for each in dataclasses.fields(self):
             _check_value(self, each.name, str(each.type))
         _check_agreement(self)
-        sizes = (self.file_bytes, self.codec_bytes)
-        total = None if None in sizes else sum(size or 0 for size in sizes)
-        object.__setattr__(self, "file_and_codec_bytes", total)
+        if self.file_bytes is not None and self.codec_bytes is not None:
+            object.__setattr__(self, "file_and_codec_bytes", self.file_bytes + self.codec_bytes)
 
 
 def _error(record: Record, text: str) -> InputError:
@@ -183,11 +180,11 @@ def _check_value(record: Record, name: str, kind: str) -> None:
 
 
 def _check_number(record: Record, name: str, value: Any, kind: str, limits: tuple[float, float]) -> None:
-    (least, greatest), whole = limits, kind.startswith("int")
-    fits = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+    (least, greatest), is_int = limits, kind.startswith("int")
+    fits = isinstance(value, int if is_int else (int, float)) and not isinstance(value, bool)
     if not fits or not math.isfinite(value) or not least <= value <= greatest:
         allowed = f"of at least {least}" if greatest == math.inf else f"in [{least},{greatest}]"
-        number = "a whole number" if whole else "a finite number"
+        number = "a whole number" if is_int else "a finite number"
         unless = ", or None if unknown" if "None" in kind else ""
         raise _error(record, f"has {name}={value!r}; it must be {number} {allowed}{unless}")
 

@@ -1,8 +1,7 @@
-"""What a benchmark runs: the cells of its table and of its experiments, and the jobs that each cell is made of."""
-
-from __future__ import annotations
+"""What a benchmark runs: the cells of its table and of its experiments, and the jobs of each cell."""
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -41,16 +40,14 @@ class BenchOptions:
     """Names of `METHODS`, "full" or "full-long"; with settings as NAME:name=value;name=value."""
     labels: tuple[str, ...] = ("hard", "soft")
     budgets: tuple[BudgetOptions, ...] = (BudgetOptions(vpc=1), BudgetOptions(vpc=5), BudgetOptions(vpc=10))
-    """Columns; each of one kind (vpc, ratio or bytes), K is set by `keyframes`."""
+    """Columns; each of one kind (vpc, ratio or bytes), without K."""
     keyframes: tuple[int, ...] = (4,)
     """K of the table first; more make the experiment over K."""
     num_seeds: int = 3
-    """Sets a row, each with a student of its own."""
     students: tuple[str, ...] = ()
-    """The first judges, the others judge the same sets across architectures; the protocol's first when empty."""
+    """The first evaluates, the others evaluate the same sets across architectures; empty is the protocol's first."""
     codec: str = "tiny"
     ablation: bool = False
-    """Run the ablation, too."""
     codecs: tuple[str, ...] = ("linear", "pixel")
     """Further codecs of the ablation."""
     steps: tuple[int, ...] = ()
@@ -58,11 +55,9 @@ class BenchOptions:
     protocol: str = "fair"
     """"fair", "vdsd:SET" or "video-dc:SET"."""
     scale: str = "published"
-    """Settings of all methods: a name of `scales.SCALES`."""
     train: tuple[str, ...] = ()
     """Settings of every student's training, on top of protocol and scale, as name=value."""
     split: str = "test"
-    """Videos that judge."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +66,7 @@ class Row:
 
     method: str
     settings: tuple[str, ...]
-    """As the user gave them, beside the scale's."""
+    """As the user gave them, without the scale's."""
     labels: str
     student: str
     codec: str
@@ -93,13 +88,15 @@ def rows_of(options: BenchOptions) -> list[Row]:
     for kind in options.labels:
         check_labels(kind)
     with_settings(TrainConfig(), (*find_scale(options.scale).train, *options.train))
-    main = [
-        row
-        for budget in options.budgets
-        for spec in options.methods
-        for labels in options.labels
-        for row in _rows_of_method(spec, labels, budget, students[0], options, first=budget == options.budgets[0])
-    ]
+    main = []
+    for budget, spec, labels in itertools.product(options.budgets, options.methods, options.labels):
+        method, settings = _method(spec)
+        row = Row(method, settings, labels, students[0], options.codec, budget, options.keyframes[0])
+        if method not in (FULL, FULL_LONG):
+            configuration(row, options)  # checks the settings
+            main.append(row)
+        elif budget == options.budgets[0]:
+            main.append(dataclasses.replace(row, budget=None))
     own = find_method(OURS).labels
     labels = own if own in protocol.labels else protocol.labels[0]
     experiments = [row for budget in options.budgets for row in _experiments(budget, students[0], labels, options)]
@@ -107,26 +104,21 @@ def rows_of(options: BenchOptions) -> list[Row]:
     return [*main, *experiments, *across]
 
 
-def _rows_of_method(
-    spec: str, labels: str, budget: BudgetOptions, student: str, options: BenchOptions, *, first: bool
-) -> list[Row]:
+def _method(spec: str) -> tuple[str, tuple[str, ...]]:
+    """Return the name and the settings of a method."""
     method, _, text = spec.partition(":")
     settings = tuple(part.strip() for part in text.split(";") if part.strip())
-    if method in (FULL, FULL_LONG):
-        if settings:
-            raise InputError(f"--methods {spec}: {method!r} has no settings; students have theirs by --train")
-        return [Row(method, (), labels, student, options.codec, None, options.keyframes[0])] if first else []
-    row = Row(method, settings, labels, student, options.codec, budget, options.keyframes[0])
-    configuration(row, options)
-    return [row]
+    if settings and method in (FULL, FULL_LONG):
+        raise InputError(f"--methods {spec}: {method!r} has no settings; students have theirs by --train")
+    return method, settings
 
 
 def _experiments(budget: BudgetOptions, student: str, labels: str, options: BenchOptions) -> list[Row]:
     """Return the rows of the ablation, of the synthesis steps and of K, all of our method with these labels."""
-    whole = Row(OURS, (), labels, student, options.codec, budget, options.keyframes[0])
+    complete = Row(OURS, (), labels, student, options.codec, budget, options.keyframes[0])
     rows: list[Row] = []
     if options.ablation:
-        ablation = dataclasses.replace(whole, axis="ablation")
+        ablation = dataclasses.replace(complete, axis="ablation")
         rows.append(ablation)
         rows += [dataclasses.replace(ablation, settings=change, variant=name) for name, change in ABLATION.items()]
         rows += [dataclasses.replace(ablation, codec=codec, variant=f"codec {codec}") for codec in options.codecs]
@@ -134,12 +126,12 @@ def _experiments(budget: BudgetOptions, student: str, labels: str, options: Benc
             rows.append(dataclasses.replace(ablation, labels="hard", variant="labels hard"))
     for steps in options.steps:
         change = (f"synthesis.steps={steps}",) if steps else ("synthesis.enabled=false",)
-        rows.append(dataclasses.replace(whole, settings=change, axis="steps"))
+        rows.append(dataclasses.replace(complete, settings=change, axis="steps"))
     if len(options.keyframes) > 1:
         rows += [
-            dataclasses.replace(whole, method=method, keyframes=keyframes, axis="keyframes")
+            dataclasses.replace(complete, method=method, keyframes=keyframes, axis="keyframes")
             for keyframes in options.keyframes
-            for method in (OURS, "random-real")
+            for method in (OURS, REFERENCE)
         ]
     return rows
 
@@ -150,11 +142,10 @@ def configuration(row: Row, options: BenchOptions) -> MethodConfig:
 
 
 def _settings(row: Row, options: BenchOptions, teacher: Sequence[str]) -> tuple[str, ...]:
-    """Return all settings of a row's method: the protocol's teacher, the scale's, the user's, and the labels."""
-    known = setting_names(find_method(row.method))
-    scaled = [setting for setting in find_scale(options.scale).settings if setting.partition("=")[0] in known]
-    scaled += find_scale(options.scale).methods.get(row.method, ())
-    return (*teacher, *scaled, *row.settings, f"labels={row.labels}")
+    """Return all settings of a row's method: of the protocol's teacher, the scale and the user, and the labels."""
+    known, scale = setting_names(find_method(row.method)), find_scale(options.scale)
+    scaled = [setting for setting in scale.settings if setting.partition("=")[0] in known]
+    return (*teacher, *scaled, *scale.methods.get(row.method, ()), *row.settings, f"labels={row.labels}")
 
 
 def job_of(row: Row, seed: int, options: BenchOptions, teacher: tuple[str, ...]) -> RunJob:
@@ -166,9 +157,7 @@ def job_of(row: Row, seed: int, options: BenchOptions, teacher: tuple[str, ...])
         labels=row.labels,
         student=row.student,
         train=(*scale.train, *options.train),
-        teacher=tuple(
-            text.removeprefix("teacher.") for text in (*teacher, *scale.settings) if text.startswith("teacher.")
-        ),
+        teacher=tuple(text[len("teacher.") :] for text in (*teacher, *scale.settings) if text.startswith("teacher.")),
         codec=row.codec,
         keyframes=row.keyframes,
         seed=seed,
@@ -201,9 +190,8 @@ def teacher_settings(protocol: str, num_clips: int) -> tuple[str, ...]:
     """Return how teachers are trained under a protocol of the literature: as its full data is; ours: by default."""
     if protocol == FAIR:
         return ()
-    config = find_protocol(protocol).full_config(num_clips=num_clips)
-    values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    config = find_protocol(protocol).on_full.for_clips(num_clips)
     return tuple(
         f"teacher.train.{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}"
-        for name, value in values.items()
+        for name, value in vars(config).items()
     )

@@ -1,20 +1,17 @@
 """The benchmark: every method at every budget under one protocol, cell by cell.
 
-1. Rows.    A `Row` (`rows.py`) is a cell of the table: a method with its settings, the kind of labels, a budget, the
-            student that judges. `rows_of` lists those of the table and of the experiments that were asked for.
-2. Jobs.    Each seed of a row makes a set of its own and trains a student of its own on it (`cells.py`), so that the
-            spread is that of the whole method, not of the student alone. Every job runs in a process of its own.
-3. Records. A row's jobs become a `Record`; after each job all files are written anew, so that an interrupted benchmark
-            shows what it has, and the same command goes on from there.
+1. Rows.    A `Row` is a cell of the table or of an experiment: a method with its settings, labels, budget and student.
+2. Jobs.    Each seed of a row compresses a set of its own and trains a student of its own on it (`cells.py`), so that
+            the spread is that of the complete method. Every job runs in a process of its own.
+3. Records. A row's jobs become a `Record`. All files are written again after each job, so that an interrupted
+            benchmark shows its finished cells, and the same command resumes it.
 """
-
-from __future__ import annotations
 
 import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
@@ -23,7 +20,7 @@ from typing import Any
 import torch
 
 from videocompressa.bench import figures
-from videocompressa.bench.cells import Answer, RunJob, Setting, known, run_student
+from videocompressa.bench.cells import Answer, Setting, known, run_student
 from videocompressa.bench.protocols import find_protocol
 from videocompressa.bench.record import Record
 from videocompressa.bench.rows import (
@@ -57,12 +54,20 @@ PLOTS: dict[str, tuple[str, Callable[[Sequence[Record], Path], object]]] = {
     "accuracy_against_steps.png": ("steps", figures.accuracy_against_steps),
     "accuracy_against_keyframes.png": ("keyframes", figures.accuracy_against_keyframes),
 }
-"""Every plot: its file, the experiment it shows, and who draws it."""
+"""Every plot: its file, the experiment it shows, and the function that draws it."""
+
+TABLES = {"main": markdown, "ablation": ablation_markdown, "cross": cross_markdown}
+"""Markdown of results.md by experiment."""
+
+OF_ROW = ("method", "student", "labels", "settings", "axis", "variant")
+OF_OPTIONS = ("protocol", "scale", "split", "train")
+OF_SET = ("num_frames", "frame_ratio", "file_bytes", "codec_bytes", "byte_ratio")
+"""Fields of a record with the names that they have in a row, in the options and in the answer of a `SetJob`."""
 
 
 @dataclass(frozen=True)
 class BenchOutcome:
-    """What a benchmark made."""
+    """Results of a benchmark, and its files."""
 
     records: tuple[Record, ...]
     folder: Path
@@ -81,8 +86,8 @@ def bench(
 ) -> BenchOutcome:
     """Run what is not yet in `folder`, and write results.json, results.csv, results.md and plots there.
 
-    `jobs` processes run at a time, each with its share of this one's threads. Raises `InputError` for what can be
-    known to be wrong before the videos are read; a cell that fails later is a record that says why.
+    `jobs` processes run at a time, each with its share of this one's threads. Raises `InputError` for options that
+    cannot be used, before the videos are read; a cell that fails later is a record with the reason.
     """
     if jobs < 1:
         raise InputError(f"--jobs is {jobs}; it must be at least 1")
@@ -107,15 +112,21 @@ def bench(
         surroundings=dataclasses.replace(surroundings, watch=watch_nothing, workers=0),
     )
     folder.mkdir(parents=True, exist_ok=True)
-    _read_videos(videos, rows, setting, surroundings)
+    # Once, before any job: the pass over the videos is the same for every method.
+    for codec in dict.fromkeys(row.codec for row in rows):
+        encode_train(videos, candidates, build_codec(codec).to(surroundings.device), surroundings)
+    decode_videos(videos, options.split, candidates.clip, candidates, surroundings)
     teacher = teacher_settings(protocol, len(videos.select("train").entries))
-    tasks = {(row, seed): job_of(row, seed, options, teacher) for row in rows for seed in range(options.num_seeds)}
-    unique = list(dict.fromkeys(tasks.values()))
+    jobs_of = {row: [job_of(row, seed, options, teacher) for seed in range(options.num_seeds)] for row in rows}
+    unique = list(dict.fromkeys(job for same in jobs_of.values() for job in same))
     answers = {job: answer for job in unique if (answer := known(setting, job))}
     waiting = [job for job in unique if job not in answers]
 
     def show() -> list[Record]:
-        records = _records(rows, tasks, answers, videos.name, candidates.clip, options)
+        complete = {row: [answers[job] for job in jobs_of[row]] for row in rows if answers.keys() >= {*jobs_of[row]}}
+        records = with_scores(
+            [record_of(row, ended, videos.name, candidates.clip, options) for row, ended in complete.items()]
+        )
         _write(records, folder)
         surroundings.watch("bench", done=len(answers), total=len(unique))
         return records
@@ -129,7 +140,7 @@ def bench(
 
 
 def _as_published(published: CandidateOptions, asked: CandidateOptions, protocol: str) -> CandidateOptions:
-    """Return how a protocol of the literature reads the videos; raises where the user asked for something else."""
+    """Return how a protocol of the literature reads the videos; raises where the user asked for other values."""
     own = ("csv", "fold", "hold_out", "max_bad")
     for option in dataclasses.fields(asked):
         name, value = option.name, getattr(asked, option.name)
@@ -142,111 +153,77 @@ def _as_published(published: CandidateOptions, asked: CandidateOptions, protocol
 
 
 def _videos_hash(videos: VideoSet, split: str) -> str:
-    """Return a hash of which videos train and judge, and of their files' stamps: other files, other jobs."""
+    """Return a hash of the training and evaluation videos, and of the stamps of their files."""
     parts = [videos.select(name) for name in ("train", split)]
     stamps = [stamp_of(entry.path) for part in parts for entry in part.entries]
     return hashlib.sha256(json.dumps([*(part.split_hash for part in parts), stamps]).encode()).hexdigest()
 
 
-def _read_videos(videos: VideoSet, rows: Sequence[Row], setting: Setting, surroundings: Surroundings) -> None:
-    """Decode and encode once, before any job: the pass over the videos is the same for every method."""
-    for codec in dict.fromkeys(row.codec for row in rows):
-        encode_train(videos, setting.candidates, build_codec(codec).to(surroundings.device), surroundings)
-    decode_videos(videos, setting.split, setting.candidates.clip, setting.candidates, surroundings)
-
-
-def _records(
-    rows: Sequence[Row],
-    tasks: Mapping[tuple[Row, int], RunJob],
-    answers: Mapping[RunJob, Answer],
-    data: str,
-    clip: ClipSpec,
-    options: BenchOptions,
-) -> list[Record]:
-    """Return the records of all rows whose every seed has ended, with their scores."""
-    records = []
-    for row in rows:
-        told = [answers.get(tasks[row, seed]) for seed in range(options.num_seeds)]
-        ended = [answer for answer in told if answer is not None]
-        if len(ended) == len(told):
-            records.append(record_of(row, ended, data, clip, options))
-    return with_scores(records)
-
-
 def record_of(row: Row, answers: Sequence[Answer], data: str, clip: ClipSpec, options: BenchOptions) -> Record:
     """Return the record of a row whose every seed has answered; sizes are those of its largest set."""
-    reasons = [answer["reason"] for answer in answers if "reason" in answer]
-    config = None if row.budget is None else configuration(row, options)
-    protocol = options.protocol
-    shared: dict[str, Any] = {
-        "method": row.method,
+    values: dict[str, Any] = {
+        **{name: getattr(row, name) for name in OF_ROW},
+        **{name: getattr(options, name) for name in OF_OPTIONS},
         "data": data,
-        "protocol": protocol,
-        "student": row.student,
-        "labels": row.labels,
-        "selector": "" if config is None else config.selector_name,
-        "codec": "" if config is None else config.stored_as or row.codec,
-        "keyframes": None if row.budget is None else row.keyframes,
-        "vpc": None if row.budget is None else row.budget.vpc,
-        "asked_ratio": None if row.budget is None else row.budget.ratio,
-        "asked_bytes": None if row.budget is None else row.budget.bytes,
-        "steps": None if config is None else config.synthesis_steps,
-        "scale": options.scale,
-        "split": options.split,
         "clip": f"{clip.num_frames} frames of {clip.height}x{clip.width} px",
-        "train": options.train,
         "num_seeds": len(answers),
-        "settings": row.settings,
-        "axis": row.axis,
-        "variant": row.variant,
-        "network": "" if config is None else config.network,
     }
-    if reasons:
-        return Record(**shared, status="failed", reason=" ".join(reasons[0].split()))
+    if row.budget is not None:
+        config = configuration(row, options)
+        values |= {
+            "selector": config.selector_name,
+            "codec": config.stored_as or row.codec,
+            "keyframes": row.keyframes,
+            "vpc": row.budget.vpc,
+            "asked_ratio": row.budget.ratio,
+            "asked_bytes": row.budget.bytes,
+            "steps": config.synthesis_steps,
+            "network": config.network,
+        }
+    if reasons := [answer["reason"] for answer in answers if "reason" in answer]:
+        return Record(**values, status="failed", reason=" ".join(reasons[0].split()))
     sets = [answer["set"] for answer in answers if answer.get("set")]
+    if sets:
+        largest = max(sets, key=lambda each: each["file_bytes"])
+        values |= {name: largest[name] for name in OF_SET}
+        values["vpc"] = values["vpc"] or largest["videos_per_class"]
+        values["compress_seconds"] = mean(each["compress_seconds"] for each in sets)
+    elif row.budget is None:
+        values |= {"num_frames": answers[0].get("num_frames"), "frame_ratio": 1.0, "byte_ratio": 1.0}
     runs = [answer for answer in answers if "top1" in answer]
-    top1 = tuple(float(answer["top1"]) for answer in runs)
-    largest: Mapping[str, Any] = max(sets, key=lambda made: made["file_bytes"], default={})
-    whole = 1.0 if row.budget is None else None
     return Record(
-        **{**shared, "vpc": shared["vpc"] or largest.get("videos_per_class")},
-        num_frames=largest.get("num_frames", answers[0].get("num_frames")),
-        frame_ratio=largest.get("frame_ratio", whole),
-        file_bytes=largest.get("file_bytes"),
-        codec_bytes=largest.get("codec_bytes"),
-        byte_ratio=largest.get("byte_ratio", whole),
-        top1_mean=mean(top1) if top1 else None,
-        top1_std=stdev(top1) if len(top1) > 1 else 0.0 if top1 else None,
-        top1_runs=top1,
-        top5_mean=mean(answer["top5"] for answer in runs) if runs else None,
+        **values,
+        **(_scores(runs) if runs else {}),
         num_diverged=len(answers) - len(runs),
-        num_train_clips=max((answer["num_train_clips"] for answer in runs), default=None),
-        compress_seconds=mean(made["compress_seconds"] for made in sets) if sets else None,
-        train_seconds=sum(answer["train_seconds"] for answer in runs) if runs else None,
-        peak_memory_bytes=max((each["peak_memory_bytes"] for each in sets or answers), default=None),
+        peak_memory_bytes=max(each["peak_memory_bytes"] for each in sets or answers),
         gpu_peak_memory_bytes=max(each["gpu_peak_memory_bytes"] or 0 for each in sets or answers) or None,
     )
 
 
+def _scores(runs: Sequence[Answer]) -> dict[str, Any]:
+    """Return the fields of a record that come from the runs that did not diverge."""
+    top1 = tuple(float(run["top1"]) for run in runs)
+    return {
+        "top1_mean": mean(top1),
+        "top1_std": stdev(top1) if len(top1) > 1 else 0.0,
+        "top1_runs": top1,
+        "top5_mean": mean(run["top5"] for run in runs),
+        "num_train_clips": max(run["num_train_clips"] for run in runs),
+        "train_seconds": sum(run["train_seconds"] for run in runs),
+        "precision": ", ".join(sorted({run["precision"] for run in runs if "precision" in run})),
+    }
+
+
 def _write(records: Sequence[Record], folder: Path) -> None:
-    if not records:
-        return
-    texts = {"results.json": to_json(records), "results.csv": to_csv(records), "results.md": _tables(records)}
-    for name, text in texts.items():
+    axes = {record.axis for record in records}
+    tables = "\n".join(table(records) for axis, table in TABLES.items() if axis in axes)
+    texts = {"results.json": to_json(records), "results.csv": to_csv(records), "results.md": tables}
+    for name, text in texts.items() if records else ():
         write_text(folder / name, text)
 
 
-def _tables(records: Sequence[Record]) -> str:
-    axes = {record.axis for record in records}
-    tables = [markdown(records)] if "main" in axes else []
-    tables += [
-        table(records) for axis, table in (("ablation", ablation_markdown), ("cross", cross_markdown)) if axis in axes
-    ]
-    return "\n".join(tables)
-
-
 def _draw(records: Sequence[Record], folder: Path) -> tuple[tuple[Path, ...], tuple[str, ...]]:
-    """Draw what the records allow; returns the files, and notes on what was left out and why."""
+    """Draw what the records allow; return the files, and notes on the plots left out."""
     files: list[Path] = []
     notes: list[str] = []
     axes = {record.axis for record in records if record.top1_mean is not None}

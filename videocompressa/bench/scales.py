@@ -1,12 +1,9 @@
 """Scales: how much work every method does. `published` is what the papers did, `small` what two CPU cores can do.
 
-A scale changes lengths (steps, epochs, experts), widths, and the rates that go with them, never what a method is; what
-it changes is written into every set's provenance. `small` shortens the longest most: DM to 100 of 5,000 steps, MTT to
-40 of 8,000 and to 6 of 1,500 expert epochs, VDSD alike; our teacher to 600 of 1,000 and our selector to 200 of 400
-steps, our synthesis not at all.
+A scale changes lengths (steps, epochs, experts), widths, and the rates that go with them, and is in every set's
+provenance. `small` shortens the longest most: DM to 100 of 5,000 steps, MTT to 40 of 8,000 and to 6 of 1,500 expert
+epochs, VDSD in the same way; our teacher to 600 of 1,000 and our selector to 200 of 400 steps.
 """
-
-from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,7 +20,7 @@ class Scale:
     methods: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Of one method, by name."""
     train: tuple[str, ...] = ()
-    """Of every student that judges."""
+    """Of every student that is evaluated."""
 
 
 _MATCHING = ("matching.width=0.25", "matching.real_per_class=8", "matching.classes_per_step=4")
@@ -56,14 +53,7 @@ SCALES: dict[str, Scale] = {
             "mtt": (*_EXPERTS, "matching.inner_lr_lr=1e-7", "steps=40", "lr=1"),
             "vdsd-dm": (*_STATICS, *_MATCHING, "steps=100", "lr=3", "joiner_lr=0.01"),
             # At 1e-7 the learned inner rate of VDSD's sharper clips fell below 0 within 10 to 35 steps.
-            "vdsd-mtt": (
-                *_STATICS,
-                *_EXPERTS,
-                "matching.inner_lr_lr=1e-8",
-                "steps=40",
-                "lr=1",
-                "joiner_lr=0.003",
-            ),
+            "vdsd-mtt": (*_STATICS, *_EXPERTS, "matching.inner_lr_lr=1e-8", "steps=40", "lr=1", "joiner_lr=0.003"),
         },
         train=("width=0.25", "steps=400", "lr=2e-3", "warmup_steps=20", "flip=false"),
     ),

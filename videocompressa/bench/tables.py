@@ -1,14 +1,9 @@
-"""Results as tables: one pandas frame of the records, and JSON, CSV and Markdown from it.
-
-Markdown holds what each method reaches at each budget, what it costs, and the effect of each component.
-"""
-
-from __future__ import annotations
+"""Results as tables: one pandas frame of the records, and JSON, CSV and Markdown from it."""
 
 import csv
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
 from videocompressa.bench.names import ablation_groups, budget_text, budgets, row_names
@@ -65,9 +60,6 @@ def frame(records: Sequence[Record]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(FIELDS), dtype=object)
 
 
-# -- files ------------------------------------------------------------------------------------------------------------
-
-
 def to_json(records: Sequence[Record]) -> str:
     """Return a JSON list with one object a record, keys in the order of the fields; ends in a newline."""
     return json.dumps(frame(records).to_dict("records"), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
@@ -119,11 +111,8 @@ def _from_row(row: dict[str, Any], where: str) -> Record:
     return record
 
 
-# -- scores -----------------------------------------------------------------------------------------------------------
-
-
 def with_scores(records: Sequence[Record]) -> list[Record]:
-    """Return the records with `improvement_over_random` and `recovery_of_full` computed again, as plain fractions.
+    """Return the records with `improvement_over_random` and `recovery_of_full`, as plain fractions.
 
     Our definition. With top1 the mean over the runs that did not diverge, on the same test clips:
 
@@ -160,9 +149,6 @@ def _scored(record: Record, same: Sequence[Record]) -> Record:
     return dataclasses.replace(record, improvement_over_random=change, recovery_of_full=recovery)
 
 
-# -- Markdown ---------------------------------------------------------------------------------------------------------
-
-
 def markdown(records: Sequence[Record]) -> str:
     """Return the records of axis "main" as Markdown, one section for each data set, student and kind of labels.
 
@@ -180,7 +166,7 @@ def markdown(records: Sequence[Record]) -> str:
         *same, labels = key
         baselines = full.get(tuple(same), []) if compressed else []
         rows = ([record for record in baselines if record.labels == labels] or baselines) + rows
-        title = f"### {key[0]}, {key[1]}, {labels} labels" + (f", protocol {key[2]}" if several else "")
+        title = f"### {same[0]}, {same[1]}, {labels} labels" + (f", protocol {same[2]}" if several else "")
         sections.append(f"{title}\n\n{_accuracy_table(rows)}\n{_cost_table(rows)}")
     return "\n".join([LEGEND, *_conditions(main), *sections])
 
@@ -196,13 +182,13 @@ def _conditions(records: Sequence[Record]) -> list[str]:
 
 def _accuracy_table(records: Sequence[Record]) -> str:
     columns = budgets(records) or [Column()]
-    cells = [
+    rows = [
         (name, place, record, record.on_all_videos)
         for name, record in zip(row_names(records), records, strict=True)
         for place, column in enumerate(columns)
         if record.on_all_videos or record.column == column
     ]
-    table = pd.DataFrame(cells, columns=["method", "column", "record", "full"])
+    table = pd.DataFrame(rows, columns=["method", "column", "record", "full"])
     for _, again in table[table.duplicated(["method", "column"])].iterrows():
         budget = budget_text(columns[again["column"]], columns)
         name, data = again["method"], again["record"].data
@@ -214,7 +200,8 @@ def _accuracy_table(records: Sequence[Record]) -> str:
     by_method = table.groupby("method")["top1"]
     table["known"], table["mean"] = by_method.transform("count"), by_method.transform("mean")
     table = table.sort_values(["full", "known", "mean"], ascending=False)
-    return _wide_table(table, ["method"], [_heading(column, columns, records) for column in columns])
+    cells = zip(table["method"], table["column"], table["cell"], strict=True)
+    return _wide_table(cells, ["method"], [_heading(column, columns, records) for column in columns])
 
 
 def _heading(column: Column, columns: Sequence[Column], records: Sequence[Record]) -> str:
@@ -233,13 +220,12 @@ def _accuracy_text(record: Record, bold: bool = False) -> str:
     return text if record.file_bytes is None else f"{text} ({bytes_text(record.file_bytes)})"
 
 
-def _wide_table(table: pd.DataFrame, keys: list[str], headings: Sequence[str]) -> str:
-    """Return a frame of keys, "column" (a position in `headings`) and "cell" as Markdown, rows in their order."""
-    lines = [[*keys, *headings]]
-    for key, row in table.groupby(keys, sort=False):
-        texts = dict(zip(row["column"], row["cell"], strict=True))
-        lines.append([*key, *(texts.get(place, "-") for place in range(len(headings)))])
-    return markdown_table(lines, num_left=len(keys))
+def _wide_table(cells: Iterable[tuple[Any, ...]], keys: Sequence[str], headings: Sequence[str]) -> str:
+    """Return cells of keys, position in `headings` and text as Markdown, rows in order of appearance."""
+    rows: dict[tuple[str, ...], list[str]] = {}
+    for *key, place, text in cells:
+        rows.setdefault(tuple(key), ["-"] * len(headings))[place] = text
+    return markdown_table([[*keys, *headings], *([*key, *texts] for key, texts in rows.items())], num_left=len(keys))
 
 
 def _cost_table(records: Sequence[Record]) -> str:
@@ -261,16 +247,12 @@ def cross_markdown(records: Sequence[Record]) -> str:
     for (data,), here in grouped(of_axis(records, "cross"), "data").items():
         students, columns = list(dict.fromkeys(record.student for record in here)), budgets(here)
         cells = [
-            (
-                *(name, record.labels),
-                "-" if record.on_all_videos else budget_text(record.column, columns),
-                *(record.network or "-", students.index(record.student), _accuracy_text(record)),
-            )
+            (name, record.labels, budget, record.network or "-", students.index(record.student), _accuracy_text(record))
             for name, record in zip(row_names(here), here, strict=True)
+            for budget in ["-" if record.on_all_videos else budget_text(record.column, columns)]
         ]
-        keys = ["method", "labels", "budget", "network"]
-        table = pd.DataFrame(cells, columns=[*keys, "column", "cell"])
-        sections.append(f"### {data}, other students\n\n{_wide_table(table, keys, students)}")
+        table = _wide_table(cells, ("method", "labels", "budget", "network"), students)
+        sections.append(f"### {data}, other students\n\n{table}")
     return "\n".join(sections)
 
 
@@ -280,7 +262,7 @@ def ablation_markdown(records: Sequence[Record]) -> str:
     After each accuracy follows the difference to the complete method in points, in brackets. Raises `InputError` when
     there is no record of the axis.
     """
-    sections, keys = [], ["component", "value"]
+    sections = []
     for (data, student), here in grouped(of_axis(records, "ablation"), "data", "student").items():
         columns, by_column = budgets(here), grouped(here, "column")
         cells = [
@@ -289,11 +271,10 @@ def ablation_markdown(records: Sequence[Record]) -> str:
             for component, rows in ablation_groups(by_column[column,]).items()
             for value, record in rows
         ]
-        components = list(dict.fromkeys(cell[0] for cell in cells))
+        components = [component for component, *_ in cells]
         cells.sort(key=lambda cell: components.index(cell[0]))
-        table = pd.DataFrame(cells, columns=[*keys, "column", "cell"])
-        headings = [budget_text(column, columns) for column in columns]
-        sections.append(f"### {data}, {student}, components\n\n{_wide_table(table, keys, headings)}")
+        table = _wide_table(cells, ("component", "value"), [budget_text(column, columns) for column in columns])
+        sections.append(f"### {data}, {student}, components\n\n{table}")
     return "\n".join(sections)
 
 

@@ -42,8 +42,8 @@ class BenchArguments:
     seeds: int = 3
     """Sets and students of each cell."""
     students: str | None = None
-    """The first judges all methods; the others judge the same sets across architectures. The protocol's first when not
-    given."""
+    """The first evaluates all methods; the others evaluate the same sets across architectures. The protocol's first
+    when not given."""
     codec: str = "tiny"
     """The codec of methods that store latents."""
     ablation: Annotated[bool, Parameter(group=EXPERIMENTS, negative="")] = False
@@ -58,7 +58,7 @@ class BenchArguments:
     scale: str = "published"
     """How much work the methods do: published, or small (two CPU cores)."""
     split: Literal["test", "val"] = "test"
-    """Videos that judge; choose on val (--hold-out), read test once."""
+    """Videos of the evaluation; choose on val (--hold-out), read test once."""
     train: Annotated[tuple[str, ...], Parameter(name="--train", negative="", show_default=False)] = ()
     """A setting of every student's training, as name=value; repeat for more."""
 
@@ -69,18 +69,18 @@ class BenchArguments:
         from videocompressa.methods import METHODS
 
         known = (FULL, FULL_LONG, *METHODS)
-        texts = {"--vpc": self.vpc, "--ratio": self.ratio, "--bytes": self.num_bytes}
-        given = {name: text for name, text in texts.items() if text is not None}
+        columns = {"vpc": self.vpc, "ratio": self.ratio, "bytes": self.num_bytes}
+        given = {name: text for name, text in columns.items() if text is not None}
+        same = ("codec", "ablation", "protocol", "scale", "split", "train")
+        listed = {"labels": str, "keyframes": int, "students": str, "codecs": str, "steps": int}
+        lists = {name: text for name in listed if (text := getattr(self, name)) is not None}
+        values: dict[str, Any] = {name: getattr(self, name) for name in same}
+        values |= {name: _listed(f"--{name}", text, listed[name]) for name, text in lists.items()}
         return BenchOptions(
+            **values,
             methods=known if self.methods == "all" else _methods(self.methods, known),
-            labels=_listed("--labels", self.labels, str),
-            budgets=_budgets(given or {"--vpc": "1,5,10"}),
-            keyframes=_listed("--keyframes", self.keyframes, int),
+            budgets=_budgets(given or {"vpc": "1,5,10"}),
             num_seeds=self.seeds,
-            students=() if self.students is None else _listed("--students", self.students, str),
-            codecs=_listed("--codecs", self.codecs, str),
-            steps=() if self.steps is None else _listed("--steps", self.steps, int),
-            **{name: getattr(self, name) for name in ("codec", "ablation", "protocol", "scale", "split", "train")},
         )
 
 
@@ -160,7 +160,8 @@ def _methods(text: str, known: Sequence[str]) -> tuple[str, ...]:
 
 def _budgets(given: dict[str, str]) -> tuple[BudgetOptions, ...]:
     if len(given) > 1:
-        raise InputError(f"{' and '.join(given)} were given; the columns are of one kind")
+        names = " and ".join(f"--{name}" for name in given)
+        raise InputError(f"{names} were given; the columns are of one kind")
     ((name, text),) = given.items()
-    kind: Callable[[str], Any] = {"--vpc": int, "--ratio": Share, "--bytes": NumBytes}[name]
-    return tuple(BudgetOptions(**{name.removeprefix("--"): value}) for value in _listed(name, text, kind))
+    kinds: dict[str, Callable[[str], Any]] = {"vpc": int, "ratio": Share, "bytes": NumBytes}
+    return tuple(BudgetOptions(**{name: value}) for value in _listed(f"--{name}", text, kinds[name]))

@@ -1,10 +1,4 @@
-"""The contact sheet of a synthetic set: one picture of its contents.
-
-Each item has class and label, the video it started from, the positions of its keyframes among the T candidates, and the
-decoded keyframes with position and time.
-"""
-
-from __future__ import annotations
+"""The contact sheet of a synthetic set: one picture of its items, with labels, videos, positions and keyframes."""
 
 import colorsys
 from dataclasses import replace
@@ -50,7 +44,7 @@ def contact_sheet(
 
     `decoder` is the set's codec; None takes the attached one. `path` ends in .png and is replaced if it exists.
     `columns` are items side by side, >= 1; None takes as many as fit `WIDEST_SHEET` pixels. At most `max_items` >= 1
-    are shown, equally many of each class as far as they go, and fewer where frames are tall, for a sheet is never
+    are shown, equally many of each class as far as they go, and fewer where frames are tall, because a sheet is never
     longer than `LONGEST_SHEET` pixels; it states how many are left out. Raises `InputError` for other endings and
     numbers, and without a decoder or with that of another codec.
     """
@@ -59,18 +53,14 @@ def contact_sheet(
     if (columns is not None and columns < 1) or max_items < 1:
         raise InputError(f"contact_sheet got columns={columns}, max_items={max_items}; both must be at least 1")
     tile = _tile_size(synthetic)
-    if columns is None:
-        fitting = (WIDEST_SHEET - 2 * MARGIN) // _item_size(synthetic, tile)[0]
-        columns = min(max(1, fitting), len(synthetic), max_items)
-    most_rows = max(1, (LONGEST_SHEET - HEADER - 2 * MARGIN) // _item_size(synthetic, tile)[1])
-    shown = choose_items(synthetic.hard_labels, min(max_items, most_rows * columns))
-    video_ids = tuple(synthetic.provenance.video_ids[int(item)] for item in shown)
+    width, height = _item_size(synthetic, tile)
+    columns = columns or min(max(1, (WIDEST_SHEET - 2 * MARGIN) // width), len(synthetic), max_items)
+    most_rows = max(1, (LONGEST_SHEET - HEADER - 2 * MARGIN) // height)
+    chosen = choose_items(synthetic.hard_labels, min(max_items, most_rows * columns))
+    video_ids = tuple(synthetic.provenance.video_ids[int(item)] for item in chosen)
     part = replace(
         synthetic,
-        latents=synthetic.latents[shown],
-        positions=synthetic.positions[shown],
-        times_seconds=synthetic.times_seconds[shown],
-        labels=synthetic.labels[shown],
+        **{name: getattr(synthetic, name)[chosen] for name in ("latents", "positions", "times_seconds", "labels")},
         provenance=replace(synthetic.provenance, video_ids=video_ids),
         decoder=decoder or synthetic.decoder,
     )
@@ -126,7 +116,9 @@ def _draw_sheet(part: SyntheticSet, *, num_left_out: int, tile: tuple[int, int],
             corner = (left + TEXT_WIDTH + k * (tile[0] + GAP), top)
             sheet.paste(_picture(keyframe, tile), corner)
             caption = f"{int(part.positions[item, k])}  ·  {float(part.times_seconds[item, k]):.2f} s"
-            draw.text((corner[0] + tile[0] / 2, top + tile[1] + 3), caption, PALE_INK, _font(12), anchor="ma")
+            draw.text(
+                (corner[0] + tile[0] / 2, top + tile[1] + 3), caption, PALE_INK, ImageFont.load_default(12), anchor="ma"
+            )
     return sheet
 
 
@@ -135,11 +127,11 @@ def _draw_header(draw: ImageDraw.ImageDraw, part: SyntheticSet, num_left_out: in
     num_items, keyframes = len(part) + num_left_out, part.latents.shape[1]
     kept = f"{num_items} x {keyframes} = {num_items * keyframes} keyframes"
     method = f"method {origin.method}, seed {origin.seed}  ·  codec {part.codec.name}"
-    shown = f"{len(part)} of {num_items} items shown, {num_left_out} left out  ·  " if num_left_out else ""
+    omitted = f"{len(part)} of {num_items} items shown, {num_left_out} left out  ·  " if num_left_out else ""
     lines = (
         (-4, 20, INK, f"{origin.source.name}: {origin.source.num_videos} videos in {kept}"),
         (24, 13, PALE_INK, f"{method}  ·  T {clip.num_frames}, {clip.height}x{clip.width} px, fill {part.fill}"),
-        (42, 13, PALE_INK, f"{shown}under each keyframe: position in [0,T) and time in its video"),
+        (42, 13, PALE_INK, f"{omitted}under each keyframe: position in [0,T) and time in its video"),
     )
     for down, size, color, text in lines:
         _write(draw, (MARGIN, MARGIN + down), text, size, color, space)
@@ -176,15 +168,11 @@ def _picture(pixels: Tensor, tile: tuple[int, int]) -> Image.Image:
     return picture.resize(tile, Image.Resampling.NEAREST if larger else Image.Resampling.LANCZOS)
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size=size)
-
-
 def _write(
     draw: ImageDraw.ImageDraw, corner: tuple[int, int], text: str, size: int, color: Color, space: float
 ) -> None:
     """Write a text, shortened in its middle until it fits: both ends of a path are informative."""
-    font, keep, shorter = _font(size), len(text), text
+    font, keep, shorter = ImageFont.load_default(size), len(text), text
     while font.getlength(shorter) > space and keep > 2:
         keep -= 1
         shorter = f"{text[: keep // 2]}…{text[len(text) - (keep - keep // 2) :]}"

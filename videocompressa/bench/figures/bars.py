@@ -1,7 +1,5 @@
 """Effect of each component as groups of bars (Figure 4)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,9 +20,8 @@ WIDE = 9
 def ablation(records: Sequence[Record], path: Path) -> Figure:
     """Draw top-1 accuracy of every value of every component, of the records of axis "ablation".
 
-    A variant is named "component value"; the complete method (no variant) is in each group under its own value,
-    colored. Error bars are one standard deviation over runs, the dashed line is full data (of axis "ablation", else
-    "main"). One panel below the other for each data set and budget. Failed cells are left out.
+    The complete method (no variant) is in each group under its own value, colored. Error bars are one standard
+    deviation over runs, the dashed line is full data. A panel for each data set and budget. Failed cells are left out.
     """
     chosen = of_axis(records, "ablation")
     plotted = [record for record in chosen if record.top1_mean is not None and not record.on_all_videos]

@@ -1,19 +1,17 @@
 """Accuracy as lines: against what is kept (the paper's Figures 1 and 3), cost (Figure 1), steps (Figure 5) and K.
 
-A figure has a column of panels for each data set, a row of panels for each kind of labels, a line for each method and
-one for full data in every panel, and one legend.
+Columns of panels are data sets, rows are kinds of labels; every panel has a line for each method and for full data.
 """
-
-from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
 from videocompressa.bench.figures import style
-from videocompressa.bench.figures.style import Axes, Figure, Line2D, percent
+from videocompressa.bench.figures.style import Axes, Figure, Line2D, percent, to_rgba
 from videocompressa.bench.names import budget_text, row_names
 from videocompressa.bench.record import Record, of_axis
 from videocompressa.errors import InputError
@@ -22,10 +20,10 @@ from videocompressa.texts import bytes_text, count_text
 WIDEST_BUBBLE = 19.0
 """Diameter in points of the largest peak memory."""
 MOST_TICKS = 8
-"""That are values of the records; with more, matplotlib chooses round ones."""
+"""At values of the records; with more, matplotlib chooses round ones."""
 
 Line = tuple[Axes, list[Record], dict[str, Any]]
-"""What one line is drawn in, the records that it joins, and its properties in matplotlib."""
+"""Panel of a line, the records that it joins, and its properties in matplotlib."""
 Position = Callable[[Record], float | None]
 """Value of a record on the x axis; None where it has none."""
 
@@ -33,10 +31,7 @@ RATIOS: dict[str, tuple[str, Position]] = {
     "frames": ("Frames kept (%)", lambda record: percent(record.frame_ratio) or None),
     "bytes": ("File (% of all bytes)", lambda record: percent(record.byte_ratio) or None),
 }
-"""Kept part of the videos by name: label of the axis and position."""
-
 MEMORIES = {"host": ("peak_memory_bytes", "Peak memory"), "gpu": ("gpu_peak_memory_bytes", "Peak GPU memory")}
-"""Field and name of each kind of memory."""
 
 
 def accuracy_against_ratio(records: Sequence[Record], path: Path, *, ratio: str = "frames") -> Figure:
@@ -64,8 +59,7 @@ def cost_against_accuracy(records: Sequence[Record], path: Path, *, memory: str 
     """Draw top-1 accuracy against the seconds to compress (logarithmic), of the records of axis "main".
 
     A line joins a method's budgets; numbers at the ends of our own are videos per class. The AREA of a bubble is the
-    peak memory, of `memory` "host" or "gpu"; where that is unknown there is a marker only. Full data is the dashed
-    line. Failed cells, and those whose seconds are unknown or zero, are left out.
+    peak memory, of `memory` "host" or "gpu"; a marker has none. Cells that failed or took unknown time are left out.
     """
     if memory not in MEMORIES:
         raise InputError(f"unknown memory {memory!r}; known: {', '.join(MEMORIES)}")
@@ -101,19 +95,15 @@ def panel_of(record: Record) -> tuple[str, ...]:
 def panel_titles(panels: Sequence[tuple[str, ...]]) -> list[str]:
     """Return for each panel the name of its data, and what else differs between panels."""
     differ = [part == 0 or len(set(values)) > 1 for part, values in enumerate(zip(*panels, strict=True))]
-    return [", ".join(text for text, shown in zip(panel, differ, strict=True) if shown) for panel in panels]
+    return [", ".join(compress(panel, differ)) for panel in panels]
 
 
 @contextmanager
 def _line_figure(
     path: Path, records: Sequence[Record], plotted: Sequence[Record], names: Sequence[str], x_label: str
 ) -> Iterator[tuple[Figure, list[Line]]]:
-    """Give a figure with its panels and legend, and the lines to draw; written to `path` when the block ends.
-
-    `names` are those of the lines of `plotted`. Where they are names of methods, a method looks the same in every
-    figure of `records`.
-    """
-    methods = [record.method for record in records]
+    """Give a figure with panels and legend, and the lines of `plotted` by `names`; written when the block ends."""
+    methods = [record.method for record in records]  # so that a method looks the same in every figure of the records
     looks = style.looks([*names, *(methods if set(names) <= set(methods) else ())])
     members: dict[tuple[tuple[str, ...], str, str], list[Record]] = {}
     for name, record in zip(names, plotted, strict=True):
@@ -127,8 +117,9 @@ def _line_figure(
             for axes, kind in zip(column, kinds, strict=True):
                 axes.set_title(f"{title}, {kind} labels" if len(kinds) > 1 else title)
                 style.draw_full(axes, [record for record in full if panel_of(record) == panel])
-                shown = {name: members.get((panel, kind, name), []) for name in looks}
-                lines += [(axes, shown[name], looks[name]) for name in shown if shown[name]]
+                lines += [
+                    (axes, same, look) for name, look in looks.items() if (same := members.get((panel, kind, name)))
+                ]
             column[-1].set_xlabel(x_label)
         for axes in grid[:, 0]:
             axes.set_ylabel("Top-1 accuracy (%)")
@@ -169,13 +160,12 @@ def _line_names(plotted: Sequence[Record], axis: str) -> list[str]:
 
 def _set_scale(axes: Axes, values: Sequence[float], axis: str) -> None:
     """Choose the x axis: logarithmic for ratios, and for steps that span more than a decade; else linear."""
-    if axis == "main":
-        style.set_log_scale(axes, values)
-        return
     least = min((value for value in values if value > 0), default=math.inf)
     if axis == "steps" and values[-1] >= 10 * least:
         axes.set_xscale("symlog", linthresh=least, linscale=0.5)
-    if len(values) <= MOST_TICKS:
+    if axis == "main":
+        style.set_log_scale(axes, values)
+    elif len(values) <= MOST_TICKS:
         axes.set_xticks(values, [f"{value:g}" for value in values])
         axes.minorticks_off()
 
@@ -188,7 +178,7 @@ def _draw_bubbles(axes: Axes, members: Sequence[Record], look: dict[str, Any], f
     areas = [bubble_area(getattr(record, field) or 0, largest) for record in ordered]
     color, zorder = look["color"], look["zorder"]
     if any(areas):
-        face, edge = [(color, 0.2)], [(color, 0.6)]
+        face, edge = [to_rgba(color, 0.2)], [to_rgba(color, 0.6)]
         axes.scatter(x, y, s=areas, facecolors=face, edgecolors=edge, linewidths=0.4, zorder=zorder - 1)
     axes.plot(x, y, **look)
     ends = {0, len(ordered) - 1} if style.is_ours(look["label"]) else set()
@@ -217,5 +207,5 @@ def _add_sizes(figure: Figure, title: str, largest: int) -> None:
     for size in round_sizes(largest):
         text = bytes_text(size).replace(".0 ", " ")
         entries.append(Line2D([], [], label=text, markersize=bubble_area(size, largest) ** 0.5, **bubble))
-    room = WIDEST_BUBBLE / style.SMALL_POINTS
-    style.add_legend(figure, entries, "outside upper center", handlelength=room, handleheight=room, columnspacing=0.8)
+    box = dict.fromkeys(("handlelength", "handleheight"), WIDEST_BUBBLE / style.SMALL_POINTS)
+    style.add_legend(figure, entries, "outside upper center", **box, columnspacing=0.8)

@@ -1,7 +1,5 @@
 """Style of every figure: sizes, fonts, the look of each method and of full data, legends, and the written file."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,10 +9,11 @@ from videocompressa.bench.record import FULL, Record
 from videocompressa.errors import InputError, how_to_install
 from videocompressa.files import atomic_path
 
-try:  # Here alone, with names that other modules of the figures import from here.
+try:  # Only here: other modules of the figures import these names from this one.
     import matplotlib
     from matplotlib.axes import Axes as Axes
     from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.colors import to_rgba as to_rgba
     from matplotlib.figure import Figure as Figure
     from matplotlib.lines import Line2D as Line2D
     from matplotlib.patches import Patch as Patch
@@ -48,11 +47,14 @@ SETTINGS: dict[str, Any] = {
     "legend.labelspacing": 0.35,
     "pdf.fonttype": 42,
 }
-"""On top of matplotlib's own defaults, whatever the reader's configuration is."""
+"""On top of matplotlib's own defaults, in place of the reader's."""
 
 HALO: dict[str, Any] = {"path_effects": [withStroke(linewidth=1.8, foreground="white")]}
-"""The white rim that keeps a number readable on a line."""
+"""White rim of numbers on lines."""
 FULL_LINE: dict[str, Any] = {"color": "black", "linestyle": "--", "linewidth": 1.0, "label": "full data"}
+
+OUR_LINE = {"linewidth": 1.7, "markersize": 5.0, "zorder": 6}
+OTHER_LINE = {"linewidth": 0.9, "markersize": 3.8, "zorder": 4}
 
 OURS = ("videocompressa", "typical-clips")
 DASHES = ("-", (0, (1, 1.2)), (0, (5, 1.2, 1, 1.2)), (0, (4, 1.2, 1, 1.2, 1, 1.2)))
@@ -76,12 +78,12 @@ FAMILIES = {
     **dict.fromkeys(("real-", "herding-av1", "herding-h264", "herding-webp"), Family("#E69F00", 1, "X*8H")),
     "": Family("#56B4E9", 1, "^svDod<>"),
 }
-"""By how a name begins, in the order of legends; "" is everything else, such as coresets. Colors of Okabe and Ito
-(2008) without the pale yellow."""
+"""By prefix of the name, in the order of legends; "" is everything else, such as coresets. Colors of Okabe and Ito
+(2008), which the color-blind can distinguish, without the pale yellow."""
 
 
 def is_ours(name: str) -> bool:
-    """Return whether a line is of one of our methods: its name, or its name and what distinguishes two of its lines."""
+    """Return whether a line is of one of our methods; "NAME, VPC 5" is."""
     return name.partition(",")[0] in OURS
 
 
@@ -97,17 +99,13 @@ def looks(names: Iterable[str]) -> dict[str, dict[str, Any]]:
             turn, place = divmod(number, len(family.markers))
             dash = DASHES[(family.dash + turn) % len(DASHES)]
             styles[name] = {"label": name, "color": family.color, "marker": family.markers[place], "linestyle": dash}
-            width, size, zorder = (1.7, 5.0, 6) if is_ours(name) else (0.9, 3.8, 4)
-            styles[name] |= {"linewidth": width, "markersize": size, "zorder": zorder}
+            styles[name] |= OUR_LINE if is_ours(name) else OTHER_LINE
     return styles
 
 
 @contextmanager
 def paper_figure(path: Path, *, wide: bool, num_rows: int) -> Iterator[Figure]:
-    """Give an empty figure for rows of panels, unknown to pyplot; written to `path` when the block ends.
-
-    The reader's own settings apply again afterwards. Raises `InputError` unless the name ends in .png or .pdf.
-    """
+    """Give an empty figure, unknown to pyplot; written to `path` (.png or .pdf, else `InputError`) afterwards."""
     kind = path.suffix.lower()
     # Neither a clock nor a version goes into the file: the same records, the same bytes.
     left_out = {".png": ["Software"], ".pdf": ["CreationDate", "Creator", "Producer"]}
@@ -150,10 +148,7 @@ def percent(fraction: float | None) -> float:
 
 
 def full_data(records: Sequence[Record], axis: str) -> list[Record]:
-    """Return the finished records of full data to compare an experiment with, of its own axis or of "main".
-
-    Those with hard labels first, and of these those of its own axis.
-    """
+    """Return the finished records of full data, of this axis or "main": hard labels first, then this axis."""
     full = [record for record in records if record.method == FULL and record.top1_mean is not None]
     chosen = [record for record in full if record.axis in (axis, "main")]
     return sorted(chosen, key=lambda record: (record.labels != "hard", record.axis != axis))
