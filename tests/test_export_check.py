@@ -253,11 +253,11 @@ FAULTS: dict[str, tuple[tuple[str, Callable[[Path], None]], str]] = {
             "webdataset",
             shards(lambda members: dict(sorted(members.items(), key=lambda pair: pair[0].partition(".")[2]))),
         ),
-        r"the files of sample 0000. are not next to each other|has no .json",
+        r"sample 00000: lacks 'json'; add it or export again",
     ),
     "webdataset: no class": (
         ("webdataset", shards(lambda members: {k: v for k, v in members.items() if k != "00001.cls"})),
-        r"train-000000.tar sample 00001 has no .cls",
+        r"train-000000.tar sample 00001: lacks 'cls'; add it or export again",
     ),
     "webdataset: other class": (
         ("webdataset", shards(lambda members: {k: b"7" if k == "00001.cls" else v for k, v in members.items()})),
