@@ -38,7 +38,7 @@ from videocompressa.rng import Streams
 from videocompressa.video import probe, read_frames, read_frames_at
 from videocompressa.vlm.export import formats
 from videocompressa.vlm.export.formats import FORMATS
-from videocompressa.vlm.export.items import FrameRules, ItemStream, decoded_pictures
+from videocompressa.vlm.export.items import FrameRules, ItemStream, picture_reader
 from videocompressa.vlm.export.run import check_export, export_set
 from videocompressa.vlm.settings import ExportOptions
 
@@ -144,7 +144,7 @@ def test_a_set_without_its_codec_cannot_be_decoded(set_file: Path) -> None:
     with pytest.raises(
         InputError, match="has no decoder attached: read it with videocompressa.load, or attach codec 'linear'"
     ):
-        decoded_pictures(read_set(set_file))
+        picture_reader(read_set(set_file), None)
 
 
 # --- What each format writes ---

@@ -74,16 +74,13 @@ def finetune(
     with terminal.progress(reporting) as watch:
         surroundings = running.surroundings(watch)
         group = _process_group(surroundings.device)
-        shared: dict[str, Any] = {
-            "options": options,
-            "load": loading,
-            "overwrite": force,
-            "group": group,
-            "surroundings": replace(surroundings, device=group.device),
-        }
+        surroundings = replace(surroundings, device=group.device)
+        shared: dict[str, Any] = {"options": options, "load": loading, "overwrite": force, "group": group}
         outcome: FigureOutcome | FinetuneOutcome
         if figure is None:
-            outcome = finetune_on(subject, data, output, config=tuning, candidates=candidates, **shared)
+            outcome = finetune_on(
+                subject, data, output, config=tuning, candidates=candidates, surroundings=surroundings, **shared
+            )
         else:
             figure = replace(
                 figure,
@@ -92,7 +89,7 @@ def finetune(
                 config=_with_changes(figure.config, tuning, TUNING),
                 candidates=_with_changes(figure.candidates, candidates, cli.CANDIDATES),
             )
-            outcome = make_figure(figure, data, output, **shared)
+            outcome = make_figure(figure, data, output, surroundings=surroundings, **shared)
     if group.is_main:
         _report(outcome, output, reporting)
 

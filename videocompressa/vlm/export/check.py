@@ -74,10 +74,9 @@ def check_export(folder: Path) -> Checked:
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
-    if not folder.is_dir():
-        raise InputError(f"--check {folder} is no folder; give one that videocompressa export wrote")
     if not (folder / MANIFEST).is_file():
-        raise InputError(f"--check {folder} holds no {MANIFEST}; give a folder that videocompressa export wrote")
+        problem = f"holds no {MANIFEST}" if folder.is_dir() else "is no folder"
+        raise InputError(f"--check {folder} {problem}; give a folder that videocompressa export wrote")
     try:
         manifest: dict[str, Any] = parse_json((folder / MANIFEST).read_bytes(), MANIFEST)
         check_types(manifest, types_of(manifest, {"version": NUMBER, "format": TEXT}))
@@ -198,16 +197,19 @@ def _check_qwen(export: _Export, row: dict[str, Any]) -> None:
     export.check_size(path, video.height, video.width)
 
 
+_DATASET_INFO: dict[str, Any] = {
+    "formatting": "sharegpt",
+    "columns": {"messages": "messages", "videos": "videos"},
+    "tags": {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant"},
+}
+
+
 def _llama_factory_rows(folder: Path) -> Rows:
     info = parse_json(read_file(folder, "dataset_info.json"), "dataset_info.json")
     entry = info.get(DATASET) if isinstance(info, dict) else None
     if not isinstance(entry, dict) or not isinstance(entry.get("file_name"), str):
         raise FaultError(f"dataset_info.json has no entry {DATASET!r} with a file_name; {AGAIN}")
-    for key, value in {
-        "formatting": "sharegpt",
-        "columns": {"messages": "messages", "videos": "videos"},
-        "tags": {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant"},
-    }.items():
+    for key, value in _DATASET_INFO.items():
         if entry.get(key) != value:
             raise FaultError(f"dataset_info.json: {key} must be {json.dumps(value)}; fix it or {AGAIN}")
     yield from json_list(folder, entry["file_name"])

@@ -1,13 +1,6 @@
 """Folders that trainers read: the files and rows of each format, and what it requires of the pictures.
 
-llama-factory  pictures, nested lists in `train.json`, `dataset_info.json` (sharegpt)
-qwen           mp4 at 2 fps, `annotations.json` (human and gpt)
-trl            parquet: messages and images
-hf             parquet with typed columns, and a card
-webdataset     tar shards: pictures, class number, json
-frames         pictures and `train.jsonl`
-
-Every folder holds `export.json`, which describes it; `check` reads it.
+`docs/vlm.md` describes the files of each. Every folder also holds `export.json`, which `check` reads.
 """
 
 from __future__ import annotations

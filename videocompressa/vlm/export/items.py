@@ -112,7 +112,7 @@ class ItemStream:
 
     synthetic: SyntheticSet
     pictures: ReadPictures
-    """`decoded_pictures` or `source_pictures`."""
+    """See `picture_reader`."""
     rules: FrameRules
     names: Sequence[str]
     """L class names in words."""
@@ -159,29 +159,25 @@ class ItemStream:
             }
 
 
-def decoded_pictures(synthetic: SyntheticSet) -> ReadPictures:
-    """Return the function that decodes an item's latents, by the set's own decoder and one item at a time."""
-    decoder = synthetic.decoder
-    if decoder is None:
-        codec = synthetic.codec.name
+def picture_reader(synthetic: SyntheticSet, root: Path | None) -> ReadPictures:
+    """Return the function that reads an item's keyframes from its video below `root`, at the video's own size.
+
+    Without a root it decodes the item's latents, by the set's own decoder.
+    """
+    decoder, codec = synthetic.decoder, synthetic.codec.name
+    if root is None and decoder is None:
         raise InputError(
             f"this set has no decoder attached: read it with videocompressa.load, or attach codec {codec!r}"
         )
 
     def pictures(number: int) -> Tensor:
+        if root is not None:
+            video = root / synthetic.provenance.video_ids[number]
+            return torch.from_numpy(read_frames_at(video, synthetic.times_seconds[number].tolist()).frames)
+        assert decoder is not None
         with torch.no_grad():
             pixels = decoder.decode(synthetic.latents[number]).clamp(0, 1).cpu()
         return (pixels * 255).round().to(torch.uint8)
-
-    return pictures
-
-
-def source_pictures(synthetic: SyntheticSet, root: Path) -> ReadPictures:
-    """Return the function that reads an item's keyframes from its video below `root`, at the video's own size."""
-
-    def pictures(number: int) -> Tensor:
-        video = root / synthetic.provenance.video_ids[number]
-        return torch.from_numpy(read_frames_at(video, synthetic.times_seconds[number].tolist()).frames)
 
     return pictures
 

@@ -17,7 +17,7 @@ from videocompressa.run import Watch, watch_nothing
 from videocompressa.synthetic import SyntheticSet
 from videocompressa.vlm.export.check import check_export
 from videocompressa.vlm.export.formats import MANIFEST, VERSION, find_format, write_json
-from videocompressa.vlm.export.items import ItemStream, decoded_pictures, source_note, source_pictures
+from videocompressa.vlm.export.items import ItemStream, picture_reader, source_note
 from videocompressa.vlm.export.tables import check_packages
 from videocompressa.vlm.settings import ExportOptions
 from videocompressa.vlm.words import check_questions, readable_names
@@ -63,9 +63,8 @@ def export_set(
     synthetic = open_set(path, options.codec) if root is None else read_set(path)
     names = readable_names(synthetic.classes, options.names)
     check_questions(options.questions, len(names))
-    pictures = decoded_pictures(synthetic) if root is None else source_pictures(synthetic, root)
     streams = Streams(options.seed).child("questions")
-    items = ItemStream(synthetic, pictures, kind.rules, names, options.questions, streams, watch)
+    items = ItemStream(synthetic, picture_reader(synthetic, root), kind.rules, names, options.questions, streams, watch)
     facts = {"version": VERSION, "format": to, **_facts(synthetic, names, options)}
     with complete_folder(folder, overwrite=overwrite) as part:
         kind.write_export(part, items, facts)

@@ -65,13 +65,13 @@ class Prediction:
 
     def row(self, names: Sequence[str]) -> dict[str, Any]:
         """Return it as JSON values, with the classes in words."""
-        matched = self.matched is not None and self.matched != UNMATCHED
+        matched = UNMATCHED if self.matched is None else self.matched
         return {
             "video": self.video_id,
             "class": names[self.label],
             "predicted": names[self.best],
             "answer": self.text,
-            "answer_class": names[self.matched] if matched else None,
+            "answer_class": None if matched == UNMATCHED else names[matched],
             "scores": [round(score, 6) for score in self.scores],
         }
 
@@ -90,7 +90,7 @@ def evaluate_vlm(
 ) -> tuple[Prediction, ...]:
     """Ask the model about every clip, each process about its share, and return all predictions in order.
 
-    `names` are the L class names in words, in label order; `generate` also asks for free answers. Raises `InputError`
+    `names` are L class names in words, in label order; `generate` also asks for free answers. Raises `InputError`
     when `questions` is not one of `QUESTIONS_BY_NAME`, or the memory does not suffice.
     """
     if questions not in QUESTIONS_BY_NAME:

@@ -125,18 +125,19 @@ def make_figure(
         )
         outcomes.append(outcome)
         trained_on = {"zero-shot": "nothing", "set": f"{ratio} of the frames", "full": "all videos"}
-        file_bytes = path.stat().st_size
-        rows += [
-            FigureRow(trained_on[scores.phase], file_bytes if scores.phase == "set" else None, scores)
-            for scores in outcome.phases
-        ]
+        for scores in outcome.phases:
+            file_bytes = path.stat().st_size if scores.phase == "set" else None
+            rows.append(FigureRow(trained_on[scores.phase], file_bytes, scores))
         rows.sort(key=lambda row: row.scores.phase == "full")  # The last row.
         if group.is_main:  # After every ratio: a long run that is stopped leaves what it has.
             _write(folder, figure, rows, options.seed, outcome.classes)
     skipped = dict.fromkeys(video for outcome in outcomes for video in outcome.skipped)
+    return FigureOutcome(tuple(rows), tuple(skipped), (_settings(figure), *outcomes[0].notes))
+
+
+def _settings(figure: Figure) -> str:
     config, clip = figure.config, figure.candidates
-    settings = f"{config.steps} steps of {config.batch_size} clips a row, {clip.frames} candidates of {clip.size} px"
-    return FigureOutcome(tuple(rows), tuple(skipped), (settings, *outcomes[0].notes))
+    return f"{config.steps} steps of {config.batch_size} clips a row, {clip.frames} candidates of {clip.size} px"
 
 
 def figure_markdown(rows: Sequence[FigureRow]) -> str:

@@ -75,11 +75,8 @@ def load_vlm(name: str, *, dtype: str, device: torch.device, options: LoadOption
         raise InputError(f"precision is {dtype!r}; known: {', '.join(PRECISIONS)}")
     transformers = need("transformers", "a video-language model")
     _check_folder(name)
-    with _fault_of(
-        name,
-        OSError,
-        "is no folder, and the hub gave no model of that name ({}); check the name and the network, or give a folder",
-    ):
+    no_model = "is no folder, and the hub gave no model of that name ({}); check name and network, or give a folder"
+    with _fault_of(name, OSError, no_model):
         need("transformers.utils.hub", "a video-language model").cached_file(name, "config.json")
     family = find_family(str((model_json(name, "config.json") or {}).get("model_type", "")), name)
     tokenizer = _load_tokenizer(transformers, name)

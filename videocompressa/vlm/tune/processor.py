@@ -134,11 +134,9 @@ def collate(
 
     The labels (B,S) hold the answers' tokens and `IGNORED` elsewhere; with empty answers, prompts alone.
     """
-    rows = [torch.tensor([*prompt.ids, *answer]) for prompt, answer in zip(prompts, answers, strict=True)]
-    learned = [
-        torch.cat([torch.full((len(prompt.ids),), IGNORED), row[len(prompt.ids) :]])
-        for prompt, row in zip(prompts, rows, strict=True)
-    ]
+    pairs = list(zip(prompts, answers, strict=True))
+    rows = [torch.tensor([*prompt.ids, *answer]) for prompt, answer in pairs]
+    labels = [torch.tensor([IGNORED] * len(prompt.ids) + [*answer]) for prompt, answer in pairs]
     ids = pad_sequence(rows, batch_first=True, padding_value=processor.end_id)
     inputs = {
         "input_ids": ids,
@@ -149,4 +147,4 @@ def collate(
     }
     if processor.family.seconds_in_positions:
         inputs["second_per_grid_ts"] = torch.tensor([prompt.seconds_per_patch for prompt in prompts])
-    return inputs, pad_sequence(learned, batch_first=True, padding_value=IGNORED)
+    return inputs, pad_sequence(labels, batch_first=True, padding_value=IGNORED)

@@ -144,17 +144,7 @@ def finetune_on(
     bad = dict.fromkeys(video for videos in skipped for video in videos)
     outcome = FinetuneOutcome(scores, synthetic.classes, names, tuple(bad), notes)
     if group.is_main:
-        results = {
-            "model": options.model,
-            "classes": outcome.classes,
-            "names": names,
-            "split": options.split,
-            "seed": options.seed,
-            "config": dataclasses.asdict(config),
-            "phases": [*map(dataclasses.asdict, scores)],
-            "notes": notes,
-        }
-        _write_json(folder / "results.json", results)
+        _write_results(folder / "results.json", outcome, options, config)
     return outcome
 
 
@@ -182,6 +172,20 @@ def _notes(synthetic: SyntheticSet, root: Path | None) -> Iterator[str]:
         )
     if synthetic.labels.ndim == 2:
         yield "soft labels: the model learns the name of the most likely class"
+
+
+def _write_results(path: Path, outcome: FinetuneOutcome, options: FinetuneOptions, config: FinetuneConfig) -> None:
+    results = {
+        "model": options.model,
+        "classes": outcome.classes,
+        "names": outcome.names,
+        "split": options.split,
+        "seed": options.seed,
+        "config": dataclasses.asdict(config),
+        "phases": [*map(dataclasses.asdict, outcome.phases)],
+        "notes": outcome.notes,
+    }
+    _write_json(path, results)
 
 
 @dataclass(frozen=True)
