@@ -143,7 +143,7 @@ class _Export:
     def check_facts(self, row: dict[str, Any], num_frames: int) -> None:
         """Check times, class, question and answer of a row."""
         times, label = row["times_seconds"], row["label"]
-        if not 0 < num_frames == len(times) == row.get("num_frames", num_frames):
+        if not 0 < num_frames == len(times):
             raise FaultError(f"has {num_frames} frames and {len(times)} times; give one time a frame")
         if any(later < earlier for earlier, later in pairwise(times)):
             raise FaultError("times_seconds fall; put the frames in time order")
@@ -228,9 +228,12 @@ def _check_frames(export: _Export, row: dict[str, Any]) -> None:
 
 
 def _check_sample(export: _Export, row: dict[str, Any]) -> None:
-    export.check_facts(row["json"], len(row["png"]))
-    if row["cls"] != str(row["json"]["label"]):
-        raise FaultError(f"has class {row['cls']!r}, its json has {row['json']['label']}; {AGAIN}")
+    facts, num_pictures = row["json"], len(row["png"])
+    export.check_facts(facts, num_pictures)
+    if facts["num_frames"] != num_pictures:
+        raise FaultError(f"has {num_pictures} pictures, its json has {facts['num_frames']}; {AGAIN}")
+    if row["cls"] != str(facts["label"]):
+        raise FaultError(f"has class {row['cls']!r}, its json has {facts['label']}; {AGAIN}")
 
 
 def _check_trl(export: _Export, row: dict[str, Any]) -> None:
