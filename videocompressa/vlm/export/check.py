@@ -17,25 +17,10 @@ from typing import Any
 
 from videocompressa.errors import InputError, VideoError
 from videocompressa.video import probe
+from videocompressa.vlm.export import rows
 from videocompressa.vlm.export.formats import DATASET, FORMATS, FPS, MANIFEST, VERSION
 from videocompressa.vlm.export.items import FrameRules
-from videocompressa.vlm.export.rows import (
-    AGAIN,
-    LIST,
-    NUMBER,
-    TEXT,
-    FaultError,
-    Rows,
-    check_types,
-    json_lines,
-    json_list,
-    parse_json,
-    picture_sides,
-    read_file,
-    shard_rows,
-    table_rows,
-    types_of,
-)
+from videocompressa.vlm.export.rows import AGAIN, LIST, NUMBER, TEXT, FaultError
 from videocompressa.vlm.export.tables import check_packages
 
 
@@ -59,10 +44,10 @@ def check_export(folder: Path) -> Checked:
     num_rows, schema = 0, check.schema
     try:
         for where, row in check.read(folder):
-            schema = schema if num_rows else types_of(row, schema)
+            schema = schema if num_rows else rows.types_of(row, schema)
             num_rows += 1
             try:
-                check_types(row, schema)
+                rows.check_types(row, schema)
                 check.row(export, row)
             except FaultError as error:
                 faults.append(f"{where}: {error}")
@@ -78,14 +63,14 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         problem = f"holds no {MANIFEST}" if folder.is_dir() else "is no folder"
         raise InputError(f"--check {folder} {problem}; give a folder that videocompressa export wrote")
     try:
-        manifest: dict[str, Any] = parse_json((folder / MANIFEST).read_bytes(), MANIFEST)
-        check_types(manifest, types_of(manifest, {"version": NUMBER, "format": TEXT}))
+        manifest: dict[str, Any] = rows.parse_json((folder / MANIFEST).read_bytes(), MANIFEST)
+        rows.check_types(manifest, rows.types_of(manifest, {"version": NUMBER, "format": TEXT}))
         if manifest["version"] != VERSION or manifest["format"] not in FORMATS:
             raise FaultError(
                 f"is of format {manifest['format']!r}, version {manifest['version']!r}; known: version {VERSION} of "
                 f"{', '.join(FORMATS)}"
             )
-        check_types(manifest, types_of(manifest, {"num_rows": NUMBER, "classes": LIST, "names": LIST}))
+        rows.check_types(manifest, rows.types_of(manifest, {"num_rows": NUMBER, "classes": LIST, "names": LIST}))
         if len(manifest["classes"]) != len(manifest["names"]):
             raise FaultError(f"has another number of classes than of names; {AGAIN}")
     except FaultError as error:
@@ -113,7 +98,7 @@ class _Export:
     def check_files(self, paths: Sequence[str]) -> None:
         """Check pictures that are files."""
         for path in paths:
-            self.check_size(path, *picture_sides(self.file(path).read_bytes(), path))
+            self.check_size(path, *rows.picture_sides(self.file(path).read_bytes(), path))
 
     def check_cells(self, cells: list[Any], column: str) -> None:
         """Check the pictures in one cell of a table."""
@@ -123,7 +108,7 @@ class _Export:
             name = f"{column}[{place}]"
             if not cell or not cell.get("bytes"):
                 raise FaultError(f"{name} holds no picture; {AGAIN}")
-            self.check_size(name, *picture_sides(cell["bytes"], name))
+            self.check_size(name, *rows.picture_sides(cell["bytes"], name))
 
     def check_size(self, name: str, height: int, width: int) -> None:
         least = self.rules.min_pixels
@@ -204,15 +189,15 @@ _DATASET_INFO: dict[str, Any] = {
 }
 
 
-def _llama_factory_rows(folder: Path) -> Rows:
-    info = parse_json(read_file(folder, "dataset_info.json"), "dataset_info.json")
+def _llama_factory_rows(folder: Path) -> rows.Rows:
+    info = rows.parse_json(rows.read_file(folder, "dataset_info.json"), "dataset_info.json")
     entry = info.get(DATASET) if isinstance(info, dict) else None
     if not isinstance(entry, dict) or not isinstance(entry.get("file_name"), str):
         raise FaultError(f"dataset_info.json has no entry {DATASET!r} with a file_name; {AGAIN}")
     for key, value in _DATASET_INFO.items():
         if entry.get(key) != value:
             raise FaultError(f"dataset_info.json: {key} must be {json.dumps(value)}; fix it or {AGAIN}")
-    yield from json_list(folder, entry["file_name"])
+    yield from rows.json_list(folder, entry["file_name"])
 
 
 def _check_llama_factory(export: _Export, row: dict[str, Any]) -> None:
@@ -250,7 +235,7 @@ def _check_hf(export: _Export, row: dict[str, Any]) -> None:
 class _Check:
     """How one format is checked."""
 
-    read: Callable[[Path], Rows]
+    read: Callable[[Path], rows.Rows]
     """Yields the rows; raises `FaultError` when the folder cannot be read any further."""
     schema: dict[str, Any]
     """Types of a row, see `rows`; a first row may have more, and then all must."""
@@ -267,15 +252,15 @@ _HF = {"frames": LIST, **_FACTS}
 CHECKS: dict[str, _Check] = {
     "llama-factory": _Check(_llama_factory_rows, {"messages": _MESSAGES, "videos": [[TEXT]]}, _check_llama_factory),
     "qwen": _Check(
-        partial(json_list, name="annotations.json"),
+        partial(rows.json_list, name="annotations.json"),
         {"video": TEXT, "conversations": [{"from": TEXT, "value": TEXT}]},
         _check_qwen,
     ),
-    "trl": _Check(partial(table_rows, columns=tuple(_TRL)), _TRL, _check_trl),
-    "hf": _Check(partial(table_rows, columns=tuple(_HF)), _HF, _check_hf),
+    "trl": _Check(partial(rows.table_rows, columns=tuple(_TRL)), _TRL, _check_trl),
+    "hf": _Check(partial(rows.table_rows, columns=tuple(_HF)), _HF, _check_hf),
     "webdataset": _Check(
-        shard_rows, {"json": {"num_frames": NUMBER, **_NAMED}, "cls": TEXT, "png": LIST}, _check_sample
+        rows.shard_rows, {"json": {"num_frames": NUMBER, **_NAMED}, "cls": TEXT, "png": LIST}, _check_sample
     ),
-    "frames": _Check(partial(json_lines, name="train.jsonl"), {"frames": [TEXT], **_NAMED}, _check_frames),
+    "frames": _Check(partial(rows.json_lines, name="train.jsonl"), {"frames": [TEXT], **_NAMED}, _check_frames),
 }
 """How each format is checked, by `--to`."""
