@@ -1,4 +1,4 @@
-"""Fixtures of all tests: real clips and models beside the repository, and a very small rendered set."""
+"""Fixtures of all tests: real clips and models next to the repository, and a very small rendered set."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ settings.load_profile("project")
 def _shared_folder(name: str) -> Path:
     folder = SHARED / name
     if not folder.is_dir():
-        pytest.skip(f"needs ../shared/{name} beside the repository, which is not there")
+        pytest.skip(f"needs ../shared/{name} next to the repository, which is not there")
     return folder
 
 

@@ -88,6 +88,6 @@ def compress(
     data: Candidates, config: MethodConfig, *, seed: int = 0, stages: Stages | None = None, watch: Any = watch_nothing,
     **budget: Any,
 ) -> SyntheticSet:  # fmt: skip
-    """Run a method with the pixel codec, of 2 videos a class and 3 keyframes unless said otherwise."""
+    """Run a method with the pixel codec, of 2 videos a class and 3 keyframes by default."""
     run = Run(Streams(seed), watch=watch, stages=stages or Stages())
     return config.compress(data, PixelCodec(), Budget(**{"videos_per_class": 2, "keyframes": 3} | budget), run)

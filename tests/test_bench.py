@@ -16,12 +16,12 @@ from cli_runs import Runner, draw_clip
 from videocompressa.artifact import read_set
 from videocompressa.bench import cells
 from videocompressa.bench.cells import LONG, RunJob, SetJob, Setting
-from videocompressa.bench.files import from_json
 from videocompressa.bench.protocols import PROTOCOLS
 from videocompressa.bench.record import FULL
 from videocompressa.bench.rows import ABLATION, BenchOptions, job_of, rows_of
 from videocompressa.bench.run import record_of
 from videocompressa.bench.scales import SCALES
+from videocompressa.bench.tables import from_json
 from videocompressa.clip import ClipSpec
 from videocompressa.errors import DivergedError, InputError
 from videocompressa.methods import METHODS

@@ -175,30 +175,30 @@ class TestLinear:
         left, values, right = np.linalg.svd(blocks - mean, full_matrices=False)
         best = (left[:, :6] * values[:6]) @ right[:6] + mean
         expected = best.reshape(24, 8, 8, 3, 8, 8).transpose(0, 3, 1, 4, 2, 5).reshape(24, 3, 64, 64)
-        codec = LinearCodec.fit(frames, channels=6)
+        codec = LinearCodec(BlockPCA.fit(frames, channels=6))
         latents = codec.encode(frames)
         np.testing.assert_allclose(codec.decode(latents).numpy(), expected, atol=2e-4)
         np.testing.assert_allclose(latents.std((0, 2, 3), correction=0).numpy(), 1, rtol=1e-3)
         np.testing.assert_allclose(latents.mean((0, 2, 3)).numpy(), 0, atol=1e-3)
 
     def test_all_components_lose_nothing(self, frames: Tensor) -> None:
-        assert decibels(LinearCodec.fit(frames, channels=192), frames) > 70
+        assert decibels(LinearCodec(BlockPCA.fit(frames, channels=192)), frames) > 70
 
     def test_hash_follows_the_frames(self, frames: Tensor) -> None:
-        first, again = LinearCodec.fit(frames[:8]), LinearCodec.fit(frames[:8])
+        first, again = LinearCodec(BlockPCA.fit(frames[:8])), LinearCodec(BlockPCA.fit(frames[:8]))
         assert first.spec == again.spec
-        assert first.spec.weights_sha256 != LinearCodec.fit(frames[8:]).spec.weights_sha256
+        assert first.spec.weights_sha256 != LinearCodec(BlockPCA.fit(frames[8:])).spec.weights_sha256
 
     def test_flat_frames_do_not_divide_by_zero(self) -> None:
         flat = torch.full((2, 3, 16, 16), 100, dtype=torch.uint8)
-        codec = LinearCodec.fit(flat)
+        codec = LinearCodec(BlockPCA.fit(flat))
         assert bool(torch.isfinite(codec.encode(flat)).all())
         torch.testing.assert_close(codec.decode(codec.encode(flat)), flat / 255, atol=1e-3, rtol=0)
 
     @pytest.mark.parametrize("channels", [0, 193])
     def test_refuses_impossible_channels(self, frames: Tensor, channels: int) -> None:
         with pytest.raises(InputError, match=f"has 1 to 192 channels, got {channels}"):
-            LinearCodec.fit(frames, channels)
+            LinearCodec(BlockPCA.fit(frames, channels))
 
     @pytest.mark.parametrize("shape", [(0, 3, 8, 8), (2, 3, 12, 8), (2, 1, 8, 8), (3, 8, 8)])
     def test_refuses_frames_without_whole_blocks(self, shape: tuple[int, ...]) -> None:
@@ -208,7 +208,7 @@ class TestLinear:
 
 class TestTiny:
     def test_beats_the_linear_codec_fitted_on_the_same_pictures(self, frames: Tensor) -> None:
-        tiny, linear = decibels(build_codec("tiny"), frames), decibels(LinearCodec.fit(frames), frames)
+        tiny, linear = decibels(build_codec("tiny"), frames), decibels(LinearCodec(BlockPCA.fit(frames)), frames)
         assert tiny > linear + 2
         assert tiny > 28
 

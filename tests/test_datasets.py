@@ -114,7 +114,7 @@ class TestCsv:
             ("path,label\n1.mp4,a\n2.mp4,\n", "line 3: the label is empty; fill it or remove the line"),
             ("path,label\n,a\n", "line 2: the path is empty; fill it or remove the line"),
             ("path,label,split\n1.mp4,a,trian\n", "line 2: split 'trian' is not known; known: train, training, val"),
-            ("path,label\n1.mp4,a\n2.mp4,b\nx/../1.mp4,b\n", r"line 4: 1\.mp4 is listed twice; keep one line of it"),
+            ("path,label\n1.mp4,a\n2.mp4,b\nx/../1.mp4,b\n", r"line 4: 1\.mp4 is listed twice; keep one of its lines"),
             ('path,label\n1.mp4,a\n"2.mp4,b\n', "line 3: cannot be read as csv: unexpected end of data"),
             ("path,label\n1.mp4,a\n", "lists only one class, 'a'; at least two classes are needed"),
         ],

@@ -1,7 +1,8 @@
-"""Figures of a benchmark: what is drawn is what the records say, and the same each time."""
+"""Figures of a benchmark: they show the values of the records, and are the same each time."""
 
 from __future__ import annotations
 
+import importlib
 import struct
 import sys
 from collections.abc import Callable
@@ -11,14 +12,13 @@ from typing import Any
 import pytest
 
 from videocompressa.bench import figures
-from videocompressa.bench.figures.cost import bubble_area, round_sizes
-from videocompressa.bench.figures.panels import panel_titles
-from videocompressa.bench.figures.style import DOTS_PER_INCH, FAMILIES, OURS_FAMILY, looks
+from videocompressa.bench.figures.lines import bubble_area, panel_titles, round_sizes
+from videocompressa.bench.figures.style import DOTS_PER_INCH, FAMILIES, OURS, is_ours, looks
 from videocompressa.bench.record import Record
 from videocompressa.errors import InputError
 
 METHODS = [
-    *("videocompressa", "dm", "mtt", "vdsd-dm", "vdsd-mtt", "lvdd-random", "lvdd-kmeans", "lvdd-dpp", "lvdd-dpp-paper"),
+    *("videocompressa", "dm", "mtt", "vdsd-dm", "vdsd-mtt", "lvdd", "lvdd-random", "lvdd-k-means", "lvdd-scaled"),
     *("rded", "real-h264", "real-av1", "real-webp", "random-real", "herding-real", "k-center-real", "facility-real"),
 ]
 
@@ -26,7 +26,7 @@ METHODS = [
 def record(method: str, mean: float, **changes: Any) -> Record:
     fields: dict[str, Any] = {
         "method": method,
-        "data": "drawn",
+        "data": "rendered",
         "protocol": "fair",
         "student": "minic3d",
         "codec": "tiny",
@@ -93,15 +93,15 @@ def full_line(axes: Any) -> tuple[str, float]:
 def test_every_figure_has_the_size_of_a_column_and_the_same_bytes_each_time(name: str, tmp_path: Path) -> None:
     import matplotlib
 
-    drawn = DRAWN[name](ALL, tmp_path / "one.png")
+    figure = DRAWN[name](ALL, tmp_path / "one.png")
     with matplotlib.rc_context({"font.size": 30}):  # The reader's own settings change nothing, and are kept.
         DRAWN[name](ALL, tmp_path / "two.png")
         assert matplotlib.rcParams["font.size"] == 30
     content = (tmp_path / "one.png").read_bytes()
     width, height = struct.unpack(">II", content[16:24])
     assert width == 3.3 * DOTS_PER_INCH
-    assert height == int(drawn.get_figheight() * DOTS_PER_INCH)
-    assert 1.5 < drawn.get_figheight() < 4.0
+    assert height == int(figure.get_figheight() * DOTS_PER_INCH)
+    assert 1.5 < figure.get_figheight() / len(figure.axes) < 4.0
     assert content == (tmp_path / "two.png").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one.png", "two.png"]
     assert "matplotlib.pyplot" not in sys.modules
@@ -119,14 +119,14 @@ def test_a_figure_for_print_holds_no_clock(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("ratio", "x"), [("frames", (0.1, 0.5)), ("bytes", (0.4, 2.0))])
 def test_lines_go_through_the_values_of_the_records(ratio: str, x: tuple[float, float], tmp_path: Path) -> None:
-    (axes,) = figures.accuracy_against_ratio(ALL, tmp_path / "a.png", ratio=ratio).axes
-    (ours,), (dm,) = lines(axes, "videocompressa"), lines(axes, "dm")
+    axes, soft = figures.accuracy_against_ratio(ALL, tmp_path / "a.png", ratio=ratio).axes
+    (ours,), (dm,) = lines(soft, "videocompressa"), lines(axes, "dm")
     assert points(ours) == [(x[0], 60.0), (x[1], 70.0)]
     assert points(dm) == [(x[0], 40.0), (x[1], 45.0)]
     assert axes.get_xscale() == "log"
-    assert full_line(axes) == ("--", pytest.approx(80.0))
+    assert full_line(axes) == full_line(soft) == ("--", pytest.approx(80.0))
     assert not lines(axes, "mtt")  # the failed cell
-    assert (ours.get_markerfacecolor(), dm.get_markerfacecolor()) == ("white", FAMILIES["dm"].color)
+    assert (ours.get_color(), dm.get_color()) == (FAMILIES["videocompressa"].color, FAMILIES["dm"].color)
     assert ours.get_zorder() > dm.get_zorder()
     assert ours.get_linewidth() > dm.get_linewidth()
     spread = next(box for box in axes.containers if box.get_label() == "dm").lines[2][0].get_segments()
@@ -139,13 +139,15 @@ def legend(figure: Any) -> list[str]:
     return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
 
 
-def test_legend_names_each_line_and_both_kinds_of_labels(tmp_path: Path) -> None:
+def test_legend_names_each_line_and_titles_the_kind_of_labels(tmp_path: Path) -> None:
     figure = figures.accuracy_against_ratio(ALL, tmp_path / "a.png")
-    assert legend(figure) == ["videocompressa", "full data", "dm", "hard labels", "soft labels"]
+    assert legend(figure) == ["videocompressa", "full data", "dm"]
+    assert [axes.get_title() for axes in figure.axes] == ["rendered, hard labels", "rendered, soft labels"]
     hard = figures.accuracy_against_ratio(
         [r for r in ALL if r.labels == "hard" and r.method != "full"], tmp_path / "a.png"
     )
     assert legend(hard) == ["dm"]
+    assert [axes.get_title() for axes in hard.axes] == ["rendered"]
 
 
 def test_one_run_has_no_spread(tmp_path: Path) -> None:
@@ -156,17 +158,17 @@ def test_one_run_has_no_spread(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_data_sets_are_panels_and_crowds_are_split_by_labels(tmp_path: Path) -> None:
+def test_data_sets_are_columns_of_panels_and_labels_are_rows(tmp_path: Path) -> None:
     many = [
         record(method, 0.3 + 0.01 * i, data=data, labels=labels, vpc=vpc, frame_ratio=0.001 * vpc)
-        for data in ("drawn", "other")
+        for data in ("rendered", "other")
         for labels in ("hard", "soft")
         for i, method in enumerate(METHODS)
         for vpc in (1, 5)
     ]
     figure = figures.accuracy_against_ratio([*many, full(data="other")], tmp_path / "a.png")
     assert [axes.get_title() for axes in figure.axes] == [
-        f"{data}, {labels} labels" for labels in ("hard", "soft") for data in ("drawn", "other")
+        f"{data}, {labels} labels" for labels in ("hard", "soft") for data in ("rendered", "other")
     ]
     assert figure.get_figwidth() == 6.9
     assert not lines(figure.axes[0], "full data")
@@ -181,16 +183,13 @@ def test_data_sets_are_panels_and_crowds_are_split_by_labels(tmp_path: Path) -> 
     assert all(box.x0 >= 0 and box.x1 <= figure.bbox.x1 and 0 <= box.y0 < box.y1 <= lowest for box in boxes)
 
 
-def test_methods_are_told_apart_with_and_without_color() -> None:
-    found = looks([*METHODS, *(f"unknown {number}" for number in range(20))])
-    assert next(iter(found)) == "videocompressa"
-    assert len({(look.marker, look.dash, look.color) for look in found.values()}) == len(found)
-    known = [found[method] for method in METHODS]
-    assert len({(look.marker, look.dash) for look in known}) == len(METHODS)
-    assert [name for name, look in looks(["videocompressa", "videocompressa, VPC 5", "dm"]).items() if look.ours] == [
-        "videocompressa",
-        "videocompressa, VPC 5",
-    ]
+def test_methods_are_distinguished_with_and_without_color() -> None:
+    styles = looks(["typical-clips", *METHODS, *(f"unknown {number}" for number in range(20))])
+    assert list(styles)[:2] == ["videocompressa", "typical-clips"]
+    assert len({(style["marker"], style["linestyle"], style["color"]) for style in styles.values()}) == len(styles)
+    assert len({(styles[method]["marker"], styles[method]["linestyle"]) for method in METHODS}) == len(METHODS)
+    ours = ["videocompressa", "videocompressa, VPC 5", "typical-clips"]
+    assert [name for name in [*ours, "dm", "typical"] if is_ours(name)] == ours
 
 
 def test_a_method_looks_the_same_in_every_figure_of_the_results(tmp_path: Path) -> None:
@@ -211,14 +210,16 @@ def test_panels_are_named_by_what_differs() -> None:
 @pytest.mark.parametrize("memory", ["host", "gpu"])
 def test_cost_has_seconds_accuracy_and_memory(memory: str, tmp_path: Path) -> None:
     figure = figures.cost_against_accuracy(ALL, tmp_path / "a.png", memory=memory)
-    (axes,) = figure.axes
-    assert points(lines(axes, "videocompressa")[0]) == [(10.0, 60.0), (20.0, 70.0)]
+    axes, soft = figure.axes
+    assert points(lines(soft, "videocompressa")[0]) == [(10.0, 60.0), (20.0, 70.0)]
     assert points(lines(axes, "dm")[0]) == [(1e4, 40.0), (3e4, 45.0)]
     assert not lines(axes, "mtt")
     assert axes.get_xscale() == "log"
     assert full_line(axes) == ("--", pytest.approx(80.0))
-    assert [text.get_text() for text in axes.texts] == ["1", "5"]
-    bubbles = [bubble for bubble in axes.collections if bubble.get_offsets().shape[0] == 2 and len(bubble.get_sizes())]
+    assert [text.get_text() for text in soft.texts] == ["1", "5"]
+    assert not axes.texts
+    collections = [*soft.collections, *axes.collections]
+    bubbles = [bubble for bubble in collections if bubble.get_offsets().shape[0] == 2 and len(bubble.get_sizes())]
     if memory == "gpu":  # nobody measured it
         assert not bubbles
         assert not any("memory" in text for text in legend(figure))
@@ -235,6 +236,12 @@ def test_sizes_of_the_legend_are_round_and_fit() -> None:
     assert bubble_area(1, 4) * 4 == bubble_area(4, 4)
 
 
+def components(axes: Any) -> list[str]:
+    """Return the names above the groups of bars."""
+    (top,) = axes.child_axes
+    return [text.get_text() for text in top.get_xticklabels()]
+
+
 def test_ablation_shows_each_value_with_its_number(tmp_path: Path) -> None:
     figure = figures.ablation(ALL, tmp_path / "a.png")
     (axes,) = figure.axes
@@ -247,9 +254,9 @@ def test_ablation_shows_each_value_with_its_number(tmp_path: Path) -> None:
         ("on", pytest.approx(60.0)),
         ("off", pytest.approx(30.0)),
     ]
-    assert [text.get_text() for text in axes.texts] == [
-        *("60.0", "50.0", "selector", "60.0", "40.0", "codec", "60.0", "30.0", "understanding")
-    ]
+    assert [text.get_text() for text in axes.texts] == ["60.0", "50.0", "60.0", "40.0", "60.0", "30.0"]
+    assert [text.get_text() for text in axes.get_xticklabels()] == [value for value, _ in bars]
+    assert components(axes) == ["selector", "codec", "understanding"]
     assert len({bar.get_facecolor() for value, bar in bars if value in ("gumbel", "tiny", "on")}) == 1
     assert len({bar.get_facecolor() for _, bar in bars}) == 2
     assert sum(hasattr(box, "has_yerr") for box in axes.containers) == 6
@@ -266,8 +273,9 @@ def test_ablation_has_a_panel_for_each_budget_and_leaves_failed_cells_out(tmp_pa
         record("videocompressa", 0.5, axis="ablation", vpc=5, variant="synthesis off", **lost),
     ]
     figure = figures.ablation([*ABLATION, *more], tmp_path / "a.png")
-    assert [axes.get_title() for axes in figure.axes] == ["drawn, VPC 1", "drawn, VPC 5"]
-    assert [text.get_text() for text in figure.axes[1].texts] == ["60.0", "50.0", "joint"]
+    assert [axes.get_title() for axes in figure.axes] == ["rendered, VPC 1", "rendered, VPC 5"]
+    assert [text.get_text() for text in figure.axes[1].texts] == ["60.0", "50.0"]
+    assert components(figure.axes[1]) == ["joint"]
 
 
 def test_steps_begin_at_nothing_and_keyframes_are_counted(tmp_path: Path) -> None:
@@ -290,14 +298,11 @@ def test_along_steps_each_number_of_videos_is_a_line(tmp_path: Path) -> None:
     assert axes.get_xscale() == "linear"
 
 
-@pytest.mark.parametrize("name", figures.__all__)
-def test_plots_without_matplotlib_say_what_to_install(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_plots_without_matplotlib_name_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.delitem(sys.modules, "videocompressa.bench.figures.style")
     with pytest.raises(InputError, match=r'plots need matplotlib; run: pip install "\.\[report\]"'):
-        DRAWN[name](ALL, tmp_path / "a.png")
-    assert not list(tmp_path.iterdir())
+        importlib.import_module("videocompressa.bench.figures.style")
 
 
 @pytest.mark.parametrize(
@@ -311,7 +316,7 @@ def test_plots_without_matplotlib_say_what_to_install(
     ],
 )
 def test_figures_of_nothing_are_refused(name: str, axis: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=f"none of 0 records has axis '{axis}'; run bench so that it makes them"):
+    with pytest.raises(InputError, match=f"none of 0 records has axis '{axis}'; give bench the options that make them"):
         DRAWN[name]([], tmp_path / "a.png")
     lost = record("dm", 0.5, top1_runs=(), top1_mean=None, top1_std=None, num_diverged=3, axis=axis, steps=1)
     with pytest.raises(InputError, match="none of 1 records has both an accuracy and .*; nothing to draw"):
@@ -327,5 +332,6 @@ def test_unknown_choices_are_refused(tmp_path: Path) -> None:
         figures.cost_against_accuracy(ALL, tmp_path / "a.png", memory="disk")
 
 
-def test_our_color_is_nobody_elses() -> None:
-    assert OURS_FAMILY.color not in {family.color for family in FAMILIES.values()}
+def test_no_other_method_has_our_color() -> None:
+    others = {family.color for name, family in FAMILIES.items() if name not in OURS}
+    assert FAMILIES["videocompressa"].color not in others

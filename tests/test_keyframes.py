@@ -35,7 +35,6 @@ from videocompressa.selection.selector_file import (
     Origin,
     TrainedSelector,
     parse_selector,
-    read_selector,
     selector_bytes,
     write_selector,
 )
@@ -78,7 +77,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_selector_is_read_as_written(tmp_path: Path) -> None:
     wanted, path = trained(), tmp_path / "selector.safetensors"
     write_selector(wanted, path)
-    got = read_selector(path)
+    got = parse_selector(path.read_bytes(), str(path))
     assert (got.keyframes, got.clip, got.origin) == (wanted.keyframes, wanted.clip, wanted.origin)
     assert got.selector.config == SCORER
     frames = torch.randint(0, 256, (3, 4, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
@@ -181,11 +180,9 @@ def test_files_that_are_no_selector_are_refused(spoil: Callable[[bytes], bytes],
         parse_selector(spoil(selector_bytes(trained())), "here.safetensors")
 
 
-def test_a_selector_that_is_not_there_or_no_file(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match="does not exist"):
-        read_selector(tmp_path / "none.safetensors")
+def test_a_selector_that_is_no_file(videos: Path, tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="cannot read selector file .*: Is a directory"):
-        read_selector(tmp_path)
+        extract([videos], tmp_path / "out", selector=str(tmp_path))
 
 
 def test_a_selector_is_no_set(selector_file: Path) -> None:
@@ -207,7 +204,7 @@ def test_compress_writes_the_selector_that_it_trained(run: Runner, tmp_path: Pat
     learned = ("--method", "videocompressa", *QUICK, "--set", "synthesis.enabled=false", "--keyframes", 2)
     result = run.compress(data, tmp_path / "set.safetensors", *learned, "--selector-out", out, "--json")
     assert result.json["selector"] == str(out)
-    got = read_selector(out)
+    got = parse_selector(out.read_bytes(), str(out))
     assert (got.keyframes, got.clip) == (2, ClipSpec(4, 32, 32))
     assert (got.origin.source, got.origin.seed, got.origin.method) == ("shades", 0, "videocompressa")
     assert got.origin.split_hash == read_set(tmp_path / "set.safetensors").provenance.source.split_hash
@@ -306,11 +303,11 @@ def test_a_trained_selector_brings_its_own_numbers(selector_file: Path, videos: 
     assert extract([videos / "a.mkv"], tmp_path / "o3", selector=str(selector_file), frames=1).num_keyframes == 1
 
 
-def test_other_placements_are_told(videos: Path, tmp_path: Path) -> None:
+def test_other_placements_are_noted(videos: Path, tmp_path: Path) -> None:
     path = tmp_path / "selector.safetensors"
     write_selector(trained(clip=ClipSpec(4, 16, 16, "strided:2")), path)
     result = extract([videos / "a.mkv"], tmp_path / "out", selector=str(path), pictures="none")
-    assert "placed strided:2; here they are spread over the complete video" in result.notes[0]
+    assert "placed strided:2; here they cover the complete video" in result.notes[0]
 
 
 @pytest.mark.parametrize("selector", ["shots", "uniform", "middle", "random", "trained"])

@@ -151,8 +151,8 @@ def num_copies(kernel: str) -> list[int]:
     return taken
 
 
-def test_the_paper_kernel_draws_by_chance_and_the_scaled_one_keeps_copies_apart() -> None:
-    # Copies differ by noise in every cell, which to exp(-distance) is as far as anything: by chance 2 of 4 are copies.
+def test_the_paper_kernel_draws_at_random_and_the_scaled_one_keeps_copies_apart() -> None:
+    # Copies differ by noise in every cell, which to exp(-distance) is as far as anything: at random 2 of 4 are copies.
     assert max(num_copies("scaled")) <= 1
     assert 18 <= sum(num_copies("paper")) <= 30
 
@@ -201,17 +201,17 @@ def test_the_bytes_are_filled_and_not_passed(behind: tuple[Candidates, Codec], c
 def test_bytes_for_more_than_there_is_take_the_smallest_class_or_all(tmp_path: Path) -> None:
     codec = LinearCodec.load()
     data = candidates(codec, sizes=(5, 3))
-    alike = run(data, codec, LvddConfig(), file_bytes=10**6)
-    assert alike.labels.tolist() == [0] * 3 + [1] * 3
+    balanced = run(data, codec, LvddConfig(), file_bytes=10**6)
+    assert balanced.labels.tolist() == [0] * 3 + [1] * 3
     everything = run(data, codec, LvddConfig(), file_bytes=10**6, allow_fewer=True)
     assert everything.labels.tolist() == [0] * 5 + [1] * 3
-    assert write_set(alike, tmp_path / "a.safetensors") == measure(tmp_path / "a.safetensors")
+    assert write_set(balanced, tmp_path / "a.safetensors") == measure(tmp_path / "a.safetensors")
 
 
 def test_too_few_bytes_say_how_many_it_takes() -> None:
     codec = LinearCodec.load()
     data = candidates(codec)
-    with pytest.raises(BudgetError, match=r"100 bytes .* are too few for one clip of each of 2 classes by lvdd;") as it:
+    with pytest.raises(BudgetError, match=r"100 bytes .* too few for one video of each of 2 classes by lvdd;") as it:
         run(data, codec, LvddConfig(), file_bytes=100)
     least = int(str(it.value).split("give at least --bytes ")[1].split(",")[0])
     assert len(run(data, codec, LvddConfig(), file_bytes=least)) == 2

@@ -129,10 +129,10 @@ def test_dm_in_rounds_of_classes_sums_to_all_of_them(linear: Tensor) -> None:
 
     in_parts = build(DMConfig(classes_per_step=2), data)
     parts = [float(in_parts.loss(show, labels, step)) for step in range(6)]
-    whole = float(build(DMConfig(), data).loss(lambda rows: clips[rows], labels, 0))
+    complete = float(build(DMConfig(), data).loss(lambda rows: clips[rows], labels, 0))
     assert sorted(seen[:5]) == sorted(seen[5:]) == [0, 1, 2, 3, 4]
     assert seen[:5] != seen[5:]
-    assert math.isclose(sum(parts[:3]), whole, rel_tol=1e-4)
+    assert math.isclose(sum(parts[:3]), complete, rel_tol=1e-4)
 
 
 @pytest.mark.parametrize("student", ["framenet2d", "convnet3d"])
@@ -248,7 +248,7 @@ def test_named_views_are_the_parameters_again() -> None:
     assert all(torch.equal(views[name], parameter) for name, parameter in student.named_parameters())
 
 
-def test_experts_go_on_after_a_kill(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_experts_resume_after_a_kill(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = noisy()
     config = dataclasses.replace(QUICK, num_experts=3)
     uninterrupted = train_experts(data, config, Run(Streams(0)))
@@ -315,7 +315,7 @@ def test_inner_batches_go_through_the_set(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 class Bowl(Matching):
-    """(show(0) - 1)^2 with an own learnable beside it."""
+    """(show(0) - 1)^2 plus a parameter of its own."""
 
     parameter_lr = 0.25
 
@@ -396,7 +396,7 @@ def test_pixels_outside_move_only_back_in() -> None:
 
 
 @pytest.mark.parametrize("name", ["pixel", "linear"])
-def test_what_is_shown_is_what_the_set_decodes_to(name: str) -> None:
+def test_decoded_clips_are_those_of_the_set(name: str) -> None:
     codec = PixelCodec() if name == "pixel" else LinearCodec.load()
     data = noisy(codec=codec)
     start = METHODS["random-real"].compress(data, codec, Budget(2, 2), Run(Streams(0)))
@@ -450,14 +450,14 @@ def run(name: str, data: Candidates, codec: Codec, stages: Stages | None = None,
 @pytest.mark.parametrize("name", ["dm", "mtt"])
 def test_methods_tune_random_real_clips_behind_any_codec(name: str, codec: Codec) -> None:
     data = noisy(codec=codec)
-    made, again = run(name, data, codec), run(name, data, codec)
-    assert torch.equal(made.latents, again.latents)
-    assert made.labels.tolist() == [0, 0, 1, 1]
-    assert made.provenance.method == name
+    first, again = run(name, data, codec), run(name, data, codec)
+    assert torch.equal(first.latents, again.latents)
+    assert first.labels.tolist() == [0, 0, 1, 1]
+    assert first.provenance.method == name
     real = METHODS["random-real"].compress(data, codec, Budget(2, 3), Run(Streams(0)))
-    assert made.provenance.video_ids == real.provenance.video_ids
-    assert torch.equal(made.positions, real.positions)
-    assert not torch.equal(made.latents, real.latents)
+    assert first.provenance.video_ids == real.provenance.video_ids
+    assert torch.equal(first.positions, real.positions)
+    assert not torch.equal(first.latents, real.latents)
 
 
 @pytest.mark.parametrize("name", ["dm", "mtt"])

@@ -18,7 +18,7 @@ from videocompressa.methods import METHODS, find_method
 from videocompressa.methods.coreset import CoresetConfig
 from videocompressa.methods.videocompressa import PoolConfig, SynthesisConfig, VideoCompressaConfig
 from videocompressa.methods.videocompressa.pool import build_pool
-from videocompressa.methods.videocompressa.synthesis import synthesize, whole_mean_distance
+from videocompressa.methods.videocompressa.synthesis import complete_mean_distance, synthesize
 from videocompressa.rng import Streams
 from videocompressa.run import Run, Stages
 from videocompressa.selection import JointConfig, SelectorConfig, UniformSelector
@@ -43,7 +43,7 @@ def test_every_method_gives_a_valid_set_and_the_same_for_the_same_seed(name: str
     synthetic = compress(two_classes, SMALL_METHODS[name])
     again = compress(two_classes, SMALL_METHODS[name])
     assert torch.equal(state, torch.random.get_rng_state())
-    keyframes = 3 if synthetic.packing == "dense" else FRAMES  # packed sets hold whole clips
+    keyframes = 3 if synthetic.packing == "dense" else FRAMES  # packed sets hold complete clips
     assert synthetic.latents.shape == (4, keyframes, 3, SIDE, SIDE)
     assert synthetic.provenance.video_ids == again.provenance.video_ids
     assert len(set(synthetic.provenance.video_ids)) == 4
@@ -74,19 +74,19 @@ ABLATIONS = {
     "frozen selector": {"synthesis": dataclasses.replace(SMALL.synthesis, selector_lr=0.0)},
     "hard labels": {"labels": "hard"},
     "hold fill": {"fill": "hold"},
-    "teacher on whole clips": {"teacher": dataclasses.replace(TEACHER, as_stored=0.0)},
+    "teacher on complete clips": {"teacher": dataclasses.replace(TEACHER, as_stored=0.0)},
 }
 
 
 @pytest.mark.parametrize("change", ABLATIONS.values(), ids=ABLATIONS.keys())
 def test_every_ablation_runs_and_changes_the_set(change: dict[str, object], two_classes: Candidates) -> None:
-    whole = compress(two_classes, SMALL)
+    complete = compress(two_classes, SMALL)
     ablated = compress(two_classes, dataclasses.replace(SMALL, **change))
     assert ablated.labels.dtype == (torch.int64 if "labels" in change else torch.float32)
     assert not (
-        torch.equal(whole.latents, ablated.latents)
-        and torch.equal(whole.labels, ablated.labels)
-        and whole.fill == ablated.fill
+        torch.equal(complete.latents, ablated.latents)
+        and torch.equal(complete.labels, ablated.labels)
+        and complete.fill == ablated.fill
     )
 
 
@@ -94,7 +94,7 @@ def test_finished_stages_are_taken_and_give_the_same_set(two_classes: Candidates
     stages = Stages(tmp_path / "stages")
     first = compress(two_classes, SMALL, stages=stages)
     assert {path.name.split("-")[0] for path in stages.folder.iterdir()} == {"selector", "teacher", "pool", "synthesis"}
-    monkeypatch.setattr("videocompressa.students.teachers.fit", None)  # a stage that is made again would call it
+    monkeypatch.setattr("videocompressa.students.teachers.fit", None)  # a stage that is computed again would call it
     second = compress(two_classes, SMALL, stages=stages)
     assert torch.equal(first.latents, second.latents)
     broken = next(stages.folder.glob("teacher-*"))
@@ -103,13 +103,13 @@ def test_finished_stages_are_taken_and_give_the_same_set(two_classes: Candidates
     assert torch.equal(first.latents, compress(two_classes, SMALL, stages=stages).latents)
 
 
-def telling_clips(num_clips: int, telling: int, seed: int, side: int = 8) -> tuple[Candidates, Tensor]:
-    """Noise, but for `telling` frames of each clip, anywhere, which show the class: stripes along or across."""
+def planted_clips(num_clips: int, num_planted: int, seed: int, side: int = 8) -> tuple[Candidates, Tensor]:
+    """Noise, but `num_planted` frames of each clip, anywhere, show the class: stripes along or across."""
     draw = torch.Generator().manual_seed(seed)
     frames = noise((num_clips, 8, 3, side, side), seed)
     labels = torch.arange(num_clips) % 2
     stripes = ((torch.arange(side) // 2 % 2) * 255).to(torch.uint8).expand(side, side)
-    hidden = torch.rand((num_clips, 8), generator=draw).topk(telling, dim=1).indices.sort(1).values
+    hidden = torch.rand((num_clips, 8), generator=draw).topk(num_planted, dim=1).indices.sort(1).values
     for row in range(num_clips):
         shifted = torch.roll(stripes, int(torch.randint(4, (), generator=draw)), dims=1)
         picture = shifted if labels[row] else shifted.T
@@ -118,20 +118,20 @@ def telling_clips(num_clips: int, telling: int, seed: int, side: int = 8) -> tup
 
 
 @pytest.mark.slow
-def test_planted_truth_training_finds_the_telling_frames() -> None:
-    data, _ = telling_clips(128, 2, seed=1)
+def test_planted_truth_training_finds_the_frames_that_show_the_class() -> None:
+    data, _ = planted_clips(128, 2, seed=1)
     scorer = SelectorConfig(thumbnail=8, width=16, frame_differences=False)
     config = JointConfig(steps=250, batch_size=32, width=16, coverage_weight=0.0)
     selector = train_selector(data, scorer, config, Run(Streams(0)), keyframes=2, fill="hold")
-    unseen, hidden = telling_clips(128, 2, seed=2)
+    unseen, hidden = planted_clips(128, 2, seed=2)
     picked = selector.positions(unseen.frames, 2, torch.Generator())
-    found = (picked[:, :, None] == hidden[:, None, :]).any(1).float().mean()
-    assert found >= 0.95
+    share = (picked[:, :, None] == hidden[:, None, :]).any(1).float().mean()
+    assert share >= 0.95
 
 
 @pytest.mark.slow
-def test_planted_truth_synthesis_moves_the_telling_cell() -> None:
-    """All clips are one gray picture, but for one cell that is bright in class "b": only it may be moved much."""
+def test_planted_truth_synthesis_moves_the_cell_that_shows_the_class() -> None:
+    """All clips are one gray picture, but for one cell that is bright in class "b": only it may change much."""
     labels = torch.arange(16) % 2
     frames = (
         torch.full((16, FRAMES, 3, SIDE, SIDE), 100, dtype=torch.uint8) + noise((16, FRAMES, 3, SIDE, SIDE), 3) // 16
@@ -139,7 +139,7 @@ def test_planted_truth_synthesis_moves_the_telling_cell() -> None:
     frames[labels == 1, :, :, 4:8, 4:8] += 100
     real = candidates(frames, labels)
     blank = frames.clone()
-    blank[labels == 1, :, :, 4:8, 4:8] = 100  # what synthesis starts from does not tell the classes apart
+    blank[labels == 1, :, :, 4:8, 4:8] = 100  # what synthesis starts from does not show the classes
     start = candidates(blank, labels)
     teacher = dataclasses.replace(TEACHER, train=dataclasses.replace(TEACHER.train, steps=40, augment="none"))
     config = SynthesisConfig(steps=150, lr=0.05, batch_size=8, manifold_weight=0.0)
@@ -151,8 +151,8 @@ def test_planted_truth_synthesis_moves_the_telling_cell() -> None:
     before = gather(start, rows, positions, method="planted", config={}, seed=0, fill="hold")
     chosen = start.take(rows)
     after = synthesize(before, chosen, pool, UniformSelector(), PixelCodec(), config, teacher.train, run)
-    moved = (after.latents - before.latents)[2:].mean((0, 1, 2))
-    inside, outside = moved[4:8, 4:8].mean(), torch.cat([moved[:3].flatten(), moved[9:].flatten()]).abs().mean()
+    change = (after["latents"] - before.latents)[2:].mean((0, 1, 2))
+    inside, outside = change[4:8, 4:8].mean(), torch.cat([change[:3].flatten(), change[9:].flatten()]).abs().mean()
     assert inside > 0.25
     assert inside > 3 * outside
 
@@ -225,7 +225,7 @@ def test_a_coreset_is_called_by_its_rule(two_classes: Candidates) -> None:
     assert compress(two_classes, config).provenance.method == "k-center-real"
 
 
-def test_a_recalled_stage_tells_what_it_cost(tmp_path: Path) -> None:
+def test_a_recalled_stage_adds_what_it_cost(tmp_path: Path) -> None:
     now = iter([10.0, 11.0, 14.0, 20.0])
     outer = Stages(tmp_path, lambda: next(now))
     inner = {"x": torch.ones(1)}
@@ -245,7 +245,7 @@ def test_a_recalled_stage_tells_what_it_cost(tmp_path: Path) -> None:
     assert list(last.recalled_seconds.values()) == [4.0]  # one second of its own, three of the stage it recalled
 
 
-def test_reading_back_what_was_just_made_adds_no_seconds(tmp_path: Path) -> None:
+def test_reading_back_what_was_just_computed_adds_no_seconds(tmp_path: Path) -> None:
     """Regression: the cost of MTT's experts, which are read back from disk, counted twice."""
     stages = Stages(tmp_path, iter([0.0, 100.0]).__next__)
     for _ in range(2):
@@ -254,33 +254,33 @@ def test_reading_back_what_was_just_made_adds_no_seconds(tmp_path: Path) -> None
 
 
 def distance_of(values: Tensor, rows: Tensor, target: Tensor, total: int) -> Tensor:
-    return whole_mean_distance(
+    return complete_mean_distance(
         values[rows], torch.zeros(len(rows), dtype=torch.int64), target[None], torch.tensor([total])
     )
 
 
-def test_a_part_of_a_class_tells_the_distance_of_its_whole_mean() -> None:
+def test_a_part_of_a_class_gives_the_distance_of_its_complete_mean() -> None:
     values = torch.randn(5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     target = torch.tensor([0.3, -0.2, 0.5], dtype=torch.float64)
-    whole = (values.mean(0) - target).square().mean()
-    assert torch.isclose(distance_of(values, torch.arange(5), target, 5), whole)
+    expected = (values.mean(0) - target).square().mean()
+    assert torch.isclose(distance_of(values, torch.arange(5), target, 5), expected)
     for size in (2, 3, 4):
         parts = [torch.tensor(part) for part in itertools.combinations(range(5), size)]
-        told = torch.stack([distance_of(values, part, target, 5) for part in parts])
-        assert torch.isclose(told.mean(), whole)
-        assert told.std() > 0
+        distances = torch.stack([distance_of(values, part, target, 5) for part in parts])
+        assert torch.isclose(distances.mean(), expected)
+        assert distances.std() > 0
     one = distance_of(values, torch.tensor([2]), target, 5)  # no pair to see: the square of that clip
     assert torch.isclose(one, (values[2] - target).square().mean())
 
 
-def test_classes_count_alike_whatever_their_clips() -> None:
+def test_classes_weigh_the_same_whatever_their_clips() -> None:
     features, index = torch.tensor([[1.0], [3.0], [5.0]]), torch.tensor([0, 0, 1])
-    told = whole_mean_distance(features, index, torch.zeros(2, 1), torch.tensor([2, 1]))
-    assert torch.isclose(told, torch.tensor((4.0 + 25.0) / 2))
+    distances = complete_mean_distance(features, index, torch.zeros(2, 1), torch.tensor([2, 1]))
+    assert torch.isclose(distances, torch.tensor((4.0 + 25.0) / 2))
 
 
 def test_matching_means_by_batches_keeps_clips_apart() -> None:
-    """The square of a batch's mean would pull eight clips, seen two at a time, to one point."""
+    """The square of a batch's mean would pull eight clips, taken two at a time, to one point."""
     draws = torch.Generator().manual_seed(0)
     values = torch.randn(8, 4, generator=draws).requires_grad_()
     target, spread = torch.ones(4), float(values.detach().std(0).mean())

@@ -1,4 +1,4 @@
-"""RDED: the teacher alone chooses, one box serves all frames of a clip, and what is stored is what it says."""
+"""RDED: the teacher alone chooses, one box serves all frames of a clip, and what is stored is what it names."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def bright_corner(num_clips: int, strength: Tensor) -> Tensor:
 
 
 @pytest.mark.usefixtures("bright_teacher")
-def test_the_crop_with_the_telling_region_is_kept() -> None:
+def test_the_crop_that_shows_the_class_is_kept() -> None:
     labels = torch.arange(8) % 2
     data = candidates(bright_corner(8, torch.full((8,), 200)), labels)
     synthetic = run(data, RdedConfig(num_crops=60, labels="hard"), vpc=4)
@@ -127,7 +127,7 @@ def test_the_crop_with_the_telling_region_is_kept() -> None:
 
 
 @pytest.mark.usefixtures("bright_teacher")
-def test_the_clips_that_tell_most_are_kept() -> None:
+def test_the_clips_that_show_the_class_best_are_kept() -> None:
     strength = torch.tensor([0, 20, 0, 200, 90, 30, 90, 190])
     data = candidates(bright_corner(8, strength), torch.arange(8) % 2)
     synthetic = run(data, RdedConfig(num_crops=10, labels="hard"))
@@ -136,8 +136,8 @@ def test_the_clips_that_tell_most_are_kept() -> None:
 
 
 @pytest.mark.usefixtures("bright_teacher")
-def test_the_window_with_the_telling_frames_is_kept() -> None:
-    """Only the last two of six frames of "b" are bright: the best windows lie late."""
+def test_the_window_that_shows_the_class_is_kept() -> None:
+    """Only the last two of six frames of "b" are bright: the best windows are late."""
     frames = noise((8, FRAMES, 3, SIDE, SIDE), 3) // 8
     frames[1::2, 4:] += 200
     synthetic = run(
@@ -166,8 +166,8 @@ def test_only_the_teachers_loss_chooses_crops_and_clips(noisy: Candidates) -> No
             part = noisy.frames[row, :, :, top : top + height, left : left + width].double() / 255
             part = functional.interpolate(part, (SIDE, SIDE), mode="bilinear", antialias=True)
             first, second, third = crops.positions[row, number].tolist()
-            shown = [0] * second + [1] * (third - second) + [2] * (FRAMES - third)  # "hold"
-            clip = part[[(first, second, third)[keyframe] for keyframe in shown]]
+            filled = [0] * second + [1] * (third - second) + [2] * (FRAMES - third)  # "hold"
+            clip = part[[(first, second, third)[keyframe] for keyframe in filled]]
             brightness = ((clip - 0.5) / 0.25).mean()
             sign = 1 if noisy.labels[row] else -1
             expected[row, number] = torch.log1p(torch.exp(-16 * sign * brightness))
@@ -202,7 +202,7 @@ def test_chunks_and_teachers_do_not_matter(noisy: Candidates, monkeypatch: pytes
 
 
 def test_a_sure_teacher_still_ranks() -> None:
-    """Two clips that the teacher knows by 24 and by 32: in float32 both losses are zero."""
+    """Two clips that the teacher recognizes by 24 and by 32: in float32 both losses are zero."""
     frames = torch.full((2, FRAMES, 3, SIDE, SIDE), 223, dtype=torch.uint8)
     frames[1] = 255
     crops = Crops(torch.tensor([0, 0, SIDE, SIDE]).expand(2, 1, 4), torch.tensor([0, 2]).expand(2, 1, 2))
@@ -254,10 +254,10 @@ def test_areas_and_places_are_spread_as_asked() -> None:
     assert float(area.max()) > 0.97
     assert float(area.mean()) == pytest.approx(0.54, abs=0.02)
     assert float((top / (100 - height).clamp(min=1)).mean()) == pytest.approx(0.5, abs=0.02)
-    # Middles of windows of 8 to 16 of 16 frames lie in [4,12].
+    # Middles of windows of 8 to 16 of 16 frames are in [4,12].
     assert sorted(set(crops.positions.flatten().tolist())) == list(range(4, 13))
-    whole = RdedConfig(num_crops=9, crop_scale=1, window=1)
-    crops = draw_crops(1, (9, 7), 6, whole, keyframes=3, generator=torch.Generator())
+    uncropped = RdedConfig(num_crops=9, crop_scale=1, window=1)
+    crops = draw_crops(1, (9, 7), 6, uncropped, keyframes=3, generator=torch.Generator())
     assert crops.boxes[0].tolist() == [[0, 0, 9, 7]] * 9
     assert crops.positions[0].tolist() == [[1, 3, 5]] * 9
 
@@ -303,7 +303,7 @@ def test_a_valid_set_and_the_same_for_the_same_seed(make: type[Codec], labels: s
 
 
 def test_what_is_stored_is_the_crop_of_the_named_video_at_the_named_places(noisy: Candidates) -> None:
-    """With whole frames as the only crop, the set is the real frames of the named video at its positions."""
+    """With complete frames as the only crop, the set is the real frames of the named video at its positions."""
     synthetic = run(noisy, dataclasses.replace(SMALL, crop_scale=1.0, labels="hard"))
     for row, latents, positions in zip(rows_of(noisy, synthetic), synthetic.latents, synthetic.positions, strict=True):
         torch.testing.assert_close(latents, PixelCodec().encode(noisy.frames[row][positions]))
@@ -326,7 +326,7 @@ def test_no_more_of_a_class_is_looked_at_than_asked(noisy: Candidates, monkeypat
 def test_hard_and_soft_labels_share_the_crops(noisy: Candidates, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     stages = Stages(tmp_path)
     soft = run(noisy, stages=stages)
-    monkeypatch.setattr(rded, "score_crops", None)  # a stage that is made again would call it
+    monkeypatch.setattr(rded, "score_crops", None)  # a stage that is computed again would call it
     hard = run(noisy, dataclasses.replace(SMALL, labels="hard"), stages=stages)
     assert torch.equal(soft.latents, hard.latents)
     with pytest.raises(TypeError):

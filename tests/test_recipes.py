@@ -199,10 +199,10 @@ def test_a_resolved_budget_is_kept_and_used(counts: list[int], keyframes: int, r
     except BudgetError:
         assert len(counts) > ratio * total  # not one keyframe a class
         return
-    vpc, kept, room = budget.videos_per_class, budget.keyframes, ratio * total * (1 + 1e-6)
-    assert num_items(files.data, vpc) * kept <= room
-    assert vpc == min(counts) or num_items(files.data, vpc + 1) * kept > room
-    assert kept == keyframes or (vpc == 1 and len(counts) * (kept + 1) > room)
+    vpc, kept, allowed = budget.videos_per_class, budget.keyframes, ratio * total * (1 + 1e-6)
+    assert num_items(files.data, vpc) * kept <= allowed
+    assert vpc == min(counts) or num_items(files.data, vpc + 1) * kept > allowed
+    assert kept == keyframes or (vpc == 1 and len(counts) * (kept + 1) > allowed)
     assert bool(notes) or kept == keyframes
 
 
@@ -332,7 +332,7 @@ def test_five_lines_train_on_a_set(set_file: Path, monkeypatch: pytest.MonkeyPat
         assert torch.equal(bright, labels == 1)
 
 
-def test_a_set_knows_its_codec(set_file: Path) -> None:
+def test_a_set_opens_with_its_codec(set_file: Path) -> None:
     synthetic = open_set(str(set_file))
     assert synthetic.decoder is not None
     assert synthetic.decoder.spec == synthetic.codec
@@ -342,12 +342,12 @@ def test_a_set_knows_its_codec(set_file: Path) -> None:
         open_set(set_file, "magic")
 
 
-def test_a_codec_that_lies_in_a_folder_must_be_given(set_file: Path, tmp_path: Path) -> None:
+def test_a_codec_in_a_folder_must_be_given(set_file: Path, tmp_path: Path) -> None:
     synthetic = read_set(set_file)
     elsewhere = dataclasses.replace(synthetic.codec, name="tiny:weights.safetensors")
     path = tmp_path / "set.safetensors"
     write_set(dataclasses.replace(synthetic, codec=elsewhere), path)
-    with pytest.raises(InputError, match="was made with codec 'tiny:weights.safetensors'; say where it is"):
+    with pytest.raises(InputError, match="was made with codec 'tiny:weights.safetensors'; give its place"):
         open_set(path)
     assert open_set(path, "tiny").decoder is not None  # the same weights under another name
 
@@ -412,20 +412,21 @@ def test_the_demo_ends_with_a_table_and_a_sheet(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(demo_recipe, "STUDENTS", TrainConfig(student="framenet2d", width=0.25, steps=2))
     monkeypatch.setattr(demo_recipe, "NUM_SEEDS", 2)
     here = surroundings(tmp_path / "cache")
-    made = demo_recipe.demo(tmp_path / "demo", surroundings=here)
-    assert [row.method for row in made.rows] == ["all videos", "videocompressa", "typical-clips", "random-real"]
-    learned, typical, random = made.rows[1:]
+    outcome = demo_recipe.demo(tmp_path / "demo", surroundings=here)
+    assert outcome.records[0].on_all_videos
+    assert [row.method for row in outcome.records[1:]] == ["videocompressa", "typical-clips", "random-real"]
+    learned, typical, random = outcome.records[1:]
     assert typical.keyframes == SMALL.clip.num_frames
     assert typical.file_bytes <= learned.file_bytes
     assert learned.keyframes == random.keyframes
-    assert learned.videos_per_class == random.videos_per_class
-    table = made.table_path.read_text()
-    assert all(row.method in table for row in made.rows)
-    assert made.sheet_path.read_bytes().startswith(b"\x89PNG")
+    assert learned.vpc == random.vpc
+    table = outcome.table_path.read_text()
+    assert all(name in table for name in ("all videos", *(row.method for row in outcome.records[1:])))
+    assert outcome.sheet_path.read_bytes().startswith(b"\x89PNG")
     with pytest.raises(InputError, match="table.md exists; give --force"):
         demo_recipe.demo(tmp_path / "demo", surroundings=here)
-    first = made.set_path.read_bytes()
-    made.table_path.unlink()  # as if it had been interrupted
+    first = outcome.set_path.read_bytes()
+    outcome.table_path.unlink()  # as if it had been interrupted
     assert demo_recipe.demo(tmp_path / "demo", surroundings=here).set_path.read_bytes() == first
 
 
@@ -443,7 +444,7 @@ def test_every_public_name_is_there_and_documented() -> None:
 
 
 @pytest.mark.parametrize("module", ["videocompressa", "videocompressa.cli.main"])
-def test_importing_costs_nothing_beside_torch(module: str) -> None:
+def test_importing_costs_nothing(module: str) -> None:
     """Not even torch is imported before it is used, so help is there at once."""
     script = (
         f"import sys, {module}; print([name for name in ('torch', 'av', 'PIL', 'diffusers') if name in sys.modules])"

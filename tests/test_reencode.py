@@ -93,7 +93,7 @@ def psnr(synthetic: SyntheticSet, data: Candidates) -> float:
     return float(-10 * (synthetic.keyframes() - real.float() / 255).square().mean().log10())
 
 
-def floor_of(data: Candidates, name: str, **changes: object) -> int:
+def least_bytes(data: Candidates, name: str, **changes: object) -> int:
     """The smallest size that works, as the message states it."""
     with pytest.raises(BudgetError, match="give at least --bytes") as caught:
         run(data, name, 1, **changes)
@@ -113,7 +113,7 @@ def floor_of(data: Candidates, name: str, **changes: object) -> int:
 def test_a_valid_set_within_its_bytes_and_the_same_again(name: str, labels: str, kind: str, tmp_path: Path) -> None:
     codec = build_codec(kind)
     data = candidates(codec, counts=(5, 5))
-    limit = floor_of(data, name, codec=codec, labels=labels) + 1200
+    limit = least_bytes(data, name, codec=codec, labels=labels) + 1200
     synthetic = run(data, name, limit, codec=codec, labels=labels)
     again = run(data, name, limit, codec=codec, labels=labels)
     assert to_bytes(synthetic) == to_bytes(again)
@@ -136,7 +136,7 @@ def test_a_valid_set_within_its_bytes_and_the_same_again(name: str, labels: str,
 
 @pytest.mark.parametrize("name", RANDOM)
 def test_a_file_is_read_and_written_byte_for_byte(name: str, waves: Candidates, tmp_path: Path) -> None:
-    synthetic = run(waves, name, floor_of(waves, name) + 1000)
+    synthetic = run(waves, name, least_bytes(waves, name) + 1000)
     write_set(synthetic, tmp_path / "a")
     back = read_set(tmp_path / "a")
     write_set(back, tmp_path / "b")
@@ -147,7 +147,7 @@ def test_a_file_is_read_and_written_byte_for_byte(name: str, waves: Candidates, 
 
 @pytest.mark.parametrize("name", RANDOM)
 def test_more_bytes_hold_more_clips_then_finer_ones(name: str, waves: Candidates) -> None:
-    least = floor_of(waves, name)
+    least = least_bytes(waves, name)
     sets = [run(waves, name, limit) for limit in (least, least + 1500, 10**6)]
     sizes = [len(synthetic) for synthetic in sets]
     assert sizes[0] == 2  # one a class
@@ -160,7 +160,7 @@ def test_more_bytes_hold_more_clips_then_finer_ones(name: str, waves: Candidates
 
 @pytest.mark.parametrize("name", RANDOM)
 def test_the_smallest_size_that_the_message_states_works(name: str, waves: Candidates) -> None:
-    least = floor_of(waves, name)
+    least = least_bytes(waves, name)
     synthetic = run(waves, name, least)
     assert len(to_bytes(synthetic)) <= least
     message = f"{least - 1} bytes .* are too few for one clip of each of 2 classes even at"
@@ -169,7 +169,7 @@ def test_the_smallest_size_that_the_message_states_works(name: str, waves: Candi
 
 
 def test_the_moderate_setting_decides_between_many_and_fine(waves: Candidates) -> None:
-    limit = floor_of(waves, "real-h264") + 1500
+    limit = least_bytes(waves, "real-h264") + 1500
     many, few = (run(waves, "real-h264", limit, crf=crf) for crf in (48.0, 24.0))
     assert len(many) > len(few)
     assert psnr(few, waves) > psnr(many, waves)
@@ -178,15 +178,15 @@ def test_the_moderate_setting_decides_between_many_and_fine(waves: Candidates) -
 
 
 def test_random_clips_follow_the_seed_and_fewer_bytes_hold_the_first_of_them(waves: Candidates) -> None:
-    limit = floor_of(waves, "real-h264") + 1200
+    limit = least_bytes(waves, "real-h264") + 1200
     first, second = (run(waves, "real-h264", limit, seed=seed) for seed in (0, 1))
     assert first.provenance.video_ids != second.provenance.video_ids
     smaller = run(waves, "real-h264", limit - 500)
     assert set(smaller.provenance.video_ids) < set(first.provenance.video_ids)
 
 
-def test_herding_takes_other_clips_than_chance_does(waves: Candidates) -> None:
-    limit = floor_of(waves, "herding-h264") + 1200
+def test_herding_takes_other_clips_than_random_does(waves: Candidates) -> None:
+    limit = least_bytes(waves, "herding-h264") + 1200
     assert rows_of(run(waves, "herding-h264", limit), waves) != rows_of(run(waves, "real-h264", limit), waves)
 
 
@@ -220,7 +220,7 @@ def test_progress_is_reported(waves: Candidates) -> None:
 
 
 def damaged(path: Path, packing: str | None = None, **tensors: Tensor | None) -> None:
-    """Replace tensors of a file (None leaves one out), and what it says its packing is."""
+    """Replace tensors of a file (None leaves one out), and the packing that it names."""
     data = path.read_bytes()
     (length,) = struct.unpack("<Q", data[:8])
     metadata = json.loads(data[8 : 8 + length])["__metadata__"]
@@ -237,7 +237,7 @@ def damaged(path: Path, packing: str | None = None, **tensors: Tensor | None) ->
 
 @pytest.mark.parametrize("name", RANDOM)
 def test_damaged_files_are_refused(name: str, waves: Candidates, tmp_path: Path) -> None:
-    synthetic = run(waves, name, floor_of(waves, name) + 500)
+    synthetic = run(waves, name, least_bytes(waves, name) + 500)
     ((tensor, stream),) = synthetic.packed.items()
     path = tmp_path / "a"
     other = {"stream": "pictures", "pictures": "stream"}[tensor]
@@ -263,7 +263,7 @@ def test_damaged_files_are_refused(name: str, waves: Candidates, tmp_path: Path)
     ("changes", "message"),
     [
         ({"coder": "mpeg"}, "unknown coder 'mpeg'; known: h264, av1, webp"),
-        ({"subset": "best"}, "unknown subset rule 'best'"),
+        ({"subset": "best"}, "subset is 'best'; re-encoding takes random or herding"),
         ({"subset": "k-center"}, "subset is 'k-center'; re-encoding takes random or herding"),
         ({"labels": "firm"}, "unknown labels 'firm'"),
         ({"fill": "loop"}, "fill is 'loop'"),

@@ -1,34 +1,41 @@
-"""The contact sheet and the table of results."""
+"""The contact sheet, the table of the demo, and the texts of numbers."""
 
 from __future__ import annotations
 
-import io
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from cli_runs import Runner
 from PIL import Image, ImageDraw
-from rich.console import Console
 from torch import Tensor
 
+from videocompressa.bench.record import Record
 from videocompressa.clip import ClipSpec, CodecSpec, Normalization
+from videocompressa.demo.run import DemoOutcome, table_lines
 from videocompressa.errors import InputError
 from videocompressa.recipes.contact_sheet import (
-    COLUMNS,
     LONGEST_SHEET,
     MARGIN,
     WIDEST_SHEET,
-    TableRow,
-    bytes_text,
     choose_items,
     class_color,
     contact_sheet,
-    markdown_table,
-    results_table,
 )
 from videocompressa.synthetic import Provenance, Source, SyntheticSet
+from videocompressa.texts import (
+    bytes_text,
+    count_text,
+    duration_text,
+    markdown_table,
+    mean_text,
+    percent_text,
+    points_text,
+    seconds_text,
+)
 
 CLASSES = ("bow", "jump", "wave")
 
@@ -60,7 +67,7 @@ def a_set(items: int = 6, keyframes: int = 2, side: tuple[int, int] = (32, 32), 
         codec=Identity().spec,
         normalization=Normalization((0.5,) * 3, (0.2,) * 3),
         provenance=Provenance(
-            "random", {}, 0, Source("drawn", "", 60, 2400, 10**6), tuple(f"train/{i:03d}.mp4" for i in range(items))
+            "random", {}, 0, Source("rendered", "", 60, 2400, 10**6), tuple(f"train/{i:03d}.mp4" for i in range(items))
         ),
         decoder=Identity(),
     )
@@ -87,7 +94,7 @@ def test_every_keyframe_is_on_the_sheet_at_its_size(tmp_path):
         assert shows(sheet, flat[:, 0, 0], 96 * 96)
 
 
-def test_items_stand_in_order_of_class_with_the_color_of_their_class(tmp_path):
+def test_items_are_in_order_of_class_with_the_color_of_their_class(tmp_path):
     synthetic = a_set()
     contact_sheet(synthetic, path=tmp_path / "sheet.png", columns=1)
     sheet = pixels(tmp_path / "sheet.png")
@@ -108,7 +115,7 @@ def test_kept_positions_are_the_filled_cells_of_the_time_line(positions, tmp_pat
     assert cells == set(positions)
 
 
-def test_sheet_is_the_same_each_time_and_says_soft_labels(tmp_path):
+def test_sheet_is_the_same_each_time_and_shows_soft_labels(tmp_path):
     for name, soft in (("one", False), ("two", False), ("soft", True)):
         contact_sheet(a_set(soft=soft), path=tmp_path / f"{name}.png")
     assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
@@ -126,18 +133,18 @@ def test_large_sets_give_sheets_of_bounded_size(tmp_path):
         assert width <= WIDEST_SHEET
 
 
-def test_sheet_says_what_it_left_out(tmp_path, monkeypatch):
+def test_sheet_states_what_it_left_out(tmp_path, monkeypatch):
     texts: list[str] = []
     write = ImageDraw.ImageDraw.text
 
-    def noted(self, xy, text, *args, **kwargs):
+    def recorded(self, xy, text, *args, **kwargs):
         texts.append(text)
         return write(self, xy, text, *args, **kwargs)
 
-    monkeypatch.setattr(ImageDraw.ImageDraw, "text", noted)
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", recorded)
     contact_sheet(a_set(9, soft=True), path=tmp_path / "sheet.png", max_items=4)
     assert any(text.startswith("4 of 9 items shown, 5 left out") for text in texts)
-    assert "drawn: 60 videos in 9 x 2 = 18 keyframes" in texts
+    assert "rendered: 60 videos in 9 x 2 = 18 keyframes" in texts
     assert [text for text in texts if text in CLASSES] == ["bow", "bow", "jump", "wave"]
     assert "bow 80 %, jump 10 %" in texts
     assert "2  ·  0.50 s" in texts
@@ -155,7 +162,7 @@ def test_wide_frames_and_long_names_fit(tmp_path):
     synthetic = a_set(3, 3, (16, 40))
     synthetic = replace(
         synthetic,
-        classes=("a_class_whose_name_is_far_too_long_for_the_column_it_stands_in", "b", "c"),
+        classes=("a_class_whose_name_is_far_too_long_for_the_column_it_is_in", "b", "c"),
         provenance=replace(synthetic.provenance, video_ids=tuple(f"{'deep/' * 30}{i}.mp4" for i in range(3))),
     )
     contact_sheet(synthetic, path=tmp_path / "sheet.png")
@@ -164,7 +171,7 @@ def test_wide_frames_and_long_names_fit(tmp_path):
         assert shows(sheet, flat[:, 0, 0], 96 * 240)  # no text runs into a keyframe
 
 
-def test_sheet_refuses_what_it_cannot_do(tmp_path):
+def test_sheet_refuses_wrong_arguments(tmp_path):
     synthetic = a_set()
     with pytest.raises(InputError, match=r"cannot write a contact sheet to 'sheet.jpg'; name it with .png"):
         contact_sheet(synthetic, path=tmp_path / "sheet.jpg")
@@ -179,19 +186,27 @@ def test_sheet_refuses_what_it_cannot_do(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-# -- table ------------------------------------------------------------------------------------------------------------
-
-FULL = TableRow("full data", 0.93, 0.012, 3)
-OURS = TableRow("videocompressa", 0.6124, 0.0213, 3, 0, 1, 4, 41_234, 0.0037, codec_bytes=2_900_000)
-SINGLE = TableRow("random", 0.4123, None, 1, 2, 1, 4, 41_234, 0.0037)
-LOST = TableRow("a|b", None, None, 0, 3, 5, 4, 999, 0.00009)
+# -- table of the demo ------------------------------------------------------------------------------------------------
 
 
-def test_markdown_table_says_everything():
-    assert markdown_table([FULL, OURS, SINGLE, LOST]).splitlines() == [
+def row(method: str, runs: tuple[float, ...], std: float | None, **changes: Any) -> Record:
+    mean = sum(runs) / len(runs) if runs else None
+    fields = {"data": "x", "protocol": "demo", "student": "minic3d", "top1_runs": runs, "top1_mean": mean}
+    return Record(method=method, top1_std=std, **(fields | changes))
+
+
+FULL = row("full", (0.92, 0.93, 0.94), 0.012)
+SMALL = {"vpc": 1, "keyframes": 4, "file_bytes": 41_234, "byte_ratio": 0.0037, "codec_bytes": 0}
+OURS = row("videocompressa", (0.60, 0.61, 0.6272), 0.0213, **(SMALL | {"codec_bytes": 2_900_000}))
+SINGLE = row("random", (0.4123,), 0.0, num_diverged=2, **SMALL)
+LOST = row("a|b", (), None, num_diverged=3, **(SMALL | {"vpc": 5, "file_bytes": 999, "byte_ratio": 0.00009}))
+
+
+def test_table_has_sizes_accuracies_and_runs():
+    assert markdown_table(table_lines([FULL, OURS, SINGLE, LOST])).splitlines() == [
         "| method | VPC | keyframes | file | file + codec | of all bytes | top-1 % | runs | diverged |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
-        "| full data | all | all | - | - | - | 93.0 ± 1.2 | 3 | 0 |",
+        "| all videos | all | all | - | - | - | 93.0 ± 1.2 | 3 | 0 |",
         "| videocompressa | 1 | 4 | 41.2 kB | 2.9 MB | 0.37 % | 61.2 ± 2.1 | 3 | 0 |",
         "| random | 1 | 4 | 41.2 kB | 41.2 kB | 0.37 % | 41.2 | 1 | 2 |",
         "| a\\|b | 5 | 4 | 999 B | 999 B | 0.009 % | - | 0 | 3 |",
@@ -199,19 +214,27 @@ def test_markdown_table_says_everything():
 
 
 def test_column_of_the_codec_is_left_out_where_no_codec_has_weights():
-    assert "file + codec" not in markdown_table([FULL, SINGLE])
-    assert "file + codec" in markdown_table([FULL, OURS])
-    assert len(results_table([FULL, SINGLE]).columns) == len(COLUMNS) - 1
+    assert "file + codec" not in table_lines([FULL, SINGLE])[0]
+    assert "file + codec" in table_lines([FULL, OURS])[0]
 
 
-def test_terminal_table_shows_what_the_markdown_shows():
-    rows = [FULL, OURS, LOST]
-    screen = io.StringIO()
-    Console(width=160, file=screen).print(results_table(rows, title="drawn results"))
-    heading, _, *lines = markdown_table(rows).splitlines()
-    for cell in [cell for line in (heading, *lines) for cell in line.strip("| ").split(" | ")]:
-        assert cell.replace("\\|", "|") in screen.getvalue()
-    assert "drawn results" in screen.getvalue()
+def test_the_verb_shows_the_table_and_gives_its_records_as_json(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    records = (FULL, OURS, LOST)
+    outcome = DemoOutcome(tmp_path, tmp_path / "set", tmp_path / "table.md", tmp_path / "sheet.png", records)
+    monkeypatch.setattr("videocompressa.demo.run.demo", lambda *args, **kwargs: outcome)
+    run = Runner(capsys, tmp_path / "cache")
+    shown = run("demo", "--quiet").out
+    assert "rendered actions, top-1 in %" in shown
+    for cell in [cell for line in table_lines(records) for cell in line]:
+        assert cell in shown
+    rows = run("demo", "--quiet", "--json").json["rows"]
+    assert [row["method"] for row in rows] == ["full", "videocompressa", "a|b"]
+    assert rows[1]["file_and_codec_bytes"] == 2_941_234
+
+
+# -- texts ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -231,12 +254,20 @@ def test_bytes_are_written_for_people(num_bytes, text):
     assert bytes_text(num_bytes) == text
 
 
-def test_rows_refuse_percent_and_means_over_nothing():
-    with pytest.raises(InputError, match=r"TableRow.top1_mean of 'x' is 61.2; accuracies lie in \[0,1\]"):
-        TableRow("x", 61.2, None, 3)
-    with pytest.raises(InputError, match="TableRow.top1_std of 'x' is nan; accuracies lie in"):
-        TableRow("x", 0.6, float("nan"), 3)
-    with pytest.raises(InputError, match="top1_mean=0.5 over 0 runs; give a mean exactly when a run did not diverge"):
-        TableRow("x", 0.5, None, 0)
-    with pytest.raises(InputError, match="top1_mean=None over 2 runs"):
-        TableRow("x", None, None, 2)
+@pytest.mark.parametrize(("seconds", "text"), [(None, "-"), (0.1234, "0.123"), (12.34, "12.3"), (9123.4, "9,123")])
+def test_seconds_are_rounded(seconds, text):
+    assert seconds_text(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(4.21, "4.2 s"), (42, "42 s"), (99.9, "100 s"), (210, "3.5 min"), (7560, "2.1 h")]
+)
+def test_durations_have_the_unit_that_suits_them(seconds, text):
+    assert duration_text(seconds) == text
+
+
+def test_fractions_are_percent():
+    assert (percent_text(0.001344), percent_text(None)) == ("0.134 %", "-")
+    assert [points_text(change) for change in (0.02, -0.0001, None)] == ["+2.0", "+0.0", "-"]
+    assert [mean_text(0.416, 0.041), mean_text(0.416), mean_text(None)] == ["41.6 ± 4.1", "41.6", "-"]
+    assert [count_text(4), count_text(None)] == ["4", "all"]

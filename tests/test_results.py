@@ -1,9 +1,10 @@
-"""Records of a benchmark: what they refuse, their files, their scores, their tables."""
+"""Records of a benchmark: their checks, files, scores and tables."""
 
 from __future__ import annotations
 
 import csv
 import dataclasses
+import importlib
 import io
 import json
 import subprocess
@@ -16,17 +17,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from videocompressa.bench.files import from_json, to_csv, to_json
+from videocompressa.bench.names import row_names, variant_parts
 from videocompressa.bench.record import AXES, Record
-from videocompressa.bench.scores import with_scores
-from videocompressa.bench.tables import ablation_markdown, cross_markdown, markdown, row_names, variant_parts
+from videocompressa.bench.tables import (
+    ablation_markdown,
+    cross_markdown,
+    frame,
+    from_json,
+    markdown,
+    to_csv,
+    to_json,
+    with_scores,
+)
 from videocompressa.errors import InputError
 
 
 def record(method: str = "videocompressa", runs: tuple[float, ...] = (0.5, 0.6), **changes: Any) -> Record:
     fields: dict[str, Any] = {
         "method": method,
-        "data": "drawn",
+        "data": "rendered",
         "protocol": "fair",
         "student": "minic3d",
         "codec": "tiny",
@@ -73,7 +82,7 @@ EVERYTHING = record(
     settings=('note="a, b"\nc', "steps=30"),
     axis="cross",
     variant="codec linear",
-    made_with="convnet3d",
+    network="convnet3d",
     steps=0,
 )
 
@@ -112,13 +121,19 @@ def test_file_and_codec_are_added_here_and_nowhere_else() -> None:
         ({"num_frames": 1.5}, "has num_frames=1.5; it must be a whole number of at least 0, or None"),
         ({"file_bytes": True}, "has file_bytes=True; it must be a whole number"),
         ({"steps": -1}, "has steps=-1; it must be a whole number of at least 0"),
-        ({"byte_ratio": float("inf")}, "has byte_ratio=inf; it must be finite and at least 0, or None if unknown"),
-        ({"compress_seconds": -1.0}, "has compress_seconds=-1.0; it must be finite and at least 0"),
-        ({"top1_std": float("nan")}, "has top1_std=nan; it must be finite"),
-        ({"top5_mean": 90.0}, r"has an accuracy or frame ratio of 90.0; they lie in \[0,1\], or None if unknown"),
-        ({"top1_runs": (0.5, float("nan"))}, "has an accuracy or frame ratio of nan"),
-        ({"frame_ratio": 1.1}, "has an accuracy or frame ratio of 1.1"),
-        ({"improvement_over_random": 20.0}, r"has improvement_over_random=20.0; it lies in \[-1,1\]"),
+        (
+            {"byte_ratio": float("inf")},
+            "has byte_ratio=inf; it must be a finite number of at least 0, or None if unknown",
+        ),
+        ({"compress_seconds": -1.0}, "has compress_seconds=-1.0; it must be a finite number of at least 0"),
+        ({"top1_std": float("nan")}, r"has top1_std=nan; it must be a finite number in \[0,1\]"),
+        ({"top5_mean": 90.0}, r"has top5_mean=90.0; it must be a finite number in \[0,1\], or None if unknown"),
+        ({"top1_runs": (0.5, float("nan"))}, "has top1_runs=nan; it must be a finite number in"),
+        ({"frame_ratio": 1.1}, "has frame_ratio=1.1; it must be a finite number in"),
+        (
+            {"improvement_over_random": 20.0},
+            r"has improvement_over_random=20.0; it must be a finite number in \[-1,1\]",
+        ),
         ({"train": ("steps",)}, "has the setting 'steps'; each is a text name=value"),
         ({"status": "failed"}, "has status='failed' and reason=''; give a reason when it failed"),
         ({"reason": "x"}, "has status='ok' and reason='x'; give a reason when it failed"),
@@ -162,6 +177,21 @@ def test_any_record_survives_both_files(runs, axis, data, seconds, settings) -> 
     (row,) = csv.DictReader(io.StringIO(to_csv([one]), newline=""))
     assert row["data"] == data
     assert json.loads(row["settings"]) == settings
+
+
+def test_frame_holds_the_values_of_the_records() -> None:
+    table = frame([EVERYTHING, full()])
+    assert list(table) == [field.name for field in dataclasses.fields(Record)]
+    assert [table["vpc"][0], table["vpc"][1], table["train"][0]] == [1, None, ("steps=400",)]
+    assert type(table["file_bytes"][0]) is int
+    assert frame([]).empty
+
+
+def test_tables_without_pandas_name_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    monkeypatch.delitem(sys.modules, "videocompressa.bench.tables")
+    with pytest.raises(InputError, match=r'tables of results need pandas; run: pip install "\.\[report\]"'):
+        importlib.import_module("videocompressa.bench.tables")
 
 
 def test_csv_is_read_back_by_the_standard_library() -> None:
@@ -269,7 +299,7 @@ SMALL = [
 ]
 
 
-def test_columns_of_bytes_stand_apart_whatever_was_kept_or_failed() -> None:
+def test_columns_of_bytes_are_separate_whatever_was_kept_or_failed() -> None:
     """Two sizes may hold the same videos of a class, and what fits into neither has kept none at all."""
     shared = {"labels": "hard", "keyframes": 4}
     records = [
@@ -290,11 +320,11 @@ def test_columns_of_bytes_stand_apart_whatever_was_kept_or_failed() -> None:
     assert "| method | 0.14 % of frames (≤ 990 B) | 0.32 % of frames (≤ 990 B) |" in markdown(shares)
 
 
-def test_markdown_says_everything() -> None:
+def test_markdown_has_accuracies_and_costs() -> None:
     assert markdown(with_scores(SMALL)).splitlines()[2:] == [
-        "Judged on test videos.",
+        "Evaluated on test videos.",
         "",
-        "### drawn, minic3d, hard labels",
+        "### rendered, minic3d, hard labels",
         "",
         "| method | VPC 1 (≤ 6.0 kB) | VPC 5 (≤ 30.1 kB) |",
         "| --- | ---: | ---: |",
@@ -319,14 +349,16 @@ def test_markdown_says_everything() -> None:
     ]
 
 
-def test_markdown_begins_with_what_its_signs_mean() -> None:
-    assert markdown(SMALL).startswith("Top-1 in per cent on real videos: mean ± sample deviation over the runs")
+def test_markdown_begins_with_a_legend() -> None:
+    assert markdown(SMALL).startswith("Top-1 in percent on real videos: mean ± sample deviation over the runs")
 
 
-def test_markdown_says_how_records_were_made() -> None:
-    made = {"scale": "small", "split": "val", "clip": "8 frames of 48x48 px", "train": ("steps=9", "note=A")}
-    text = markdown([record(**made), record("dm", **made)])
-    assert text.count("Judged on val videos, scale small, 8 frames of 48x48 px; students with steps=9, note=A.\n") == 1
+def test_markdown_states_scale_split_clip_and_training() -> None:
+    conditions = {"scale": "small", "split": "val", "clip": "8 frames of 48x48 px", "train": ("steps=9", "note=A")}
+    text = markdown([record(**conditions), record("dm", **conditions)])
+    assert (
+        text.count("Evaluated on val videos, scale small, 8 frames of 48x48 px; students with steps=9, note=A.\n") == 1
+    )
 
 
 def test_each_data_set_student_and_kind_of_labels_has_a_table() -> None:
@@ -340,21 +372,21 @@ def test_each_data_set_student_and_kind_of_labels_has_a_table() -> None:
     ]
     lines = markdown(records).splitlines()
     assert [line for line in lines if line.startswith("###")] == [
-        "### drawn, minic3d, hard labels",
-        "### drawn, minic3d, soft labels",
-        "### drawn, r2plus1d_18, hard labels",
+        "### rendered, minic3d, hard labels",
+        "### rendered, minic3d, soft labels",
+        "### rendered, r2plus1d_18, hard labels",
         "### other, minic3d, hard labels",
     ]
     assert sum(line.startswith("| full | 80.0 ± 7.1 |") for line in lines) == 3
     twice = markdown([record(), record(protocol="vdsd")])
-    assert "### drawn, minic3d, hard labels, protocol vdsd" in twice
+    assert "### rendered, minic3d, hard labels, protocol vdsd" in twice
 
 
 def test_markdown_of_full_data_alone() -> None:
     assert "| full | 80.0 ± 7.1 |" in markdown([full()])
 
 
-def test_rows_of_one_method_are_told_apart_by_no_more_than_they_need() -> None:
+def test_names_of_rows_of_one_method_hold_no_more_than_distinguishes_them() -> None:
     settings = ("steps=9", "lr=1")
     assert row_names([record(), record(vpc=5, codec="pixel"), record("dm")]) == ["videocompressa"] * 2 + ["dm"]
     assert row_names([record(), record(codec="pixel")]) == ["videocompressa, tiny", "videocompressa, pixel"]
@@ -365,7 +397,7 @@ def test_rows_of_one_method_are_told_apart_by_no_more_than_they_need() -> None:
 
 
 def test_two_records_of_one_cell_are_refused() -> None:
-    with pytest.raises(InputError, match="two records of 'videocompressa.*' on 'drawn' at VPC 1; keep one of them"):
+    with pytest.raises(InputError, match="two records of 'videocompressa.*' on 'rendered' at VPC 1; keep one of them"):
         markdown([record(), record(clip="another")])
 
 
@@ -381,7 +413,7 @@ def test_ablation_shows_the_complete_method_in_each_component() -> None:
         record(runs=(0.1,)),
     ]
     assert ablation_markdown(records).splitlines() == [
-        "### drawn, minic3d, components",
+        "### rendered, minic3d, components",
         "",
         "| component | value | VPC 1 | VPC 5 |",
         "| --- | --- | ---: | ---: |",
@@ -407,16 +439,16 @@ def test_variants_are_a_component_and_a_value() -> None:
 
 def test_other_students_are_columns() -> None:
     records = [
-        record(runs=(0.5,), axis="cross", student="a", made_with="minic3d"),
-        record(runs=(0.4,), axis="cross", student="b", made_with="minic3d"),
+        record(runs=(0.5,), axis="cross", student="a", network="minic3d"),
+        record(runs=(0.4,), axis="cross", student="b", network="minic3d"),
         full((0.9,), axis="cross", student="a"),
-        failed("dm", "no", axis="cross", student="b", made_with="minic3d"),
+        failed("dm", "no", axis="cross", student="b", network="minic3d"),
         record(),
     ]
     assert cross_markdown(records).splitlines() == [
-        "### drawn, other students",
+        "### rendered, other students",
         "",
-        "| method | labels | budget | made with | a | b |",
+        "| method | labels | budget | network | a | b |",
         "| --- | --- | --- | --- | ---: | ---: |",
         "| videocompressa | hard | VPC 1 | minic3d | 50.0 (6.0 kB) | 40.0 (6.0 kB) |",
         "| full | hard | - | - | 90.0 | - |",
@@ -428,11 +460,11 @@ def test_other_students_are_columns() -> None:
     ("table", "axis"), [(markdown, "main"), (ablation_markdown, "ablation"), (cross_markdown, "cross")]
 )
 def test_tables_of_nothing_are_refused(table: Any, axis: str) -> None:
-    with pytest.raises(InputError, match=f"none of 1 records has axis '{axis}'; run bench so that it makes them"):
+    with pytest.raises(InputError, match=f"none of 1 records has axis '{axis}'; give bench the options that make them"):
         table([record(axis="steps")])
 
 
-def test_full_data_trained_longer_stands_in_every_column_and_does_not_compete() -> None:
+def test_full_data_trained_longer_is_in_every_column_and_never_the_best() -> None:
     full, long = (
         Record(method=name, data="d", protocol="fair", student="s", top1_mean=top1, top1_runs=(top1,))
         for name, top1 in (("full", 0.5), ("full-long", 0.9))
@@ -447,11 +479,11 @@ def test_full_data_trained_longer_stands_in_every_column_and_does_not_compete() 
 def test_the_lossless_table_compares_with_the_best_full_data_of_its_set_and_student(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     numbers: dict[str, Any] = {"byte_ratio": 0.0004, "frame_ratio": 0.02}
-    told = ("steps=9", "background=0.5")
+    recipe = ("steps=9", "background=0.5")
     one = [
         full((0.4, 0.4)),
         record(**numbers),
-        record(train=told, **numbers),
+        record(train=recipe, **numbers),
         record(axis="cross", student="framenet2d", **numbers),
     ]
     two = [
@@ -461,16 +493,16 @@ def test_the_lossless_table_compares_with_the_best_full_data_of_its_set_and_stud
     for name, records in (("one", one), ("two", two)):
         (tmp_path / f"{name}.json").write_text(to_json(records))
     tool = Path(__file__).parents[1] / "tools" / "lossless.py"
-    command = [sys.executable, str(tool), *map(str, sorted(tmp_path.glob("*.json"))), "-o", str(tmp_path / "made")]
+    command = [sys.executable, str(tool), *map(str, sorted(tmp_path.glob("*.json"))), "-o", str(tmp_path / "output")]
     subprocess.run(command, check=True, capture_output=True)
-    lines = (tmp_path / "made" / "lossless.md").read_text().splitlines()[2:]
+    lines = (tmp_path / "output" / "lossless.md").read_text().splitlines()[2:]
     ours = "videocompressa, tiny | 6.0 kB | 0.040 % | 2.000 % | 55.0 ± 7.1"
     assert lines == [
-        f"| drawn | framenet2d | {ours} | - | - |",
-        f"| drawn | minic3d | {ours} | 80.0 ± 7.1 | 69 % |",
-        f"| drawn | minic3d | {ours.replace(', tiny', ', tiny, background=0.5')} | 80.0 ± 7.1 | 69 % |",
+        f"| rendered | framenet2d | {ours} | - | - |",
+        f"| rendered | minic3d | {ours} | 80.0 ± 7.1 | 69 % |",
+        f"| rendered | minic3d | {ours.replace(', tiny', ', tiny, background=0.5')} | 80.0 ± 7.1 | 69 % |",
     ]
-    assert (tmp_path / "made" / "lossless.png").stat().st_size > 1000
+    assert (tmp_path / "output" / "lossless.png").stat().st_size > 1000
     (tmp_path / "one.json").write_text("{}")
     refused = subprocess.run(command, check=False, capture_output=True, text=True)
     assert refused.returncode == 2

@@ -68,7 +68,7 @@ def test_uniform_and_middle_are_where_they_say() -> None:
     assert FIXED_SELECTORS["middle"]().positions(frames, 4, generator()).tolist() == [[2, 3, 4, 5]]
 
 
-def test_random_selector_takes_every_frame_alike_often() -> None:
+def test_random_selector_takes_every_frame_equally_often() -> None:
     positions = FIXED_SELECTORS["random"]().positions(random_frames(6000, 5, side=1), 2, generator())
     frequencies = torch.bincount(positions.flatten(), minlength=5) / 6000
     assert torch.allclose(frequencies, torch.full((5,), 0.4), atol=0.03)

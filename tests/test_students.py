@@ -15,13 +15,13 @@ from videocompressa.students.networks import STUDENTS, Dropout, FrameConv3d, Stu
 LITERATURE = ("convnet3d", "minic3d")
 
 
-def made(
+def fresh(
     name: str, *, seed: int = 0, num_classes: int = 5, size: tuple[int, int, int] = (8, 64, 64), width: float = 0.125
 ) -> Student:
     return build_student(name, num_classes, size, torch.Generator().manual_seed(seed), width=width)
 
 
-def drawn(*shape: int, seed: int = 0) -> Tensor:
+def normal(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
@@ -35,41 +35,41 @@ def drawn(*shape: int, seed: int = 0) -> Tensor:
     ],
 )
 def test_published_parameter_counts(name: str, num_classes: int, parameters: int) -> None:
-    student = made(name, num_classes=num_classes, width=1.0)
+    student = fresh(name, num_classes=num_classes, width=1.0)
     assert sum(weights.numel() for weights in student.parameters()) == parameters
 
 
 @pytest.mark.parametrize("name", STUDENTS)
 @pytest.mark.parametrize("size", [(4, 43, 43), (5, 64, 48), (8, 64, 64), (16, 112, 112), (8, 128, 96)])
 def test_shapes(name: str, size: tuple[int, int, int]) -> None:
-    student = made(name, size=size).eval()
-    clips = drawn(2, size[0], 3, size[1], size[2])
+    student = fresh(name, size=size).eval()
+    clips = normal(2, size[0], 3, size[1], size[2])
     with torch.no_grad():
         assert student(clips).shape == (2, 5)
-        assert student.features(clips).shape == (2, student.num_features)
-        maps = student.feature_maps(clips)
+        assert student.features(clips).shape == (2, student.classifier.weight.shape[1])
+        maps, _ = student.maps_and_logits(clips)
     assert len(maps) == (4 if name == "r2plus1d18" else 3)
     assert all(each.ndim == 5 and len(each) == 2 and bool((each >= 0).all()) for each in maps)
-    assert maps[-1].shape[1] == student.num_features
+    assert maps[-1].shape[1] == student.classifier.weight.shape[1]
 
 
 def test_the_convnets_maps_are_those_before_the_pools() -> None:
     with torch.no_grad():
-        maps = made("convnet3d", width=1.0).feature_maps(drawn(1, 8, 3, 64, 64))
+        maps, _ = fresh("convnet3d", width=1.0).maps_and_logits(normal(1, 8, 3, 64, 64))
     assert [tuple(each.shape[1:]) for each in maps] == [(64, 8, 32, 32), (128, 8, 8, 8), (128, 4, 2, 2)]
 
 
 @pytest.mark.parametrize("name", LITERATURE)
 def test_the_literatures_layers_written_out_plainly(name: str) -> None:
     """Logits, features and gradients equal a plain stack of PyTorch's modules with the same weights."""
-    student = made(name, size=(16, 112, 112)).eval()
+    student = fresh(name, size=(16, 112, 112)).eval()
     layers: list[nn.Module] = []
     for stage, (conv, pool) in enumerate(zip(student.convs, ((1, 2, 2), (2, 2, 2), (2, 2, 2)), strict=True)):
         plain = nn.Conv3d(conv.in_channels, conv.out_channels, (3, 7, 7), (1, 2, 2), (1, 3, 3))
         plain.load_state_dict(conv.state_dict())
         norms = [copy.deepcopy(student.norms[stage])] if name == "minic3d" else []
         layers += [plain, *norms, nn.ReLU(), nn.MaxPool3d(pool)]
-    clips = drawn(2, 16, 3, 112, 112)
+    clips = normal(2, 16, 3, 112, 112)
     body = nn.Sequential(*layers)(clips.transpose(1, 2))
     if name == "convnet3d":
         pooled = nn.AvgPool3d((2, 2, 2), stride=1)(body)
@@ -91,7 +91,7 @@ def test_frame_conv_equals_conv3d(shape: tuple[int, ...]) -> None:
     initialize(ours, torch.Generator().manual_seed(3))
     plain.load_state_dict(ours.state_dict())
     assert all(weights.is_contiguous() for weights in ours.parameters())
-    first, second = drawn(*shape).requires_grad_(), drawn(*shape).requires_grad_()
+    first, second = normal(*shape).requires_grad_(), normal(*shape).requires_grad_()
     torch.testing.assert_close(ours(first), plain(second), atol=1e-5, rtol=1e-5)
     ours(first).square().sum().backward()
     plain(second).square().sum().backward()
@@ -104,20 +104,20 @@ def test_frame_conv_equals_conv3d(shape: tuple[int, ...]) -> None:
 def test_weights_come_from_the_generator_alone(name: str) -> None:
     torch.manual_seed(1)
     before = torch.get_rng_state()
-    first = made(name, seed=7)
+    first = fresh(name, seed=7)
     torch.manual_seed(2)
-    second, other = made(name, seed=7), made(name, seed=8)
+    second, other = fresh(name, seed=7), fresh(name, seed=8)
     states = [each.state_dict() for each in (first, second, other)]
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
     assert not all(torch.equal(states[0][key], states[2][key]) for key in states[0])
     assert all(bool(torch.isfinite(each).all()) for each in states[0].values())
     torch.manual_seed(1)
-    made(name, seed=9).train()(drawn(2, 8, 3, 64, 64))
+    fresh(name, seed=9).train()(normal(2, 8, 3, 64, 64))
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_every_parameter_is_drawn_in_its_range() -> None:
-    student = made("minic3d", width=1.0)
+def test_every_parameter_has_random_values_in_its_range() -> None:
+    student = fresh("minic3d", width=1.0)
     for conv in student.convs:
         weight = conv.weight.detach()
         bound = weight[0].numel() ** -0.5
@@ -127,8 +127,8 @@ def test_every_parameter_is_drawn_in_its_range() -> None:
 
 
 def test_dropout_masks_follow_the_seed_and_keep_the_mean() -> None:
-    clips = drawn(4, 8, 3, 64, 64)
-    first, second = made("convnet3d", seed=1).train(), made("convnet3d", seed=1).train()
+    clips = normal(4, 8, 3, 64, 64)
+    first, second = fresh("convnet3d", seed=1).train(), fresh("convnet3d", seed=1).train()
     assert torch.equal(first(clips), second(clips))
     assert not torch.equal(first(clips), first.eval()(clips))
     dropout = Dropout(0.25)
@@ -139,26 +139,26 @@ def test_dropout_masks_follow_the_seed_and_keep_the_mean() -> None:
 
 
 def test_a_copy_draws_the_same_masks() -> None:
-    student = made("minic3d").train()
-    clips = drawn(2, 8, 3, 64, 64)
+    student = fresh("minic3d").train()
+    clips = normal(2, 8, 3, 64, 64)
     student(clips)
     clone = copy.deepcopy(student)
     assert torch.equal(student(clips), clone(clips))
 
 
 def test_only_framenet_is_blind_to_the_order_of_frames() -> None:
-    clips = drawn(2, 8, 3, 64, 64)
+    clips = normal(2, 8, 3, 64, 64)
     for name in STUDENTS:
-        student = made(name).eval()
+        student = fresh(name).eval()
         with torch.no_grad():
             same = torch.allclose(student(clips), student(clips.flip(1)), atol=1e-5)
         assert same == (name == "framenet2d")
 
 
 def test_logits_of_a_clip_do_not_depend_on_its_batch() -> None:
-    clips = drawn(3, 8, 3, 64, 64)
+    clips = normal(3, 8, 3, 64, 64)
     for name in STUDENTS:
-        student = made(name).eval()
+        student = fresh(name).eval()
         with torch.no_grad():
             alone = torch.cat([student(clip[None]) for clip in clips])
             torch.testing.assert_close(student(clips), alone, atol=1e-5, rtol=1e-4)
@@ -184,54 +184,54 @@ def test_bfloat16_gradients_of_the_convolution(size: tuple[int, int, int]) -> No
     """They are those of float32 but for rounding, on maps as small as the students make them."""
     conv = FrameConv3d(16, 16)
     initialize(conv, torch.Generator().manual_seed(0))
-    assert largest_error(conv, drawn(4, 16, *size)) < 0.02
+    assert largest_error(conv, normal(4, 16, *size)) < 0.02
 
 
 @pytest.mark.parametrize("name", STUDENTS)
 @pytest.mark.parametrize("size", [(4, 43, 43), (5, 64, 48), (8, 64, 64)])
 def test_bfloat16_gradients_of_a_student(name: str, size: tuple[int, int, int]) -> None:
     """Rounding moves a few maxima of the pools, so the bound is wide; garbage is far outside."""
-    student = made(name, size=size, width=0.25).eval()
-    assert largest_error(student, drawn(4, size[0], 3, size[1], size[2])) < 0.5
+    student = fresh(name, size=size, width=0.25).eval()
+    assert largest_error(student, normal(4, size[0], 3, size[1], size[2])) < 0.5
 
 
 def test_width_scales_the_channels() -> None:
-    assert made("minic3d", width=0.5).num_features == 64
-    assert made("r2plus1d18", width=1e-9).num_features == 1
+    assert fresh("minic3d", width=0.5).classifier.in_features == 64
+    assert fresh("r2plus1d18", width=1e-9).classifier.in_features == 1
 
 
 @pytest.mark.parametrize("name", LITERATURE)
 @pytest.mark.parametrize("size", [(3, 64, 64), (8, 42, 64), (8, 64, 42)])
 def test_too_small_clips_say_what_is_needed(name: str, size: tuple[int, int, int]) -> None:
     with pytest.raises(InputError, match=r"too small for .*at least 4 frames at 43x43 px"):
-        made(name, size=size)
+        fresh(name, size=size)
     with pytest.raises(InputError, match=r"too small"):
-        made(name)(drawn(1, size[0], 3, size[1], size[2]))
+        fresh(name)(normal(1, size[0], 3, size[1], size[2]))
 
 
 @pytest.mark.parametrize("name", ["r2plus1d18", "framenet2d"])
 def test_others_take_one_frame_of_one_pixel(name: str) -> None:
     with torch.no_grad():
-        assert bool(torch.isfinite(made(name, size=(1, 1, 1)).eval()(drawn(1, 1, 3, 1, 1))).all())
+        assert bool(torch.isfinite(fresh(name, size=(1, 1, 1)).eval()(normal(1, 1, 3, 1, 1))).all())
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 8, 64, 64), (8, 3, 64, 64), (2, 8, 1, 64, 64)])
 def test_another_layout_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(InputError, match=r"takes normalized float clips \(B,T,3,H,W\): permute them"):
-        made("minic3d")(drawn(*shape))
+        fresh("minic3d")(normal(*shape))
 
 
 def test_unknown_student_lists_the_known() -> None:
     with pytest.raises(InputError, match="unknown student 'resnet'; known: convnet3d, minic3d, r2plus1d18, framenet2d"):
-        made("resnet")
+        fresh("resnet")
 
 
 def test_bad_numbers_are_refused() -> None:
     with pytest.raises(InputError, match="num_classes is 0; a student needs at least 1 class"):
-        made("minic3d", num_classes=0)
+        fresh("minic3d", num_classes=0)
     for width in (0.0, -1.0, float("nan"), float("inf")):
         with pytest.raises(InputError, match="must be a number above 0"):
-            made("minic3d", width=width)
+            fresh("minic3d", width=width)
 
 
 def test_student_is_abstract() -> None:

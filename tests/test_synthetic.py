@@ -143,8 +143,8 @@ def test_another_codec_is_refused_when_decoding() -> None:
 
 
 def test_the_same_weights_in_another_folder_are_the_same_codec() -> None:
-    moved = BlockDecoder(replace(CODEC, name="diffusers:elsewhere", num_bytes=5))
-    assert torch.equal(make_set(decoder=moved).keyframes(), GOOD.keyframes(BlockDecoder()))
+    renamed = BlockDecoder(replace(CODEC, name="diffusers:elsewhere", num_bytes=5))
+    assert torch.equal(make_set(decoder=renamed).keyframes(), GOOD.keyframes(BlockDecoder()))
 
 
 def test_keyframes_are_pixels() -> None:
@@ -157,8 +157,8 @@ def test_keyframes_are_pixels() -> None:
 
 def test_clips_hold_each_keyframe_until_the_next() -> None:
     keyframes, clips = GOOD.keyframes(BlockDecoder()), GOOD.clips(BlockDecoder())
-    for item, shown in enumerate([[0, 0, 1, 1, 1, 2], [0, 0, 0, 1, 2, 2]]):
-        assert torch.equal(clips[item], keyframes[item, shown])
+    for item, displayed in enumerate([[0, 0, 1, 1, 1, 2], [0, 0, 0, 1, 2, 2]]):
+        assert torch.equal(clips[item], keyframes[item, displayed])
 
 
 @pytest.mark.parametrize("soft", [False, True])
@@ -205,9 +205,9 @@ def test_hold_shows_one_keyframe_and_never_a_coming_one(case: tuple[Tensor, int]
     positions, num_frames = case
     weights = fill_weights(positions, num_frames, "hold")
     assert ((weights == 0) | (weights == 1)).all()
-    shown = positions.gather(1, weights.argmax(2))
+    displayed = positions.gather(1, weights.argmax(2))
     times = torch.arange(num_frames).expand(2, -1)
-    assert ((shown <= times) | (times < positions[:, :1])).all()
+    assert ((displayed <= times) | (times < positions[:, :1])).all()
 
 
 @given(keyframe_positions())

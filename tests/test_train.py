@@ -38,7 +38,7 @@ QUICK = TrainConfig(steps=3, batch_size=4, width=0.125, precision="float32")
 
 
 def moving_squares(num_clips: int, seed: int, clip: ClipSpec = SMALL) -> LabeledClips:
-    """A bright square that moves right (class 0) or left (class 1) over noise; each frame alone says nothing."""
+    """A bright square that moves right (class 0) or left (class 1) over noise; one frame does not show the class."""
     draws = torch.Generator().manual_seed(seed)
     shape = (num_clips, clip.num_frames, 3, clip.height, clip.width)
     frames = torch.randint(0, 60, shape, generator=draws, dtype=torch.uint8)
@@ -63,11 +63,11 @@ def same_weights(first: Student, second: Student) -> bool:
 
 
 class Table(Student):
-    """A student that reads its logits off the first pixels of a clip."""
+    """A student whose logits are the first pixels of a clip."""
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
-        self.num_classes = self.num_features = num_classes
+        self.num_classes = num_classes
 
     def _body(self, volume: Tensor, maps: list[Tensor] | None) -> Tensor:
         return volume[:, 0, 0, 0, : self.num_classes, None, None, None]
@@ -243,7 +243,7 @@ def test_each_epoch_shows_every_clip_once() -> None:
     assert seen[-1].tolist() != seen[0].tolist()
 
 
-def test_watch_is_told_the_progress() -> None:
+def test_watch_gets_the_progress() -> None:
     calls: list[tuple[str, dict[str, float]]] = []
     fit(
         moving_squares(8, 0),
@@ -310,8 +310,8 @@ def test_augmentation_off_returns_the_clips_and_gradients_flow_through_it() -> N
     assert float(clips.grad.abs().sum()) > 0
 
 
-def test_colors_change_a_whole_clip_by_one_map_a_channel() -> None:
-    """Away from the clamp each channel of a clip is a x + b, alike in all frames and places, and near the original."""
+def test_colors_change_a_complete_clip_by_one_map_a_channel() -> None:
+    """Away from the clamp each channel of a clip is a x + b, equal in all frames and places, near the original."""
     clips = 0.4 + 0.2 * torch.rand(50, 3, 3, 6, 6, generator=torch.Generator().manual_seed(0))
     seen = recolored(clips, 0.3, torch.Generator().manual_seed(1))
     one, two = clips.movedim(2, 1).flatten(2), seen.movedim(2, 1).flatten(2)
@@ -332,7 +332,7 @@ def test_colors_stay_pixels_and_leave_clips_alone_at_zero() -> None:
     assert recolored(clips, 0, torch.Generator()) is clips
 
 
-def test_a_moved_clip_keeps_its_motion_and_takes_another_stillness() -> None:
+def test_a_mixed_clip_keeps_its_motion_and_takes_another_stillness() -> None:
     still = 0.3 + 0.4 * torch.rand(40, 1, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     motion = 0.1 * torch.randn(40, 5, 3, 4, 4, generator=torch.Generator().manual_seed(1)).clamp(-1, 1)
     clips = still + motion - motion.mean(1, keepdim=True)
@@ -458,7 +458,7 @@ def test_train_seeds_averages_over_seeds() -> None:
     assert (one.top1_std, one.top1_mean) == (0.0, runs[1].top1)
 
 
-def test_a_huge_learning_rate_is_told() -> None:
+def test_a_huge_learning_rate_raises() -> None:
     wild = replace(QUICK, student="convnet3d", optimizer="sgd", lr=1e6, steps=30)
     with pytest.raises(DivergedError, match=r"training 'convnet3d' diverged by step 10 of 30.* lr 1e\+06; choose a lo"):
         trained(wild)
@@ -468,7 +468,7 @@ def test_a_huge_learning_rate_is_told() -> None:
 
 
 @pytest.mark.parametrize("student", ["convnet3d", "minic3d"])
-def test_an_infinite_pixel_is_told(student: str) -> None:
+def test_an_infinite_pixel_raises(student: str) -> None:
     data = moving_squares(8, 0)
     frames = data.frames.float() / 255
     frames[3, 0, 0, 0, 0] = math.inf
@@ -476,7 +476,7 @@ def test_an_infinite_pixel_is_told(student: str) -> None:
         trained(replace(QUICK, student=student), data=replace(data, frames=frames))
 
 
-def test_a_last_step_that_breaks_the_weights_is_told() -> None:
+def test_a_last_step_that_breaks_the_weights_raises() -> None:
     with pytest.raises(DivergedError, match="diverged by step 1 of 1"):
         trained(replace(QUICK, student="convnet3d", optimizer="sgd", lr=1e38, weight_decay=1e3, steps=1))
 
@@ -526,7 +526,7 @@ def test_config_refuses(name: str, value: Any, allowed: str) -> None:
         TrainConfig(**{name: value})
 
 
-def test_an_unknown_student_is_refused_when_the_config_is_made() -> None:
+def test_an_unknown_student_is_refused_by_the_config() -> None:
     with pytest.raises(InputError, match="unknown student 'vit'; known: convnet3d, minic3d"):
         TrainConfig(student="vit")
 

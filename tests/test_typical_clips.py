@@ -56,7 +56,7 @@ def test_more_bytes_hold_more_videos_and_all_their_frames(smooth: Candidates) ->
     assert compress(smooth, TYPICAL, file_bytes=10**6).positions.tolist() == [list(range(FRAMES))] * VIDEOS
 
 
-def test_coarser_pictures_leave_room_for_more_videos(smooth: Candidates) -> None:
+def test_coarser_pictures_leave_bytes_for_more_videos(smooth: Candidates) -> None:
     counts = [num_clips(smooth, 3000, loss) for loss in (0.02, 0.11, 0.4)]
     assert counts == sorted(counts)
     assert counts[0] < counts[-1]
@@ -93,7 +93,7 @@ def chosen_heaps(video_ids: tuple[str, ...], data: Candidates, heap: torch.Tenso
     return [{int(heap[row % 16]) for row in part} for part in (rows[: len(rows) // 2], rows[len(rows) // 2 :])]
 
 
-def test_planted_truth_clips_that_stand_for_many_are_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_planted_truth_clips_that_resemble_many_are_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     data, heap = heaps()
     monkeypatch.setattr(TypicalClipsConfig, "_videos_per_class", lambda *_: 3)
     synthetic = compress(data, TYPICAL, file_bytes=10**5)

@@ -115,7 +115,7 @@ def test_soft_labels_come_from_a_teacher_and_reuse_the_memories(tmp_path: Path, 
     stages = Stages(tmp_path)
     hard = run(noisy(), stages=stages)
     assert {path.name.rsplit("-", 1)[0] for path in tmp_path.iterdir()} == {"vdsd-statics", "vdsd-dm"}
-    monkeypatch.setattr(vdsd, "tune", None)  # a stage that is made again would call it
+    monkeypatch.setattr(vdsd, "tune", None)  # a stage that is computed again would call it
     soft = run(noisy(), dataclasses.replace(SMALL, labels="soft"), stages=stages)
     assert soft.labels.dtype == torch.float32
     assert all(torch.equal(soft.packed[name], hard.packed[name]) for name in hard.packed)
@@ -146,9 +146,9 @@ def test_real_stills_are_one_frame_of_each_video_held() -> None:
     data = noisy()
     stills = one_still_each(data, torch.Generator().manual_seed(0))
     assert torch.equal(stills.frames, stills.frames[:, :1].expand_as(data.frames))
-    found = (stills.frames[:, :1] == data.frames).flatten(2).all(2)
-    assert (found.sum(1) == 1).all()
-    assert len(set(found.float().argmax(1).tolist())) > 1
+    matches = (stills.frames[:, :1] == data.frames).flatten(2).all(2)
+    assert (matches.sum(1) == 1).all()
+    assert len(set(matches.float().argmax(1).tolist())) > 1
     encoded = PixelCodec().encode(stills.frames.flatten(0, 1)).half().view(stills.latents.shape)
     assert torch.equal(stills.latents, encoded)
 
@@ -229,7 +229,7 @@ def test_gradients_reach_dynamics_and_joiner_and_not_the_statics(monkeypatch: py
         run(noisy())
     dynamics, weight, bias = seen[0]
     assert dynamics.shape == (4, FRAMES, SIDE, SIDE)
-    assert (dynamics.flatten(1).abs().sum(1) > 0).tolist() == [True, False, True, False]  # only rows that were shown
+    assert (dynamics.flatten(1).abs().sum(1) > 0).tolist() == [True, False, True, False]  # only rows of the clips
     assert (weight != 0).all()
     assert (bias != 0).all()
     assert not any(statics.requires_grad for statics in frozen)
@@ -253,7 +253,7 @@ def pulled(monkeypatch: pytest.MonkeyPatch) -> Callable[..., SyntheticSet]:
 
 
 def test_dynamics_and_joiner_have_rates_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After two steps each stands where SGD with its own rate and this momentum takes it."""
+    """After two steps each is where SGD with its own rate and this momentum takes it."""
     config = dataclasses.replace(SMALL, lr=1e-3, joiner_lr=1e-6, momentum=0.9, statics=StaticsConfig(steps=0))
     data = noisy()
     packed = pulled(monkeypatch)(data, config).packed
@@ -293,7 +293,7 @@ def moving(num_videos: int = 8, frames: int = 8) -> Candidates:
 
 @pytest.mark.parametrize("start", vdsd.STARTS)
 def test_planted_truth_the_dynamics_learn_when_something_moves(start: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Statics of a class cannot tell when: only the dynamics of one static a video can."""
+    """Statics of a class cannot show when: only the dynamics of one static a video can."""
     config = dataclasses.replace(
         SMALL, statics=StaticsConfig(1, steps=0), steps=150, lr=0.1, joiner_lr=1e-5, momentum=0.9, joiner_start=start
     )
@@ -304,11 +304,11 @@ def test_planted_truth_the_dynamics_learn_when_something_moves(start: str, monke
     early_less_late = clips[:, :4].mean(1) - clips[:, 4:].mean(1)
     assert early_less_late[0] > 0.05
     assert early_less_late[1] < -0.05
-    moved = [
+    dynamics = [
         one.packed["dynamics"].float() * one.packed["dynamic_scales"].float()[:, None, None, None]
         for one in (before, after)
     ]
-    change = (moved[1] - moved[0])[:, :, 1:-1]  # the joiner looks past the border, so the first and last row mix
+    change = (dynamics[1] - dynamics[0])[:, :, 1:-1]  # the joiner looks past the border, so the first and last row mix
     shared = change.mean(1, keepdim=True)  # what has nothing to do with when
     timed = (change - shared).abs().mean((0, 1, 3))
     assert timed[3:7].mean() > 1.5 * torch.cat([timed[:1], timed[9:]]).mean()
@@ -372,7 +372,7 @@ def test_a_budget_above_all_videos_takes_them_all() -> None:
 
 def test_a_budget_that_holds_nothing_says_what_would() -> None:
     with pytest.raises(
-        BudgetError, match=r"1000 bytes .* are too few for vdsd-dm with one video of each of 2"
+        BudgetError, match=r"1000 bytes .* are too few for one video of each of 2 classes by vdsd-dm"
     ) as error:
         run(noisy(), file_bytes=1000)
     least = int(str(error.value).rsplit(" ", 1)[1])

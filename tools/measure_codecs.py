@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from videocompressa.codecs import Codec, DiffusersCodec, LinearCodec, build_codec
+from videocompressa.codecs import BlockPCA, Codec, DiffusersCodec, LinearCodec, build_codec
 from videocompressa.video import read_frames
 
 FRAMES_PER_CLIP = 4
@@ -70,7 +70,7 @@ def main() -> None:
         count = FRAMES_PER_CLIP if len(videos) > 1 else 160
         for size in args.sizes:
             frames = torch.from_numpy(np.concatenate([read_frames(path, count, size, size).frames for path in videos]))
-            fitted, own = decibels(LinearCodec.fit(frames), frames), decibels(codec, frames)
+            fitted, own = decibels(LinearCodec(BlockPCA.fit(frames)), frames), decibels(codec, frames)
             others = [decibels(linear, frames), decibels(taesd, frames) if taesd else None, own]
             cells = [fitted, *others, decibels(codec, frames, stored=True)]
             texts = ["-" if cell is None else f"{cell[0]:.2f} / {cell[1]:.2f}" for cell in cells]

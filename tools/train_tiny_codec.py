@@ -282,7 +282,7 @@ def main() -> None:
         pool, held = torch.from_numpy(file["pool"]), torch.from_numpy(file["held"])
     print(f"{len(pool)} training crops, {len(held)} held out", flush=True)
     pca = BlockPCA.fit(pool)
-    write_bytes(args.work / "linear_codec.safetensors", save(pca.tensors()))
+    write_bytes(args.work / "linear_codec.safetensors", save(vars(pca)))
     torch.manual_seed(args.seed)  # initial weights of the convolutions
     net = TinyNet(TinyConfig())
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs leave it out

@@ -1,11 +1,9 @@
 """Functions mapped over shards in worker processes: `run_shards` reuses a few, `run_apart` starts one for every job.
 
-Results do not depend on the number of workers, at most two shards a worker are in flight, and no worker outlives the
-iterator. `concurrent.futures` does not fit: all its start methods but fork, which can deadlock once torch has run,
-import the caller's main script again, and its error does not name the shard on which a worker died.
+Results do not depend on the number of workers, and no worker outlives the iterator. `concurrent.futures` does not fit:
+all its start methods but fork, which can deadlock once torch has run, import the caller's main script again, and its
+error does not name the shard on which a worker died.
 """
-
-from __future__ import annotations
 
 import json
 import resource
@@ -34,11 +32,7 @@ class WorkerError(RuntimeError):
 
 
 def run_shards(
-    function: Callable[[Shard], Result],
-    shards: Sequence[Shard],
-    *,
-    workers: int,
-    name: Callable[[Shard], str] = str,
+    function: Callable[[Shard], Result], shards: Sequence[Shard], *, workers: int, name: Callable[[Shard], str] = str
 ) -> Generator[Result, None, None]:
     """Yield `function(shard)` for every shard in order.
 
@@ -57,11 +51,8 @@ def _in_order(
 ) -> Generator[Result, None, None]:
     finished: dict[int, Result] = {}
     num_yielded = 0
-
-    def end() -> int:
-        return num_yielded + IN_FLIGHT * workers
-
-    with closing(_in_workers(function, shards, workers, name, reuse=True, end=end)) as results:
+    results = _in_workers(function, shards, workers, name, reuse=True, end=lambda: num_yielded + IN_FLIGHT * workers)
+    with closing(results):
         for position, result in results:
             if isinstance(result, WorkerError):
                 raise result
@@ -72,11 +63,7 @@ def _in_order(
 
 
 def run_apart(
-    function: Callable[[Shard], Result],
-    jobs: Sequence[Shard],
-    *,
-    workers: int,
-    name: Callable[[Shard], str] = str,
+    function: Callable[[Shard], Result], jobs: Sequence[Shard], *, workers: int, name: Callable[[Shard], str] = str
 ) -> Generator[tuple[int, Result | WorkerError], None, None]:
     """Yield (position, result) as jobs end, each in a fresh process of its own, `workers` at a time.
 

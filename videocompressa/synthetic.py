@@ -1,10 +1,4 @@
-"""The synthetic set: a few keyframes of a few videos a class as tuned latents, with all that training needs.
-
-Also what it may keep (`Budget`) and what its file was measured to cost (`Cost`), and how keyframes are placed back on
-the clip's time line (`fill_weights`).
-"""
-
-from __future__ import annotations
+"""The synthetic set: a few keyframes of a few videos a class as tuned latents, with all that training needs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -28,11 +22,9 @@ class Decoder(Protocol):
     @property
     def spec(self) -> CodecSpec:
         """Which codec this is."""
-        ...
 
     def decode(self, latents: Tensor) -> Tensor:
         """Decode scaled latents (B,C,h,w) to pixels (B,3,H,W), float, about [0,1]."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -57,7 +49,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Source:
-    """The training videos that a synthetic set stands for."""
+    """The training videos that a synthetic set replaces."""
 
     name: str
     """Name of the data set (its folder)."""
@@ -70,18 +62,6 @@ class Source:
     """Bytes of all training video files."""
     num_skipped: int = 0
     """Videos that could not be read."""
-
-    @classmethod
-    def of(cls, candidates: Candidates) -> Source:
-        """Return what a set made of these candidates stands for."""
-        return cls(
-            name=candidates.source,
-            split_hash=candidates.split_hash,
-            num_videos=len(candidates),
-            num_frames=int(candidates.num_video_frames.sum()),
-            video_bytes=int(candidates.video_bytes.sum()),
-            num_skipped=candidates.num_skipped,
-        )
 
 
 @dataclass(frozen=True)
@@ -114,7 +94,7 @@ class Cost:
     byte_ratio: float
     """File / training video files."""
     codec_bytes: int
-    """Weights needed to decode; shown apart, and added by `file_and_codec_bytes`."""
+    """Weights needed to decode; reported separately, and added by `file_and_codec_bytes`."""
 
     @property
     def file_and_codec_bytes(self) -> int:
@@ -129,9 +109,9 @@ class SyntheticSet:
     latents: Tensor
     """(N,K,C,h,w) float32, scaled."""
     positions: Tensor
-    """(N,K) int64, rising in [0,T): where each keyframe stands among the candidates."""
+    """(N,K) int64, rising in [0,T): place of each keyframe among the candidates."""
     times_seconds: Tensor
-    """(N,K) float64, not falling: when each keyframe is shown in its video."""
+    """(N,K) float64, not falling: presentation time of each keyframe in its video."""
     labels: Tensor
     """(N,) int64 in [0,L), or (N,L) float32 rows that sum to 1."""
     classes: tuple[str, ...]
@@ -143,7 +123,7 @@ class SyntheticSet:
     fill: str = "linear"
     """How keyframes are placed back on the time line; a name of `FILLS`."""
     packing: str = "dense"
-    """How the latents lie in the file: "dense", or a name of `packing.PACKINGS`."""
+    """How the file holds the latents: "dense", or a name of `packing.PACKINGS`."""
     packed: Mapping[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
     """What the file holds in place of `latents`, which are what it unpacks to; empty for "dense"."""
     decoder: Decoder | None = field(default=None, repr=False, compare=False)
@@ -155,9 +135,8 @@ class SyntheticSet:
         num_items, keyframes = self.latents.shape[:2]
         cells = self.codec.latent_shape(self.clip.height, self.clip.width)
         if tuple(self.latents.shape[2:]) != cells:
-            raise InputError(
-                f"SyntheticSet.latents is {shape_text(self.latents)}; codec {self.codec.name!r} makes cells of {cells}"
-            )
+            got = shape_text(self.latents)
+            raise InputError(f"SyntheticSet.latents is {got}; codec {self.codec.name!r} makes cells of {cells}")
         if not bool(torch.isfinite(self.latents).all()):
             raise InputError("SyntheticSet.latents hold values that are not finite")
         self._check_positions(num_items, keyframes)
@@ -208,11 +187,7 @@ class SyntheticSet:
             )
         if hard and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < num_classes:
             raise InputError(f"SyntheticSet.labels leave [0,{num_classes})")
-        if soft and not bool(
-            torch.isfinite(self.labels).all()
-            and (self.labels >= 0).all()
-            and ((self.labels.sum(1) - 1).abs() < 1e-2).all()
-        ):
+        if soft and not bool((self.labels >= 0).all() and ((self.labels.sum(1) - 1).abs() < 1e-2).all()):
             raise InputError("soft SyntheticSet.labels must be finite, not negative, and sum to 1 in each row")
 
     def __len__(self) -> int:
@@ -242,7 +217,7 @@ class SyntheticSet:
             return torch.stack([decoder.decode(item).clamp(0, 1).cpu() for item in self.latents])
 
     def clips(self, decoder: Decoder | None = None) -> Tensor:
-        """Decode to whole clips (N,T,3,H,W) float32 in [0,1]: keyframes placed back on the time line by `fill`."""
+        """Decode to complete clips (N,T,3,H,W) float32 in [0,1]: keyframes placed back on the time line by `fill`."""
         return fill_clips(self.keyframes(decoder), self.positions, self.clip.num_frames, self.fill)
 
     def as_dataset(self, decoder: Decoder | None = None) -> TensorDataset:
@@ -266,12 +241,17 @@ def gather(
     fill: str = "linear",
     decoder: Decoder | None = None,
 ) -> SyntheticSet:
-    """Return the set of `rows` (N,) at `positions` (N,K) with hard labels.
-
-    `latents` (N,K,C,h,w) replace the real ones.
-    """
+    """Return the set of `rows` (N,) at `positions` (N,K) with hard labels; `latents` (N,K,C,h,w) replace real ones."""
     if latents is None:
         latents = take_keyframes(candidates.latents[rows].float(), positions)
+    source = Source(
+        name=candidates.source,
+        split_hash=candidates.split_hash,
+        num_videos=len(candidates),
+        num_frames=int(candidates.num_video_frames.sum()),
+        video_bytes=int(candidates.video_bytes.sum()),
+        num_skipped=candidates.num_skipped,
+    )
     return SyntheticSet(
         latents=latents,
         positions=positions,
@@ -283,9 +263,7 @@ def gather(
         normalization=candidates.normalization,
         fill=fill,
         decoder=decoder,
-        provenance=Provenance(
-            method, config, seed, Source.of(candidates), tuple(candidates.video_ids[int(row)] for row in rows)
-        ),
+        provenance=Provenance(method, config, seed, source, tuple(candidates.video_ids[int(row)] for row in rows)),
     )
 
 
@@ -308,7 +286,7 @@ def fill_weights(positions: Tensor, num_frames: int, fill: str) -> Tensor:
     """
     check_fill(fill)
     times = torch.arange(num_frames, device=positions.device)
-    before = (positions[:, None, :] <= times[None, :, None]).sum(2) - 1  # (N,T) keyframe at or before t
+    before = (positions[:, None, :] <= times[:, None]).sum(2) - 1  # (N,T) keyframe at or before t
     left = before.clamp(min=0)
     keyframes = positions.shape[1]
     weights = torch.nn.functional.one_hot(left, keyframes).float()

@@ -1,9 +1,10 @@
-"""`Record`: one cell of a benchmark, what was run and what came out. Numbers that are unknown are None, never NaN."""
+"""`Record`: one cell of a benchmark with its settings and results. Unknown numbers are None, never NaN."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -11,44 +12,36 @@ from videocompressa.errors import InputError
 
 AXES = ("main", "ablation", "steps", "keyframes", "cross")
 """Experiments a cell can belong to: the table of methods, then one component, the synthesis steps or K varied, then
-students other than the one the set was made with."""
+students other than the one the set was compressed with."""
 
 FULL, FULL_LONG = "full", "full-long"
-"""Training on all videos: with the steps of every other row (its accuracy counts as whole), and with more."""
+"""Training on all videos: with the steps of every other row (the baseline of `recovery_of_full`), and with more."""
 
-LABELS = ("hard", "soft")
-STATUSES = ("ok", "failed")
-
+CHOICES = {"labels": ("hard", "soft"), "axis": AXES, "status": ("ok", "failed")}
 NAMED = ("method", "data", "protocol", "student")
-SAID = ("network", "scale", "split", "clip", "status", "reason")
-TEXTS = (*NAMED, "labels", "selector", "codec", "axis", "variant", *SAID)
-POSITIVE = ("vpc", "keyframes", "asked_bytes")
-SIZES = ("file_bytes", "codec_bytes", "peak_memory_bytes", "gpu_peak_memory_bytes")
-COUNTS = (*POSITIVE, *SIZES, "steps", "num_frames", "num_diverged", "num_seeds", "num_train_clips")
-AMOUNTS = (
-    "frame_ratio",
-    "byte_ratio",
-    "asked_ratio",
-    "top1_std",
-    "compress_seconds",
-    "train_seconds",
-    "recovery_of_full",
-)
-FRACTIONS = ("top1_mean", "top1_std", "top5_mean")
+"""Texts that must not be empty."""
+
+FRACTION = (0, 1)
+RANGES: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(("vpc", "keyframes", "asked_bytes"), (1, math.inf)),
+    **dict.fromkeys(("frame_ratio", "top1_mean", "top1_std", "top5_mean"), FRACTION),
+    "improvement_over_random": (-1, 1),
+}
+"""Least and greatest value of a number, where they are not 0 and infinity."""
 
 
 class Column(NamedTuple):
-    """A budget that methods are compared at: one of VPC, a share of the frames or bytes was asked for, and K."""
+    """A budget that methods are compared at: VPC, a share of the frames or a number of bytes, whichever was asked."""
 
-    vpc: int | None
-    ratio: float | None
-    num_bytes: int | None
-    keyframes: int | None
+    vpc: int | None = None
+    ratio: float | None = None
+    num_bytes: int | None = None
+    keyframes: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """One cell of a benchmark: a method, with its settings, at one budget on one set, judged by one student.
+    """One cell of a benchmark: a method, with its settings, at one budget on one set, evaluated by one student.
 
     Raises `InputError` when a value has the wrong type, is NaN or infinite, leaves its range, or contradicts another.
     """
@@ -60,7 +53,7 @@ class Record:
     protocol: str
     """"fair", "vdsd" or "video-dc"."""
     student: str
-    """Student that was trained on the set and judged."""
+    """Student that was trained on the set and evaluated."""
     labels: str = "hard"
     """"hard" or "soft"."""
     selector: str = ""
@@ -68,9 +61,9 @@ class Record:
     codec: str = ""
     """Name of the codec; "" where nothing is stored."""
     vpc: int | None = None
-    """Videos a class OF THE BUDGET, >= 1. A method that fills the same bytes in another way keeps it, for it names the
-    column of the table; what was really kept is `num_frames`. Where a ratio or bytes were asked for, the videos of the
-    class that has the most. None for all videos."""
+    """Videos a class OF THE BUDGET, >= 1: the column of the table, even for methods that fill the same bytes with
+    another number of frames (see `num_frames`). Where a ratio or bytes were asked for, the videos of the class that
+    has the most. None for all videos."""
     asked_ratio: float | None = None
     """Share of the frames, where the budget was one."""
     asked_bytes: int | None = None
@@ -94,35 +87,35 @@ class Record:
     top1_mean: float | None = None
     """In [0,1], over the runs that did not diverge; None when none is left."""
     top1_std: float | None = None
-    """Sample standard deviation (n - 1) over those runs; says nothing for one run."""
+    """Sample standard deviation (n - 1) over those runs, in [0,1]; meaningless for one run, see `spread`."""
     top1_runs: tuple[float, ...] = ()
     """Top-1 in [0,1] of every run that did not diverge, in the order of the seeds."""
     top5_mean: float | None = None
     """In [0,1]."""
     num_seeds: int | None = None
-    """Runs that were asked for: at least those in `top1_runs` and the diverged ones."""
+    """Runs that were asked for, at least those in `top1_runs` and the diverged ones."""
     num_diverged: int = 0
     """Runs whose loss stopped being finite."""
     num_train_clips: int | None = None
     """Clips that a student is trained on: items of the set, or all training videos."""
     compress_seconds: float | None = None
-    """Making the set, all stages (teachers and experts included)."""
+    """Time to compress the set, all stages (teachers and experts included)."""
     train_seconds: float | None = None
-    """Training the students on it, over all seeds."""
+    """Time to train the students on it, over all seeds."""
     peak_memory_bytes: int | None = None
-    """Peak resident memory of the host while the set was made."""
+    """Peak resident memory of the host while the set was compressed."""
     gpu_peak_memory_bytes: int | None = None
-    """Peak memory of the accelerator while the set was made; None without one."""
+    """Peak memory of the accelerator while the set was compressed; None without one."""
     improvement_over_random: float | None = None
     """Difference of top-1 as a plain fraction; see `with_scores`."""
     recovery_of_full: float | None = None
     """Quotient of top-1 as a plain fraction; see `with_scores`."""
     scale: str = ""
-    """How much work the methods did, such as "published" or "small"; "" where it is not known."""
+    """How much work the methods did, such as "published" or "small"; "" where it is unknown."""
     split: str = "test"
-    """Videos that judged."""
+    """Videos that the student was evaluated on."""
     clip: str = ""
-    """What students see of a video, such as "8 frames of 64x64 px"."""
+    """Input of the students, such as "8 frames of 64x64 px"."""
     train: tuple[str, ...] = ()
     """What `--train` changed, as "name=value"."""
     settings: tuple[str, ...] = ()
@@ -136,89 +129,95 @@ class Record:
     status: str = "ok"
     """"ok" or "failed"."""
     reason: str = ""
-    """Why it failed, in a line; "" where it did not."""
+    """Why it failed, in one line; "" where it did not."""
 
     @property
     def on_all_videos(self) -> bool:
-        """Whether nothing was compressed: the record stands beside every column and does not compete."""
+        """Whether nothing was compressed: a baseline, shown in every column and never marked as the best."""
         return self.method in (FULL, FULL_LONG)
 
     @property
     def column(self) -> Column:
-        """Where the record stands in a table."""
+        """Budget of the record, which is its column in a table."""
         asked_for_size = self.asked_ratio is not None or self.asked_bytes is not None
         return Column(None if asked_for_size else self.vpc, self.asked_ratio, self.asked_bytes, self.keyframes)
 
+    @property
+    def spread(self) -> float | None:
+        """`top1_std` where there are at least two runs, else None."""
+        return self.top1_std if len(self.top1_runs) > 1 else None
+
     def __post_init__(self) -> None:
-        _check_texts(self)
-        _check_numbers(self)
+        for each in dataclasses.fields(self):
+            _check_value(self, each.name, str(each.type))
         _check_agreement(self)
-        known = self.file_bytes is not None and self.codec_bytes is not None
-        total = (self.file_bytes or 0) + (self.codec_bytes or 0) if known else None
+        sizes = (self.file_bytes, self.codec_bytes)
+        total = None if None in sizes else sum(size or 0 for size in sizes)
         object.__setattr__(self, "file_and_codec_bytes", total)
 
 
-def _say(record: Record, text: str) -> InputError:
+def _error(record: Record, text: str) -> InputError:
     return InputError(f"Record of {record.method!r} {text}")
 
 
-def _check_texts(record: Record) -> None:
-    for name in TEXTS:
-        if not isinstance(getattr(record, name), str):
-            raise _say(record, f"has {name}={getattr(record, name)!r}; it must be a text")
-    for name in NAMED:
-        if not getattr(record, name):
-            raise _say(record, f"has an empty {name}; give its name")
-    for name, known in (("labels", LABELS), ("axis", AXES), ("status", STATUSES)):
-        if getattr(record, name) not in known:
-            raise _say(record, f"has {name}={getattr(record, name)!r}; known: {', '.join(known)}")
-    for name in ("top1_runs", "settings", "train"):
-        if not isinstance(getattr(record, name), tuple):
-            raise _say(record, f"has {name}={getattr(record, name)!r}; it must be a tuple")
-    for text in (*record.settings, *record.train):
-        if not isinstance(text, str) or "=" not in text:
-            raise _say(record, f"has the setting {text!r}; each is a text name=value")
+def _check_value(record: Record, name: str, kind: str) -> None:
+    """Check one field against its annotation, which is `kind`, and against its choices or range."""
+    value = getattr(record, name)
+    if kind == "str":
+        if not isinstance(value, str):
+            raise _error(record, f"has {name}={value!r}; it must be a text")
+        if name in NAMED and not value:
+            raise _error(record, f"has an empty {name}; give its name")
+        if value not in CHOICES.get(name, (value,)):
+            raise _error(record, f"has {name}={value!r}; known: {', '.join(CHOICES[name])}")
+    elif kind.startswith("tuple"):
+        if not isinstance(value, tuple):
+            raise _error(record, f"has {name}={value!r}; it must be a tuple")
+        for part in value:
+            if kind == "tuple[float, ...]":
+                _check_number(record, name, part, "float", FRACTION)
+            elif not isinstance(part, str) or "=" not in part:
+                raise _error(record, f"has the setting {part!r}; each is a text name=value")
+    elif value is not None or "None" not in kind:
+        _check_number(record, name, value, kind, RANGES.get(name, (0, math.inf)))
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _check_numbers(record: Record) -> None:
-    for name in COUNTS:
-        value, least = getattr(record, name), int(name in POSITIVE)
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
-            raise _say(record, f"has {name}={value!r}; it must be a whole number of at least {least}, or None")
-    for name in AMOUNTS:
-        value = getattr(record, name)
-        if value is not None and (not _is_number(value) or value < 0):
-            raise _say(record, f"has {name}={value!r}; it must be finite and at least 0, or None if unknown")
-    for value in (*(getattr(record, name) for name in FRACTIONS), *record.top1_runs, record.frame_ratio):
-        if value is not None and (not _is_number(value) or not 0 <= value <= 1):
-            raise _say(record, f"has an accuracy or frame ratio of {value!r}; they lie in [0,1], or None if unknown")
-    change = record.improvement_over_random
-    if change is not None and (not _is_number(change) or not -1 <= change <= 1):
-        raise _say(record, f"has improvement_over_random={change!r}; it lies in [-1,1], or None if unknown")
+def _check_number(record: Record, name: str, value: Any, kind: str, limits: tuple[float, float]) -> None:
+    (least, greatest), whole = limits, kind.startswith("int")
+    fits = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+    if not fits or not math.isfinite(value) or not least <= value <= greatest:
+        allowed = f"of at least {least}" if greatest == math.inf else f"in [{least},{greatest}]"
+        number = "a whole number" if whole else "a finite number"
+        unless = ", or None if unknown" if "None" in kind else ""
+        raise _error(record, f"has {name}={value!r}; it must be {number} {allowed}{unless}")
 
 
 def _check_agreement(record: Record) -> None:
     runs, mean = record.top1_runs, record.top1_mean
     if (record.status == "failed") != bool(record.reason):
-        raise _say(record, f"has status={record.status!r} and reason={record.reason!r}; give a reason when it failed")
+        raise _error(record, f"has status={record.status!r} and reason={record.reason!r}; give a reason when it failed")
     if record.status == "failed" and (runs or mean is not None):
-        raise _say(record, "failed but has an accuracy; a failed cell has none")
+        raise _error(record, "failed but has an accuracy; a failed cell has none")
     if (mean is None) != (len(runs) == 0):
-        raise _say(record, f"has top1_mean={mean} over {len(runs)} runs; give a mean exactly when a run is left")
+        raise _error(record, f"has top1_mean={mean} over {len(runs)} runs; give a mean exactly when a run is left")
     if mean is not None and abs(mean - sum(runs) / len(runs)) > 1e-6:
-        raise _say(record, f"has top1_mean={mean} but its runs have the mean {sum(runs) / len(runs):.6g}")
+        raise _error(record, f"has top1_mean={mean} but its runs have the mean {sum(runs) / len(runs):.6g}")
     if record.num_seeds is not None and len(runs) + record.num_diverged > record.num_seeds:
         ended = f"{len(runs)} runs and {record.num_diverged} diverged ones"
-        raise _say(record, f"has {ended} of num_seeds={record.num_seeds}; num_seeds counts all runs")
+        raise _error(record, f"has {ended} of num_seeds={record.num_seeds}; num_seeds counts all runs")
 
 
 def of_axis(records: Sequence[Record], axis: str) -> list[Record]:
     """Return the records of an experiment; raises `InputError` where there is none."""
-    found = [record for record in records if record.axis == axis]
-    if not found:
-        raise InputError(f"none of {len(records)} records has axis {axis!r}; run bench so that it makes them")
-    return found
+    chosen = [record for record in records if record.axis == axis]
+    if not chosen:
+        raise InputError(f"none of {len(records)} records has axis {axis!r}; give bench the options that make them")
+    return chosen
+
+
+def grouped(records: Iterable[Record], *names: str) -> dict[tuple[Any, ...], list[Record]]:
+    """Return the records by the values of these fields or properties, in order of appearance."""
+    groups: dict[tuple[Any, ...], list[Record]] = {}
+    for record in records:
+        groups.setdefault(tuple(getattr(record, name) for name in names), []).append(record)
+    return groups

@@ -24,7 +24,6 @@ import torch
 
 from videocompressa.bench import figures
 from videocompressa.bench.cells import Answer, RunJob, Setting, known, run_student
-from videocompressa.bench.files import to_csv, to_json
 from videocompressa.bench.protocols import find_protocol
 from videocompressa.bench.record import Record
 from videocompressa.bench.rows import (
@@ -37,8 +36,7 @@ from videocompressa.bench.rows import (
     rows_of,
     teacher_settings,
 )
-from videocompressa.bench.scores import with_scores
-from videocompressa.bench.tables import ablation_markdown, cross_markdown, markdown
+from videocompressa.bench.tables import ablation_markdown, cross_markdown, markdown, to_csv, to_json, with_scores
 from videocompressa.clip import ClipSpec
 from videocompressa.codecs import build_codec
 from videocompressa.datasets import VideoSet

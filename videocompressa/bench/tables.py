@@ -1,323 +1,305 @@
-"""Records as Markdown: what each method reaches at each budget, what it costs, and what each component is worth."""
+"""Results as tables: one pandas frame of the records, and JSON, CSV and Markdown from it.
+
+Markdown holds what each method reaches at each budget, what it costs, and the effect of each component.
+"""
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Callable, Iterable, Sequence
+import csv
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
 
-from videocompressa.bench.record import Column, Record, of_axis
-from videocompressa.errors import InputError
+from videocompressa.bench.names import ablation_groups, budget_text, budgets, row_names
+from videocompressa.bench.record import FULL, NAMED, Column, Record, grouped, of_axis
+from videocompressa.errors import InputError, how_to_install
+from videocompressa.texts import (
+    bytes_text,
+    count_text,
+    markdown_table,
+    mean_text,
+    percent_text,
+    points_text,
+    seconds_text,
+)
 
-COST_COLUMNS: dict[str, Callable[[Record], str]] = {
-    "labels": lambda record: record.labels,
-    "VPC": lambda record: _count_text(record.vpc),
-    "K": lambda record: _count_text(record.keyframes),
-    "compress s": lambda record: _seconds_text(record.compress_seconds),
-    "train s": lambda record: _seconds_text(record.train_seconds),
-    "peak memory": lambda record: bytes_text(record.peak_memory_bytes),
-    "peak GPU memory": lambda record: bytes_text(record.gpu_peak_memory_bytes),
-    "file": lambda record: bytes_text(record.file_bytes),
-    "file + codec": lambda record: bytes_text(record.file_and_codec_bytes),
-    "of all frames": lambda record: _percent_text(record.frame_ratio),
-    "of all bytes": lambda record: _percent_text(record.byte_ratio),
-    "top-5 %": lambda record: "-" if record.top5_mean is None else f"{100 * record.top5_mean:.1f}",
-    "over random": lambda record: _points_text(record.improvement_over_random),
-    "of full data": lambda record: "-" if record.recovery_of_full is None else f"{100 * record.recovery_of_full:.1f} %",
+try:
+    import pandas as pd
+except ImportError as error:
+    raise InputError(f"tables of results need pandas; run: {how_to_install('report')}") from error
+
+FIELDS = {field.name: field for field in dataclasses.fields(Record)}
+LISTS = [name for name, field in FIELDS.items() if str(field.type).startswith("tuple")]
+
+RANDOM, RANDOM_SELECTOR = "random-real", "uniform"
+"""Baseline of `improvement_over_random`, and its keyframes where it was run with several selectors."""
+
+COST_COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
+    "labels": ("labels", str),
+    "VPC": ("vpc", count_text),
+    "K": ("keyframes", count_text),
+    "compress s": ("compress_seconds", seconds_text),
+    "train s": ("train_seconds", seconds_text),
+    "peak memory": ("peak_memory_bytes", bytes_text),
+    "peak GPU memory": ("gpu_peak_memory_bytes", bytes_text),
+    "file": ("file_bytes", bytes_text),
+    "file + codec": ("file_and_codec_bytes", bytes_text),
+    "of all frames": ("frame_ratio", percent_text),
+    "of all bytes": ("byte_ratio", percent_text),
+    "top-5 %": ("top5_mean", mean_text),
+    "over random": ("improvement_over_random", points_text),
+    "of full data": ("recovery_of_full", lambda ratio: "-" if ratio is None else f"{100 * ratio:.1f} %"),
 }
-"""Columns of the table of costs after the method, by heading; one that is unknown in every row is left out."""
-
-
-def bytes_text(num_bytes: int | None) -> str:
-    """Return a size for people, such as "12.3 kB" (1 kB = 1000 bytes); "-" for None."""
-    if num_bytes is None:
-        return "-"
-    size = float(num_bytes)
-    if num_bytes < 1000:
-        return f"{num_bytes} B"
-    for unit in ("kB", "MB"):
-        size /= 1000
-        if size < 999.5:
-            return f"{size:.0f} {unit}" if size >= 99.95 else f"{size:.1f} {unit}"
-    size /= 1000
-    return f"{size:.1f} GB"
-
-
-def _count_text(count: int | None) -> str:
-    return "all" if count is None else str(count)
-
-
-def _seconds_text(seconds: float | None) -> str:
-    if seconds is None:
-        return "-"
-    return f"{seconds:,.0f}" if seconds >= 99.95 else f"{seconds:.3g}"
-
-
-def _percent_text(ratio: float | None) -> str:
-    return "-" if ratio is None else f"{100 * ratio:.3g} %"
-
-
-def _points_text(change: float | None) -> str:
-    return "-" if change is None else f"{round(100 * change, 1) + 0.0:+.1f}"  # + 0.0: no "-0.0"
-
-
-def mean_text(mean: float | None, std: float | None) -> str:
-    """Return "41.6 ± 4.1" of an accuracy's mean and deviation in [0,1], in per cent; "-" without a mean."""
-    if mean is None:
-        return "-"
-    return f"{100 * mean:.1f}" + ("" if std is None else f" ± {100 * std:.1f}")
-
-
-def _accuracy_text(record: Record, bold: bool = False) -> str:
-    """Return "41.6 ± 4.1 †1 (55.5 kB)": mean and deviation in per cent, diverged runs, file; or why it failed."""
-    if record.status == "failed":
-        return f"failed: {record.reason}"
-    text = mean_text(record.top1_mean, record.top1_std if len(record.top1_runs) > 1 else None)
-    if bold:
-        text = f"**{text}**"
-    if record.num_diverged:
-        text += f" †{record.num_diverged}"
-    return text if record.file_bytes is None else f"{text} ({bytes_text(record.file_bytes)})"
-
-
-def markdown_table(lines: Sequence[Sequence[str]], num_left: int = 1) -> str:
-    """Return a Markdown table; the first line is its heading, the first `num_left` columns stand left."""
-    rule = ["---"] * num_left + ["---:"] * (len(lines[0]) - num_left)
-    cells = [[cell.replace("|", "\\|").replace("\n", " ") for cell in line] for line in lines]
-    return "".join(f"| {' | '.join(line)} |\n" for line in (cells[0], rule, *cells[1:]))
-
-
-def row_names(records: Sequence[Record]) -> list[str]:
-    """Return the name of each record's row or line: its method, and no more than what tells two of a cell apart.
-
-    That is tried in turn: nothing, the codec, the selector, both, the settings that not all have, all of these.
-    """
-    names = [""] * len(records)
-    for method in {record.method for record in records}:
-        rows = [row for row, record in enumerate(records) if record.method == method]
-        common = set.intersection(*(set(records[row].settings) for row in rows))
-        for parts in TELLING:
-            for row in rows:
-                record = records[row]
-                settings = " ".join(text for text in record.settings if text not in common)
-                texts = {"codec": record.codec, "selector": record.selector, "settings": settings}
-                names[row] = ", ".join([method, *(texts[part] for part in parts if texts[part])])
-            if len({(names[row], *_cell(records[row])) for row in rows}) == len(rows):
-                break
-    return names
-
-
-TELLING = ((), ("codec",), ("selector",), ("codec", "selector"), ("settings",), ("codec", "selector", "settings"))
-
-
-def _cell(record: Record) -> tuple[Column | str | int | None, ...]:
-    """Return where a record stands, whatever its row."""
-    return (
-        *(record.data, record.protocol, record.student, record.labels, record.axis, record.variant),
-        *(record.column, record.steps, record.network),
-    )
-
-
-def budgets(records: Iterable[Record]) -> list[Column]:
-    """Return the columns of all records but full data, rising."""
-    found = {record.column for record in records if not record.on_all_videos}
-    return sorted(found, key=lambda column: tuple(float("inf") if part is None else part for part in column))
-
-
-def budget_text(column: Column, columns: Sequence[Column]) -> str:
-    """Return "VPC 5", "0.13 % of frames" or "12.1 kB", with ", K 4" where the columns differ in K."""
-    if column.num_bytes is not None:
-        text = bytes_text(column.num_bytes)
-    elif column.ratio is not None:
-        text = f"{_percent_text(column.ratio)} of frames"
-    else:
-        text = f"VPC {_count_text(column.vpc)}"
-    several = len({each.keyframes for each in columns}) > 1
-    return f"{text}, K {_count_text(column.keyframes)}" if several else text
-
+"""Field and format of the columns of the table of costs; one that is unknown in every row is left out."""
 
 LEGEND = (
-    "Top-1 in per cent on real videos: mean ± sample deviation over the runs that did not diverge, †n where n did; "
+    "Top-1 in percent on real videos: mean ± sample deviation over the runs that did not diverge, †n where n did; "
     "in brackets the size of the file. Bold is the best of a column, full data apart.\n"
 )
+
+
+def frame(records: Sequence[Record]) -> pd.DataFrame:
+    """Return a row a record and a column a field, with the values of the records as they are (dtype object)."""
+    rows = [{name: getattr(record, name) for name in FIELDS} for record in records]
+    return pd.DataFrame(rows, columns=list(FIELDS), dtype=object)
+
+
+# -- files ------------------------------------------------------------------------------------------------------------
+
+
+def to_json(records: Sequence[Record]) -> str:
+    """Return a JSON list with one object a record, keys in the order of the fields; ends in a newline."""
+    return json.dumps(frame(records).to_dict("records"), indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def to_csv(records: Sequence[Record]) -> str:
+    """Return a heading and a line a record; unknown numbers are empty cells, lists are JSON."""
+    table = frame(records)
+    for name in LISTS:
+        table[name] = [json.dumps(values, ensure_ascii=False) for values in table[name]]
+    # Texts in quotes, always: the module leaves a carriage return bare where lines end in a newline.
+    text: str = table.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+    return text
+
+
+def from_json(text: str) -> list[Record]:
+    """Read what `to_json` wrote; keys may be missing where the field has a default.
+
+    Raises `InputError` for other JSON, unknown or missing keys, numbers that are not finite, and refused records.
+    """
+    try:
+        rows = json.loads(text, parse_constant=_refuse_constant)
+    except json.JSONDecodeError as error:
+        raise InputError(f"results are no JSON: {error}; give the results.json that bench wrote") from error
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise InputError("results are no JSON list of records; give the results.json that bench wrote")
+    return [_from_row(row, f"record {number} of the results") for number, row in enumerate(rows)]
+
+
+def _refuse_constant(text: str) -> NoReturn:
+    raise InputError(f"results hold {text}; a number that is unknown is null")
+
+
+def _from_row(row: dict[str, Any], where: str) -> Record:
+    unknown = sorted(set(row) - set(FIELDS))
+    missing = [name for name in NAMED if name not in row]
+    if unknown or missing:
+        fault = f"has the unknown keys {', '.join(unknown)}" if unknown else f"lacks {', '.join(missing)}"
+        raise InputError(f"{where} {fault}; was it written by another version?")
+    values = {name: value for name, value in row.items() if FIELDS[name].init}
+    for name in set(LISTS) & set(row):
+        if not isinstance(row[name], list):
+            raise InputError(f"{where} has {name}={row[name]!r}; it must be a list")
+        values[name] = tuple(row[name])
+    record = Record(**values)
+    for name in set(row) - set(values):
+        if row[name] != getattr(record, name):
+            raise InputError(f"{where} has {name}={row[name]}, not {getattr(record, name)}")
+    return record
+
+
+# -- scores -----------------------------------------------------------------------------------------------------------
+
+
+def with_scores(records: Sequence[Record]) -> list[Record]:
+    """Return the records with `improvement_over_random` and `recovery_of_full` computed again, as plain fractions.
+
+    Our definition. With top1 the mean over the runs that did not diverge, on the same test clips:
+
+    - improvement_over_random = top1 - top1 of `RANDOM` with the same data, protocol, student, labels and budget
+      (a column of equal file bytes). Where several fit, that with the same codec, then uniform keyframes, then the
+      same axis, then the nearest file size. None for full data.
+    - recovery_of_full = top1 / top1 of `FULL` with the same data, protocol and student, and hard labels, because those
+      come with the videos. Above 1 means better than all videos.
+
+    Both are None where either accuracy is unknown. A baseline is of the record's own axis or of "main".
+    """
+    finished = [record for record in records if record.top1_mean is not None]
+    same = grouped(finished, "data", "protocol", "student")
+    return [_scored(record, same.get((record.data, record.protocol, record.student), [])) for record in records]
+
+
+def _scored(record: Record, same: Sequence[Record]) -> Record:
+    """Return a record with its scores; `same` are finished records of the same data, protocol and student."""
+
+    def distance(other: Record) -> tuple[bool, bool, bool, int]:
+        size = abs((other.file_bytes or 0) - (record.file_bytes or 0))
+        return other.codec != record.codec, other.selector != RANDOM_SELECTOR, other.axis != record.axis, size
+
+    top1, cell = record.top1_mean, (RANDOM, record.labels, record.column)
+    near = [each for each in same if each.axis in (record.axis, "main") and each.variant in (record.variant, "")]
+    near.sort(key=lambda each: each.axis != record.axis)
+    random = [each for each in near if (each.method, each.labels, each.column) == cell]
+    full = [each.top1_mean for each in near if (each.method, each.labels) == (FULL, "hard")]
+    change = recovery = None
+    if top1 is not None and random and not record.on_all_videos:
+        change = top1 - (min(random, key=distance).top1_mean or 0.0)
+    if top1 is not None and full and full[0]:
+        recovery = top1 / full[0]
+    return dataclasses.replace(record, improvement_over_random=change, recovery_of_full=recovery)
+
+
+# -- Markdown ---------------------------------------------------------------------------------------------------------
 
 
 def markdown(records: Sequence[Record]) -> str:
     """Return the records of axis "main" as Markdown, one section for each data set, student and kind of labels.
 
-    The first table of a section has the methods as rows, full data first (it stands in every section, with hard labels
-    where it was not trained with others), then the one with the best mean over the budgets; rows that lack an accuracy
-    somewhere come last. Its columns are the budgets, with the largest file in the heading. The second table has the
-    costs, a line a record.
-
-    Raises
-    ------
-    InputError
-        When there is no record of axis "main", or two stand for the same cell.
+    The first table of a section has the methods as rows: full data first (in every section, with hard labels where it
+    was not trained with others), then by the mean over the budgets; rows without an accuracy in some column come last.
+    Its columns are the budgets, with the largest file in the heading. The second table has the costs, a line a record.
+    Raises `InputError` when there is no record of axis "main", or two are of the same cell.
     """
     main = of_axis(records, "main")
     several = len({record.protocol for record in main}) > 1
+    compressed = [record for record in main if not record.on_all_videos]
+    full = grouped([record for record in main if record.on_all_videos], "data", "student", "protocol")
     sections = []
-    keys = dict.fromkeys((r.data, r.student, r.labels, r.protocol) for r in main if not r.on_all_videos)
-    for key in keys or dict.fromkeys((r.data, r.student, r.labels, r.protocol) for r in main):
-        same = [record for record in main if (record.data, record.student, record.protocol) == (*key[:2], key[3])]
-        full = [record for record in same if record.on_all_videos]
-        with_labels = [record for record in full if record.labels == key[2]] or full
-        rows = with_labels + [record for record in same if not record.on_all_videos and record.labels == key[2]]
-        title = f"### {key[0]}, {key[1]}, {key[2]} labels" + (f", protocol {key[3]}" if several else "")
+    for key, rows in grouped(compressed or main, "data", "student", "protocol", "labels").items():
+        *same, labels = key
+        baselines = full.get(tuple(same), []) if compressed else []
+        rows = ([record for record in baselines if record.labels == labels] or baselines) + rows
+        title = f"### {key[0]}, {key[1]}, {labels} labels" + (f", protocol {key[2]}" if several else "")
         sections.append(f"{title}\n\n{_accuracy_table(rows)}\n{_cost_table(rows)}")
-    return "\n".join([LEGEND, *_circumstances(main), *sections])
+    return "\n".join([LEGEND, *_conditions(main), *sections])
 
 
-def _circumstances(records: Sequence[Record]) -> list[str]:
-    """Return a line for each way in which the records were made, as far as they say so."""
-    found = dict.fromkeys((record.scale, record.split, record.clip, record.train) for record in records)
+def _conditions(records: Sequence[Record]) -> list[str]:
+    """Return a line for each combination of split, scale, clip and training."""
     lines = []
-    for scale, split, clip, train in found:
-        parts = [f"Judged on {split} videos", *([f"scale {scale}"] if scale else []), *([clip] if clip else [])]
+    for split, scale, clip, train in grouped(records, "split", "scale", "clip", "train"):
+        parts = [f"Evaluated on {split} videos", *([f"scale {scale}"] if scale else []), *([clip] if clip else [])]
         lines.append(f"{', '.join(parts)}{'; students with ' if train else ''}{', '.join(train)}.\n")
     return lines
 
 
 def _accuracy_table(records: Sequence[Record]) -> str:
-    columns = budgets(records) or [Column(None, None, None, None)]
-    rows: dict[str, dict[Column, Record]] = {}
-    for name, record in zip(row_names(records), records, strict=True):
-        for column in columns if record.on_all_videos else [record.column]:
-            if rows.setdefault(name, {}).setdefault(column, record) is not record:
-                raise InputError(
-                    f"two records of {name!r} on {record.data!r} at {budget_text(column, columns)}; keep one of them"
-                )
-    best = {column: _best(row[column] for row in rows.values() if column in row) for column in columns}
-    lines = [["method", *(_heading(column, columns, rows.values()) for column in columns)]]
-    for name, row in sorted(rows.items(), key=lambda item: _place(list(item[1].values()))):
-        cells = [_accuracy_text(row[c], row[c] in best[c]) if c in row else "-" for c in columns]
-        lines.append([name, *cells])
-    return markdown_table(lines)
+    columns = budgets(records) or [Column()]
+    cells = [
+        (name, place, record, record.on_all_videos)
+        for name, record in zip(row_names(records), records, strict=True)
+        for place, column in enumerate(columns)
+        if record.on_all_videos or record.column == column
+    ]
+    table = pd.DataFrame(cells, columns=["method", "column", "record", "full"])
+    for _, again in table[table.duplicated(["method", "column"])].iterrows():
+        budget = budget_text(columns[again["column"]], columns)
+        name, data = again["method"], again["record"].data
+        raise InputError(f"two records of {name!r} on {data!r} at {budget}; keep one of them")
+    table["top1"] = pd.Series([record.top1_mean for record in table["record"]], dtype=float)
+    compressed = table["top1"].where(~table["full"])
+    best = compressed == compressed.groupby(table["column"]).transform("max")
+    table["cell"] = [_accuracy_text(record, bold) for record, bold in zip(table["record"], best, strict=True)]
+    by_method = table.groupby("method")["top1"]
+    table["known"], table["mean"] = by_method.transform("count"), by_method.transform("mean")
+    table = table.sort_values(["full", "known", "mean"], ascending=False)
+    return _wide_table(table, ["method"], [_heading(column, columns, records) for column in columns])
 
 
-def _place(cells: Sequence[Record]) -> tuple[bool, int, float]:
-    """Return what rows are sorted by: full data, then the most accuracies, then the best mean."""
-    accuracies = [cell.top1_mean for cell in cells if cell.top1_mean is not None]
-    is_full = any(cell.on_all_videos for cell in cells)
-    return not is_full, -len(accuracies), -statistics.fmean(accuracies or [0.0])
-
-
-def _best(records: Iterable[Record]) -> list[Record]:
-    """Return the records with the highest accuracy; full data does not compete."""
-    rivals = [record for record in records if not record.on_all_videos and record.top1_mean is not None]
-    top = max((record.top1_mean or 0.0 for record in rivals), default=None)
-    return [record for record in rivals if record.top1_mean == top]
-
-
-def _heading(column: Column, columns: Sequence[Column], rows: Iterable[dict[Column, Record]]) -> str:
-    sizes = [row[column].file_bytes or 0 for row in rows if column in row]
+def _heading(column: Column, columns: Sequence[Column], records: Sequence[Record]) -> str:
+    largest = max((record.file_bytes or 0 for record in records if record.column == column), default=0)
     text = budget_text(column, columns)
-    return f"{text} (≤ {bytes_text(max(sizes))})" if any(sizes) and column.num_bytes is None else text
+    return f"{text} (≤ {bytes_text(largest)})" if largest and column.num_bytes is None else text
+
+
+def _accuracy_text(record: Record, bold: bool = False) -> str:
+    """Return "41.6 ± 4.1 †1 (55.5 kB)": mean and deviation in percent, diverged runs, file; or why it failed."""
+    if record.status == "failed":
+        return f"failed: {record.reason}"
+    text = mean_text(record.top1_mean, record.spread)
+    text = f"**{text}**" if bold else text
+    text += f" †{record.num_diverged}" if record.num_diverged else ""
+    return text if record.file_bytes is None else f"{text} ({bytes_text(record.file_bytes)})"
+
+
+def _wide_table(table: pd.DataFrame, keys: list[str], headings: Sequence[str]) -> str:
+    """Return a frame of keys, "column" (a position in `headings`) and "cell" as Markdown, rows in their order."""
+    lines = [[*keys, *headings]]
+    for key, row in table.groupby(keys, sort=False):
+        texts = dict(zip(row["column"], row["cell"], strict=True))
+        lines.append([*key, *(texts.get(place, "-") for place in range(len(headings)))])
+    return markdown_table(lines, num_left=len(keys))
 
 
 def _cost_table(records: Sequence[Record]) -> str:
-    shown = {
-        heading: column
-        for heading, column in COST_COLUMNS.items()
-        if any(column(record) != "-" for record in records)
-        and (heading != "labels" or len({record.labels for record in records}) > 1)
-    }
-    lines = [["method", *shown]]
-    for name, record in zip(row_names(records), records, strict=True):
-        lines.append([name, *(column(record) for column in shown.values())])
-    return markdown_table(lines)
+    table = frame(records)
+    texts = pd.DataFrame({heading: table[name].map(text) for heading, (name, text) in COST_COLUMNS.items()})
+    if table["labels"].nunique() == 1:
+        texts = texts.drop(columns="labels")
+    texts = texts.loc[:, (texts != "-").any()]
+    texts.insert(0, "method", row_names(records))
+    return markdown_table([list(texts), *texts.to_numpy().tolist()])
 
 
 def cross_markdown(records: Sequence[Record]) -> str:
     """Return the records of axis "cross" as Markdown: students as columns, a row a set; one section a data set.
 
-    Raises
-    ------
-    InputError
-        When there is no record of axis "cross".
+    Raises `InputError` when there is none.
     """
-    cross = of_axis(records, "cross")
     sections = []
-    for data in dict.fromkeys(record.data for record in cross):
-        here = [record for record in cross if record.data == data]
-        students = list(dict.fromkeys(record.student for record in here))
-        columns = budgets(here)
-        rows: dict[tuple[str, ...], dict[str, Record]] = {}
-        for name, record in zip(row_names(here), here, strict=True):
-            budget = "" if record.on_all_videos else budget_text(record.column, columns)
-            rows.setdefault((name, record.labels, budget, record.network), {})[record.student] = record
-        lines = [["method", "labels", "budget", "made with", *students]]
-        for key, row in rows.items():
-            lines.append([*(k or "-" for k in key), *(_accuracy_text(row[s]) if s in row else "-" for s in students)])
-        sections.append(f"### {data}, other students\n\n{markdown_table(lines, 4)}")
+    for (data,), here in grouped(of_axis(records, "cross"), "data").items():
+        students, columns = list(dict.fromkeys(record.student for record in here)), budgets(here)
+        cells = [
+            (
+                *(name, record.labels),
+                "-" if record.on_all_videos else budget_text(record.column, columns),
+                *(record.network or "-", students.index(record.student), _accuracy_text(record)),
+            )
+            for name, record in zip(row_names(here), here, strict=True)
+        ]
+        keys = ["method", "labels", "budget", "network"]
+        table = pd.DataFrame(cells, columns=[*keys, "column", "cell"])
+        sections.append(f"### {data}, other students\n\n{_wide_table(table, keys, students)}")
     return "\n".join(sections)
-
-
-def variant_parts(record: Record, component: str | None = None) -> tuple[str, str]:
-    """Return component and value of a variant: "codec linear" is ("codec", "linear").
-
-    For the complete method, whose variant is "", `component` is asked for and its own value is found in the record's
-    field of that name ("selector", "codec", "labels", "steps"; "K" is `keyframes`); others are "on".
-    """
-    if record.variant:
-        name, _, value = record.variant.partition(" ")
-        return name, value or "off"
-    name = component or ""
-    own = getattr(record, {"K": "keyframes"}.get(name, name), None)
-    return name, "on" if own in (None, "") else str(own)
-
-
-def ablation_groups(records: Sequence[Record]) -> dict[str, list[tuple[str, Record]]]:
-    """Return for each component its values with their records, that of the complete method among them.
-
-    The complete method is the record of axis "ablation" without variant. It stands first, unless a variant has the
-    value that it has itself.
-    """
-    whole = [record for record in records if not record.variant]
-    groups: dict[str, list[tuple[str, Record]]] = {}
-    for record in records:
-        if record.variant:
-            component, value = variant_parts(record)
-            groups.setdefault(component, []).append((value, record))
-    for component, rows in groups.items():
-        for record in whole[:1]:
-            own = variant_parts(record, component)[1]
-            if own not in [value for value, _ in rows]:
-                rows.insert(0, (own, record))
-    return groups
 
 
 def ablation_markdown(records: Sequence[Record]) -> str:
     """Return the records of axis "ablation" as Markdown: a row a value of a component, columns are the budgets.
 
-    After each accuracy stands the difference to the complete method in points, in brackets.
-
-    Raises
-    ------
-    InputError
-        When there is no record of axis "ablation".
+    After each accuracy follows the difference to the complete method in points, in brackets. Raises `InputError` when
+    there is no record of the axis.
     """
-    chosen = of_axis(records, "ablation")
-    sections = []
-    for key in dict.fromkeys((record.data, record.student) for record in chosen):
-        here = [record for record in chosen if (record.data, record.student) == key]
-        columns = budgets(here)
-        cells: dict[tuple[str, str], dict[Column, str]] = {}
-        for column in columns:
-            part = [record for record in here if record.column == column]
-            whole = next((record for record in part if not record.variant), None)
-            for component, rows in ablation_groups(part).items():
-                for value, record in rows:
-                    cells.setdefault((component, value), {})[column] = _change_text(record, whole)
-        lines = [["component", "value", *(budget_text(column, columns) for column in columns)]]
-        components = list(dict.fromkeys(component for component, _ in cells))
-        for (component, value), row in sorted(cells.items(), key=lambda item: components.index(item[0][0])):
-            lines.append([component, value, *(row.get(column, "-") for column in columns)])
-        sections.append(f"### {key[0]}, {key[1]}, components\n\n{markdown_table(lines, 2)}")
+    sections, keys = [], ["component", "value"]
+    for (data, student), here in grouped(of_axis(records, "ablation"), "data", "student").items():
+        columns, by_column = budgets(here), grouped(here, "column")
+        cells = [
+            (component, value, place, _change_text(record, by_column[column,]))
+            for place, column in enumerate(columns)
+            for component, rows in ablation_groups(by_column[column,]).items()
+            for value, record in rows
+        ]
+        components = list(dict.fromkeys(cell[0] for cell in cells))
+        cells.sort(key=lambda cell: components.index(cell[0]))
+        table = pd.DataFrame(cells, columns=[*keys, "column", "cell"])
+        headings = [budget_text(column, columns) for column in columns]
+        sections.append(f"### {data}, {student}, components\n\n{_wide_table(table, keys, headings)}")
     return "\n".join(sections)
 
 
-def _change_text(record: Record, whole: Record | None) -> str:
-    if record.top1_mean is None or whole is None or whole.top1_mean is None or record is whole:
+def _change_text(record: Record, column: Sequence[Record]) -> str:
+    """Return the accuracy and, of a variant, its difference to the complete method in the same column."""
+    complete = next((each.top1_mean for each in column if not each.variant), None)
+    if record.top1_mean is None or complete is None or not record.variant:
         return _accuracy_text(record)
-    return f"{_accuracy_text(record)} [{_points_text(record.top1_mean - whole.top1_mean)}]"
+    return f"{_accuracy_text(record)} [{points_text(record.top1_mean - complete)}]"

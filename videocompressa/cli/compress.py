@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from videocompressa.cli import app as cli
 from videocompressa.cli import terminal
+from videocompressa.texts import duration_text
 
 if TYPE_CHECKING:
     from videocompressa.recipes.compress import CompressOutcome
@@ -64,7 +65,7 @@ def compress(
         return
     rows = {"file": str(outcome.path), **terminal.cost_rows(outcome.cost)}
     rows["kept"] += f", of {outcome.num_train_videos} videos with {outcome.num_train_frames} frames"
-    terminal.stdout_console().print(terminal.facts_table({**rows, "time": terminal.duration(seconds), **selector}))
+    terminal.stdout_console().print(terminal.facts_table({**rows, "time": duration_text(seconds), **selector}))
     terminal.note(f"next: videocompressa train {outcome.path} --data {data}", reporting)
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from rich.table import Table
+
 from videocompressa.cli import app as cli
 from videocompressa.cli import terminal
+from videocompressa.texts import duration_text
 
 
 @cli.app.command
@@ -33,33 +36,39 @@ def demo(
     """
     started = time.perf_counter()
     from videocompressa.demo.run import demo as run_demo
-    from videocompressa.recipes.contact_sheet import results_table
+    from videocompressa.demo.run import table_lines
 
     with terminal.progress(reporting) as watch:
-        made = run_demo(output, seed=seed, overwrite=force, surroundings=running.surroundings(watch))
+        outcome = run_demo(output, seed=seed, overwrite=force, surroundings=running.surroundings(watch))
     seconds = time.perf_counter() - started
     if reporting.json:
         terminal.print_json(
             {
-                "videos": str(made.videos),
-                "path": str(made.set_path),
-                "table": str(made.table_path),
-                "contact_sheet": str(made.sheet_path),
-                "rows": [vars(row) for row in made.rows],
+                "videos": str(outcome.videos),
+                "path": str(outcome.set_path),
+                "table": str(outcome.table_path),
+                "contact_sheet": str(outcome.sheet_path),
+                "rows": [vars(record) for record in outcome.records],
                 "demo_seconds": seconds,
             }
         )
         return
     console = terminal.stdout_console()
-    console.print(results_table(made.rows, title="rendered actions, top-1 in % (mean ± spread over seeds)"))
+    heading, *lines = table_lines(outcome.records)
+    table = Table(title="rendered actions, top-1 in % (mean ± spread over seeds)")
+    for name in heading:
+        table.add_column(name, justify="left" if name == "method" else "right", no_wrap=True)
+    for line in lines:
+        terminal.add_row(table, *line)
+    console.print(table)
     console.print(
         terminal.facts_table(
             {
-                "videos": str(made.videos),
-                "set": str(made.set_path),
-                "table": str(made.table_path),
-                "contact sheet": str(made.sheet_path),
-                "time": terminal.duration(seconds),
+                "videos": str(outcome.videos),
+                "set": str(outcome.set_path),
+                "table": str(outcome.table_path),
+                "contact sheet": str(outcome.sheet_path),
+                "time": duration_text(seconds),
             }
         )
     )

@@ -16,6 +16,7 @@ from videocompressa.cli import app as cli
 from videocompressa.cli import terminal
 from videocompressa.errors import InputError
 from videocompressa.recipes.options import CandidateOptions
+from videocompressa.texts import bytes_text, duration_text
 from videocompressa.vlm.settings import FinetuneConfig, FinetuneOptions, LoadOptions
 
 if TYPE_CHECKING:
@@ -120,8 +121,6 @@ def _report(outcome: FigureOutcome | FinetuneOutcome, folder: Path, reporting: c
 
 
 def _table(phases: Sequence[PhaseScores], num_classes: int) -> Table:
-    from videocompressa.recipes.contact_sheet import bytes_text
-
     on_gpu = any(phase.gpu_peak_memory_bytes is not None for phase in phases)
     table = Table(title=f"evaluated on {phases[0].num_clips} videos, chance {100 / num_classes:.1f} %")
     table.title_justify = "left"
@@ -138,14 +137,14 @@ def _table(phases: Sequence[PhaseScores], num_classes: int) -> Table:
             training = [
                 f"{phase.num_train_clips} clips, {phase.steps} steps",
                 f"{phase.loss_first:.3g} to {phase.loss_last:.3g}",
-                terminal.duration(phase.train_seconds),
+                duration_text(phase.train_seconds),
             ]
         table.add_row(
             names[phase.phase],
             f"{100 * phase.accuracy:.1f} %",
             free,
             *training,
-            terminal.duration(phase.evaluation_seconds),
+            duration_text(phase.evaluation_seconds),
             bytes_text(phase.peak_memory_bytes),
             *[bytes_text(phase.gpu_peak_memory_bytes or 0)] * on_gpu,
         )

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from videocompressa.cli import app as cli
 from videocompressa.cli import terminal
+from videocompressa.texts import bytes_text, duration_text, percent_text
 
 if TYPE_CHECKING:
     from videocompressa.recipes.plan import Plan
@@ -65,7 +66,6 @@ def _plan_json(planned: Plan) -> dict[str, object]:
 
 
 def _print_plan(planned: Plan, method: str) -> None:
-    from videocompressa.recipes.contact_sheet import bytes_text
 
     console = terminal.stdout_console()
     splits = Table(title=f"{planned.source}: {len(planned.classes)} classes", title_justify="left")
@@ -73,20 +73,20 @@ def _print_plan(planned: Plan, method: str) -> None:
         splits.add_column(heading, justify="left" if heading == "split" else "right")
     for name, totals in planned.splits.items():
         numbers = (str(totals.num_videos), str(totals.num_frames))
-        terminal.add_row(splits, name, *numbers, terminal.duration(totals.seconds), bytes_text(totals.num_bytes))
+        terminal.add_row(splits, name, *numbers, duration_text(totals.seconds), bytes_text(totals.num_bytes))
     console.print(splits)
     console.print(_class_table(planned.classes))
     budget = planned.budget
     kept = (
         f"{planned.num_items} videos x {budget.keyframes} keyframes (VPC {budget.videos_per_class}), "
-        f"{terminal.percent(planned.frame_ratio)} of the training frames"
+        f"{percent_text(planned.frame_ratio)} of the training frames"
     )
     ratio = planned.file_bytes / planned.splits["train"].num_bytes
     rows = {
         "kept": f"as much as {method} gets into the file" if planned.fills_bytes else kept,
-        "expected file": f"{bytes_text(planned.file_bytes)}, {terminal.percent(ratio)} of the training videos",
-        "expected time": f"{terminal.duration(planned.pass_seconds)} to decode and encode, about "
-        f"{terminal.duration(planned.method_seconds)} for {method} (estimates from a sample)",
+        "expected file": f"{bytes_text(planned.file_bytes)}, {percent_text(ratio)} of the training videos",
+        "expected time": f"{duration_text(planned.pass_seconds)} to decode and encode, about "
+        f"{duration_text(planned.method_seconds)} for {method} (estimates from a sample)",
         "bad videos": str(len(planned.bad)),
     }
     console.print(terminal.facts_table(rows))

@@ -26,6 +26,7 @@ from rich.table import Table
 from rich.text import Text
 
 from videocompressa.cli.options import Reporting
+from videocompressa.texts import bytes_text, duration_text, percent_text
 
 if TYPE_CHECKING:
     from videocompressa.datasets import BadVideo
@@ -106,12 +107,12 @@ class _ProgressLog:
         done, total, now = numbers.pop("done"), numbers.pop("total"), time.monotonic()
         seconds = now - self._started.setdefault(step, self._last_call)
         self._last_call = now
-        self._state = f"{step}: {done:g} of {total:g} {_numbers_text(numbers)}".rstrip() + f", {duration(seconds)}"
+        self._state = f"{step}: {done:g} of {total:g} {_numbers_text(numbers)}".rstrip() + f", {duration_text(seconds)}"
         if done >= total:
             self._line(self._state)
             del self._started[step]
         elif done:
-            self._state += f", about {duration(seconds / done * (total - done))} left"
+            self._state += f", about {duration_text(seconds / done * (total - done))} left"
 
     def stop(self) -> None:
         """Print no further lines."""
@@ -192,27 +193,13 @@ def peak_memory_bytes(workers: int) -> int:
     return own_peak() + unit * workers * worker
 
 
-def percent(share: float) -> str:
-    """Return a share as percent with three figures, such as 0.134 %."""
-    return f"{100 * share:.3g} %"
-
-
-def duration(seconds: float) -> str:
-    """Return a time for people, such as 42 s, 3.5 min or 2.1 h."""
-    if seconds < 100:
-        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
-
-
 def cost_rows(cost: Cost) -> dict[str, str]:
     """Return what a set file costs, as rows of a table of facts."""
-    from videocompressa.recipes.contact_sheet import bytes_text
-
     keyframes = cost.num_frames // cost.num_videos
     rows = {
         "kept": f"{cost.num_videos} videos x {keyframes} keyframes = {cost.num_frames} frames "
-        f"({percent(cost.frame_ratio)})",
-        "size": f"{bytes_text(cost.file_bytes)} ({percent(cost.byte_ratio)} of the training videos): latents "
+        f"({percent_text(cost.frame_ratio)})",
+        "size": f"{bytes_text(cost.file_bytes)} ({percent_text(cost.byte_ratio)} of the training videos): latents "
         f"{bytes_text(cost.latent_bytes)}, labels {bytes_text(cost.label_bytes)}",
     }
     if cost.codec_bytes:

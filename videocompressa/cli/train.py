@@ -11,6 +11,7 @@ from rich.table import Table
 from videocompressa.cli import app as cli
 from videocompressa.cli import terminal
 from videocompressa.errors import InputError
+from videocompressa.texts import duration_text
 
 if TYPE_CHECKING:
     from videocompressa.recipes.train import TrainOutcome
@@ -127,7 +128,7 @@ def _print_scores(outcome: TrainOutcome) -> None:
         "top-1": f"{100 * result.top1_mean:.1f}{spread} %  ({len(result.top1_runs)} runs: "
         f"{', '.join(f'{100 * run:.1f}' for run in result.top1_runs)})",
         "chance": f"{100 / len(outcome.classes):.1f} %",
-        "training": f"{terminal.duration(result.train_seconds)}, {result.precision}",
+        "training": f"{duration_text(result.train_seconds)}, {result.precision}",
     }
     if len(outcome.classes) > 5:
         rows["top-5"] = f"{100 * result.top5_mean:.1f} %"

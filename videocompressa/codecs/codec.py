@@ -7,8 +7,6 @@
 Only scaled latents are used outside this package. Shapes: M frames, C channels, H W pixels, h w latent cells.
 """
 
-from __future__ import annotations
-
 import hashlib
 import math
 from abc import ABC, abstractmethod
@@ -116,8 +114,7 @@ def weights_sha256(weights: Mapping[str, Tensor]) -> str:
 def channel_constants(raw: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return mean and standard deviation (never 0) of each channel of raw latents (M,C,h,w), as Python floats.
 
-    Rounded to two figures of the standard deviation: sums differ in their last bits between machines, and the
-    constants of a codec must not.
+    Rounded to two figures of the standard deviation, since sums differ in their last bits between machines.
     """
     shift, scale = [], []
     for values in raw.double().transpose(0, 1).flatten(1):

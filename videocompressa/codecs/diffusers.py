@@ -2,12 +2,9 @@
 
 1. Weights: a hub name, a folder in diffusers' layout (or one with a `vae` folder inside), or one safetensors file with
    the names of `AutoencoderTiny` (`encoder.layers.0.weight`, ...), whose sizes follow from its tensors.
-2. diffusers' autoencoders see pixels in [-1,1]; ours are in [0,1]. TAESD's own files work on [0,1], and diffusers'
-   `AutoencoderTiny` converts its input and output, so that 2x - 1 is right for both (checked by the round-trip error).
+2. diffusers' autoencoders see pixels in [-1,1], `AutoencoderTiny` with TAESD's own files too; ours are in [0,1].
 3. Shift and scale of the latents: from the configuration where it states them, else measured on fixed random pictures.
 """
-
-from __future__ import annotations
 
 import math
 import re
@@ -90,7 +87,7 @@ def load_autoencoder(source: str) -> Any:
             raise InputError(f"{source} holds an autoencoder {kind}; known: {', '.join(ENCODERS)}")
         network = getattr(diffusers, kind).from_pretrained(folder, torch_dtype=torch.float32)
     except (OSError, SafetensorError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(
             f"no autoencoder at {source!r} ({reason}); give a hub name, a folder with config.json, or a file"
         ) from None
@@ -102,7 +99,7 @@ def _from_file(diffusers: Any, path: Path) -> nn.Module:
         weights = {name: tensor.float() for name, tensor in load_file(path).items()}
     except (OSError, SafetensorError) as error:
         raise InputError(f"{path} is no safetensors file ({error}); give AutoencoderTiny weights") from None
-    network: nn.Module = diffusers.AutoencoderTiny(**tiny_sizes(weights, path))
+    network: nn.Module = diffusers.AutoencoderTiny(**_tiny_sizes(weights, path))
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
@@ -110,7 +107,7 @@ def _from_file(diffusers: Any, path: Path) -> nn.Module:
     return network
 
 
-def tiny_sizes(weights: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
+def _tiny_sizes(weights: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
     """Return the arguments of `AutoencoderTiny` (channels of latents and of layers) that fit a weights file."""
     ends = {}
     for part, name in (("encoder", "latent_channels"), ("decoder", "out_channels")):
@@ -121,8 +118,8 @@ def tiny_sizes(weights: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
                 f"{path} has no {part}.layers.N.weight; give weights with the names of diffusers' AutoencoderTiny"
             )
         ends[name] = weights[last].shape[0]
-    width = weights["encoder.layers.0.weight"].shape[0] if "encoder.layers.0.weight" in weights else 64
-    widths = (width,) * 4
+    first = weights.get("encoder.layers.0.weight")
+    widths = (64 if first is None else first.shape[0],) * 4
     return {**ends, "encoder_block_out_channels": widths, "decoder_block_out_channels": widths}
 
 

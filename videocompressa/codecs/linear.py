@@ -6,10 +6,9 @@
 3. raw = V (b - m), x' = V^T raw + m.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -39,7 +38,7 @@ class BlockPCA:
     """(C,) float32, standard deviation of each component over the fitting blocks."""
 
     @classmethod
-    def fit(cls, frames: Tensor, channels: int = 8) -> BlockPCA:
+    def fit(cls, frames: Tensor, channels: int = 8) -> Self:
         """Fit on frames (M,3,H,W), uint8 or float in [0,1], sides in multiples of 8; in batches, double precision."""
         size = 3 * BLOCK**2
         if not 1 <= channels <= size:
@@ -66,13 +65,9 @@ class BlockPCA:
         std = values.flip(0)[:channels].clamp(min=1e-12).sqrt()
         return cls(mean.float(), basis.float().contiguous(), std.float())
 
-    def tensors(self) -> dict[str, Tensor]:
-        """Return the tensors by name, as stored."""
-        return {"mean": self.mean, "basis": self.basis, "std": self.std}
-
 
 class LinearCodec(Codec):
-    """PCA codec of 8x8 RGB blocks; "linear" is the embedded basis, `LinearCodec.fit` fits one to given frames.
+    """PCA codec of 8x8 RGB blocks; "linear" is the embedded basis, `BlockPCA.fit` fits one to given frames.
 
     `num_bytes` is the size of the basis on disk; None takes that of its tensors.
     """
@@ -81,23 +76,18 @@ class LinearCodec(Codec):
         channels = len(pca.basis)
         spec = CodecSpec(
             name=name,
-            weights_sha256=weights_sha256(pca.tensors()),
+            weights_sha256=weights_sha256(vars(pca)),
             channels=channels,
             downscale=BLOCK,
             shift=(0.0,) * channels,
             scale=tuple(max(value, 1e-6) for value in pca.std.tolist()),
-            num_bytes=sum(tensor.nbytes for tensor in pca.tensors().values()) if num_bytes is None else num_bytes,
+            num_bytes=sum(tensor.nbytes for tensor in vars(pca).values()) if num_bytes is None else num_bytes,
         )
         self._weights = nn.ParameterDict({"mean": pca.mean[:, None, None], "basis": pca.basis[:, :, None, None]})
         super().__init__(spec, self._weights)
 
     @classmethod
-    def fit(cls, frames: Tensor, channels: int = 8) -> LinearCodec:
-        """Fit the components on frames (M,3,H,W), uint8 or float in [0,1], sides in multiples of 8."""
-        return cls(BlockPCA.fit(frames, channels))
-
-    @classmethod
-    def load(cls) -> LinearCodec:
+    def load(cls) -> Self:
         """Read the embedded basis."""
         return cls(BlockPCA(**load_file(WEIGHTS)), "linear", WEIGHTS.stat().st_size)
 

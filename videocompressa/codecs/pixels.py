@@ -1,7 +1,5 @@
 """Codecs without weights and without downscale: RGB pixels as they are, and pixels as luma and chroma."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

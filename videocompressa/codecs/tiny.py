@@ -5,19 +5,15 @@ Encoder and decoder are each a linear map of 8x8 blocks plus a convolutional bra
 1. raw = P s8(x) + R(x), where s8 gathers each 8x8 block into one cell (space to depth);
 2. x' = u8(Q raw) + S(raw), where u8 spreads a cell to its block again (depth to space).
 
-P and Q start as the principal components of the training pictures and the last layer of R and of S as zero, so that
-training starts at the quality of `LinearCodec` and only adds to it. R and S work on quarter and eighth resolution by
-plain residual blocks without normalization, which keeps a cell's value independent of the rest of the batch.
-Trained by `tools/train_tiny_codec.py`; sources, licenses and measured quality are in `weights/tiny_codec.md`.
+P and Q start as the principal components of the training pictures and the last layers of R and S as zero, so training
+starts at the quality of `LinearCodec`. A cell's value does not depend on the rest of the batch. Sources, licenses and
+measured quality of the weights, which `tools/train_tiny_codec.py` trains, are in `weights/tiny_codec.md`.
 """
 
-from __future__ import annotations
-
-import dataclasses
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -90,8 +86,8 @@ class TinyEncoder(nn.Module):
         self.down = nn.Conv2d(4 * config.fine_width, config.width, 1)
         self.coarse = _blocks(config.width, config.encoder_blocks[1])
         self.last = nn.Conv2d(config.width, config.channels, 3, padding=1)
-        nn.init.zeros_(self.last.weight)
-        nn.init.zeros_(_bias(self.last))
+        for values in self.last.parameters():
+            nn.init.zeros_(values)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Encode."""
@@ -112,8 +108,8 @@ class TinyDecoder(nn.Module):
         self.up = nn.Conv2d(config.width, 4 * config.fine_width, 1)
         self.fine = _blocks(config.fine_width, config.decoder_blocks[1])
         self.last = nn.Conv2d(config.fine_width, 3 * 16, 3, padding=1)
-        nn.init.zeros_(self.last.weight)
-        nn.init.zeros_(_bias(self.last))
+        for values in self.last.parameters():
+            nn.init.zeros_(values)
 
     def forward(self, latents: Tensor) -> Tensor:
         """Decode."""
@@ -138,12 +134,9 @@ class TinyNet(nn.Module):
 
     def start_from(self, mean: Tensor, basis: Tensor, std: Tensor) -> None:
         """Set the linear maps to a PCA of blocks: mean (192,), orthonormal rows (C,192), std (C,) of the components."""
-        with torch.no_grad():
-            analysis, synthesis = basis / std[:, None], (basis * std[:, None]).T
-            self.encoder.linear.weight.copy_(analysis[:, :, None, None])
-            _bias(self.encoder.linear).copy_(-analysis @ mean)
-            self.decoder.linear.weight.copy_(synthesis[:, :, None, None])
-            _bias(self.decoder.linear).copy_(mean)
+        analysis, synthesis = basis / std[:, None], (basis * std[:, None]).T
+        self.encoder.linear.load_state_dict({"weight": analysis[:, :, None, None], "bias": -analysis @ mean})
+        self.decoder.linear.load_state_dict({"weight": synthesis[:, :, None, None], "bias": mean})
 
     def set_constants(self, pixels: Tensor) -> None:
         """Measure shift and scale of the raw latents on pixels (M,3,H,W) in [0,1]."""
@@ -158,7 +151,7 @@ class TinyNet(nn.Module):
             name: tensor.detach().cpu().contiguous().to(torch.float32 if name in ("shift", "scale") else torch.float16)
             for name, tensor in self.state_dict().items()
         }
-        sizes = json.dumps(dataclasses.asdict(self.config), sort_keys=True, separators=(",", ":"))
+        sizes = json.dumps(asdict(self.config), sort_keys=True, separators=(",", ":"))
         return save(weights, metadata={_METADATA: sizes})
 
 
@@ -184,7 +177,7 @@ class TinyCodec(Codec):
         super().__init__(spec, net)
 
     @classmethod
-    def load(cls, path: Path = WEIGHTS, name: str = "tiny") -> TinyCodec:
+    def load(cls, path: Path = WEIGHTS, name: str = "tiny") -> Self:
         """Read a weights file written by `TinyNet.to_bytes`; raises `InputError` when it is none."""
         try:
             with safe_open(path, framework="pt") as file:
@@ -212,8 +205,3 @@ class TinyCodec(Codec):
         """Decode raw latents (B,C,h,w) to pixels (B,3,H,W), about [0,1]."""
         decoded: Tensor = self.net.decoder(latents.contiguous(memory_format=torch.channels_last))
         return decoded + 0.5
-
-
-def _bias(layer: nn.Conv2d) -> Tensor:
-    assert layer.bias is not None
-    return layer.bias

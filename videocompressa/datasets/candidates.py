@@ -1,9 +1,9 @@
 """The encode pass: every video of a split decoded once, and every candidate frame encoded once (steps 1 and 4).
 
-This is the only work that grows with the data. Worker processes decode shards of videos, and this process writes them,
-in the order of the ids, to a cache that survives interruptions (`journal`); latents follow, shard by shard. Memory
-holds a few shards, never the set: the tensors returned are mapped from the files. Results do not depend on the number
-of workers. A changed video is noticed by its size and time, then by its content.
+Worker processes decode shards of videos, and this process writes them, in the order of the ids, to a cache that
+survives interruptions (`journal`); latents follow, shard by shard. Memory holds a few shards, never the set: the
+tensors returned are mapped from the files. Results do not depend on the number of workers. A changed video is noticed
+by its size and time, then by its content.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ from videocompressa.datasets.videos import VideoEntry, VideoSet
 from videocompressa.engine import run_shards
 from videocompressa.errors import InputError
 from videocompressa.run import Watch, watch_nothing
-from videocompressa.video.shards import BadVideo, DecodedShard, Job, decode_shard, hash_shard, stamp_of
+from videocompressa.video.shards import BadVideo, Job, decode_shard, hash_shard, stamp_of
 
 if TYPE_CHECKING:
     from videocompressa.codecs import Codec
@@ -155,7 +155,7 @@ class _SplitPass:
     @classmethod
     def of(
         cls, videos: VideoSet, split: str, clip: ClipSpec, cache: Path, workers: int, max_bad: float, watch: Watch
-    ) -> _SplitPass:
+    ) -> Self:
         if not 0 <= max_bad <= 1:
             raise InputError(f"--max-bad is {100 * max_bad:g}%; it must be between 0% and 100%")
         part = videos.select(split)
@@ -166,13 +166,17 @@ class _SplitPass:
 
     def decode(self) -> Journal:
         """Bring the cache of frames up to date and return it."""
-        jobs = self._jobs()
+        paths = [str(entry.path) for entry in self.videos.entries]
+        shards = [tuple(paths[start : start + SHARD_VIDEOS]) for start in range(0, len(paths), SHARD_VIDEOS)]
+        jobs = [Job(position, shard, *self.clip.size, self.clip.stride) for position, shard in enumerate(shards)]
         journal = Journal(self.folder / "frames.bin")
         journal.keep(_num_current(journal.lines, jobs))
         self._report(journal.lines)
-        with closing(run_shards(decode_shard, jobs[len(journal.lines) :], workers=self.workers)) as shards:
-            for shard in shards:
-                journal.append(shard.frames.data, **_line_of(shard))
+        with closing(run_shards(decode_shard, jobs[len(journal.lines) :], workers=self.workers)) as results:
+            for decoded in results:
+                sums, squares = decoded.channel_sums()
+                rows = [asdict(row) for row in decoded.rows]
+                journal.append(decoded.frames.data, stamps=decoded.stamps, rows=rows, sums=sums, squares=squares)
                 self._report(journal.lines)
         self._check_classes(journal.lines)
         return journal
@@ -215,15 +219,6 @@ class _SplitPass:
             self.watch("encode", done=line["end"] // video_bytes, total=total)
         return journal
 
-    def _jobs(self) -> list[Job]:
-        clip = self.clip
-        paths = [str(entry.path) for entry in self.videos.entries]
-        shards = [tuple(paths[start : start + SHARD_VIDEOS]) for start in range(0, len(paths), SHARD_VIDEOS)]
-        return [
-            Job(position, shard, clip.num_frames, clip.height, clip.width, clip.stride)
-            for position, shard in enumerate(shards)
-        ]
-
     def _outcomes(self, lines: Sequence[Line]) -> list[tuple[VideoEntry, dict[str, Any]]]:
         """Return the videos decoded so far, each with its row of the journal."""
         return list(zip(self.videos.entries, (row for line in lines for row in line["rows"]), strict=False))
@@ -254,11 +249,6 @@ class _SplitPass:
             )
 
 
-def _line_of(shard: DecodedShard) -> dict[str, Any]:
-    sums, squares = shard.channel_sums()
-    return {"stamps": shard.stamps, "rows": [asdict(row) for row in shard.rows], "sums": sums, "squares": squares}
-
-
 def _num_current(lines: list[Line], jobs: Sequence[Job]) -> int:
     """Return how many shards match the files of now; new stamps of unchanged content are noted in `lines`."""
     for position, (line, job) in enumerate(zip(lines, jobs, strict=False)):
@@ -278,12 +268,12 @@ def _listing(bad: Sequence[BadVideo]) -> str:
 
 def _normalization(lines: Sequence[Line], num_pixels: int) -> Normalization:
     """Return mean and standard deviation of each channel, from exact sums."""
-    sums = [sum(line["sums"][c] for line in lines) for c in range(3)]
-    squares = [sum(line["squares"][c] for line in lines) for c in range(3)]
-    variances = [(num_pixels * squares[c] - sums[c] ** 2) / num_pixels**2 for c in range(3)]
-    # A constant channel is not scaled: its deviation is 0.
-    stds = [math.sqrt(variance) / 255 or 1.0 for variance in variances]
-    means = [total / num_pixels / 255 for total in sums]
+    means, stds = [], []
+    for c in range(3):
+        total, squares = (sum(line[key][c] for line in lines) for key in ("sums", "squares"))
+        means.append(total / num_pixels / 255)
+        # A constant channel is not scaled: its deviation is 0.
+        stds.append(math.sqrt((num_pixels * squares - total**2) / num_pixels**2) / 255 or 1.0)
     return Normalization((means[0], means[1], means[2]), (stds[0], stds[1], stds[2]))
 
 

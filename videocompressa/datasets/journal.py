@@ -1,12 +1,9 @@
 """The cache of the encode pass: append-only binary files, each with a journal of its complete shards.
 
-One folder a split and clip spec. `frames.bin` holds the good videos' frames one after the other, `frames.jsonl` one
-line a finished shard. A line is written after its bytes are on the disk. After an interruption, bytes beyond the last
-line are cut off and the work resumes there: the files end up the same, byte for byte. Each line carries a hash chained
-over all lines before it; the journal of latents names the chain of the frames that they encode.
+`frames.bin` holds the good videos' frames, `frames.jsonl` one line a finished shard, written after its bytes are on the
+disk. After an interruption, bytes beyond the last line are cut off and the work resumes there. Each line carries a hash
+chained over all lines before it; the journal of latents names the chain of the frames that they encode.
 """
-
-from __future__ import annotations
 
 import fcntl
 import hashlib

@@ -4,22 +4,21 @@ Classes are sorted by name in every layout, whatever number the official lists g
 order and the names go into the synthetic set's file.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
-from videocompressa.datasets.lists import SPLIT_NAMES, DataFolder, ListedVideo, has_columns, read_rows, split_named
-from videocompressa.datasets.official import (
-    KINETICS_COLUMNS,
-    hmdb51,
-    hmdb51_unused_train,
-    kinetics,
-    kinetics_lists,
-    ssv2,
-    ucf101,
+from videocompressa.datasets.lists import (
+    SPLIT_NAMES,
+    DataFolder,
+    ListedVideo,
+    has_columns,
+    read_json,
+    read_lines,
+    read_rows,
+    split_named,
 )
 from videocompressa.datasets.videos import VideoEntry, VideoSet
 from videocompressa.errors import InputError
@@ -32,6 +31,8 @@ VIDEO_SUFFIXES = frozenset({
 
 UCF_GROUP = re.compile(r"^(v_.+_g\d+)_c\d+$")
 """UCF101 and sets like it: clips of one group are cut from one recording."""
+
+KINETICS_COLUMNS = ("label", "youtube_id", "time_start", "time_end")
 
 
 def find_videos(root: Path, *, layout: str = "auto", csv: Path | None = None, fold: int = 1) -> VideoSet:
@@ -68,11 +69,15 @@ def _recognize(data: DataFolder) -> str:
         return "hmdb51"
     if data.files("*labels.json") and data.files("*train.json"):
         return "ssv2"
-    if kinetics_lists(data):
+    if _kinetics_lists(data):
         return "kinetics"
     parts = [path.relative_to(data.root).parts for path in data.videos]
     in_splits = all(len(each) > 2 and each[0] in SPLIT_NAMES for each in parts)
     return "split-folders" if parts and in_splits else "folders"
+
+
+def _kinetics_lists(data: DataFolder) -> list[Path]:
+    return [path for path in data.files("*.csv") if has_columns(path, KINETICS_COLUMNS)]
 
 
 def walk_videos(root: Path) -> Iterator[Path]:
@@ -102,7 +107,7 @@ def _video_set(data: DataFolder, listed: list[ListedVideo]) -> VideoSet:
         # As written, links not followed: an id is where the video is listed, not where it is stored.
         video_id = Path(os.path.relpath(video.path, data.root)).as_posix()
         if video_id in entries:
-            raise InputError(f"{video.where or data.root}: {video_id} is listed twice; keep one line of it")
+            raise InputError(f"{video.where or data.root}: {video_id} is listed twice; keep one of its lines")
         match = UCF_GROUP.match(video.path.stem)
         group = video.group or (match[1] if match else video_id)
         entries[video_id] = VideoEntry(video.path, video_id, label_of[video.label], video.split, group)
@@ -110,27 +115,19 @@ def _video_set(data: DataFolder, listed: list[ListedVideo]) -> VideoSet:
     return VideoSet(data.root.absolute().name, data.root, classes, in_order)
 
 
-def _folders(data: DataFolder) -> list[ListedVideo]:
-    """root/CLASS/.../clip.mp4, all training videos."""
-    return [ListedVideo(path, _class_folder(path, data, depth=0), "train") for path in data.videos]
-
-
-def _split_folders(data: DataFolder) -> list[ListedVideo]:
-    """root/SPLIT/CLASS/.../clip.mp4."""
+def _folders(data: DataFolder, *, with_splits: bool = False) -> list[ListedVideo]:
+    """root/CLASS/.../clip.mp4, all training videos; `with_splits`, root/SPLIT/CLASS/.../clip.mp4."""
     listed = []
     for path in data.videos:
-        top = path.relative_to(data.root).parts[0]
-        if top not in SPLIT_NAMES:
-            raise InputError(f"{data.root / top}: is not a split; known: {', '.join(SPLIT_NAMES)}")
-        listed.append(ListedVideo(path, _class_folder(path, data, depth=1), SPLIT_NAMES[top]))
+        split, parts = "train", path.relative_to(data.root).parts
+        if with_splits:
+            if parts[0] not in SPLIT_NAMES:
+                raise InputError(f"{data.root / parts[0]}: is not a split; known: {', '.join(SPLIT_NAMES)}")
+            split, parts = SPLIT_NAMES[parts[0]], parts[1:]
+        if len(parts) < 2:
+            raise InputError(f"{path}: is in no class folder; move it to {data.root.name}/CLASS/{path.name}")
+        listed.append(ListedVideo(path, parts[0], split))
     return listed
-
-
-def _class_folder(path: Path, data: DataFolder, depth: int) -> str:
-    parts = path.relative_to(data.root).parts
-    if len(parts) < depth + 2:
-        raise InputError(f"{path}: is in no class folder; move it to {data.root.name}/CLASS/{path.name}")
-    return parts[depth]
 
 
 def _csv(data: DataFolder) -> list[ListedVideo]:
@@ -147,14 +144,105 @@ def _csv(data: DataFolder) -> list[ListedVideo]:
     return listed
 
 
+def _ucf101(data: DataFolder) -> list[ListedVideo]:
+    """The official split files of UCF101: classInd.txt, trainlist0N.txt, testlist0N.txt."""
+    class_files = data.files("classInd.txt")
+    if not class_files:
+        raise InputError(f"{data.root}: holds no classInd.txt; put UCF101's split files there, or in a folder below")
+    folder = class_files[0].parent
+    classes = {line.split(maxsplit=1)[-1] for _, line in read_lines(class_files[0])}
+    listed = []
+    for split in ("train", "test"):
+        source = folder / f"{split}list{data.fold:02d}.txt"
+        if not source.is_file():
+            numbers = [int(path.stem.removeprefix("trainlist")) for path in folder.glob("trainlist[0-9]*.txt")]
+            folds = ", ".join(map(str, sorted(numbers)))
+            raise InputError(f"{source}: there is no such file; choose --fold among {folds}")
+        for where, line in read_lines(source):
+            relative = Path(line.split()[0])
+            label = relative.parent.name
+            if label not in classes:
+                raise InputError(f"{where}: class {label!r} is not in classInd.txt; a line is CLASS/video.avi [number]")
+            listed.append(ListedVideo(data.locate(relative), label, split, where=where))
+    return listed
+
+
+def _hmdb51(data: DataFolder, unused: str = "") -> list[ListedVideo]:
+    """The official split files of HMDB51: 1 is train, 2 is test, 0 is `unused`, left out as its authors meant.
+
+    The VDSD line of papers (hmdb51-unused-train) trains on the unused clips too.
+    """
+    ending, split_of = f"_test_split{data.fold}.txt", {"1": "train", "2": "test", "0": unused}
+    sources = data.files(f"*{ending}")
+    if not sources:
+        raise InputError(
+            f"{data.root}: holds no CLASS{ending}; "
+            f"put HMDB51's split files there, or in a folder below, and choose --fold among 1, 2, 3"
+        )
+    listed = []
+    for source in sources:
+        label = source.name.removesuffix(ending)
+        for where, line in read_lines(source):
+            name, _, mark = line.rpartition(" ")
+            if mark not in split_of or not name.strip():
+                raise InputError(f"{where}: {line!r} cannot be read; a line is VIDEO.avi and 0, 1 or 2")
+            if split_of[mark]:
+                listed.append(ListedVideo(data.locate(Path(label, name.strip())), label, split_of[mark], where=where))
+    return listed
+
+
+def _kinetics(data: DataFolder) -> list[ListedVideo]:
+    """The csv files of Kinetics; videos ID_SSSSSS_EEEEEE.* or ID.* anywhere below."""
+    sources = [data.list_file] if data.list_file else _kinetics_lists(data)
+    if not sources:
+        raise InputError(f"{data.root}: holds no csv with the columns {', '.join(KINETICS_COLUMNS)}")
+    listed = []
+    for source in sources:
+        for where, row in read_rows(source, KINETICS_COLUMNS):
+            label, youtube_id = row["label"], row["youtube_id"]
+            if not label or not youtube_id:
+                raise InputError(f"{where}: the label or the youtube_id is empty; fill it or remove the line")
+            try:
+                start, end = round(float(row["time_start"])), round(float(row["time_end"]))
+            except ValueError:
+                raise InputError(f"{where}: time_start or time_end is not a number") from None
+            path = data.locate(f"{youtube_id}_{start:06d}_{end:06d}.mp4", f"{youtube_id}.mp4")
+            split = split_named(row.get("split") or SPLIT_NAMES.get(source.stem, "train"), where)
+            listed.append(ListedVideo(path, label, split, youtube_id, where))
+    return listed
+
+
+def _ssv2(data: DataFolder) -> list[ListedVideo]:
+    """The json lists of Something-Something; videos ID.webm anywhere below. Unlabeled test videos are left out."""
+    label_files = data.files("*labels.json")
+    if not label_files:
+        raise InputError(f"{data.root}: holds no labels.json; put Something-Something's lists there")
+    classes = set(read_json(label_files[0], dict))
+    listed = []
+    for name, split in (("train", "train"), ("validation", "val"), ("test", "test")):
+        for source in sorted(label_files[0].parent.glob(f"*{name}.json")):
+            for number, row in enumerate(read_json(source, list), 1):
+                where = f"{source}, entry {number}"
+                for key in ("id",) if split == "test" else ("id", "template"):
+                    if not isinstance(row, dict) or key not in row:
+                        raise InputError(f"{where}: has no {key}; an entry is an object with id and template")
+                if "template" not in row:
+                    continue
+                label = row["template"].replace("[", "").replace("]", "")
+                if label not in classes:
+                    raise InputError(f"{where}: template {label!r} is not in {label_files[0].name}")
+                listed.append(ListedVideo(data.locate(f"{row['id']}.webm"), label, split, where=where))
+    return listed
+
+
 LAYOUTS: dict[str, Callable[[DataFolder], list[ListedVideo]]] = {
     "folders": _folders,
-    "split-folders": _split_folders,
+    "split-folders": partial(_folders, with_splits=True),
     "csv": _csv,
-    "ucf101": ucf101,
-    "hmdb51": hmdb51,
-    "hmdb51-unused-train": hmdb51_unused_train,
-    "kinetics": kinetics,
-    "ssv2": ssv2,
+    "ucf101": _ucf101,
+    "hmdb51": _hmdb51,
+    "hmdb51-unused-train": partial(_hmdb51, unused="train"),
+    "kinetics": _kinetics,
+    "ssv2": _ssv2,
 }
 """Every layout by name."""

@@ -1,7 +1,5 @@
 """Reading the text files that list videos: csv, json, plain lines; every error names the file and the line."""
 
-from __future__ import annotations
-
 import csv
 import json
 from collections import defaultdict
@@ -111,23 +109,19 @@ def read_rows(source: Path, needed: tuple[str, ...]) -> Iterator[tuple[str, dict
                 continue
             if not header:
                 header = [cell.lower() for cell in cells]
-                _check_header(header, needed, where)
-                continue
-            if len(cells) != len(header):
+                if missing := [name for name in needed if name not in header]:
+                    raise InputError(
+                        f"{where}: the columns are {', '.join(header)}; {', '.join(missing)} missing: "
+                        f"the first line must name {', '.join(needed)}"
+                    )
+            elif len(cells) != len(header):
                 raise InputError(f"{where}: has {len(cells)} values for {len(header)} columns ({', '.join(header)})")
-            yield where, dict(zip(header, cells, strict=True))
+            else:
+                yield where, dict(zip(header, cells, strict=True))
     except csv.Error as error:
         raise InputError(f"{source}, line {reader.line_num}: cannot be read as csv: {error}") from None
     if not header:
         raise InputError(f"{source}: is empty; the first line must name {', '.join(needed)}")
-
-
-def _check_header(header: list[str], needed: tuple[str, ...], where: str) -> None:
-    if missing := [name for name in needed if name not in header]:
-        raise InputError(
-            f"{where}: the columns are {', '.join(header)}; {', '.join(missing)} missing: "
-            f"the first line must name {', '.join(needed)}"
-        )
 
 
 def read_json(source: Path, kind: type) -> Any:

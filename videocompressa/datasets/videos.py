@@ -1,14 +1,12 @@
 """Lists of labeled videos: the records, and the carving of a validation split by groups."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from operator import itemgetter
 from pathlib import Path
+from typing import Self
 
 import torch
 
@@ -43,12 +41,11 @@ class VideoSet:
     entries: tuple[VideoEntry, ...]
 
     def __post_init__(self) -> None:
-        video_id, count = max(
-            Counter(entry.video_id for entry in self.entries).items(), key=itemgetter(1), default=("", 0)
-        )
-        if count > 1:
-            raise InputError(f"{self.name}: a video is listed twice: {video_id}")
+        video_ids: set[str] = set()
         for entry in self.entries:
+            if entry.video_id in video_ids:
+                raise InputError(f"{self.name}: a video is listed twice: {entry.video_id}")
+            video_ids.add(entry.video_id)
             if entry.split not in SPLITS:
                 raise InputError(f"{entry.video_id}: split {entry.split!r} is not known; known: {', '.join(SPLITS)}")
             if not 0 <= entry.label < len(self.classes):
@@ -61,7 +58,7 @@ class VideoSet:
         counts = ", ".join(f"{split}={sum(e.split == split for e in self.entries)}" for split in SPLITS)
         return f"VideoSet({self.name!r}, classes={len(self.classes)}, {counts})"
 
-    def select(self, split: str) -> VideoSet:
+    def select(self, split: str) -> Self:
         """Return the videos of one split, with all classes kept so that labels keep their meaning."""
         if split not in SPLITS:
             raise InputError(f"split {split!r} is not known; known: {', '.join(SPLITS)}")

@@ -1,1 +1,1 @@
-"""The demo: a rendered set of videos, and the whole run on it."""
+"""The demo: a rendered set of videos, and the complete run on it."""

@@ -1,18 +1,13 @@
-"""The articulated figure: a body, its poses, and the actions as key poses.
+"""The articulated figure: a body, its poses, and the actions as key poses (all angles are our choice).
 
 The figure is seen from the side. World coordinates are in body heights: x forward (the way it faces), y up from the
-floor. Angles are in degrees: 0 hangs straight down, positive swings forward. Between key poses every angle moves with
-the smoothstep 3u^2 - 2u^3, which starts and stops softly. All key angles are our choice.
+floor. Angles are in degrees: 0 hangs straight down, positive swings forward.
 """
-
-from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-
-from videocompressa.errors import InputError
 
 Array = NDArray[np.float64]
 Pair = tuple[float, float]
@@ -37,7 +32,8 @@ def pose(
     """Return a pose as 12 values in the order of the arguments; a pair is (near side, far side).
 
     `lean` is the torso's angle from upright and `nod` the head's relative to it; elbows and knees bend relative to the
-    limb above. `lift` is the height of the lower foot above the floor, `travel` the distance from the figure's place.
+    limb above. `lift` is the height of the lower foot above the floor, `travel` the way of the hips from the figure's
+    place.
     """
     return np.array([lean, nod, *arms, *elbows, *hips, *knees, lift, travel], dtype=np.float64)
 
@@ -50,8 +46,6 @@ class Action:
     keys: tuple[Array, ...]
     reverse_of: str | None = None
     """Name of the action that this one plays backward: both show the same frames, and only their order differs."""
-    feet_planted: bool = True
-    """The far foot stays in place; otherwise the hips follow `travel`."""
 
 
 STAND = pose()
@@ -75,21 +69,17 @@ BOW = pose(78, 12, arms=(12, 6), elbows=(6, 6), hips=(-6, -10), knees=(0, 0))
 SQUAT = pose(38, arms=(88, 84), elbows=(4, 4), hips=(86, 80), knees=(122, 118))
 
 
-def _walk() -> Action:
-    """Return two steps and a half: legs and arms swing in opposition, the swinging knee bends half-way."""
-    step_near = pose(3, arms=(-26, 26), elbows=(20, 20), hips=(23, -23), knees=(2, 10))
-    step_far = pose(3, arms=(26, -26), elbows=(20, 20), hips=(-23, 23), knees=(10, 2))
-    pass_near, pass_far = pose(4, hips=(18, -2), knees=(48, 2)), pose(4, hips=(-2, 18), knees=(2, 48))
-    keys = np.stack((STAND, pass_near, step_near, pass_far, step_far, STAND))
-    times = np.linspace(0, 1, len(keys))
-    keys[:, -1] = 0.75 * (times - 0.5)  # travel
-    return Action(tuple(times.tolist()), tuple(keys), feet_planted=False)
+# Two steps and a half: legs and arms swing in opposition, the swinging knee bends half-way.
+PASS_NEAR = pose(4, hips=(18, -2), knees=(48, 2), travel=-0.225)
+STEP_NEAR = pose(3, arms=(-26, 26), elbows=(20, 20), hips=(23, -23), knees=(2, 10), travel=-0.075)
+PASS_FAR = pose(4, hips=(-2, 18), knees=(2, 48), travel=0.075)
+STEP_FAR = pose(3, arms=(26, -26), elbows=(20, 20), hips=(-23, 23), knees=(10, 2), travel=0.225)
+_STEPS = (pose(travel=-0.375), PASS_NEAR, STEP_NEAR, PASS_FAR, STEP_FAR, pose(travel=0.375))
 
-
+_WALK = Action((0, 0.2, 0.4, 0.6, 0.8, 1), _STEPS)
 _SIT_DOWN = Action((0, 0.5, 1), (STAND, SIT_HALF, SIT))
 _RAISE_ARMS = Action((0, 0.5, 1), (STAND, ARMS_AHEAD, ARMS_UP))
 _PICK_UP = Action((0, 0.45, 0.55, 1), (STAND, REACH, REACH, CARRY))
-_WALK = _walk()
 _WAVES = (WAVE_FRONT, WAVE_BACK, WAVE_FRONT, WAVE_BACK, WAVE_FRONT)
 
 ACTIONS = {
@@ -111,15 +101,8 @@ ACTIONS = {
 """Every action by name."""
 
 
-def find_action(name: str) -> Action:
-    """Return the action of a name. Raises `InputError`."""
-    if name not in ACTIONS:
-        raise InputError(f"action {name!r} is unknown; known: {', '.join(ACTIONS)}")
-    return ACTIONS[name]
-
-
 def interpolate(times: tuple[float, ...], keys: Array, at: Array) -> Array:
-    """Return (T,12) poses at (T,) times from (keys,12) key poses."""
+    """Return (T,12) poses at (T,) times, by the smoothstep 3u^2 - 2u^3 from each of the (keys,12) poses to the next."""
     marks = np.array(times)
     after = np.clip(np.searchsorted(marks, at, "right"), 1, len(marks) - 1)
     share = np.clip((at - marks[after - 1]) / (marks[after] - marks[after - 1]), 0, 1)[:, None]
@@ -147,15 +130,15 @@ def limb(start: Array, length: float, angle: Array) -> Array:
     return start + length * np.stack((np.sin(radians), -np.cos(radians)), axis=-1)
 
 
-def joints_of(poses: Array, *, feet_planted: bool = True) -> Joints:
-    """Return the joints of the body in (T,12) poses, its lower foot `lift` above the floor."""
+def joints_of(poses: Array) -> Joints:
+    """Return the joints of the body in (T,12) poses; the far foot stays in place where no pose travels."""
     lean, nod, lift, travel = poses[:, [0, 1, -2, -1]].T
     arms, elbows, hips, knees = poses[:, 2:NUM_ANGLES].reshape(-1, 4, 2).swapaxes(0, 1)
     knee = limb(np.zeros((*hips.shape, 2)), THIGH, hips)
     ankle = limb(knee, SHIN, hips - knees)
     # The foot half follows the shin: flat on the floor when standing, pointing when in the air.
     toe = limb(ankle, FOOT, 90 + (hips - knees) / 2)
-    left = travel - (ankle[:, FAR, 0] if feet_planted else 0)
+    left = travel if travel.any() else -ankle[:, FAR, 0]
     hip = np.stack((left, SOLE + lift - ankle[..., 1].min(axis=1)), axis=-1)
     neck = limb(hip, TORSO, 180 - lean)
     gaze = 180 - 0.75 * lean - nod

@@ -2,12 +2,9 @@
 
 1. Choose a scene (background, person, place) and a motion: the action fills 30 to 45 % of 3 to 4 seconds, between idle
    stretches in which the figure only sways a little.
-2. Turn the joints of every frame into strokes with round ends; a disc is a stroke of one point.
-3. For every frame: strokes over the background at `SUPERSAMPLE` times the size, reduce (anti-aliasing), sensor noise.
-4. An action that is another one played backward is rendered as that one; its frames are reversed at the end.
+2. Turn the joints of every frame into strokes; a disc is a stroke of one point.
+3. Paint them over the background at `SUPERSAMPLE` times the size, reduce (anti-aliasing), add sensor noise.
 """
-
-from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +17,6 @@ from torch import Tensor
 
 from videocompressa.demo import figure
 from videocompressa.demo.figure import FAR, HEAD, NEAR, Action, Array, Joints, joints_of
-from videocompressa.errors import InputError
 
 FRAMES_PER_SECOND = 12
 SUPERSAMPLE = 2  # our choice: lines look smooth, and a frame costs about 0.4 ms
@@ -42,7 +38,7 @@ class Scene:
     canvas: Image.Image
     """The background, larger than the picture by `MARGIN` on each side."""
     place: Array
-    """Where the figure stands on the canvas, from left and top."""
+    """Place of the figure on the canvas, from left and top."""
     scale: Array
     """Of world coordinates (x,y); x is negative where the figure faces left, and y always."""
     colors: dict[str, Array]
@@ -57,25 +53,17 @@ class Stroke(NamedTuple):
     color: Array
 
 
-def render_clip(
-    action: str, generator: torch.Generator, *, size: tuple[int, int], scene: torch.Generator | None = None
-) -> Tensor:
-    """Return one clip of an action as (T,3,H,W) uint8 frames at `FRAMES_PER_SECOND`, 36 <= T <= 48.
+def render_clip(action: str, generator: torch.Generator, *, size: tuple[int, int], scene: torch.Generator) -> Tensor:
+    """Return one clip of an action as (T,3,H,W) uint8 frames of `size` (H,W) at `FRAMES_PER_SECOND`, 36 <= T <= 48.
 
-    `size` is (H,W) in pixels, at least 32. With `scene`, the background, the person and where they stand come from that
-    generator, and only what is done, when and how it is filmed from the other. Equal generators give equal frames;
-    for a pair of which one is the other played backward they give the same frames in reverse order.
+    The background, the person and where they stand come from `scene`; when and how the action is done and filmed, from
+    `generator`. Equal generators give equal frames; for an action that is another one played backward they give the
+    frames of that one in reverse order.
     """
-    chosen = figure.find_action(action)
-    if min(size) < 32:
-        raise InputError(
-            f"rendered clips of {size[0]}x{size[1]} px are too small to show an action; give at least 32x32"
-        )
-    rng = numpy_generator(generator)
-    place = choose_scene(rng if scene is None else numpy_generator(scene), size)
+    chosen, rng = figure.ACTIONS[action], numpy_generator(generator)
+    place = choose_scene(numpy_generator(scene), size)
     poses, _ = choose_motion(rng, chosen)
-    joints = joints_of(poses, feet_planted=chosen.feet_planted)
-    frames = _film(rng, place, _strokes(place.colors, joints), size)
+    frames = _film(rng, place, _strokes(place.colors, joints_of(poses)), size)
     return frames.flip(0) if chosen.reverse_of else frames
 
 
@@ -130,19 +118,8 @@ def choose_motion(rng: np.random.Generator, action: Action) -> tuple[Array, slic
 
 
 def _strokes(colors: Mapping[str, Array], joints: Joints) -> list[Stroke]:
-    """Return what is painted over the background, from the back to the front."""
-
-    def arm(side: int, light: float) -> list[Stroke]:
-        points = joints.arms[:, side]
-        return [
-            Stroke(points[:, 1:], 0.045, light * colors["skin"]),
-            Stroke(points[:, :2], 0.055, light * colors["shirt"]),
-        ]
-
-    def leg(side: int, light: float) -> list[Stroke]:
-        points = joints.legs[:, side]
-        return [Stroke(points[:, 2:], 0.05, SHOES), Stroke(points[:, :3], 0.068, light * colors["trousers"])]
-
+    """Return what is painted over the background, from the back to the front; the far side of the body is darker."""
+    skin, shirt, trousers, arms, legs = colors["skin"], colors["shirt"], colors["trousers"], joints.arms, joints.legs
     hip, neck, head = joints.spine.swapaxes(0, 1)[:, :, None]
     face = joints.face[:, None]
     # The stool is in every clip, or it would give some actions away.
@@ -150,15 +127,19 @@ def _strokes(colors: Mapping[str, Array], joints: Joints) -> list[Stroke]:
     stool = [(-0.1, -top), (-0.1, 0), (-0.13, 0), (0.13, 0), (0.1, 0), (0.1, -top)]
     return [
         Stroke(np.tile(np.add(stool, (seat, top)), (len(face), 1, 1)), 0.035, colors["stool"]),
-        *arm(FAR, 0.7),  # the far side is darker, which tells the two sides apart
-        *leg(FAR, 0.7),
-        *leg(NEAR, 1),
-        Stroke(joints.spine[:, 1:], 0.05, colors["skin"]),
-        Stroke(np.concatenate((hip, 0.12 * hip + 0.88 * neck), axis=1), 0.135, colors["shirt"]),
+        Stroke(arms[:, FAR, 1:], 0.045, 0.7 * skin),
+        Stroke(arms[:, FAR, :2], 0.055, 0.7 * shirt),
+        Stroke(legs[:, FAR, 2:], 0.05, SHOES),
+        Stroke(legs[:, FAR, :3], 0.068, 0.7 * trousers),
+        Stroke(legs[:, NEAR, 2:], 0.05, SHOES),
+        Stroke(legs[:, NEAR, :3], 0.068, trousers),
+        Stroke(joints.spine[:, 1:], 0.05, skin),
+        Stroke(np.concatenate((hip, 0.12 * hip + 0.88 * neck), axis=1), 0.135, shirt),
         Stroke(head, 2 * HEAD, colors["hair"]),
-        Stroke(0.8 * head + 0.2 * face, 1.7 * HEAD, colors["skin"]),
-        Stroke(face, 0.4 * HEAD, colors["skin"]),
-        *arm(NEAR, 0.88),
+        Stroke(0.8 * head + 0.2 * face, 1.7 * HEAD, skin),
+        Stroke(face, 0.4 * HEAD, skin),
+        Stroke(arms[:, NEAR, 1:], 0.045, 0.88 * skin),
+        Stroke(arms[:, NEAR, :2], 0.055, 0.88 * shirt),
     ]
 
 
@@ -175,16 +156,12 @@ def _film(rng: np.random.Generator, scene: Scene, strokes: list[Stroke], size: t
     for number, (left, top) in enumerate(camera.tolist()):
         picture = scene.canvas.crop((left, top, left + width, top + height))
         draw = ImageDraw.Draw(picture)
-        for stroke, points in zip(strokes, paths, strict=True):
-            _paint(draw, points[number], -stroke.width * scene.scale[1], tuple(map(int, stroke.color)))
+        for stroke, path in zip(strokes, paths, strict=True):
+            # Round ends and joints; a disc where there is one point.
+            color, thickness = tuple(map(int, stroke.color)), -stroke.width * scene.scale[1]
+            draw.line([(x, y) for x, y in path[number]], fill=color, width=max(1, round(thickness)))
+            for x, y in path[number]:
+                draw.circle((x, y), thickness / 2, fill=color)
         frames[number] = np.asarray(picture.reduce(SUPERSAMPLE)) * light
     frames += rng.integers(-5, 5, frames.shape, dtype=np.int8, endpoint=True)
     return torch.from_numpy(frames.clip(0, 255).astype(np.uint8)).permute(0, 3, 1, 2).contiguous()
-
-
-def _paint(draw: ImageDraw.ImageDraw, points: list[list[float]], width: float, color: tuple[int, ...]) -> None:
-    """Paint a line with round ends and joints, or a disc where there is one point."""
-    draw.line([(x, y) for x, y in points], fill=color, width=max(1, round(width)))
-    radius = width / 2
-    for x, y in points:
-        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=color)

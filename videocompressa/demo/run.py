@@ -5,19 +5,21 @@ and by videocompressa-bytes into the bytes of these, 3. train students on each f
 steps, 4. write a table and a contact sheet.
 """
 
-from __future__ import annotations
-
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from videocompressa.bench.record import FULL, Record
 from videocompressa.demo.videos import render_set
 from videocompressa.files import check_output, write_text
+from videocompressa.methods import find_method
 from videocompressa.recipes.compress import CompressOutcome, compress_folder
-from videocompressa.recipes.contact_sheet import TableRow, contact_sheet, markdown_table
+from videocompressa.recipes.contact_sheet import contact_sheet
 from videocompressa.recipes.options import BudgetOptions, CandidateOptions, CompressOptions, NumBytes, Surroundings
 from videocompressa.recipes.sets import open_set
-from videocompressa.recipes.train import TrainOutcome, train_on
+from videocompressa.recipes.train import train_on
 from videocompressa.students import TrainConfig
+from videocompressa.texts import bytes_text, count_text, markdown_table, mean_text, percent_text
 
 CLIPS_PER_CLASS = (24, 8)
 """Training and test videos of each action."""
@@ -31,7 +33,7 @@ trained on, in five minutes: they stay at chance."""
 
 CANDIDATES = CandidateOptions(size=64, frames=8)
 BUDGET = BudgetOptions(vpc=2, keyframes=4)
-STUDENTS = TrainConfig(width=0.5, steps=250, lr=5e-4, crop_scale=0.8, flip=False)
+STUDENTS = TrainConfig(width=0.25, steps=250, lr=5e-4, crop_scale=0.8, flip=False)
 NUM_SEEDS = 3
 
 SETTINGS = (
@@ -48,82 +50,105 @@ SETTINGS = (
 
 @dataclass(frozen=True)
 class DemoOutcome:
-    """What the demo made."""
+    """The files that the demo wrote, and its results."""
 
     videos: Path
     """Folder of the rendered set."""
     set_path: Path
     table_path: Path
     sheet_path: Path
-    rows: tuple[TableRow, ...]
+    records: tuple[Record, ...]
 
 
 def demo(folder: Path, *, seed: int = 0, overwrite: bool = False, surroundings: Surroundings) -> DemoOutcome:
     """Run the demo in `folder`; videos that were rendered there before are kept.
 
-    The table is written last: where it is missing, an earlier demo did not end, and this one goes on from there.
-    Raises `InputError`.
+    The table is written last: where it is missing, an earlier demo did not end, and this one resumes it. Raises
+    `InputError`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    set_path, typical_path, random_path = (folder / f"{name}.safetensors" for name in ("set", "typical", "random"))
-    table_path, sheet_path, videos = folder / "table.md", folder / "sheet.png", folder / "videos"
-    check_output(table_path, overwrite=overwrite)
+    outcome = DemoOutcome(folder / "videos", folder / "set.safetensors", folder / "table.md", folder / "sheet.png", ())
+    check_output(outcome.table_path, overwrite=overwrite)
     render_set(
-        videos,
+        outcome.videos,
         clips_per_class=CLIPS_PER_CLASS,
         size=SIZE,
         seed=seed,
         watch=surroundings.watch,
         num_scenes=NUM_SCENES,
     )
-    learned = CompressOptions("videocompressa", seed=seed, settings=SETTINGS)
-    by_paper = _compress(videos, set_path, BUDGET, learned, surroundings)
-    same_bytes = BudgetOptions(bytes=NumBytes(by_paper.cost.file_bytes))
-    typical = _compress(videos, typical_path, same_bytes, CompressOptions("typical-clips", seed=seed), surroundings)
-    random = _compress(videos, random_path, BUDGET, CompressOptions("random-real", seed=seed), surroundings)
-    rows = (
-        _row("all videos", _train(videos, videos, surroundings), None),
-        _row("videocompressa", _train(set_path, videos, surroundings), by_paper),
-        _row("typical-clips", _train(typical_path, videos, surroundings), typical),
-        _row("random-real", _train(random_path, videos, surroundings), random),
-    )
-    contact_sheet(open_set(set_path), path=sheet_path)
-    write_text(table_path, markdown_table(rows))
-    return DemoOutcome(videos, set_path, table_path, sheet_path, rows)
+
+    def compress(path: Path, budget: BudgetOptions, options: CompressOptions) -> CompressOutcome:
+        return compress_folder(
+            outcome.videos,
+            path,
+            options,
+            candidates=CANDIDATES,
+            budget=budget,
+            overwrite=True,
+            surroundings=surroundings,
+        )
+
+    ours = compress(outcome.set_path, BUDGET, CompressOptions("videocompressa", seed=seed, settings=SETTINGS))
+    same_bytes = BudgetOptions(bytes=NumBytes(ours.cost.file_bytes))
+    typical = compress(folder / "typical.safetensors", same_bytes, CompressOptions("typical-clips", seed=seed))
+    random = compress(folder / "random.safetensors", BUDGET, CompressOptions("random-real", seed=seed))
+    rows = {FULL: None, "videocompressa": ours, "typical-clips": typical, "random-real": random}
+    records = tuple(_record(method, compressed, outcome.videos, surroundings) for method, compressed in rows.items())
+    contact_sheet(open_set(outcome.set_path), path=outcome.sheet_path)
+    write_text(outcome.table_path, markdown_table(table_lines(records)))
+    return replace(outcome, records=records)
 
 
-def _compress(
-    videos: Path, path: Path, budget: BudgetOptions, options: CompressOptions, surroundings: Surroundings
-) -> CompressOutcome:
-    return compress_folder(
+def _record(method: str, compressed: CompressOutcome | None, videos: Path, surroundings: Surroundings) -> Record:
+    """Train the students on the file of a method, or on all videos, and return the row of the table."""
+    result = train_on(
+        compressed.path if compressed else videos,
         videos,
-        path,
-        options,
+        config=STUDENTS,
         candidates=CANDIDATES,
-        budget=budget,
-        overwrite=True,
+        num_seeds=NUM_SEEDS,
         surroundings=surroundings,
-    )
-
-
-def _train(subject: Path, videos: Path, surroundings: Surroundings) -> TrainOutcome:
-    return train_on(
-        subject, videos, config=STUDENTS, candidates=CANDIDATES, num_seeds=NUM_SEEDS, surroundings=surroundings
-    )
-
-
-def _row(name: str, trained: TrainOutcome, made: CompressOutcome | None) -> TableRow:
-    result = trained.result
-    num_runs = len(result.top1_runs)
-    return TableRow(
-        method=name,
+    ).result
+    record = Record(
+        method=method,
+        data="rendered actions",
+        protocol="demo",
+        student=STUDENTS.student,
         top1_mean=result.top1_mean,
-        top1_std=result.top1_std if num_runs > 1 else None,
-        num_runs=num_runs,
+        top1_std=result.top1_std,
+        top1_runs=tuple(result.top1_runs),
         num_diverged=result.num_diverged,
-        videos_per_class=None if made is None else made.videos_per_class,
-        keyframes=None if made is None else made.keyframes,
-        file_bytes=None if made is None else made.cost.file_bytes,
-        byte_ratio=None if made is None else made.cost.byte_ratio,
-        codec_bytes=0 if made is None else made.cost.codec_bytes,
     )
+    if compressed is None:
+        return record
+    return replace(
+        record,
+        labels=find_method(method).labels,
+        vpc=compressed.videos_per_class,
+        keyframes=compressed.keyframes,
+        file_bytes=compressed.cost.file_bytes,
+        codec_bytes=compressed.cost.codec_bytes,
+        byte_ratio=compressed.cost.byte_ratio,
+    )
+
+
+COLUMNS: dict[str, Callable[[Record], str]] = {
+    "method": lambda record: "all videos" if record.on_all_videos else record.method,
+    "VPC": lambda record: count_text(record.vpc),
+    "keyframes": lambda record: count_text(record.keyframes),
+    "file": lambda record: bytes_text(record.file_bytes),
+    "file + codec": lambda record: bytes_text(record.file_and_codec_bytes),
+    "of all bytes": lambda record: percent_text(record.byte_ratio),
+    "top-1 %": lambda record: mean_text(record.top1_mean, record.spread),
+    "runs": lambda record: str(len(record.top1_runs)),
+    "diverged": lambda record: str(record.num_diverged),
+}
+"""Columns of the table by heading."""
+
+
+def table_lines(records: Sequence[Record]) -> list[list[str]]:
+    """Return the table of results, its heading first; "file + codec" only where a codec has weights."""
+    hidden = set() if any(record.codec_bytes for record in records) else {"file + codec"}
+    columns = {heading: column for heading, column in COLUMNS.items() if heading not in hidden}
+    return [list(columns), *([column(record) for column in columns.values()] for record in records)]

@@ -1,18 +1,17 @@
 """The rendered demo set: real mp4 files of an articulated figure, rendered by our own code from a seed.
 
-`figure` holds the body and the actions, `rendering` makes clips from them; this file writes the folders
-`root/train/CLASS/NNN.mp4` and `root/test/CLASS/NNN.mp4`. It needs no one's pictures and no network.
+`figure` holds the body and the actions, `rendering` makes clips of them; this file writes the folders
+`root/train/CLASS/NNN.mp4` and `root/test/CLASS/NNN.mp4`. It needs no pictures and no network.
 """
 
-from __future__ import annotations
-
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from videocompressa.demo.figure import ACTIONS, find_action
+from videocompressa.demo.figure import ACTIONS
 from videocompressa.demo.rendering import FRAMES_PER_SECOND, render_clip
 from videocompressa.errors import InputError
+from videocompressa.files import atomic_path
 from videocompressa.rng import Streams
 from videocompressa.run import Watch, watch_nothing
 from videocompressa.video import write_video
@@ -26,44 +25,23 @@ MARKER = ".rendered.json"  # the settings of the set in a folder; hidden, so tha
 def render_set(
     root: Path,
     *,
-    clips_per_class: Mapping[str, int] | tuple[int, int] = (20, 10),
+    clips_per_class: tuple[int, int] = (20, 10),
     size: tuple[int, int] = (96, 128),
     seed: int = 0,
     watch: Watch = watch_nothing,
     actions: Sequence[str] = DEFAULT_ACTIONS,
-    num_scenes: int | None = None,
+    num_scenes: int = 4,
 ) -> None:
     """Write a rendered set to `root`, or finish the one that was begun there with the same settings.
 
-    Parameters
-    ----------
-    root:
-        Folder of the set; created if it does not exist.
-    clips_per_class:
-        Clips of each action, as {"train": 20, "test": 10} or (20, 10); every number at least 1.
-    size:
-        (H,W) in pixels, even.
-    seed:
-        Equal seeds and settings give equal bytes; the draws of a clip depend on seed, split, action and number only.
-    watch:
-        Called as `watch("render", done=..., total=...)` after each clip.
-    actions:
-        Names from `ACTIONS`.
-    num_scenes:
-        Every action of every split is done in each of so many scenes (a background, a person, where they stand) in
-        turn, so that a small student can learn to ignore them; None gives each clip a new scene.
+    `clips_per_class` are the training and the test clips of each action, `size` is (H,W) in pixels, even, and `actions`
+    are keys of `ACTIONS`. Each action is done in each of `num_scenes` scenes (a background, a person, where they stand)
+    in turn, so that a small student can learn to ignore them. Equal seeds and settings give equal bytes; the draws of a
+    clip depend on seed, split, action and number only. `watch("render", done=, total=)` counts clips.
 
-    Raises
-    ------
-    InputError
-        An action is unknown, a number is out of range, or `root` holds something else.
+    Raises `InputError` when an action is unknown, a number is out of range, or `root` holds something else.
     """
-    by_split = (
-        clips_per_class
-        if isinstance(clips_per_class, Mapping)
-        else zip(("train", "test"), clips_per_class, strict=True)
-    )
-    counts = dict(by_split)
+    counts = dict(zip(("train", "test"), clips_per_class, strict=True))
     _check(actions, counts, size, num_scenes)
     settings = {"actions": actions, "clips_per_class": counts, "num_scenes": num_scenes, "seed": seed, "size": size}
     _claim(root, json.dumps({**settings, "version": 2}, sort_keys=True))
@@ -73,25 +51,25 @@ def render_set(
         path = root / split / action / f"{number:03d}.mp4"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            scene = None if num_scenes is None else streams.generator(f"scene/{number % num_scenes}")
+            scene = streams.generator(f"scene/{number % num_scenes}")
             frames = render_clip(action, streams.child(split).generator(f"{action}/{number}"), size=size, scene=scene)
-            unfinished = path.with_name(f".unfinished-{path.name}")
-            write_video(unfinished, frames, FRAMES_PER_SECOND)
-            unfinished.replace(path)
+            with atomic_path(path) as part:
+                write_video(part, frames, FRAMES_PER_SECOND)
         watch("render", done=done, total=len(work))
 
 
-def _check(actions: Sequence[str], counts: Mapping[str, int], size: tuple[int, int], num_scenes: int | None) -> None:
+def _check(actions: Sequence[str], counts: dict[str, int], size: tuple[int, int], num_scenes: int) -> None:
+    known = ", ".join(ACTIONS)
     if not actions:
-        raise InputError(f"the list of actions is empty; known: {', '.join(ACTIONS)}")
-    for action in actions:
-        find_action(action)
-    if not counts or min(counts.values()) < 1:
+        raise InputError(f"the list of actions is empty; known: {known}")
+    if unknown := [action for action in actions if action not in ACTIONS]:
+        raise InputError(f"action {unknown[0]!r} is unknown; known: {known}")
+    if min(counts.values()) < 1:
         raise InputError(f"clips_per_class is {counts}; every split needs at least 1 clip of each action")
     if min(size) < 32 or size[0] % 2 or size[1] % 2:
         raise InputError(f"size of a rendered set is {size[0]}x{size[1]} px; give even sides of at least 32 px")
-    if num_scenes is not None and num_scenes < 1:
-        raise InputError(f"num_scenes is {num_scenes}; it must be at least 1, or None for a new scene in each clip")
+    if num_scenes < 1:
+        raise InputError(f"num_scenes is {num_scenes}; it must be at least 1")
 
 
 def _claim(root: Path, settings: str) -> None:

@@ -1,4 +1,4 @@
-"""Matching: synthetic clips tuned until networks read in them what they read in real ones."""
+"""Matching: synthetic clips tuned until networks respond to them as to real ones."""
 
 from videocompressa.matching.experts import ExpertConfig
 from videocompressa.matching.objectives import DMConfig, Matching, MatchingConfig, MTTConfig, ShowClips

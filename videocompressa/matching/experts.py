@@ -1,17 +1,12 @@
 """Experts: students trained on all real clips, whose parameters are kept at every epoch (Cazenavette et al. 2022).
 
-1. Expert e starts from a fresh initialization theta_0 and is trained by plain SGD on the real clips.
-2. After each epoch its parameters are copied: a trajectory theta_0, theta_1, ..., theta_epochs, flattened.
-3. Each expert is a finished stage of its own, so a run that is stopped goes on at the next expert.
-
-Buffers (running statistics of a norm) are no parameters and are not kept: matching uses the statistics of its batches.
-The paper augments while training experts; the video protocol of the literature trains without, and so do we.
+A trajectory holds the flattened parameters theta_0, theta_1, ..., theta_epochs of one expert, without buffers (running
+statistics of a norm). Each expert is a stage, so a stopped run resumes at the next one. The paper augments while
+training experts; the video protocol of the literature trains without, and so do we.
 """
 
-from __future__ import annotations
-
-import dataclasses
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -39,7 +34,7 @@ class ExpertConfig:
     momentum: float = 0.0
     """In [0,1)."""
     batch_size: int = 256
-    """Real clips a step, >= 2; a smaller set is taken whole, and what is over at the end of an epoch is left out."""
+    """Real clips a step, >= 2; a smaller set is one batch, and an incomplete last batch of an epoch is left out."""
 
     def __post_init__(self) -> None:
         if self.num_experts < 1 or self.epochs < 1:
@@ -65,31 +60,26 @@ class ExpertConfig:
         )
 
     def steps_per_epoch(self, num_clips: int) -> int:
-        """Return the number of whole batches in so many clips, at least 1."""
+        """Return the number of complete batches in so many clips, at least 1."""
         return max(1, num_clips // max(1, self.batch_size))
 
 
 def train_experts(train_data: Candidates, config: ExpertConfig, run: Run) -> list[Tensor]:
     """Return one trajectory (epochs + 1, P) float32 on the CPU for each expert, P its number of parameters.
 
-    Stream "experts/e" is drawn from for expert e alone, so its bytes do not depend on the others. From a folder of
-    stages trajectories come memory-mapped: at published settings they take 0.7 GB each.
-
-    Raises
-    ------
-    DivergedError
-        When the loss or a weight of an expert stops being finite.
+    Expert e draws from stream "experts/e" alone, so its bytes do not depend on the others. From a folder of stages
+    trajectories come memory-mapped: at published settings they take 0.7 GB each. Raises `DivergedError` when the loss
+    or a weight of an expert stops being finite.
     """
+    # How many experts there are is not part of the key, so more can be added.
+    key = {"config": {name: value for name, value in asdict(config).items() if name != "num_experts"}}
     trajectories = []
     for number in range(config.num_experts):
         part = run.child(f"experts/{number}")
-
-        def compute(part: Run = part) -> dict[str, Tensor]:
-            return {"parameters": _trajectory(train_data, config, part)}
-
-        stage = part.recall("expert", {"config": _one_expert(config)}, compute)
+        compute = partial(_trajectory, train_data, config, part)
+        stage = part.recall("expert", key, compute)
         if run.stages.folder is not None:  # read back, so that what was just computed leaves the memory
-            stage = part.recall("expert", {"config": _one_expert(config)}, compute)
+            stage = part.recall("expert", key, compute)
         trajectories.append(stage["parameters"])
         run.watch("experts", done=number + 1, total=config.num_experts)
     return trajectories
@@ -97,8 +87,8 @@ def train_experts(train_data: Candidates, config: ExpertConfig, run: Run) -> lis
 
 def flat_parameters(student: nn.Module) -> Tensor:
     """Return a copy (P,) of all parameters, detached, in the order of `named_parameters`."""
-    # `cat` makes new memory. The released code kept `p.detach().cpu()`: on a CPU that is the live weight itself, and
-    # every checkpoint of a trajectory showed the last epoch.
+    # `cat` copies. The released code kept `p.detach().cpu()`, on a CPU the live weight itself, so that every checkpoint
+    # of a trajectory was the last epoch.
     return torch.cat([parameter.detach().flatten() for parameter in student.parameters()])
 
 
@@ -109,18 +99,13 @@ def named_views(flat: Tensor, student: nn.Module) -> dict[str, Tensor]:
     return {name: part.view_as(named[name]) for name, part in zip(named, parts, strict=True)}
 
 
-def _one_expert(config: ExpertConfig) -> dict[str, object]:
-    """Return what the bytes of one expert depend on: how many there are is not part of it, so more can be added."""
-    return {name: value for name, value in dataclasses.asdict(config).items() if name != "num_experts"}
-
-
-def _trajectory(train_data: Candidates, config: ExpertConfig, run: Run) -> Tensor:
-    every = config.steps_per_epoch(len(train_data))
+def _trajectory(train_data: Candidates, config: ExpertConfig, run: Run) -> dict[str, Tensor]:
+    steps_per_epoch = config.steps_per_epoch(len(train_data))
     snapshots: list[Tensor] = []
 
     def keep(steps_done: int, student: Student) -> None:
-        if steps_done % every == 0:
+        if steps_done % steps_per_epoch == 0:
             snapshots.append(flat_parameters(student).cpu())
 
     fit(real_clips(train_data), config.recipe(len(train_data)), run, step_name="expert", each_step=keep)
-    return torch.stack(snapshots)
+    return {"parameters": torch.stack(snapshots)}

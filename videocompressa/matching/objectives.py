@@ -1,27 +1,18 @@
-"""Matching: two objectives that make synthetic clips teach what real ones do, behind one interface.
+"""Two matching objectives that make synthetic clips teach what real ones do, behind one interface.
 
-Symbols: L classes, S_c and R_c synthetic and real clips of class c, psi features, theta parameters of a student,
-alpha inner learning rate. `show` gives synthetic clips, differentiable in whatever is tuned.
+**DM**, distribution matching (Zhao and Bilen 2023, Eq. 6). Each step, with psi the flattened features of a freshly
+initialized student: loss = sum_c |mean psi(real clips of class c) - mean psi(synthetic ones)|^2.
+Our choices: no siamese augmentation, as in the video protocol of the literature; a norm uses the statistics of all real
+clips of the step together, and of all synthetic ones.
 
-**DM**, distribution matching (Zhao and Bilen 2023, "Dataset Condensation with Distribution Matching").
-Each step (Eq. 6):
-1. psi      a freshly initialized student without its last layer; its features are flattened, not averaged.
-2. loss   = sum_c | mean_{R_c} psi(x) - mean_{S_c} psi(x) |^2, over a real batch of each class.
-Our choices: no siamese augmentation, because the video protocol of the literature trains without any; a student with
-norms uses the statistics of all real clips of the step together, and of all synthetic ones.
+**MTT**, matching training trajectories (Cazenavette et al. 2022, Algorithm 1). Each step: take epochs theta_t and
+theta_{t+M} of an expert; from theta_t, some inner steps theta <- theta - alpha grad CE(synthetic clips);
+loss = |theta - theta_{t+M}|^2 / |theta_t - theta_{t+M}|^2 (Eq. 2); alpha is learned with the clips.
+Our choices: every expert once a round, in random order; no dropout, and norms use the statistics of their batch, so
+that the loss is a smooth function of the clips; a learned rate that is no longer positive counts as divergence.
 
-**MTT**, matching training trajectories (Cazenavette et al. 2022). Each step (Algorithm 1):
-1. theta_t  a start epoch t of an expert (`experts.py`); theta_{t+M} the target.
-2. inner    theta <- theta - alpha grad_theta CE(synthetic clips), some steps long from theta_t.
-3. loss   = |theta - theta_{t+M}|^2 / |theta_t - theta_{t+M}|^2 (Eq. 2); alpha is learned with the clips.
-Our choices: every expert is used once in each round, in random order; inside, dropout is off and norms use the
-statistics of their batch (running ones are neither read nor written, and are no part of a trajectory), so that the loss
-is a smooth function of the clips; a learned rate that is no longer positive counts as divergence.
-
-Draws depend on the seed and the number of the step alone: the same step gives the same loss.
+The same seed and step give the same loss.
 """
-
-from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
@@ -47,28 +38,23 @@ ShowClips = Callable[[Tensor], Tensor]
 whatever is tuned."""
 
 
-class MatchingConfig(ABC):
-    """Settings of an objective, and how it is built."""
+class Matching(ABC):
+    """An objective over synthetic clips."""
 
-    name: ClassVar[str]
-    """What the literature calls it."""
-
-    @property
-    @abstractmethod
-    def network(self) -> str:
-        """The student that it matches in; a name of `networks.STUDENTS`."""
+    parameter_lr: float = 0.0
+    """Learning rate of `parameters()`."""
 
     @abstractmethod
-    def build(self, train_data: Candidates, run: Run) -> Matching:
-        """Return the objective on real clips. Methods of one run that give the same `run` share what is trained."""
+    def loss(self, show: ShowClips, labels: Tensor, step: int) -> Tensor:
+        """Return the scalar loss of step `step` (>= 0, a number once in a run) for synthetic labels (N,) int64."""
 
-    @abstractmethod
-    def training_steps(self, steps: int, num_clips: int, num_classes: int, batch_size: int) -> int:
-        """Return about how many training steps of `batch_size` clips the tuning and its preparation cost."""
+    def parameters(self) -> list[Tensor]:
+        """Return what the objective itself learns, to be tuned with the clips."""
+        return []
 
 
 @dataclass(frozen=True)
-class DMConfig(MatchingConfig):
+class DMConfig:
     """Distribution matching; the defaults are the published ones."""
 
     name: ClassVar[str] = "dm"
@@ -91,20 +77,20 @@ class DMConfig(MatchingConfig):
 
     @property
     def network(self) -> str:
-        """See `MatchingConfig.network`."""
+        """The student that it matches in; a name of `networks.STUDENTS`."""
         return self.student
 
     def build(self, train_data: Candidates, run: Run) -> Matching:
-        """See `MatchingConfig.build`."""
+        """Return the objective on real clips."""
         return DistributionMatching(self, train_data, run.child("dm"))
 
     def training_steps(self, steps: int, num_clips: int, num_classes: int, batch_size: int) -> int:
-        """See `MatchingConfig.training_steps`; a forward pass of the real clips is about a third of a step."""
+        """Estimate the tuning in training steps of `batch_size` clips; a forward pass of the real ones is a third."""
         return steps * (1 + num_classes * self.real_per_class // (3 * batch_size))
 
 
 @dataclass(frozen=True)
-class MTTConfig(MatchingConfig):
+class MTTConfig:
     """Trajectory matching; the defaults are the published ones."""
 
     name: ClassVar[str] = "mtt"
@@ -142,40 +128,26 @@ class MTTConfig(MatchingConfig):
 
     @property
     def network(self) -> str:
-        """See `MatchingConfig.network`."""
+        """The student that it matches in; a name of `networks.STUDENTS`."""
         return self.experts.student
 
     def build(self, train_data: Candidates, run: Run) -> Matching:
-        """See `MatchingConfig.build`; experts are trained here, each a stage."""
+        """Return the objective on real clips; experts are trained here, stages that methods of equal `run` share."""
         trajectories = train_experts(train_data, self.experts, run)
         return TrajectoryMatching(self, train_data, trajectories, run.child("mtt"))
 
     def training_steps(self, steps: int, num_clips: int, num_classes: int, batch_size: int) -> int:
-        """See `MatchingConfig.training_steps`; a gradient through a gradient is about three steps."""
+        """Estimate experts and tuning in training steps of `batch_size` clips; a second-order gradient is three."""
         experts = self.experts.num_experts * self.experts.epochs * math.ceil(num_clips / batch_size)
         return experts + steps * 3 * self.inner_steps
 
 
-class Matching(ABC):
-    """An objective over synthetic clips."""
-
-    parameter_lr: float = 0.0
-    """Learning rate of `parameters()`."""
-
-    @abstractmethod
-    def loss(self, show: ShowClips, labels: Tensor, step: int) -> Tensor:
-        """Return the scalar loss of step `step` (>= 0) for a synthetic set with labels (N,) int64.
-
-        Draws its own networks and real clips, by `step`: do not repeat numbers within a run.
-        """
-
-    def parameters(self) -> list[Tensor]:
-        """Return what the objective itself learns, to be tuned with the clips."""
-        return []
+MatchingConfig = DMConfig | MTTConfig
+"""Settings of an objective: a field of a method's configuration."""
 
 
 class DistributionMatching(Matching):
-    """DM; see the head of this file."""
+    """DM; see the module's docstring."""
 
     def __init__(self, config: DMConfig, train_data: Candidates, run: Run) -> None:
         self._config, self._run = config, run
@@ -185,9 +157,8 @@ class DistributionMatching(Matching):
     def loss(self, show: ShowClips, labels: Tensor, step: int) -> Tensor:
         """Return the summed squared distance of mean embeddings."""
         draws = self._run.generator(f"step/{step}")
-        network = build_student(
-            self._config.student, len(self._clips.classes), self._clips.size, draws, width=self._config.width
-        )
+        config, clips = self._config, self._clips
+        network = build_student(config.student, len(clips.classes), clips.size, draws, width=config.width)
         network.to(self._run.device).requires_grad_(False)
         classes = self._classes(labels, step)
         real = self._real_means(network, classes, draws)
@@ -201,60 +172,40 @@ class DistributionMatching(Matching):
         count = self._config.classes_per_step
         if count == 0 or count >= len(classes):
             return classes
-        turns = math.ceil(len(classes) / count)
-        order = torch.randperm(len(classes), generator=self._run.generator(f"classes/{step // turns}"))
-        turn = step % turns
-        return classes[order[turn * count : (turn + 1) * count]].sort().values
+        round_number, turn = divmod(step, math.ceil(len(classes) / count))
+        order = torch.randperm(len(classes), generator=self._run.generator(f"classes/{round_number}"))
+        return classes[torch.split(order, count)[turn]].sort().values
 
     @torch.no_grad()
     def _real_means(self, network: Student, classes: Tensor, draws: torch.Generator) -> Tensor:
         """Return (c,D') mean embeddings of a real batch of each class."""
-        batches = []
-        for label in classes.tolist():
-            members = self._members[label]
-            order = torch.randperm(len(members), generator=draws)[: self._config.real_per_class]
-            batches.append(members[order])
+        members = [self._members[label] for label in classes.tolist()]
+        batches = [rows[torch.randperm(len(rows), generator=draws)[: self._config.real_per_class]] for rows in members]
         # A norm would see one class only; without norms, going class by class bounds memory and changes nothing.
         together = any(isinstance(module, _BatchNorm) for module in network.modules())
         groups = [torch.cat(batches)] if together else batches
-        features = torch.cat([network.embed(self._real(group)) for group in groups])
+        pixels = (self._clips.pixels(group, self._run.device) for group in groups)
+        features = torch.cat([network.embed(self._clips.normalization.apply(each)) for each in pixels])
         return torch.stack([part.mean(0) for part in torch.split(features, [len(batch) for batch in batches])])
-
-    def _real(self, rows: Tensor) -> Tensor:
-        return self._clips.normalization.apply(self._clips.pixels(rows, self._run.device))
 
 
 def mean_distance(real_means: Tensor, synthetic: Tensor, index: Tensor) -> Tensor:
-    """Zhao and Bilen 2023, Eq. 6: squared distances of real means (c,D) to those of rows (B,D) by `index` (B,), summed.
-
-    Every class must have a row.
-    """
+    """Return the DM loss (Eq. 6) of real means (c,D) and rows (B,D), whose classes `index` (B,) must cover all c."""
     one_hot = F.one_hot(index, len(real_means)).to(synthetic)
     means = (one_hot / one_hot.sum(0)).T @ synthetic
     return (real_means - means).square().sum()
 
 
 class TrajectoryMatching(Matching):
-    """MTT; see the head of this file. `trajectories`: one (epochs + 1, P) an expert."""
+    """MTT; see the module's docstring. `trajectories`: one (epochs + 1, P) an expert."""
 
-    def __init__(
-        self,
-        config: MTTConfig,
-        train_data: Candidates,
-        trajectories: Sequence[Tensor],
-        run: Run,
-    ) -> None:
-        self._config, self._run = config, run
-        self._trajectories = list(trajectories)
+    def __init__(self, config: MTTConfig, train_data: Candidates, trajectories: Sequence[Tensor], run: Run) -> None:
+        self._config, self._run, self._trajectories = config, run, trajectories
         self.parameter_lr = config.inner_lr_lr
         self._inner_lr = torch.tensor(config.inner_lr, device=run.device, requires_grad=True)
-        clips, draws = (
-            real_clips(train_data),
-            run.generator("shape"),
-        )  # only shapes are used: the weights are the experts'
-        network = build_student(
-            config.experts.student, len(clips.classes), clips.size, draws, width=config.experts.width
-        )
+        # The network's own weights are not used: they are the experts'.
+        clips, generator, experts = real_clips(train_data), run.generator("shape"), config.experts
+        network = build_student(experts.student, len(clips.classes), clips.size, generator, width=experts.width)
         self._network = stateless(network.to(run.device))
 
     def parameters(self) -> list[Tensor]:
@@ -263,33 +214,32 @@ class TrajectoryMatching(Matching):
 
     def loss(self, show: ShowClips, labels: Tensor, step: int) -> Tensor:
         """Return the normalized distance of the inner student to the expert's target."""
+        config, device = self._config, self._run.device
         rate = float(self._inner_lr.detach())
         if rate <= 0:
             raise DivergedError(
                 f"mtt diverged: its learned inner learning rate fell to {rate:g} by step {step + 1}; "
-                f"choose a lower inner_lr_lr than {self._config.inner_lr_lr:g}, or a lower lr"
+                f"choose a lower inner_lr_lr than {config.inner_lr_lr:g}, or a lower lr"
             )
         draws = self._run.generator(f"step/{step}")
         trajectory = self._trajectories[self._expert(step)]
-        epoch = int(torch.randint(self._config.max_start_epoch + 1, (), generator=draws))
-        start = trajectory[epoch].to(self._run.device)
-        target = trajectory[epoch + self._config.target_epochs].to(self._run.device)
+        epoch = int(torch.randint(config.max_start_epoch + 1, (), generator=draws))
+        start, target = trajectory[epoch].to(device), trajectory[epoch + config.target_epochs].to(device)
         batches = self._inner_batches(len(labels), draws)
         used = torch.unique(torch.cat(batches))
         clips = show(used)  # once, however often inner steps return to a row: decoding is not repeated
-        labels = labels[used].to(self._run.device)
-        if self._config.batch_size == 0:
-            inner = [(clips, labels)] * self._config.inner_steps
+        labels = labels[used].to(device)
+        if config.batch_size == 0:
+            inner = [(clips, labels)] * config.inner_steps
         else:
-            places = [torch.searchsorted(used, batch).to(self._run.device) for batch in batches]
-            inner = [(clips[place], labels[place]) for place in places]
+            positions = [torch.searchsorted(used, batch).to(device) for batch in batches]
+            inner = [(clips[each], labels[each]) for each in positions]
         return trajectory_distance(self._network, start, target, inner, self._inner_lr)
 
     def _expert(self, step: int) -> int:
-        """Return the expert of a step: each once a round, in the round's own order."""
+        """Return the expert of a step: each once a round, in a new order."""
         count = len(self._trajectories)
-        order = torch.randperm(count, generator=self._run.generator(f"experts/{step // count}"))
-        return int(order[step % count])
+        return int(torch.randperm(count, generator=self._run.generator(f"experts/{step // count}"))[step % count])
 
     def _inner_batches(self, num_rows: int, draws: torch.Generator) -> list[Tensor]:
         """Return the rows of each inner step: parts of a shuffled set, shuffled again after the last part."""

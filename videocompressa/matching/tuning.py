@@ -1,13 +1,8 @@
-"""Tuning: what a synthetic set shows is moved by gradient descent on a matching objective (`objectives.py`).
-
-1. Show.    clip = normalize(fill(clamp(D(z)))), z the scaled latents. With `PixelCodec` z is the pixel, normalized.
-2. Tune.    SGD on z, or on whatever else makes the clips, and on what the objective itself learns.
+"""Tuning by SGD on a matching objective (`objectives.py`) of whatever synthetic clips are computed from.
 
 Our choice: pixels are clamped to [0,1], as a set's decoder does when students are trained on it. Outside, a gradient
 passes only where it leads back in, so that noisy steps neither run away nor stick to the border.
 """
-
-from __future__ import annotations
 
 import math
 from collections.abc import Sequence
@@ -24,7 +19,7 @@ from videocompressa.synthetic import SyntheticSet, fill_clips
 
 
 def decoded_clips(latents: Tensor, start: SyntheticSet, codec: Codec) -> ShowClips:
-    """Return what shows `latents` (N,K,C,h,w) as clips of the set `start`; differentiable in `latents`."""
+    """Return the function that decodes `latents` (N,K,C,h,w) to clips of the set `start`; differentiable."""
 
     def show(rows: Tensor) -> Tensor:
         chosen = latents[rows.to(latents.device)]
@@ -59,34 +54,25 @@ def tune(
 ) -> None:
     """Tune leaf tensors, which `show` reads, and what the matching learns, by SGD on its loss; in place.
 
-    `labels` (N,) int64 of the synthetic set, on the CPU. `name` names the phase to `watch` and in messages.
-
-    Raises
-    ------
-    DivergedError
-        When the loss or a tuned value stops being finite.
+    `labels` (N,) int64 of the synthetic set, on the CPU. `name` names the phase to `watch` and in messages. Raises
+    `DivergedError` when the loss or a tuned value stops being finite.
     """
     check_tuning(steps, lr, momentum)
-    groups: list[dict[str, object]] = [{"params": list(parameters), "lr": lr}]
     own = matching.parameters()
-    if own:
-        groups.append({"params": own, "lr": matching.parameter_lr})
+    groups: list[dict[str, Any]] = [{"params": list(parameters)}, {"params": own, "lr": matching.parameter_lr}]
     optimizer = torch.optim.SGD(groups, lr=lr, momentum=momentum)
+    also = f", or a lower inner_lr_lr than {matching.parameter_lr:g}" if own else ""
+    advice = f"choose a lower lr than {lr:g}{also}"
     for step in range(steps):
         loss = matching.loss(show, labels, step)
-        _check_finite(loss, f"its loss at step {step + 1} of {steps}", matching, lr, name)
+        if not torch.isfinite(loss):
+            raise DivergedError(f"{name} diverged: its loss at step {step + 1} of {steps} is not finite; {advice}")
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         optimizer.step()
         watch(name, done=step + 1, total=steps, loss=float(loss.detach()))
-    for parameter in [*parameters, *own]:
-        _check_finite(parameter.detach().sum(), "a value that it tunes", matching, lr, name)
-
-
-def _check_finite(value: Tensor, what: str, matching: Matching, lr: float, name: str) -> None:
-    if not bool(torch.isfinite(value)):
-        also = f", or a lower inner_lr_lr than {matching.parameter_lr:g}" if matching.parameters() else ""
-        raise DivergedError(f"{name} diverged: {what} is not finite; choose a lower lr than {lr:g}{also}")
+    if not all(torch.isfinite(parameter.detach().sum()) for parameter in (*parameters, *own)):
+        raise DivergedError(f"{name} diverged: a value that it tunes is not finite; {advice}")
 
 
 def into_range(pixels: Tensor) -> Tensor:

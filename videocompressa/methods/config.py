@@ -1,24 +1,44 @@
-"""The contract of a method: its settings, what recipes and benchmarks must know of it, and how it compresses.
+"""The contract of a method: its settings, what recipes and benchmarks must know about it, and how it compresses.
 
 A method is one file with one frozen dataclass that extends `MethodConfig`, entered in `registry.METHODS`. Recipes,
 plans and benchmarks read the properties below and nothing else, so a new method changes none of them.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
-from videocompressa.artifact.fitting import blank_set
+from videocompressa.artifact import to_bytes
+from videocompressa.artifact.fitting import blank_set, largest_fitting
 from videocompressa.clip import Candidates
 from videocompressa.codecs import Codec
+from videocompressa.errors import too_few_bytes
+from videocompressa.matching import DMConfig, MatchingConfig, check_tuning
 from videocompressa.run import Run
-from videocompressa.selection import JointConfig, Selector, SelectorConfig, check_selector, find_selector
-from videocompressa.students import RealClips, Student, TeacherConfig, check_labels, train_teachers
+from videocompressa.selection import (
+    FeaturesOf,
+    JointConfig,
+    Selector,
+    SelectorConfig,
+    check_selector,
+    check_subset,
+    choose_videos,
+    find_selector,
+)
+from videocompressa.students import (
+    RealClips,
+    Student,
+    TeacherConfig,
+    check_labels,
+    real_clips,
+    student_features,
+    train_teachers,
+)
 from videocompressa.students.teachers import relabel
 from videocompressa.synthetic import Budget, SyntheticSet, check_fill, gather
 
@@ -32,7 +52,7 @@ class MethodConfig(ABC):
     fill: str = "linear"
     """How keyframes are placed back on the time line: "hold" or "linear"."""
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
-    """The teacher, of soft labels and whatever else the method needs one for; trained only where it is needed."""
+    """The teacher of soft labels and of the method; trained only where it is needed."""
 
     fills_bytes: ClassVar[bool] = False
     """The method keeps as much as a file of a given size holds, whatever VPC and K are."""
@@ -63,18 +83,20 @@ class MethodConfig(ABC):
 
     @property
     def network(self) -> str:
-        """The student whose gradients, features or labels the set is made of; "" for none."""
+        """The student whose gradients, features or labels make the set; "" for none."""
         return self.teacher.train.student if self.needs_teacher else ""
 
     @property
     def selector_name(self) -> str:
-        """The rule that picks keyframes; "" where the method picks none."""
-        return ""
+        """The setting `selector`: the rule that picks keyframes; "" where the method has none."""
+        selector: str = getattr(self, "selector", "")
+        return selector
 
     @property
     def stored_as(self) -> str:
-        """The real codec whose streams the file holds; "" where it holds latents of the codec."""
-        return ""
+        """The setting `coder`: the real codec whose streams the file holds; "" where the method has none."""
+        coder: str = getattr(self, "coder", "")
+        return coder
 
     @property
     def synthesis_steps(self) -> int | None:
@@ -89,15 +111,13 @@ class MethodConfig(ABC):
         """Return what picks keyframes, learned or from its finished stage; None where the method picks none."""
         return None
 
-    def reference(self) -> MethodConfig:
+    def reference(self) -> "MethodConfig":
         """Return the settings that the file leaves out: those of the method with its defaults."""
         return type(self)()
 
     def differing_settings(self) -> dict[str, Any]:
         """Return the settings that differ from `reference`, nested as the configuration is, JSON values only."""
         return _differences(self, self.reference())
-
-    # ---------------------------------------------------------------------------------------- parts that methods share
 
     def train_teachers(self, train_data: Candidates, codec: Codec, keyframes: int, run: Run) -> list[Student]:
         """Train the teachers on clips of `keyframes` as the set stores them, or none where none is needed.
@@ -110,49 +130,54 @@ class MethodConfig(ABC):
         return train_teachers(real, self.teacher, run)
 
     def gather(
-        self,
-        train_data: Candidates,
-        rows: Tensor,
-        positions: Tensor,
-        codec: Codec,
-        run: Run,
+        self, train_data: Candidates, rows: Tensor, positions: Tensor, codec: Codec, run: Run,
         latents: Tensor | None = None,
-    ) -> SyntheticSet:
+    ) -> SyntheticSet:  # fmt: skip
         """Return the set of `rows` (N,) at `positions` (N,K), with hard labels; `latents` replace the real ones."""
-        return gather(
-            train_data,
-            rows,
-            positions,
-            method=self.name,
-            config=self.differing_settings(),
-            seed=run.streams.seed,
-            latents=latents,
-            fill=self.fill,
-            decoder=codec,
-        )
+        origin = self._origin(run.streams.seed)
+        return gather(train_data, rows, positions, latents=latents, decoder=codec, **origin)
 
     def blank(
-        self,
-        train_data: Candidates,
-        rows: Tensor,
-        positions: Tensor,
-        seed: int,
-        packing: str = "dense",
+        self, train_data: Candidates, rows: Tensor, positions: Tensor, seed: int, packing: str = "dense",
         packed: dict[str, Tensor] | None = None,
-    ) -> SyntheticSet:
+    ) -> SyntheticSet:  # fmt: skip
         """Return a set whose file is as large as that of these rows and positions (`fitting.blank_set`)."""
-        return blank_set(
-            train_data,
-            rows,
-            positions,
-            soft_labels=self.labels == "soft",
-            method=self.name,
-            config=self.differing_settings(),
-            seed=seed,
-            fill=self.fill,
-            packing=packing,
-            packed=packed,
-        )
+        soft, origin = self.labels == "soft", self._origin(seed)
+        return blank_set(train_data, rows, positions, soft_labels=soft, packing=packing, packed=packed, **origin)
+
+    def _origin(self, seed: int) -> dict[str, Any]:
+        return {"method": self.name, "config": self.differing_settings(), "seed": seed, "fill": self.fill}
+
+    def file_bytes(
+        self, data: Candidates, rows: Tensor, positions: Tensor, run: Run, packing: str, packed: dict[str, Tensor]
+    ) -> int:
+        """Return the size of a file of `rows` (N,), all at the same positions (K,), with blank content."""
+        repeated = positions.repeat(len(rows), 1)
+        return len(to_bytes(self.blank(data, rows, repeated, run.streams.seed, packing, packed)))
+
+    def rows_within(
+        self, data: Candidates, budget: Budget, rule: str, size: Callable[[Tensor], int], run: Run,
+        *, features: FeaturesOf | None = None, advice: str = "",
+    ) -> Tensor:  # fmt: skip
+        """Return the rows, by a subset rule, of as many videos a class as `budget.file_bytes` holds, or VPC if None.
+
+        `size` gives the bytes of a file of some rows. Raises `BudgetError`, with `advice`, when one video a class does
+        not fit.
+        """
+
+        def choose(count: int) -> Tensor:
+            part = dataclasses.replace(budget, videos_per_class=count)
+            return choose_videos(data, rule, part, run.generator("videos"), features=features)
+
+        if (limit := budget.file_bytes) is None:
+            return choose(budget.videos_per_class)
+        counts = torch.bincount(data.labels, minlength=len(data.classes))
+        most = int(counts.max() if budget.allow_fewer else counts.min())
+        count = largest_fitting(lambda number: size(choose(number)) <= limit, 1, most)
+        if count < 1:
+            one = f"one video of each of {len(counts)} classes by {self.name}"
+            raise too_few_bytes(limit, one, f"{size(choose(1))}{advice}")
+        return choose(count)
 
     def relabel(self, synthetic: SyntheticSet, teachers: list[Student], run: Run) -> SyntheticSet:
         """Give a set with hard labels those that the settings ask for."""
@@ -161,8 +186,10 @@ class MethodConfig(ABC):
 
 @dataclass(frozen=True)
 class SelectingConfig(MethodConfig):
-    """A method that picks keyframes by any selector, the learned one included."""
+    """A method that picks videos by a subset rule, and keyframes by any selector, the learned one included."""
 
+    subset: str = "random"
+    """Rule that chooses videos; a name of `selection.SUBSETS`."""
     selector: str = "uniform"
     """Rule that picks keyframes; a name of `selection.SELECTORS`, "gumbel" being the learned one."""
     joint: JointConfig = field(default_factory=JointConfig)
@@ -173,11 +200,7 @@ class SelectingConfig(MethodConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_selector(self.selector)
-
-    @property
-    def selector_name(self) -> str:
-        """See `MethodConfig.selector_name`."""
-        return self.selector
+        check_subset(self.subset)
 
     def training_steps(self, num_clips: int, num_classes: int) -> int:
         """See `MethodConfig.training_steps`."""
@@ -191,17 +214,58 @@ class SelectingConfig(MethodConfig):
         )
 
 
+@dataclass(frozen=True)
+class TunedConfig(MethodConfig):
+    """A method that tunes its set by a matching objective."""
+
+    matching: MatchingConfig = field(default_factory=DMConfig)
+    """The objective."""
+    steps: int = 5000
+    """>= 1."""
+    lr: float = 30.0
+    """Of the scaled latents, > 0; published for pixels at VPC 1."""
+    momentum: float = 0.5
+    """In [0,1)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_tuning(self.steps, self.lr, self.momentum)
+
+    @property
+    def network(self) -> str:
+        """See `MethodConfig.network`."""
+        return self.matching.network
+
+    @property
+    def synthesis_steps(self) -> int:
+        """See `MethodConfig.synthesis_steps`."""
+        return self.steps
+
+    def training_steps(self, num_clips: int, num_classes: int) -> int:
+        """See `MethodConfig.training_steps`."""
+        batch_size = self.teacher.train.batch_size
+        tuning = self.matching.training_steps(self.steps, num_clips, num_classes, batch_size)
+        return tuning + super().training_steps(num_clips, num_classes)
+
+
+def features_of_student(train_data: Candidates, subset: str, teachers: list[Student], run: Run) -> FeaturesOf | None:
+    """Return what gives the first teacher's features of the real clips; None for the rule "random"."""
+    if subset == "random":
+        return None
+    return student_features(teachers[0], real_clips(train_data), run.device).__getitem__
+
+
+def some_of_each_class(labels: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Return at most `count` random rows of each class, rising."""
+    order = torch.randperm(len(labels), generator=generator)
+    return torch.cat([order[labels[order] == label][:count] for label in torch.unique(labels)]).sort().values
+
+
 def _differences(config: Any, reference: Any) -> dict[str, Any]:
-    """Return the fields of a dataclass that differ from those of another one, as JSON values."""
+    """Return the fields of a dataclass that differ from those of another one of its class."""
     differing = {}
     for each in dataclasses.fields(config):
-        value, usual = getattr(config, each.name), getattr(reference, each.name, None)
-        if value == usual:
-            continue
-        if dataclasses.is_dataclass(value) and type(value) is type(usual):
-            differing[each.name] = _differences(value, usual)
-        elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-            differing[each.name] = dataclasses.asdict(value)
-        else:
-            differing[each.name] = value
+        value, usual = getattr(config, each.name), getattr(reference, each.name)
+        if value != usual:
+            differing[each.name] = _differences(value, usual) if dataclasses.is_dataclass(value) else value
     return differing

@@ -1,21 +1,17 @@
 """LVDD: real clips as latents, chosen for diversity, packed by one Tucker decomposition; no gradients.
 
 1. Z (M,D): of each class, the codec's scaled latents of its M clips, flattened; all T frames, or K uniform ones.
-2. Choose n clips of each class: a k-DPP sample ("DAPS"), k-means or chance. For the k-DPP each cell is standardized
+2. Choose n clips of each class: a k-DPP sample ("DAPS"), k-means or random. For the k-DPP each cell is standardized
    over the training clips, and the kernel is exp(-||z_i - z_j||).
 3. Pack the n x L latents by a truncated Tucker decomposition (`packing/tucker.py`), ratio 0.75 on T, h and w.
 4. n is as many as fit in the budget's bytes; where none are given, it is VPC.
 5. Hard labels, or soft ones of a teacher that sees the unpacked clips.
 
-Li et al. 2025, "Latent Video Dataset Distillation", arXiv 2504.17132. What text and released code say differently, and
-what we do: the text's kernel is exp(-||z_i - z_j||^2 / (2 sigma^2)) without a sigma, the code's exp(-||z_i - z_j||),
-which on real latents is the identity (a uniform draw): `kernel` is "paper" (as coded) or "scaled" (the text's, sigma
-the median distance). The text counts n by the bytes of one float32 pixel clip a class; here by bytes of the file.
-k-means as coded draws clips at random from ten clusters; ours takes the clip nearest each of n centroids (no second
-draw, and n clusters for n clips). The codec is any of ours, not the paper's pruned CV-VAE; latents are its mode.
+Li et al. 2025, "Latent Video Dataset Distillation", arXiv 2504.17132. The text's kernel is
+exp(-||z_i - z_j||^2 / (2 sigma^2)) without a sigma, the code's exp(-||z_i - z_j||), which on real latents is the
+identity (a uniform draw): `kernel` is "paper" (as coded) or "scaled" (the text's, sigma the median distance). Our
+choice: n by bytes of the file; k-means takes the clip nearest each of n centroids; any of our codecs.
 """
-
-from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
@@ -24,23 +20,18 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from videocompressa.artifact import to_bytes
-from videocompressa.artifact.fitting import largest_fitting
 from videocompressa.artifact.packing import tucker
 from videocompressa.clip import Candidates
 from videocompressa.codecs import Codec
-from videocompressa.errors import InputError, too_few_bytes
+from videocompressa.errors import InputError
 from videocompressa.methods.config import MethodConfig
 from videocompressa.run import Run
-from videocompressa.selection import FeaturesOf, UniformSelector, check_keyframes, choose_videos
+from videocompressa.selection import FeaturesOf, UniformSelector, check_keyframes
 from videocompressa.synthetic import Budget, SyntheticSet
 
-SELECTIONS = ("dpp", "k-means", "random")
-"""How clips are chosen."""
+SELECTIONS, FRAMES = ("dpp", "k-means", "random"), ("all", "keyframes")
 KERNELS = {"paper": "dpp", "scaled": "dpp-scaled"}
 """Kernels of the k-DPP, and the rule of `selection.SUBSETS` that has each."""
-FRAMES = ("all", "keyframes")
-"""What is kept of a clip: its T candidates, or K uniform ones."""
 CHUNK = 64
 """Clips read at a time for the moments of cells."""
 
@@ -78,16 +69,8 @@ class LvddConfig(MethodConfig):
             return f"lvdd-{self.select}"
         return "lvdd" if self.kernel == "paper" else f"lvdd-{self.kernel}"
 
-    @property
-    def rule(self) -> str:
-        """The rule of `selection.SUBSETS` that chooses clips."""
-        return KERNELS[self.kernel] if self.select == "dpp" else self.select
-
     def compress(self, train_data: Candidates, codec: Codec, budget: Budget, run: Run) -> SyntheticSet:
-        """Return Tucker-packed latents of real clips: as many a class as `budget.file_bytes` holds, else VPC of each.
-
-        Raises `BudgetError` when one clip a class does not fit.
-        """
+        """Return Tucker-packed latents of as many real clips a class as `budget.file_bytes` holds, else of VPC."""
         num_frames = train_data.clip.num_frames
         check_keyframes(budget.keyframes, num_frames)
         keyframes = num_frames if self.frames == "all" else budget.keyframes
@@ -102,30 +85,17 @@ class LvddConfig(MethodConfig):
 
     def _choose_clips(self, train_data: Candidates, kept: Tensor, budget: Budget, run: Run) -> Tensor:
         """Steps 2 and 4: rows (N,) of the chosen clips, n of each class."""
-        features = _cell_features(train_data, kept, standardize=self.select == "dpp")
+        features = (
+            None if self.select == "random" else _cell_features(train_data, kept, standardize=self.select == "dpp")
+        )
+        rule = KERNELS[self.kernel] if self.select == "dpp" else self.select
 
-        def choose(count: int) -> Tensor:
-            part = dataclasses.replace(budget, videos_per_class=count)
-            generator = run.generator("videos")
-            seen = None if self.select == "random" else features
-            return choose_videos(train_data, self.rule, part, generator, features=seen)
-
-        if budget.file_bytes is None:
-            return choose(budget.videos_per_class)
-        limit, sizes = budget.file_bytes, torch.bincount(train_data.labels, minlength=len(train_data.classes))
-
-        def size(count: int) -> int:
-            rows = choose(count)
+        def size(rows: Tensor) -> int:
             packed = tucker.blank((len(rows), len(kept), *train_data.latents.shape[2:]), self.ratio)
-            positions = kept.expand(len(rows), -1).contiguous()
-            return len(to_bytes(self.blank(train_data, rows, positions, run.streams.seed, "tucker", packed)))
+            return self.file_bytes(train_data, rows, kept, run, "tucker", packed)
 
-        most = int(sizes.max() if budget.allow_fewer else sizes.min())
-        count = largest_fitting(lambda number: size(number) <= limit, 1, most)
-        if count < 1:
-            smaller = f"{size(1)}, or --set ratio or --set frames=keyframes for smaller clips"
-            raise too_few_bytes(limit, f"one clip of each of {len(sizes)} classes by {self.name}", smaller)
-        return choose(count)
+        advice = ", or --set ratio or --set frames=keyframes for smaller clips"
+        return self.rows_within(train_data, budget, rule, size, run, features=features, advice=advice)
 
 
 def _cell_features(train_data: Candidates, kept: Tensor, *, standardize: bool) -> FeaturesOf:
@@ -136,9 +106,8 @@ def _cell_features(train_data: Candidates, kept: Tensor, *, standardize: bool) -
 
 def _moments(train_data: Candidates, kept: Tensor) -> tuple[Tensor, Tensor]:
     """Return mean and deviation (K,C,h,w) float64 of each latent cell over the training clips; never 0."""
-    chunks = [torch.arange(len(train_data))[start : start + CHUNK] for start in range(0, len(train_data), CHUNK)]
-    cells = (len(kept), *train_data.latents.shape[2:])
-    mean, squares = torch.zeros(cells, dtype=torch.float64), torch.zeros(cells, dtype=torch.float64)
+    chunks = torch.split(torch.arange(len(train_data)), CHUNK)
+    mean, squares = torch.zeros((2, len(kept), *train_data.latents.shape[2:]), dtype=torch.float64)
     for rows in chunks:
         mean += train_data.latents[rows][:, kept].double().sum(0) / len(train_data)
     for rows in chunks:

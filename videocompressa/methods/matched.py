@@ -1,54 +1,39 @@
 """DM and MTT on video: random real clips whose latents are tuned until networks read the same in them as in real ones.
 
 1. Start.  VPC random videos of each class, K keyframes by a fixed rule: the same set that `random-real` stores of the
-           same seed, so that the gain of tuning can be read from the table.
+           same seed, so that the table shows the gain of tuning.
 2. Tune.   SGD on the scaled latents (`matching.tune`), a finished stage; keyframes and their times stay.
-           `dm` (Zhao and Bilen 2023, "Dataset Condensation with Distribution Matching"): 5,000 steps in which the mean
-           embedding of each class's synthetic clips moves to that of a real batch, in a fresh student each step.
-           `mtt` (Cazenavette et al. 2022): 30 experts are trained for 50 epochs on the real clips, then 8,000 steps in
-           which a student that starts at an expert's epoch and takes 10 steps on the synthetic clips moves to where the
-           expert was one epoch later; the inner learning rate is learned too.
+           `dm` (Zhao and Bilen 2023, "Dataset Condensation with Distribution Matching"): 5,000 steps.
+           `mtt` (Cazenavette et al. 2022): 30 experts of 50 epochs, then 8,000 steps. See `matching/objectives.py`.
 3. Labels. Hard as published, or soft ones of a teacher. Inside, labels are hard.
 
 As published with the pixel codec and K = T; with fewer keyframes or a latent codec it is our transfer. The rates of MTT
-for clips (1000) and the inner rate (1e-5) and its momentum (0.5) are those of the image paper: we know of none
-published for video.
+(1000, and 1e-5 for the inner rate) and its momentum are those of the image paper: none are published for video.
 """
 
-from __future__ import annotations
-
 import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from torch import Tensor
 
 from videocompressa.clip import Candidates
 from videocompressa.codecs import Codec
-from videocompressa.matching import DMConfig, MatchingConfig, MTTConfig, check_tuning, decoded_clips, tune
-from videocompressa.methods.config import MethodConfig
+from videocompressa.matching import MTTConfig, decoded_clips, tune
+from videocompressa.methods.config import MethodConfig, TunedConfig
 from videocompressa.run import Run
 from videocompressa.selection import FIXED_SELECTORS, check_keyframes, check_selector, choose_videos
 from videocompressa.synthetic import Budget, SyntheticSet
 
 
 @dataclass(frozen=True)
-class MatchedConfig(MethodConfig):
+class MatchedConfig(TunedConfig):
     """How clips are tuned by a matching objective; the defaults are the published ones of DM, `MTT` those of MTT."""
 
-    matching: MatchingConfig = field(default_factory=DMConfig)
-    """The objective."""
-    steps: int = 5000
-    """>= 1."""
-    lr: float = 30.0
-    """Of the scaled latents, > 0; published for pixels at VPC 1."""
-    momentum: float = 0.5
-    """In [0,1)."""
     selector: str = "uniform"
     """Rule that chooses the keyframes to start from; a name of `selection.FIXED_SELECTORS`."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_tuning(self.steps, self.lr, self.momentum)
         check_selector(self.selector, tuple(FIXED_SELECTORS))
 
     @property
@@ -56,36 +41,12 @@ class MatchedConfig(MethodConfig):
         """Name of the method in the file."""
         return self.matching.name
 
-    @property
-    def network(self) -> str:
-        """See `MethodConfig.network`."""
-        return self.matching.network
-
-    @property
-    def selector_name(self) -> str:
-        """See `MethodConfig.selector_name`."""
-        return self.selector
-
-    @property
-    def synthesis_steps(self) -> int:
-        """See `MethodConfig.synthesis_steps`."""
-        return self.steps
-
-    def training_steps(self, num_clips: int, num_classes: int) -> int:
-        """See `MethodConfig.training_steps`."""
-        batch_size = self.teacher.train.batch_size
-        tuning = self.matching.training_steps(self.steps, num_clips, num_classes, batch_size)
-        return tuning + super().training_steps(num_clips, num_classes)
-
-    def reference(self) -> MatchedConfig:
+    def reference(self) -> MethodConfig:
         """See `MethodConfig.reference`."""
         return MTT if isinstance(self.matching, MTTConfig) else DM
 
     def compress(self, train_data: Candidates, codec: Codec, budget: Budget, run: Run) -> SyntheticSet:
-        """Return random real clips within the budget, tuned by the objective.
-
-        Raises `DivergedError` when a loss stops being finite.
-        """
+        """Return random real clips, tuned by the objective; raises `DivergedError` too when a loss is not finite."""
         check_keyframes(budget.keyframes, train_data.clip.num_frames)
         rows = choose_videos(train_data, "random", budget, run.generator("videos"))  # 1.
         picker = FIXED_SELECTORS[self.selector]()
@@ -100,17 +61,11 @@ class MatchedConfig(MethodConfig):
 
         def compute() -> dict[str, Tensor]:
             latents = start.latents.to(run.device, copy=True).requires_grad_()
+            show, matching = decoded_clips(latents, start, codec), self.matching.build(train_data, run)
             tune(
-                [latents],
-                self.matching.build(train_data, run),
-                decoded_clips(latents, start, codec),
-                start.labels,
-                steps=self.steps,
-                lr=self.lr,
-                momentum=self.momentum,
-                watch=run.watch,
-                name=self.name,
-            )
+                [latents], matching, show, start.labels, steps=self.steps, lr=self.lr, momentum=self.momentum,
+                watch=run.watch, name=self.name,
+            )  # fmt: skip
             return {"latents": latents.detach().cpu()}
 
         # Labels and their teacher come after.

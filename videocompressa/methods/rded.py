@@ -5,27 +5,21 @@ Symbols: x_i a training clip of T candidate frames with class y_i, f a teacher, 
 1. Of each class take `pool_per_class` clips at random (the paper's code reads no more).
 2. Of each clip draw `num_crops` crops c_ij. A crop is ONE box for all frames (a box a frame would jitter) and a window
    of candidates, of which the K uniform keyframes are kept.
-3. Score: l_ij = cross-entropy(f(c_ij), y_i); low means that the crop alone tells the class ("realism").
-4. Keep the best crop of each clip, j*(i) = argmin_j l_ij, so that no clip is shown twice ("diversity"), then the VPC
+3. Score: l_ij = cross-entropy(f(c_ij), y_i); low means that the crop alone shows the class ("realism").
+4. Keep the best crop of each clip, j*(i) = argmin_j l_ij, so that no clip is stored twice ("diversity"), then the VPC
    clips of each class with the lowest l_ij*.
 5. Encode the keyframes of the kept crops (they are new pixels), and label them by the teacher.
 
-For pictures the paper tiles 2x2 crops of four pictures into one. The video version (Video-DC, arXiv 2412.21197, whose
-released settings are the defaults here: 5 crops, 70 clips a class) keeps one crop a clip, and so do we.
-
-Left open by both, or not possible in a file (our choice):
-- Windows: Video-DC takes 8 frames at a fixed interval from a random start. Here the candidates span the whole video, so
-  a window spans a random share in [`window`,1] of them, like the area of the box.
-- A crop is scored as it will be stored (K keyframes, placed back by `fill`), enlarged to the whole frame and not yet
-  encoded.
-- The box has the aspect of the frame (the released 1:1, for frames that are not square).
-- One soft label an item, the mean over views, where the paper asks the teacher again for every augmented view.
+The paper tiles crops of four pictures into one; like the video version (Video-DC, arXiv 2412.21197, whose released
+settings are the defaults here), we keep one crop a clip. Our choice:
+- Windows: a random share in [`window`,1] of the candidates (Video-DC: 8 frames at a fixed interval).
+- A crop is scored as it is stored (K keyframes, placed back by `fill`), enlarged to the frame and not yet encoded.
+- The box has the aspect of the frame (released: 1:1); a soft label is the mean over views (the paper: one a view).
 """
 
-from __future__ import annotations
-
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -34,24 +28,35 @@ from torch.nn import functional
 from videocompressa.clip import Candidates
 from videocompressa.codecs import Codec, weights_sha256
 from videocompressa.errors import InputError
-from videocompressa.methods.config import MethodConfig
+from videocompressa.methods.config import MethodConfig, some_of_each_class
 from videocompressa.run import Run
 from videocompressa.selection import check_enough, check_keyframes
 from videocompressa.students import Student
-from videocompressa.synthetic import Budget, SyntheticSet, fill_clips
+from videocompressa.synthetic import Budget, SyntheticSet, fill_clips, take_keyframes
 
 CHUNK = 64
 """Crops in memory at once: bounds it whatever the number of clips and crops (our choice)."""
 
 
 @dataclass(frozen=True)
-class RdedConfig(MethodConfig):
-    """How crops are drawn and stored; the defaults are the released ones of Video-DC for UCF101 and HMDB51."""
+class Crops:
+    """Crops of M clips, J of each, or the best one of each (J = 1)."""
 
+    boxes: Tensor
+    """(M,J,4) int64: top, left, height and width in pixels, inside the frame; one box for all frames of a crop."""
+    positions: Tensor
+    """(M,J,K) int64, rising in [0,T): candidates that are kept."""
+
+
+@dataclass(frozen=True)
+class RdedConfig(MethodConfig):
+    """How crops are sampled and stored; the defaults are the released ones of Video-DC for UCF101 and HMDB51."""
+
+    name: ClassVar[str] = "rded"
     labels: str = "soft"
     """"soft" probabilities of the teacher, as published, or "hard"."""
     num_crops: int = 5
-    """Crops drawn of each clip, >= 1 (10 for K400)."""
+    """Random crops of each clip, >= 1 (10 for K400)."""
     pool_per_class: int = 70
     """Clips of each class that are scored, at random (100 for K400); 0 scores all. Never fewer than are kept."""
     crop_scale: float = 0.08
@@ -72,31 +77,24 @@ class RdedConfig(MethodConfig):
                 raise InputError(f"rded {name} is {getattr(self, name)}; it must be {allowed}")
 
     @property
-    def name(self) -> str:
-        """Name of the method in the file."""
-        return "rded"
-
-    @property
     def needs_teacher(self) -> bool:
         """Always: it scores the crops."""
         return True
 
     def compress(self, train_data: Candidates, codec: Codec, budget: Budget, run: Run) -> SyntheticSet:
-        """Return `budget.videos_per_class` items of each class: the crops that the teacher recognizes best.
-
-        Raises `InputError` when K > T, or when a class has too few clips.
-        """
+        """Return `budget.videos_per_class` items of each class: the crops that the teacher recognizes best."""
         check_keyframes(budget.keyframes, train_data.clip.num_frames)
         sizes = torch.bincount(train_data.labels, minlength=len(train_data.classes)).tolist()
-        named = dict(zip(train_data.classes, sizes, strict=True))
-        check_enough(named, budget.videos_per_class, allow_fewer=budget.allow_fewer)
+        counts = dict(zip(train_data.classes, sizes, strict=True))
+        check_enough(counts, budget.videos_per_class, allow_fewer=budget.allow_fewer)
         teachers = self.train_teachers(train_data, codec, budget.keyframes, run)
-        pool_size = max(self.pool_per_class, budget.videos_per_class) if self.pool_per_class else 0
-        pool = _pool(train_data, pool_size, run.generator("pool"))  # 1.
+        pool_size = max(self.pool_per_class, budget.videos_per_class) if self.pool_per_class else len(train_data)
+        pool = some_of_each_class(train_data.labels, pool_size, run.generator("pool"))  # 1.
         losses, crops = self._best_crops(train_data, pool, teachers, budget.keyframes, run)  # 2. to 4.
         items = choose_clips(losses, train_data.labels[pool], len(train_data.classes), budget.videos_per_class)
-        latents = _encode(train_data, pool, crops, items, codec)  # 5.
         positions = crops.positions[items, 0]
+        clips = _cut_clips(train_data, pool[items], positions, crops.boxes[items, 0])
+        latents = torch.stack([codec.encode(clip).cpu() for clip in clips])  # 5.
         synthetic = self.gather(train_data, pool[items], positions, codec, run, latents)
         return self.relabel(synthetic, teachers, run)
 
@@ -107,14 +105,12 @@ class RdedConfig(MethodConfig):
         clip = train_data.clip
 
         def compute() -> dict[str, Tensor]:
-            crops = draw_crops(
-                len(pool), (clip.height, clip.width), clip.num_frames, self, keyframes=keyframes,
-                generator=run.generator("crops"),
-            )  # fmt: skip
+            size, draws = (clip.height, clip.width), run.generator("crops")
+            crops = draw_crops(len(pool), size, clip.num_frames, self, keyframes=keyframes, generator=draws)
             losses = score_crops(train_data, pool, crops, teachers, self.fill, run)
-            best, clips = losses.argmin(1), torch.arange(len(pool))
-            kept = crops.of(clips, best)
-            return {"losses": losses[clips, best], "boxes": kept.boxes, "positions": kept.positions}
+            best = losses.argmin(1, keepdim=True)
+            boxes, positions = take_keyframes(crops.boxes, best), take_keyframes(crops.positions, best)
+            return {"losses": losses.gather(1, best)[:, 0], "boxes": boxes, "positions": positions}
 
         key = {
             "crops": [self.num_crops, self.crop_scale, self.window, self.fill, keyframes],
@@ -125,29 +121,10 @@ class RdedConfig(MethodConfig):
         return stage["losses"], Crops(stage["boxes"], stage["positions"])
 
 
-@dataclass(frozen=True)
-class Crops:
-    """Crops of M clips, J of each, or the best one of each (J = 1)."""
-
-    boxes: Tensor
-    """(M,J,4) int64: top, left, height and width in pixels, inside the frame; one box for all frames of a crop."""
-    positions: Tensor
-    """(M,J,K) int64, rising in [0,T): candidates that are kept."""
-
-    def of(self, clips: Tensor, numbers: Tensor) -> Crops:
-        """Return crop `numbers` (M') of clips (M') as crops (M',1)."""
-        return Crops(self.boxes[clips, numbers][:, None], self.positions[clips, numbers][:, None])
-
-
 def draw_crops(
-    num_clips: int,
-    size: tuple[int, int],
-    num_frames: int,
-    config: RdedConfig,
-    *,
-    keyframes: int,
+    num_clips: int, size: tuple[int, int], num_frames: int, config: RdedConfig, *, keyframes: int,
     generator: torch.Generator,
-) -> Crops:
+) -> Crops:  # fmt: skip
     """Draw `config.num_crops` crops of each clip: a box inside `size` (H,W), and K uniform places of a window of T."""
     area, down, right, span, start = torch.rand(5, num_clips, config.num_crops, generator=generator).double()
     side = (config.crop_scale + (1 - config.crop_scale) * area).sqrt()
@@ -157,7 +134,7 @@ def draw_crops(
     shortest = max(keyframes, round(config.window * num_frames))
     length = shortest + (span * (num_frames - shortest + 1)).long()
     begin = (start * (num_frames - length + 1)).long()
-    # The middles of K equal spans of the window, as the uniform selector takes them of the whole clip.
+    # The middles of K equal spans of the window, like those of the uniform selector.
     places = (torch.arange(keyframes, dtype=torch.float64) + 0.5) / keyframes
     positions = begin[..., None] + (places * length[..., None]).floor().long()
     return Crops(torch.stack([top, left, height, width], -1), positions)
@@ -178,21 +155,15 @@ def score_crops(
 ) -> Tensor:
     """Return the teachers' mean cross-entropy with the true label of every crop: (M,J) float64, `CHUNK` at a time.
 
-    In float32 all crops that a confident teacher knows (17 and more between two logits) would tie at zero.
+    In float32 all crops with 17 and more between two logits would tie at zero.
     """
-    clip = train_data.clip
     num_clips, num_crops = crops.boxes.shape[:2]
     losses = torch.empty(num_clips * num_crops, dtype=torch.float64)
     for numbers in torch.split(torch.arange(len(losses)), CHUNK):
         clips, crop = numbers // num_crops, numbers % num_crops
         positions = crops.positions[clips, crop]
-        keyframes = torch.stack(
-            [
-                cut(train_data.frames[row][places], box, (clip.height, clip.width))
-                for row, places, box in zip(pool[clips].tolist(), positions, crops.boxes[clips, crop], strict=True)
-            ]
-        )
-        pixels = fill_clips(keyframes.to(run.device), positions.to(run.device), clip.num_frames, fill)
+        keyframes = torch.stack([*_cut_clips(train_data, pool[clips], positions, crops.boxes[clips, crop])])
+        pixels = fill_clips(keyframes.to(run.device), positions.to(run.device), train_data.clip.num_frames, fill)
         inputs, labels = train_data.normalization.apply(pixels), train_data.labels[pool[clips]].to(run.device)
         each = [functional.cross_entropy(teacher(inputs).double(), labels, reduction="none") for teacher in teachers]
         losses[numbers] = torch.stack(each).mean(0).cpu()
@@ -205,27 +176,12 @@ def choose_clips(losses: Tensor, labels: Tensor, num_classes: int, count: int) -
 
     Ties go to the earlier clip; a class with too few clips gives all it has.
     """
-    items = []
-    for label in range(num_classes):
-        members = (labels == label).nonzero()[:, 0]
-        items.append(members[losses[members].argsort(stable=True)][:count])
-    return torch.cat(items)
+    order = losses.argsort(stable=True)
+    return torch.cat([order[labels[order] == label][:count] for label in range(num_classes)])
 
 
-def _pool(train_data: Candidates, count: int, generator: torch.Generator) -> Tensor:
-    """Return at most `count` random rows of each class (0: all), rising."""
-    if count == 0:
-        return torch.arange(len(train_data))
-    order = torch.randperm(len(train_data), generator=generator)
-    labels = train_data.labels[order]
-    return torch.cat([order[labels == label][:count] for label in range(len(train_data.classes))]).sort().values
-
-
-def _encode(train_data: Candidates, pool: Tensor, crops: Crops, items: Tensor, codec: Codec) -> Tensor:
-    """Return the scaled latents (N,K,C,h,w) float32 of the items, item by item."""
+def _cut_clips(train_data: Candidates, rows: Tensor, positions: Tensor, boxes: Tensor) -> Iterator[Tensor]:
+    """Yield the pixels (K,3,H,W) of one crop of each of the clips `rows` (N,)."""
     size = (train_data.clip.height, train_data.clip.width)
-    encoded = []
-    for item in items.tolist():
-        frames = train_data.frames[int(pool[item])][crops.positions[item, 0]]
-        encoded.append(codec.encode(cut(frames, crops.boxes[item, 0], size)).cpu())
-    return torch.stack(encoded)
+    for row, places, box in zip(rows.tolist(), positions, boxes, strict=True):
+        yield cut(train_data.frames[row][places], box, size)

@@ -1,21 +1,17 @@
-"""Real clips re-encoded by a real codec: what one would do without any distillation, and a strong baseline.
+"""Real clips re-encoded by a real codec: a strong baseline without any distillation, and of no paper.
 
-1. Order the clips of each class so that every beginning is a choice: at random, or by herding (Welling
-   2009) on features of a student trained on the real clips.
-2. Frames: whole clips of all T candidates for H.264 and AV1; K keyframes in the middles of equal spans for WebP.
-3. The file may have B bytes (`budget.file_bytes`). Two knobs trade against each other, how finely clips are coded (q)
-   and how many of a class are kept (n):
+1. Order the clips of each class so that every beginning is a choice: at random, or by herding (Welling 2009) on
+   features of a student trained on the real clips.
+2. Frames: all T candidates of a clip for H.264 and AV1; K keyframes in the middles of equal spans for WebP.
+3. The file may have B bytes (`budget.file_bytes`), shared by how many clips of a class are kept (n) and how finely
+   they are coded (q):
    a. n is the largest number at which the file fits at the moderate q of the config; 1 when none does;
-   b. q is then the finest setting at which n clips a class still fit: finer than the config's where bytes are left
-      over, coarser where not even one clip a class fitted.
+   b. q is then the finest setting at which n clips a class fit.
 4. Store the coded bytes, with hard labels, or soft ones of a teacher that sees the decoded clips.
 
-No paper: the field does not compare with this, although the data sets come so coded. Our choice: the moderate q, by
-looking at real clips of 64 px (the last ones before blocks and smears hide faces and hands). Each clip is coded by
-itself, so its bytes do not depend on its neighbors: a size is a sum, and the search never codes a clip twice.
+Our choice: the moderate q, the last one before blocks and smears hide faces and hands in real clips of 64 px. Each clip
+is coded by itself: a size is a sum, and the search never codes a clip twice.
 """
-
-from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
@@ -32,14 +28,14 @@ from videocompressa.artifact.packing.streams import CODERS, CodedClip, FrameCode
 from videocompressa.clip import Candidates
 from videocompressa.codecs import Codec, PixelCodec
 from videocompressa.errors import InputError, too_few_bytes
-from videocompressa.methods.config import MethodConfig
+from videocompressa.methods.config import MethodConfig, features_of_student
 from videocompressa.run import Run
-from videocompressa.selection import UniformSelector, check_keyframes, check_subset, choose_videos
-from videocompressa.students import Student, real_clips, student_features
-from videocompressa.synthetic import Budget, Provenance, SyntheticSet, take_keyframes
+from videocompressa.selection import UniformSelector, check_keyframes, choose_videos
+from videocompressa.students import Student
+from videocompressa.synthetic import Budget, SyntheticSet
 
 MODERATE = {"h264": 36.0, "av1": 50.0, "webp": 20.0}
-"""Setting at which the number of clips is settled."""
+"""Setting at which the number of clips is chosen."""
 NESTED = ("random", "herding")
 """Subset rules of which the choice of n begins the choice of n + 1."""
 
@@ -53,15 +49,14 @@ class ReencodeConfig(MethodConfig):
     subset: str = "random"
     """Rule that orders the videos of a class: "random" or "herding"."""
     crf: float | None = None
-    """Setting at which the number of clips is settled: crf of h264 and av1 in quarters, quality of webp in whole
-    numbers; None for `MODERATE`."""
+    """Setting at which the number of clips is chosen: crf of h264 and av1 in quarters, integer quality of webp; None
+    takes that of `MODERATE`."""
     fills_bytes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.coder not in CODERS:
             raise InputError(f"unknown coder {self.coder!r}; known: {', '.join(CODERS)}")
-        check_subset(self.subset)
         if self.subset not in NESTED:
             raise InputError(f"subset is {self.subset!r}; re-encoding takes {' or '.join(NESTED)}")
         coder = CODERS[self.coder]
@@ -78,7 +73,7 @@ class ReencodeConfig(MethodConfig):
 
     @property
     def setting(self) -> float:
-        """The setting at which the number of clips is settled."""
+        """The setting at which the number of clips is chosen."""
         return MODERATE[self.coder] if self.crf is None else self.crf
 
     @property
@@ -86,28 +81,24 @@ class ReencodeConfig(MethodConfig):
         """Features and soft labels need one."""
         return self.subset != "random" or self.labels == "soft"
 
-    @property
-    def stored_as(self) -> str:
-        """See `MethodConfig.stored_as`."""
-        return self.coder
-
-    def reference(self) -> ReencodeConfig:
+    def reference(self) -> MethodConfig:
         """See `MethodConfig.reference`; the coder and the rule are in the name."""
         return ReencodeConfig(coder=self.coder, subset=self.subset)
 
     def compress(self, train_data: Candidates, codec: Codec, budget: Budget, run: Run) -> SyntheticSet:
         """Return as many coded clips of each class as `budget.file_bytes` holds; a class with fewer gives all it has.
 
-        `codec` and `budget.keyframes` are those of the methods compared with this one, which share the teacher; the
-        set itself holds pixels. Raises `InputError` without `budget.file_bytes`, `BudgetError` when one clip a class
-        does not fit.
+        The set holds pixels; `codec` and `budget.keyframes` are those of the compared methods, which share the teacher.
+        Raises `BudgetError` when one clip a class does not fit.
         """
         check_keyframes(budget.keyframes, train_data.clip.num_frames)
         if budget.file_bytes is None:
             raise InputError(f"{self.name} fills a file of a given size, and none was given; give --bytes")
         teachers = self.train_teachers(train_data, codec, budget.keyframes, run)
         ordered, ranks = self._order(train_data, teachers, run)
-        trials = _Trials(self, train_data, self._positions(train_data, budget.keyframes), run)
+        kept = train_data.clip.num_frames if CODERS[self.coder].packing == "video" else budget.keyframes
+        positions = UniformSelector().positions(train_data.frames[:1], kept, torch.Generator())[0]  # 2.
+        trials = _Trials(self, _pixels(train_data), positions, run)
 
         def size(count: int, setting: float) -> int:
             return len(to_bytes(trials.blank(ordered[ranks < count], setting)))
@@ -117,30 +108,19 @@ class ReencodeConfig(MethodConfig):
 
     def _order(self, train_data: Candidates, teachers: list[Student], run: Run) -> tuple[Tensor, Tensor]:
         """Step 1: return all rows (N,), grouped by class, best first, and the rank of each in its class."""
-        features = None
-        if self.subset != "random":
-            features = student_features(teachers[0], real_clips(train_data), run.device).__getitem__
-        everything = Budget(int(torch.bincount(train_data.labels).max()), 1, allow_fewer=True)
-        rows = choose_videos(train_data, self.subset, everything, run.generator("videos"), features=features)
+        features = features_of_student(train_data, self.subset, teachers, run)
+        all_rows = Budget(int(torch.bincount(train_data.labels).max()), 1, allow_fewer=True)
+        rows = choose_videos(train_data, self.subset, all_rows, run.generator("videos"), features=features)
         labels = train_data.labels[rows]
         firsts = torch.searchsorted(labels, labels)  # rows are grouped by class in class order
         return rows, torch.arange(len(rows)) - firsts
 
-    def _positions(self, train_data: Candidates, keyframes: int) -> Tensor:
-        """Step 2: return the positions of the stored frames of any clip, (T,) or (K,) int64."""
-        if CODERS[self.coder].packing == "video":
-            return torch.arange(train_data.clip.num_frames)
-        return UniformSelector().positions(train_data.frames[:1], keyframes, torch.Generator())[0]
-
     def _fill(self, size: Callable[[int, float], int], most: int, num_classes: int, limit: int) -> tuple[int, float]:
         """Step 3: return clips a class and the setting that fill `limit` bytes."""
-        coder = CODERS[self.coder]
-        settings = _settings(coder)
+        coder, settings = CODERS[self.coder], _settings(CODERS[self.coder])
         count = max(1, largest_fitting(lambda number: size(number, self.setting) <= limit, 1, most))
-        moderate = settings.index(self.setting)
-        best = largest_fitting(
-            lambda index: size(count, settings[index]) <= limit, 0, len(settings) - 1, start=moderate
-        )
+        start, last = settings.index(self.setting), len(settings) - 1
+        best = largest_fitting(lambda index: size(count, settings[index]) <= limit, 0, last, start=start)
         if best < 0:
             coarsest = f"{coder.setting} {coder.coarsest:g} of {self.coder}"
             one = f"one clip of each of {num_classes} classes even at {coarsest}"
@@ -153,45 +133,41 @@ class _Trials:
     """Sets of clips coded at some setting; clips are coded once however many sets hold them."""
 
     config: ReencodeConfig
-    train_data: Candidates
+    data: Candidates
+    """With pixels as latents."""
     positions: Tensor
     run: Run
     coded: dict[tuple[int, float], CodedClip] = field(default_factory=dict)
 
     def blank(self, rows: Tensor, setting: float) -> SyntheticSet:
         """Return a set whose file is as large as that of these clips, without decoding them."""
-        data = dataclasses.replace(self.train_data, latents=self._no_latents(), codec=PixelCodec().spec)
-        positions = self.positions.expand(len(rows), -1).contiguous()
-        packed, seed = self._packed(rows, setting), self.run.streams.seed
-        blank = self.config.blank(data, rows, positions, seed, CODERS[self.config.coder].packing, packed)
-        return dataclasses.replace(blank, provenance=self._provenance(blank, setting))
+        packing, seed = CODERS[self.config.coder].packing, self.run.streams.seed
+        positions = self.positions.repeat(len(rows), 1)
+        blank = self.config.blank(self.data, rows, positions, seed, packing, self._packed(rows, setting))
+        crf = int(setting) if int(setting) == setting else setting
+        provenance = dataclasses.replace(blank.provenance, config={**blank.provenance.config, "crf": crf})
+        return dataclasses.replace(blank, provenance=provenance)
 
     def decoded(self, rows: Tensor, setting: float) -> SyntheticSet:
         """Return the set of these clips, with hard labels."""
         blank = self.blank(rows, setting)
         latents = unpacked(blank.packing, blank.packed, tuple(blank.latents.shape))
-        labels = self.train_data.labels[rows]
-        return dataclasses.replace(blank, latents=latents, labels=labels, decoder=PixelCodec())
-
-    def _no_latents(self) -> Tensor:
-        clip, num_clips = self.train_data.clip, len(self.train_data)
-        cells = PixelCodec().spec.latent_shape(clip.height, clip.width)
-        return torch.zeros((), dtype=torch.float16).expand(num_clips, clip.num_frames, *cells)
-
-    def _provenance(self, blank: SyntheticSet, setting: float) -> Provenance:
-        """Return the provenance with the setting that the clips are coded at."""
-        crf: float = int(setting) if int(setting) == setting else setting
-        return dataclasses.replace(blank.provenance, config={**blank.provenance.config, "crf": crf})
+        return dataclasses.replace(blank, latents=latents, labels=self.data.labels[rows], decoder=PixelCodec())
 
     def _packed(self, rows: Tensor, setting: float) -> dict[str, Tensor]:
-        coder: FrameCoder = CODERS[self.config.coder]
-        keys = [(int(row), setting) for row in rows]
-        missing = [key for key in keys if key not in self.coded]
-        for done, (row, _) in enumerate(missing, 1):
-            frames = take_keyframes(self.train_data.frames[row][None], self.positions[None])[0]
-            self.coded[row, setting] = coder.encode(frames, setting)
+        coder = CODERS[self.config.coder]
+        missing = [row for row in rows.tolist() if (row, setting) not in self.coded]
+        for done, row in enumerate(missing, 1):
+            self.coded[row, setting] = coder.encode(self.data.frames[row][self.positions], setting)
             self.run.watch("reencode", done=done, total=len(missing))
-        return {coder.tensor: joined([self.coded[key] for key in keys])}
+        return {coder.tensor: joined([self.coded[row, setting] for row in rows.tolist()])}
+
+
+def _pixels(train_data: Candidates) -> Candidates:
+    """Return the candidates as the pixel codec would give them, with blank latents."""
+    spec, clip = PixelCodec().spec, train_data.clip
+    shape = (*train_data.frames.shape[:2], *spec.latent_shape(clip.height, clip.width))
+    return dataclasses.replace(train_data, latents=torch.zeros((), dtype=torch.float16).expand(shape), codec=spec)
 
 
 def _settings(coder: FrameCoder) -> list[float]:

@@ -1,7 +1,5 @@
 """Every method by name."""
 
-from __future__ import annotations
-
 from videocompressa.errors import InputError
 from videocompressa.methods.config import MethodConfig
 from videocompressa.methods.coreset import CoresetConfig

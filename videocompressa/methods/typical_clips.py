@@ -7,13 +7,10 @@
 3. Number.  As many videos a class as the file holds at S.
 4. Videos.  Of each class the typical ones: facility location on the latents of complete clips, weighted by how far
    pixels move with each channel. With soft labels, of the clips that the teacher gets right.
-5. Store.   What is left of the file goes into a finer step (`storage.FINEST`).
+5. Store.   The rest of the file goes into a finer step (`storage.FINEST`).
 
-Our own baseline for budgets in bytes; the paper counts frames. It learns no keyframes and tunes nothing: both were
-built, measured and did not pay for their bytes here (docs/log.md).
+Our own baseline for budgets in bytes. Learned keyframes and tuning did not pay for their bytes here (docs/log.md).
 """
-
-from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -21,7 +18,6 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from videocompressa.artifact import to_bytes
 from videocompressa.artifact.fitting import largest_fitting
 from videocompressa.artifact.packing import transform
 from videocompressa.artifact.storage import sample_of, transform_of
@@ -33,7 +29,7 @@ from videocompressa.run import Run
 from videocompressa.selection import check_subset, choose_videos
 from videocompressa.selection.videos import visible_latents
 from videocompressa.students.teachers import recognized
-from videocompressa.synthetic import Budget, SyntheticSet, take_keyframes
+from videocompressa.synthetic import Budget, SyntheticSet
 
 OCTAVE = 8
 """Steps that are tried within a factor of 2."""
@@ -44,6 +40,7 @@ _LOWEST, _HIGHEST = -4 * OCTAVE, 6 * OCTAVE
 class TypicalClipsConfig(MethodConfig):
     """Which clips are kept, and how coarsely."""
 
+    name: ClassVar[str] = "typical-clips"
     subset: str = "facility-location"
     """Step 4: rule that chooses videos; a name of `selection.SUBSETS`."""
     loss: float = 0.15
@@ -57,11 +54,6 @@ class TypicalClipsConfig(MethodConfig):
         if not 0 < self.loss < 1:
             raise InputError(f"loss is {self.loss}; it must be in (0,1), such as 0.15")
 
-    @property
-    def name(self) -> str:
-        """Name of the method in the file."""
-        return "typical-clips"
-
     def compress(self, train_data: Candidates, codec: Codec, budget: Budget, run: Run) -> SyntheticSet:
         """Return as many complete clips of each class as `budget.file_bytes` holds; a class with fewer gives all.
 
@@ -72,36 +64,28 @@ class TypicalClipsConfig(MethodConfig):
         weights = transform.channel_weights(codec, sample_of(train_data.latents), run.generator("channels"))
         step = coarsest_step(sample_of(train_data.latents), weights, self.loss)
         count = self._videos_per_class(train_data, weights, step, budget.file_bytes, run)
-        teachers = self.train_teachers(train_data, codec, train_data.clip.num_frames, run)
+        positions = torch.arange(train_data.clip.num_frames)
+        teachers = self.train_teachers(train_data, codec, len(positions), run)
+        features = None if self.subset == "random" else visible_latents(train_data, weights)
         rows = choose_videos(
-            train_data,
-            self.subset,
-            Budget(count, train_data.clip.num_frames, allow_fewer=True),
-            run.generator("videos"),
-            features=None if self.subset == "random" else visible_latents(train_data, weights),
-            eligible=recognized(train_data, teachers, run),
-        )
-        synthetic = self.gather(train_data, rows, _all_positions(train_data, len(rows)), codec, run)
+            train_data, self.subset, Budget(count, len(positions), allow_fewer=True), run.generator("videos"),
+            features=features, eligible=recognized(train_data, teachers, run),
+        )  # fmt: skip
+        synthetic = self.gather(train_data, rows, positions.repeat(len(rows), 1), codec, run)
         return self.relabel(synthetic, teachers, run)
 
     def _videos_per_class(self, train_data: Candidates, weights: Tensor, step: float, file_bytes: int, run: Run) -> int:
         """Step 3: the most videos a class of which a file of random ones is within the bytes, at least 1."""
-        packing = transform_of(train_data.codec)
+        packing, positions = transform_of(train_data.codec), torch.arange(train_data.clip.num_frames)
 
         def size(count: int) -> int:
-            budget = Budget(count, train_data.clip.num_frames, allow_fewer=True)
+            budget = Budget(count, len(positions), allow_fewer=True)
             rows = choose_videos(train_data, "random", budget, run.generator("spread"))
-            positions = _all_positions(train_data, len(rows))
-            latents = take_keyframes(train_data.latents[rows].float(), positions)
-            packed = transform.pack(latents, weights, step, name=packing)
-            return len(to_bytes(self.blank(train_data, rows, positions, run.streams.seed, packing, packed)))
+            packed = transform.pack(train_data.latents[rows].float(), weights, step, name=packing)
+            return self.file_bytes(train_data, rows, positions, run, packing, packed)
 
         most = int(torch.bincount(train_data.labels).max())
         return max(1, largest_fitting(lambda number: size(number) <= file_bytes, 1, most))
-
-
-def _all_positions(train_data: Candidates, num_items: int) -> Tensor:
-    return torch.arange(train_data.clip.num_frames).expand(num_items, -1).contiguous()
 
 
 def coarsest_step(latents: Tensor, weights: Tensor, loss: float) -> float:

@@ -4,24 +4,18 @@ Symbols: V videos a class, S statics of a video, T frames, C channels; s statics
 W b joiner, D codec, z latents, clip = normalize(clamp(D(z))).
 
 1. Videos.   V random videos of each class; s starts from S of its frames, evenly spaced.
-2. Stage 1.  Statics are distilled as images: s is tuned by DM on stills, one random frame of each real video, each
-             shown for a whole clip, so that the same students serve. Then s is quantized and frozen.
+2. Stage 1.  Statics are distilled as images: s is tuned by DM on stills, one random frame of each real video,
+             held for a complete clip, so that the same students serve. Then s is quantized and frozen.
 3. Stage 2.  d starts from N(0,1), W and b as a fresh convolution; z = W * [s; d] + b (`packing/memories.py`). d, W
-             and b are tuned by DM ("vdsd-dm") or MTT ("vdsd-mtt") on whole clips, W and b with a rate of their own.
+             and b are tuned by DM ("vdsd-dm") or MTT ("vdsd-mtt") on complete clips, W and b with a rate of their own.
 4. Pack.     The file holds s, d, W and b; the set's latents are what they unpack to, all T frames of them.
 5. Labels.   Hard as published, or soft ones of a teacher.
 
-As published with the pixel codec. On latents, s, d and W live on the latent grid: our transfer.
-
-Published, for MiniUCF at V = 1 (paper and the authors' scripts): two statics; DM 5,000 steps with rates 1e-4 (d) and
-1e-5 (W, b), at V = 5 1e3 and 1e-6; MTT 10,000 steps with 1e4 and 1e-3; momentum 0.95; a joiner of kernel 3 without
-activation; one frame a video in stage 1; the initial values of step 3.
-Ours: an item of the published code has 2 statics and 2 dynamics, one random pair of which is a clip each time it is
-read; a file must hold fixed clips, so an item has one dynamic, and its statics share the time line. For stage 1
-the authors refer to another method (DC) whose settings for video are stated nowhere; ours is DM as published for video.
+The defaults are published for pixels of MiniUCF at V = 1 (paper and scripts); at V = 5 the rates of DM are 1e3 (d) and
+1e-6 (W, b). Our choice: s, d and W on the latent grid of any codec; one dynamic an item, whose statics share the time
+line (the published code has two, and draws a pair each time a clip is read); DM in stage 1 (the authors refer to DC,
+whose settings for video are stated nowhere).
 """
-
-from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
@@ -30,27 +24,24 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from videocompressa.artifact import to_bytes
-from videocompressa.artifact.fitting import largest_fitting
 from videocompressa.artifact.packing import memories
 from videocompressa.clip import Candidates
 from videocompressa.codecs import Codec
-from videocompressa.errors import DivergedError, InputError, too_few_bytes
-from videocompressa.matching import DMConfig, MatchingConfig, MTTConfig, check_tuning, into_range, tune
-from videocompressa.methods.config import MethodConfig
+from videocompressa.errors import DivergedError, InputError
+from videocompressa.matching import DMConfig, MTTConfig, check_tuning, into_range, tune
+from videocompressa.methods.config import MethodConfig, TunedConfig
 from videocompressa.run import Run
-from videocompressa.selection import check_keyframes, choose_videos
+from videocompressa.selection import check_keyframes
 from videocompressa.students.networks import initialize
-from videocompressa.synthetic import Budget, SyntheticSet
+from videocompressa.synthetic import Budget, SyntheticSet, take_keyframes
 
 STARTS = ("random", "still")
-"""How a joiner starts: "random" as published; "still" passes the statics on as they are, so that clips are pictures
-from the first step on (our choice: for runs of few steps)."""
+"""How a joiner starts: "random" as published; "still" passes the statics on (our choice: for runs of few steps)."""
 
 
 @dataclass(frozen=True)
 class StaticsConfig:
-    """Stage 1: how the stills of a video are made."""
+    """Stage 1: how the statics of a video are tuned."""
 
     per_video: int = 2
     """S, in [1,T]."""
@@ -73,21 +64,16 @@ class StaticsConfig:
 
 
 @dataclass(frozen=True)
-class VDSDConfig(MethodConfig):
-    """How static and dynamic memories are tuned; the defaults are the published ones with DM."""
+class VDSDConfig(TunedConfig):
+    """How memories are tuned; `matching`, `steps` and `momentum` are of stage 2. Defaults are published, with DM."""
 
-    matching: MatchingConfig = field(default_factory=DMConfig)
-    """The objective of stage 2."""
     statics: StaticsConfig = field(default_factory=StaticsConfig)
     """Stage 1."""
-    steps: int = 5000
-    """Of stage 2, >= 1."""
     lr: float = 1e-4
     """Of the dynamics, > 0."""
     joiner_lr: float = 1e-5
     """Of the joiner, > 0."""
     momentum: float = 0.95
-    """In [0,1)."""
     kernel: int = 3
     """Side of the joiner in time and space, odd."""
     joiner_start: str = "random"
@@ -96,7 +82,6 @@ class VDSDConfig(MethodConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_tuning(self.steps, self.lr, self.momentum)
         check_tuning(self.steps, self.joiner_lr, self.momentum)
         if self.kernel < 1 or self.kernel % 2 == 0:
             raise InputError(f"kernel is {self.kernel}; the joiner's side must be odd, such as 3")
@@ -108,33 +93,21 @@ class VDSDConfig(MethodConfig):
         """Name of the method in the file."""
         return f"vdsd-{self.matching.name}"
 
-    @property
-    def network(self) -> str:
-        """See `MethodConfig.network`."""
-        return self.matching.network
-
-    @property
-    def synthesis_steps(self) -> int:
-        """See `MethodConfig.synthesis_steps`."""
-        return self.steps
-
     def training_steps(self, num_clips: int, num_classes: int) -> int:
         """See `MethodConfig.training_steps`."""
         batch_size = self.teacher.train.batch_size
-        stages = ((self.statics.matching, self.statics.steps), (self.matching, self.steps))
-        tuning = sum(part.training_steps(steps, num_clips, num_classes, batch_size) for part, steps in stages)
-        return tuning + super().training_steps(num_clips, num_classes)
+        stage_1 = self.statics.matching.training_steps(self.statics.steps, num_clips, num_classes, batch_size)
+        return stage_1 + super().training_steps(num_clips, num_classes)
 
-    def reference(self) -> VDSDConfig:
+    def reference(self) -> MethodConfig:
         """See `MethodConfig.reference`."""
         return VDSD_MTT if isinstance(self.matching, MTTConfig) else VDSD_DM
 
     def compress(self, train_data: Candidates, codec: Codec, budget: Budget, run: Run) -> SyntheticSet:
-        """Return a set of static and dynamic memories: as many videos a class as fit `budget.file_bytes`, where given,
-        else `budget.videos_per_class`. Every item has all T frames, whatever `budget.keyframes`.
+        """Return static and dynamic memories of as many videos a class as fit `budget.file_bytes`, else of VPC.
 
-        Raises `InputError` when S > T or a class has fewer videos, `BudgetError` when one video a class does not fit,
-        and `DivergedError` when a loss stops being finite.
+        Every item has all T frames, whatever `budget.keyframes`. Raises `InputError` when S > T, `BudgetError` when one
+        video a class does not fit, and `DivergedError` when a loss stops being finite.
         """
         num_frames = train_data.clip.num_frames
         check_keyframes(budget.keyframes, num_frames)  # not used, but a number that no method takes is a mistake
@@ -154,34 +127,19 @@ class VDSDConfig(MethodConfig):
 
     def _choose_videos(self, train_data: Candidates, budget: Budget, run: Run) -> Tensor:
         """Step 1: random rows (N,), V of each class; a larger V adds to those of a smaller one."""
-
-        def rows(count: int) -> Tensor:
-            return choose_videos(
-                train_data, "random", dataclasses.replace(budget, videos_per_class=count), run.generator("videos")
-            )
-
-        if budget.file_bytes is None:
-            return rows(budget.videos_per_class)
-        limit, sizes = budget.file_bytes, torch.bincount(train_data.labels, minlength=len(train_data.classes))
-        most = int(sizes.max() if budget.allow_fewer else sizes.min())
-        count = largest_fitting(lambda number: self._file_bytes(train_data, rows(number), run) <= limit, 1, most)
-        if count < 1:
-            one = f"{self.name} with one video of each of {len(train_data.classes)} classes"
-            raise too_few_bytes(limit, one, self._file_bytes(train_data, rows(1), run))
-        return rows(count)
-
-    def _file_bytes(self, train_data: Candidates, rows: Tensor, run: Run) -> int:
-        """Return the bytes of the file for these rows, which do not depend on what the memories hold."""
+        num_frames, side = train_data.clip.num_frames, self.kernel
         channels, height, width = train_data.codec.latent_shape(train_data.clip.height, train_data.clip.width)
-        num_items, num_frames, side = len(rows), train_data.clip.num_frames, self.kernel
-        packed = memories.pack(
-            torch.zeros(num_items, self.statics.per_video, channels, height, width),
-            torch.zeros(num_items, num_frames, height, width),
-            torch.zeros(channels, channels + 1, side, side, side),
-            torch.zeros(channels),
-        )
-        positions = torch.arange(num_frames).repeat(num_items, 1)
-        return len(to_bytes(self.blank(train_data, rows, positions, run.streams.seed, memories.NAME, packed)))
+
+        def size(rows: Tensor) -> int:  # it does not depend on what the memories hold
+            packed = memories.pack(
+                torch.zeros(len(rows), self.statics.per_video, channels, height, width),
+                torch.zeros(len(rows), num_frames, height, width),
+                torch.zeros(channels, channels + 1, side, side, side),
+                torch.zeros(channels),
+            )
+            return self.file_bytes(train_data, rows, torch.arange(num_frames), run, memories.NAME, packed)
+
+        return self.rows_within(train_data, budget, "random", size, run)
 
 
 VDSD_DM = VDSDConfig()
@@ -205,11 +163,11 @@ class _Tuning:
         return self.train_data.labels[self.rows]
 
     def show(self, latents: Tensor) -> Tensor:
-        """Return normalized frames (M,3,H,W) of latents (M,C,h,w), in the range that the set's decoder clamps to."""
+        """Return normalized frames (M,3,H,W) of latents (M,C,h,w), clamped as the set's decoder does."""
         return self.train_data.normalization.apply(into_range(self.codec.decode(latents)))
 
     def key(self, settings: dict[str, Any]) -> dict[str, Any]:
-        """Return all that a stage with these settings depends on besides the training data and the seed."""
+        """Return what a stage with these settings depends on, without the training data and the seed."""
         return {"config": settings, "rows": self.rows.tolist(), "codec": self.codec.spec.weights_sha256}
 
     def statics(self) -> Tensor:
@@ -267,14 +225,12 @@ class _Tuning:
 
     def _start(self, statics: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return dynamics (N,T,h,w) from N(0,1), and a fresh joiner's weight and bias, float32 on the CPU."""
-        channels, (height, width) = statics.shape[2], statics.shape[3:]
-        shape = (len(statics), self.train_data.clip.num_frames, height, width)
+        num_items, _, channels, height, width = statics.shape
+        shape = (num_items, self.train_data.clip.num_frames, height, width)
         dynamics = torch.randn(shape, generator=self.run.generator("dynamics"))
-        with torch.device("meta"):
-            joiner = nn.Conv3d(channels + 1, channels, self.config.kernel)
-        joiner.to_empty(device="cpu")
+        joiner = nn.utils.skip_init(nn.Conv3d, channels + 1, channels, self.config.kernel)  # type: ignore[no-untyped-call]
         initialize(joiner, self.run.generator("joiner"))
-        weight, bias = joiner.weight.detach(), joiner.bias.detach()  # type: ignore[union-attr]
+        weight, bias = (parameter.detach() for parameter in joiner.parameters())
         if self.config.joiner_start == "still":
             middle = self.config.kernel // 2
             weight[:, :channels] = 0
@@ -284,8 +240,8 @@ class _Tuning:
 
 
 def _check_stored(config: VDSDConfig, dynamics: Tensor, weight: Tensor, bias: Tensor) -> None:
-    """Raise `DivergedError` for memories that a file cannot hold: finite, but far from anything that makes a clip."""
-    joiner = max(float(weight.abs().max()), float(bias.abs().max()))
+    """Raise `DivergedError` for finite memories that a file cannot hold."""
+    joiner = max(float(values.abs().max()) for values in (weight, bias))
     largest = float(dynamics.abs().max())
     if joiner > memories.LARGEST_JOINER or largest > memories.LARGEST_MEMORY:
         raise DivergedError(
@@ -296,12 +252,9 @@ def _check_stored(config: VDSDConfig, dynamics: Tensor, weight: Tensor, bias: Te
 
 
 def one_still_each(train_data: Candidates, generator: torch.Generator) -> Candidates:
-    """Return the real stills of stage 1: one random frame of each video for a whole clip (views, no copies)."""
-    num_frames = train_data.clip.num_frames
-    times = torch.randint(num_frames, (len(train_data),), generator=generator)
-    rows = torch.arange(len(train_data))
-    shown = {
-        name: getattr(train_data, name)[rows, times][:, None].expand(-1, num_frames, -1, -1, -1)
-        for name in ("frames", "latents")
-    }
-    return dataclasses.replace(train_data, **shown)
+    """Return the real stills of stage 1: one random frame of each video, held for a complete clip (views)."""
+    times = torch.randint(train_data.clip.num_frames, (len(train_data), 1), generator=generator)
+    frames, latents = (
+        take_keyframes(values, times).expand_as(values) for values in (train_data.frames, train_data.latents)
+    )
+    return dataclasses.replace(train_data, frames=frames, latents=latents)

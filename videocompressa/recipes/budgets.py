@@ -5,8 +5,6 @@ where not even one keyframe a class fits, `BudgetError` names the smallest budge
 blank sets (`artifact/fitting.py`). Methods that fill bytes take a size in bytes and nothing else.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 import random
@@ -30,7 +28,7 @@ from videocompressa.synthetic import Budget
 DEFAULT_KEYFRAMES = 4
 """K when none is asked for (our choice: what the paper's tables use most); T where T is smaller."""
 SPARE, SPARE_BYTES = 0.05, 32
-"""Room for videos that code worse than those which were measured: a share of the stream, and bytes."""
+"""Room for videos that code worse than the measured ones: a share of the stream, and bytes."""
 DRAWS = 8
 """Random choices of videos and keyframes whose files are measured: the text of their paths and times varies."""
 MARGIN_BYTES = 16
@@ -52,11 +50,11 @@ class BlankFiles:
     def size(self, videos_per_class: int, keyframes: int) -> int:
         """Return the size of a file of VPC and K: the largest of `DRAWS` random choices, and a small margin.
 
-        Paths and times are packed, so no choice of videos is surely the largest; code that promises bytes must check
-        the file. Random keyframes pack worse than uniform ones.
+        Paths and times are packed, so another choice may be larger: code that promises bytes must check the file.
+        Random keyframes pack worse than uniform ones.
         """
         members = [(self.data.labels == label).nonzero()[:, 0].tolist() for label in range(len(self.data.classes))]
-        draw = random.Random(0)  # any draws do, as long as they are always the same
+        draw = random.Random(0)  # the same draws in every run
         sizes = []
         for _ in range(DRAWS):
             rows = [row for some in members for row in draw.sample(some, min(videos_per_class, len(some)))]
@@ -74,27 +72,17 @@ class BlankFiles:
         return len(to_bytes(blank, self.storage.quantization))
 
 
-def measured_stream_bytes(latents: Tensor, codec: Codec, storage: Storage, seed: int) -> Callable[[int], float]:
-    """Return what gives the mean stream bytes of an item of K uniform keyframes, measured on latents (N,T,C,h,w)."""
+def blank_files(
+    data: Candidates, config: MethodConfig, storage: Storage, seed: int, latents: Tensor, codec: Codec
+) -> BlankFiles:
+    """Return the sizes of files of `data`, with streams measured on sample latents (n,T,C,h,w)."""
 
     @functools.cache
-    def measured(keyframes: int) -> float:
-        blank = torch.zeros((1, latents.shape[1], 3, 1, 1), dtype=torch.uint8)
-        positions = UniformSelector().positions(blank, keyframes, torch.Generator())[0]
+    def stream_bytes(keyframes: int) -> float:
+        positions = UniformSelector().positions(latents[:1], keyframes, torch.Generator())[0]
         return item_bytes(latents[:, positions], codec, storage, seed=seed)
 
-    return measured
-
-
-def check_budget(asked: BudgetOptions, method: str, config: MethodConfig, num_frames: int) -> None:
-    """Raise for a budget that the method cannot follow; for use before the long pass over the videos."""
-    if asked.keyframes is not None:
-        check_keyframes(asked.keyframes, num_frames)
-    if config.fills_bytes and asked.bytes is None:
-        raise InputError(
-            f"method {method!r} keeps as much as a file of a given size holds, whatever --vpc and --ratio are; "
-            "give --bytes, such as --bytes 20kB"
-        )
+    return BlankFiles(data, config, storage, seed, stream_bytes)
 
 
 def check_classes(counts: Mapping[str, int], asked: BudgetOptions) -> None:
@@ -109,7 +97,7 @@ def check_classes(counts: Mapping[str, int], asked: BudgetOptions) -> None:
 
 
 def resolve_budget(asked: BudgetOptions, files: BlankFiles) -> tuple[Budget, tuple[str, ...]]:
-    """Return what a method may keep, and what a user should know: where K was lowered, or VPC stopped at a class.
+    """Return what a method may keep, and notes for the user: where K was lowered, or VPC stopped at a class.
 
     Raises `InputError` for K > T and for a class with fewer videos than an asked VPC, `BudgetError` for a budget that
     does not hold one keyframe a class.
@@ -123,10 +111,8 @@ def resolve_budget(asked: BudgetOptions, files: BlankFiles) -> tuple[Budget, tup
         vpc = 1 if asked.vpc is None else asked.vpc
         return Budget(vpc, keyframes, asked.allow_fewer, asked.bytes), ()
     fits = _fits(asked, files, counts)
-    kept = keyframes
-    while kept and not fits(1, kept):
-        kept -= 1
-    if not kept:
+    kept = next((fewer for fewer in range(keyframes, 0, -1) if fits(1, fewer)), None)
+    if kept is None:
         raise _too_small(asked, files)
     most = max(counts) if asked.allow_fewer else min(counts)
     vpc = largest_fitting(lambda vpc: fits(vpc, kept), 1, most)
@@ -134,7 +120,7 @@ def resolve_budget(asked: BudgetOptions, files: BlankFiles) -> tuple[Budget, tup
     if kept < keyframes:
         notes.append(f"the budget holds only {kept} of {keyframes} keyframes a video")
     elif vpc == most and fits(most + 1, kept):
-        notes.append(_stopped(most, counts, data.classes, allow_fewer=asked.allow_fewer))
+        notes.append(_stopped(most, counts, data.classes))
     return Budget(vpc, kept, asked.allow_fewer, asked.bytes), tuple(notes)
 
 
@@ -145,8 +131,7 @@ def num_items(data: Candidates, videos_per_class: int) -> int:
 
 def _fits(asked: BudgetOptions, files: BlankFiles, counts: list[int]) -> Callable[[int, int], bool]:
     """Return whether (VPC, K) is within the asked budget."""
-    if asked.bytes is not None:
-        limit = asked.bytes
+    if (limit := asked.bytes) is not None:
         return lambda vpc, keyframes: files.size(vpc, keyframes) <= limit
     assert asked.ratio is not None
     allowed = asked.ratio * int(files.data.num_video_frames.sum()) * (1 + 1e-9)
@@ -170,8 +155,8 @@ def _too_small(asked: BudgetOptions, files: BlankFiles) -> BudgetError:
     )
 
 
-def _stopped(most: int, counts: list[int], classes: tuple[str, ...], *, allow_fewer: bool) -> str:
-    if allow_fewer or min(counts) == max(counts):
+def _stopped(most: int, counts: list[int], classes: tuple[str, ...]) -> str:
+    if most == max(counts):
         return "the budget holds all training videos"
     name = classes[counts.index(most)]
-    return f"VPC stops at {most}, for class {name!r} has no more; --allow-fewer goes on with the others"
+    return f"VPC stops at {most}, for class {name!r} has no more; --allow-fewer continues with the others"

@@ -1,7 +1,5 @@
 """The compress run: videos to candidates, candidates to a synthetic set, the set to a file."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,22 +13,15 @@ from videocompressa.datasets import BadVideo, VideoSet
 from videocompressa.errors import BudgetError, InputError
 from videocompressa.files import check_output
 from videocompressa.methods import MethodConfig, find_method
-from videocompressa.recipes.budgets import (
-    DEFAULT_KEYFRAMES,
-    BlankFiles,
-    check_budget,
-    check_classes,
-    measured_stream_bytes,
-    resolve_budget,
-)
+from videocompressa.recipes.budgets import DEFAULT_KEYFRAMES, blank_files, check_classes, resolve_budget
 from videocompressa.recipes.data import check_split, encode_train, list_videos, stages_of
 from videocompressa.recipes.options import BudgetOptions, CandidateOptions, CompressOptions, Surroundings
 from videocompressa.recipes.settings import with_settings
 from videocompressa.rng import Streams
 from videocompressa.run import Run
-from videocompressa.selection import GumbelSelector
+from videocompressa.selection import GumbelSelector, check_keyframes
 from videocompressa.selection.selector_file import Origin, TrainedSelector, write_selector
-from videocompressa.students import STUDENTS, check_size, check_student
+from videocompressa.students import STUDENTS, check_size
 from videocompressa.synthetic import Cost, SyntheticSet
 
 
@@ -49,26 +40,19 @@ class CompressOutcome:
     """Their frames."""
     skipped: tuple[BadVideo, ...]
     notes: tuple[str, ...]
-    """What a user should know of how the budget was met."""
+    """Notes for the user on how the budget was met."""
     method_seconds: float
-    """Seconds of the method, with those of stages that were already finished; not of decoding and encoding."""
+    """Seconds of the method, stages that were already finished included; not of decoding and encoding."""
 
 
 def compress_folder(
-    data: Path,
-    path: Path,
-    options: CompressOptions,
-    *,
-    candidates: CandidateOptions,
-    budget: BudgetOptions,
-    selector_out: Path | None = None,
-    overwrite: bool = False,
-    surroundings: Surroundings,
-) -> CompressOutcome:
-    """Compress the training videos of `data` into the file `path`, and the selector that learned on them into another.
+    data: Path, path: Path, options: CompressOptions, *, candidates: CandidateOptions, budget: BudgetOptions,
+    selector_out: Path | None = None, overwrite: bool = False, surroundings: Surroundings,
+) -> CompressOutcome:  # fmt: skip
+    """Compress the training videos of `data` into the file `path`, and write the trained selector to `selector_out`.
 
-    Everything that can be known to be wrong is checked before the videos are read. Equal input, options and seed give
-    equal bytes on a CPU. Raises `InputError`.
+    Options are checked before the videos are read. Equal input, options and seed give equal bytes on a CPU. Raises
+    `InputError`.
     """
     check_output(path, overwrite=overwrite)
     config, storage = configured(options, candidates, budget)
@@ -79,14 +63,10 @@ def compress_folder(
     codec = build_codec(options.codec).to(surroundings.device)
     encoded = encode_train(videos, candidates, codec, surroundings)
     train_data = encoded.candidates
-    stream_bytes = measured_stream_bytes(sample_of(train_data.latents), codec, storage, options.seed)
-    resolved, notes = resolve_budget(budget, BlankFiles(train_data, config, storage, options.seed, stream_bytes))
-    run = Run(
-        Streams(options.seed, "compress"),
-        surroundings.device,
-        surroundings.watch,
-        stages_of(train_data, surroundings),
-    )
+    files = blank_files(train_data, config, storage, options.seed, sample_of(train_data.latents), codec)
+    resolved, notes = resolve_budget(budget, files)
+    stages = stages_of(train_data, surroundings)
+    run = Run(Streams(options.seed, "compress"), surroundings.device, surroundings.watch, stages)
     started = surroundings.clock()
     method_set = config.compress(train_data, codec, resolved, run)
     synthetic = stored(method_set, codec, storage, limit=budget.bytes, fill=config.fills_bytes)
@@ -94,8 +74,9 @@ def compress_folder(
     method_seconds = surroundings.clock() - started + sum(run.stages.recalled_seconds.values())
     cost = write_set(synthetic, path, quantization=storage.quantization, overwrite=overwrite)
     if selector_out is not None:
-        trained = _trained_selector(train_data, config, resolved.keyframes, run)
-        write_selector(trained, selector_out, overwrite=overwrite)
+        write_selector(
+            _trained_selector(train_data, config, resolved.keyframes, run), selector_out, overwrite=overwrite
+        )
     return CompressOutcome(
         path=path,
         cost=cost,
@@ -119,11 +100,15 @@ def configured(
             f"--storage {options.storage}: method {options.method!r} fills its bytes with entropy-coded latents; give "
             "--storage transform, or leave the option out"
         )
-    check_budget(budget, options.method, config, candidates.clip.num_frames)
+    if budget.keyframes is not None:
+        check_keyframes(budget.keyframes, candidates.clip.num_frames)
+    if config.fills_bytes and budget.bytes is None:
+        raise InputError(
+            f"method {options.method!r} keeps as much as a file of a given size holds, whatever --vpc and --ratio are; "
+            "give --bytes, such as --bytes 20kB"
+        )
     if config.needs_teacher:
-        teacher = config.teacher.train.student
-        check_student(teacher)
-        check_size(candidates.clip.size, STUDENTS[teacher])
+        check_size(candidates.clip.size, STUDENTS[config.teacher.train.student])
     return config, Storage(options.storage, options.step)
 
 
@@ -133,14 +118,14 @@ def method_config(method: str, settings: Sequence[str]) -> MethodConfig:
 
 
 def check_training(videos: VideoSet, data: Path, budget: BudgetOptions) -> None:
-    """Raise when the list of videos alone shows that no set can be made of them."""
+    """Raise when the listed videos are not enough for a set."""
     check_split(videos, "train", data)
     labels = [entry.label for entry in videos.select("train").entries]
     check_classes({name: labels.count(label) for label, name in enumerate(videos.classes)}, budget)
 
 
 def _check_size(synthetic: SyntheticSet, storage: Storage, budget: BudgetOptions) -> None:
-    """Raise when a file would be larger than the bytes that were asked for."""
+    """Raise when a file would be larger than the asked bytes."""
     if budget.bytes is None:
         return
     size = len(to_bytes(synthetic, storage.quantization))
@@ -152,15 +137,9 @@ def _check_size(synthetic: SyntheticSet, storage: Storage, budget: BudgetOptions
 
 
 def _check_selector_out(
-    selector_out: Path,
-    path: Path,
-    method: str,
-    config: MethodConfig,
-    candidates: CandidateOptions,
-    budget: BudgetOptions,
-    *,
-    overwrite: bool,
-) -> None:
+    selector_out: Path, path: Path, method: str, config: MethodConfig, candidates: CandidateOptions,
+    budget: BudgetOptions, *, overwrite: bool,
+) -> None:  # fmt: skip
     """Raise when no selector could be written there, or the method learns none."""
     if config.selector_name != "gumbel":
         raise InputError(

@@ -1,15 +1,15 @@
 """The candidates of a folder of videos, and the folder where stages that depend on them are kept."""
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 from videocompressa.clip import Candidates, ClipSpec
 from videocompressa.codecs import Codec
 from videocompressa.datasets import (
+    SPLITS,
     DecodedSplit,
     EncodedSplit,
     VideoSet,
@@ -28,8 +28,8 @@ from videocompressa.run import Stages
 def list_videos(data: Path, options: CandidateOptions) -> VideoSet:
     """Return the labeled videos of a folder or csv; with `hold_out`, some training videos are its split "val".
 
-    The held-out videos are drawn from a stream of their own, so that every command which asks for the same share
-    holds out the same ones, whatever its seed.
+    The held-out videos come from a random stream of their own, so that every command with the same share holds
+    out the same ones, whatever its seed.
     """
     videos = find_videos(data, layout=options.layout, csv=options.csv, fold=options.fold)
     if options.classes:
@@ -41,31 +41,19 @@ def list_videos(data: Path, options: CandidateOptions) -> VideoSet:
 
 def encode_train(videos: VideoSet, options: CandidateOptions, codec: Codec, surroundings: Surroundings) -> EncodedSplit:
     """Decode and encode the training videos, or take them from the cache."""
-    return encode_pass(
-        videos,
-        "train",
-        options.clip,
-        codec,
-        cache=surroundings.cache / "candidates",
-        workers=surroundings.workers,
-        max_bad=options.max_bad,
-        watch=surroundings.watch,
-    )
+    return encode_pass(videos, "train", options.clip, codec, **_reading(options, surroundings))
 
 
 def decode_videos(
     videos: VideoSet, split: str, clip: ClipSpec, options: CandidateOptions, surroundings: Surroundings
 ) -> DecodedSplit:
     """Decode the videos of a split as `clip` asks, or take them from the cache."""
-    return decode_split(
-        videos,
-        split,
-        clip,
-        cache=surroundings.cache / "candidates",
-        workers=surroundings.workers,
-        max_bad=options.max_bad,
-        watch=surroundings.watch,
-    )
+    return decode_split(videos, split, clip, **_reading(options, surroundings))
+
+
+def _reading(options: CandidateOptions, surroundings: Surroundings) -> dict[str, Any]:
+    cache, workers, watch = surroundings.cache / "candidates", surroundings.workers, surroundings.watch
+    return {"cache": cache, "workers": workers, "max_bad": options.max_bad, "watch": watch}
 
 
 def stages_of(train_data: Candidates, surroundings: Surroundings) -> Stages:
@@ -96,16 +84,13 @@ def check_split(videos: VideoSet, split: str, data: Path) -> None:
     """Raise unless the set has videos of the split, saying how to make some."""
     if videos.select(split).entries:
         return
+    counts = {name: len(videos.select(name)) for name in SPLITS}
+    others = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
     if split == "val":
-        advice = "hold some training videos out with --hold-out 20%, alike in compress and train"
+        advice = "hold some training videos out with --hold-out 20%, the same in compress and train"
     else:
         advice = (
             "name them in the column split of a splits.csv, put them in "
             f"{data.name}/{split}/CLASS/, or judge by held-out ones: --split val --hold-out 20%"
         )
-    raise InputError(f"{data}: has no {split} videos (only {_splits_text(videos)}); {advice}")
-
-
-def _splits_text(videos: VideoSet) -> str:
-    counts = {split: len(videos.select(split)) for split in ("train", "val", "test")}
-    return ", ".join(f"{count} {split}" for split, count in counts.items() if count)
+    raise InputError(f"{data}: has no {split} videos (only {others}); {advice}")

@@ -1,14 +1,9 @@
 """Keyframes of videos without labels: which frames a selector picks, when they are displayed, and their pictures.
 
-1. Candidates: T frames evenly over the complete video, small, as in the selector's training. A frame that a short video
-   repeats counts once.
+1. Candidates: T small frames evenly over the complete video. A frame that a short video repeats counts once.
 2. Scores of the trained selector, and the K best; or the picks of a rule that needs no training.
 3. Pictures: the picked frames again, uncropped, at the video's own size.
-
-One video at a time (a worker), so that memory does not grow with their number or length.
 """
-
-from __future__ import annotations
 
 import csv
 import dataclasses
@@ -25,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from videocompressa.clip import ClipSpec
 from videocompressa.datasets import BadVideo, walk_videos
 from videocompressa.engine import run_shards
 from videocompressa.errors import InputError, VideoError
@@ -94,32 +90,17 @@ class _Picker:
     """What every job shares."""
 
     options: KeyframeOptions
-    rule: str
-    """A key of `FIXED_SELECTORS`; "" for a trained selector."""
     selector: bytes
     """The trained selector's file; empty for a rule."""
-    num_frames: int
-    """T."""
+    clip: ClipSpec
+    """T and the size of the candidates; those of the selector's training unless the user chooses T."""
     num_keyframes: int
     """K."""
 
     @property
     def trained(self) -> TrainedSelector | None:
-        """The trained selector; None for a rule."""
-        return None if self.rule else _parsed(self.selector)
-
-    @classmethod
-    def of(cls, options: KeyframeOptions) -> _Picker:
-        """Read the selector, and look up the K and T that the user leaves open."""
-        rule, data = (options.selector, b"") if options.selector in FIXED_SELECTORS else ("", _selector_file(options))
-        keyframes, frames = DEFAULT_KEYFRAMES, DEFAULT_FRAMES
-        if not rule:
-            trained = parse_selector(data, options.selector)
-            keyframes, frames = trained.keyframes, trained.clip.num_frames
-        num_frames = options.frames or frames
-        num_keyframes = min(keyframes, num_frames) if options.keyframes is None else options.keyframes
-        check_keyframes(num_keyframes, num_frames)
-        return cls(options, rule, data, num_frames, num_keyframes)
+        """The trained selector; None for a rule. Workers get its bytes, and parse them once."""
+        return _parsed(self.selector, self.options.selector) if self.selector else None
 
 
 @dataclass(frozen=True)
@@ -156,9 +137,11 @@ def extract_keyframes(
     Raises `InputError` when an option cannot be followed, a source does not exist, or no video can be read.
     """
     check_output_folder(folder, overwrite=overwrite)
-    picker = _Picker.of(options or KeyframeOptions())
+    picker = _picker(options or KeyframeOptions())
     videos = _find(sources)
-    _check_inputs_outside(folder, [*videos, *([] if picker.rule else [Path(picker.options.selector)])])
+    for path in [*videos, *([Path(picker.options.selector)] if picker.selector else [])]:
+        if folder.resolve() in {*path.resolve().parents, *path.absolute().parents}:
+            raise InputError(f"output {folder} holds {path}, which is read; give another folder")
     with complete_folder(folder, overwrite=overwrite) as part:
         rows = zip(videos, videos.values(), _stems(videos.values()), strict=True)
         jobs = [_Job(path, video, stem, part, picker, in_worker=workers > 0) for path, video, stem in rows]
@@ -186,6 +169,31 @@ def as_json(extracted: Extracted) -> dict[str, Any]:
     }
 
 
+@functools.lru_cache(maxsize=1)
+def _parsed(data: bytes, path: str) -> TrainedSelector:
+    return parse_selector(data, path)
+
+
+def _picker(options: KeyframeOptions) -> _Picker:
+    """Read the selector, and look up the K and T that the user leaves open."""
+    if options.selector in FIXED_SELECTORS:
+        data, clip, keyframes = b"", ClipSpec(DEFAULT_FRAMES, SIDE, SIDE), DEFAULT_KEYFRAMES
+    else:
+        path = Path(options.selector)
+        if not path.exists():
+            raise InputError(
+                f"--selector {options.selector!r} is no file and no rule; give a file that compress --selector-out "
+                f"wrote, or one of {', '.join(FIXED_SELECTORS)}"
+            )
+        data = read_bytes(path, "selector file")
+        trained = _parsed(data, options.selector)
+        clip, keyframes = trained.clip, trained.keyframes
+    clip = dataclasses.replace(clip, num_frames=options.frames or clip.num_frames)
+    num_keyframes = min(keyframes, clip.num_frames) if options.keyframes is None else options.keyframes
+    check_keyframes(num_keyframes, clip.num_frames)
+    return _Picker(options, data, clip, num_keyframes)
+
+
 def _extracted(folder: Path, picker: _Picker, results: Sequence[VideoKeyframes | BadVideo]) -> Extracted:
     videos = tuple(result for result in results if isinstance(result, VideoKeyframes))
     skipped = tuple(result for result in results if isinstance(result, BadVideo))
@@ -196,9 +204,9 @@ def _extracted(folder: Path, picker: _Picker, results: Sequence[VideoKeyframes |
         )
     return Extracted(
         folder=folder,
-        selector=picker.rule or Path(picker.options.selector).name,
-        sha256=None if picker.rule else hashlib.sha256(picker.selector).hexdigest(),
-        num_candidates=picker.num_frames,
+        selector=Path(picker.options.selector).name,
+        sha256=hashlib.sha256(picker.selector).hexdigest() if picker.selector else None,
+        num_candidates=picker.clip.num_frames,
         num_keyframes=picker.num_keyframes,
         videos=videos,
         skipped=skipped,
@@ -210,15 +218,13 @@ def _keyframes_of(job: _Job) -> VideoKeyframes | BadVideo:
     """Steps 1 to 3 for one video."""
     if job.in_worker:
         torch.set_num_threads(1)
-    picker = job.picker
-    clip = picker.trained.clip if picker.trained else None
     try:
-        decoded = read_frames(job.path, picker.num_frames, *((clip.height, clip.width) if clip else (SIDE, SIDE)))
+        decoded = read_frames(job.path, *job.picker.clip.size)
         distinct = list({position: n for n, position in enumerate(decoded.positions)}.values())
         picks, scores = _pick(job, torch.from_numpy(decoded.frames)[distinct])
         rows = [distinct[pick] for pick in picks]
         indices, times = [decoded.positions[row] for row in rows], [float(decoded.pts_seconds[row]) for row in rows]
-        pictures = [None] * len(rows) if picker.options.pictures == "none" else _write_pictures(job, indices, times)
+        pictures = _write_pictures(job, indices, times)
     except VideoError as error:
         return BadVideo(job.video, str(error))
     keyframes = zip(indices, (round(seconds, 6) for seconds in times), scores, pictures, strict=True)
@@ -230,21 +236,18 @@ def _pick(job: _Job, candidates: Tensor) -> tuple[list[int], list[float | None]]
     picker, count = job.picker, min(job.picker.num_keyframes, len(candidates))
     if picker.trained is None:
         generator = Streams(picker.options.seed, "keyframes").generator(job.video)
-        positions = FIXED_SELECTORS[picker.rule]().positions(candidates[None], count, generator)[0].tolist()
+        positions = FIXED_SELECTORS[picker.options.selector]().positions(candidates[None], count, generator)[0].tolist()
         return positions, [None] * count
     scores = picker.trained.selector.scores(candidates[None])
     positions = top_k_positions(scores, count)[0].tolist()
     return positions, [round(float(scores[0, position]), 4) for position in positions]
 
 
-@functools.lru_cache(maxsize=1)
-def _parsed(data: bytes) -> TrainedSelector:
-    return parse_selector(data, "the selector")
-
-
 def _write_pictures(job: _Job, indices: Sequence[int], times: Sequence[float]) -> list[str | None]:
-    """Write the picked frames, and return their paths relative to the folder; none of a video that breaks."""
+    """Write the picked frames as the options say, and return their paths; no file stays of a video that breaks."""
     options = job.picker.options
+    if options.pictures == "none":
+        return [None] * len(indices)
     names = [f"pictures/{job.stem}-{index:06d}.{options.pictures}" for index in indices]
     (job.folder / names[0]).parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -258,16 +261,6 @@ def _write_pictures(job: _Job, indices: Sequence[int], times: Sequence[float]) -
             (job.folder / name).unlink(missing_ok=True)
         raise
     return list(names)
-
-
-def _selector_file(options: KeyframeOptions) -> bytes:
-    path = Path(options.selector)
-    if not path.exists():
-        raise InputError(
-            f"--selector {options.selector!r} is no file and no rule; give a file that compress --selector-out wrote, "
-            f"or one of {', '.join(FIXED_SELECTORS)}"
-        )
-    return read_bytes(path, "selector file")
 
 
 def _find(sources: Sequence[Path]) -> dict[Path, str]:
@@ -309,23 +302,13 @@ def _stems(videos: Iterable[str]) -> list[str]:
     return list(stems.values())
 
 
-def _check_inputs_outside(folder: Path, inputs: Sequence[Path]) -> None:
-    """Refuse to replace a folder that holds what is read."""
-    for path in inputs:
-        if folder.resolve() in {*path.resolve().parents, *path.absolute().parents}:
-            raise InputError(f"output {folder} holds {path}, which is read; give another folder")
-
-
 def _notes(picker: _Picker, videos: Sequence[VideoKeyframes]) -> Iterator[str]:
     if picker.trained:
         clip = picker.trained.clip
-        if picker.num_frames != clip.num_frames:
-            yield f"the selector was trained on {clip.num_frames} candidates a video, not {picker.num_frames}"
+        if picker.clip.num_frames != clip.num_frames:
+            yield f"the selector was trained on {clip.num_frames} candidates a video, not {picker.clip.num_frames}"
         if clip.placement != "even":
-            yield (
-                f"the selector was trained on candidates placed {clip.placement}; here they are spread over the "
-                "complete video"
-            )
+            yield f"the selector was trained on candidates placed {clip.placement}; here they cover the complete video"
     if few := sum(len(video.keyframes) < picker.num_keyframes for video in videos):
         yield f"{few} of {len(videos)} videos have fewer than {picker.num_keyframes} frames; all of them were taken"
 

@@ -1,4 +1,4 @@
-"""What a user can ask of a run. Defaults and their explanation are only here: the command line's help is made of them.
+"""What a user can ask of a run. Defaults and their explanation are only here: the command line's help reads them.
 
 No torch here, so that help appears at once.
 """
@@ -65,7 +65,7 @@ class CandidateOptions:
     frames: int = 8
     """Candidate frames of each video (T)."""
     placement: str = "even"
-    """How they lie in the video: even over all of it, or strided:S (every S-th frame around its middle)."""
+    """Their places in the video: even (over the complete video), or strided:S (every S-th frame around its middle)."""
     layout: str = "auto"
     """How the folder lists its videos: auto, folders, split-folders, csv, ucf101, hmdb51, hmdb51-unused-train,
     kinetics or ssv2."""
@@ -76,7 +76,7 @@ class CandidateOptions:
     classes: tuple[str, ...] = ()
     """Only videos of these classes; all when none is named. Repeat for more."""
     hold_out: Share = _NOTHING
-    """Share of the training videos that becomes the split "val", by whole groups. Give it alike to every command."""
+    """Share of the training videos that becomes the split "val", by complete groups. Give every command the same."""
     max_bad: Share = _FIVE_PERCENT
     """Share of the videos of a split that may be unreadable (they are skipped and listed); more stops the run."""
 

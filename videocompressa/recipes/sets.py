@@ -1,9 +1,8 @@
-"""Set files: opening one with its codec, and decoding one to files that a person can look at."""
-
-from __future__ import annotations
+"""Set files: opening one with its codec, and decoding one to pictures and videos."""
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -12,13 +11,13 @@ from torch import Tensor
 from videocompressa.artifact import read_set
 from videocompressa.codecs import build_codec
 from videocompressa.errors import ArtifactError, InputError
-from videocompressa.files import whole_folder
+from videocompressa.files import complete_folder
 from videocompressa.run import Watch, watch_nothing
 from videocompressa.synthetic import SyntheticSet
 from videocompressa.video import write_png, write_video
 
 DEFAULT_FPS = 4.0
-"""Frames a second of a decoded clip whose keyframes tell no time (our choice)."""
+"""Frames a second of a decoded clip whose keyframes have no two times (our choice)."""
 
 
 def open_set(path: str | Path, codec: str | None = None) -> SyntheticSet:
@@ -29,19 +28,19 @@ def open_set(path: str | Path, codec: str | None = None) -> SyntheticSet:
     path:
         A `.safetensors` file that `videocompressa compress` wrote.
     codec:
-        Where the codec is found; None takes the name in the file. Sets of a "diffusers:" or "tiny:" codec need it:
-        the folder of another machine says nothing.
+        Where the codec is found; None takes the name in the file. Sets of a "diffusers:" or "tiny:" codec need it,
+        because the file may name a folder of another machine.
 
     Raises
     ------
     ArtifactError
-        When the file cannot be used, or was made with another codec.
+        When the file cannot be used, or belongs to another codec.
     """
     path = Path(path)
     synthetic = read_set(path)
     name = synthetic.codec.name
     if codec is None and ":" in name:
-        raise InputError(f"{path}: was made with codec {name!r}; say where it is, as codec {name.split(':')[0]}:FOLDER")
+        raise InputError(f"{path}: was made with codec {name!r}; give its place, as codec {name.split(':')[0]}:FOLDER")
     try:
         return dataclasses.replace(synthetic, decoder=build_codec(name if codec is None else codec))
     except InputError as error:
@@ -49,80 +48,60 @@ def open_set(path: str | Path, codec: str | None = None) -> SyntheticSet:
 
 
 def decode_set(
-    synthetic: SyntheticSet,
-    folder: Path,
-    *,
-    kind: str = "mp4",
-    overwrite: bool = False,
-    watch: Watch = watch_nothing,
+    synthetic: SyntheticSet, folder: Path, *, kind: str = "mp4", overwrite: bool = False, watch: Watch = watch_nothing
 ) -> int:
     """Write every item of a set (with its decoder) to `folder/CLASS/`, and return the number of files.
 
-    "mp4" and "gif" hold the whole clip of T frames; "png" holds the K keyframes, named by their position. The folder
-    appears under its name only when it is whole.
+    "mp4" and "gif" hold the clip of T frames; "png" holds the K keyframes, named by their position. The folder
+    appears under its name only when it is complete.
     """
     if kind not in WRITERS:
         raise InputError(f"--format is {kind!r}; known: {', '.join(WRITERS)}")
     num_files = 0
-    with whole_folder(folder, overwrite=overwrite) as part:
+    with complete_folder(folder, overwrite=overwrite) as part:
         for item in range(len(synthetic)):
-            stem = _stem(synthetic, item)
-            (part / stem).parent.mkdir(parents=True, exist_ok=True)
-            num_files += WRITERS[kind](part / stem, synthetic, item)
+            one = _only(synthetic, item)
+            name = one.classes[int(one.hard_labels)].replace("/", "_")
+            (part / name).mkdir(parents=True, exist_ok=True)
+            num_files += WRITERS[kind](part / name / f"{item:04d}-{Path(one.provenance.video_ids[0]).stem}", one)
             watch("decode set", done=item + 1, total=len(synthetic))
     return num_files
 
 
-def _stem(synthetic: SyntheticSet, item: int) -> Path:
-    name = synthetic.classes[int(synthetic.hard_labels[item])].replace("/", "_")
-    return Path(name) / f"{item:04d}-{Path(synthetic.provenance.video_ids[item]).stem}"
-
-
-def _write_keyframes(stem: Path, synthetic: SyntheticSet, item: int) -> int:
-    frames = _as_uint8(_only(synthetic, item).keyframes()[0])
-    for position, frame in zip(synthetic.positions[item].tolist(), frames, strict=True):
+def _write_keyframes(stem: Path, one: SyntheticSet) -> int:
+    frames = _as_uint8(one.keyframes()[0])
+    for position, frame in zip(one.positions[0].tolist(), frames, strict=True):
         write_png(stem.with_name(f"{stem.name}-frame{position:02d}.png"), frame)
     return len(frames)
 
 
-def _write_clip(suffix: str) -> Callable[[Path, SyntheticSet, int], int]:
-    def write(stem: Path, synthetic: SyntheticSet, item: int) -> int:
-        frames = _as_uint8(_only(synthetic, item).clips()[0])
-        write_video(stem.with_name(stem.name + suffix), frames, _frames_a_second(synthetic, item))
-        return 1
-
-    return write
+def _write_clip(stem: Path, one: SyntheticSet, suffix: str) -> int:
+    write_video(stem.with_name(stem.name + suffix), _as_uint8(one.clips()[0]), _frames_a_second(one))
+    return 1
 
 
-WRITERS: dict[str, Callable[[Path, SyntheticSet, int], int]] = {
+WRITERS: dict[str, Callable[[Path, SyntheticSet], int]] = {
     "png": _write_keyframes,
-    "gif": _write_clip(".gif"),
-    "mp4": _write_clip(".mp4"),
+    "gif": partial(_write_clip, suffix=".gif"),
+    "mp4": partial(_write_clip, suffix=".mp4"),
 }
-"""How an item is written, by `--format`; each returns the number of files."""
+"""How a set of one item is written, by `--format`; each returns the number of files."""
 
 
 def _only(synthetic: SyntheticSet, item: int) -> SyntheticSet:
     """Return the set of one item, so that memory does not grow with the set."""
-    rows = slice(item, item + 1)
-    return dataclasses.replace(
-        synthetic,
-        latents=synthetic.latents[rows],
-        positions=synthetic.positions[rows],
-        times_seconds=synthetic.times_seconds[rows],
-        labels=synthetic.labels[rows],
-        provenance=dataclasses.replace(synthetic.provenance, video_ids=synthetic.provenance.video_ids[rows]),
-        packing="dense",
-        packed={},
-    )
+    rows, origin = slice(item, item + 1), synthetic.provenance
+    tensors = {name: getattr(synthetic, name)[rows] for name in ("latents", "positions", "times_seconds", "labels")}
+    provenance = dataclasses.replace(origin, video_ids=origin.video_ids[rows])
+    return dataclasses.replace(synthetic, **tensors, provenance=provenance, packing="dense", packed={})
 
 
 def _as_uint8(pixels: Tensor) -> Tensor:
     return (pixels * 255).round().to(torch.uint8)
 
 
-def _frames_a_second(synthetic: SyntheticSet, item: int) -> float:
-    """Return the pace at which the clip lasts as long as its video, in [1,30], as far as its keyframes tell."""
-    steps = int(synthetic.positions[item, -1] - synthetic.positions[item, 0])
-    seconds = float(synthetic.times_seconds[item, -1] - synthetic.times_seconds[item, 0])
+def _frames_a_second(one: SyntheticSet) -> float:
+    """Return the pace at which the clip lasts as long as its video, in [1,30], as far as its keyframes show."""
+    steps = int(one.positions[0, -1] - one.positions[0, 0])
+    seconds = float(one.times_seconds[0, -1] - one.times_seconds[0, 0])
     return min(30.0, max(1.0, steps / seconds)) if steps and seconds > 0 else DEFAULT_FPS

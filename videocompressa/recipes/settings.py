@@ -1,7 +1,5 @@
 """`--set name=value`: replacing fields of a nested, frozen configuration by their names."""
 
-from __future__ import annotations
-
 import dataclasses
 import types
 from collections.abc import Sequence
@@ -18,7 +16,7 @@ def with_settings(config: Config, settings: Sequence[str]) -> Config:
     """Return `config` (a dataclass) with `name=value` settings; names are dotted for nested fields.
 
     Values are read by the type of the field; a tuple is written 1,2,3. Raises `InputError` that lists the known names,
-    or says what a field takes.
+    or states what a field takes.
     """
     nested: dict[str, Any] = {}
     for setting in settings:
@@ -41,8 +39,8 @@ def setting_names(config: Any) -> list[str]:
     names = []
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
-        inner = [f"{field.name}.{name}" for name in setting_names(value)] if dataclasses.is_dataclass(value) else []
-        names += inner or [field.name]
+        nested = dataclasses.is_dataclass(value)
+        names += [f"{field.name}.{name}" for name in setting_names(value)] if nested else [field.name]
     return names
 
 
@@ -73,9 +71,7 @@ def _parse(text: str, kind: Any) -> Any:
     if get_origin(kind) is tuple:
         inner = get_args(kind)[0]
         return tuple(_parse(part.strip(), inner) for part in text.strip("()").split(",") if part.strip())
-    if kind is bool:
-        if text.lower() not in _BOOLS:
-            raise ValueError(text)
+    if kind is bool and text.lower() in _BOOLS:
         return _BOOLS[text.lower()]
     if kind in (int, float, str):
         return kind(text)

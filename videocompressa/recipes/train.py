@@ -1,12 +1,9 @@
-"""The train run: students trained on a set file, or on all videos, and judged on videos that they never saw."""
-
-from __future__ import annotations
+"""The train run: students trained on a set file, or on all videos, and judged on other videos."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from videocompressa.clip import ClipSpec
 from videocompressa.datasets import BadVideo, VideoSet
 from videocompressa.errors import InputError
 from videocompressa.recipes.data import check_split, decode_videos, list_videos
@@ -14,7 +11,7 @@ from videocompressa.recipes.options import CandidateOptions, Surroundings
 from videocompressa.recipes.sets import open_set
 from videocompressa.rng import Streams
 from videocompressa.run import Run
-from videocompressa.students import LabeledClips, Result, TrainConfig, train_seeds
+from videocompressa.students import LabeledClips, TrainConfig, TrainingResult, train_seeds
 from videocompressa.synthetic import SyntheticSet
 
 
@@ -22,7 +19,7 @@ from videocompressa.synthetic import SyntheticSet
 class TrainOutcome:
     """The result of a train run."""
 
-    result: Result
+    result: TrainingResult
     trained_on: str
     """The set file, or the folder."""
     classes: tuple[str, ...]
@@ -31,20 +28,13 @@ class TrainOutcome:
     split: str
     """Split that the students were judged on."""
     skipped: tuple[BadVideo, ...]
-    """Videos that could not be read, of the splits that were used."""
+    """Videos of the used splits that could not be read."""
 
 
 def train_on(
-    subject: Path,
-    data: Path,
-    *,
-    config: TrainConfig,
-    candidates: CandidateOptions,
-    num_seeds: int = 3,
-    split: str = "test",
-    codec: str | None = None,
-    surroundings: Surroundings,
-) -> TrainOutcome:
+    subject: Path, data: Path, *, config: TrainConfig, candidates: CandidateOptions, num_seeds: int = 3,
+    split: str = "test", codec: str | None = None, surroundings: Surroundings,
+) -> TrainOutcome:  # fmt: skip
     """Train students on `subject` and judge them on a split of `data`.
 
     `subject` is a set file, or a folder (or csv) of videos: then on all of its training videos, the reference "full
@@ -55,21 +45,24 @@ def train_on(
         raise InputError(f"--seeds is {num_seeds}; it must be at least 1")
     videos = list_videos(data, candidates)
     check_split(videos, split, data)
+    clip = candidates.clip
+    skipped: tuple[BadVideo, ...] = ()
     if subject.is_dir() or subject.suffix.lower() == ".csv":
-        train, clip, skipped = _full_data(subject, candidates, surroundings)
+        own = list_videos(subject, candidates)
+        check_split(own, "train", subject)
+        decoded = decode_videos(own, "train", clip, candidates, surroundings)
+        train = LabeledClips(decoded.frames, decoded.labels, decoded.normalization, decoded.classes)
+        skipped = decoded.bad
     else:
-        train, clip = _set_clips(open_set(subject, codec), subject, videos, data, split)
-        skipped = ()
+        synthetic = open_set(subject, codec)
+        check_unseen(synthetic, subject, videos, data, split)
+        train = LabeledClips(synthetic.clips(), synthetic.labels, synthetic.normalization, synthetic.classes)
+        clip = synthetic.clip
     check_classes(train.classes, videos.classes, subject, data)
     test = decode_videos(videos, split, clip, candidates, surroundings)
-    result = train_seeds(
-        train,
-        LabeledClips(test.frames, test.labels, train.normalization, test.classes),
-        config,
-        Run(Streams(0), surroundings.device, surroundings.watch),
-        seeds=range(num_seeds),
-        clock=surroundings.clock,
-    )
+    test_clips = LabeledClips(test.frames, test.labels, train.normalization, test.classes)
+    run = Run(Streams(0), surroundings.device, surroundings.watch)
+    result = train_seeds(train, test_clips, config, run, seeds=range(num_seeds), clock=surroundings.clock)
     return TrainOutcome(
         result=result,
         trained_on=str(subject),
@@ -81,25 +74,8 @@ def train_on(
     )
 
 
-def _full_data(
-    folder: Path, candidates: CandidateOptions, surroundings: Surroundings
-) -> tuple[LabeledClips, ClipSpec, tuple[BadVideo, ...]]:
-    videos = list_videos(folder, candidates)
-    check_split(videos, "train", folder)
-    train = decode_videos(videos, "train", candidates.clip, candidates, surroundings)
-    return LabeledClips(train.frames, train.labels, train.normalization, train.classes), candidates.clip, train.bad
-
-
-def _set_clips(
-    synthetic: SyntheticSet, path: Path, videos: VideoSet, data: Path, split: str
-) -> tuple[LabeledClips, ClipSpec]:
-    check_unseen(synthetic, path, videos, data, split)
-    clips = LabeledClips(synthetic.clips(), synthetic.labels, synthetic.normalization, synthetic.classes)
-    return clips, synthetic.clip
-
-
 def check_unseen(synthetic: SyntheticSet, path: Path, videos: VideoSet, data: Path, split: str) -> None:
-    """Raise when a set was made from videos that are to judge it."""
+    """Raise when a set holds videos that are to judge it."""
     judged = {entry.video_id for entry in videos.select(split).entries}
     both = judged.intersection(synthetic.provenance.video_ids)
     if both and synthetic.provenance.source.name == videos.name:
@@ -113,12 +89,10 @@ def check_classes(own: Sequence[str], theirs: Sequence[str], subject: Path, data
     """Raise, with the differences, unless a set and the data that judge it have the same classes."""
     if tuple(own) == tuple(theirs):
         return
-    missing, extra = sorted(set(own) - set(theirs)), sorted(set(theirs) - set(own))
-    differences = [f"{data} lacks {_names(missing)}"] * bool(missing) + [f"{subject} lacks {_names(extra)}"] * bool(
-        extra
-    )
+    missing = {data: sorted(set(own) - set(theirs)), subject: sorted(set(theirs) - set(own))}
+    differences = "; ".join(f"{path} lacks {_names(names)}" for path, names in missing.items() if names)
     raise InputError(
-        f"the classes of {subject} and {data} differ: {'; '.join(differences) or 'another order'}; "
+        f"the classes of {subject} and {data} differ: {differences or 'another order'}; "
         "give the data that the set was made of"
     )
 

@@ -4,18 +4,15 @@ from videocompressa.selection.gumbel import GumbelSelector, SelectorConfig
 from videocompressa.selection.joint import JointConfig, find_selector
 from videocompressa.selection.keyframes import (
     FIXED_SELECTORS,
-    SELECTORS,
     Selector,
     UniformSelector,
     check_keyframes,
     check_selector,
 )
-from videocompressa.selection.videos import SUBSETS, FeaturesOf, check_enough, check_subset, choose_videos
+from videocompressa.selection.videos import FeaturesOf, check_enough, check_subset, choose_videos
 
 __all__ = [
     "FIXED_SELECTORS",
-    "SELECTORS",
-    "SUBSETS",
     "FeaturesOf",
     "GumbelSelector",
     "JointConfig",

@@ -1,23 +1,16 @@
-"""Keyframe selection: which K of a clip's T candidate frames to keep (steps 2 and 3 of the method).
+"""Keyframe selection: which K of a clip's T candidate frames to keep (steps 2 and 3 of the method; docs/method.md).
 
-1. Score.   s_BT = g_phi(x): a light 2-D ConvNet on thumbnails and their frame differences, then a small temporal
-            convolution; under 200k parameters.
-2. Perturb. a_BT = s_BT + G_BT with G ~ Gumbel(0,1). The K largest a are a sample of K frames WITHOUT replacement from
-            the Plackett-Luce distribution of s; for K = 1 frame t wins with probability softmax(s)_t.
-            (Theorem 1: Gumbel-max; Kool et al. 2019 for top-K)
-3. Relax.   Pick j of K is y_j = onehot(argmax a over the frames not yet picked), relaxed to
-            p_j = softmax(a / tau over the same frames): a successive softmax (Xie and Ermon 2019) in which earlier
-            picks are taken out by their hard outcome. Our choice: no log(1 - p) that underflows, and every pick is a
-            plain softmax, so Theorem 2 (docs/method.md) holds pick by pick.
-4. Straight-through (Bengio et al. 2013). w = y + p - stop(p): one-hot forward, relaxed backward.
-5. Temperature. tau falls geometrically from `tau_start` to `tau_end` over training.
-
-At inference no noise: the K best scores, in time order; ties go to the earlier frame.
+1. Score.   s_BT = g_phi(x): a light 2-D ConvNet on thumbnails and frame differences, then a temporal convolution.
+2. Perturb. a = s + G, G ~ Gumbel(0,1). The K largest a are a sample of K frames WITHOUT replacement from the
+            Plackett-Luce distribution of s (Theorem 1: Gumbel-max; Kool et al. 2019 for top-K).
+3. Relax.   Pick j of K is y_j = onehot(argmax a over the frames not yet picked), relaxed to p_j = softmax(a / tau) over
+            the same frames: a successive softmax (Xie and Ermon 2019) without the earlier hard picks. Our choice: no
+            log(1 - p) that underflows, and Theorem 2 holds pick by pick.
+4. Straight-through (Bengio et al. 2013): w = y + p - stop(p), one-hot forward, relaxed backward, with tau falling
+   geometrically. At inference no noise: the K best scores, in time order; ties go to the earlier frame.
 
 The paper names "a lightweight ConvNet with Gumbel-Softmax sampling"; every other choice here is ours.
 """
-
-from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -28,6 +21,7 @@ from torch import Tensor, nn
 
 from videocompressa.errors import InputError
 from videocompressa.selection.keyframes import Selector, check_keyframes, top_k_positions
+from videocompressa.selection.understanding import initialize_kaiming
 
 BOUND = 3.0
 """Largest absolute score: one frame is at most e^6 times as likely as another."""
@@ -44,7 +38,7 @@ class SelectorConfig:
     temporal_kernel: int = 3
     """Frames that the temporal convolution sees; 1 scores each frame alone."""
     frame_differences: bool = True
-    """Show the differences to the previous and next frame as six extra channels."""
+    """Add the differences to the previous and next frame as six channels."""
     tau_start: float = 2.0
     """Temperature at the first step, > 0."""
     tau_end: float = 0.3
@@ -72,14 +66,10 @@ def gumbel_noise(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
 
 
 def top_k_straight_through(perturbed_BT: Tensor, keyframes: int, tau: float) -> tuple[Tensor, Tensor]:
-    """Pick the K largest perturbed scores, hard forward and relaxed backward.
+    """Pick the K largest perturbed scores, hard forward and relaxed backward; return (w_BKT, p_BKT).
 
-    Returns
-    -------
-    w_BKT:
-        Float weights, one-hot rows in time order; their gradient is that of the successive softmax at `tau`.
-    p_BKT:
-        The relaxed weights themselves, rows in the same order, each summing to 1.
+    w: float weights, one-hot rows in time order; their gradient is that of the successive softmax at `tau`.
+    p: the relaxed weights themselves, rows in the same order, each summing to 1.
     """
     check_keyframes(keyframes, perturbed_BT.shape[1])
     if tau <= 0:
@@ -100,66 +90,49 @@ def top_k_straight_through(perturbed_BT: Tensor, keyframes: int, tau: float) -> 
 class GumbelSelector(nn.Module, Selector):
     """The learned selector: scores from a light ConvNet, Gumbel top-K while training, top-K after.
 
-    Weights are drawn from `generator`; the global random state is not touched.
+    Weights are random, from `generator`; the global random state is not touched.
     """
 
     def __init__(self, config: SelectorConfig, generator: torch.Generator) -> None:
         super().__init__()
-        self.config = config
-        channels = 9 if config.frame_differences else 3
-        width = config.width
-        sides = [channels, width, 2 * width, 2 * width]
+        self.config, width = config, config.width
+        channels = [9 if config.frame_differences else 3, width, 2 * width, 2 * width]
         with torch.device("meta"):  # no draw from the global random state
-            self.stages = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairwise(sides))
-            self.norms = nn.ModuleList(nn.GroupNorm(4, side) for side in sides[1:])
+            self.stages = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairwise(channels))
+            self.norms = nn.ModuleList(nn.GroupNorm(4, each) for each in channels[1:])
             self.temporal = nn.Conv1d(4 * width, width, config.temporal_kernel, padding=config.temporal_kernel // 2)
             self.head = nn.Conv1d(width, 1, 1)
-        self.to_empty(device="cpu")
-        for norm in self.norms:
-            assert isinstance(norm, nn.GroupNorm)
-            norm.reset_parameters()
-        for layer in (*self.stages, self.temporal, self.head):
-            assert isinstance(layer, nn.Conv1d | nn.Conv2d)
-            assert layer.bias is not None
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
-            nn.init.zeros_(layer.bias)
+        initialize_kaiming(self, generator)
         nn.init.normal_(self.head.weight, std=0.01, generator=generator)  # our choice: start near uniform sampling
 
     def thumbnails(self, frames: Tensor) -> Tensor:
-        """Return (B,T,3|9,h',w') float32 in [-1,1] from (B,T,3,H,W) uint8: pixels and, if asked, differences."""
-        num_clips, num_frames, _, height, width = frames.shape
+        """Return (B,T,3|9,h',w') float32 from (B,T,3,H,W) uint8: pixels in [-1,1] and, by the settings, differences."""
         side = self.config.thumbnail
-        pixels = frames.flatten(0, 1).float() / 127.5 - 1
-        if (height, width) != (side, side):
-            pixels = F.adaptive_avg_pool2d(pixels, side) if min(height, width) >= side else F.interpolate(pixels, side)
-        pixels = pixels.view(num_clips, num_frames, 3, side, side)
+        resize = F.adaptive_avg_pool2d if min(frames.shape[3:]) >= side else F.interpolate
+        pixels = resize(frames.flatten(0, 1).float() / 127.5 - 1, side).view(*frames.shape[:3], side, side)
         if not self.config.frame_differences:
             return pixels
-        change = pixels.diff(dim=1)
-        still = torch.zeros_like(pixels[:, :1])
-        return torch.cat([pixels, torch.cat([still, change], 1), torch.cat([change, still], 1)], dim=2)
+        padded = F.pad(pixels.diff(dim=1), (0, 0, 0, 0, 0, 0, 1, 1))
+        return torch.cat([pixels, padded[:, :-1], padded[:, 1:]], dim=2)
 
     def score(self, thumbnails: Tensor) -> Tensor:
-        """Return scores (B,T) float32 in (-BOUND,BOUND) of thumbnails made by `thumbnails`.
+        """Return scores (B,T) float32 in (-BOUND,BOUND) of `thumbnails`.
 
-        Only differences between frames of a clip matter, so their mean is taken out; the bound keeps the noise able
-        to overrule a wrong early preference (our choice: unbounded scores saturate and stop learning).
+        Only differences between frames of a clip matter, so their mean is subtracted; the bound lets the noise
+        overrule a wrong early preference (our choice: unbounded scores saturate and stop learning).
         """
-        num_clips, num_frames = thumbnails.shape[:2]
         maps = thumbnails.flatten(0, 1)
         for stage, norm in zip(self.stages, self.norms, strict=True):
             maps = F.relu(norm(stage(maps)))
         features = torch.cat([maps.mean((2, 3)), maps.amax((2, 3))], 1)  # (BT,4*width)
-        features = features.view(num_clips, num_frames, -1).transpose(1, 2)
+        features = features.view(*thumbnails.shape[:2], -1).transpose(1, 2)
         scores: Tensor = self.head(F.relu(self.temporal(features)))[:, 0]
         return BOUND * torch.tanh((scores - scores.mean(1, keepdim=True)) / BOUND)
 
-    def sample(
-        self, scores_BT: Tensor, keyframes: int, tau: float, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
-        """Perturb and pick: `top_k_straight_through` of the scores plus fresh Gumbel noise."""
-        noise = gumbel_noise(tuple(scores_BT.shape), generator).to(scores_BT)
-        return top_k_straight_through(scores_BT + noise, keyframes, tau)
+    def sample(self, scores: Tensor, keyframes: int, tau: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return `top_k_straight_through` of scores (B,T) plus new Gumbel noise."""
+        noise = gumbel_noise(tuple(scores.shape), generator).to(scores)
+        return top_k_straight_through(scores + noise, keyframes, tau)
 
     @torch.no_grad()
     def scores(self, frames: Tensor) -> Tensor:
@@ -167,6 +140,5 @@ class GumbelSelector(nn.Module, Selector):
         device = self.head.weight.device
         return torch.cat([self.score(self.thumbnails(batch.to(device))).cpu() for batch in torch.split(frames, 64)])
 
-    def positions(self, frames: Tensor, keyframes: int, generator: torch.Generator) -> Tensor:
-        """See `Selector.positions`."""
+    def _positions(self, frames: Tensor, keyframes: int, generator: torch.Generator) -> Tensor:
         return top_k_positions(self.scores(frames), keyframes)

@@ -1,9 +1,6 @@
 """Keyframes by rule: selectors that need no training, and the interface that the learned one shares."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from itertools import pairwise
 
 import torch
@@ -30,71 +27,62 @@ def top_k_positions(scores_BT: Tensor, keyframes: int) -> Tensor:
 class Selector(ABC):
     """Picks K of T candidate frames of each clip."""
 
-    @abstractmethod
     def positions(self, frames: Tensor, keyframes: int, generator: torch.Generator) -> Tensor:
         """Return positions (B,K) int64, rising in [0,T), for frames (B,T,3,H,W) uint8. Draws only where it must."""
+        check_keyframes(keyframes, frames.shape[1])
+        positions = self._positions(frames, keyframes, generator)
+        return positions.expand(len(frames), -1).clone() if positions.ndim == 1 else positions
+
+    @abstractmethod
+    def _positions(self, frames: Tensor, keyframes: int, generator: torch.Generator) -> Tensor:
+        """Return positions (B,K), or (K,) where they are the same for every clip."""
 
 
 class UniformSelector(Selector):
     """The middles of K equal spans of the T candidates."""
 
-    def positions(self, frames: Tensor, keyframes: int, generator: torch.Generator) -> Tensor:
-        """See `Selector.positions`."""
-        num_clips, num_frames = frames.shape[:2]
-        check_keyframes(keyframes, num_frames)
-        row = ((torch.arange(keyframes) + 0.5) * num_frames / keyframes).floor().long()
-        return row.expand(num_clips, -1).clone()
+    def _positions(self, frames: Tensor, keyframes: int, generator: torch.Generator) -> Tensor:
+        return ((torch.arange(keyframes) + 0.5) * frames.shape[1] / keyframes).floor().long()
 
 
 class RandomSelector(Selector):
-    """K distinct frames, all subsets alike likely."""
+    """K distinct frames, all subsets equally likely."""
 
-    def positions(self, frames: Tensor, keyframes: int, generator: torch.Generator) -> Tensor:
-        """See `Selector.positions`."""
-        num_clips, num_frames = frames.shape[:2]
-        check_keyframes(keyframes, num_frames)
-        return top_k_positions(torch.rand((num_clips, num_frames), generator=generator), keyframes)
+    def _positions(self, frames: Tensor, keyframes: int, generator: torch.Generator) -> Tensor:
+        return top_k_positions(torch.rand(frames.shape[:2], generator=generator), keyframes)
 
 
 class MiddleSelector(Selector):
     """The K neighboring frames around the middle of the clip."""
 
-    def positions(self, frames: Tensor, keyframes: int, generator: torch.Generator) -> Tensor:
-        """See `Selector.positions`."""
-        num_clips, num_frames = frames.shape[:2]
-        check_keyframes(keyframes, num_frames)
-        return ((num_frames - keyframes) // 2 + torch.arange(keyframes)).expand(num_clips, -1).clone()
+    def _positions(self, frames: Tensor, keyframes: int, generator: torch.Generator) -> Tensor:
+        return (frames.shape[1] - keyframes) // 2 + torch.arange(keyframes)
 
 
 class ShotSelector(Selector):
     """The middles of K shots: cuts where the color histogram changes most between neighboring frames.
 
-    What keyframe extractors do without labels or training (color difference, as in shot detection since Zhang et al.
-    1993); always K shots, so that sets stay rectangular (our choice). Ties go to the earlier frame.
+    The rule of keyframe extractors without labels or training (color difference, as in shot detection since Zhang et
+    al. 1993); always K shots, so that sets stay rectangular (our choice). Ties go to the earlier frame.
     """
 
-    bins = 8
-
-    def positions(self, frames: Tensor, keyframes: int, generator: torch.Generator) -> Tensor:
-        """See `Selector.positions`."""
-        num_frames = frames.shape[1]
-        check_keyframes(keyframes, num_frames)
+    def _positions(self, frames: Tensor, keyframes: int, generator: torch.Generator) -> Tensor:
         rows = []
         for clip in frames:
-            change = self.histograms(clip).diff(dim=0).abs().sum(1)
+            change = self._histograms(clip).diff(dim=0).abs().sum(1)
             cuts = 1 + change.sort(descending=True, stable=True).indices[: keyframes - 1].sort().values
-            edges = [0, *cuts.tolist(), num_frames]
+            edges = [0, *cuts.tolist(), len(clip)]
             rows.append([(start + end - 1) // 2 for start, end in pairwise(edges)])
         return torch.tensor(rows, dtype=torch.int64).view(len(frames), keyframes)
 
-    def histograms(self, clip: Tensor) -> Tensor:
-        """Return (T,3*bins) int64 counts of each color of (T,3,H,W) uint8."""
-        level = (clip.flatten(2).long() * self.bins) >> 8  # (T,3,HW)
-        counts = torch.zeros(*clip.shape[:2], self.bins, dtype=torch.int64)
+    def _histograms(self, clip: Tensor) -> Tensor:
+        """Return (T,24) int64: how many pixels of (T,3,H,W) uint8 have each of 8 levels of each color."""
+        level = clip.flatten(2).long() >> 5  # (T,3,HW)
+        counts = torch.zeros(*clip.shape[:2], 8, dtype=torch.int64)
         return counts.scatter_add_(2, level, torch.ones_like(level)).flatten(1)
 
 
-FIXED_SELECTORS: dict[str, Callable[[], Selector]] = {
+FIXED_SELECTORS: dict[str, type[Selector]] = {
     "uniform": UniformSelector,
     "random": RandomSelector,
     "middle": MiddleSelector,

@@ -1,14 +1,9 @@
 """A trained selector as a file: one `.safetensors` that picks keyframes of videos it has not seen.
 
-Tensors are the float32 weights of `GumbelSelector`, under its own names. One metadata key holds canonical JSON: the
-network's configuration, K, T and the size of the clips it was trained on, the SHA-256 of the weights, and where they
-come from. The same selector gives the same bytes.
-
-It is the selector at the end of the joint phase. Synthesis tunes a copy on the few chosen videos, which fits no others
-(our choice).
+Tensors are the float32 weights of `GumbelSelector`; one metadata key holds canonical JSON (`SCHEMA`). The same selector
+gives the same bytes. It is the selector at the end of the joint phase: synthesis tunes a copy on the few chosen videos,
+which fits no others (our choice).
 """
-
-from __future__ import annotations
 
 import dataclasses
 import hashlib
@@ -29,7 +24,7 @@ from videocompressa.artifact.container import metadata_of
 from videocompressa.artifact.metadata import check_schema, json_object, portable
 from videocompressa.clip import ClipSpec, shape_text
 from videocompressa.errors import ArtifactError, InputError
-from videocompressa.files import check_output, read_bytes, write_bytes
+from videocompressa.files import check_output, write_bytes
 from videocompressa.selection.gumbel import GumbelSelector, SelectorConfig
 from videocompressa.selection.keyframes import check_keyframes
 
@@ -113,11 +108,6 @@ def selector_bytes(trained: TrainedSelector) -> bytes:
         "config": dict(origin.config),
     }
     return save(weights, {KEY: json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)})
-
-
-def read_selector(path: Path) -> TrainedSelector:
-    """Read a selector. Raises `ArtifactError` for every way in which the file can be wrong."""
-    return parse_selector(read_bytes(path, "selector file"), str(path))
 
 
 def parse_selector(data: bytes, path: str) -> TrainedSelector:

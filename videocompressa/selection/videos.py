@@ -1,10 +1,8 @@
-"""Choosing a few rows that represent many: random, herding, k-center, facility location, k-means and k-DPP on features.
+"""Subset rules: random, herding, k-center, facility location, k-means and k-DPP on features.
 
-Each rule takes features (M,D) of one class and returns `count` distinct rows, best first. Distances and products are
-computed in float64, so the choice is the same at any thread count; ties go to the lower row.
+Each takes features (M,D) of one class and returns `count` distinct rows, best first. Distances and products are in
+float64, so the choice is the same at any thread count; ties go to the lower row.
 """
-
-from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
@@ -27,10 +25,7 @@ def random_subset(features: Tensor, count: int, generator: torch.Generator) -> l
 
 
 def herding(features: Tensor, count: int, generator: torch.Generator) -> list[int]:
-    """Herding (Welling 2009): greedily keep the mean of the chosen close to the mean of all.
-
-    Row t is the one whose choice makes || mean(all) - mean(chosen + row) || least.
-    """
+    """Herding (Welling 2009): each row makes || mean(all) - mean(chosen + row) || least."""
     points = features.double()
     target = points.mean(0)
     total = torch.zeros_like(target)
@@ -61,10 +56,9 @@ def facility_location(features: Tensor, count: int, generator: torch.Generator) 
 
     Similarity is the largest distance minus the distance, so it is never negative.
     """
-    points = features.double()
-    distance = _distances(points, points)
+    distance = _distances(features, features)
     similarity = distance.max() - distance
-    best = torch.zeros(len(points), dtype=torch.float64)
+    best = torch.zeros(len(features), dtype=torch.float64)
     chosen: list[int] = []
     for _ in range(count):
         gain = (similarity - best[:, None]).clamp(min=0).sum(0)
@@ -105,13 +99,13 @@ def k_means(features: Tensor, count: int, generator: torch.Generator) -> list[in
 
 
 def _k_means_starts(points: Tensor, count: int, generator: torch.Generator) -> list[int]:
-    """k-means++ (Arthur and Vassilvitskii 2007): each start drawn by squared distance to the others."""
+    """k-means++ (Arthur and Vassilvitskii 2007): each start by squared distance to the others."""
     squared = torch.ones(len(points), dtype=torch.float64)
     starts: list[int] = []
     for _ in range(count):
         squared[starts] = 0
         weights = squared
-        if not bool(squared.any()):  # Only copies of the starts are left: any of them.
+        if not squared.any():  # only copies of the starts are left: any of them
             weights = torch.ones_like(squared)
             weights[starts] = 0
         starts.append(_draw(weights, generator))
@@ -121,33 +115,29 @@ def _k_means_starts(points: Tensor, count: int, generator: torch.Generator) -> l
 
 
 def paper_kernel(features: Tensor) -> Tensor:
-    """exp(-distance), (M,M), as in LVDD's released code, on features standardized by cell.
+    """exp(-distance), (M,M): the kernel of LVDD's released code, on features standardized by cell.
 
-    Latents have thousands of cells, so distances are in the tens and hundreds and this is the identity to many digits:
-    its k-DPP is a uniform draw.
+    Latents have thousands of cells, so distances are large, this is nearly the identity, and its k-DPP a uniform draw.
     """
-    points = features.double()
-    return torch.exp(-_distances(points, points))
+    return torch.exp(-_distances(features, features))
 
 
 def scaled_kernel(features: Tensor) -> Tensor:
-    """exp(-distance^2 / (2 sigma^2)), (M,M), as in LVDD's text (section 3.2).
+    """exp(-distance^2 / (2 sigma^2)), (M,M): the kernel of LVDD's text (section 3.2).
 
     The text leaves sigma open; ours is the median distance of distinct rows (the usual heuristic).
     """
-    points = features.double()
-    distance = _distances(points, points)
-    positive = distance[distance > 0]
-    sigma = positive.median() if len(positive) else torch.ones((), dtype=torch.float64)
-    return torch.exp(-((distance / sigma) ** 2) / 2)
+    distance = _distances(features, features)
+    apart = distance[distance > 0]
+    return torch.exp(-((distance / apart.median()) ** 2) / 2) if len(apart) else torch.ones_like(distance)
 
 
 def sample_k_dpp(kernel: Tensor, count: int, generator: torch.Generator) -> list[int]:
     """Draw `count` rows with a chance proportional to det(kernel of those rows): (M,M), positive semidefinite.
 
-    Exact, by Kulesza and Taskar (2011, Algorithm 1): draw which eigenvectors take part by elementary symmetric
-    polynomials of the eigenvalues (as logarithms, since they overflow), then rows one by one. 1e-10 of the identity is
-    added, so that copies of a row can be drawn when nothing else is left.
+    Exact, by Kulesza and Taskar (2011, Algorithm 1): draw eigenvectors by elementary symmetric polynomials of the
+    eigenvalues (as logarithms: they overflow), then rows one by one. 1e-10 of the identity is added, so that copies of
+    a row can be drawn when no others are left.
     """
     num_rows = len(kernel)
     eigenvalues, eigenvectors = torch.linalg.eigh(kernel.double() + 1e-10 * torch.eye(num_rows, dtype=torch.float64))
@@ -175,8 +165,7 @@ def _sample_projection(basis: Tensor, generator: torch.Generator) -> list[int]:
     removed = torch.zeros_like(basis)
     chosen: list[int] = []
     for taken in range(basis.shape[1]):
-        row = _draw(weights, generator)
-        chosen.append(row)
+        chosen.append(row := _draw(weights, generator))
         rest = basis @ basis[row] - removed[:, :taken] @ removed[row, :taken]
         removed[:, taken] = rest / weights[row].sqrt()
         weights = (weights - removed[:, taken].square()).clamp(min=0)
@@ -224,8 +213,8 @@ def choose_videos(
 ) -> Tensor:
     """Choose VPC videos of each class by the subset rule; rows (N,) int64, grouped by class in class order.
 
-    `features` gives those of some rows: large ones need not be in memory all at once; without it all rows look the
-    same, which is enough for "random". Of a class with at least VPC `eligible` (N,) bool rows, only these are chosen.
+    `features` maps rows to features, so that large ones need not be in memory all at once; "random" needs none. Of a
+    class with at least VPC `eligible` (N,) bool rows, only these are chosen.
 
     Raises `InputError` for an unknown rule, and for a class with fewer videos unless the budget allows fewer.
     """
@@ -239,17 +228,16 @@ def choose_videos(
         if eligible is not None and int(eligible[members].sum()) >= count:
             members = members[eligible[members]]
         if len(members):
-            seen = torch.zeros(len(members), 1) if features is None else features(members)
-            members = members[SUBSETS[rule](seen, min(count, len(members)), generator)]
+            points = torch.zeros(len(members), 1) if features is None else features(members)
+            members = members[SUBSETS[rule](points, min(count, len(members)), generator)]
         rows.append(members)
     return torch.cat(rows)
 
 
 def visible_latents(data: Candidates, weights: Tensor) -> FeaturesOf:
-    """Return what gives the flattened latents (M,D) of complete clips, weighted by how far pixels move with a channel.
+    """Return features (M,D): the latents of complete clips, flattened, times how far pixels move with a channel.
 
-    `weights` (C,) are those of `transform.channel_weights`. Latents are read for some rows at a time: those of a split
-    may not fit in memory.
+    `weights` (C,) are those of `transform.channel_weights`. Latents are read for some rows at a time.
     """
     return lambda rows: (data.latents[rows].float() * weights[:, None, None]).flatten(1)
 
@@ -262,8 +250,8 @@ def _least(values: Tensor, taken: list[int]) -> int:
 
 
 def _distances(left: Tensor, right: Tensor) -> Tensor:
-    """Return Euclidean distances (M,P), by differences: products would lose digits of small ones."""
-    return torch.cdist(left, right, compute_mode="donot_use_mm_for_euclid_dist")
+    """Return Euclidean distances (M,P) float64, by differences: products would lose digits of small ones."""
+    return torch.cdist(left.double(), right.double(), compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def _draw(weights: Tensor, generator: torch.Generator) -> int:

@@ -1,6 +1,4 @@
-"""Labeled clips: what students are trained and judged on."""
-
-from __future__ import annotations
+"""Labeled clips, to train and to test students on."""
 
 from dataclasses import dataclass
 
@@ -13,14 +11,14 @@ from videocompressa.errors import InputError
 
 @dataclass(frozen=True)
 class LabeledClips:
-    """Clips with labels, to train or to test on; the frames may be memory-mapped, only rows of a batch are copied."""
+    """Clips with labels; the frames may be memory-mapped, only rows of a batch are copied."""
 
     frames: Tensor
-    """(N,T,3,H,W) uint8, RGB; or float32 pixels in [0,1], as `SyntheticSet.clips` makes them."""
+    """(N,T,3,H,W) uint8, RGB; or float32 pixels in [0,1], as from `SyntheticSet.clips`."""
     labels: Tensor
     """(N,) int64 in [0,L), or (N,L) float32 rows that sum to 1."""
     normalization: Normalization
-    """Of the real training split, the same for every set that stands for it."""
+    """Of the real training split, the same for every set compressed from it."""
     classes: tuple[str, ...]
     """L class names in label order."""
 
@@ -44,10 +42,8 @@ class LabeledClips:
         return len(self.labels)
 
     def __repr__(self) -> str:
-        return (
-            f"LabeledClips(frames={shape_text(self.frames)}, labels={shape_text(self.labels)}, "
-            f"classes={len(self.classes)})"
-        )
+        frames, labels = shape_text(self.frames), shape_text(self.labels)
+        return f"LabeledClips(frames={frames}, labels={labels}, classes={len(self.classes)})"
 
     @property
     def size(self) -> tuple[int, int, int]:

@@ -1,10 +1,9 @@
-"""Predictions of trained students, how right they are, and soft labels made of them."""
-
-from __future__ import annotations
+"""Predictions of trained students, their scores, and soft labels."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -16,13 +15,15 @@ from videocompressa.students.networks import Student
 from videocompressa.students.settings import TrainConfig
 from videocompressa.students.views import augmented
 
+Augment = Callable[[Tensor], Tensor]
+"""Pixels (B,T,3,H,W) float32 in [0,1] -> pixels of the same shape."""
 BATCH_SIZE = 64
-"""Clips judged at a time."""
+"""Clips of one forward pass."""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """How well one student does on one test set."""
+    """Scores of one student on one test set."""
 
     top1: float
     """In [0,1]."""
@@ -36,17 +37,30 @@ class Scores:
 
 
 def student_features(student: Student, data: LabeledClips, device: torch.device) -> Tensor:
-    """Return features (N,D) float32 on the CPU, of unchanged clips, by a student in evaluation mode."""
+    """Return features (N,D) float32 of unchanged clips on the CPU; the student must be in evaluation mode."""
     return _over_batches(data, device, lambda clips: student.features(clips).float())
 
 
-def predict(student: Student, data: LabeledClips, device: torch.device) -> Tensor:
-    """Return class probabilities (N,L) float32 on the CPU; the student is left in the mode it came in."""
-    return _probabilities(student, data, device)
+def predict(
+    student: Student, data: LabeledClips, device: torch.device, temperature: float = 1.0, augment: Augment | None = None
+) -> Tensor:
+    """Return class probabilities softmax(logits / temperature) (N,L) float32 on the CPU, in evaluation mode.
+
+    `augment` may change the pixels of a batch. The student is left in the mode it came in.
+    """
+    if student.num_classes != len(data.classes):
+        raise InputError(f"the student knows {student.num_classes} classes, the clips have {len(data.classes)}")
+    was_training = student.training
+    student.to(device).eval()
+    probabilities = _over_batches(
+        data, device, lambda clips: (student(clips).float() / temperature).softmax(1), augment
+    )
+    student.train(was_training)
+    return probabilities.view(len(data), student.num_classes)
 
 
 def evaluate(student: Student, data: LabeledClips, device: torch.device) -> Scores:
-    """Judge a student on unchanged clips; soft labels count by their most likely class."""
+    """Score a student on unchanged clips; soft labels count by their most likely class."""
     return score(predict(student, data, device), data.hard_labels)
 
 
@@ -69,7 +83,7 @@ def score(probabilities: Tensor, labels: Tensor) -> Scores:
 
 
 def check_views(num_views: int, temperature: float, prefix: str = "") -> None:
-    """Raise unless `soft_labels` can label so; `prefix` goes before the names of both."""
+    """Raise unless `soft_labels` takes these values; `prefix` goes before the names of both."""
     if num_views < 1:
         raise InputError(f"{prefix}num_views is {num_views}; it must be at least 1 (1: the clip itself)")
     if not 0 < temperature < math.inf:
@@ -77,55 +91,27 @@ def check_views(num_views: int, temperature: float, prefix: str = "") -> None:
 
 
 def soft_labels(
-    teachers: Sequence[Student],
-    data: LabeledClips,
-    run: Run,
-    *,
-    num_views: int,
-    config: TrainConfig,
-    temperature: float,
+    teachers: list[Student], data: LabeledClips, run: Run, *, num_views: int, config: TrainConfig, temperature: float
 ) -> Tensor:
     """Label clips by teachers: mean of softmax(logits / temperature) over teachers and views, (N,L) float32.
 
-    The first view is the clip itself; the others are augmented as `config` says, the same views for every teacher.
-    Stream "views" is drawn from.
+    The first view is the clip itself; the others are augmented by `config`, the same for every teacher. Draws from
+    stream "views".
     """
     if not teachers:
         raise InputError("soft labels need at least one teacher, got none; train one or use hard labels")
     check_views(num_views, temperature)
     total = torch.zeros(len(data), len(data.classes), dtype=torch.float64)
-    for view in range(num_views):
+    for number in range(num_views):
         for teacher in teachers:
-            draws = None if view == 0 else run.generator(f"views/{view}")
-            total += _probabilities(teacher, data, run.device, temperature, config, draws)
+            augment = partial(augmented, config=config, generator=run.generator(f"views/{number}")) if number else None
+            total += predict(teacher, data, run.device, temperature=temperature, augment=augment)
     return (total / total.sum(1, keepdim=True)).float()
-
-
-def _probabilities(
-    student: Student,
-    data: LabeledClips,
-    device: torch.device,
-    temperature: float = 1.0,
-    config: TrainConfig | None = None,
-    draws: torch.Generator | None = None,
-) -> Tensor:
-    """Return probabilities (N,L) of clips, or of one augmented view of each by `config` where there are `draws`."""
-    if student.num_classes != len(data.classes):
-        raise InputError(f"the student knows {student.num_classes} classes, the clips have {len(data.classes)}")
-    was_training = student.training
-    student.to(device).eval()
-    augment = None if config is None or draws is None else lambda pixels: augmented(pixels, config, draws)
-    logits = _over_batches(data, device, lambda clips: (student(clips).float() / temperature).softmax(1), augment)
-    student.train(was_training)
-    return logits if len(data) else torch.zeros(0, student.num_classes)
 
 
 @torch.no_grad()
 def _over_batches(
-    data: LabeledClips,
-    device: torch.device,
-    function: Callable[[Tensor], Tensor],
-    augment: Callable[[Tensor], Tensor] | None = None,
+    data: LabeledClips, device: torch.device, function: Callable[[Tensor], Tensor], augment: Augment | None = None
 ) -> Tensor:
     """Return `function` of all normalized clips, batch by batch, on the CPU."""
     results = []

@@ -1,21 +1,20 @@
-"""Students: small video classifiers that are trained on a set to judge it, all defined here.
+"""Students: small video classifiers that are trained on a set to judge it.
 
 | name | layers | source |
 |---|---|---|
 | `convnet3d` | three (3,7,7) convolutions without norm | the vdsd protocol: VDSD, LVDD, PRISM and others |
 | `minic3d` | the same with BatchNorm, global average pool | the video-dc protocol: Video-DC |
 | `r2plus1d18` | 18 layers, factorized | Tran et al. 2018, "A Closer Look at Spatiotemporal Convolutions" |
-| `framenet2d` | a small residual net on each frame, mean over time | our choice: blind to the order of frames |
+| `framenet2d` | a small residual net on each frame, mean over time | our choice: ignores the order of frames |
 
 Every student takes normalized clips (B,T,3,H,W) float and gives logits (B,L). Weights and dropout masks come from
 generators that are passed in; the global random state is neither read nor changed.
 """
 
-from __future__ import annotations
-
 import contextlib
 import math
 from abc import ABC, abstractmethod
+from itertools import pairwise
 from typing import ClassVar
 
 import torch
@@ -26,10 +25,7 @@ from videocompressa.errors import InputError
 
 
 class Dropout(nn.Module):
-    """Dropout with masks from its own generator.
-
-    The mask is drawn on the CPU for every device, so a run on a GPU drops the same features.
-    """
+    """Dropout with masks from its own CPU generator, so a GPU drops the same features."""
 
     def __init__(self, probability: float) -> None:
         super().__init__()
@@ -51,49 +47,43 @@ class Student(nn.Module, ABC):
     """Smallest T, H, W that leave something after all pooling."""
     num_classes: int
     """L."""
-    num_features: int
-    """D."""
+    classifier: nn.Linear | nn.Conv3d
+    """The last layer: D features to L logits."""
 
     def forward(self, clips: Tensor) -> Tensor:
         """Return logits (B,L)."""
-        return self._head(self._body(self._enter(clips), None))
+        return self._head(self._run(clips))
 
     def features(self, clips: Tensor) -> Tensor:
-        """Return (B,D): what the last layer sees, averaged over the places that are left."""
-        body = self._body(self._enter(clips), None)
-        return body.flatten(2).mean(2)
+        """Return (B,D): what the last layer sees, averaged over the positions that are left."""
+        return self._run(clips).flatten(2).mean(2)
 
     def embed(self, clips: Tensor) -> Tensor:
-        """Return (B, D t h w): what the last layer sees at all places that are left, flattened; no dropout."""
-        return self._body(self._enter(clips), None).flatten(1)
-
-    def feature_maps(self, clips: Tensor) -> list[Tensor]:
-        """Return the output of every stage before its pooling, each (B,C,t,h,w)."""
-        maps: list[Tensor] = []
-        self._body(self._enter(clips), maps)
-        return maps
+        """Return (B, D t h w): what the last layer sees at all positions that are left, flattened; no dropout."""
+        return self._run(clips).flatten(1)
 
     def maps_and_logits(self, clips: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Return `feature_maps` and `forward` of the same clips, computed once."""
+        """Return the output of every stage before its pooling, each (B,C,t,h,w), and logits (B,L)."""
         maps: list[Tensor] = []
-        body = self._body(self._enter(clips), maps)
-        return maps, self._head(body)
+        logits = self._head(self._run(clips, maps))
+        return maps, logits
 
     @abstractmethod
     def _body(self, volume: Tensor, maps: list[Tensor] | None) -> Tensor:
         """Take (B,3,T,H,W) to (B,D,t,h,w), adding each stage's output to `maps`."""
 
-    @abstractmethod
     def _head(self, body: Tensor) -> Tensor:
         """Take (B,D,t,h,w) to logits (B,L)."""
+        logits: Tensor = self.classifier(body.flatten(2).mean(2))
+        return logits
 
-    def _enter(self, clips: Tensor) -> Tensor:
+    def _run(self, clips: Tensor, maps: list[Tensor] | None = None) -> Tensor:
         if clips.ndim != 5 or clips.shape[2] != 3:
             raise InputError(
                 f"clips is {tuple(clips.shape)}; a student takes normalized float clips (B,T,3,H,W): permute them"
             )
         check_size((clips.shape[1], clips.shape[3], clips.shape[4]), type(self))
-        return _channels_last(clips.permute(0, 2, 1, 3, 4))
+        return self._body(_channels_last(clips.transpose(1, 2)), maps)
 
 
 def check_size(size: tuple[int, int, int], kind: type[Student]) -> None:
@@ -117,23 +107,19 @@ class FrameConv3d(nn.Conv3d):
         """Take (B,C,T,H,W) to (B,C',T,ceil(H/2),ceil(W/2)), with channels last in memory on a CPU.
 
         Weights stay contiguous in the module (files and flattened parameters need that); converting them at each call
-        costs less than it saves. Stacked, summed and unfolded 2-D convolutions were all slower.
+        costs less than it saves.
         """
         weight = _channels_last(self.weight)
         if min(volume.shape[2:]) >= _LEAST_BFLOAT16:
             return functional.conv3d(volume, weight, self.bias, self.stride, self.padding)
-        with _no_autocast():
+        with torch.autocast("cpu", enabled=False):
             return functional.conv3d(volume.to(weight.dtype), weight, self.bias, self.stride, self.padding)
 
 
-# PyTorch 2.13 (oneDNN) on CPUs with bfloat16 writes garbage, NaN or over the heap's bounds in the weight gradients of
-# bfloat16 convolutions on maps of 1 or 2 places a side, so those run in float32. From 3 on they were right in every
-# size tried; `test_bfloat16_gradients_of_the_convolution` watches it.
+# PyTorch 2.13 (oneDNN) on CPUs with bfloat16 computes garbage, NaN or out-of-bounds writes in the weight gradients of
+# bfloat16 convolutions on maps of 1 or 2 positions a side, so those run in float32
+# (`test_bfloat16_gradients_of_the_convolution`).
 _LEAST_BFLOAT16 = 3
-
-
-def _no_autocast() -> torch.autocast:
-    return torch.autocast("cpu", enabled=False)
 
 
 def _channels_last(volume: Tensor) -> Tensor:
@@ -142,11 +128,8 @@ def _channels_last(volume: Tensor) -> Tensor:
 
 
 def _pooled(volume: Tensor, pool: tuple[int, int, int], maps: list[Tensor] | None) -> Tensor:
-    """Return ReLU and max-pool of (B,C,t,h,w), keeping the ReLU's output in `maps`.
-
-    Autocast on a CPU would pool a float32 copy of the volume: the same values, more slowly.
-    """
-    with _no_autocast():
+    """Return ReLU and max-pool of (B,C,t,h,w), keeping the ReLU's output in `maps`."""
+    with torch.autocast("cpu", enabled=False):  # autocast would pool a float32 copy: the same values, more slowly
         if maps is None:  # the two commute, and the ReLU has less to do after the pool
             return functional.relu(functional.max_pool3d(volume, pool))
         maps.append(functional.relu(volume))
@@ -160,27 +143,23 @@ _CHANNELS = (64, 128, 128)
 _SMALLEST = (4, 43, 43)
 
 
-def _stage_convs(width: float) -> nn.ModuleList:
-    channels = [3, *(_scaled(each, width) for each in _CHANNELS)]
-    return nn.ModuleList(FrameConv3d(*channels[stage : stage + 2]) for stage in range(3))
-
-
 class ConvNet3D(Student):
     """The literature's student: 3-64-128-128 without norm; 3,647,666 parameters at 50 classes.
 
-    It ends in an average pool of 2 places a side (1 where only 1 is left, as the literature has it up to 64 px),
-    dropout 0.5, a 1x1x1 convolution and the maximum over the time that is left. Sides beyond 122 px leave several
-    places, which we average (our choice: the literature's code stops there).
+    It ends in an average pool of 2 positions a side (1 where only 1 is left, as the literature has it up to 64 px),
+    dropout 0.5, a 1x1x1 convolution and the maximum over the remaining time. Sides beyond 122 px leave several
+    positions, which are averaged (our choice: the literature's code stops there).
     """
 
     smallest = _SMALLEST
 
     def __init__(self, num_classes: int, width: float = 1.0) -> None:
         super().__init__()
-        self.num_classes, self.num_features = num_classes, _scaled(_CHANNELS[-1], width)
-        self.convs = _stage_convs(width)
+        self.num_classes = num_classes
+        channels = _scaled(width, *_CHANNELS)
+        self.convs = nn.ModuleList(FrameConv3d(*pair) for pair in pairwise([3, *channels]))
         self.dropout = Dropout(0.5)
-        self.classifier = nn.Conv3d(self.num_features, num_classes, 1)
+        self.classifier = nn.Conv3d(channels[-1], num_classes, 1)
 
     def _body(self, volume: Tensor, maps: list[Tensor] | None) -> Tensor:
         for conv, pool in zip(self.convs, _POOLS, strict=True):
@@ -188,7 +167,7 @@ class ConvNet3D(Student):
         return functional.avg_pool3d(volume, [min(2, side) for side in volume.shape[2:]], stride=1)
 
     def _head(self, body: Tensor) -> Tensor:
-        with _no_autocast():  # one place a side is below `_LEAST_BFLOAT16`
+        with torch.autocast("cpu", enabled=False):  # one position a side is below `_LEAST_BFLOAT16`
             logits: Tensor = self.classifier(self.dropout(body.to(self.classifier.weight.dtype)))
         return logits.mean((3, 4)).amax(2)
 
@@ -200,16 +179,17 @@ class MiniC3D(Student):
 
     def __init__(self, num_classes: int, width: float = 1.0) -> None:
         super().__init__()
-        self.num_classes, self.num_features = num_classes, _scaled(_CHANNELS[-1], width)
-        self.convs = _stage_convs(width)
-        self.norms = nn.ModuleList(nn.BatchNorm3d(_scaled(each, width)) for each in _CHANNELS)
+        self.num_classes = num_classes
+        channels = _scaled(width, *_CHANNELS)
+        self.convs = nn.ModuleList(FrameConv3d(*pair) for pair in pairwise([3, *channels]))
+        self.norms = nn.ModuleList(nn.BatchNorm3d(each) for each in channels)
         self.dropout = Dropout(0.5)
-        self.classifier = nn.Linear(self.num_features, num_classes)
+        self.classifier = nn.Linear(channels[-1], num_classes)
 
     def _body(self, volume: Tensor, maps: list[Tensor] | None) -> Tensor:
         for conv, norm, pool in zip(self.convs, self.norms, _POOLS, strict=True):
             volume = _pooled(norm(conv(volume)), pool, maps)
-        return volume.to(self.classifier.weight.dtype)  # means over places in float32
+        return volume.to(self.classifier.weight.dtype)  # means over positions in float32
 
     def _head(self, body: Tensor) -> Tensor:
         logits: Tensor = self.classifier(self.dropout(body.flatten(2).mean(2)))
@@ -231,13 +211,11 @@ class _Factorized(nn.Sequential):
 
 
 class _Residual(nn.Module):
-    """Two convolutions with norm around a shortcut (He et al. 2016), which is projected where the shape changes."""
+    """Two convolutions with norm and a shortcut (He et al. 2016), which is projected where the shape changes."""
 
-    def __init__(self, first: nn.Module, second: nn.Module, shortcut: nn.Module, out: int, dims: int) -> None:
+    def __init__(self, first: nn.Module, second: nn.Module, shortcut: nn.Module, *norms: nn.Module) -> None:
         super().__init__()
-        self.first, self.second, self.shortcut = first, second, shortcut
-        norm = nn.BatchNorm3d if dims == 3 else nn.BatchNorm2d
-        self.norms = nn.ModuleList((norm(out), norm(out)))
+        self.first, self.second, self.shortcut, self.norms = first, second, shortcut, nn.ModuleList(norms)
 
     def forward(self, volume: Tensor) -> Tensor:
         inner = functional.relu(self.norms[0](self.first(volume)))
@@ -245,14 +223,13 @@ class _Residual(nn.Module):
 
 
 def _residual_3d(channels: int, out: int, stride: int) -> _Residual:
-    # As many parameters as the whole 3x3x3 kernel would have; the count of the block's first convolution serves both,
-    # as in the published network (31,505,325 parameters at 400 classes).
+    # As many parameters as the full 3x3x3 kernel; the count of the block's first convolution serves both, as published.
     between = channels * out * 27 // (channels * 9 + 3 * out)
-    shortcut: nn.Module = nn.Identity()
-    if stride != 1 or channels != out:
-        shortcut = nn.Sequential(nn.Conv3d(channels, out, 1, stride, bias=False), nn.BatchNorm3d(out))
     first = _Factorized(channels, between, out, 3, (stride, stride))
-    return _Residual(first, _Factorized(out, between, out, 3, (1, 1)), shortcut, out, dims=3)
+    second = _Factorized(out, between, out, 3, (1, 1))
+    projection = nn.Sequential(nn.Conv3d(channels, out, 1, stride, bias=False), nn.BatchNorm3d(out))
+    shortcut = nn.Identity() if stride == 1 and channels == out else projection
+    return _Residual(first, second, shortcut, nn.BatchNorm3d(out), nn.BatchNorm3d(out))
 
 
 class R2Plus1D18(Student):
@@ -263,23 +240,17 @@ class R2Plus1D18(Student):
 
     def __init__(self, num_classes: int, width: float = 1.0) -> None:
         super().__init__()
-        widths = [_scaled(each, width) for each in (64, 128, 256, 512)]
-        self.num_classes, self.num_features = num_classes, widths[-1]
-        self.stem = nn.Sequential(
-            _Factorized(3, _scaled(45, width), widths[0], 7, (1, 2)), nn.BatchNorm3d(widths[0]), nn.ReLU()
-        )
-        channels = [widths[0], *widths]
+        self.num_classes = num_classes
+        between, *widths = _scaled(width, 45, 64, 128, 256, 512)
+        self.stem = nn.Sequential(_Factorized(3, between, widths[0], 7, (1, 2)), nn.BatchNorm3d(widths[0]), nn.ReLU())
         self.stages = nn.ModuleList(
-            nn.Sequential(
-                _residual_3d(channels[stage], out, 1 if stage == 0 else 2),
-                _residual_3d(out, out, 1),
-            )
-            for stage, out in enumerate(widths)
+            nn.Sequential(_residual_3d(channels, out, 2 if stage else 1), _residual_3d(out, out, 1))
+            for stage, (channels, out) in enumerate(pairwise([widths[0], *widths]))
         )
-        self.classifier = nn.Linear(self.num_features, num_classes)
+        self.classifier = nn.Linear(widths[-1], num_classes)
 
     def _body(self, volume: Tensor, maps: list[Tensor] | None) -> Tensor:
-        with _no_autocast():
+        with torch.autocast("cpu", enabled=False):
             volume = self.stem(volume)
             for stage in self.stages:
                 volume = stage(volume)
@@ -287,15 +258,11 @@ class R2Plus1D18(Student):
                     maps.append(volume)
         return volume
 
-    def _head(self, body: Tensor) -> Tensor:
-        logits: Tensor = self.classifier(body.flatten(2).mean(2))
-        return logits
-
 
 def _residual_2d(channels: int, out: int) -> _Residual:
     shortcut = nn.Sequential(nn.Conv2d(channels, out, 1, 2, bias=False), nn.BatchNorm2d(out))
-    first = nn.Conv2d(channels, out, 3, 2, 1, bias=False)
-    return _Residual(first, nn.Conv2d(out, out, 3, 1, 1, bias=False), shortcut, out, dims=2)
+    first, second = nn.Conv2d(channels, out, 3, 2, 1, bias=False), nn.Conv2d(out, out, 3, 1, 1, bias=False)
+    return _Residual(first, second, shortcut, nn.BatchNorm2d(out), nn.BatchNorm2d(out))
 
 
 class FrameNet2D(Student):
@@ -303,27 +270,23 @@ class FrameNet2D(Student):
 
     def __init__(self, num_classes: int, width: float = 1.0) -> None:
         super().__init__()
-        widths = [_scaled(each, width) for each in (32, 64, 128, 256)]
-        self.num_classes, self.num_features = num_classes, widths[-1]
+        self.num_classes = num_classes
+        widths = _scaled(width, 32, 64, 128, 256)
         self.stem = nn.Sequential(nn.Conv2d(3, widths[0], 3, 2, 1, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU())
-        self.stages = nn.ModuleList(_residual_2d(widths[stage], widths[stage + 1]) for stage in range(3))
-        self.classifier = nn.Linear(self.num_features, num_classes)
+        self.stages = nn.ModuleList(_residual_2d(*pair) for pair in pairwise(widths))
+        self.classifier = nn.Linear(widths[-1], num_classes)
 
     def _body(self, volume: Tensor, maps: list[Tensor] | None) -> Tensor:
         frames = volume.shape[2]
         # Three stages each halve the sides after the stem did.
         small = min(volume.shape[3:]) < 16 * _LEAST_BFLOAT16
-        with _no_autocast() if small else contextlib.nullcontext():
+        with torch.autocast("cpu", enabled=False) if small else contextlib.nullcontext():
             flat: Tensor = self.stem(volume.transpose(1, 2).flatten(0, 1))
             for stage in self.stages:
                 flat = stage(flat)
                 if maps is not None:
-                    maps.append(_volume(flat, frames))
-        return _volume(flat, frames)
-
-    def _head(self, body: Tensor) -> Tensor:
-        logits: Tensor = self.classifier(body.flatten(2).mean(2))
-        return logits
+                    maps.append(torch.unflatten(flat, 0, (-1, frames)).transpose(1, 2))
+        return torch.unflatten(flat, 0, (-1, frames)).transpose(1, 2)
 
 
 STUDENTS: dict[str, type[ConvNet3D | MiniC3D | R2Plus1D18 | FrameNet2D]] = {
@@ -335,38 +298,23 @@ STUDENTS: dict[str, type[ConvNet3D | MiniC3D | R2Plus1D18 | FrameNet2D]] = {
 
 
 def check_student(name: str) -> None:
-    """Raise unless `name` is a student's, listing the known."""
+    """Raise unless `name` is one of `STUDENTS`."""
     if name not in STUDENTS:
         raise InputError(f"unknown student {name!r}; known: {', '.join(STUDENTS)}")
 
 
 def build_student(
-    name: str,
-    num_classes: int,
-    size: tuple[int, int, int],
-    generator: torch.Generator,
-    *,
-    width: float = 1.0,
+    name: str, num_classes: int, size: tuple[int, int, int], generator: torch.Generator, *, width: float = 1.0
 ) -> Student:
-    """Build a fresh student on the CPU, in training mode.
+    """Build a fresh student of `STUDENTS` for L = `num_classes` >= 1 on the CPU, in training mode.
 
-    Parameters
-    ----------
-    name:
-        One of `STUDENTS`.
-    num_classes:
-        L, >= 1.
-    size:
-        (T,H,W) of the clips it will see; refused when they are too small for it.
-    generator:
-        CPU generator of every weight, and of the seed of the dropout masks.
-    width:
-        Factor on all channel counts, > 0; 1 is the published network.
+    `size` is (T,H,W) of its clips; raises `InputError` when they are too small for it. `generator` (CPU) draws every
+    weight and the seed of the dropout masks. `width` > 0 is a factor on all channel counts; 1 is the published network.
     """
     check_student(name)
     if num_classes < 1:
         raise InputError(f"num_classes is {num_classes}; a student needs at least 1 class")
-    if not (math.isfinite(width) and width > 0):
+    if not 0 < width < math.inf:
         raise InputError(f"width is {width}; the factor on a student's channels must be a number above 0, such as 0.5")
     check_size(size, STUDENTS[name])
     # On the meta device the layers' own initialization draws nothing: the global random state stays as it is.
@@ -380,7 +328,7 @@ def build_student(
 def initialize(student: nn.Module, generator: torch.Generator) -> None:
     """Draw all weights from `generator`: uniform in +-1/sqrt(fan-in), as PyTorch and the literature do.
 
-    Norms become the identity, and dropout modules get a fresh generator seeded from `generator`.
+    Norms become the identity; dropout modules get a generator seeded from `generator`.
     """
     for module in student.modules():
         if isinstance(module, nn.Conv2d | nn.Conv3d | nn.Linear):
@@ -396,9 +344,5 @@ def initialize(student: nn.Module, generator: torch.Generator) -> None:
             module.generator = torch.Generator().manual_seed(int(seed))
 
 
-def _volume(flat: Tensor, frames: int) -> Tensor:
-    return flat.view(-1, frames, *flat.shape[1:]).transpose(1, 2)
-
-
-def _scaled(channels: int, width: float) -> int:
-    return max(1, round(channels * width))
+def _scaled(width: float, *channels: int) -> list[int]:
+    return [max(1, round(each * width)) for each in channels]

@@ -1,10 +1,8 @@
-"""Where bfloat16 gains: arithmetic of convolutions in half the bits, with weights and losses in float32.
+"""Where bfloat16 gains: convolutions in half the bits, with weights and losses in float32.
 
-On a GPU, and on processors with AMX or AVX512-BF16, steps are faster; on all others they take 2 to 2.6 times as long
-as in float32 (docs/benchmarks.md), so "auto" takes bfloat16 only where the hardware has it.
+Steps are faster on a GPU and on processors with AMX or AVX512-BF16; on all others they take 2 to 2.6 times as long as
+in float32 (docs/benchmarks.md), so "auto" takes bfloat16 only where the hardware has it.
 """
-
-from __future__ import annotations
 
 import functools
 import os
@@ -30,7 +28,7 @@ def autocast(precision: str, device: torch.device) -> torch.autocast:
 
 @functools.cache
 def _processor_has_bfloat16() -> bool:
-    # oneDNN, which runs the convolutions, can be told to use fewer instructions than there are.
+    # The variable limits the instructions of oneDNN, which runs the convolutions.
     allowed = os.environ.get("ONEDNN_MAX_CPU_ISA", "ALL").upper()
     if not any(word in allowed for word in ("ALL", "DEFAULT", "BF16", "FP16", "AMX", "AVX10")):
         return False

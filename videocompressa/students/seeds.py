@@ -1,7 +1,5 @@
 """Students of several seeds, and the mean and spread of their scores."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -19,8 +17,8 @@ from videocompressa.students.training import fit
 
 
 @dataclass(frozen=True)
-class Result:
-    """How well students of several seeds do; only runs that did not diverge are averaged."""
+class TrainingResult:
+    """Scores of students of several seeds; only runs that did not diverge are averaged."""
 
     seeds: tuple[int, ...]
     """All seeds, in the order given."""
@@ -50,11 +48,11 @@ def train_seeds(
     *,
     seeds: Sequence[int],
     clock: Callable[[], float],
-) -> Result:
-    """Train and judge one student a seed; the test set is read once a seed, after its last step.
+) -> TrainingResult:
+    """Train and evaluate one student a seed; the test set is read once a seed, after its last step.
 
     Each seed has random streams of its own in place of those of `run`. `clock` gives seconds, such as
-    `time.perf_counter`: only here can training be told apart from evaluation, and the core reads no clock of its own.
+    `time.perf_counter`: it times training without evaluation, and the core reads no clock of its own.
     """
     if not seeds:
         raise InputError("no seeds given; --seeds must be at least 1")
@@ -80,7 +78,7 @@ def train_seeds(
             f"all {len(seeds)} runs of {config.student!r} diverged at lr {config.lr:g}; choose a lower lr"
         )
     top1 = torch.tensor([each.top1 for each in scores], dtype=torch.float64)
-    return Result(
+    return TrainingResult(
         seeds=tuple(seeds),
         top1_runs=tuple(top1.tolist()),
         top1_mean=float(top1.mean()),

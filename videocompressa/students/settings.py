@@ -1,9 +1,8 @@
 """How a student is trained."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 from videocompressa.errors import InputError
 from videocompressa.students.networks import check_student
@@ -59,8 +58,7 @@ class TrainConfig:
     cutmix: float = 0.0
     """Share of batches in [0,1] that paste a box of another clip (Yun et al. 2019); `mixup` + `cutmix` <= 1."""
     precision: str = "auto"
-    """"float32", "bfloat16" for the arithmetic of convolutions (weights stay float32), or "auto": bfloat16 only where
-    the hardware gains by it (see `precision.py`)."""
+    """"float32", "bfloat16" (convolutions; weights stay float32), or "auto": where the hardware gains by it."""
     loss: str = "cross-entropy"
     """"cross-entropy", or "logit-mse" to imitate the teacher's logits (see `logit_mse`): it needs soft labels."""
 
@@ -69,6 +67,7 @@ class TrainConfig:
             if getattr(self, name) not in known:
                 raise InputError(f"TrainConfig.{name} is {getattr(self, name)!r}; known: {', '.join(known)}")
         check_student(self.student)
+        rising = all(low < high for low, high in pairwise((0.0, *self.milestones, 1.0)))
         ranges: dict[str, tuple[bool, str]] = {
             "width": (0 < self.width < math.inf, "above 0"),
             "steps": (self.steps >= 1, "at least 1"),
@@ -76,10 +75,7 @@ class TrainConfig:
             "lr": (0 < self.lr < math.inf, "above 0"),
             "weight_decay": (0 <= self.weight_decay < math.inf, "at least 0"),
             "momentum": (0 <= self.momentum < 1, "in [0,1)"),
-            "milestones": (
-                all(low < high for low, high in zip((0.0, *self.milestones), (*self.milestones, 1.0), strict=True)),
-                "rising shares of the steps in (0,1), such as (0.5,)",
-            ),
+            "milestones": (rising, "rising shares of the steps in (0,1), such as (0.5,)"),
             "warmup_steps": (0 <= self.warmup_steps <= self.steps, f"in [0,{self.steps}], the steps"),
             "crop_scale": (0 < self.crop_scale <= 1, "in (0,1]"),
             "color": (0 <= self.color < 1, "in [0,1)"),
@@ -90,10 +86,9 @@ class TrainConfig:
         for name, (good, allowed) in ranges.items():
             if not good:
                 raise InputError(f"TrainConfig.{name} is {getattr(self, name)}; it must be {allowed}")
-        # The logits of mixed labels are not the mixture of the teacher's logits.
-        mixing = [name for name in ("mixup", "cutmix") if getattr(self, name)]
-        if self.loss == "logit-mse" and mixing:
-            raise InputError(
-                f"TrainConfig.loss is 'logit-mse', which takes labels as the teacher gave them, but {mixing[0]} is "
-                f"{getattr(self, mixing[0])}; set {mixing[0]} to 0, or loss to 'cross-entropy'"
-            )
+        for name in ("mixup", "cutmix"):  # the logits of mixed labels are not the mixture of the teacher's logits
+            if self.loss == "logit-mse" and getattr(self, name):
+                raise InputError(
+                    f"TrainConfig.loss is 'logit-mse', which takes labels as the teacher gave them, but {name} is "
+                    f"{getattr(self, name)}; set {name} to 0, or loss to 'cross-entropy'"
+                )

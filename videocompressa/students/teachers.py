@@ -1,9 +1,7 @@
 """Teachers: students trained on all real clips, which label synthetic clips and guide their synthesis.
 
-A teacher costs as much as full-data training, so it is a stage of its own: trained once for a training split and kept.
+A teacher costs as much as full-data training, so it is a stage: trained once for a training split and kept.
 """
-
-from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
@@ -63,7 +61,7 @@ def real_clips(train_data: Candidates) -> LabeledClips:
 
 @dataclass(frozen=True)
 class RealClips:
-    """What teachers are trained on: real clips, some of them as a set of K keyframes would store them."""
+    """Training clips of teachers: real ones, some of them as a set of K keyframes would store them."""
 
     train_data: Candidates
     codec: Codec
@@ -87,7 +85,7 @@ class RealClips:
         return pixels
 
     def train(self, config: TrainConfig, run: Run, *, name: str) -> Student:
-        """Train one student, or take it from the finished stages; frozen, in evaluation mode."""
+        """Train one student (a stage); it is frozen and in evaluation mode."""
         clips = real_clips(self.train_data)
 
         def compute() -> dict[str, Tensor]:
@@ -96,23 +94,18 @@ class RealClips:
             student = fit(clips, config, run, step_name=name, view=view)
             return {key: value.cpu() for key, value in student.state_dict().items()}
 
-        key = {
-            "config": dataclasses.asdict(config),
-            "stored": [self.keyframes, self.fill, self.as_stored, self.codec.spec.weights_sha256],
-        }
-        student = build_student(
-            config.student, len(clips.classes), clips.size, run.generator("init"), width=config.width
-        )
+        stored = [self.keyframes, self.fill, self.as_stored, self.codec.spec.weights_sha256]
+        key = {"config": dataclasses.asdict(config), "stored": stored}
+        generator = run.generator("init")
+        student = build_student(config.student, len(clips.classes), clips.size, generator, width=config.width)
         student.load_state_dict(run.recall(name, key, compute))
         return student.to(run.device).eval().requires_grad_(False)
 
 
 def train_teachers(real: RealClips, config: TeacherConfig, run: Run) -> list[Student]:
     """Train `num_teachers` teachers, each from a seed of its own."""
-    return [
-        real.train(config.train, run.child(f"teacher/{number}"), name="teacher")
-        for number in range(config.num_teachers)
-    ]
+    parts = (run.child(f"teacher/{number}") for number in range(config.num_teachers))
+    return [real.train(config.train, part, name="teacher") for part in parts]
 
 
 def recognized(train_data: Candidates, teachers: list[Student], run: Run) -> Tensor:
@@ -125,12 +118,8 @@ def recognized(train_data: Candidates, teachers: list[Student], run: Run) -> Ten
 def relabel(synthetic: SyntheticSet, teachers: list[Student], config: TeacherConfig, run: Run) -> SyntheticSet:
     """Give a set the soft labels of teachers for its decoded clips (step 8 of the method)."""
     clips = LabeledClips(synthetic.clips(), synthetic.labels, synthetic.normalization, synthetic.classes)
+    part = run.child("labels")
     labels = soft_labels(
-        teachers,
-        clips,
-        run.child("labels"),
-        num_views=config.num_views,
-        config=config.train,
-        temperature=config.temperature,
+        teachers, clips, part, num_views=config.num_views, config=config.train, temperature=config.temperature
     )
     return dataclasses.replace(synthetic, labels=labels)

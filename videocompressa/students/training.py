@@ -1,7 +1,5 @@
 """One student, trained from random weights."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator
 
@@ -17,7 +15,7 @@ from videocompressa.students.precision import autocast
 from videocompressa.students.settings import TrainConfig
 from videocompressa.students.views import augmented, mixed, mixed_with_background
 
-# The loss is read this often: reading it waits for the device.
+# Steps between readings of the loss: each waits for the device.
 _CHECK_EVERY = 10
 
 View = Callable[[Tensor, Tensor], Tensor]
@@ -31,33 +29,26 @@ def fit(
     *,
     step_name: str = "train",
     view: View | None = None,
-    each_step: Callable[[int, Student], None] | None = None,
+    each_step: Callable[[int, Student], None] = lambda steps_done, student: None,
 ) -> Student:
     """Train a fresh student and return it in evaluation mode, on the device of the run.
 
     `view(rows, pixels)` may replace the pixels (B,T,3,H,W) of a batch before they are augmented.
     `each_step(steps_done, student)` sees the live student before the first step (0) and after each; clone what is kept.
 
-    Streams "init", "batches" and "augment" are drawn from; equal seeds give equal bytes on a CPU with equal threads.
-
-    Raises
-    ------
-    DivergedError
-        When the loss or a weight stops being finite.
+    Draws from streams "init", "batches" and "augment"; equal seeds give equal bytes on a CPU with equal threads.
+    Raises `DivergedError` when the loss or a weight stops being finite.
     """
     _check_set(data, config)
-    student = build_student(config.student, len(data.classes), data.size, run.generator("init"), width=config.width).to(
-        run.device
-    )
+    generator = run.generator("init")
+    student = build_student(config.student, len(data.classes), data.size, generator, width=config.width).to(run.device)
     optimizer = _optimizer(student, config)
     batches = _batches(len(data), config.batch_size, run.generator("batches"))
     draws = run.generator("augment")
     total = torch.zeros((), device=run.device)
-    if each_step is not None:
-        each_step(0, student)
+    each_step(0, student)
     for step in range(config.steps):
-        for group in optimizer.param_groups:
-            group["lr"] = config.lr * _lr_share(step, config)
+        optimizer.param_groups[0]["lr"] = config.lr * _lr_share(step, config)
         clips, labels = _batch(data, next(batches), config, run.device, draws, view)
         with autocast(config.precision, run.device):
             logits = student(clips)
@@ -65,8 +56,7 @@ def fit(
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         optimizer.step()
-        if each_step is not None:
-            each_step(step + 1, student)
+        each_step(step + 1, student)
         total += loss.detach()  # once infinite or NaN it stays so: one reading covers all steps before it
         if step % _CHECK_EVERY == _CHECK_EVERY - 1 or step == config.steps - 1:
             _check_finite(total, config, step)
@@ -111,11 +101,10 @@ def _batches(num_clips: int, batch_size: int, generator: torch.Generator) -> Ite
 
 
 def _optimizer(student: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    parameters, decay = student.parameters(), config.weight_decay
     if config.optimizer == "sgd":
-        return torch.optim.SGD(
-            student.parameters(), config.lr, momentum=config.momentum, weight_decay=config.weight_decay
-        )
-    return torch.optim.AdamW(student.parameters(), config.lr, weight_decay=config.weight_decay)
+        return torch.optim.SGD(parameters, config.lr, momentum=config.momentum, weight_decay=decay)
+    return torch.optim.AdamW(parameters, config.lr, weight_decay=decay)
 
 
 def _lr_share(step: int, config: TrainConfig) -> float:

@@ -1,7 +1,5 @@
 """Views of a batch: cropped, mirrored and recolored clips, and clips mixed with each other."""
 
-from __future__ import annotations
-
 import math
 
 import torch
@@ -10,21 +8,21 @@ from torch.nn import functional
 
 from videocompressa.students.settings import TrainConfig
 
-# Largest relative deviation of a crop's aspect ratio, as in Szegedy et al. 2015 and everywhere since.
+# Largest aspect ratio of a crop, as in Szegedy et al. 2015.
 _ASPECT = 4 / 3
 
 
 def augmented(pixels: Tensor, config: TrainConfig, generator: torch.Generator) -> Tensor:
-    """Crop and mirror clips (B,T,3,H,W), each in its own way and all frames of a clip alike; same shape.
+    """Recolor, crop and mirror clips (B,T,3,H,W), each by its own draws, the same for all its frames; same shape.
 
     A crop takes an area in [crop_scale,1] of the frame at an aspect ratio in [3/4,4/3], anywhere inside, and resizes
     it bilinearly. One sampling grid a clip does crop and mirror at once, with time folded into the channels.
-    Differentiable in the pixels. Colors change first, whatever `augment` is.
+    Differentiable in the pixels. Colors change for every value of `augment`.
     """
     pixels = recolored(pixels, config.color, generator)
     if config.augment == "none" or (config.crop_scale == 1 and not config.flip):
         return pixels
-    batch, frames, channels, height, width = pixels.shape
+    batch, height, width = len(pixels), *pixels.shape[3:]
     area, aspect, down, right, mirror = torch.rand(5, batch, generator=generator)
     mirrored = torch.where(mirror < 0.5, -1.0, 1.0) if config.flip else torch.ones(batch)
     if config.crop_scale == 1:
@@ -40,15 +38,14 @@ def augmented(pixels: Tensor, config: TrainConfig, generator: torch.Generator) -
     seen = functional.grid_sample(
         pixels.flatten(1, 2), grid.to(pixels.dtype), mode="bilinear", padding_mode="border", align_corners=False
     )
-    return seen.view(batch, frames, channels, height, width)
+    return seen.view_as(pixels)
 
 
 def recolored(pixels: Tensor, amount: float, generator: torch.Generator) -> Tensor:
-    """Change the colors of clips (B,T,3,H,W) in [0,1], each in its own way and all frames of a clip alike.
+    """Change the colors of clips (B,T,3,H,W) in [0,1], each by its own draws, the same for all its frames.
 
-    With c = `amount`, drawn uniformly a clip: contrast (distance from the clip's mean) times [1-c,1+c], each channel
-    times [1-c/2,1+c/2], plus brightness in [-c/2,c/2]; then clamped. Color jitter as everywhere since Krizhevsky et al.
-    2012, without rotating hues.
+    With c = `amount`, uniform a clip: contrast (distance from the clip's mean) times [1-c,1+c], each channel times
+    [1-c/2,1+c/2], plus brightness in [-c/2,c/2]; then clamped. Color jitter (Krizhevsky et al. 2012) without hues.
     """
     if amount == 0:
         return pixels
@@ -63,9 +60,9 @@ def recolored(pixels: Tensor, amount: float, generator: torch.Generator) -> Tens
 def mixed_with_background(pixels: Tensor, share: float, generator: torch.Generator) -> Tensor:
     """Give a share of clips (B,T,3,H,W) in [0,1] the still picture of another clip of the batch as background.
 
-    x' = x + r (mean of y over time - mean of x over time), clamped, with r uniform in [0,1]: motion stays, what is
-    still is mixed, so that a student cannot tell a class by its scene. Similar to Wang et al. 2021 ("Removing the
-    Background by Adding the Background"), who add a still frame of the same video.
+    x' = x + r (mean of y over time - mean of x over time), clamped, with r uniform in [0,1]: only the still part is
+    mixed, so that a student cannot tell a class by its scene. Similar to Wang et al. 2021 ("Removing the Background by
+    Adding the Background"), who add a still frame of the same video.
     """
     if share == 0:
         return pixels
@@ -80,7 +77,7 @@ def mixed_with_background(pixels: Tensor, share: float, generator: torch.Generat
 def mixed(
     clips: Tensor, labels: Tensor, num_classes: int, config: TrainConfig, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Mix a batch with itself in another order, by the odds of `mixup` and `cutmix`; labels become soft then."""
+    """Mix a batch with itself in another order, with chances `mixup` and `cutmix`; labels become soft then."""
     if config.mixup + config.cutmix == 0:
         return clips, labels
     odds, share, down, right = torch.rand(4, generator=generator).tolist()

@@ -1,17 +1,16 @@
 """T frames of a video, spread over it or around its middle, as small upright RGB pictures; decodes no more than needed.
 
-1. Demux: when every frame is displayed (`timeline`).
-2. Choose the frame on screen in the middle of each of T equal spans, or T frames at a fixed stride around the middle.
-3. Decode from the keyframe before each chosen frame; packets between are skipped where a keyframe allows it.
-4. Resize in swscale so that the frame covers H x W, turn it upright by its display matrix, cut the center out.
+1. Demux: when every frame is displayed, and which frames to choose (`timeline`).
+2. Decode from the keyframe before each chosen frame; packets between are skipped where a keyframe allows it.
+3. Resize in swscale so that the frame covers H x W, turn it upright by its display matrix, cut the center out.
 
-Samples count as square. Untagged color is read as BT.601, as FFmpeg does. Only NumPy here, no torch: decoding workers
-start fast.
+Samples count as square; untagged color is read as BT.601. Only NumPy, no torch: decoding workers start fast.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -94,13 +93,8 @@ def read_clip(path: Path, spec: ClipSpec, *, label: int, video_id: str) -> Clip:
     from videocompressa.clip import Clip
 
     decoded = read_frames(path, spec.num_frames, spec.height, spec.width, stride=spec.stride)
-    return Clip(
-        frames=torch.from_numpy(decoded.frames),
-        pts_seconds=torch.from_numpy(decoded.pts_seconds),
-        label=label,
-        video_id=video_id,
-        num_video_frames=decoded.num_video_frames,
-    )
+    frames, pts_seconds = torch.from_numpy(decoded.frames), torch.from_numpy(decoded.pts_seconds)
+    return Clip(frames, pts_seconds, label, video_id, decoded.num_video_frames)
 
 
 def read_frames(path: Path, num_frames: int, height: int, width: int, *, stride: int = 0) -> Decoded:
@@ -189,7 +183,7 @@ class _Reader:
         while not self._ready and not self._ended:
             packet = next((p for i, p in self._packets if i >= self._next_packet), None)
             self._ended = packet is None
-            self._next_packet += 0 if packet is None else 1
+            self._next_packet += 1
             try:
                 self._ready.extend(self._codec.decode(packet))
             except av.FFmpegError as error:
@@ -217,24 +211,25 @@ def _by_time(reader: _Reader, times: Sequence[int], chosen: Sequence[int], resiz
     """Decode the frames at the chosen positions (increasing), each known by its presentation time."""
     pictures: Pictures = {}
     before: VideoFrame | None = None
+    passed = -math.inf
     for position in chosen:
         skipped = reader.skip_toward(times[position])
         while True:
             frame = reader.next()
             if frame is None:
                 raise reader.broken("the video ends too early")
-            if frame.pts is None or (before is not None and _pts(before) >= frame.pts):
+            if (pts := frame.pts) is None or pts <= passed:
                 raise _FalseTimesError
-            if frame.pts > times[position]:
+            if pts > times[position]:
                 if skipped:
                     raise _FalseTimesError
                 # A packet that is never displayed (an "alternate reference" of VP8): its predecessor stays on screen.
                 reader.put_back(frame)
                 frame = before or frame
                 break
-            reader.num_passed = bisect_right(times, _pts(frame))
-            before, skipped = frame, False
-            if frame.pts == times[position]:
+            reader.num_passed = bisect_right(times, pts)
+            before, passed, skipped = frame, pts, False
+            if pts == times[position]:
                 break
         pictures[position] = _picture(reader, frame, resizer)
     return pictures
@@ -253,11 +248,6 @@ def _by_count(reader: _Reader, times: Sequence[int], chosen: Sequence[int], resi
             raise reader.broken("the video ends too early")
         pictures[position] = _picture(reader, last, resizer)
     return pictures
-
-
-def _pts(frame: VideoFrame) -> int:
-    assert frame.pts is not None
-    return frame.pts
 
 
 def _picture(reader: _Reader, frame: VideoFrame, resizer: _Resizer) -> NDArray[np.uint8]:
@@ -305,11 +295,8 @@ def _upright_sides(frame: VideoFrame) -> tuple[int, int]:
 
 
 def _orientation(frame: VideoFrame) -> tuple[bool, bool, bool]:
-    """Return how a frame becomes upright: transposed first, then mirrored left-right, then mirrored top-bottom.
-
-    Read from the display matrix [[a,b],[c,d]] (ISO/IEC 14496-12, 6.2.2): x' = a x + c y, y' = b x + d y, y down.
-    Angles between quarter turns count as the nearest one.
-    """
+    """Return how a frame becomes upright: transposed first, then mirrored left-right, then mirrored top-bottom."""
+    # [[a,b],[c,d]] (ISO/IEC 14496-12, 6.2.2): x' = a x + c y, y' = b x + d y, y down; the nearest quarter turn counts.
     matrix = cast(SideData | None, frame.side_data.get("DISPLAYMATRIX"))
     if matrix is None:
         return False, False, False

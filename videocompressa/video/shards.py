@@ -1,7 +1,5 @@
 """What a worker does with the videos of one shard: decode, hash or probe them. No torch, so that workers start fast."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -67,9 +65,9 @@ class DecodedShard:
 
     def channel_sums(self) -> tuple[list[int], list[int]]:
         """Return the sum and the sum of squares of each color channel's pixel values, exact."""
-        levels = np.arange(256, dtype=np.uint64)
-        counts = [np.bincount(self.frames[:, :, c].ravel(), minlength=256).astype(np.uint64) for c in range(3)]
-        return [int(count @ levels) for count in counts], [int(count @ levels**2) for count in counts]
+        levels = np.arange(256)
+        counts = np.stack([np.bincount(self.frames[:, :, c].ravel(), minlength=256) for c in range(3)])
+        return (counts @ levels).tolist(), (counts @ levels**2).tolist()
 
 
 @dataclass(frozen=True)
@@ -110,23 +108,21 @@ def stamp_of(path: str | Path) -> Stamp:
 
 def hash_shard(paths: Sequence[str]) -> list[str]:
     """Return the SHA-256 of each file, "" for one that cannot be read."""
-
-    def hash_of(path: str) -> str:
+    hashes = []
+    for path in map(Path, paths):
         try:
-            return file_sha256(Path(path))
+            hashes.append(file_sha256(path))
         except VideoError:
-            return ""
-
-    return [hash_of(path) for path in paths]
+            hashes.append("")
+    return hashes
 
 
 def probe_shard(paths: Sequence[str]) -> list[Probed]:
     """Probe each file: its packets are counted and its first frame is decoded."""
-
-    def probed(path: str) -> Probed:
+    probed = []
+    for path in map(Path, paths):
         try:
-            return Probed(probe(Path(path)))
+            probed.append(Probed(probe(path)))
         except VideoError as error:
-            return Probed(None, str(error))
-
-    return [probed(path) for path in paths]
+            probed.append(Probed(None, str(error)))
+    return probed

@@ -1,8 +1,7 @@
 """When each frame of a video is displayed, by demuxing: headers are not trusted and nothing is decoded.
 
-Headers can be wrong: `stream.frames` counts frames that an edit list hides, the mean rate is wrong for variable-rate
-video, and a truncated file keeps its old duration. Packets are right: each one that is not marked "discard" becomes one
-displayed frame.
+Headers count frames that an edit list hides, and keep the old duration of a truncated file. Packets are right: each one
+that is not marked "discard" becomes one displayed frame.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from statistics import median_low
 from typing import NamedTuple
 
 import av
+import numpy as np
 from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Disposition
@@ -75,12 +75,7 @@ class Timeline:
         Nearest and not "on screen at": the rounded time of a frame must lead to that frame again.
         """
         ticks = [self.times[0] + float(second) / float(self.tick_seconds) for second in seconds]
-        return [self._nearest(tick) for tick in ticks]
-
-    def _nearest(self, tick: float) -> int:
-        after = min(bisect_right(self.times, tick), len(self.times) - 1)
-        before = max(0, after - 1)
-        return after if self.times[after] - tick < tick - self.times[before] else before
+        return [int(np.abs(np.subtract(self.times, tick)).argmin()) for tick in ticks]
 
     def strided(self, num_frames: int, stride: int) -> list[int]:
         """Return T positions `stride` >= 1 frames apart, around the middle of the video: a fixed center clip.
@@ -147,7 +142,8 @@ def read_timeline(container: InputContainer, stream: VideoStream) -> Timeline:
     packet_of = {row.pts: row.packet for row in displayed if row.pts is not None}
     times = sorted(row.pts for row in displayed if row.pts is not None)
     if len(times) == len(displayed):
-        last = rows[packet_of[times[-1]]].duration or _usual_step(times)
+        steps = [b - a for a, b in pairwise(times)]
+        last = rows[packet_of[times[-1]]].duration or median_low(steps or [1])
     else:
         last = max(1, round(1 / ((stream.average_rate or stream.guessed_rate or Fraction(25)) * tick)))
         times = [i * last for i in range(len(displayed))]
@@ -190,10 +186,6 @@ def _demux(container: InputContainer, stream: VideoStream) -> tuple[list[_Row], 
     if not rows:
         raise VideoError("no frames in its video stream")
     return rows, tuple(packets) if num_bytes <= KEEP_BYTES else None
-
-
-def _usual_step(times: Sequence[int]) -> int:
-    return median_low([b - a for a, b in pairwise(times)]) if len(times) > 1 else 1
 
 
 def _check_complete(container: InputContainer, stream: VideoStream, num_packets: int, seconds: float) -> None:

@@ -24,7 +24,7 @@ WRITERS: dict[str, dict[str, Any]] = {
     },
     ".gif": {"codec": "gif", "pix_fmt": "rgb8", "options": {}},
 }
-"""How each kind of file is written; `fflags=bitexact` keeps clock and version out of it."""
+"""How each kind of file is written; `fflags=bitexact` keeps clock and version out."""
 
 
 def write_video(path: Path, frames: Tensor, fps: float) -> None:

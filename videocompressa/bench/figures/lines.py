@@ -1,66 +1,53 @@
-"""Accuracy as lines: against what is kept (the paper's Figures 1 and 3), synthesis steps (Figure 5), and keyframes."""
+"""Accuracy as lines: against what is kept (the paper's Figures 1 and 3), cost (Figure 1), steps (Figure 5) and K.
+
+A figure has a column of panels for each data set, a row of panels for each kind of labels, a line for each method and
+one for full data in every panel, and one legend.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-from videocompressa.bench.figures.panels import Chain, Plan, full_of
-from videocompressa.bench.figures.style import check_path, deviation, finished, paper_style, write
+from videocompressa.bench.figures import style
+from videocompressa.bench.figures.style import Axes, Figure, Line2D, percent
+from videocompressa.bench.names import budget_text, row_names
 from videocompressa.bench.record import Record, of_axis
-from videocompressa.bench.tables import budget_text, row_names
 from videocompressa.errors import InputError
+from videocompressa.texts import bytes_text, count_text
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+WIDEST_BUBBLE = 19.0
+"""Diameter in points of the largest peak memory."""
+MOST_TICKS = 8
+"""That are values of the records; with more, matplotlib chooses round ones."""
 
+Line = tuple[Axes, list[Record], dict[str, Any]]
+"""What one line is drawn in, the records that it joins, and its properties in matplotlib."""
 Position = Callable[[Record], float | None]
-"""Where a record stands on the x axis; None where it does not."""
-
-PANEL_INCHES = 2.1
+"""Value of a record on the x axis; None where it has none."""
 
 RATIOS: dict[str, tuple[str, Position]] = {
-    "frames": ("Frames kept (%)", lambda record: _percent(record.frame_ratio)),
-    "bytes": ("File (% of all bytes)", lambda record: _percent(record.byte_ratio)),
+    "frames": ("Frames kept (%)", lambda record: percent(record.frame_ratio) or None),
+    "bytes": ("File (% of all bytes)", lambda record: percent(record.byte_ratio) or None),
 }
-"""What is kept, by name: label of the axis and position."""
+"""Kept part of the videos by name: label of the axis and position."""
 
-
-def _percent(ratio: float | None) -> float | None:
-    return 100 * ratio if ratio else None
+MEMORIES = {"host": ("peak_memory_bytes", "Peak memory"), "gpu": ("gpu_peak_memory_bytes", "Peak GPU memory")}
+"""Field and name of each kind of memory."""
 
 
 def accuracy_against_ratio(records: Sequence[Record], path: Path, *, ratio: str = "frames") -> Figure:
     """Draw top-1 accuracy against what is kept, of the records of axis "main": a line a method, a panel a data set.
 
-    Bars are one standard deviation over runs; the dashed line is full data, its band one deviation. Failed cells are
-    left out.
-
-    Parameters
-    ----------
-    records:
-        Results.
-    path:
-        A name that ends in .png or .pdf; what lies there is replaced.
-    ratio:
-        "frames" or "bytes": of all training videos, logarithmic.
-
-    Returns
-    -------
-    Figure
-        What was written, for a notebook.
-
-    Raises
-    ------
-    InputError
-        Without matplotlib, when no record can be drawn, or for another ending or ratio.
+    `ratio` is "frames" or "bytes": of all training videos, logarithmic. Bars are one standard deviation over runs; the
+    dashed line is full data, its band one deviation. Failed cells are left out.
     """
     if ratio not in RATIOS:
         raise InputError(f"unknown ratio {ratio!r}; known: {', '.join(RATIOS)}")
-    label, position = RATIOS[ratio]
-    return _draw(records, path, "main", label, position)
+    return _draw(records, path, "main", *RATIOS[ratio])
 
 
 def accuracy_against_steps(records: Sequence[Record], path: Path) -> Figure:
@@ -73,66 +60,162 @@ def accuracy_against_keyframes(records: Sequence[Record], path: Path) -> Figure:
     return _draw(records, path, "keyframes", "Keyframes per video", lambda record: record.keyframes)
 
 
-def _draw(records: Sequence[Record], path: Path, axis: str, label: str, position: Position) -> Figure:
-    check_path(path)
-    chosen = of_axis(records, axis)
-    drawn = [record for record in finished(chosen) if not record.on_all_videos and position(record) is not None]
-    if not drawn:
-        raise InputError(f"none of {len(chosen)} records has both an accuracy and {label.lower()!r}; nothing to draw")
-    plan = Plan(drawn, _line_names(drawn, axis), full_of(records, axis), [record.method for record in records])
-    with paper_style():
-        figure = plan.new_figure(PANEL_INCHES)
-        for chain in plan.fill(figure, label):
-            _line(chain, position)
-        values = sorted({position(record) or 0.0 for record in drawn})
+def cost_against_accuracy(records: Sequence[Record], path: Path, *, memory: str = "host") -> Figure:
+    """Draw top-1 accuracy against the seconds to compress (logarithmic), of the records of axis "main".
+
+    A line joins a method's budgets; numbers at the ends of our own are videos per class. The AREA of a bubble is the
+    peak memory, of `memory` "host" or "gpu"; where that is unknown there is a marker only. Full data is the dashed
+    line. Failed cells, and those whose seconds are unknown or zero, are left out.
+    """
+    if memory not in MEMORIES:
+        raise InputError(f"unknown memory {memory!r}; known: {', '.join(MEMORIES)}")
+    field, title = MEMORIES[memory]
+    plotted = _plottable(records, "main", "Seconds to compress", lambda record: record.compress_seconds or None)
+    largest = max(getattr(record, field) or 0 for record in plotted)
+    with _line_figure(path, records, plotted, row_names(plotted), "Seconds to compress") as (figure, lines):
+        for line in lines:
+            _draw_bubbles(*line, field, largest)
         for axes in figure.axes:
-            _set_scale(axes, values, axis)
-        write(figure, path)
+            style.set_log_scale(axes, [record.compress_seconds or 0.0 for record in plotted])
+            axes.margins(x=0.1, y=0.12)
+        if largest:
+            _add_sizes(figure, title, largest)
     return figure
 
 
-def _line_names(drawn: Sequence[Record], axis: str) -> list[str]:
-    """Return the name of each record's line; along steps and keyframes each number of videos has one of its own."""
-    names = row_names(drawn)
-    columns = [record.column._replace(keyframes=None) for record in drawn]
+def _plottable(records: Sequence[Record], axis: str, x_label: str, position: Position) -> list[Record]:
+    """Return the records of an experiment to draw: those of sets that have an accuracy and a position."""
+    chosen = of_axis(records, axis)
+    finished = [record for record in chosen if record.top1_mean is not None and not record.on_all_videos]
+    plotted = [record for record in finished if position(record) is not None]
+    if not plotted:
+        raise InputError(f"none of {len(chosen)} records has both an accuracy and {x_label.lower()!r}; nothing to draw")
+    return plotted
+
+
+def panel_of(record: Record) -> tuple[str, ...]:
+    """Return data, student and protocol: each has a column of panels of its own."""
+    return record.data, record.student, record.protocol
+
+
+def panel_titles(panels: Sequence[tuple[str, ...]]) -> list[str]:
+    """Return for each panel the name of its data, and what else differs between panels."""
+    differ = [part == 0 or len(set(values)) > 1 for part, values in enumerate(zip(*panels, strict=True))]
+    return [", ".join(text for text, shown in zip(panel, differ, strict=True) if shown) for panel in panels]
+
+
+@contextmanager
+def _line_figure(
+    path: Path, records: Sequence[Record], plotted: Sequence[Record], names: Sequence[str], x_label: str
+) -> Iterator[tuple[Figure, list[Line]]]:
+    """Give a figure with its panels and legend, and the lines to draw; written to `path` when the block ends.
+
+    `names` are those of the lines of `plotted`. Where they are names of methods, a method looks the same in every
+    figure of `records`.
+    """
+    methods = [record.method for record in records]
+    looks = style.looks([*names, *(methods if set(names) <= set(methods) else ())])
+    members: dict[tuple[tuple[str, ...], str, str], list[Record]] = {}
+    for name, record in zip(names, plotted, strict=True):
+        members.setdefault((panel_of(record), record.labels, name), []).append(record)
+    panels, kinds = list(dict.fromkeys(map(panel_of, plotted))), sorted({record.labels for record in plotted})
+    full = style.full_data(records, plotted[0].axis)
+    lines: list[Line] = []
+    with style.paper_figure(path, wide=len(panels) > 1, num_rows=len(kinds)) as figure:
+        grid = figure.subplots(len(kinds), len(panels), squeeze=False, sharex="col", sharey="col")
+        for column, panel, title in zip(grid.T, panels, panel_titles(panels), strict=True):
+            for axes, kind in zip(column, kinds, strict=True):
+                axes.set_title(f"{title}, {kind} labels" if len(kinds) > 1 else title)
+                style.draw_full(axes, [record for record in full if panel_of(record) == panel])
+                shown = {name: members.get((panel, kind, name), []) for name in looks}
+                lines += [(axes, shown[name], looks[name]) for name in shown if shown[name]]
+            column[-1].set_xlabel(x_label)
+        for axes in grid[:, 0]:
+            axes.set_ylabel("Top-1 accuracy (%)")
+        entries = [Line2D([], [], **look) for name, look in looks.items() if name in names]
+        num_ours = sum(map(style.is_ours, set(names)))
+        entries[num_ours:num_ours] = [Line2D([], [], **style.FULL_LINE)] if full else []
+        style.add_legend(figure, entries)
+        yield figure, lines
+
+
+def _draw(records: Sequence[Record], path: Path, axis: str, x_label: str, position: Position) -> Figure:
+    """Draw lines with error bars through the records of an experiment."""
+    plotted = _plottable(records, axis, x_label, position)
+    values = sorted({position(record) or 0.0 for record in plotted})
+    with _line_figure(path, records, plotted, _line_names(plotted, axis), x_label) as (figure, lines):
+        for axes, members, look in lines:
+            ordered = sorted(members, key=lambda record: position(record) or 0.0)
+            axes.errorbar(
+                [position(record) or 0.0 for record in ordered],
+                [percent(record.top1_mean) for record in ordered],
+                yerr=[percent(record.spread) for record in ordered],
+                elinewidth=0.6,
+                **look,
+            )
+        for axes in figure.axes:
+            _set_scale(axes, values, axis)
+    return figure
+
+
+def _line_names(plotted: Sequence[Record], axis: str) -> list[str]:
+    """Return the name of each record's line; along steps and keyframes each budget has a line of its own."""
+    names = row_names(plotted)
+    columns = [record.column._replace(keyframes=None) for record in plotted]
     if axis == "main" or len(set(columns)) == 1:
         return names
     return [f"{name}, {budget_text(column, columns)}" for name, column in zip(names, columns, strict=True)]
 
 
-def _line(chain: Chain, position: Position) -> None:
-    placed = sorted(chain.records, key=lambda record: position(record) or 0.0)
-    look = chain.look
-    chain.axes.errorbar(
-        [position(record) or 0.0 for record in placed],
-        [100 * (record.top1_mean or 0.0) for record in placed],
-        yerr=[deviation(record) for record in placed],
-        color=look.color,
-        linestyle=look.dash,
-        linewidth=look.width,
-        marker=look.marker,
-        markersize=look.marker_size,
-        markerfacecolor="white" if chain.hollow else look.color,
-        markeredgewidth=0.8,
-        elinewidth=0.6,
-        zorder=look.order,
-        label=chain.name,
-    )
-
-
 def _set_scale(axes: Axes, values: Sequence[float], axis: str) -> None:
-    """Choose the x axis: logarithmic for ratios, and for steps that span more than a decade; else straight."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
-
-    positive = [value for value in values if value > 0]
-    span = positive[-1] / positive[0] if positive else 1.0
+    """Choose the x axis: logarithmic for ratios, and for steps that span more than a decade; else linear."""
     if axis == "main":
-        axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if span > 50 else (1.0, 2.0, 5.0)))
-    elif axis == "steps" and span >= 10:
-        axes.set_xscale("symlog", linthresh=positive[0], linscale=0.5) if values[0] == 0 else axes.set_xscale("log")
-    if axis != "main" and len(values) <= 8:
-        axes.xaxis.set_major_locator(FixedLocator(list(values)))
-        axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+        style.set_log_scale(axes, values)
+        return
+    least = min((value for value in values if value > 0), default=math.inf)
+    if axis == "steps" and values[-1] >= 10 * least:
+        axes.set_xscale("symlog", linthresh=least, linscale=0.5)
+    if len(values) <= MOST_TICKS:
+        axes.set_xticks(values, [f"{value:g}" for value in values])
+        axes.minorticks_off()
+
+
+def _draw_bubbles(axes: Axes, members: Sequence[Record], look: dict[str, Any], field: str, largest: int) -> None:
+    """Draw a bubble for each record, a marker in it, and a line through all."""
+    ordered = sorted(members, key=lambda record: (record.vpc or 0, record.keyframes or 0))
+    x = [record.compress_seconds or 0.0 for record in ordered]
+    y = [percent(record.top1_mean) for record in ordered]
+    areas = [bubble_area(getattr(record, field) or 0, largest) for record in ordered]
+    color, zorder = look["color"], look["zorder"]
+    if any(areas):
+        face, edge = [(color, 0.2)], [(color, 0.6)]
+        axes.scatter(x, y, s=areas, facecolors=face, edgecolors=edge, linewidths=0.4, zorder=zorder - 1)
+    axes.plot(x, y, **look)
+    ends = {0, len(ordered) - 1} if style.is_ours(look["label"]) else set()
+    numbers = {"color": color, "fontsize": style.SMALL_POINTS, "fontweight": "bold", "zorder": zorder + 1, **style.HALO}
+    for end in sorted(ends):  # of all, numbers would cover each other
+        place = (2 + max(look["markersize"], areas[end] ** 0.5) / 2, -3)  # lines rise to the right
+        text = count_text(ordered[end].vpc)
+        axes.annotate(text, (x[end], y[end]), place, textcoords="offset points", va="center", **numbers)
+
+
+def bubble_area(num_bytes: int, largest: int) -> float:
+    """Return the squared diameter in points (matplotlib's `s`), in proportion to the bytes; 0 where none is known."""
+    return WIDEST_BUBBLE**2 * num_bytes / largest if largest else 0.0
+
+
+def round_sizes(largest: int) -> list[int]:
+    """Return up to three round numbers of bytes (1, 2 or 5 and zeros) up to `largest`, well apart."""
+    sizes = [digit * 10**power for power in range(16) for digit in (1, 2, 5) if digit * 10**power <= largest]
+    return sizes[::-2][:3][::-1]
+
+
+def _add_sizes(figure: Figure, title: str, largest: int) -> None:
+    """Put a legend of a few round sizes above the panels."""
+    bubble: dict[str, Any] = {"linestyle": "", "marker": "o", "color": style.INK, "alpha": 0.3, "markeredgewidth": 0}
+    entries = [Line2D([], [], linestyle="", label=f"{title}:")]
+    for size in round_sizes(largest):
+        text = bytes_text(size).replace(".0 ", " ")
+        entries.append(Line2D([], [], label=text, markersize=bubble_area(size, largest) ** 0.5, **bubble))
+    room = WIDEST_BUBBLE / style.SMALL_POINTS
+    style.add_legend(figure, entries, "outside upper center", handlelength=room, handleheight=room, columnspacing=0.8)

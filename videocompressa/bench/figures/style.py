@@ -1,36 +1,66 @@
-"""How every figure looks: sizes, fonts, the color, marker and dash of each method, and how a figure is written."""
+"""Style of every figure: sizes, fonts, the look of each method and of full data, legends, and the written file."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
-from videocompressa.bench.record import Record
+from videocompressa.bench.record import FULL, Record
 from videocompressa.errors import InputError, how_to_install
+from videocompressa.files import atomic_path
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+try:  # Here alone, with names that other modules of the figures import from here.
+    import matplotlib
+    from matplotlib.axes import Axes as Axes
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure as Figure
+    from matplotlib.lines import Line2D as Line2D
+    from matplotlib.patches import Patch as Patch
+    from matplotlib.patheffects import withStroke
+    from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullFormatter
+except ImportError as error:
+    raise InputError(f"plots need matplotlib; run: {how_to_install('report')}") from error
 
-COLUMN_INCHES = 3.3
-PAGE_INCHES = 6.9
+COLUMN_INCHES, PAGE_INCHES, PANEL_INCHES = 3.3, 6.9, 2.2
 DOTS_PER_INCH = 300
-TEXT_POINTS = 8
-SMALL_POINTS = 7
-
-OURS = "videocompressa"
+TEXT_POINTS, SMALL_POINTS = 8, 7
 INK = "#222222"
+SETTINGS: dict[str, Any] = {
+    **dict.fromkeys(("font.size", "axes.titlesize", "axes.labelsize"), TEXT_POINTS),
+    **dict.fromkeys(("xtick.labelsize", "ytick.labelsize", "legend.fontsize"), SMALL_POINTS),
+    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK),
+    **dict.fromkeys(("axes.linewidth", "xtick.major.width", "ytick.major.width"), 0.6),
+    **dict.fromkeys(("axes.spines.top", "axes.spines.right", "legend.frameon"), False),
+    **dict.fromkeys(("xtick.major.size", "ytick.major.size"), 2.5),
+    **dict.fromkeys(("figure.constrained_layout.h_pad", "figure.constrained_layout.w_pad"), 0.03),
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "grid.color": "#E6E6E6",
+    "grid.linewidth": 0.5,
+    "xtick.minor.width": 0.4,
+    "xtick.minor.size": 1.5,
+    "lines.markeredgewidth": 0.8,
+    "legend.handlelength": 2.4,
+    "legend.columnspacing": 1.2,
+    "legend.labelspacing": 0.35,
+    "pdf.fonttype": 42,
+}
+"""On top of matplotlib's own defaults, whatever the reader's configuration is."""
 
-SOLID, DOTTED, DASH_DOT, LONG_DOTS = "-", (0, (1, 1.2)), (0, (5, 1.2, 1, 1.2)), (0, (4, 1.2, 1, 1.2, 1, 1.2))
-DASHES = (SOLID, DOTTED, DASH_DOT, LONG_DOTS)
-"""Plain dashes are left to full data."""
+HALO: dict[str, Any] = {"path_effects": [withStroke(linewidth=1.8, foreground="white")]}
+"""The white rim that keeps a number readable on a line."""
+FULL_LINE: dict[str, Any] = {"color": "black", "linestyle": "--", "linewidth": 1.0, "label": "full data"}
+
+OURS = ("videocompressa", "typical-clips")
+DASHES = ("-", (0, (1, 1.2)), (0, (5, 1.2, 1, 1.2)), (0, (4, 1.2, 1, 1.2, 1, 1.2)))
+"""Solid, dotted, dash-dot, dash-dot-dot; plain dashes are left to full data."""
 
 
-@dataclass(frozen=True)
-class Family:
-    """Methods of one idea share a color and a dash; the marker tells them apart."""
+class Family(NamedTuple):
+    """Methods of one idea share a color and a dash; the marker distinguishes them."""
 
     color: str
     dash: int
@@ -38,159 +68,101 @@ class Family:
     markers: str
 
 
-OURS_FAMILY = Family("#D55E00", 0, "osD^")
-MATCHING = Family("#0072B2", 0, "sDv^")
-CODED = Family("#E69F00", 1, "X*8H")
-FAMILIES: dict[str, Family] = {
-    "dm": MATCHING,
-    "mtt": MATCHING,
-    "vdsd": MATCHING,
-    "s2d": MATCHING,
+FAMILIES = {
+    **dict.fromkeys(OURS, Family("#D55E00", 0, "osD^")),
+    **dict.fromkeys(("dm", "mtt", "vdsd", "s2d"), Family("#0072B2", 0, "sDv^")),
     "lvdd": Family("#CC79A7", 2, "<>ph"),
     "rded": Family("#009E73", 0, "Pd"),
-    "real-": CODED,
-    "herding-av1": CODED,
-    "herding-h264": CODED,
-    "herding-webp": CODED,
+    **dict.fromkeys(("real-", "herding-av1", "herding-h264", "herding-webp"), Family("#E69F00", 1, "X*8H")),
     "": Family("#56B4E9", 1, "^svDod<>"),
 }
-"""By how a name begins; "" is everything else, such as coresets. Okabe and Ito's colors, without the pale yellow."""
-
-
-@dataclass(frozen=True)
-class Look:
-    """How one line or bubble is drawn."""
-
-    color: str
-    marker: str
-    dash: Any
-    ours: bool
-
-    @property
-    def order(self) -> int:
-        """Ours lies on top."""
-        return 6 if self.ours else 4
-
-    @property
-    def width(self) -> float:
-        """Points."""
-        return 1.7 if self.ours else 0.9
-
-    @property
-    def marker_size(self) -> float:
-        """Points."""
-        return 5.0 if self.ours else 3.8
+"""By how a name begins, in the order of legends; "" is everything else, such as coresets. Colors of Okabe and Ito
+(2008) without the pale yellow."""
 
 
 def is_ours(name: str) -> bool:
-    """Tell whether a line is of our method: its name, or its name and what tells two of its lines apart."""
-    return name == OURS or name.startswith((f"{OURS},", f"{OURS}-"))
+    """Return whether a line is of one of our methods: its name, or its name and what distinguishes two of its lines."""
+    return name.partition(",")[0] in OURS
 
 
-def looks(names: Sequence[str]) -> dict[str, Look]:
-    """Return the look of each name in legend order: ours first, then family by family."""
-    grouped: dict[Family, list[str]] = {}
-    for name in sorted(set(names)):
+def looks(names: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Return matplotlib's properties of each name's line in the order of legends: ours first, then by family."""
+    members: dict[Family, list[str]] = {family: [] for family in FAMILIES.values()}
+    for name in sorted(set(names), key=lambda name: (not name.startswith(OURS[0]), name)):
         prefix = max((prefix for prefix in FAMILIES if name.startswith(prefix)), key=len)
-        grouped.setdefault(OURS_FAMILY if is_ours(name) else FAMILIES[prefix], []).append(name)
-    found = {}
-    for family in (OURS_FAMILY, *dict.fromkeys(FAMILIES.values())):
-        for number, name in enumerate(grouped.get(family, [])):
+        members[FAMILIES[prefix]].append(name)
+    styles: dict[str, dict[str, Any]] = {}
+    for family, same in members.items():
+        for number, name in enumerate(same):
             turn, place = divmod(number, len(family.markers))
             dash = DASHES[(family.dash + turn) % len(DASHES)]
-            found[name] = Look(family.color, family.markers[place], dash, family is OURS_FAMILY)
-    return found
-
-
-SETTINGS: dict[str, Any] = {
-    "font.size": TEXT_POINTS,
-    "axes.titlesize": TEXT_POINTS,
-    "axes.labelsize": TEXT_POINTS,
-    "xtick.labelsize": SMALL_POINTS,
-    "ytick.labelsize": SMALL_POINTS,
-    "legend.fontsize": SMALL_POINTS,
-    "legend.title_fontsize": SMALL_POINTS,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "axes.linewidth": 0.6,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "axes.axisbelow": True,
-    "grid.color": "#E6E6E6",
-    "grid.linewidth": 0.5,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "xtick.minor.width": 0.4,
-    "xtick.major.size": 2.5,
-    "ytick.major.size": 2.5,
-    "xtick.minor.size": 1.5,
-    "legend.frameon": False,
-    "legend.handlelength": 2.4,
-    "legend.columnspacing": 1.2,
-    "legend.labelspacing": 0.35,
-    "pdf.fonttype": 42,
-    "figure.constrained_layout.h_pad": 0.03,
-    "figure.constrained_layout.w_pad": 0.03,
-}
-"""On top of matplotlib's own defaults, whatever the reader's configuration says."""
-
-
-def check_path(path: Path) -> None:
-    """Raise `InputError` unless the name ends in .png or .pdf."""
-    if path.suffix.lower() not in (".png", ".pdf"):
-        raise InputError(f"cannot write a figure to {path.name!r}; name it with .png or .pdf")
+            styles[name] = {"label": name, "color": family.color, "marker": family.markers[place], "linestyle": dash}
+            width, size, zorder = (1.7, 5.0, 6) if is_ours(name) else (0.9, 3.8, 4)
+            styles[name] |= {"linewidth": width, "markersize": size, "zorder": zorder}
+    return styles
 
 
 @contextmanager
-def paper_style() -> Iterator[None]:
-    """Draw in the style of all figures; the reader's own settings are back afterwards."""
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise InputError(f"plots need matplotlib; run: {how_to_install('report')}") from error
+def paper_figure(path: Path, *, wide: bool, num_rows: int) -> Iterator[Figure]:
+    """Give an empty figure for rows of panels, unknown to pyplot; written to `path` when the block ends.
+
+    The reader's own settings apply again afterwards. Raises `InputError` unless the name ends in .png or .pdf.
+    """
+    kind = path.suffix.lower()
+    # Neither a clock nor a version goes into the file: the same records, the same bytes.
+    left_out = {".png": ["Software"], ".pdf": ["CreationDate", "Creator", "Producer"]}
+    if kind not in left_out:
+        raise InputError(f"cannot write a figure to {path.name!r}; name it with .png or .pdf")
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(SETTINGS)
-        yield
+        size = (PAGE_INCHES if wide else COLUMN_INCHES, PANEL_INCHES * num_rows)
+        figure = Figure(figsize=size, layout="constrained")
+        FigureCanvasAgg(figure)
+        yield figure
+        with atomic_path(path) as part:
+            figure.savefig(part, format=kind[1:], dpi=DOTS_PER_INCH, metadata=dict.fromkeys(left_out[kind]))
 
 
-def new_figure(width: float, height: float) -> Figure:
-    """Return an empty figure of this size in inches that no global state knows."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def write(figure: Figure, path: Path) -> None:
-    """Write a figure; what lies there is replaced when it is whole."""
-    kind = path.suffix.lower()[1:]
-    # Neither a clock nor a version goes into the file: the same records, the same bytes.
-    unknown = {"png": ["Software"], "pdf": ["CreationDate", "Creator", "Producer"]}[kind]
-    unfinished = path.with_name(f".unfinished-{path.name}")
-    figure.savefig(unfinished, format=kind, dpi=DOTS_PER_INCH, metadata=dict.fromkeys(unknown))
-    unfinished.replace(path)
+def add_legend(figure: Figure, entries: Sequence[Any], place: str = "outside lower center", **options: Any) -> None:
+    """Add a legend in as many columns as fit, and make the figure higher by it."""
+    for columns in range(len(entries), 0, -1):
+        rows = -(-len(entries) // columns)
+        legend = figure.legend(handles=entries, loc=place, ncols=-(-len(entries) // rows), **options)
+        box = legend.get_window_extent()
+        if box.width <= figure.bbox.width or columns == 1:
+            break
+        legend.remove()
+    figure.set_figheight(figure.get_figheight() + box.height / figure.dpi)
 
 
-def halo() -> list[Any]:
-    """Return the white rim that keeps a number readable on a line."""
-    from matplotlib.patheffects import withStroke
-
-    return [withStroke(linewidth=1.8, foreground="white")]
-
-
-def finished(records: Sequence[Record]) -> list[Record]:
-    """Return the records that have an accuracy; failed cells and those whose runs all diverged are not drawn."""
-    return [record for record in records if record.top1_mean is not None]
+def set_log_scale(axes: Axes, values: Sequence[float]) -> None:
+    """Make the x axis logarithmic, with ticks at powers of ten, and at 2 and 5 times them where these are few."""
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if max(values) > 50 * min(values) else (1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(LogFormatterSciNotation() if max(values) >= 1e4 else "{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def deviation(record: Record) -> float:
-    """Return the deviation in points; 0 where there are fewer than two runs."""
-    return 100 * record.top1_std if record.top1_std is not None and len(record.top1_runs) > 1 else 0.0
+def percent(fraction: float | None) -> float:
+    """Return a fraction in percent; 0 for None."""
+    return 100 * (fraction or 0.0)
+
+
+def full_data(records: Sequence[Record], axis: str) -> list[Record]:
+    """Return the finished records of full data to compare an experiment with, of its own axis or of "main".
+
+    Those with hard labels first, and of these those of its own axis.
+    """
+    full = [record for record in records if record.method == FULL and record.top1_mean is not None]
+    chosen = [record for record in full if record.axis in (axis, "main")]
+    return sorted(chosen, key=lambda record: (record.labels != "hard", record.axis != axis))
+
+
+def draw_full(axes: Axes, full: Sequence[Record], zorder: float = 2) -> None:
+    """Draw the first record of full data as a dashed line, with its deviation as a band."""
+    for record in full[:1]:
+        height, spread = percent(record.top1_mean), percent(record.spread)
+        if spread:
+            axes.axhspan(height - spread, height + spread, color="black", alpha=0.08, linewidth=0, zorder=1)
+        axes.axhline(height, zorder=zorder, **FULL_LINE)

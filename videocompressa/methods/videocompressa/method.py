@@ -7,25 +7,24 @@ weights, E/D frozen codec, z latents, f student, phi/theta parameters of selecto
 2. Scores.      s_BT = g_phi(x).
 3. Selection.   w_BKT = Gumbel top-K of s, straight-through (`selector.py`).
 4. Latents.     E(select(x)) = select(E(x)) because w is one-hot, so w acts on the cached latents.
-5. Joint phase. min over phi, theta of the task loss of the understanding module on the K selected latents, and on all
-                T of them, plus a coverage term (`joint.py`).
+5. Joint phase. min over phi, theta of the task loss of the understanding module on the K selected and on all T
+                latents, plus a coverage term (`joint.py`).
 6. Videos.      Within each class, of the clips that the teacher gets right, the typical ones: facility location on the
                 latents of complete clips, weighted by how far pixels move with each channel (`features="pool"`
                 compares features of students instead).
 7. Synthesis.   z_syn = select(E(x_chosen); phi) + delta, both tuned against a pool of students (`synthesis.py`).
 8. Labels.      Probabilities of a teacher for the decoded synthetic clips, averaged over views.
-9. Write.       The recipe writes the set; the file quantizes and checks it.
 
 The paper publishes no code. It states 2-5 and 7 in words ("a lightweight ConvNet with Gumbel-Softmax sampling", "a
 student model's gradients guide the latent synthesis"); 6, 8 and every constant are our choice.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from videocompressa.artifact.packing import transform
@@ -34,29 +33,23 @@ from videocompressa.clip import Candidates
 from videocompressa.codecs import Codec
 from videocompressa.errors import InputError
 from videocompressa.methods.config import SelectingConfig
-from videocompressa.methods.videocompressa.pool import Member, PoolConfig, build_pool, pool_features
+from videocompressa.methods.videocompressa.pool import Member, PoolConfig, build_pool
 from videocompressa.methods.videocompressa.synthesis import SynthesisConfig, synthesize
 from videocompressa.run import Run
-from videocompressa.selection import (
-    FeaturesOf,
-    Selector,
-    check_keyframes,
-    check_subset,
-    choose_videos,
-)
+from videocompressa.selection import FeaturesOf, Selector, check_keyframes, choose_videos
 from videocompressa.selection.videos import visible_latents
 from videocompressa.students import RealClips
 from videocompressa.students.teachers import recognized
 from videocompressa.synthetic import Budget, SyntheticSet
 
 FEATURES = ("latents", "pool")
-"""What videos are compared by."""
 
 
 @dataclass(frozen=True)
 class VideoCompressaConfig(SelectingConfig):
     """The method and its ablation switches."""
 
+    name: ClassVar[str] = "videocompressa"
     labels: str = "soft"
     """Step 8: "soft" or "hard"."""
     selector: str = "gumbel"
@@ -73,14 +66,8 @@ class VideoCompressaConfig(SelectingConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_subset(self.subset)
         if self.features not in FEATURES:
             raise InputError(f"features is {self.features!r}; known: {', '.join(FEATURES)}")
-
-    @property
-    def name(self) -> str:
-        """Name of the method in the file."""
-        return "videocompressa"
 
     @property
     def needs_teacher(self) -> bool:
@@ -103,10 +90,7 @@ class VideoCompressaConfig(SelectingConfig):
         return pool + self.synthesis_steps + super().training_steps(num_clips, num_classes)
 
     def compress(self, train_data: Candidates, codec: Codec, budget: Budget, run: Run) -> SyntheticSet:
-        """Compress the candidates of a training split into a synthetic set within `budget`.
-
-        Raises `InputError` when K > T, or a class has fewer videos than VPC and the budget does not allow fewer.
-        """
+        """Return the synthetic set of steps 2 to 8."""
         check_keyframes(budget.keyframes, train_data.clip.num_frames)
         selector = self.find_selector(train_data, budget.keyframes, run)  # 2. to 5.
         teachers = self.train_teachers(train_data, codec, budget.keyframes, run)
@@ -114,14 +98,11 @@ class VideoCompressaConfig(SelectingConfig):
         if self.needs_pool:
             real = RealClips(train_data, codec, budget.keyframes, self.fill, self.teacher.as_stored)
             pool = build_pool(real, self.pool, self.teacher.train, teachers, run)
+        features = self._features(train_data, codec, pool, run)
         rows = choose_videos(  # 6.
-            train_data,
-            self.subset,
-            budget,
-            run.generator("videos"),
-            features=self._features(train_data, codec, pool, run),
+            train_data, self.subset, budget, run.generator("videos"), features=features,
             eligible=recognized(train_data, teachers, run),
-        )
+        )  # fmt: skip
         positions = selector.positions(train_data.frames[rows], budget.keyframes, run.generator("keyframes"))
         synthetic = self.gather(train_data, rows, positions, codec, run)
         if self.synthesis.enabled:
@@ -129,42 +110,30 @@ class VideoCompressaConfig(SelectingConfig):
         return self.relabel(synthetic, teachers, run)  # 8.
 
     def _features(self, train_data: Candidates, codec: Codec, pool: Sequence[Member], run: Run) -> FeaturesOf | None:
-        """Return what step 6 compares; chance compares nothing."""
+        """Return what step 6 compares; nothing at random."""
         if self.subset == "random":
             return None
         if self.features == "pool":
-            return pool_features(pool).__getitem__
+            return torch.cat([member.features for member in pool], 1).__getitem__
         weights = transform.channel_weights(codec, sample_of(train_data.latents), run.generator("channels"))
         return visible_latents(train_data, weights)
 
     def _tuned(
-        self,
-        synthetic: SyntheticSet,
-        train_data: Candidates,
-        rows: Tensor,
-        pool: Sequence[Member],
-        selector: Selector,
-        codec: Codec,
-        run: Run,
-    ) -> SyntheticSet:
-        """Step 7: return the set tuned; a finished stage."""
-        chosen = train_data.take(rows)
-
-        def compute() -> dict[str, Tensor]:
-            tuned = synthesize(
-                synthetic, chosen, pool, selector, codec, self.synthesis, self.teacher.train, run.child("synthesis")
-            )
-            return {"latents": tuned.latents, "positions": tuned.positions}
-
+        self, start: SyntheticSet, train_data: Candidates, rows: Tensor, pool: Sequence[Member], selector: Selector,
+        codec: Codec, run: Run,
+    ) -> SyntheticSet:  # fmt: skip
+        """Step 7; a finished stage."""
+        chosen, part = train_data.take(rows), run.child("synthesis")
         key = {
             "config": {**dataclasses.asdict(self), "labels": None},  # hard and soft ones share the latents
             "videos": rows.tolist(),
-            "keyframes": synthetic.positions.shape[1],
+            "keyframes": start.positions.shape[1],
         }
+
+        def compute() -> dict[str, Tensor]:
+            return synthesize(start, chosen, pool, selector, codec, self.synthesis, self.teacher.train, part)
+
         stage = run.recall("synthesis", key, compute)
-        return dataclasses.replace(
-            synthetic,
-            latents=stage["latents"],
-            positions=stage["positions"],
-            times_seconds=chosen.times_seconds.gather(1, stage["positions"]),
-        )
+        positions = stage["positions"]
+        times_seconds = chosen.times_seconds.gather(1, positions)
+        return dataclasses.replace(start, latents=stage["latents"], positions=positions, times_seconds=times_seconds)

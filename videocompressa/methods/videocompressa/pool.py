@@ -1,12 +1,9 @@
 """The pool: frozen students of all ages that guide the synthesis (step 7), and choose videos where asked to.
 
-A fresh student will be trained on the synthetic set from nothing, so the set must look right to students that have
-learned nothing yet, a little, and everything: a few are trained for one step (random features, as in DM, Zhao and Bilen
-2023), some for longer, and the teachers are added (our choice of ages). For each member, the mean feature maps of every
-class over real clips are computed once.
+Fresh students are trained on the synthetic set, so it must look right to students that have learned nothing yet, a
+little, and everything: a few are trained for one step (random features, as in DM, Zhao and Bilen 2023), some for
+longer, and the teachers are added (our choice of ages).
 """
-
-from __future__ import annotations
 
 import dataclasses
 import functools
@@ -20,6 +17,7 @@ from torch import Tensor
 from videocompressa.clip import Candidates
 from videocompressa.codecs import weights_sha256
 from videocompressa.errors import InputError
+from videocompressa.methods.config import some_of_each_class
 from videocompressa.run import Run
 from videocompressa.students import RealClips, Student, TrainConfig, augmented, real_clips, student_features
 from videocompressa.students.precision import autocast
@@ -64,35 +62,18 @@ def build_pool(
     students = []
     for number, age in enumerate(config.ages):
         young = dataclasses.replace(recipe, steps=age, warmup_steps=min(age, 20))
-        students.append(real.train(young, run.child(f"pool/{number}"), name="pool"))
-    ages = [*config.ages, *([recipe.steps] * len(teachers))]
+        students.append((real.train(young, run.child(f"pool/{number}"), name="pool"), age))
+    students += [(teacher, recipe.steps) for teacher in teachers]
     pool = []
-    for number, (student, age) in enumerate(zip([*students, *teachers], ages, strict=True)):
+    for student, age in students:
         key = {"weights": weights_sha256(student.state_dict()), "clips": config.real_per_class}
         compute = functools.partial(_class_features, student, real.train_data, config, recipe, run)
         stage = run.recall("pool-features", key, compute)
         maps = [stage[f"maps/{number}"].to(run.device) for number in range(len(stage) - 1)]
         spreads = [float((each - each.mean(0)).square().mean()) + 1e-8 for each in maps]
         pool.append(Member(student, maps, spreads, stage["features"], gives_task=age >= config.task_from))
-        run.watch("pool", done=number + 1, total=len(ages))
+        run.watch("pool", done=len(pool), total=len(students))
     return pool
-
-
-def pool_features(pool: Sequence[Member]) -> Tensor:
-    """Return (N,D) features of the real clips to all members side by side."""
-    return torch.cat([member.features for member in pool], 1)
-
-
-def _class_features(
-    student: Student, train_data: Candidates, config: PoolConfig, recipe: TrainConfig, run: Run
-) -> dict[str, Tensor]:
-    """Return what a member needs of the real clips: "maps/0", "maps/1", ... of the classes, and "features"."""
-    rows = _some_of_each_class(train_data.labels, config.real_per_class, run.generator("real"))
-    maps = _real_maps(student, train_data, rows, recipe, run)
-    features = student_features(student, real_clips(train_data), run.device)
-    centered = features - features.mean(0)
-    scaled = centered / (centered.square().sum(1).mean().sqrt() + 1e-8)
-    return {f"maps/{stage}": each.cpu() for stage, each in enumerate(maps)} | {"features": scaled}
 
 
 def summary(stage: Tensor) -> Tensor:
@@ -102,8 +83,11 @@ def summary(stage: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _real_maps(student: Student, train_data: Candidates, rows: Tensor, recipe: TrainConfig, run: Run) -> list[Tensor]:
-    """Mean feature maps (L,D) of every class over augmented real clips, one a stage."""
+def _class_features(
+    student: Student, train_data: Candidates, config: PoolConfig, recipe: TrainConfig, run: Run
+) -> dict[str, Tensor]:
+    """Return "maps/0", "maps/1", ... (L,D): mean maps of the classes over augmented clips, a stage; and "features"."""
+    rows = some_of_each_class(train_data.labels, config.real_per_class, run.generator("real"))
     num_classes = len(train_data.classes)
     counts = torch.bincount(train_data.labels[rows], minlength=num_classes).clamp(min=1).to(run.device)
     views = run.generator("real-views")
@@ -112,14 +96,12 @@ def _real_maps(student: Student, train_data: Candidates, rows: Tensor, recipe: T
         pixels = train_data.frames[batch].to(run.device).float() / 255
         clips = train_data.normalization.apply(augmented(pixels, recipe, views))
         with autocast(recipe.precision, run.device):
-            maps = student.feature_maps(clips)
+            maps, _ = student.maps_and_logits(clips)
         one_hot = F.one_hot(train_data.labels[batch], num_classes).float().to(run.device)
         sums = [one_hot.T @ summary(stage) for stage in maps]
         totals = [total + each for total, each in zip(totals, sums, strict=True)] if totals else sums
-    return [total / counts[:, None] for total in totals]
-
-
-def _some_of_each_class(labels: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    order = torch.randperm(len(labels), generator=generator)
-    parts = [order[labels[order] == label][:count] for label in torch.unique(labels)]
-    return torch.cat(parts).sort().values
+    features = student_features(student, real_clips(train_data), run.device)
+    centered = features - features.mean(0)
+    scaled = centered / (centered.square().sum(1).mean().sqrt() + 1e-8)
+    means = {f"maps/{stage}": (total / counts[:, None]).cpu() for stage, total in enumerate(totals)}
+    return {**means, "features": scaled}

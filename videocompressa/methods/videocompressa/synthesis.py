@@ -4,21 +4,16 @@ Each step, for one frozen student of the pool (`pool.py`) and a batch of items z
 
 1. z      = w E(x_chosen) + delta: phi still picks the frames (straight-through, no noise), delta is learnable.
 2. clip   = fill(D(z)), augmented as a student's training would.
-3. match  = sum over stages of |mean_c feature(syn) - mean_c feature(real)|^2 / spread between classes: class by class,
-            the set must look like all real clips to every student (DM, Zhao and Bilen 2023; in trained students too:
-            our choice). The mean is that of the whole set, of which a batch is a part (`whole_mean_distance`).
+3. match  = sum over stages of |mean_c feature(syn) - mean_c feature(real)|^2 / spread between classes, c a class (DM,
+            Zhao and Bilen 2023; in trained students too: our choice). The means are those of the complete set, of
+            which a batch is a part (`complete_mean_distance`).
 4. task   = cross-entropy of the student on the synthetic clips; of trained students only.
-5. stay   = |E(D(z)) - z|^2 of one keyframe a clip, drawn again each step: near the codec's manifold, so that what is
-            stored decodes to a picture.
+5. stay   = |E(D(z)) - z|^2 of one random keyframe a clip: near the codec's manifold, so that it decodes to a picture.
 6. One step of gradient descent with momentum on delta and phi for match_weight*match + task_weight*task +
    manifold_weight*stay. The gradient of each item is scaled to a root mean square of 1, so that `lr` is in standard
-   deviations of a latent and cells that matter move most. (Adam moves every cell alike far: it makes noise that fresh
-   students do not read; docs/log.md.)
+   deviations of a latent and cells that matter move most. (Adam moves every cell equally far: noise; docs/log.md.)
 """
 
-from __future__ import annotations
-
-import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -46,10 +41,9 @@ class SynthesisConfig:
     steps: int = 100
     """Optimizer steps, >= 1."""
     batch_size: int = 16
-    """Synthetic clips a step; whole classes, at least two."""
+    """Synthetic clips a step; complete classes, at least two."""
     lr: float = 0.015
-    """Highest root mean square that an item moves by in a step, in standard deviations of a latent; half-period cosine
-    to 0."""
+    """Highest root mean square of an item's step, in standard deviations of a latent; half-period cosine to 0."""
     selector_lr: float = 1e-3
     """Learning rate of the selector; 0 freezes the frames."""
     match_weight: float = 1.0
@@ -67,16 +61,10 @@ class SynthesisConfig:
 
 
 def synthesize(
-    start: SyntheticSet,
-    chosen: Candidates,
-    pool: Sequence[Member],
-    selector: Selector,
-    codec: Codec,
-    config: SynthesisConfig,
-    recipe: TrainConfig,
-    run: Run,
-) -> SyntheticSet:
-    """Return `start` with tuned latents and, where the selector moved, other frames of the same videos.
+    start: SyntheticSet, chosen: Candidates, pool: Sequence[Member], selector: Selector, codec: Codec,
+    config: SynthesisConfig, recipe: TrainConfig, run: Run,
+) -> dict[str, Tensor]:  # fmt: skip
+    """Return the tuned "latents" (N,K,C,h,w) of `start`, and "positions" (N,K), which the tuned selector may change.
 
     `chosen` are the candidates of its videos, `recipe` is how students are trained. Raises `DivergedError`.
     """
@@ -105,7 +93,7 @@ def synthesize(
         one = int(torch.randint(keyframes, (), generator=members))
         stay = (codec.encode(pixels[:, one]) - latents[:, one]).square().mean()
         loss = config.match_weight * match + config.task_weight * task + config.manifold_weight * stay
-        _descend(loss, delta, rows, optimizer)
+        _descend(loss, delta, rows, optimizer)  # 6.
         schedule.step()
         losses = {"match": float(match.detach()), "task": float(task.detach())}
         run.watch("synthesis", done=step + 1, total=config.steps, **losses)
@@ -113,12 +101,7 @@ def synthesize(
     if live is not None:
         live.requires_grad_(False)
         positions = live.positions(chosen.frames, keyframes, run.generator("keyframes"))
-    return dataclasses.replace(
-        start,
-        latents=(take_keyframes(candidates, positions) + delta.detach()).contiguous(),
-        positions=positions,
-        times_seconds=chosen.times_seconds.gather(1, positions),
-    )
+    return {"latents": take_keyframes(candidates, positions) + delta.detach(), "positions": positions}
 
 
 def _descend(loss: Tensor, delta: Tensor, rows: Tensor, optimizer: torch.optim.Optimizer) -> None:
@@ -128,7 +111,8 @@ def _descend(loss: Tensor, delta: Tensor, rows: Tensor, optimizer: torch.optim.O
     optimizer.zero_grad(set_to_none=True)
     torch.autograd.backward(loss)
     assert delta.grad is not None
-    _normalize(delta.grad, rows)
+    size = delta.grad[rows].flatten(1).square().mean(1).sqrt().clamp(min=1e-12)
+    delta.grad[rows] /= size.view(-1, *[1] * (delta.ndim - 1))
     optimizer.step()
 
 
@@ -137,19 +121,19 @@ def match_and_task(
 ) -> tuple[Tensor, Tensor]:
     """Return (match, task) of one batch of synthetic clips; task is 0 for a student trained too little to give it.
 
-    `counts` (L,) int64: how many clips of each class the whole set has, of which the batch is a part.
+    `counts` (L,) int64: how many clips of each class the complete set has, of which the batch is a part.
     """
     with autocast(recipe.precision, clips.device):
         maps, logits = member.student.maps_and_logits(clips)
     classes, index = torch.unique(labels, return_inverse=True)
     match = clips.new_zeros(())
     for stage, real, spread in zip(maps, member.class_maps, member.spreads, strict=True):
-        match = match + whole_mean_distance(summary(stage), index, real[classes], counts[classes]) / spread
+        match = match + complete_mean_distance(summary(stage), index, real[classes], counts[classes]) / spread
     task = F.cross_entropy(logits.float(), labels) if member.gives_task else clips.new_zeros(())
     return match, task
 
 
-def whole_mean_distance(features: Tensor, index: Tensor, targets: Tensor, counts: Tensor) -> Tensor:
+def complete_mean_distance(features: Tensor, index: Tensor, targets: Tensor, counts: Tensor) -> Tensor:
     """Return the mean over classes and features of |mean f - target|^2, the mean over ALL clips of a class, estimated.
 
     `features` (B,D) are those of some clips, `index` (B,) their classes, `targets` (c,D), `counts` (c,) int64 the clips
@@ -165,7 +149,7 @@ def whole_mean_distance(features: Tensor, index: Tensor, targets: Tensor, counts
     sizes = one_hot.sum(0)[:, None]
     squares = one_hot.T @ offsets.square()
     pairs = ((one_hot.T @ offsets).square() - squares) / (sizes * (sizes - 1)).clamp(min=1)
-    # A batch with one clip of a class knows nothing of its pairs.
+    # One clip of a class has no pairs.
     alone = torch.where(sizes > 1, 1 / counts[:, None].to(features), torch.ones_like(sizes))
     return ((1 - alone) * pairs + alone * squares / sizes).mean()
 
@@ -186,16 +170,10 @@ def _optimizer(delta: Tensor, live: GumbelSelector | None, config: SynthesisConf
     return torch.optim.SGD(groups)
 
 
-def _normalize(gradient: Tensor, rows: Tensor) -> None:
-    """Scale the gradient of each item in the batch to a root mean square of 1, in place."""
-    size = gradient[rows].flatten(1).square().mean(1).sqrt().clamp(min=1e-12)
-    gradient[rows] /= size.view(-1, *[1] * (gradient.ndim - 1))
-
-
 def class_batches(labels: Tensor, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
     """Yield rows without end: all items of as many classes as fit, in a new order each round.
 
-    A class with more items than fit is seen in random parts of at least two.
+    A class with more items than fit comes in random parts of at least two.
     """
     classes = torch.unique(labels)
     members = [(labels == label).nonzero()[:, 0] for label in classes]

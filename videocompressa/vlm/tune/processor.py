@@ -24,15 +24,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from videocompressa.errors import InputError
 from videocompressa.vlm.export.items import VideoFrames
-from videocompressa.vlm.tune.families import (
-    TURN_END,
-    TURN_START,
-    VIDEO_PAD,
-    VISION_END,
-    VISION_START,
-    ModelFamily,
-    PixelRules,
-)
+from videocompressa.vlm.tune.families import TURN_END, TURN_START, VIDEO_BLOCK, VIDEO_PAD, ModelFamily, PixelRules
 
 IGNORED = -100
 """Label of a token that is not learned."""
@@ -90,12 +82,11 @@ class VideoProcessor:
         return f"{system}{TURN_START}user\n{blocks}{question}{TURN_END}\n{TURN_START}assistant\n"
 
     def _blocks(self, video: VideoFrames) -> str:
-        block = f"{VISION_START}{VIDEO_PAD}{VISION_END}"
         if not self.family.seconds_in_words:
-            return block
+            return VIDEO_BLOCK
         times = video.times_seconds.reshape(-1, self.rules.temporal)
         middles = (times[:, 0] + times[:, -1]) / 2
-        return "".join(f"<{seconds:.1f} seconds>{block}" for seconds in middles.tolist())
+        return "".join(f"<{seconds:.1f} seconds>{VIDEO_BLOCK}" for seconds in middles.tolist())
 
 
 def to_patches(frames: Tensor, rules: PixelRules) -> tuple[Tensor, tuple[int, int, int]]:
