@@ -19,6 +19,7 @@ from videocompressa.files import check_output_folder, write_text
 from videocompressa.recipes.compress import compress_folder
 from videocompressa.recipes.data import list_videos
 from videocompressa.recipes.options import BudgetOptions, CandidateOptions, CompressOptions, Share, Surroundings
+from videocompressa.texts import markdown_table, mean_text
 from videocompressa.vlm.settings import FinetuneConfig, FinetuneOptions, LoadOptions
 from videocompressa.vlm.tune.processes import ProcessGroup
 from videocompressa.vlm.tune.run import FinetuneOutcome, PhaseScores, finetune_on
@@ -142,19 +143,21 @@ def _settings(figure: Figure) -> str:
 
 def figure_markdown(rows: Sequence[FigureRow]) -> str:
     """Return the rows as a table."""
-    lines = [
-        "| trained on | clips | file, kB | accuracy, % | free answers, % | training, s | evaluation, s |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    lines = [("trained on", "clips", "file, kB", "accuracy, %", "free answers, %", "training, s", "evaluation, s")]
     for row in rows:
         scores = row.scores
-        free = "-" if scores.accuracy_generated is None else f"{100 * scores.accuracy_generated:.1f}"
-        size = "-" if row.file_bytes is None else f"{row.file_bytes / 1000:.0f}"
         lines.append(
-            f"| {row.trained_on} | {scores.num_train_clips} | {size} | {100 * scores.accuracy:.1f} | {free} | "
-            f"{scores.train_seconds:.0f} | {scores.evaluation_seconds:.0f} |"
+            (
+                row.trained_on,
+                str(scores.num_train_clips),
+                "-" if row.file_bytes is None else f"{row.file_bytes / 1000:.0f}",
+                mean_text(scores.accuracy),
+                mean_text(scores.accuracy_generated),
+                f"{scores.train_seconds:.0f}",
+                f"{scores.evaluation_seconds:.0f}",
+            )
         )
-    return "\n".join(lines) + "\n"
+    return markdown_table(lines)
 
 
 def _write(folder: Path, figure: Figure, rows: Sequence[FigureRow], seed: int, classes: Sequence[str]) -> None:
