@@ -38,10 +38,9 @@ from videocompressa.rng import Streams
 from videocompressa.video import probe, read_frames, read_frames_at
 from videocompressa.vlm.export import formats
 from videocompressa.vlm.export.formats import FORMATS
-from videocompressa.vlm.export.items import FrameRules, Item, ItemStream, decoded_pictures
+from videocompressa.vlm.export.items import FrameRules, ItemStream, picture_reader
 from videocompressa.vlm.export.run import check_export, export_set
 from videocompressa.vlm.settings import ExportOptions
-from videocompressa.vlm.words import Question
 
 
 @pytest.fixture(scope="module")
@@ -141,20 +140,11 @@ def test_enlarging_keeps_values_in_range_and_flat_pictures_flat() -> None:
     assert (larger[1] == 77).all()
 
 
-def test_items_check_themselves() -> None:
-    fields = {"number": 0, "label": 0, "class_name": "a", "name": "a", "video_id": "a/0.mp4", "questions": ()}
-    frames = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
-    with pytest.raises(InputError, match=r"Item.frames of 'a/0.mp4' is float32 .*; give uint8 \(F,3,H,W\)"):
-        Item(frames=frames.float(), times_seconds=(0.0, 1.0), **fields)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="has 1 times for 2 frames; give one a frame"):
-        Item(frames=frames, times_seconds=(0.0,), **fields)  # type: ignore[arg-type]
-
-
 def test_a_set_without_its_codec_cannot_be_decoded(set_file: Path) -> None:
     with pytest.raises(
         InputError, match="has no decoder attached: read it with videocompressa.load, or attach codec 'linear'"
     ):
-        decoded_pictures(read_set(set_file))
+        picture_reader(read_set(set_file), None)
 
 
 # --- What each format writes ---
@@ -561,6 +551,6 @@ def test_questions_of_an_item_do_not_depend_on_the_others(set_file: Path, videos
         streams=Streams(0),
     )
     items = list(stream)
-    assert [item.number for item in items] == [0, 1, 2, 3]
-    assert all(isinstance(question, Question) for item in items for question in item.questions)
-    assert [item.questions for item in stream] == [item.questions for item in items]
+    assert [item.stem for item in items] == ["00000", "00001", "00002", "00003"]
+    assert all(facts["question"] and facts["answer"] in NAMES for item in items for facts in item.facts)
+    assert [item.facts for item in stream] == [item.facts for item in items]

@@ -253,15 +253,26 @@ FAULTS: dict[str, tuple[tuple[str, Callable[[Path], None]], str]] = {
             "webdataset",
             shards(lambda members: dict(sorted(members.items(), key=lambda pair: pair[0].partition(".")[2]))),
         ),
-        r"the files of sample 0000. are not next to each other|has no .json",
+        r"sample 00000: lacks 'json'; add it or export again",
+    ),
+    "webdataset: torn": (
+        ("webdataset", shards(lambda members: members | {"00001.09.png": members["00001.00.png"]})),
+        r"train-000000.tar: the files of sample 00001 are not next to each other; export again",
     ),
     "webdataset: no class": (
         ("webdataset", shards(lambda members: {k: v for k, v in members.items() if k != "00001.cls"})),
-        r"train-000000.tar sample 00001 has no .cls",
+        r"train-000000.tar sample 00001: lacks 'cls'; add it or export again",
     ),
     "webdataset: other class": (
         ("webdataset", shards(lambda members: {k: b"7" if k == "00001.cls" else v for k, v in members.items()})),
         r"train-000000.tar sample 00001: has class '7', its json has",
+    ),
+    "webdataset: other count": (
+        (
+            "webdataset",
+            shards(lambda members: {k: v.replace(b'"num_frames": 3', b'"num_frames": 2') for k, v in members.items()}),
+        ),
+        r"train-000000.tar sample 00000: has 3 pictures, its json has 2",
     ),
     "webdataset: picture less": (
         ("webdataset", shards(lambda members: {k: v for k, v in members.items() if k != "00001.01.png"})),

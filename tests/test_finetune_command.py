@@ -21,8 +21,7 @@ from videocompressa.recipes.sets import open_set
 from videocompressa.vlm.settings import PRECISIONS, VISION, FinetuneConfig, FinetuneOptions, LoadOptions
 from videocompressa.vlm.tune import figure3
 from videocompressa.vlm.tune.clips import file_clips, split_clip
-from videocompressa.vlm.tune.phases import PhaseScores
-from videocompressa.vlm.tune.run import finetune_on
+from videocompressa.vlm.tune.run import PhaseScores, finetune_on
 from videocompressa.vlm.words import QUESTIONS
 
 pytest.importorskip("transformers", reason="needs the extra vlm")

@@ -17,10 +17,10 @@ from safetensors.torch import load_file, save_file
 from vlm_models import TYPES, qwen_tokenizer_folder, write_byte_tokenizer
 
 from videocompressa.errors import InputError
+from videocompressa.vlm.export.items import VideoFrames
 from videocompressa.vlm.tune.families import MODEL_FAMILIES, PixelRules, find_family
 from videocompressa.vlm.tune.processor import (
     IGNORED,
-    VideoFrames,
     VideoProcessor,
     collate,
     seconds_per_patch,

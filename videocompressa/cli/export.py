@@ -7,23 +7,15 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from videocompressa.cli.app import REPORTING, Force, ReportingArguments, app
-from videocompressa.cli.terminal import (
-    facts_table,
-    note,
-    notes_and_skipped,
-    print_json,
-    progress,
-    skipped_json,
-    stdout_console,
-)
+from videocompressa.cli import app as cli
+from videocompressa.cli import terminal
 from videocompressa.errors import InputError
 from videocompressa.vlm.settings import ExportOptions
 
 OPTIONS = ExportOptions()
 
 
-@app.command
+@cli.app.command
 def export(
     path: Annotated[Path | None, Parameter(name="SET")] = None,
     /,
@@ -31,9 +23,9 @@ def export(
     to: str | None = None,
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
     options: Annotated[ExportOptions, Parameter(name="*")] = OPTIONS,
-    force: Force = False,
+    force: cli.Force = False,
     check: Path | None = None,
-    reporting: ReportingArguments = REPORTING,
+    reporting: cli.ReportingArguments = cli.REPORTING,
 ) -> None:
     """Write the keyframes of a set file as a folder for a trainer of video-language models, or check such a folder.
 
@@ -65,21 +57,21 @@ def export(
 
 
 def _export(
-    path: Path, to: str, folder: Path, options: ExportOptions, overwrite: bool, reporting: ReportingArguments
+    path: Path, to: str, folder: Path, options: ExportOptions, overwrite: bool, reporting: cli.ReportingArguments
 ) -> None:
     from videocompressa.vlm.export.run import export_set
 
-    with progress(reporting) as watch:
+    with terminal.progress(reporting) as watch:
         exported = export_set(path, folder, to=to, options=options, overwrite=overwrite, watch=watch)
-    notes_and_skipped(exported.notes, exported.skipped, reporting)
+    terminal.notes_and_skipped(exported.notes, exported.skipped, reporting)
     if reporting.json:
-        print_json(
+        terminal.print_json(
             {
                 "path": str(folder),
                 "format": to,
                 "num_items": exported.num_items,
                 "num_rows": exported.num_rows,
-                "skipped": skipped_json(exported.skipped),
+                "skipped": terminal.skipped_json(exported.skipped),
                 "names": exported.names,
                 "notes": list(exported.notes),
                 "next": list(exported.next_steps),
@@ -93,21 +85,21 @@ def _export(
         "rows": f"{exported.num_rows} about {exported.num_items} videos{left_out}",
         "names": ", ".join(f"{name} = {words!r}" for name, words in names[:3]) + (", ..." if len(names) > 3 else ""),
     }
-    stdout_console().print(facts_table(rows))
+    terminal.stdout_console().print(terminal.facts_table(rows))
     for step in exported.next_steps:
-        note(f"next: {step}", reporting)
+        terminal.note(f"next: {step}", reporting)
 
 
-def _check(folder: Path, reporting: ReportingArguments) -> None:
+def _check(folder: Path, reporting: cli.ReportingArguments) -> None:
     from videocompressa.vlm.export.run import check_export
 
     checked = check_export(folder)
     if checked.faults:
         for fault in checked.faults[1:]:
-            note(f"fault: {fault}", reporting)
+            terminal.note(f"fault: {fault}", reporting)
         more = f" (and {len(checked.faults) - 1} more)" if len(checked.faults) > 1 else ""
         raise InputError(f"{folder}: {checked.faults[0]}{more}")
     if reporting.json:
-        print_json({"path": str(folder), "format": checked.to, "num_rows": checked.num_rows, "faults": []})
+        terminal.print_json({"path": str(folder), "format": checked.to, "num_rows": checked.num_rows, "faults": []})
         return
-    stdout_console().print(f"{folder}: {checked.num_rows} rows of {checked.to}, no fault", markup=False)
+    terminal.stdout_console().print(f"{folder}: {checked.num_rows} rows of {checked.to}, no fault", markup=False)

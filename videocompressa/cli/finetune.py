@@ -5,32 +5,15 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from cyclopts import Group, Parameter
 from rich.table import Table
 
-from videocompressa.cli.app import (
-    CANDIDATES,
-    REPORTING,
-    RUNNING,
-    CandidateArguments,
-    Force,
-    Output,
-    ReportingArguments,
-    RunningArguments,
-    app,
-)
-from videocompressa.cli.terminal import (
-    note,
-    notes_and_skipped,
-    print_json,
-    progress,
-    skipped_json,
-    stdout_console,
-)
+from videocompressa.cli import app as cli
+from videocompressa.cli import terminal
 from videocompressa.errors import InputError
 from videocompressa.recipes.options import CandidateOptions
 from videocompressa.texts import bytes_text, duration_text
@@ -39,10 +22,9 @@ from videocompressa.vlm.settings import FinetuneConfig, FinetuneOptions, LoadOpt
 if TYPE_CHECKING:
     import torch
 
-    from videocompressa.vlm.tune.figure3 import Figure, FigureOutcome
-    from videocompressa.vlm.tune.phases import PhaseScores
+    from videocompressa.vlm.tune.figure3 import FigureOutcome
     from videocompressa.vlm.tune.processes import ProcessGroup
-    from videocompressa.vlm.tune.run import FinetuneOutcome
+    from videocompressa.vlm.tune.run import FinetuneOutcome, PhaseScores
 
 OPTIONS, LOADING, TUNING = FinetuneOptions(), LoadOptions(), FinetuneConfig()
 Values = TypeVar("Values", FinetuneConfig, CandidateOptions)
@@ -52,20 +34,20 @@ Loading = Annotated[LoadOptions, Parameter(name="*", group=Group("Model", sort_k
 Tuning = Annotated[FinetuneConfig, Parameter(name="*", group=Group("Training", sort_key=10), negative="")]
 
 
-@app.command
+@cli.app.command
 def finetune(
     subject: Annotated[Path, Parameter(name="SET")],
     /,
     *,
     data: Path,
-    output: Output,
+    output: cli.Output,
     options: Options = OPTIONS,
-    force: Force = False,
+    force: cli.Force = False,
     loading: Loading = LOADING,
     tuning: Tuning = TUNING,
-    candidates: CandidateArguments = CANDIDATES,
-    running: RunningArguments = RUNNING,
-    reporting: ReportingArguments = REPORTING,
+    candidates: cli.CandidateArguments = cli.CANDIDATES,
+    running: cli.RunningArguments = cli.RUNNING,
+    reporting: cli.ReportingArguments = cli.REPORTING,
 ) -> None:
     """Fine-tune a video-language model on a set file, and evaluate it on the test videos of DATA before and after.
 
@@ -90,47 +72,39 @@ def finetune(
     if figure is not None and not (options.zero_shot and options.after_set):
         raise InputError(f"recipe {subject.name} makes all rows; leave --no-zero-shot and --no-after-set out")
     _quiet_libraries()
-    with progress(reporting) as watch:
+    with terminal.progress(reporting) as watch:
         surroundings = running.surroundings(watch)
         group = _process_group(surroundings.device)
-        shared: dict[str, Any] = {
-            "options": options,
-            "load": loading,
-            "overwrite": force,
-            "group": group,
-            "surroundings": replace(surroundings, device=group.device),
-        }
+        surroundings = replace(surroundings, device=group.device)
+        shared: dict[str, Any] = {"options": options, "load": loading, "overwrite": force, "group": group}
         outcome: FigureOutcome | FinetuneOutcome
         if figure is None:
-            outcome = finetune_on(subject, data, output, config=tuning, candidates=candidates, **shared)
+            outcome = finetune_on(
+                subject, data, output, config=tuning, candidates=candidates, surroundings=surroundings, **shared
+            )
         else:
-            outcome = make_figure(_with_options(figure, options, tuning, candidates), data, output, **shared)
+            figure = replace(
+                figure,
+                model=options.model or figure.model,
+                codec=options.codec or figure.codec,
+                config=_with_changes(figure.config, tuning, TUNING),
+                candidates=_with_changes(figure.candidates, candidates, cli.CANDIDATES),
+            )
+            outcome = make_figure(figure, data, output, surroundings=surroundings, **shared)
     if group.is_main:
         _report(outcome, output, reporting)
 
 
-def _with_options(
-    figure: Figure, options: FinetuneOptions, tuning: FinetuneConfig, candidates: CandidateOptions
-) -> Figure:
-    """Return a recipe with the options that were given, as far as they are not the command's own defaults."""
-    return replace(
-        figure,
-        model=options.model or figure.model,
-        codec=options.codec or figure.codec,
-        config=_with_changes(figure.config, tuning, TUNING),
-        candidates=_with_changes(figure.candidates, candidates, CANDIDATES),
-    )
-
-
 def _with_changes(values: Values, given: Values, default: Values) -> Values:
-    changed = {field.name: getattr(given, field.name) for field in fields(given)}
-    return replace(values, **{name: value for name, value in changed.items() if value != getattr(default, name)})
+    """Return the values of a recipe, replaced by the given ones that are not the command's own defaults."""
+    changed = {name: value for name, value in vars(given).items() if value != getattr(default, name)}
+    return replace(values, **changed)
 
 
-def _report(outcome: FigureOutcome | FinetuneOutcome, folder: Path, reporting: ReportingArguments) -> None:
+def _report(outcome: FigureOutcome | FinetuneOutcome, folder: Path, reporting: cli.ReportingArguments) -> None:
     from videocompressa.vlm.tune.figure3 import FigureOutcome, figure_markdown
 
-    notes_and_skipped(outcome.notes, outcome.skipped, reporting)
+    terminal.notes_and_skipped(outcome.notes, outcome.skipped, reporting)
     values: dict[str, Any]
     table: Table | str
     if isinstance(outcome, FigureOutcome):
@@ -139,21 +113,22 @@ def _report(outcome: FigureOutcome | FinetuneOutcome, folder: Path, reporting: R
         values = {"classes": outcome.classes, "names": outcome.names, "phases": [*map(asdict, outcome.phases)]}
         table = _table(outcome.phases, len(outcome.classes))
     if reporting.json:
-        shared = {"notes": outcome.notes, "skipped": skipped_json(outcome.skipped)}
-        print_json({"folder": str(folder), **shared, **values})
+        shared = {"notes": outcome.notes, "skipped": terminal.skipped_json(outcome.skipped)}
+        terminal.print_json({"folder": str(folder), **shared, **values})
         return
-    stdout_console().print(table, markup=False, soft_wrap=isinstance(table, str))
-    note(f"wrote {folder}", reporting)
+    terminal.stdout_console().print(table, markup=False, soft_wrap=isinstance(table, str))
+    terminal.note(f"wrote {folder}", reporting)
 
 
 def _table(phases: Sequence[PhaseScores], num_classes: int) -> Table:
-
     on_gpu = any(phase.gpu_peak_memory_bytes is not None for phase in phases)
     table = Table(title=f"evaluated on {phases[0].num_clips} videos, chance {100 / num_classes:.1f} %")
     table.title_justify = "left"
-    headings = ["model", "accuracy", "free answers", "trained on", "loss", "training", "evaluation", "memory"]
-    for heading in headings + ["GPU"] * on_gpu:
-        table.add_column(heading, justify="left" if heading == "model" else "right")
+    table.add_column("model")
+    for heading in ("accuracy", "free answers", "trained on", "loss", "training", "evaluation", "memory"):
+        table.add_column(heading, justify="right")
+    if on_gpu:
+        table.add_column("GPU", justify="right")
     names = {"zero-shot": "as it is", "set": "after the file", "full": "after all videos"}
     for phase in phases:
         free = "-" if phase.accuracy_generated is None else f"{100 * phase.accuracy_generated:.1f} %"

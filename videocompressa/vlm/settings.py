@@ -19,6 +19,8 @@ TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down
 
 VISION = ("frozen", "merger", "all")
 PRECISIONS = ("bfloat16", "float32")
+QUESTIONS_BY_NAME = ("choice", "open")
+"""Kinds of question that a class name answers: those of evaluation."""
 NO_RESULT = ("micro_batch", "save_every", "gradient_checkpointing")
 """Settings that change time and memory only (and rounding)."""
 
@@ -144,6 +146,11 @@ class FinetuneConfig:
     def result_settings(self) -> dict[str, Any]:
         """Return the settings that a result depends on."""
         return {name: value for name, value in asdict(self).items() if name not in NO_RESULT}
+
+    @property
+    def evaluation_questions(self) -> str:
+        """The kind of question in evaluation: that of training, or choice where yes or no is the answer."""
+        return self.questions if self.questions in QUESTIONS_BY_NAME else "choice"
 
     @property
     def dtype(self) -> str:

@@ -57,42 +57,33 @@ def readable_name(class_name: str) -> str:
     return words if any(map(str.isalnum, words)) else class_name
 
 
+def _starts_word(before: str, character: str, after: str) -> bool:
+    """Tell whether a word starts at `character` without a separator before it."""
+    return character.isupper() and (before.islower() or (after.islower() and (before.isupper() or before.isdigit())))
+
+
 def readable_names(classes: Sequence[str], path: Path | None = None) -> tuple[str, ...]:
     """Return L different names in words, in label order.
 
-    Parameters
-    ----------
-    classes:
-        L class names, in label order.
-    path:
-        A json file with {class: words}; it must name every class, and may name others. None takes the rule.
-
-    Raises
-    ------
-    InputError
-        When the file cannot be used or lacks a class, when two classes have the same words, or a name is a media tag.
+    `path` is a json file with {class: words}; it must name all L classes, and may name others. None takes the rule.
+    Raises `InputError` when the file cannot be used or lacks a class, when two classes have the same words, or a name
+    holds a media tag.
     """
     names = tuple(map(readable_name, classes)) if path is None else _names_of_file(path, classes)
     where = "the class names" if path is None else f"--names {path}"
     class_of: dict[str, str] = {}
     for class_name, name in zip(classes, names, strict=True):
-        if name in class_of:
+        if (other := class_of.setdefault(name, class_name)) != class_name:
             raise InputError(
-                f"{where}: classes {class_of[name]!r} and {class_name!r} both read {name!r}; give --names a json in "
-                "which they differ"
+                f"{where}: classes {other!r} and {class_name!r} both read {name!r}; give --names a json in which they "
+                "differ"
             )
-        class_of[name] = class_name
         if any(tag in name for tag in MEDIA_TAGS):
             raise InputError(
                 f"{where}: class {class_name!r} reads {name!r}, which trainers take for a picture or video; "
                 f"give --names a json without {', '.join(MEDIA_TAGS)}"
             )
     return names
-
-
-def _starts_word(before: str, character: str, after: str) -> bool:
-    """Tell whether a word starts at `character` without a separator before it."""
-    return character.isupper() and (before.islower() or (after.islower() and (before.isupper() or before.isdigit())))
 
 
 def _names_of_file(path: Path, classes: Sequence[str]) -> tuple[str, ...]:
@@ -105,8 +96,7 @@ def _names_of_file(path: Path, classes: Sequence[str]) -> tuple[str, ...]:
         raise InputError(f"{where}: is not json ({error}); write an object of class: words") from error
     if not isinstance(words, dict):
         raise InputError(f"{where}: holds a {type(words).__name__}; write an object of class: words")
-    missing = [name for name in classes if name not in words]
-    if missing:
+    if missing := [name for name in classes if name not in words]:
         more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
         listed = ", ".join(map(repr, missing[:5]))
         raise InputError(f"{where}: lacks {listed}{more}; name all {len(classes)} classes of the set")
@@ -127,18 +117,10 @@ class Question:
 
 
 def ask(kind: str, label: int, names: Sequence[str], generator: torch.Generator) -> tuple[Question, ...]:
-    """Return the questions about one video: one, or two for "yes-no".
+    """Return the questions about one video of class `label` in [0,L): one, or two for "yes-no".
 
-    Parameters
-    ----------
-    kind:
-        A key of `QUESTIONS`.
-    label:
-        The video's class, in [0,L).
-    names:
-        L class names in words, in label order.
-    generator:
-        A stream of this video alone, so that a video left out changes no question about another.
+    `kind` is a key of `QUESTIONS`; `names` are L class names in words, in label order; `generator` is a stream of this
+    video alone, so that a video left out changes no question about another.
     """
     check_questions(kind, len(names))
     return QUESTIONS[kind](label, names, generator)

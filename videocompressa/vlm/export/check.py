@@ -8,8 +8,8 @@ second time and not taken from the writers, so that a folder edited by hand is c
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
@@ -17,22 +17,10 @@ from typing import Any
 
 from videocompressa.errors import InputError, VideoError
 from videocompressa.video import probe
-from videocompressa.vlm.export.formats import DATASET, FORMATS, FPS, MANIFEST, VERSION, find_format
+from videocompressa.vlm.export import rows
+from videocompressa.vlm.export.formats import DATASET, FORMATS, FPS, MANIFEST, VERSION
 from videocompressa.vlm.export.items import FrameRules
-from videocompressa.vlm.export.rows import (
-    AGAIN,
-    FaultError,
-    Rows,
-    check_turns,
-    check_types,
-    line_rows,
-    list_rows,
-    picture_sides,
-    read_json_file,
-    shard_rows,
-    table_rows,
-    types_of,
-)
+from videocompressa.vlm.export.rows import AGAIN, LIST, NUMBER, TEXT, FaultError
 from videocompressa.vlm.export.tables import check_packages
 
 
@@ -49,43 +37,40 @@ class Checked:
 def check_export(folder: Path) -> Checked:
     """Check an exported folder; raises `InputError` when it is none."""
     manifest = _read_manifest(folder)
-    to = manifest["format"]
-    check_packages(find_format(to).packages, f"--check of a {to} folder")
-    check, export = CHECKS[to], _Export(folder, manifest, find_format(to).rules)
+    to, expected = manifest["format"], manifest["num_rows"]
+    check_packages(FORMATS[to].packages, f"--check of a {to} folder")
+    check, export = CHECKS[to], _Export(folder, manifest["classes"], manifest["names"], FORMATS[to].rules)
     faults: list[str] = []
     num_rows, schema = 0, check.schema
     try:
         for where, row in check.read(folder):
-            if num_rows == 0:
-                schema = types_of(row, schema)
+            schema = schema if num_rows else rows.types_of(row, schema)
             num_rows += 1
             try:
-                check_types(row, schema)
+                rows.check_types(row, schema)
                 check.row(export, row)
             except FaultError as error:
                 faults.append(f"{where}: {error}")
+        if num_rows != expected:
+            raise FaultError(f"holds {num_rows} rows, {MANIFEST} has {expected}; {AGAIN}, or fix the number there")
     except FaultError as error:
         faults.append(str(error))
-    else:
-        if num_rows != manifest["num_rows"]:
-            expected = manifest["num_rows"]
-            faults.append(f"holds {num_rows} rows, {MANIFEST} has {expected}; {AGAIN}, or fix the number there")
     return Checked(to, num_rows, tuple(faults))
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
-    if not folder.is_dir():
-        raise InputError(f"--check {folder} is no folder; give one that videocompressa export wrote")
     if not (folder / MANIFEST).is_file():
-        raise InputError(f"--check {folder} holds no {MANIFEST}; give a folder that videocompressa export wrote")
+        problem = f"holds no {MANIFEST}" if folder.is_dir() else "is no folder"
+        raise InputError(f"--check {folder} {problem}; give a folder that videocompressa export wrote")
     try:
-        manifest: dict[str, Any] = read_json_file(folder / MANIFEST)
-        check_types(manifest, types_of(manifest, {"version": "number", "format": "text"}))
-        version, to = manifest["version"], manifest["format"]
-        if version != VERSION or to not in FORMATS:
-            known = f"version {VERSION} of {', '.join(FORMATS)}"
-            raise FaultError(f"is of format {to!r}, version {version!r}; known: {known}")
-        check_types(manifest, types_of(manifest, {"num_rows": "number", "classes": "list", "names": "list"}))
+        manifest: dict[str, Any] = rows.parse_json((folder / MANIFEST).read_bytes(), MANIFEST)
+        rows.check_types(manifest, rows.types_of(manifest, {"version": NUMBER, "format": TEXT}))
+        if manifest["version"] != VERSION or manifest["format"] not in FORMATS:
+            raise FaultError(
+                f"is of format {manifest['format']!r}, version {manifest['version']!r}; known: version {VERSION} of "
+                f"{', '.join(FORMATS)}"
+            )
+        rows.check_types(manifest, rows.types_of(manifest, {"num_rows": NUMBER, "classes": LIST, "names": LIST}))
         if len(manifest["classes"]) != len(manifest["names"]):
             raise FaultError(f"has another number of classes than of names; {AGAIN}")
     except FaultError as error:
@@ -98,10 +83,9 @@ class _Export:
     """The folder that is checked, with what all formats check in it."""
 
     folder: Path
-    manifest: dict[str, Any]
+    classes: list[str]
+    names: list[str]
     rules: FrameRules
-    sides: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """(height, width) of the pictures so far, by path: many rows may name one."""
 
     def file(self, path: str) -> Path:
         """Return a file that a row names."""
@@ -111,11 +95,10 @@ class _Export:
             raise FaultError(f"{path} is missing; put it back or {AGAIN}")
         return self.folder / path
 
-    def check_picture_file(self, path: str) -> None:
-        file = self.file(path)
-        if path not in self.sides:
-            self.sides[path] = picture_sides(file.read_bytes(), path)
-        self.check_size(path, *self.sides[path])
+    def check_files(self, paths: Sequence[str]) -> None:
+        """Check pictures that are files."""
+        for path in paths:
+            self.check_size(path, *rows.picture_sides(self.file(path).read_bytes(), path))
 
     def check_cells(self, cells: list[Any], column: str) -> None:
         """Check the pictures in one cell of a table."""
@@ -125,7 +108,7 @@ class _Export:
             name = f"{column}[{place}]"
             if not cell or not cell.get("bytes"):
                 raise FaultError(f"{name} holds no picture; {AGAIN}")
-            self.check_size(name, *picture_sides(cell["bytes"], name))
+            self.check_size(name, *rows.picture_sides(cell["bytes"], name))
 
     def check_size(self, name: str, height: int, width: int) -> None:
         least = self.rules.min_pixels
@@ -145,23 +128,45 @@ class _Export:
     def check_facts(self, row: dict[str, Any], num_frames: int) -> None:
         """Check times, class, question and answer of a row."""
         times, label = row["times_seconds"], row["label"]
-        if num_frames == 0 or len(times) != num_frames:
+        if not 0 < num_frames == len(times):
             raise FaultError(f"has {num_frames} frames and {len(times)} times; give one time a frame")
         if any(later < earlier for earlier, later in pairwise(times)):
             raise FaultError("times_seconds fall; put the frames in time order")
-        classes, names = self.manifest["classes"], self.manifest["names"]
-        if label not in range(len(classes)):
-            raise FaultError(f"label is {label}, there are {len(classes)} classes; fix it or {AGAIN}")
-        name = row.get("name", names[int(label)])
-        if (classes[int(label)], names[int(label)]) != (row["class"], name):
-            raise FaultError(f"label {label} is not class {row['class']!r}, {name!r}; fix it or {AGAIN}")
+        if label not in range(len(self.classes)):
+            raise FaultError(f"label is {label}, there are {len(self.classes)} classes; fix it or {AGAIN}")
+        class_name, name = self.classes[int(label)], self.names[int(label)]
+        if (class_name, name) != (row["class"], row.get("name", name)):
+            raise FaultError(
+                f"label {label} is not class {row['class']!r}, {row.get('name', name)!r}; fix it or {AGAIN}"
+            )
         for key in ("question", "answer"):
             if not row[key].strip():
                 raise FaultError(f"{key} is empty; write one or {AGAIN}")
 
 
+def _check_turns(turns: Sequence[tuple[str, str]], roles: tuple[str, str], tag: str, num_media: int) -> None:
+    """Raise unless (role, text) turns alternate, question and answer, with a `tag` for each medium in the questions."""
+    spoken, texts = [role for role, _ in turns], [text for _, text in turns]
+    if not turns or spoken != [*roles] * (len(turns) // 2):
+        speakers = ", ".join(spoken) or "nobody"
+        raise FaultError(f"is spoken by {speakers}; it must be {roles[0]}, {roles[1]} in turn, so fix it or {AGAIN}")
+    if not all(map(str.strip, texts)):
+        raise FaultError(f"has an empty message; write one or {AGAIN}")
+    total, asked = (sum(text.count(tag) for text in part) for part in (texts, texts[::2]))
+    if not total == asked == num_media:
+        raise FaultError(
+            f"has {total} {tag} in its texts ({asked} in questions) for {num_media} media; write as many in the "
+            f"questions as there are media, or {AGAIN}"
+        )
+
+
+def _check_messages(row: dict[str, Any], tag: str, num_media: int) -> None:
+    turns = [(message["role"], message["content"]) for message in row["messages"]]
+    _check_turns(turns, ("user", "assistant"), tag, num_media)
+
+
 def _check_qwen(export: _Export, row: dict[str, Any]) -> None:
-    check_turns([(turn["from"], turn["value"]) for turn in row["conversations"]], ("human", "gpt"), "<video>", 1)
+    _check_turns([(turn["from"], turn["value"]) for turn in row["conversations"]], ("human", "gpt"), "<video>", 1)
     path = row["video"]
     try:
         video = probe(export.file(path))
@@ -177,38 +182,34 @@ def _check_qwen(export: _Export, row: dict[str, Any]) -> None:
     export.check_size(path, video.height, video.width)
 
 
-def _llama_factory_rows(folder: Path) -> Rows:
-    info = read_json_file(folder / "dataset_info.json")
+_DATASET_INFO: dict[str, Any] = {
+    "formatting": "sharegpt",
+    "columns": {"messages": "messages", "videos": "videos"},
+    "tags": {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant"},
+}
+
+
+def _llama_factory_rows(folder: Path) -> rows.Rows:
+    info = rows.parse_json(rows.read_file(folder, "dataset_info.json"), "dataset_info.json")
     entry = info.get(DATASET) if isinstance(info, dict) else None
     if not isinstance(entry, dict) or not isinstance(entry.get("file_name"), str):
         raise FaultError(f"dataset_info.json has no entry {DATASET!r} with a file_name; {AGAIN}")
-    for key, value in {
-        "formatting": "sharegpt",
-        "columns": {"messages": "messages", "videos": "videos"},
-        "tags": {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant"},
-    }.items():
+    for key, value in _DATASET_INFO.items():
         if entry.get(key) != value:
             raise FaultError(f"dataset_info.json: {key} must be {json.dumps(value)}; fix it or {AGAIN}")
-    yield from list_rows(folder, entry["file_name"])
-
-
-def _check_messages(row: dict[str, Any], tag: str, num_media: int) -> None:
-    turns = [(message["role"], message["content"]) for message in row["messages"]]
-    check_turns(turns, ("user", "assistant"), tag, num_media)
+    yield from rows.json_list(folder, entry["file_name"])
 
 
 def _check_llama_factory(export: _Export, row: dict[str, Any]) -> None:
     _check_messages(row, "<video>", len(row["videos"]))
     for frames in row["videos"]:
         export.check_count(len(frames), "a list in videos")
-        for path in frames:
-            export.check_picture_file(path)
+        export.check_files(frames)
 
 
 def _check_frames(export: _Export, row: dict[str, Any]) -> None:
     export.check_facts(row, len(row["frames"]))
-    for path in row["frames"]:
-        export.check_picture_file(path)
+    export.check_files(row["frames"])
 
 
 def _check_sample(export: _Export, row: dict[str, Any]) -> None:
@@ -234,7 +235,7 @@ def _check_hf(export: _Export, row: dict[str, Any]) -> None:
 class _Check:
     """How one format is checked."""
 
-    read: Callable[[Path], Rows]
+    read: Callable[[Path], rows.Rows]
     """Yields the rows; raises `FaultError` when the folder cannot be read any further."""
     schema: dict[str, Any]
     """Types of a row, see `rows`; a first row may have more, and then all must."""
@@ -242,28 +243,24 @@ class _Check:
     """Raises `FaultError` with the first fault of a row that has these types."""
 
 
-_MESSAGES = [{"role": "text", "content": "text"}]
-_FACTS: dict[str, Any] = {
-    "times_seconds": ["number"],
-    "label": "number",
-    **dict.fromkeys(("class", "question", "answer", "video"), "text"),
-}
-_NAMED = {**_FACTS, "name": "text"}
-_TRL = {"messages": _MESSAGES, "images": "list"}
-_HF = {"frames": "list", **_FACTS}
+_MESSAGES = [{"role": TEXT, "content": TEXT}]
+_FACTS = {"times_seconds": [NUMBER], "label": NUMBER, **dict.fromkeys(("class", "question", "answer", "video"), TEXT)}
+_NAMED = {**_FACTS, "name": TEXT}
+_TRL = {"messages": _MESSAGES, "images": LIST}
+_HF = {"frames": LIST, **_FACTS}
 
 CHECKS: dict[str, _Check] = {
-    "llama-factory": _Check(_llama_factory_rows, {"messages": _MESSAGES, "videos": [["text"]]}, _check_llama_factory),
+    "llama-factory": _Check(_llama_factory_rows, {"messages": _MESSAGES, "videos": [[TEXT]]}, _check_llama_factory),
     "qwen": _Check(
-        partial(list_rows, name="annotations.json"),
-        {"video": "text", "conversations": [{"from": "text", "value": "text"}]},
+        partial(rows.json_list, name="annotations.json"),
+        {"video": TEXT, "conversations": [{"from": TEXT, "value": TEXT}]},
         _check_qwen,
     ),
-    "trl": _Check(partial(table_rows, columns=tuple(_TRL)), _TRL, _check_trl),
-    "hf": _Check(partial(table_rows, columns=tuple(_HF)), _HF, _check_hf),
+    "trl": _Check(partial(rows.table_rows, columns=tuple(_TRL)), _TRL, _check_trl),
+    "hf": _Check(partial(rows.table_rows, columns=tuple(_HF)), _HF, _check_hf),
     "webdataset": _Check(
-        shard_rows, {"json": {"num_frames": "number", **_NAMED}, "cls": "text", "png": "list"}, _check_sample
+        rows.shard_rows, {"json": {"num_frames": NUMBER, **_NAMED}, "cls": TEXT, "png": LIST}, _check_sample
     ),
-    "frames": _Check(partial(line_rows, name="train.jsonl"), {"frames": ["text"], **_NAMED}, _check_frames),
+    "frames": _Check(partial(rows.json_lines, name="train.jsonl"), {"frames": [TEXT], **_NAMED}, _check_frames),
 }
 """How each format is checked, by `--to`."""

@@ -1,13 +1,6 @@
 """Folders that trainers read: the files and rows of each format, and what it requires of the pictures.
 
-llama-factory  pictures, nested lists in `train.json`, `dataset_info.json` (sharegpt)
-qwen           mp4 at 2 fps, `annotations.json` (human and gpt)
-trl            parquet: messages and images
-hf             parquet with typed columns, and a card
-webdataset     tar shards: pictures, class number, json
-frames         pictures and `train.jsonl`
-
-Every folder holds `export.json`, which describes it; `check` reads it.
+`docs/vlm.md` describes the files of each. Every folder also holds `export.json`, which `check` reads.
 """
 
 from __future__ import annotations
@@ -26,7 +19,6 @@ from videocompressa.errors import InputError
 from videocompressa.video import write_png, write_video
 from videocompressa.vlm.export.items import FrameRules, Item
 from videocompressa.vlm.export.tables import write_hf, write_trl
-from videocompressa.vlm.words import Question
 
 MANIFEST = "export.json"
 VERSION = 1
@@ -60,8 +52,8 @@ DATASET_INFO: dict[str, Any] = {
 TrainerRow = dict[str, Any]
 Facts = Mapping[str, Any]
 """What the manifest holds about the export (JSON values)."""
-Writer = Callable[[Path, Iterable[TrainerRow], Facts], int]
-"""Writes the rows, one at a time, and returns their number."""
+Writer = Callable[[Path, Iterable[TrainerRow], Facts], None]
+"""Writes the rows, one at a time."""
 
 
 @dataclass(frozen=True)
@@ -70,34 +62,29 @@ class Format:
 
     media: Callable[[Path, Item], Any]
     """Writes the pictures of an item into the folder, or encodes them; returns what its rows refer to."""
-    row: Callable[[Item, Question, Any], TrainerRow]
-    """Makes one row of an item, a question and the item's media."""
+    row: Callable[[Item, int, Any], TrainerRow]
+    """Returns one row of an item: a question by its number, and the item's media."""
     write: Writer
     command: str
-    """What to run next: {folder} is the export, {quoted} the same for a shell, {frames} the frames a video."""
+    """What to run next, after a line with what to do by hand before: {folder} is the export, {quoted} the same for a
+    shell, {frames} the frames a video."""
     rules: FrameRules = field(default_factory=FrameRules)
-    before: str = ""
-    """What to do by hand before; same names."""
     packages: tuple[str, ...] = ()
     """Packages of the extra `vlm` that it is written with."""
 
-    def write_export(self, folder: Path, items: Iterable[Item], facts: Facts) -> int:
-        """Write items into an existing, empty folder, one at a time, and return the number of rows."""
-        return self.write(folder, self._rows(folder, items), facts)
+    def write_export(self, folder: Path, items: Iterable[Item], facts: Facts) -> None:
+        """Write items into an existing, empty folder, one at a time."""
+        self.write(folder, self._rows(folder, items), facts)
 
     def _rows(self, folder: Path, items: Iterable[Item]) -> Iterator[TrainerRow]:
         for item in items:
             media = self.media(folder, item)
-            yield from (self.row(item, question, media) for question in item.questions)
+            yield from (self.row(item, number, media) for number in range(len(item.facts)))
 
     def next_steps(self, folder: Path, num_keyframes: int) -> tuple[str, ...]:
         """Return what to do next with an export of K keyframes a video; the last is a command."""
-        frames = len(self.rules.places(num_keyframes))
-        return tuple(
-            step.format(folder=folder, quoted=shlex.quote(str(folder)), frames=frames)
-            for step in (self.before, self.command)
-            if step
-        )
+        names = {"folder": folder, "quoted": shlex.quote(str(folder)), "frames": self.rules.count(num_keyframes)}
+        return tuple(step.format(**names) for step in self.command.splitlines())
 
 
 def find_format(name: str) -> Format:
@@ -107,36 +94,37 @@ def find_format(name: str) -> Format:
     return FORMATS[name]
 
 
-def _messages(question: Question, tag: str = "") -> list[dict[str, str]]:
-    return [{"role": "user", "content": tag + question.text}, {"role": "assistant", "content": question.answer}]
+def _messages(item: Item, number: int, tag: str = "") -> list[dict[str, str]]:
+    facts = item.facts[number]
+    return [{"role": "user", "content": tag + facts["question"]}, {"role": "assistant", "content": facts["answer"]}]
 
 
-def _qwen_row(item: Item, question: Question, path: str) -> TrainerRow:
-    turns = [("human", f"<video>\n{question.text}"), ("gpt", question.answer)]
+def _qwen_row(item: Item, number: int, path: str) -> TrainerRow:
+    turns = [("human", f"<video>\n{item.facts[number]['question']}"), ("gpt", item.facts[number]["answer"])]
     return {"video": path, "conversations": [{"from": role, "value": text} for role, text in turns]}
 
 
-def _llama_factory_row(item: Item, question: Question, paths: list[str]) -> TrainerRow:
+def _llama_factory_row(item: Item, number: int, paths: list[str]) -> TrainerRow:
     """A list of one list in every row: mixed depths do not fit one Arrow column."""
-    return {"messages": _messages(question, "<video>"), "videos": [paths]}
+    return {"messages": _messages(item, number, "<video>"), "videos": [paths]}
 
 
-def _trl_row(item: Item, question: Question, cells: list[TrainerRow]) -> TrainerRow:
+def _trl_row(item: Item, number: int, cells: list[TrainerRow]) -> TrainerRow:
     """Texts are plain strings in every row: TRL adds the image parts itself, and one Arrow column takes one type."""
-    return {"messages": _messages(question), "images": cells}
+    return {"messages": _messages(item, number), "images": cells}
 
 
-def _facts_row(item: Item, question: Question, frames: Any) -> TrainerRow:
-    return {"frames": frames, **item.facts(question)}
+def _facts_row(item: Item, number: int, frames: Any) -> TrainerRow:
+    return {"frames": frames, **item.facts[number]}
 
 
-def _shard_row(item: Item, question: Question, pictures: list[bytes]) -> TrainerRow:
+def _shard_row(item: Item, number: int, pictures: list[bytes]) -> TrainerRow:
     """Return the content of each file of a sample, by name: KEY.00.png, KEY.01.png, ..., KEY.cls, KEY.json."""
-    key = item.stem if len(item.questions) == 1 else f"{item.stem}-{item.questions.index(question)}"
-    facts = {"num_frames": len(item.frames), **item.facts(question)}
+    key = item.stem if len(item.facts) == 1 else f"{item.stem}-{number}"
+    facts = {"num_frames": len(pictures), **item.facts[number]}
     return {
-        **{f"{key}.{number:02d}.png": picture for number, picture in enumerate(pictures)},
-        f"{key}.cls": str(item.label).encode(),
+        **{f"{key}.{place:02d}.png": picture for place, picture in enumerate(pictures)},
+        f"{key}.cls": str(facts["label"]).encode(),
         f"{key}.json": json.dumps(facts, ensure_ascii=False).encode(),
     }
 
@@ -150,9 +138,9 @@ def _write_mp4(folder: Path, item: Item) -> str:
 
 
 def _write_frames(folder: Path, item: Item) -> list[str]:
+    (folder / "frames").mkdir(exist_ok=True)
     paths = [f"frames/{item.stem}-{place:02d}.png" for place in range(len(item.frames))]
     for path, frame in zip(paths, item.frames, strict=True):
-        (folder / path).parent.mkdir(exist_ok=True)
         write_png(folder / path, frame)
     return paths
 
@@ -178,46 +166,35 @@ def write_json(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
-def _write_list(name: str, more: Mapping[str, Any] | None = None) -> Writer:
-    """Return what writes all rows as one JSON list, with further files."""
-
-    def write(folder: Path, rows: Iterable[TrainerRow], facts: Facts) -> int:
-        listed = list(rows)
-        for file, value in {name: listed, **(more or {})}.items():
-            write_json(folder / file, value)
-        return len(listed)
-
-    return write
+def _write_annotations(folder: Path, rows: Iterable[TrainerRow], facts: Facts) -> None:
+    write_json(folder / "annotations.json", list(rows))
 
 
-def _write_lines(folder: Path, rows: Iterable[TrainerRow], facts: Facts) -> int:
-    num_rows = 0
+def _write_llama_factory(folder: Path, rows: Iterable[TrainerRow], facts: Facts) -> None:
+    write_json(folder / DATASET_INFO["file_name"], list(rows))
+    write_json(folder / "dataset_info.json", {DATASET: DATASET_INFO})
+
+
+def _write_lines(folder: Path, rows: Iterable[TrainerRow], facts: Facts) -> None:
     with (folder / "train.jsonl").open("w", encoding="utf-8") as file:
-        for row in rows:
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
-            num_rows += 1
-    return num_rows
+        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
-def _write_shards(folder: Path, rows: Iterable[TrainerRow], facts: Facts) -> int:
+def _write_shards(folder: Path, rows: Iterable[TrainerRow], facts: Facts) -> None:
     """Plain tar files; owner, mode and time of the members are fixed, so that equal exports are equal bytes."""
-    num_samples = 0
     for number, samples in itertools.groupby(enumerate(rows), lambda pair: pair[0] // SHARD_SAMPLES):
         with tarfile.open(folder / f"train-{number:06d}.tar", "w", format=tarfile.USTAR_FORMAT) as shard:
-            for _, files in samples:
-                for name, content in files.items():
-                    entry = tarfile.TarInfo(name)
-                    entry.size, entry.mode = len(content), 0o644
-                    shard.addfile(entry, io.BytesIO(content))
-                num_samples += 1
-    return num_samples
+            for name, content in itertools.chain.from_iterable(files.items() for _, files in samples):
+                entry = tarfile.TarInfo(name)
+                entry.size, entry.mode = len(content), 0o644
+                shard.addfile(entry, io.BytesIO(content))
 
 
 FORMATS: dict[str, Format] = {
     "llama-factory": Format(
         _write_frames,
         _llama_factory_row,
-        _write_list("train.json", {"dataset_info.json": {DATASET: DATASET_INFO}}),
+        _write_llama_factory,
         # Its own video_max_pixels, 256 x 256, is below the least size of the processor that follows.
         "llamafactory-cli train --stage sft --do_train true --model_name_or_path Qwen/Qwen2.5-VL-7B-Instruct "
         f"--template qwen2_vl --dataset {DATASET} --dataset_dir {{quoted}} --media_dir {{quoted}} "
@@ -227,15 +204,15 @@ FORMATS: dict[str, Format] = {
     "qwen": Format(
         _write_mp4,
         _qwen_row,
-        _write_list("annotations.json"),
+        _write_annotations,
+        "in qwen-vl-finetune, enter in data_dict of qwenvl/data/__init__.py: "
+        f'"{DATASET}": {{{{"annotation_path": "{{folder}}/annotations.json", "data_path": "{{folder}}"}}}}\n'
         # Its own limits, 8 frames and 512 tokens, cut what is longer; its least size is twice the processor's.
         "torchrun --nproc_per_node 1 qwenvl/train/train_qwen.py --model_name_or_path Qwen/Qwen2.5-VL-7B-Instruct "
         f"--dataset_use {DATASET} --lora_enable True --video_fps 2 --video_min_frames 4 --video_max_frames {{frames}} "
         "--video_min_pixels 100352 --video_max_pixels 602112 --model_max_length 8192 --bf16 True "
         "--output_dir {quoted}-lora",
         QWEN_VIDEO,
-        before=f"in qwen-vl-finetune, enter in data_dict of qwenvl/data/__init__.py: "
-        f'"{DATASET}": {{{{"annotation_path": "{{folder}}/annotations.json", "data_path": "{{folder}}"}}}}',
     ),
     "trl": Format(
         _frame_cells,

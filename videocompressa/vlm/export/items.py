@@ -27,59 +27,49 @@ from videocompressa.rng import Streams
 from videocompressa.run import Watch, watch_nothing
 from videocompressa.synthetic import SyntheticSet
 from videocompressa.video import read_frames_at
-from videocompressa.vlm.words import Question, ask
+from videocompressa.vlm.words import ask
 
 ReadPictures = Callable[[int], Tensor]
 """Gives the keyframes of an item as (K,3,H,W) uint8; raises `VideoError` when its video cannot be read."""
 
 
 @dataclass(frozen=True, eq=False)
+class VideoFrames:
+    """Frames of one video."""
+
+    frames: Tensor
+    """(F,3,H,W) uint8, RGB."""
+    times_seconds: Tensor
+    """(F,) float64, not falling: times in the video."""
+
+    def __post_init__(self) -> None:
+        shape = tuple(self.frames.shape)
+        if self.frames.dtype != torch.uint8 or len(shape) != 4 or shape[1] != 3 or not shape[0]:
+            raise InputError(f"frames for a model are {shape_text(self.frames)}; give uint8 (F,3,H,W), F >= 1")
+        if tuple(self.times_seconds.shape) != shape[:1]:
+            raise InputError(f"times for a model are {shape_text(self.times_seconds)}; give one for each of {shape[0]}")
+
+    def padded(self, multiple: int) -> VideoFrames:
+        """Return the clip with its last frame repeated to a multiple of so many frames."""
+        lacking = -len(self.frames) % multiple
+        if not lacking:
+            return self
+        return VideoFrames(
+            torch.cat([self.frames, self.frames[-1:].expand(lacking, -1, -1, -1)]),
+            torch.cat([self.times_seconds, self.times_seconds[-1:].expand(lacking)]),
+        )
+
+
+@dataclass(frozen=True, eq=False)
 class Item:
     """One video of an export."""
 
-    number: int
-    """Place in the set; items left out leave gaps."""
+    stem: str
+    """Stem of the names of its files: its place in the set."""
     frames: Tensor
     """(F,3,H,W) uint8, RGB."""
-    times_seconds: tuple[float, ...]
-    """F, not falling: the time of each frame in its video."""
-    label: int
-    class_name: str
-    """As the data set writes it."""
-    name: str
-    """In words."""
-    video_id: str
-    """Path relative to the root of the data set."""
-    questions: tuple[Question, ...]
-    probabilities: tuple[float, ...] = ()
-    """L, of a set with soft labels; else empty."""
-
-    def __post_init__(self) -> None:
-        if self.frames.ndim != 4 or self.frames.shape[1] != 3 or self.frames.dtype != torch.uint8:
-            raise InputError(f"Item.frames of {self.video_id!r} is {shape_text(self.frames)}; give uint8 (F,3,H,W)")
-        if len(self.times_seconds) != len(self.frames):
-            raise InputError(
-                f"Item.times_seconds of {self.video_id!r} has {len(self.times_seconds)} times for "
-                f"{len(self.frames)} frames; give one a frame"
-            )
-
-    @property
-    def stem(self) -> str:
-        """Stem of the names of its files."""
-        return f"{self.number:05d}"
-
-    def facts(self, question: Question) -> dict[str, Any]:
-        """Return all that is known about it but its pictures, as JSON values, with one of its questions."""
-        return {
-            "times_seconds": list(self.times_seconds),
-            "label": self.label,
-            "class": self.class_name,
-            "name": self.name,
-            "question": question.text,
-            "answer": question.answer,
-            "video": self.video_id,
-            **({"probabilities": list(self.probabilities)} if self.probabilities else {}),
-        }
+    facts: tuple[dict[str, Any], ...]
+    """All that is known about it but its pictures, as JSON values, once with each of its questions."""
 
 
 @dataclass(frozen=True)
@@ -91,9 +81,13 @@ class FrameRules:
     min_pixels: int = 0
     """Fewest pixels of a picture (height x width)."""
 
+    def count(self, num_frames: int) -> int:
+        """Return the number of frames F that K become."""
+        return num_frames if self.min_frames == 1 else max(self.min_frames, num_frames + num_frames % 2)
+
     def places(self, num_frames: int) -> list[int]:
         """Return which of K frames is at each of the F places: in order, each at least once, spread evenly."""
-        count = num_frames if self.min_frames == 1 else max(self.min_frames, num_frames + num_frames % 2)
+        count = self.count(num_frames)
         return [place * num_frames // count for place in range(count)]
 
     def sides(self, height: int, width: int) -> tuple[int, int]:
@@ -112,13 +106,13 @@ class FrameRules:
         return frames[self.places(len(frames))]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class ItemStream:
     """The items of a set, one by one; lists on the way what it leaves out and enlarges."""
 
     synthetic: SyntheticSet
     pictures: ReadPictures
-    """`decoded_pictures` or `source_pictures`."""
+    """See `picture_reader`."""
     rules: FrameRules
     names: Sequence[str]
     """L class names in words."""
@@ -127,6 +121,8 @@ class ItemStream:
     streams: Streams
     """Randomness; each item has its own stream."""
     watch: Watch = watch_nothing
+    num_rows: int = 0
+    """Questions so far."""
     skipped: list[BadVideo] = field(default_factory=list)
     """Items whose video could not be read."""
     enlarged: set[tuple[int, int]] = field(default_factory=set)
@@ -142,48 +138,46 @@ class ItemStream:
             height, width = frames.shape[-2:]
             if self.rules.sides(height, width) != (height, width):
                 self.enlarged.add((height, width))
-            yield self._item(number, video_id, frames)
+            facts = tuple(self._facts(number, video_id))
+            self.num_rows += len(facts)
+            yield Item(f"{number:05d}", self.rules.apply(frames), facts)
             self.watch("export", done=number + 1, total=len(self.synthetic))
 
-    def _item(self, number: int, video_id: str, frames: Tensor) -> Item:
+    def _facts(self, number: int, video_id: str) -> Iterator[dict[str, Any]]:
         synthetic = self.synthetic
-        label, times = int(synthetic.hard_labels[number]), synthetic.times_seconds[number].tolist()
-        return Item(
-            number=number,
-            frames=self.rules.apply(frames),
-            times_seconds=tuple(times[place] for place in self.rules.places(len(times))),
-            label=label,
-            class_name=synthetic.classes[label],
-            name=self.names[label],
-            video_id=video_id,
-            questions=ask(self.questions, label, self.names, self.streams.generator(f"item {number}")),
-            probabilities=tuple(synthetic.labels[number].tolist()) if synthetic.labels.ndim == 2 else (),
-        )
+        label, times = int(synthetic.hard_labels[number]), synthetic.times_seconds[number]
+        for question in ask(self.questions, label, self.names, self.streams.generator(f"item {number}")):
+            yield {
+                "times_seconds": times[self.rules.places(len(times))].tolist(),
+                "label": label,
+                "class": synthetic.classes[label],
+                "name": self.names[label],
+                "question": question.text,
+                "answer": question.answer,
+                "video": video_id,
+                **({"probabilities": synthetic.labels[number].tolist()} if synthetic.labels.ndim == 2 else {}),
+            }
 
 
-def decoded_pictures(synthetic: SyntheticSet) -> ReadPictures:
-    """Return the function that decodes an item's latents, by the set's own decoder and one item at a time."""
-    decoder = synthetic.decoder
-    if decoder is None:
+def picture_reader(synthetic: SyntheticSet, root: Path | None) -> ReadPictures:
+    """Return the function that reads an item's keyframes from its video below `root`, at the video's own size.
+
+    Without a root it decodes the item's latents, by the set's own decoder.
+    """
+    decoder, codec = synthetic.decoder, synthetic.codec.name
+    if root is None and decoder is None:
         raise InputError(
-            f"this set has no decoder attached: read it with videocompressa.load, or attach codec "
-            f"{synthetic.codec.name!r}"
+            f"this set has no decoder attached: read it with videocompressa.load, or attach codec {codec!r}"
         )
 
     def pictures(number: int) -> Tensor:
+        if root is not None:
+            video = root / synthetic.provenance.video_ids[number]
+            return torch.from_numpy(read_frames_at(video, synthetic.times_seconds[number].tolist()).frames)
+        assert decoder is not None
         with torch.no_grad():
             pixels = decoder.decode(synthetic.latents[number]).clamp(0, 1).cpu()
         return (pixels * 255).round().to(torch.uint8)
-
-    return pictures
-
-
-def source_pictures(synthetic: SyntheticSet, root: Path) -> ReadPictures:
-    """Return the function that reads an item's keyframes from its video below `root`, at the video's own size."""
-
-    def pictures(number: int) -> Tensor:
-        video = root / synthetic.provenance.video_ids[number]
-        return torch.from_numpy(read_frames_at(video, synthetic.times_seconds[number].tolist()).frames)
 
     return pictures
 

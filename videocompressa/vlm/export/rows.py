@@ -1,6 +1,6 @@
-"""What the checks of all formats share: reading rows, their types, their messages; each raises `FaultError` in words.
+"""The rows of exported files and their types; each reader and check raises `FaultError` in words.
 
-A schema is the name of a type ("text", "number", "list", ...), {key: schema} of an object, or [schema] of a list.
+A schema is the name of a type (`TEXT`, ...), {key: schema} of an object, or [schema] of a list.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ AGAIN = "export again"
 Rows = Iterator[tuple[str, Any]]
 """(where, row) of each row."""
 
-_TYPES = {str: "text", int: "number", float: "number", list: "list", dict: "object", bool: "true or false"}
+TEXT, NUMBER, LIST = "a text", "a number", "a list"
+_TYPES = {str: TEXT, int: NUMBER, float: NUMBER, list: LIST, dict: "an object", bool: "a boolean", type(None): "a null"}
 
 
 class FaultError(Exception):
@@ -44,11 +45,11 @@ def check_types(value: Any, schema: Any, where: str = "") -> None:
     if _type_name(value) != expected:
         keys = f" with {', '.join(schema)}" if isinstance(schema, dict) else ""
         raise FaultError(
-            f"{where or 'the value'} is {_a(_type_name(value))}; it must be {_a(expected)}{keys} in every row, so "
-            f"fix it or {AGAIN}"
+            f"{where or 'the value'} is {_type_name(value)}; it must be {expected}{keys} in every row, so fix it or "
+            f"{AGAIN}"
         )
-    at = f"{where}: " if where else ""
     if isinstance(schema, dict):
+        at = f"{where}: " if where else ""
         for key, inner in schema.items():
             if key not in value:
                 raise FaultError(f"{at}lacks {key!r}; add it or {AGAIN}")
@@ -61,66 +62,41 @@ def check_types(value: Any, schema: Any, where: str = "") -> None:
 
 
 def _type_name(value: Any) -> str:
-    return "null" if value is None else _TYPES.get(type(value), type(value).__name__)
+    return _TYPES.get(type(value), type(value).__name__)
 
 
-def _a(name: str) -> str:
-    return f"an {name}" if name == "object" else f"a {name}"
-
-
-def check_turns(turns: Sequence[tuple[str, str]], roles: tuple[str, str], tag: str, num_media: int) -> None:
-    """Raise unless (role, text) turns alternate, question and answer, with a `tag` for each medium in the questions."""
-    if not turns or len(turns) % 2 or any(role != roles[place % 2] for place, (role, _) in enumerate(turns)):
-        speakers = ", ".join(role for role, _ in turns) or "nobody"
-        raise FaultError(f"is spoken by {speakers}; it must be {roles[0]}, {roles[1]} in turn, so fix it or {AGAIN}")
-    if any(not text.strip() for _, text in turns):
-        raise FaultError(f"has an empty message; write one or {AGAIN}")
-    total = sum(text.count(tag) for _, text in turns)
-    asked = sum(text.count(tag) for _, text in turns[::2])
-    if total != num_media or asked != total:
-        raise FaultError(
-            f"has {total} {tag} in its texts ({asked} in questions) for {num_media} media; write as many in the "
-            f"questions as there are media, or {AGAIN}"
-        )
-
-
-def read_json_file(path: Path) -> Any:
-    """Return what a json file holds."""
-    try:
-        content = path.read_bytes()
-    except OSError:
-        raise FaultError(f"{path.name} is missing; {AGAIN}") from None
-    return parse_json(content, path.name)
+def read_file(folder: Path, name: str) -> bytes:
+    """Return the bytes of a file that the format must have."""
+    if not (folder / name).is_file():
+        raise FaultError(f"{name} is missing; {AGAIN}")
+    return (folder / name).read_bytes()
 
 
 def parse_json(content: bytes, name: str) -> Any:
-    """Return what json bytes hold; `name` is for the message."""
+    """Return what JSON bytes hold; `name` is for the message."""
     try:
         return json.loads(content)
     except ValueError as error:
         raise FaultError(f"{name} is not json ({error}); fix it or {AGAIN}") from error
 
 
-def list_rows(folder: Path, name: str) -> Rows:
-    """Yield the rows of a json file that is a list."""
-    rows = read_json_file(folder / name)
+def json_list(folder: Path, name: str) -> Rows:
+    """Yield the rows of a file that holds one JSON list."""
+    rows = parse_json(read_file(folder, name), name)
     if not isinstance(rows, list):
-        raise FaultError(f"{name} holds {_a(_type_name(rows))}; it must be a list of rows")
+        raise FaultError(f"{name} holds {_type_name(rows)}; it must be a list of rows")
     yield from ((f"{name} row {number}", row) for number, row in enumerate(rows))
 
 
-def line_rows(folder: Path, name: str) -> Rows:
-    """Yield the rows of a file with one json a line."""
-    if not (folder / name).is_file():
-        raise FaultError(f"{name} is missing; {AGAIN}")
-    with (folder / name).open("rb") as file:
-        for number, line in enumerate(file):
-            where = f"{name} row {number}"
-            yield where, parse_json(line, where)
+def json_lines(folder: Path, name: str) -> Rows:
+    """Yield the rows of a file with one JSON value a line."""
+    for number, line in enumerate(read_file(folder, name).splitlines()):
+        where = f"{name} row {number}"
+        yield where, parse_json(line, where)
 
 
 def shard_rows(folder: Path) -> Rows:
-    """Yield the samples of tar shards as {"json": value, "cls": text, "png": [(height, width) of each]}."""
+    """Yield the samples of tar shards: {extension: content}, with the (height, width) of all pictures as "png"."""
     shards = sorted(folder.glob("train-*.tar"))
     if not shards:
         raise FaultError(f"holds no train-NNNNNN.tar; {AGAIN}")
@@ -138,19 +114,17 @@ def _samples(name: str, shard: tarfile.TarFile) -> Rows:
         if stem in finished:
             raise FaultError(f"{name}: the files of sample {stem} are not next to each other; {AGAIN}")
         finished.add(stem)
-        where, sample = f"{name} sample {stem}", dict[str, Any](png=[])
+        sample: dict[str, Any] = {"png": []}
         for member in members:
             file, kind = shard.extractfile(member), member.name.partition(".")[2]
             content = b"" if file is None else file.read()
             if kind.endswith("png"):
                 sample["png"].append(picture_sides(content, member.name))
+            elif kind == "json":
+                sample[kind] = parse_json(content, member.name)
             else:
-                is_json = kind == "json"
-                sample[kind] = parse_json(content, member.name) if is_json else content.decode(errors="replace")
-        for kind in ("json", "cls"):
-            if kind not in sample:
-                raise FaultError(f"{where} has no .{kind}; {AGAIN}")
-        yield where, sample
+                sample[kind] = content.decode(errors="replace")
+        yield f"{name} sample {stem}", sample
 
 
 def table_rows(folder: Path, columns: Sequence[str]) -> Rows:
@@ -175,12 +149,12 @@ def table_rows(folder: Path, columns: Sequence[str]) -> Rows:
 
 def picture_sides(content: bytes, name: str) -> tuple[int, int]:
     """Return height and width of a picture that can be decoded to its end."""
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     try:
         with Image.open(io.BytesIO(content)) as picture:
             picture.load()
             return picture.height, picture.width
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+    except (OSError, SyntaxError) as error:  # UnidentifiedImageError is an OSError.
         reason = " ".join(str(error).split()[:8])
         raise FaultError(f"{name} is no complete picture ({reason}); {AGAIN}") from error

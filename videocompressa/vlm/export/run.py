@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,14 +10,14 @@ from typing import Any
 from videocompressa.artifact import read_set
 from videocompressa.datasets import BadVideo
 from videocompressa.errors import InputError
-from videocompressa.files import check_folder, whole_folder
+from videocompressa.files import check_output_folder, complete_folder
 from videocompressa.recipes.sets import open_set
 from videocompressa.rng import Streams
 from videocompressa.run import Watch, watch_nothing
 from videocompressa.synthetic import SyntheticSet
 from videocompressa.vlm.export.check import check_export
 from videocompressa.vlm.export.formats import MANIFEST, VERSION, find_format, write_json
-from videocompressa.vlm.export.items import ItemStream, decoded_pictures, source_note, source_pictures
+from videocompressa.vlm.export.items import ItemStream, picture_reader, source_note
 from videocompressa.vlm.export.tables import check_packages
 from videocompressa.vlm.settings import ExportOptions
 from videocompressa.vlm.words import check_questions, readable_names
@@ -49,60 +49,46 @@ def export_set(
     overwrite: bool = False,
     watch: Watch = watch_nothing,
 ) -> Exported:
-    """Write the keyframes of a set file as a folder that a trainer reads; it appears only when it is complete.
+    """Write the keyframes of the set file `path` as a folder that a trainer reads; it appears only when it is complete.
 
-    Parameters
-    ----------
-    path, folder:
-        The set file, and the folder to make.
-    to:
-        A key of `vlm.export.formats.FORMATS`.
-    overwrite:
-        Replace the folder.
-    watch:
-        Called after each item.
-
-    Raises
-    ------
-    InputError
-        When an option cannot be followed, or no item could be read.
+    `to` is a key of `vlm.export.formats.FORMATS`; `overwrite` replaces the folder; `watch` is called after each item.
+    Raises `InputError` when an option cannot be followed, or no item could be read.
     """
     options = options or ExportOptions()
     kind, root = find_format(to), options.from_source
     check_packages(kind.packages, f"--to {to}")
-    check_folder(folder, overwrite=overwrite)
+    check_output_folder(folder, overwrite=overwrite)
     _keep_inputs(folder, path, root)
     # The codec is needed only where latents are decoded.
     synthetic = open_set(path, options.codec) if root is None else read_set(path)
     names = readable_names(synthetic.classes, options.names)
     check_questions(options.questions, len(names))
-    pictures = decoded_pictures(synthetic) if root is None else source_pictures(synthetic, root)
     streams = Streams(options.seed).child("questions")
-    items = ItemStream(synthetic, pictures, kind.rules, names, options.questions, streams, watch)
+    items = ItemStream(synthetic, picture_reader(synthetic, root), kind.rules, names, options.questions, streams, watch)
     facts = {"version": VERSION, "format": to, **_facts(synthetic, names, options)}
-    with whole_folder(folder, overwrite=overwrite) as part:
-        num_rows = kind.write_export(part, items, facts)
-        if len(items.skipped) == len(synthetic):
+    with complete_folder(folder, overwrite=overwrite) as part:
+        kind.write_export(part, items, facts)
+        num_items = len(synthetic) - len(items.skipped)
+        if not num_items:
             first = items.skipped[0]
             raise InputError(
                 f"--from-source {root}: none of the {len(synthetic)} videos of {path} can be read there "
                 f"({first.video_id}: {first.reason}); give the folder that was compressed, or leave the option out"
             )
-        num_items = len(synthetic) - len(items.skipped)
         skipped = [{"video": video.video_id, "reason": video.reason} for video in items.skipped]
-        write_json(part / MANIFEST, facts | {"num_items": num_items, "num_rows": num_rows, "skipped": skipped})
+        write_json(part / MANIFEST, facts | {"num_items": num_items, "num_rows": items.num_rows, "skipped": skipped})
     return Exported(
         num_items,
-        num_rows,
+        items.num_rows,
         tuple(items.skipped),
         names=dict(zip(synthetic.classes, names, strict=True)),
-        notes=_notes(items, to, root),
+        notes=tuple(_notes(items, to, root)),
         next_steps=kind.next_steps(folder.absolute(), synthetic.times_seconds.shape[1]),
     )
 
 
 def _facts(synthetic: SyntheticSet, names: Sequence[str], options: ExportOptions) -> dict[str, Any]:
-    """Return what the manifest holds about the set and the options."""
+    """Return what the manifest records about the set and the options."""
     provenance = synthetic.provenance
     return {
         "source": provenance.source.name,
@@ -129,24 +115,20 @@ def _keep_inputs(folder: Path, path: Path, root: Path | None) -> None:
             raise InputError(f"output {folder} holds {option} {source}, which is read; give another folder")
 
 
-def _notes(items: ItemStream, to: str, root: Path | None) -> tuple[str, ...]:
-    """Return what a user should know about the pictures."""
+def _notes(items: ItemStream, to: str, root: Path | None) -> Iterator[str]:
     rules, clip, keyframes = items.rules, items.synthetic.clip, items.synthetic.times_seconds.shape[1]
     if root is None:
-        notes = [
+        yield (
             f"pictures are decoded latents of {clip.height}x{clip.width} px; --from-source ROOT reads them from the "
             "videos, at their own size"
-        ]
-    else:
-        notes = source_note(items.synthetic)
-    notes += [
-        f"pictures of {height}x{width} px were enlarged to {'x'.join(map(str, rules.sides(height, width)))}: "
-        f"{to} trainers take no fewer than {rules.min_pixels} pixels"
-        for height, width in sorted(items.enlarged)
-    ]
-    frames = len(rules.places(keyframes))
-    if frames != keyframes:
-        notes.append(
-            f"{keyframes} keyframes a video were repeated to {frames}: {to} trainers drop an odd or single frame"
         )
-    return tuple(notes)
+    else:
+        yield from source_note(items.synthetic)
+    for height, width in sorted(items.enlarged):
+        tall, wide = rules.sides(height, width)
+        yield (
+            f"pictures of {height}x{width} px were enlarged to {tall}x{wide}: {to} trainers take no fewer than "
+            f"{rules.min_pixels} pixels"
+        )
+    if (frames := rules.count(keyframes)) != keyframes:
+        yield f"{keyframes} keyframes a video were repeated to {frames}: {to} trainers drop an odd or single frame"

@@ -30,62 +30,60 @@ def check_packages(packages: Sequence[str], user: str) -> None:
         raise InputError(f"{user} needs {' and '.join(missing)}; run: {how_to_install('vlm')}")
 
 
-def write_trl(folder: Path, rows: Iterable[dict[str, Any]], facts: Mapping[str, Any]) -> int:
+def write_trl(folder: Path, rows: Iterable[dict[str, Any]], facts: Mapping[str, Any]) -> None:
     """Write what TRL's SFTTrainer takes: it has no videos column, so frames are images before the first user text."""
-    from datasets import Features, Image, List, Value
+    from datasets import Image, List, Value
 
     message = {"role": Value("string"), "content": Value("string")}
-    num_rows = _write_table(folder, Features({"messages": List(message), "images": List(Image())}), rows)
-    _write_card(folder, facts, num_rows, "`messages` (user, assistant) and `images` (the keyframes, in time order)")
-    return num_rows
+    columns = {"messages": List(message), "images": List(Image())}
+    _write(folder, rows, facts, columns, "`messages` (user, assistant) and `images` (the keyframes, in time order)")
 
 
-def write_hf(folder: Path, rows: Iterable[dict[str, Any]], facts: Mapping[str, Any]) -> int:
+def write_hf(folder: Path, rows: Iterable[dict[str, Any]], facts: Mapping[str, Any]) -> None:
     """Write a data set with a column for everything that is known about a video."""
-    from datasets import ClassLabel, Features, Image, List, Value
+    from datasets import ClassLabel, Image, List, Value
 
-    columns: dict[str, Any] = {
+    columns = {
         "frames": List(Image()),
         "times_seconds": List(Value("float64")),
         "label": ClassLabel(names=list(facts["names"])),
-        "class": Value("string"),
-        "question": Value("string"),
-        "answer": Value("string"),
-        "video": Value("string"),
+        **dict.fromkeys(("class", "question", "answer", "video"), Value("string")),
     }
     listed = "`frames` (keyframes in time order), `times_seconds` of each in its video, `label` and `class`, "
     listed += "`question` and `answer`, `video` (its path in the data set)"
     if facts["soft"]:
         columns["probabilities"] = List(Value("float32"))
         listed += ", `probabilities` of a teacher"
-    num_rows = _write_table(folder, Features(columns), rows)
-    _write_card(folder, facts, num_rows, listed)
-    return num_rows
+    _write(folder, rows, facts, columns, listed)
 
 
-def _write_table(folder: Path, features: Any, rows: Iterable[dict[str, Any]]) -> int:
-    """Write the columns of `features`; other values of the rows are left out."""
+def _write(
+    folder: Path, rows: Iterable[dict[str, Any]], facts: Mapping[str, Any], columns: dict[str, Any], listed: str
+) -> None:
+    """Write the columns (other values of the rows are left out) and the card; `listed` describes the columns."""
     import pyarrow
+    from datasets import Features
     from pyarrow import parquet
 
     path = folder / PARQUET
     path.parent.mkdir()
-    schema, num_rows, remaining = features.arrow_schema, 0, iter(rows)
+    schema, remaining = Features(columns).arrow_schema, iter(rows)
     with parquet.ParquetWriter(path, schema) as writer:
         while group := list(itertools.islice(remaining, ROWS_A_GROUP)):
             writer.write_table(pyarrow.Table.from_pylist(group, schema=schema))
-            num_rows += len(group)
-    return num_rows
+    card = _card(facts, parquet.read_metadata(path).num_rows, listed)
+    (folder / "README.md").write_text(card, encoding="utf-8")
 
 
-def _write_card(folder: Path, facts: Mapping[str, Any], num_rows: int, columns: str) -> None:
-    """Write the card: what `datasets` reads (the head) and what people read."""
-    pixels = {
-        "source": "frames of the source videos, at their own size",
-        "latents": f"decoded from the latents of codec {facts['codec']}",
-    }[facts["pixels"]]
-    (folder / "README.md").write_text(
-        f"""---
+def _card(facts: Mapping[str, Any], num_rows: int, columns: str) -> str:
+    """Return the card: what `datasets` reads (the head) and what people read."""
+    from_source, codec = facts["pixels"] == "source", facts["codec"]
+    pictures = (
+        "frames of the source videos, at their own size"
+        if from_source
+        else f"decoded from the latents of codec {codec}"
+    )
+    return f"""---
 pretty_name: {json.dumps("Keyframes of " + facts["source"], ensure_ascii=False)}
 task_categories:
 - video-classification
@@ -107,7 +105,7 @@ configs:
 ({facts["num_source_frames"]} frames).
 
 - **Columns**: {columns}.
-- **Pictures**: {pixels}.
+- **Pictures**: {pictures}.
 - **Classes** ({len(facts["names"])}): {", ".join(facts["names"])}.
 - **Questions**: {facts["questions"]}, drawn with seed {facts["seed"]}.
 
@@ -118,6 +116,4 @@ from datasets import load_dataset
 
 rows = load_dataset("this folder", split="train")
 ```
-""",
-        encoding="utf-8",
-    )
+"""

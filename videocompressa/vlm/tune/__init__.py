@@ -1,1 +1,1 @@
-"""Fine-tuning: `run` of `phases` (`clips`, `models`, `adapters`, `train`, `evaluate`), and the paper's `figure3`."""
+"""Fine-tuning: `run` (with `clips`, `models`, `train` and `evaluate`), and the paper's `figure3`."""

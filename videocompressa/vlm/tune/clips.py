@@ -15,15 +15,11 @@ import torch
 from torch import Tensor
 
 from videocompressa.clip import ClipSpec
-from videocompressa.datasets import BadVideo, DecodedSplit, VideoSet, decode_split
+from videocompressa.datasets import DecodedSplit, VideoSet
 from videocompressa.errors import InputError, VideoError
-from videocompressa.recipes.options import Surroundings
-from videocompressa.run import watch_nothing
 from videocompressa.synthetic import SyntheticSet
 from videocompressa.video import probe, read_frames, read_frames_at
-from videocompressa.vlm.export.items import source_note
-from videocompressa.vlm.tune.processes import ProcessGroup
-from videocompressa.vlm.tune.processor import VideoFrames
+from videocompressa.vlm.export.items import VideoFrames
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,58 +69,22 @@ def file_clips(
     return Clips(tuple(labels), tuple(video_ids), read)
 
 
-@dataclass(frozen=True)
-class ClipSource:
-    """Where the clips of a run come from."""
+def set_clips(synthetic: SyntheticSet, root: Path | None) -> Clips:
+    """Return the set's clips, labeled by their likeliest class; raises `InputError` when a source video is gone."""
+    labels, video_ids = synthetic.hard_labels.tolist(), synthetic.provenance.video_ids
+    if root is not None:
+        return file_clips([root / video_id for video_id in video_ids], labels, video_ids, synthetic.times_seconds)
+    pixels = (synthetic.keyframes() * 255).round().to(torch.uint8)
+    return tensor_clips(pixels, synthetic.times_seconds, labels, video_ids)
 
-    synthetic: SyntheticSet
-    videos: VideoSet
-    max_bad: float
-    """Share of a split's videos that may be unreadable."""
-    from_source: Path | None
-    """Folder of the videos that the set was made of: frames at their own size."""
-    group: ProcessGroup
-    surroundings: Surroundings
 
-    def of_set(self) -> Clips:
-        """Return the set's clips, labeled by their likeliest class; raises `InputError` when a source video is gone."""
-        synthetic = self.synthetic
-        labels, video_ids = synthetic.hard_labels.tolist(), synthetic.provenance.video_ids
-        if self.from_source is not None:
-            paths = [self.from_source / video_id for video_id in video_ids]
-            return file_clips(paths, labels, video_ids, synthetic.times_seconds)
-        pixels = (synthetic.keyframes() * 255).round().to(torch.uint8)
-        return tensor_clips(pixels, synthetic.times_seconds, labels, video_ids)
-
-    def of_split(self, split: str) -> tuple[Clips, tuple[BadVideo, ...]]:
-        """Return the readable videos of a split; they are all decoded once, at the set's size."""
-        decoded = self.group.main_first(lambda: self._decode(split))
-        labels, video_ids = decoded.labels.tolist(), decoded.video_ids
-        if self.from_source is None:
-            return tensor_clips(decoded.frames, decoded.times_seconds, labels, video_ids), decoded.bad
-        path_of = {entry.video_id: entry.path for entry in self.videos.entries}
-        paths = [path_of[video_id] for video_id in video_ids]
-        return file_clips(paths, labels, video_ids, split_clip(self.synthetic)), decoded.bad
-
-    def notes(self) -> list[str]:
-        """Return what a user should know about the frames."""
-        if self.from_source is not None:
-            return source_note(self.synthetic)
-        return [
-            f"frames are the set's own, {self.synthetic.clip.height}x{self.synthetic.clip.width} px, enlarged to what "
-            "the model takes; --from-source ROOT shows the videos' own size"
-        ]
-
-    def _decode(self, split: str) -> DecodedSplit:
-        return decode_split(
-            self.videos,
-            split,
-            split_clip(self.synthetic),
-            cache=self.surroundings.cache / "candidates",
-            workers=self.surroundings.workers,
-            max_bad=self.max_bad,
-            watch=self.surroundings.watch if self.group.is_main else watch_nothing,
-        )
+def split_clips(decoded: DecodedSplit, videos: VideoSet, clip: ClipSpec, root: Path | None) -> Clips:
+    """Return the clips of a decoded split of `videos`; with a root they are read again, at the videos' own size."""
+    labels, video_ids = decoded.labels.tolist(), decoded.video_ids
+    if root is None:
+        return tensor_clips(decoded.frames, decoded.times_seconds, labels, video_ids)
+    path_of = {entry.video_id: entry.path for entry in videos.entries}
+    return file_clips([path_of[video_id] for video_id in video_ids], labels, video_ids, clip)
 
 
 def split_clip(synthetic: SyntheticSet) -> ClipSpec:

@@ -21,15 +21,16 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
 
 from videocompressa.errors import InputError
 from videocompressa.rng import Streams
 from videocompressa.run import Watch, watch_nothing
+from videocompressa.vlm.settings import QUESTIONS_BY_NAME
 from videocompressa.vlm.tune.clips import Clips
-from videocompressa.vlm.tune.models import Vlm, explain_memory
+from videocompressa.vlm.tune.models import Vlm, autocast, explain_memory
 from videocompressa.vlm.tune.processes import ProcessGroup
-from videocompressa.vlm.tune.processor import Prompt
-from videocompressa.vlm.tune.train import autocast
+from videocompressa.vlm.tune.processor import IGNORED, Prompt
 from videocompressa.vlm.words import ask
 
 MAX_ANSWER_TOKENS = 24
@@ -37,9 +38,6 @@ MAX_ANSWER_TOKENS = 24
 
 CLASSES_AT_ONCE = 16
 """Class names that are scored together (our choice); fewer take less memory."""
-
-QUESTIONS_BY_NAME = ("choice", "open")
-"""Kinds of question that a class name answers."""
 
 UNMATCHED = -1
 """Class of a free answer that names none."""
@@ -65,6 +63,18 @@ class Prediction:
         """The class with the best score; of equal ones the first."""
         return max(range(len(self.scores)), key=self.scores.__getitem__)
 
+    def row(self, names: Sequence[str]) -> dict[str, Any]:
+        """Return it as JSON values, with the classes in words."""
+        matched = UNMATCHED if self.matched is None else self.matched
+        return {
+            "video": self.video_id,
+            "class": names[self.label],
+            "predicted": names[self.best],
+            "answer": self.text,
+            "answer_class": None if matched == UNMATCHED else names[matched],
+            "scores": [round(score, 6) for score in self.scores],
+        }
+
 
 def evaluate_vlm(
     vlm: Vlm,
@@ -80,7 +90,7 @@ def evaluate_vlm(
 ) -> tuple[Prediction, ...]:
     """Ask the model about every clip, each process about its share, and return all predictions in order.
 
-    `names` are the L class names in words, in label order; `generate` also asks for free answers. Raises `InputError`
+    `names` are L class names in words, in label order; `generate` also asks for free answers. Raises `InputError`
     when `questions` is not one of `QUESTIONS_BY_NAME`, or the memory does not suffice.
     """
     if questions not in QUESTIONS_BY_NAME:
@@ -151,31 +161,25 @@ def _answer(vlm: Vlm, prompt: Prompt, codes: Sequence[tuple[int, ...]], generate
 
 def _likelihoods(vlm: Vlm, past: Any, first: Tensor, codes: Sequence[tuple[int, ...]], start: int) -> list[float]:
     """Return the length-normalized log-likelihood of each answer after the prompt; step 2."""
-    longest = max(map(len, codes))
-    tokens = torch.full((len(codes), longest), vlm.processor.end_id, device=first.device)
-    counted = torch.zeros(len(codes), longest, dtype=torch.bool, device=first.device)
-    for row, code in enumerate(codes):
-        tokens[row, : len(code)] = torch.tensor(code, device=first.device)
-        counted[row, : len(code)] = True
+    padded = pad_sequence([torch.tensor(code) for code in codes], batch_first=True, padding_value=IGNORED)
+    tokens, counted = padded.clamp(min=0).to(first.device), (padded != IGNORED).to(first.device)
     own = copy.deepcopy(past)
     own.batch_repeat_interleave(len(codes))
     hidden = _forward(vlm, own, tokens[:, :-1], start)
     logits = torch.cat([first.expand(len(codes), -1)[:, None], vlm.model.lm_head(hidden).float()], dim=1)
     each = functional.log_softmax(logits, dim=-1).gather(2, tokens[..., None])[..., 0].double()
-    return [float(value) for value in (each * counted).sum(1) / counted.sum(1)]
+    scores: list[float] = ((each * counted).sum(1) / counted.sum(1)).tolist()
+    return scores
 
 
 def _greedy(vlm: Vlm, past: Any, first: Tensor, start: int) -> str:
     """Return the greedy answer; `past` grows."""
     answer: list[int] = []
-    logits = first
-    while len(answer) < MAX_ANSWER_TOKENS:
-        token = int(logits.argmax())
-        if token == vlm.processor.end_id:
-            break
-        answer.append(token)
-        hidden = _forward(vlm, past, torch.tensor([[token]], device=first.device), start + len(answer) - 1)
-        logits = vlm.model.lm_head(hidden[:, -1]).float()
+    token = first.argmax()
+    while len(answer) < MAX_ANSWER_TOKENS and token != vlm.processor.end_id:
+        hidden = _forward(vlm, past, token.reshape(1, 1), start + len(answer))
+        answer.append(int(token))
+        token = vlm.model.lm_head(hidden[:, -1]).float().argmax()
     return vlm.processor.text_of(answer)
 
 

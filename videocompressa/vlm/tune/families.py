@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from videocompressa.errors import InputError
 
 VISION_START, VIDEO_PAD, VISION_END = "<|vision_start|>", "<|video_pad|>", "<|vision_end|>"
+VIDEO_BLOCK = f"{VISION_START}{VIDEO_PAD}{VISION_END}"
 TURN_START, TURN_END = "<|im_start|>", "<|im_end|>"
 SPECIAL_TOKENS = (VISION_START, VIDEO_PAD, VISION_END, TURN_START, TURN_END)
 """What a tokenizer must have as single tokens."""

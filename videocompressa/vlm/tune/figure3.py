@@ -15,14 +15,14 @@ from pathlib import Path
 
 from videocompressa.datasets import BadVideo
 from videocompressa.errors import InputError
-from videocompressa.files import check_folder, write_text
+from videocompressa.files import check_output_folder, write_text
 from videocompressa.recipes.compress import compress_folder
 from videocompressa.recipes.data import list_videos
 from videocompressa.recipes.options import BudgetOptions, CandidateOptions, CompressOptions, Share, Surroundings
+from videocompressa.texts import markdown_table, mean_text
 from videocompressa.vlm.settings import FinetuneConfig, FinetuneOptions, LoadOptions
-from videocompressa.vlm.tune.phases import PhaseScores
 from videocompressa.vlm.tune.processes import ProcessGroup
-from videocompressa.vlm.tune.run import FinetuneOutcome, finetune_on
+from videocompressa.vlm.tune.run import FinetuneOutcome, PhaseScores, finetune_on
 
 CONFIG = FinetuneConfig(steps=400, gradient_checkpointing=True)
 
@@ -94,22 +94,29 @@ def make_figure(
     group = group or ProcessGroup(surroundings.device)
     list_videos(data, figure.candidates)  # Before the folder is made: it raises where `data` is not what it must be.
     if group.is_main:
-        check_folder(folder, overwrite=True)
+        check_output_folder(folder, overwrite=True)
         folder.mkdir(exist_ok=True)
     options = dataclasses.replace(options, model=figure.model, codec=figure.codec, after_set=True)
     rows: list[FigureRow] = []
-    full: list[FigureRow] = []
     outcomes: list[FinetuneOutcome] = []
-    for number, ratio in enumerate(figure.ratios):
+    for ratio in figure.ratios:
         path = folder / f"{ratio.removesuffix('%')}percent.safetensors"
         if group.is_main and (overwrite or not path.exists()):
-            _compress(figure, ratio, data, path, options.seed, overwrite, surroundings)
+            compress_folder(
+                data,
+                path,
+                CompressOptions(figure.method, figure.codec, options.seed),
+                candidates=figure.candidates,
+                budget=BudgetOptions(ratio=Share(ratio), keyframes=figure.keyframes),
+                overwrite=overwrite,
+                surroundings=surroundings,
+            )
         group.wait()
         outcome = finetune_on(
             path,
             data,
             path.with_suffix(""),
-            options=dataclasses.replace(options, zero_shot=number == 0, full=number == 0),
+            options=dataclasses.replace(options, zero_shot=not outcomes, full=not outcomes),
             config=figure.config,
             load=load,
             candidates=figure.candidates,
@@ -118,48 +125,39 @@ def make_figure(
             surroundings=surroundings,
         )
         outcomes.append(outcome)
-        scores = {phase.phase: phase for phase in outcome.phases}
-        if number == 0:
-            rows.append(FigureRow("nothing", None, scores["zero-shot"]))
-            full.append(FigureRow("all videos", None, scores["full"]))
-        rows.append(FigureRow(f"{ratio} of the frames", path.stat().st_size, scores["set"]))
+        trained_on = {"zero-shot": "nothing", "set": f"{ratio} of the frames", "full": "all videos"}
+        for scores in outcome.phases:
+            file_bytes = path.stat().st_size if scores.phase == "set" else None
+            rows.append(FigureRow(trained_on[scores.phase], file_bytes, scores))
+        rows.sort(key=lambda row: row.scores.phase == "full")  # The last row.
         if group.is_main:  # After every ratio: a long run that is stopped leaves what it has.
-            _write(folder, figure, [*rows, *full], options.seed, outcome.classes)
+            _write(folder, figure, rows, options.seed, outcome.classes)
     skipped = dict.fromkeys(video for outcome in outcomes for video in outcome.skipped)
+    return FigureOutcome(tuple(rows), tuple(skipped), (_settings(figure), *outcomes[0].notes))
+
+
+def _settings(figure: Figure) -> str:
     config, clip = figure.config, figure.candidates
-    settings = f"{config.steps} steps of {config.batch_size} clips a row, {clip.frames} candidates of {clip.size} px"
-    return FigureOutcome((*rows, *full), tuple(skipped), (settings, *outcomes[0].notes))
-
-
-def _compress(
-    figure: Figure, ratio: str, data: Path, path: Path, seed: int, overwrite: bool, surroundings: Surroundings
-) -> None:
-    compress_folder(
-        data,
-        path,
-        CompressOptions(figure.method, figure.codec, seed),
-        candidates=figure.candidates,
-        budget=BudgetOptions(ratio=Share(ratio), keyframes=figure.keyframes),
-        overwrite=overwrite,
-        surroundings=surroundings,
-    )
+    return f"{config.steps} steps of {config.batch_size} clips a row, {clip.frames} candidates of {clip.size} px"
 
 
 def figure_markdown(rows: Sequence[FigureRow]) -> str:
     """Return the rows as a table."""
-    lines = [
-        "| trained on | clips | file, kB | accuracy, % | free answers, % | training, s | evaluation, s |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    lines = [("trained on", "clips", "file, kB", "accuracy, %", "free answers, %", "training, s", "evaluation, s")]
     for row in rows:
         scores = row.scores
-        free = "-" if scores.accuracy_generated is None else f"{100 * scores.accuracy_generated:.1f}"
-        size = "-" if row.file_bytes is None else f"{row.file_bytes / 1000:.0f}"
         lines.append(
-            f"| {row.trained_on} | {scores.num_train_clips} | {size} | {100 * scores.accuracy:.1f} | {free} | "
-            f"{scores.train_seconds:.0f} | {scores.evaluation_seconds:.0f} |"
+            (
+                row.trained_on,
+                str(scores.num_train_clips),
+                "-" if row.file_bytes is None else f"{row.file_bytes / 1000:.0f}",
+                mean_text(scores.accuracy),
+                mean_text(scores.accuracy_generated),
+                f"{scores.train_seconds:.0f}",
+                f"{scores.evaluation_seconds:.0f}",
+            )
         )
-    return "\n".join(lines) + "\n"
+    return markdown_table(lines)
 
 
 def _write(folder: Path, figure: Figure, rows: Sequence[FigureRow], seed: int, classes: Sequence[str]) -> None:

@@ -65,27 +65,20 @@ def need(module: str, what_for: str) -> Any:
 
 
 def load_vlm(name: str, *, dtype: str, device: torch.device, options: LoadOptions | None = None) -> Vlm:
-    """Load a model and its tokenizer from the hub, the hub's cache or a folder.
+    """Load a model and its tokenizer: `name` is a hub name such as "Qwen/Qwen2.5-VL-7B-Instruct", or a folder.
 
-    Parameters
-    ----------
-    name:
-        Hub name such as "Qwen/Qwen2.5-VL-7B-Instruct", or a folder.
-    dtype:
-        "bfloat16" or "float32": the numbers that frozen weights are held in.
-
-    Raises
-    ------
-    InputError
-        When the folder or name holds no configuration, no weights, not all weights, no tokenizer, a tokenizer without
-        vision tokens, or a model of a family that is not known.
+    `dtype`, "bfloat16" or "float32", is of the frozen weights. Raises `InputError` when there is no configuration, no
+    weights, not all weights, no tokenizer, a tokenizer without vision tokens, or a model of a family that is not known.
     """
     options = options or LoadOptions()
     if dtype not in PRECISIONS:
         raise InputError(f"precision is {dtype!r}; known: {', '.join(PRECISIONS)}")
     transformers = need("transformers", "a video-language model")
-    _check_folder(Path(name))
-    family = find_family(str(_read_config(name).get("model_type", "")), name)
+    _check_folder(name)
+    no_model = "is no folder, and the hub gave no model of that name ({}); check name and network, or give a folder"
+    with _fault_of(name, OSError, no_model):
+        need("transformers.utils.hub", "a video-language model").cached_file(name, "config.json")
+    family = find_family(str((model_json(name, "config.json") or {}).get("model_type", "")), name)
     tokenizer = _load_tokenizer(transformers, name)
     model = _load_weights(transformers, name, family, getattr(torch, dtype), device, options)
     _check_tokens(tokenizer, model.config, name)
@@ -105,54 +98,56 @@ def explain_memory(doing: str) -> Iterator[None]:
         raise InputError(f"not enough memory for {doing}; give {LESS_MEMORY}") from error
 
 
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """Return the context in which the model computes in `precision`."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
+
+
 def model_json(name: str, file: str) -> dict[str, Any] | None:
     """Return a json file of a model (hub name or folder), None where it has none of that name."""
     hub = need("transformers.utils.hub", "a video-language model")
     path = hub.cached_file(name, file, _raise_exceptions_for_missing_entries=False)
     if path is None:
         return None
-    try:
+    with _fault_of(name, ValueError, f"{file} is not json ({{}}); download it again"):
         values = json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise _bad_model(name, f"{file} is not json ({error}); download it again") from error
     return values if isinstance(values, dict) else {}
 
 
-def _bad_model(name: str | Path, problem: str) -> InputError:
+@contextmanager
+def _fault_of(name: str, faults: type[Exception] | tuple[type[Exception], ...], problem: str) -> Iterator[None]:
+    """Raise `InputError` about a model for these faults; {} of `problem` is the first line of the error."""
+    try:
+        yield
+    except InputError:
+        raise
+    except faults as error:
+        first_line = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise _bad_model(name, problem.format(first_line)) from error
+
+
+def _bad_model(name: str, problem: str) -> InputError:
     return InputError(f"--model {name}: {problem}")
 
 
-def _check_folder(folder: Path) -> None:
+def _check_folder(name: str) -> None:
+    folder = Path(name)
     if not folder.exists():  # A name of the hub.
         return
     if not folder.is_dir():
-        raise _bad_model(folder, "is a file; give the folder of a model, or a hub name")
-    if not (folder / "config.json").is_file():
-        raise _bad_model(folder, "has no config.json; give the folder that a model was saved to")
-    if not any(next(folder.glob(pattern), None) for pattern in WEIGHT_FILES):
-        raise _bad_model(folder, f"has no weights ({', '.join(WEIGHT_FILES)}); download them, or give another folder")
-    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
-        raise _bad_model(folder, f"has no tokenizer ({' or '.join(TOKENIZER_FILES)}); copy it from the model's page")
-
-
-def _read_config(name: str) -> dict[str, Any]:
-    hub = need("transformers.utils.hub", "a video-language model")
-    try:
-        hub.cached_file(name, "config.json")
-    except OSError as error:
-        raise _bad_model(
-            name,
-            f"is no folder, and the hub gave no model of that name ({_first_line(error)}); check the name and the "
-            "network, or give a folder",
-        ) from error
-    return model_json(name, "config.json") or {}
+        raise _bad_model(name, "is a file; give the folder of a model, or a hub name")
+    for patterns, problem in (
+        (("config.json",), "has no config.json; give the folder that a model was saved to"),
+        (WEIGHT_FILES, f"has no weights ({', '.join(WEIGHT_FILES)}); download them, or give another folder"),
+        (TOKENIZER_FILES, f"has no tokenizer ({' or '.join(TOKENIZER_FILES)}); copy it from the model's page"),
+    ):
+        if not any(next(folder.glob(pattern), None) for pattern in patterns):
+            raise _bad_model(name, problem)
 
 
 def _load_tokenizer(transformers: Any, name: str) -> Any:
-    try:
+    with _fault_of(name, (OSError, ValueError, KeyError), "its tokenizer cannot be read ({})"):
         tokenizer = transformers.AutoTokenizer.from_pretrained(name)
-    except (OSError, ValueError, KeyError) as error:
-        raise _bad_model(name, f"its tokenizer cannot be read ({_first_line(error)})") from error
     known = tokenizer.get_vocab()
     if missing := [token for token in SPECIAL_TOKENS if token not in known]:
         raise _bad_model(
@@ -180,16 +175,10 @@ def _load_weights(
     more: dict[str, Any] = {"device_map": {"": device}} if device.type == "cuda" else {}
     if options.four_bit:
         more["quantization_config"] = _four_bit(transformers, device)
-    model_class = getattr(transformers, family.model_class)
-    try:
-        with explain_memory(f"the weights of {name}"):
-            model, loading = model_class.from_pretrained(
-                name, dtype=dtype, attn_implementation="sdpa", output_loading_info=True, **more
-            )
-    except InputError:
-        raise
-    except (OSError, ValueError, SafetensorError) as error:
-        raise _bad_model(name, f"its weights cannot be read ({_first_line(error)})") from error
+    load = getattr(transformers, family.model_class).from_pretrained
+    faults = (OSError, ValueError, SafetensorError)
+    with _fault_of(name, faults, "its weights cannot be read ({})"), explain_memory(f"the weights of {name}"):
+        model, loading = load(name, dtype=dtype, attn_implementation="sdpa", output_loading_info=True, **more)
     if missing := sorted(loading["missing_keys"]):
         raise _bad_model(name, f"{len(missing)} weights are missing, such as {missing[0]}; download the model again")
     return model.eval()
@@ -219,10 +208,10 @@ def _pixel_rules(name: str, family: ModelFamily, vision: Any, options: LoadOptio
         "temporal": vision.temporal_patch_size,
         "min_pixels": options.min_pixels or size.get("shortest_edge"),
         "max_pixels": options.max_pixels or size.get("longest_edge"),
-        "mean": tuple(own.get("image_mean") or ()) or None,
-        "std": tuple(own.get("image_std") or ()) or None,
+        "mean": own.get("image_mean") and tuple(own["image_mean"]),
+        "std": own.get("image_std") and tuple(own["image_std"]),
     }
-    return dataclasses.replace(family.rules, **{key: value for key, value in changes.items() if value is not None})
+    return dataclasses.replace(family.rules, **{key: value for key, value in changes.items() if value})
 
 
 def _identity(model: Any) -> str:
@@ -231,7 +220,3 @@ def _identity(model: Any) -> str:
         sample = weight.detach().reshape(-1)[:16].cpu().contiguous().view(torch.uint8)
         digest.update(name.encode() + sample.numpy().tobytes())
     return digest.hexdigest()
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

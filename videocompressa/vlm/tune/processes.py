@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
@@ -14,20 +14,16 @@ from videocompressa.errors import InputError
 Value = TypeVar("Value")
 
 
-def _identity(value: Value) -> Value:
-    return value
-
-
 @dataclass(frozen=True)
 class ProcessGroup:
     """One process of a group; alone by default."""
 
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    device: torch.device
     rank: int = 0
     size: int = 1
-    mean: Callable[[Tensor], Tensor] = _identity
+    mean: Callable[[Tensor], Tensor] = lambda tensor: tensor
     """The mean of a tensor over all processes."""
-    gather: Callable[[list[Any]], list[Any]] = _identity
+    gather: Callable[[list[Any]], list[Any]] = lambda values: values
     """The lists of all processes as one, in the order of their ranks."""
 
     def __post_init__(self) -> None:

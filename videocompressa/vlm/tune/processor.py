@@ -15,48 +15,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.utils.rnn import pad_sequence
 
-from videocompressa.clip import shape_text
 from videocompressa.errors import InputError
-from videocompressa.vlm.tune import families
-from videocompressa.vlm.tune.families import TURN_END, TURN_START, VIDEO_PAD, ModelFamily, PixelRules
+from videocompressa.vlm.export.items import VideoFrames
+from videocompressa.vlm.tune.families import TURN_END, TURN_START, VIDEO_BLOCK, VIDEO_PAD, ModelFamily, PixelRules
 
 IGNORED = -100
 """Label of a token that is not learned."""
 VIDEO_TYPE = 2
 """Type of a video token, for the rotary positions (text is 0, image 1)."""
-
-
-@dataclass(frozen=True, eq=False)
-class VideoFrames:
-    """The frames of one clip, at the size that they have before the model's own resizing."""
-
-    frames: Tensor
-    """(F,3,H,W) uint8, RGB."""
-    times_seconds: Tensor
-    """(F,) float64, not falling: times in its video."""
-
-    def __post_init__(self) -> None:
-        shape = tuple(self.frames.shape)
-        if self.frames.dtype != torch.uint8 or len(shape) != 4 or shape[1] != 3 or not shape[0]:
-            raise InputError(f"frames for a model are {shape_text(self.frames)}; give uint8 (F,3,H,W), F >= 1")
-        if tuple(self.times_seconds.shape) != shape[:1]:
-            raise InputError(f"times for a model are {shape_text(self.times_seconds)}; give one for each of {shape[0]}")
-
-    def padded(self, multiple: int) -> VideoFrames:
-        """Return the clip with its last frame repeated to a multiple of so many frames."""
-        lacking = -len(self.frames) % multiple
-        if not lacking:
-            return self
-        return VideoFrames(
-            torch.cat([self.frames, self.frames[-1:].expand(lacking, -1, -1, -1)]),
-            torch.cat([self.times_seconds, self.times_seconds[-1:].expand(lacking)]),
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,17 +46,8 @@ class Prompt:
     """Seconds from one temporal patch to the next."""
 
 
-@final
 class VideoProcessor:
-    """Makes prompts and answers of a family.
-
-    Parameters
-    ----------
-    tokenizer:
-        A tokenizer of transformers that has `families.SPECIAL_TOKENS`.
-    family, rules:
-        How videos are read.
-    """
+    """Makes prompts and answers for a family, with a tokenizer that has `families.SPECIAL_TOKENS`."""
 
     def __init__(self, tokenizer: Any, family: ModelFamily, rules: PixelRules) -> None:
         self.tokenizer, self.family, self.rules = tokenizer, family, rules
@@ -94,14 +58,12 @@ class VideoProcessor:
         """Return the prompt of a clip and a question (one line of text)."""
         even = video.padded(self.rules.temporal)
         patches, grid = to_patches(even.frames, self.rules)
-        blocks = self._blocks(even)
-        ids = self._encode(self._text(question, blocks))
-        tokens = grid[0] * grid[1] * grid[2] // self.rules.merge**2
+        ids = self._encode(self._text(question, self._blocks(even)))
         num_blocks = grid[0] if self.family.seconds_in_words else 1
         if ids.count(self.video_id) != num_blocks:
             raise InputError(f"question {question!r} holds {VIDEO_PAD}; write it without any token of the model")
-        each = tokens // num_blocks
-        spread = tuple(part for token in ids for part in ([token] * each if token == self.video_id else [token]))
+        tokens_a_block = len(patches) // self.rules.merge**2 // num_blocks
+        spread = tuple(token for token in ids for _ in range(tokens_a_block if token == self.video_id else 1))
         return Prompt(spread, patches, grid, seconds_per_patch(even.times_seconds, self.rules.temporal))
 
     def answer(self, text: str) -> tuple[int, ...]:
@@ -120,12 +82,11 @@ class VideoProcessor:
         return f"{system}{TURN_START}user\n{blocks}{question}{TURN_END}\n{TURN_START}assistant\n"
 
     def _blocks(self, video: VideoFrames) -> str:
-        block = f"{families.VISION_START}{VIDEO_PAD}{families.VISION_END}"
         if not self.family.seconds_in_words:
-            return block
+            return VIDEO_BLOCK
         times = video.times_seconds.reshape(-1, self.rules.temporal)
         middles = (times[:, 0] + times[:, -1]) / 2
-        return "".join(f"<{seconds:.1f} seconds>{block}" for seconds in middles.tolist())
+        return "".join(f"<{seconds:.1f} seconds>{VIDEO_BLOCK}" for seconds in middles.tolist())
 
 
 def to_patches(frames: Tensor, rules: PixelRules) -> tuple[Tensor, tuple[int, int, int]]:
@@ -164,20 +125,17 @@ def collate(
 
     The labels (B,S) hold the answers' tokens and `IGNORED` elsewhere; with empty answers, prompts alone.
     """
-    rows = [(*prompt.ids, *answer) for prompt, answer in zip(prompts, answers, strict=True)]
-    ids = torch.full((len(rows), max(map(len, rows))), processor.end_id, dtype=torch.int64)
-    mask, labels = torch.zeros_like(ids), torch.full_like(ids, IGNORED)
-    for place, (row, prompt) in enumerate(zip(rows, prompts, strict=True)):
-        ids[place, : len(row)] = torch.tensor(row)
-        mask[place, : len(row)] = 1
-        labels[place, len(prompt.ids) : len(row)] = torch.tensor(row[len(prompt.ids) :], dtype=torch.int64)
+    pairs = list(zip(prompts, answers, strict=True))
+    rows = [torch.tensor([*prompt.ids, *answer]) for prompt, answer in pairs]
+    labels = [torch.tensor([IGNORED] * len(prompt.ids) + [*answer]) for prompt, answer in pairs]
+    ids = pad_sequence(rows, batch_first=True, padding_value=processor.end_id)
     inputs = {
         "input_ids": ids,
-        "attention_mask": mask,
+        "attention_mask": pad_sequence([torch.ones_like(row) for row in rows], batch_first=True),
         "mm_token_type_ids": (ids == processor.video_id).int() * VIDEO_TYPE,
         "pixel_values_videos": torch.cat([prompt.patches for prompt in prompts]),
         "video_grid_thw": torch.tensor([prompt.grid for prompt in prompts]),
     }
     if processor.family.seconds_in_positions:
         inputs["second_per_grid_ts"] = torch.tensor([prompt.seconds_per_patch for prompt in prompts])
-    return inputs, labels
+    return inputs, pad_sequence(labels, batch_first=True, padding_value=IGNORED)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,11 +60,9 @@ class Checkpoint:
 
     def write(self, trained: Mapping[str, Tensor], optimizer: torch.optim.Optimizer, losses: Sequence[float]) -> None:
         """Write the state."""
-        tensors: dict[str, Tensor] = {}
-        for name, weight in trained.items():
-            for kind, tensor in {"weight": weight.detach(), **optimizer.state[weight]}.items():
-                if kind != "step":
-                    tensors[f"{kind}/{name}"] = tensor.contiguous()
+        tensors = {f"weight/{name}": weight.detach().contiguous() for name, weight in trained.items()}
+        for moment in MOMENTS:
+            tensors |= {f"{moment}/{name}": optimizer.state[weight][moment] for name, weight in trained.items()}
         state = json.dumps({"key": self.key, "losses": list(losses)}, sort_keys=True)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(self.path) as part:
@@ -77,30 +75,27 @@ def metrics_log(folder: Path, watch: Watch) -> Iterator[Watch]:
 
     Its first call drops what an interrupted run wrote after its checkpoint.
     """
-    path, writers = folder / "metrics.jsonl", list[Any]()
+    path = folder / "metrics.jsonl"
+    with ExitStack() as stack:
+        writers: list[Any] = []
 
-    def log(phase: str, **numbers: float) -> None:
-        watch(phase, **numbers)
-        step = int(numbers["done"])
-        values = {name: value for name, value in numbers.items() if name not in ("done", "total")}
-        if not values:
-            _drop_steps_after(path, step)
-            if importlib.util.find_spec("tensorboard"):
-                from torch.utils.tensorboard import SummaryWriter
+        def log(phase: str, *, done: int, total: int, **values: float) -> None:
+            watch(phase, done=done, total=total, **values)
+            if not values:
+                _drop_steps_after(path, done)
+                if importlib.util.find_spec("tensorboard"):
+                    from torch.utils.tensorboard import SummaryWriter
 
-                writers.append(SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1))
-            return
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, **values}) + "\n")
-        for writer in writers:
-            for name, value in values.items():
-                writer.add_scalar(name, value, step)
+                    writer = SummaryWriter(str(folder / "tensorboard"), purge_step=done + 1)
+                    writers.append(stack.enter_context(writer))
+                return
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": done, **values}) + "\n")
+            for writer in writers:
+                for name, value in values.items():
+                    writer.add_scalar(name, value, done)
 
-    try:
         yield log
-    finally:
-        for writer in writers:
-            writer.close()
 
 
 def _drop_steps_after(path: Path, last: int) -> None:

@@ -1,30 +1,87 @@
 """The finetune run: a video-language model evaluated as it is, after a set file, and after all training videos.
 
-Each phase has a folder of its own with `scores.json`, `predictions.jsonl` and, where something was trained,
-`metrics.jsonl`, `checkpoint.safetensors` and the adapter or model (see `phases`).
+Each of these phases has a folder of its own with `scores.json`, `predictions.jsonl` and, where something was trained,
+`metrics.jsonl`, `checkpoint.safetensors` and the adapter or model. A finished phase is not run again, an interrupted
+one resumes from its checkpoint; each folder stores what its scores depend on, and refuses other settings.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import gc
+import hashlib
 import json
 import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from videocompressa.artifact import read_set
-from videocompressa.datasets import BadVideo
+from videocompressa.datasets import BadVideo, VideoSet
+from videocompressa.engine import peak_memory_bytes
 from videocompressa.errors import InputError
-from videocompressa.files import check_folder, write_text
-from videocompressa.recipes.data import check_split, list_videos
+from videocompressa.files import check_output_folder, complete_folder, write_text
+from videocompressa.recipes.data import check_split, decode_videos, list_videos
 from videocompressa.recipes.options import CandidateOptions, Surroundings
 from videocompressa.recipes.sets import open_set
 from videocompressa.recipes.train import check_classes, check_unseen
-from videocompressa.vlm.settings import FinetuneConfig, FinetuneOptions, LoadOptions
-from videocompressa.vlm.tune.clips import ClipSource
-from videocompressa.vlm.tune.phases import PHASE_FILE, FinetuneRun, PhaseScores
+from videocompressa.rng import Streams
+from videocompressa.run import Watch, watch_nothing
+from videocompressa.synthetic import SyntheticSet
+from videocompressa.vlm.export.items import source_note
+from videocompressa.vlm.settings import FinetuneConfig, FinetuneOptions, LoadOptions, Phase
+from videocompressa.vlm.tune.clips import Clips, set_clips, split_clip, split_clips
+from videocompressa.vlm.tune.evaluate import Prediction, evaluate_vlm, summarize
+from videocompressa.vlm.tune.models import Vlm, load_vlm
 from videocompressa.vlm.tune.processes import ProcessGroup
+from videocompressa.vlm.tune.progress import Checkpoint, check_same_run, metrics_log
+from videocompressa.vlm.tune.train import prepare, train_vlm
 from videocompressa.vlm.words import check_questions, readable_names
+
+PHASE_FILE = "phase.json"
+"""File that marks a phase's folder as ours and stores what its scores depend on."""
+
+
+@dataclass(frozen=True)
+class PhaseScores:
+    """The result of one phase."""
+
+    phase: str
+    accuracy: float
+    """By constrained scoring, in [0,1]."""
+    accuracy_generated: float | None
+    """By free answers; None without them."""
+    num_unmatched: int | None
+    """Free answers that name no class; None without free answers."""
+    num_clips: int
+    """Videos that the model was evaluated on."""
+    evaluation_seconds: float
+    evaluation_tokens: int
+    """Tokens of all prompts."""
+    num_train_clips: int = 0
+    steps: int = 0
+    first_step: int = 0
+    """Step that the run resumed at; seconds and tokens of training count from there."""
+    num_trained: int = 0
+    """Weights that were trained."""
+    loss_first: float | None = None
+    loss_last: float | None = None
+    train_seconds: float = 0.0
+    train_tokens: int = 0
+    clips_per_second: float | None = None
+    """In training."""
+    peak_memory_bytes: int = 0
+    """Largest resident memory of this process so far."""
+    gpu_peak_memory_bytes: int | None = None
+    """Most that was allocated on the GPU in this phase."""
+    confusion: tuple[tuple[int, ...], ...] = ()
+    """(L,L) counts: row the video's class, column the best-scored one."""
+    trained: str = ""
+    """Folder of the adapter or model, below the output."""
 
 
 @dataclass(frozen=True)
@@ -68,26 +125,26 @@ def finetune_on(
     check_unseen(synthetic, subject, videos, data, options.split)
     names = readable_names(synthetic.classes, options.names)
     check_questions(config.questions, len(names))
-    source = ClipSource(synthetic, videos, candidates.max_bad, options.from_source, group, surroundings)
     if options.from_source is not None and options.after_set:
-        source.of_set()  # Before any evaluation: it raises for a video that is gone.
+        set_clips(synthetic, options.from_source)  # Before any evaluation: it raises for a video that is gone.
     if group.is_main:
-        check_folder(folder, overwrite=True)
+        check_output_folder(folder, overwrite=True)
         for phase in options.phases if overwrite else ():
             if (folder / phase / PHASE_FILE).is_file():
                 shutil.rmtree(folder / phase)
         folder.mkdir(exist_ok=True)
+    else:
+        surroundings = dataclasses.replace(surroundings, watch=watch_nothing)
     group.wait()
-    run = FinetuneRun(subject, folder, names, options, load, config, source)
-    results = [run.phase(phase) for phase in options.phases]
-    skipped = dict.fromkeys(video for _, bad in results for video in bad)
-    notes = source.notes()
-    if synthetic.labels.ndim == 2:
-        notes.append("soft labels: the model learns the name of the most likely class")
-    scores = tuple(scores for scores, _ in results)
-    outcome = FinetuneOutcome(scores, synthetic.classes, names, tuple(skipped), tuple(notes))
+    run = _FinetuneRun(
+        subject, folder, synthetic, videos, names, options, config, load, candidates, group, surroundings
+    )
+    scores, skipped = zip(*map(run.phase, options.phases), strict=True)
+    notes = tuple(_notes(synthetic, options.from_source))
+    bad = dict.fromkeys(video for videos in skipped for video in videos)
+    outcome = FinetuneOutcome(scores, synthetic.classes, names, tuple(bad), notes)
     if group.is_main:
-        _write(folder, outcome, options, config)
+        _write_results(folder / "results.json", outcome, options, config)
     return outcome
 
 
@@ -105,7 +162,19 @@ def _check(options: FinetuneOptions, config: FinetuneConfig, load: LoadOptions, 
         raise InputError(f"--data {data}: does not exist; give the folder with the test videos")
 
 
-def _write(folder: Path, outcome: FinetuneOutcome, options: FinetuneOptions, config: FinetuneConfig) -> None:
+def _notes(synthetic: SyntheticSet, root: Path | None) -> Iterator[str]:
+    if root is not None:
+        yield from source_note(synthetic)
+    else:
+        yield (
+            f"frames are the set's own, {synthetic.clip.height}x{synthetic.clip.width} px, enlarged to what the model "
+            "takes; --from-source ROOT shows the videos' own size"
+        )
+    if synthetic.labels.ndim == 2:
+        yield "soft labels: the model learns the name of the most likely class"
+
+
+def _write_results(path: Path, outcome: FinetuneOutcome, options: FinetuneOptions, config: FinetuneConfig) -> None:
     results = {
         "model": options.model,
         "classes": outcome.classes,
@@ -113,7 +182,162 @@ def _write(folder: Path, outcome: FinetuneOutcome, options: FinetuneOptions, con
         "split": options.split,
         "seed": options.seed,
         "config": dataclasses.asdict(config),
-        "phases": [dataclasses.asdict(scores) for scores in outcome.phases],
+        "phases": [*map(dataclasses.asdict, outcome.phases)],
         "notes": outcome.notes,
     }
-    write_text(folder / "results.json", json.dumps(results, indent=1) + "\n")
+    _write_json(path, results)
+
+
+@dataclass(frozen=True)
+class _FinetuneRun:
+    """What all phases share; see `finetune_on`."""
+
+    subject: Path
+    folder: Path
+    synthetic: SyntheticSet
+    videos: VideoSet
+    names: tuple[str, ...]
+    options: FinetuneOptions
+    config: FinetuneConfig
+    load: LoadOptions
+    candidates: CandidateOptions
+    group: ProcessGroup
+    surroundings: Surroundings
+
+    def phase(self, phase: Phase) -> tuple[PhaseScores, tuple[BadVideo, ...]]:
+        """Run one phase, or take its scores from its folder; also return the videos that could not be read."""
+        options, config, group, clock = self.options, self.config, self.group, self.surroundings.clock
+        folder, on_gpu = self.folder / phase, group.device.type == "cuda"
+        gc.collect()  # The model of the phase before may be part of a cycle, and two do not fit.
+        if on_gpu:
+            torch.cuda.reset_peak_memory_stats(group.device)
+        dtype = config.precision if phase == "zero-shot" else config.dtype
+        vlm = load_vlm(options.model or "", dtype=dtype, device=group.device, options=self.load)
+        test_clips, bad = self._split(options.split)
+        train_clips = set_clips(self.synthetic, options.from_source) if phase == "set" else None
+        if phase == "full":
+            train_clips, more_bad = self._split("train")
+            bad += more_bad
+        key = self._key(phase, vlm, test_clips)
+        if (finished := self._finished(folder, key)) is not None:
+            return finished, bad
+        rng = Streams(options.seed, "finetune")
+        training = {} if train_clips is None else self._train(phase, vlm, train_clips, key, rng.child(phase))
+        started = clock()
+        predictions = evaluate_vlm(
+            vlm,
+            test_clips,
+            self.names,
+            questions=config.evaluation_questions,
+            precision=config.precision,
+            generate=options.generate,
+            rng=rng.child("judge"),  # This name decides which questions are asked.
+            group=group,
+            watch=self._watch(phase),
+        )
+        scores = PhaseScores(
+            phase=phase,
+            evaluation_seconds=clock() - started,
+            peak_memory_bytes=peak_memory_bytes(),
+            gpu_peak_memory_bytes=torch.cuda.max_memory_allocated(group.device) if on_gpu else None,
+            **summarize(predictions, len(self.names)),
+            **training,
+        )
+        if group.is_main:
+            self._write(folder, scores, predictions)
+        return scores, bad
+
+    def _split(self, split: str) -> tuple[Clips, tuple[BadVideo, ...]]:
+        """Return the readable videos of a split; they are all decoded once, at the set's size."""
+        check_split(self.videos, split, self.videos.root)
+        clip = split_clip(self.synthetic)
+        decoded = self.group.main_first(
+            lambda: decode_videos(self.videos, split, clip, self.candidates, self.surroundings)
+        )
+        return split_clips(decoded, self.videos, clip, self.options.from_source), decoded.bad
+
+    def _watch(self, phase: Phase) -> Watch:
+        """Return the watch with the phase in the name of each step."""
+        return lambda step, **numbers: self.surroundings.watch(f"{step} {phase}", **numbers)
+
+    def _train(self, phase: Phase, vlm: Vlm, clips: Clips, key: Mapping[str, Any], rng: Streams) -> dict[str, Any]:
+        """Train the model in place, save what was trained, and return the fields of `PhaseScores` about it."""
+        config, group, clock = self.config, self.group, self.surroundings.clock
+        folder, started = self.folder / phase, clock()
+        prepared = prepare(vlm, config, rng)
+        state = Checkpoint(
+            folder / "checkpoint.safetensors",
+            {**key, "processes": group.size, "clips": _hash(json.dumps([clips.video_ids, clips.labels]).encode())},
+        )
+        with metrics_log(folder, self._watch(phase)) if group.is_main else nullcontext(watch_nothing) as watch:
+            log = train_vlm(prepared, clips, self.names, config, rng=rng, group=group, watch=watch, checkpoint=state)
+        target = "adapter" if prepared.adapters_only else "model"
+        if group.is_main:
+            with complete_folder(folder / target, overwrite=True) as part:
+                prepared.save(part)
+        seconds, steps = clock() - started, len(log.losses)
+        num_clips = (steps - log.first_step) * config.batch_size
+        return {
+            "num_train_clips": len(clips.labels),
+            "steps": steps,
+            "first_step": log.first_step,
+            "num_trained": sum(weight.numel() for weight in prepared.trained.values()),
+            "loss_first": log.losses[0],
+            "loss_last": log.losses[-1],
+            "train_seconds": seconds,
+            "train_tokens": log.num_tokens,
+            "clips_per_second": num_clips / seconds if num_clips and seconds > 0 else None,
+            "trained": f"{phase}/{target}",
+        }
+
+    def _key(self, phase: Phase, vlm: Vlm, test_clips: Clips) -> dict[str, Any]:
+        """Return what a phase's scores depend on."""
+        options, config, four_bit = self.options, self.config, self.load.four_bit
+        frames = [dataclasses.asdict(split_clip(self.synthetic)), options.from_source is not None]
+        parts: dict[str, Any] = {
+            "model": vlm.identity,
+            "pixels": dataclasses.asdict(vlm.processor.rules),
+            "names": self.names,
+            "seed": options.seed,
+            "precision": config.precision,
+            "four_bit": four_bit,
+            "evaluation questions": config.evaluation_questions,
+            "free answers": options.generate,
+            "evaluation videos": [test_clips.video_ids, test_clips.labels],
+            "frames": frames,
+        }
+        if phase != "zero-shot":
+            from_set = phase == "set"
+            train = _hash(self.subject.read_bytes()) if from_set else self.videos.select("train").split_hash
+            parts["train"] = [phase, train, frames, four_bit]
+            parts |= {f"training.{name}": value for name, value in config.result_settings().items()}
+        key: dict[str, Any] = json.loads(json.dumps(parts))  # As it is read back: lists, not tuples.
+        return key
+
+    def _finished(self, folder: Path, key: Mapping[str, Any]) -> PhaseScores | None:
+        """Return the scores of a finished phase; mark the folder of one that begins."""
+        stored: list[PhaseScores | None] = []
+        if self.group.is_main:
+            marker, scores = folder / PHASE_FILE, folder / "scores.json"
+            if marker.is_file():
+                check_same_run(folder, key, json.loads(marker.read_text(encoding="utf-8")))
+            finished = marker.is_file() and scores.is_file()
+            stored.append(PhaseScores(**json.loads(scores.read_text(encoding="utf-8"))) if finished else None)
+            folder.mkdir(parents=True, exist_ok=True)
+            write_text(marker, json.dumps(key, sort_keys=True) + "\n")
+        scores_of_main: PhaseScores | None = self.group.gather(stored)[0]
+        return scores_of_main
+
+    def _write(self, folder: Path, scores: PhaseScores, predictions: Sequence[Prediction]) -> None:
+        rows = (json.dumps(prediction.row(self.names), ensure_ascii=False) + "\n" for prediction in predictions)
+        write_text(folder / "predictions.jsonl", "".join(rows))
+        _write_json(folder / "scores.json", dataclasses.asdict(scores))
+        (folder / "checkpoint.safetensors").unlink(missing_ok=True)  # Thrice what was trained, and not needed again.
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=1) + "\n")

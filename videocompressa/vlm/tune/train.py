@@ -1,6 +1,7 @@
 """Fine-tuning a video-language model to answer with the class of a clip.
 
-1. Weights: adapters, or more (`adapters.prepare`).
+1. Weights: LoRA (Hu et al. 2021, arXiv 2106.09685) on the linear layers of the language model, or all of its weights
+   (rank 0). The vision tower is frozen unless asked otherwise.
 2. Batches of B clips without replacement; in every epoch a clip gets a new question (`words.ask`).
 3. Loss of a batch: the mean over its clips of the mean over the answer's tokens of -log p(token | clip, question,
    tokens before). Every clip counts the same (our choice), so that the same batch cut into micro-batches, or shared
@@ -16,9 +17,14 @@ resumed runs repeat neither order nor questions.
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,10 +33,9 @@ from torch.nn import functional
 from videocompressa.errors import DivergedError, InputError
 from videocompressa.rng import Streams
 from videocompressa.run import Watch, watch_nothing
-from videocompressa.vlm.settings import FinetuneConfig
-from videocompressa.vlm.tune.adapters import Prepared, seeded
+from videocompressa.vlm.settings import TARGETS, FinetuneConfig
 from videocompressa.vlm.tune.clips import Clips
-from videocompressa.vlm.tune.models import Vlm, explain_memory
+from videocompressa.vlm.tune.models import RULE_FILES, Vlm, autocast, explain_memory, model_json, need
 from videocompressa.vlm.tune.processes import ProcessGroup
 from videocompressa.vlm.tune.processor import IGNORED, Prompt
 from videocompressa.vlm.tune.progress import Checkpoint
@@ -38,6 +43,85 @@ from videocompressa.vlm.words import ask, check_questions
 
 Batch = tuple[list[Prompt], list[tuple[int, ...]]]
 """Prompts, and the token ids of their answers."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A model of which some weights are to be trained."""
+
+    vlm: Vlm
+    adapters: Any
+    """The `PeftModel` around it; None at rank 0."""
+    trained: dict[str, Tensor]
+    """Weights that are trained, by name."""
+    adapters_only: bool
+    """Whether nothing but the adapters is trained."""
+
+    def save(self, folder: Path) -> None:
+        """Write what was trained: the adapters, or the complete model where more than adapters changed.
+
+        The latter merges the adapters into the weights; do not train the model afterwards.
+        """
+        if self.adapters_only:
+            self.adapters.save_pretrained(folder)
+            return
+        model = self.vlm.model if self.adapters is None else self.adapters.merge_and_unload()
+        model.save_pretrained(folder)
+        self.vlm.processor.tokenizer.save_pretrained(folder)
+        for name in RULE_FILES:
+            if values := model_json(self.vlm.name, name):
+                (folder / name).write_text(json.dumps(values, indent=1), encoding="utf-8")
+
+
+def prepare(vlm: Vlm, config: FinetuneConfig, rng: Streams) -> Prepared:
+    """Freeze and adapt the model (in place) as the configuration asks; step 1."""
+    model = vlm.model
+    model.requires_grad_(False)
+    adapters = _add_adapters(model, config, rng) if config.lora_rank else None
+    if adapters is None:
+        model.model.language_model.requires_grad_(True)
+        model.lm_head.requires_grad_(True)
+    if config.vision != "frozen":
+        for name, weight in model.model.visual.float().named_parameters():
+            weight.requires_grad_(config.vision == "all" or "merger" in name)
+    if config.gradient_checkpointing:
+        # The name changed from one version of transformers to the next.
+        newer = getattr(model, "activation_checkpointing_enable", None)
+        (newer or model.gradient_checkpointing_enable)({"use_reentrant": False})
+    trained = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+    return Prepared(vlm, adapters, trained, adapters_only=adapters is not None and config.vision == "frozen")
+
+
+def _add_adapters(model: Any, config: FinetuneConfig, rng: Streams) -> Any:
+    peft = need("peft", "LoRA")
+    settings = peft.LoraConfig(
+        r=config.lora_rank,
+        lora_alpha=config.lora_alpha,
+        lora_dropout=config.lora_dropout,
+        target_modules=rf".*language_model\..*\.({'|'.join(config.lora_targets)})",
+        task_type="CAUSAL_LM",
+    )
+    try:
+        with _seeded(rng, "adapters", torch.device(model.device)), warnings.catch_warnings():
+            # peft 0.21 asks transformers 5.23 by a name that its version 6 will drop.
+            warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
+            return peft.get_peft_model(model, settings)
+    except ValueError as error:
+        if "target" not in str(error).lower():
+            raise
+        raise InputError(
+            f"lora_targets are {', '.join(config.lora_targets)}; the model has no such layers; "
+            f"known: {', '.join(TARGETS)}"
+        ) from error
+
+
+@contextmanager
+def _seeded(rng: Streams, name: str, device: torch.device) -> Iterator[None]:
+    """Seed the global generators, which libraries draw from, by the stream `name`; restore them at the end."""
+    seed = int(torch.randint(2**62, (), generator=rng.generator(name)))
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else [], device_type="cuda"):
+        torch.manual_seed(seed)
+        yield
 
 
 @dataclass(frozen=True)
@@ -85,7 +169,7 @@ def train_vlm(
         batch = example_batch(prepared.vlm, clips, names, config.questions, places, rng)
         num_tokens += sum(len(prompt.ids) + len(answer) for prompt, answer in zip(*batch, strict=True))
         rate = learning_rate(config, step)
-        with explain_memory("training"), seeded(rng, f"dropout/{step}/{group.rank}", prepared.vlm.device):
+        with explain_memory("training"), _seeded(rng, f"dropout/{step}/{group.rank}", prepared.vlm.device):
             losses.append(_step(prepared, optimizer, batch, config, rate, group))
         if not math.isfinite(losses[-1]):
             raise DivergedError(
@@ -162,8 +246,3 @@ def learning_rate(config: FinetuneConfig, step: int) -> float:
     if step < warm:
         return config.lr * (step + 1) / warm
     return config.lr * (1 + math.cos(math.pi * (step - warm) / max(1, config.steps - warm))) / 2
-
-
-def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """Return the context in which the model computes in `precision`."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
