@@ -105,8 +105,3 @@ _ADVICE = {
 
 def _cannot_write(path: Path, error: OSError) -> InputError:
     return InputError(f"cannot write {path}: {_ADVICE.get(error.errno or 0, error.strerror or str(error))}")
-
-
-# Old names, until every caller has the new ones.
-read_whole, write_whole, check_target = read_bytes, write_bytes, check_output
-whole_folder, check_folder = complete_folder, check_output_folder

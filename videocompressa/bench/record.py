@@ -1,7 +1,5 @@
 """`Record`: one cell of a benchmark with its settings and results. Unknown numbers are None, never NaN."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Iterable, Sequence

@@ -1,7 +1,5 @@
 """The verb `demo`: everything on rendered videos."""
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 

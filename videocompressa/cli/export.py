@@ -1,7 +1,5 @@
 """The verb `export`: a set file as a folder that trainers of video-language models read, and the check of one."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

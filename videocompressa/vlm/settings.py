@@ -3,8 +3,6 @@
 No torch here, so that help is there at once.
 """
 
-from __future__ import annotations
-
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal

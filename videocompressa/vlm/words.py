@@ -11,8 +11,6 @@ one; "yes-no" asks twice, about the class and about another one, so that both an
 the bare class name (or yes, no): the shortest text to score or match. The templates are our own.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable, Sequence

@@ -5,8 +5,6 @@ plugin; qwen-vl-finetune: README.md and its message builder; TRL: `prepare_multi
 second time and not taken from the writers, so that a folder edited by hand is checked as well as one of ours.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 `docs/vlm.md` describes the files of each. Every folder also holds `export.json`, which `check` reads.
 """
 
-from __future__ import annotations
-
 import io
 import itertools
 import json

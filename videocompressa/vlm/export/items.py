@@ -9,8 +9,6 @@ Tuned sets (dm, mtt, synthesis) and crops (rded) differ from the source frames t
 latents show what such a set holds.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field

@@ -3,8 +3,6 @@
 A schema is the name of a type (`TEXT`, ...), {key: schema} of an object, or [schema] of a list.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import tarfile

@@ -1,7 +1,5 @@
 """Exporting a set file for the trainers of video-language models."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -4,8 +4,6 @@ Both are written through pyarrow with the schema that `datasets` itself makes of
 so that memory does not grow and `load_dataset(folder)` recognizes pictures and class names by itself.
 """
 
-from __future__ import annotations
-
 import importlib.util
 import itertools
 import json

@@ -4,8 +4,6 @@ All have the set's size, or with `from_source` the videos' own; other videos are
 have been.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -10,8 +10,6 @@
 The question is drawn for each video from its own stream, so that every model gets the same ones.
 """
 
-from __future__ import annotations
-
 import copy
 import re
 from collections.abc import Sequence

@@ -9,8 +9,6 @@
 Numbers are those of the published preprocessor files; a model folder's own files replace them (`models.load_vlm`).
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

@@ -5,8 +5,6 @@ good as all of it and 10.61 points over zero-shot. All else is our choice: the o
 224 px, the Stable Diffusion autoencoder, LoRA, and equal steps for every row.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from collections.abc import Sequence

@@ -3,8 +3,6 @@
 Nothing here needs torchvision: model classes and tokenizers load without it, `AutoProcessor` does not.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import importlib

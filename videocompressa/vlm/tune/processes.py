@@ -1,7 +1,5 @@
 """The processes that fine-tune together, and how gradients and results are combined."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar

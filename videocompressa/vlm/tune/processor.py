@@ -11,8 +11,6 @@
 The official processors do steps 2 to 4 and need torchvision; a test compares them where it can be imported.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """What a training run keeps on disk to resume: a checkpoint, and the numbers of each step."""
 
-from __future__ import annotations
-
 import importlib.util
 import json
 from collections.abc import Iterator, Mapping, Sequence

@@ -5,8 +5,6 @@ Each of these phases has a folder of its own with `scores.json`, `predictions.js
 one resumes from its checkpoint; each folder stores what its scores depend on, and refuses other settings.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import gc
 import hashlib

@@ -15,8 +15,6 @@ near the usual ones of LoRA. The loop is our own: trainers of transformers and T
 resumed runs repeat neither order nor questions.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import warnings
