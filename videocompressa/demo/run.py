@@ -1,7 +1,7 @@
 """The demo: everything on a set of videos that our own code renders, in under five minutes on two cores.
 
 1. Render the videos (once), 2. compress them by videocompressa and by random selection, at the same VPC, K and codec,
-and by videocompressa-bytes into the bytes of these, 3. train students on each file and on all videos, with the same
+and by typical-clips into the bytes of the first, 3. train students on each file and on all videos, with the same
 steps, 4. write a table and a contact sheet.
 """
 
@@ -33,12 +33,13 @@ trained on, in five minutes: they stay at chance."""
 
 CANDIDATES = CandidateOptions(size=64, frames=8)
 BUDGET = BudgetOptions(vpc=2, keyframes=4)
-STUDENTS = TrainConfig(width=0.25, steps=250, lr=5e-4, crop_scale=0.8, flip=False)
+STUDENTS = TrainConfig(width=0.25, steps=200, lr=5e-4, crop_scale=0.8, flip=False)
 NUM_SEEDS = 3
 
 SETTINGS = (
     "joint.steps=200",
-    "teacher.train.steps=400",
+    "teacher.train.width=0.25",
+    "teacher.train.steps=300",
     "teacher.train.lr=5e-4",
     "teacher.train.crop_scale=0.8",
     "teacher.train.flip=false",

@@ -4,6 +4,8 @@ Headers count frames that an edit list hides, and keep the old duration of a tru
 that is not marked "discard" becomes one displayed frame.
 """
 
+from __future__ import annotations
+
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

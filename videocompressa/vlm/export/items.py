@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -47,12 +47,12 @@ class VideoFrames:
         if tuple(self.times_seconds.shape) != shape[:1]:
             raise InputError(f"times for a model are {shape_text(self.times_seconds)}; give one for each of {shape[0]}")
 
-    def padded(self, multiple: int) -> VideoFrames:
+    def padded(self, multiple: int) -> Self:
         """Return the clip with its last frame repeated to a multiple of so many frames."""
         lacking = -len(self.frames) % multiple
         if not lacking:
             return self
-        return VideoFrames(
+        return type(self)(
             torch.cat([self.frames, self.frames[-1:].expand(lacking, -1, -1, -1)]),
             torch.cat([self.times_seconds, self.times_seconds[-1:].expand(lacking)]),
         )
