@@ -37,7 +37,7 @@ from videocompressa.errors import InputError, VideoError
 from videocompressa.rng import Streams
 from videocompressa.video import probe, read_frames, read_frames_at
 from videocompressa.vlm.export import formats
-from videocompressa.vlm.export.formats import FORMATS
+from videocompressa.vlm.export.formats import FORMATS, next_steps
 from videocompressa.vlm.export.items import FrameRules, ItemStream, picture_reader
 from videocompressa.vlm.export.run import check_export, export_set
 from videocompressa.vlm.settings import ExportOptions
@@ -344,7 +344,7 @@ def test_trl_prepares_the_rows(exported_folder: Callable[..., Path], set_file: P
 @pytest.mark.usefixtures("quiet_packages")
 def test_trl_takes_the_command(tmp_path: Path) -> None:
     trl = pytest.importorskip("trl", reason="needs trl")
-    (command,) = FORMATS["trl"].next_steps(tmp_path, 4)
+    (command,) = next_steps("trl", tmp_path, 4)
     program, verb, *options = command.split()
     assert (program, verb) == ("trl", "sft")
     parser = trl.TrlParser((trl.ScriptArguments, trl.SFTConfig, trl.ModelConfig))
@@ -534,9 +534,9 @@ def test_missing_packages_are_named(
 
 def test_the_page_shows_the_commands_of_the_code() -> None:
     page = (Path(__file__).parents[1] / "docs/vlm.md").read_text()
-    for name, kind in FORMATS.items():
+    for name in FORMATS:
         assert f"### {name}" in page
-        for step in kind.next_steps(Path("/data/keyframes"), 4):
+        for step in next_steps(name, Path("/data/keyframes"), 4):
             assert step in page, f"docs/vlm.md must show: {step}"
 
 

@@ -14,9 +14,8 @@ from videocompressa.rng import Streams
 from videocompressa.run import Watch, watch_nothing
 from videocompressa.synthetic import SyntheticSet
 from videocompressa.vlm.export.check import check_export
-from videocompressa.vlm.export.formats import MANIFEST, VERSION, find_format, write_json
+from videocompressa.vlm.export.formats import FORMATS, MANIFEST, VERSION, check_packages, next_steps, write_json
 from videocompressa.vlm.export.items import ItemStream, picture_reader, source_note
-from videocompressa.vlm.export.tables import check_packages
 from videocompressa.vlm.settings import ExportOptions
 from videocompressa.vlm.words import check_questions, readable_names
 
@@ -53,7 +52,9 @@ def export_set(
     Raises `InputError` when an option cannot be followed, or no item could be read.
     """
     options = options or ExportOptions()
-    kind, root = find_format(to), options.from_source
+    if to not in FORMATS:
+        raise InputError(f"--to is {to!r}; known: {', '.join(FORMATS)}")
+    kind, root = FORMATS[to], options.from_source
     check_packages(kind.packages, f"--to {to}")
     check_output_folder(folder, overwrite=overwrite)
     _keep_inputs(folder, path, root)
@@ -65,7 +66,7 @@ def export_set(
     items = ItemStream(synthetic, picture_reader(synthetic, root), kind.rules, names, options.questions, streams, watch)
     facts = {"version": VERSION, "format": to, **_facts(synthetic, names, options)}
     with complete_folder(folder, overwrite=overwrite) as part:
-        kind.write_export(part, items, facts)
+        kind.write(part, kind.rows(part, items), facts)
         num_items = len(synthetic) - len(items.skipped)
         if not num_items:
             first = items.skipped[0]
@@ -81,7 +82,7 @@ def export_set(
         tuple(items.skipped),
         names=dict(zip(synthetic.classes, names, strict=True)),
         notes=tuple(_notes(items, to, root)),
-        next_steps=kind.next_steps(folder.absolute(), synthetic.times_seconds.shape[1]),
+        next_steps=next_steps(to, folder.absolute(), synthetic.times_seconds.shape[1]),
     )
 
 
