@@ -1,4 +1,4 @@
-"""Exports for VLM trainers: what is written, what the real consumers read of it, and what the command says."""
+"""Exports for VLM trainers: what is written, what the real consumers read of it, and what the command prints."""
 
 from __future__ import annotations
 
@@ -37,9 +37,10 @@ from videocompressa.errors import InputError, VideoError
 from videocompressa.rng import Streams
 from videocompressa.video import probe, read_frames, read_frames_at
 from videocompressa.vlm.export import formats
+from videocompressa.vlm.export.check import check_export
 from videocompressa.vlm.export.formats import FORMATS, next_steps
 from videocompressa.vlm.export.items import FrameRules, ItemStream, picture_reader
-from videocompressa.vlm.export.run import check_export, export_set
+from videocompressa.vlm.export.run import export_set
 from videocompressa.vlm.settings import ExportOptions
 
 
@@ -141,9 +142,8 @@ def test_enlarging_keeps_values_in_range_and_flat_pictures_flat() -> None:
 
 
 def test_a_set_without_its_codec_cannot_be_decoded(set_file: Path) -> None:
-    with pytest.raises(
-        InputError, match="has no decoder attached: read it with videocompressa.load, or attach codec 'linear'"
-    ):
+    message = "has no decoder: read it with videocompressa.load, or attach codec 'linear'"
+    with pytest.raises(InputError, match=message):
         picture_reader(read_set(set_file), None)
 
 

@@ -18,7 +18,8 @@ from PIL import Image
 
 from videocompressa.errors import InputError
 from videocompressa.video import write_video
-from videocompressa.vlm.export.run import check_export, export_set
+from videocompressa.vlm.export.check import check_export
+from videocompressa.vlm.export.run import export_set
 from videocompressa.vlm.settings import ExportOptions
 
 

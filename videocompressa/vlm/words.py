@@ -68,15 +68,11 @@ def readable_names(classes: Sequence[str], path: Path | None = None) -> tuple[st
     class_of: dict[str, str] = {}
     for class_name, name in zip(classes, names, strict=True):
         if (other := class_of.setdefault(name, class_name)) != class_name:
-            raise InputError(
-                f"{where}: classes {other!r} and {class_name!r} both read {name!r}; give --names a json in which they "
-                "differ"
-            )
+            problem = f"classes {other!r} and {class_name!r} both read {name!r}"
+            raise InputError(f"{where}: {problem}; give --names a json in which they differ")
         if any(tag in name for tag in MEDIA_TAGS):
-            raise InputError(
-                f"{where}: class {class_name!r} reads {name!r}, which trainers take for a picture or video; "
-                f"give --names a json without {', '.join(MEDIA_TAGS)}"
-            )
+            problem = f"class {class_name!r} reads {name!r}, which trainers take for a picture or video"
+            raise InputError(f"{where}: {problem}; give --names a json without {', '.join(MEDIA_TAGS)}")
     return names
 
 

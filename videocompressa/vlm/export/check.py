@@ -95,13 +95,12 @@ class _Export:
         if not pictures:
             raise FaultError(f"{column} is empty", "leave the row out")
         for place, picture in enumerate(pictures):
+            name, cell = f"{column}[{place}]", picture
             if isinstance(picture, str):
-                name, content = picture, self.file(picture).read_bytes()
-            else:
-                name, content = f"{column}[{place}]", (picture or {}).get("bytes")
-            if not content:
+                name, cell = picture, {"bytes": self.file(picture).read_bytes()}
+            if not cell or not cell.get("bytes"):
                 raise FaultError(f"{name} holds no picture")
-            self.check_size(name, *rows.picture_sides(content, name))
+            self.check_size(name, *rows.picture_sides(cell["bytes"], name))
 
     def check_size(self, name: str, height: int, width: int) -> None:
         least = self.rules.min_pixels

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from videocompressa.errors import InputError, how_to_install
 from videocompressa.video import write_png, write_video
 from videocompressa.vlm.export.items import FrameRules, Item
@@ -140,8 +142,6 @@ def _write_frames(folder: Path, item: Item) -> list[str]:
 
 def _encode_frames(folder: Path, item: Item) -> list[bytes]:
     """Return the pictures as PNG files."""
-    from PIL import Image  # Only where pictures are written.
-
     files = [io.BytesIO() for _ in item.frames]
     for file, frame in zip(files, item.frames, strict=True):
         Image.fromarray(frame.cpu().numpy().transpose(1, 2, 0)).save(file, format="PNG")
@@ -310,6 +310,5 @@ FORMATS = {
 
 def next_steps(to: str, folder: Path, num_keyframes: int) -> tuple[str, ...]:
     """Return what to do next with an export of K keyframes a video; the last is a command."""
-    frames = FORMATS[to].rules.count(num_keyframes)
-    command = COMMANDS[to].format(folder=folder, quoted=shlex.quote(str(folder)), frames=frames)
-    return tuple(command.splitlines())
+    names = {"folder": folder, "quoted": shlex.quote(str(folder)), "frames": FORMATS[to].rules.count(num_keyframes)}
+    return tuple(step.format(**names) for step in COMMANDS[to].splitlines())

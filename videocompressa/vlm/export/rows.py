@@ -11,6 +11,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from videocompressa.vlm.export.formats import PARQUET
 
 Rows = Iterator[tuple[str, Any]]
@@ -145,8 +147,6 @@ def table_rows(folder: Path, columns: Sequence[str]) -> Rows:
 
 def picture_sides(content: bytes, name: str) -> tuple[int, int]:
     """Return height and width of a picture that can be decoded to its end."""
-    from PIL import Image
-
     try:
         with Image.open(io.BytesIO(content)) as picture:
             picture.load()

@@ -13,13 +13,10 @@ from videocompressa.recipes.sets import open_set
 from videocompressa.rng import Streams
 from videocompressa.run import Watch, watch_nothing
 from videocompressa.synthetic import SyntheticSet
-from videocompressa.vlm.export.check import check_export
 from videocompressa.vlm.export.formats import FORMATS, MANIFEST, VERSION, check_packages, next_steps, write_json
 from videocompressa.vlm.export.items import ItemStream, picture_reader, source_note
 from videocompressa.vlm.settings import ExportOptions
 from videocompressa.vlm.words import check_questions, readable_names
-
-__all__ = ["Exported", "check_export", "export_set"]
 
 
 @dataclass(frozen=True)
@@ -117,17 +114,13 @@ def _keep_inputs(folder: Path, path: Path, root: Path | None) -> None:
 def _notes(items: ItemStream, to: str, root: Path | None) -> Iterator[str]:
     rules, clip, keyframes = items.rules, items.synthetic.clip, items.synthetic.times_seconds.shape[1]
     if root is None:
-        yield (
-            f"pictures are decoded latents of {clip.height}x{clip.width} px; --from-source ROOT reads them from the "
-            "videos, at their own size"
-        )
+        pictures = f"pictures are decoded latents of {clip.height}x{clip.width} px"
+        yield f"{pictures}; --from-source ROOT reads them from the videos, at their own size"
     else:
         yield from source_note(items.synthetic)
     for height, width in sorted(items.enlarged):
         tall, wide = rules.sides(height, width)
-        yield (
-            f"pictures of {height}x{width} px were enlarged to {tall}x{wide}: {to} trainers take no fewer than "
-            f"{rules.min_pixels} pixels"
-        )
+        why = f"{to} trainers take no fewer than {rules.min_pixels} pixels"
+        yield f"pictures of {height}x{width} px were enlarged to {tall}x{wide}: {why}"
     if (frames := rules.count(keyframes)) != keyframes:
         yield f"{keyframes} keyframes a video were repeated to {frames}: {to} trainers drop an odd or single frame"
