@@ -212,7 +212,7 @@ def test_llama_factory_gets_nested_lists_of_even_counts(exported_folder: Callabl
     assert rows[0]["videos"] == rows[1]["videos"]
 
 
-def test_a_lone_keyframe_becomes_four_frames(set_file: Path, videos: Path, tmp_path: Path) -> None:
+def test_a_single_keyframe_becomes_four_frames(set_file: Path, videos: Path, tmp_path: Path) -> None:
     synthetic = read_set(set_file)
     one = dataclasses.replace(
         synthetic,
@@ -253,7 +253,7 @@ def test_soft_labels_come_along(set_file: Path, videos: Path, tmp_path: Path) ->
     assert check_export(tmp_path / "frames").faults == ()
 
 
-def test_notes_say_what_was_changed(set_file: Path, videos: Path, tmp_path: Path) -> None:
+def test_notes_report_what_was_changed(set_file: Path, videos: Path, tmp_path: Path) -> None:
     exported = export_set(set_file, tmp_path / "a", to="qwen", options=ExportOptions(from_source=videos))
     assert exported.notes == (
         "pictures of 40x48 px were enlarged to 290x348: qwen trainers take no fewer than 100352 pixels",

@@ -52,7 +52,7 @@ def readable_name(class_name: str) -> str:
 
 
 def _starts_word(before: str, character: str, after: str) -> bool:
-    """Tell whether a word starts at `character` without a separator before it."""
+    """Return whether a word starts at `character` without a separator before it."""
     return character.isupper() and (before.islower() or (after.islower() and (before.isupper() or before.isdigit())))
 
 

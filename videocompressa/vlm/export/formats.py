@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+import PIL.Image
 
 from videocompressa.errors import InputError, how_to_install
 from videocompressa.video import write_png, write_video
@@ -144,7 +144,7 @@ def _encode_frames(folder: Path, item: Item) -> list[bytes]:
     """Return the pictures as PNG files."""
     files = [io.BytesIO() for _ in item.frames]
     for file, frame in zip(files, item.frames, strict=True):
-        Image.fromarray(frame.cpu().numpy().transpose(1, 2, 0)).save(file, format="PNG")
+        PIL.Image.fromarray(frame.cpu().numpy().transpose(1, 2, 0)).save(file, format="PNG")
     return [file.getvalue() for file in files]
 
 
@@ -189,9 +189,8 @@ def _write_trl(folder: Path, rows: Iterable[TrainerRow], facts: Facts) -> None:
 
     message = {"role": Value("string"), "content": Value("string")}
     columns = {"messages": List(message), "images": List(Image())}
-    _write_table(
-        folder, rows, facts, columns, "`messages` (user, assistant) and `images` (the keyframes, in time order)"
-    )
+    listed = "`messages` (user, assistant) and `images` (the keyframes, in time order)"
+    _write_table(folder, rows, facts, columns, listed)
 
 
 def _write_hf(folder: Path, rows: Iterable[TrainerRow], facts: Facts) -> None:

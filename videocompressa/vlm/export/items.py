@@ -149,7 +149,7 @@ def picture_reader(synthetic: SyntheticSet, root: Path | None) -> Callable[[int]
     """Return the function that reads an item's keyframes from its video below `root`, at the video's own size.
 
     They are (K,3,H,W) uint8; it raises `VideoError` when the video cannot be read. Without a root it decodes the
-    item's latents, by the set's own decoder: only they show what tuning and crops made of the frames.
+    item's latents, by the set's own decoder: only they show what tuning and crops changed.
     """
     video_ids, times, decoder = synthetic.provenance.video_ids, synthetic.times_seconds, synthetic.decoder
     if root is not None:

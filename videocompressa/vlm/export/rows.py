@@ -30,7 +30,7 @@ class FaultError(Exception):
 
 
 def types_of(value: Any, schema: Any = None) -> Any:
-    """Return `schema` with what the value, a first row, has besides: Arrow columns take one type for all rows."""
+    """Return `schema` with what the value, a first row, has in addition: Arrow columns take one type for all rows."""
     if isinstance(value, dict) and (schema is None or isinstance(schema, dict)):
         known = schema or {}
         return known | {key: types_of(inner, known.get(key)) for key, inner in value.items()}
