@@ -1,4 +1,4 @@
-"""Exports for VLM trainers: what is written, what the real consumers read of it, and what the command says."""
+"""Exports for VLM trainers: what is written, what the real consumers read of it, and what the command prints."""
 
 from __future__ import annotations
 
@@ -37,9 +37,10 @@ from videocompressa.errors import InputError, VideoError
 from videocompressa.rng import Streams
 from videocompressa.video import probe, read_frames, read_frames_at
 from videocompressa.vlm.export import formats
-from videocompressa.vlm.export.formats import FORMATS
+from videocompressa.vlm.export.check import check_export
+from videocompressa.vlm.export.formats import FORMATS, next_steps
 from videocompressa.vlm.export.items import FrameRules, ItemStream, picture_reader
-from videocompressa.vlm.export.run import check_export, export_set
+from videocompressa.vlm.export.run import export_set
 from videocompressa.vlm.settings import ExportOptions
 
 
@@ -141,9 +142,8 @@ def test_enlarging_keeps_values_in_range_and_flat_pictures_flat() -> None:
 
 
 def test_a_set_without_its_codec_cannot_be_decoded(set_file: Path) -> None:
-    with pytest.raises(
-        InputError, match="has no decoder attached: read it with videocompressa.load, or attach codec 'linear'"
-    ):
+    message = "has no decoder: read it with videocompressa.load, or attach codec 'linear'"
+    with pytest.raises(InputError, match=message):
         picture_reader(read_set(set_file), None)
 
 
@@ -212,7 +212,7 @@ def test_llama_factory_gets_nested_lists_of_even_counts(exported_folder: Callabl
     assert rows[0]["videos"] == rows[1]["videos"]
 
 
-def test_a_lone_keyframe_becomes_four_frames(set_file: Path, videos: Path, tmp_path: Path) -> None:
+def test_a_single_keyframe_becomes_four_frames(set_file: Path, videos: Path, tmp_path: Path) -> None:
     synthetic = read_set(set_file)
     one = dataclasses.replace(
         synthetic,
@@ -253,7 +253,7 @@ def test_soft_labels_come_along(set_file: Path, videos: Path, tmp_path: Path) ->
     assert check_export(tmp_path / "frames").faults == ()
 
 
-def test_notes_say_what_was_changed(set_file: Path, videos: Path, tmp_path: Path) -> None:
+def test_notes_report_what_was_changed(set_file: Path, videos: Path, tmp_path: Path) -> None:
     exported = export_set(set_file, tmp_path / "a", to="qwen", options=ExportOptions(from_source=videos))
     assert exported.notes == (
         "pictures of 40x48 px were enlarged to 290x348: qwen trainers take no fewer than 100352 pixels",
@@ -344,7 +344,7 @@ def test_trl_prepares_the_rows(exported_folder: Callable[..., Path], set_file: P
 @pytest.mark.usefixtures("quiet_packages")
 def test_trl_takes_the_command(tmp_path: Path) -> None:
     trl = pytest.importorskip("trl", reason="needs trl")
-    (command,) = FORMATS["trl"].next_steps(tmp_path, 4)
+    (command,) = next_steps("trl", tmp_path, 4)
     program, verb, *options = command.split()
     assert (program, verb) == ("trl", "sft")
     parser = trl.TrlParser((trl.ScriptArguments, trl.SFTConfig, trl.ModelConfig))
@@ -534,9 +534,9 @@ def test_missing_packages_are_named(
 
 def test_the_page_shows_the_commands_of_the_code() -> None:
     page = (Path(__file__).parents[1] / "docs/vlm.md").read_text()
-    for name, kind in FORMATS.items():
+    for name in FORMATS:
         assert f"### {name}" in page
-        for step in kind.next_steps(Path("/data/keyframes"), 4):
+        for step in next_steps(name, Path("/data/keyframes"), 4):
             assert step in page, f"docs/vlm.md must show: {step}"
 
 

@@ -18,7 +18,8 @@ from PIL import Image
 
 from videocompressa.errors import InputError
 from videocompressa.video import write_video
-from videocompressa.vlm.export.run import check_export, export_set
+from videocompressa.vlm.export.check import check_export
+from videocompressa.vlm.export.run import export_set
 from videocompressa.vlm.settings import ExportOptions
 
 
@@ -113,7 +114,7 @@ FAULTS: dict[str, tuple[tuple[str, Callable[[Path], None]], str]] = {
     "qwen: broken": (("qwen", truncate("videos/00001.mp4", 300)), r"row 1: videos/00001.mp4: .*; export again"),
     "qwen: list of frames": (
         qwen(lambda rows: rows[2].update(video=["a.png"])),
-        r"row 2: video is a list; it must be a text in every row, so fix it or export again",
+        r"row 2: video is a list; it must be a text in every row; fix it or export again",
     ),
     "qwen: all lists": (
         qwen(lambda rows: [row.update(video=["a.png"]) for row in rows]),
@@ -149,7 +150,7 @@ FAULTS: dict[str, tuple[tuple[str, Callable[[Path], None]], str]] = {
     ),
     "qwen: row less": (
         qwen(lambda rows: rows.pop()),
-        r"holds 3 rows, export.json has 4; export again, or fix the number there",
+        r"holds 3 rows, export.json has 4; fix the number there or export again",
     ),
     "qwen: leaves the folder": (
         qwen(lambda rows: rows[0].update(video="../a.mp4")),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from videocompressa.errors import InputError
 from videocompressa.rng import Streams
-from videocompressa.vlm.words import CHOICE, OPEN, QUESTIONS, YES_NO, ask, readable_name, readable_names
+from videocompressa.vlm.words import QUESTIONS, ask, readable_name, readable_names
 
 NAMES = ("brush hair", "yo yo", "table tennis shot", "row boat")
 
@@ -61,8 +61,8 @@ def test_a_json_names_the_classes(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ('{"a": "to run"}', r"names.json: lacks 'b'; name all 2 classes"),
-        ("[1]", r"holds a list; write an object of class: words"),
-        ("{", r"is not json \(.*\); write an object of class: words"),
+        ("[1]", r"--names .*names.json: holds a list; it must be a dict; write an object of class: words"),
+        ("{", r"--names .*names.json, line 1: cannot be read as json: .*; write an object of class: words"),
         ('{"a": "x", "b": " "}', r"class 'b' is ' '; give it words"),
         ('{"a": "x", "b": 3}', r"class 'b' is 3; give it words"),
         ('{"a": "x", "b": "x"}', r"classes 'a' and 'b' both read 'x'"),
@@ -88,9 +88,9 @@ def test_a_class_that_reads_as_a_media_tag_is_refused() -> None:
 
 
 def test_an_open_question_names_no_class() -> None:
-    drawn = {ask("open", 1, NAMES, generator(item)) for item in range(60)}
-    assert {question.text for (question,) in drawn} == set(OPEN)
-    assert {question.answer for (question,) in drawn} == {"yo yo"}
+    asked = {ask("open", 1, NAMES, generator(item)) for item in range(60)}
+    assert {question.text for (question,) in asked} == set(QUESTIONS["open"])
+    assert {question.answer for (question,) in asked} == {"yo yo"}
 
 
 def test_a_choice_lists_every_class_with_the_answer_anywhere() -> None:
@@ -122,7 +122,7 @@ def test_the_same_stream_asks_the_same(kind: str) -> None:
 
 
 def test_templates_are_one_line_without_media_tags() -> None:
-    assert all("\n" not in text and "<" not in text for text in (*OPEN, *CHOICE, *YES_NO))
+    assert all("\n" not in text and "<" not in text for texts in QUESTIONS.values() for text in texts)
 
 
 def test_questions_that_cannot_be_asked_are_refused() -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from videocompressa.synthetic import Budget as Budget
     from videocompressa.synthetic import Cost as Cost
     from videocompressa.synthetic import SyntheticSet as SyntheticSet
-    from videocompressa.vlm.export.run import check_export as check_export
+    from videocompressa.vlm.export.check import check_export as check_export
     from videocompressa.vlm.export.run import export_set as export_set
     from videocompressa.vlm.tune.run import finetune_on as finetune_on
 
@@ -41,7 +41,7 @@ _PUBLIC = {
     "InputError": ("errors", "InputError"),
     "SyntheticSet": ("synthetic", "SyntheticSet"),
     "build_codec": ("codecs", "build_codec"),
-    "check_export": ("vlm.export.run", "check_export"),
+    "check_export": ("vlm.export.check", "check_export"),
     "compress_folder": ("recipes.compress", "compress_folder"),
     "encode_pass": ("datasets", "encode_pass"),
     "export_set": ("vlm.export.run", "export_set"),

@@ -63,18 +63,9 @@ def _export(
         exported = export_set(path, folder, to=to, options=options, overwrite=overwrite, watch=watch)
     terminal.notes_and_skipped(exported.notes, exported.skipped, reporting)
     if reporting.json:
-        terminal.print_json(
-            {
-                "path": str(folder),
-                "format": to,
-                "num_items": exported.num_items,
-                "num_rows": exported.num_rows,
-                "skipped": terminal.skipped_json(exported.skipped),
-                "names": exported.names,
-                "notes": list(exported.notes),
-                "next": list(exported.next_steps),
-            }
-        )
+        values = {"path": folder, "format": to, **vars(exported), "skipped": terminal.skipped_json(exported.skipped)}
+        values["next"] = values.pop("next_steps")
+        terminal.print_json(values)
         return
     names, skipped = list(exported.names.items()), len(exported.skipped)
     left_out = f", {skipped} left out (see {'it' if skipped == 1 else 'them'} in export.json)" if skipped else ""
@@ -89,7 +80,7 @@ def _export(
 
 
 def _check(folder: Path, reporting: cli.ReportingArguments) -> None:
-    from videocompressa.vlm.export.run import check_export
+    from videocompressa.vlm.export.check import check_export
 
     checked = check_export(folder)
     if checked.faults:

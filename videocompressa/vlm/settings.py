@@ -1,7 +1,4 @@
-"""What a user can ask of an export and of fine-tuning; the command line's help is made of it.
-
-No torch here, so that help is there at once.
-"""
+"""What a user can ask of an export and of fine-tuning: the command line's help, which comes at once without torch."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,7 +27,7 @@ class ExportOptions:
     from_source: Path | None = None
     """Folder of the videos that were compressed: pictures are read from them, at their own size."""
     names: Path | None = None
-    """A json of {class: words}, in place of the words made from the class names."""
+    """A json of {class: words}, in place of the words of the class names."""
     questions: Literal["open", "choice", "yes-no"] = "open"
     """open asks what is seen, choice lists all classes, yes-no asks about the class and about another one."""
     seed: int = 0
@@ -52,7 +49,7 @@ class FinetuneOptions:
     full: bool = False
     """Evaluate it after training on all training videos of DATA, with the same number of steps."""
     from_source: Path | None = None
-    """Show frames at their videos' own size: the folder that the set was made of. The set then tells which frames."""
+    """Show frames at their videos' own size: the folder that was compressed. The set then defines which frames."""
     names: Path | None = None
     """A json {class: words} where the rule (TableTennisShot: table tennis shot) does not suit."""
     generate: bool = True

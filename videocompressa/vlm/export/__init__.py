@@ -1,1 +1,1 @@
-"""Folders of keyframes for trainers: `items` of a set, `formats` with `tables`, and their `check` with `rows`."""
+"""Folders of keyframes for trainers: `items` of a set, their `formats`, and their `check` with `rows`."""

@@ -1,8 +1,8 @@
 """Checking an exported folder as its trainer would read it: every fault names the file and row, and what to do.
 
 The schemas are those that the trainers publish (LLaMA-Factory: data/README.md, its sharegpt converter and its Qwen
-plugin; qwen-vl-finetune: README.md and its message builder; TRL: `prepare_multimodal_messages`), written down here a
-second time and not taken from the writers, so that a folder edited by hand is checked as well as one of ours.
+plugin; qwen-vl-finetune: README.md and its message builder; TRL: `prepare_multimodal_messages`), not those of our
+writers, so that a folder edited by hand is checked as well.
 """
 
 import json
@@ -16,10 +16,9 @@ from typing import Any
 from videocompressa.errors import InputError, VideoError
 from videocompressa.video import probe
 from videocompressa.vlm.export import rows
-from videocompressa.vlm.export.formats import DATASET, FORMATS, FPS, MANIFEST, VERSION
+from videocompressa.vlm.export.formats import DATASET, DATASET_INFO, FORMATS, FPS, MANIFEST, VERSION, check_packages
 from videocompressa.vlm.export.items import FrameRules
-from videocompressa.vlm.export.rows import AGAIN, LIST, NUMBER, TEXT, FaultError
-from videocompressa.vlm.export.tables import check_packages
+from videocompressa.vlm.export.rows import LIST, NUMBER, TEXT, FaultError
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ def check_export(folder: Path) -> Checked:
             except FaultError as error:
                 faults.append(f"{where}: {error}")
         if num_rows != expected:
-            raise FaultError(f"holds {num_rows} rows, {MANIFEST} has {expected}; {AGAIN}, or fix the number there")
+            raise FaultError(f"holds {num_rows} rows, {MANIFEST} has {expected}", "fix the number there")
     except FaultError as error:
         faults.append(str(error))
     return Checked(to, num_rows, tuple(faults))
@@ -64,13 +63,11 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         manifest: dict[str, Any] = rows.parse_json((folder / MANIFEST).read_bytes(), MANIFEST)
         rows.check_types(manifest, rows.types_of(manifest, {"version": NUMBER, "format": TEXT}))
         if manifest["version"] != VERSION or manifest["format"] not in FORMATS:
-            raise FaultError(
-                f"is of format {manifest['format']!r}, version {manifest['version']!r}; known: version {VERSION} of "
-                f"{', '.join(FORMATS)}"
-            )
+            version = f"is of format {manifest['format']!r}, version {manifest['version']!r}"
+            raise FaultError(f"{version}; known: version {VERSION} of {', '.join(FORMATS)}")
         rows.check_types(manifest, rows.types_of(manifest, {"num_rows": NUMBER, "classes": LIST, "names": LIST}))
         if len(manifest["classes"]) != len(manifest["names"]):
-            raise FaultError(f"has another number of classes than of names; {AGAIN}")
+            raise FaultError("has another number of classes than of names")
     except FaultError as error:
         raise InputError(f"--check {folder}: {MANIFEST}: {error}") from error
     return manifest
@@ -88,145 +85,119 @@ class _Export:
     def file(self, path: str) -> Path:
         """Return a file that a row names."""
         if PurePosixPath(path).is_absolute() or ".." in PurePosixPath(path).parts:
-            raise FaultError(f"{path!r} is no path inside of the folder; name a file in it")
+            raise FaultError(f"{path!r} is no path inside of the folder", "name a file in it")
         if not (self.folder / path).is_file():
-            raise FaultError(f"{path} is missing; put it back or {AGAIN}")
+            raise FaultError(f"{path} is missing", "put it back")
         return self.folder / path
 
-    def check_files(self, paths: Sequence[str]) -> None:
-        """Check pictures that are files."""
-        for path in paths:
-            self.check_size(path, *rows.picture_sides(self.file(path).read_bytes(), path))
-
-    def check_cells(self, cells: list[Any], column: str) -> None:
-        """Check the pictures in one cell of a table."""
-        if not cells:
-            raise FaultError(f"{column} is empty; leave the row out or {AGAIN}")
-        for place, cell in enumerate(cells):
-            name = f"{column}[{place}]"
+    def check_pictures(self, pictures: list[Any], column: str) -> None:
+        """Check pictures that are paths of files, or cells of a table."""
+        if not pictures:
+            raise FaultError(f"{column} is empty", "leave the row out")
+        for place, picture in enumerate(pictures):
+            name, cell = f"{column}[{place}]", picture
+            if isinstance(picture, str):
+                name, cell = picture, {"bytes": self.file(picture).read_bytes()}
             if not cell or not cell.get("bytes"):
-                raise FaultError(f"{name} holds no picture; {AGAIN}")
+                raise FaultError(f"{name} holds no picture")
             self.check_size(name, *rows.picture_sides(cell["bytes"], name))
 
     def check_size(self, name: str, height: int, width: int) -> None:
         least = self.rules.min_pixels
         if height * width < least:
-            raise FaultError(
-                f"{name} is {height}x{width} px, the trainer wants {least} pixels at least; enlarge it or {AGAIN}"
-            )
+            raise FaultError(f"{name} is {height}x{width} px, the trainer wants {least} pixels at least", "enlarge it")
 
     def check_count(self, count: int, name: str) -> None:
         least = self.rules.min_frames
         if count < least or (least > 1 and count % 2):
-            raise FaultError(
-                f"{name} has {count} frames, the trainer wants an even number of {least} at least; repeat the last "
-                f"one or {AGAIN}"
-            )
+            problem = f"{name} has {count} frames, the trainer wants an even number of {least} at least"
+            raise FaultError(problem, "repeat the last one")
 
     def check_facts(self, row: dict[str, Any], num_frames: int) -> None:
         """Check times, class, question and answer of a row."""
         times, label = row["times_seconds"], row["label"]
         if not 0 < num_frames == len(times):
-            raise FaultError(f"has {num_frames} frames and {len(times)} times; give one time a frame")
+            raise FaultError(f"has {num_frames} frames and {len(times)} times", "give one time a frame")
         if any(later < earlier for earlier, later in pairwise(times)):
-            raise FaultError("times_seconds fall; put the frames in time order")
+            raise FaultError("times_seconds fall", "put the frames in time order")
         if label not in range(len(self.classes)):
-            raise FaultError(f"label is {label}, there are {len(self.classes)} classes; fix it or {AGAIN}")
-        class_name, name = self.classes[int(label)], self.names[int(label)]
-        if (class_name, name) != (row["class"], row.get("name", name)):
-            raise FaultError(
-                f"label {label} is not class {row['class']!r}, {row.get('name', name)!r}; fix it or {AGAIN}"
-            )
+            raise FaultError(f"label is {label}, there are {len(self.classes)} classes", "fix it")
+        name = self.names[int(label)]
+        stored = row["class"], row.get("name", name)
+        if stored != (self.classes[int(label)], name):
+            raise FaultError(f"label {label} is not class {stored[0]!r}, {stored[1]!r}", "fix it")
         for key in ("question", "answer"):
             if not row[key].strip():
-                raise FaultError(f"{key} is empty; write one or {AGAIN}")
+                raise FaultError(f"{key} is empty", "write one")
 
 
-def _check_turns(turns: Sequence[tuple[str, str]], roles: tuple[str, str], tag: str, num_media: int) -> None:
-    """Raise unless (role, text) turns alternate, question and answer, with a `tag` for each medium in the questions."""
-    spoken, texts = [role for role, _ in turns], [text for _, text in turns]
-    if not turns or spoken != [*roles] * (len(turns) // 2):
-        speakers = ", ".join(spoken) or "nobody"
-        raise FaultError(f"is spoken by {speakers}; it must be {roles[0]}, {roles[1]} in turn, so fix it or {AGAIN}")
+def _check_messages(
+    messages: list[dict[str, str]], tag: str, num_media: int, roles: Sequence[str] = ("user", "assistant")
+) -> None:
+    """Raise unless messages alternate, question and answer, with a `tag` for each medium in the questions."""
+    speakers, texts = [turn["role"] for turn in messages], [turn["content"] for turn in messages]
+    if not messages or speakers != [*roles] * (len(messages) // 2):
+        by = ", ".join(speakers) or "nobody"
+        raise FaultError(f"is spoken by {by}; it must be {roles[0]}, {roles[1]} in turn", "fix it")
     if not all(map(str.strip, texts)):
-        raise FaultError(f"has an empty message; write one or {AGAIN}")
+        raise FaultError("has an empty message", "write one")
     total, asked = (sum(text.count(tag) for text in part) for part in (texts, texts[::2]))
     if not total == asked == num_media:
-        raise FaultError(
-            f"has {total} {tag} in its texts ({asked} in questions) for {num_media} media; write as many in the "
-            f"questions as there are media, or {AGAIN}"
-        )
-
-
-def _check_messages(row: dict[str, Any], tag: str, num_media: int) -> None:
-    turns = [(message["role"], message["content"]) for message in row["messages"]]
-    _check_turns(turns, ("user", "assistant"), tag, num_media)
+        problem = f"has {total} {tag} in its texts ({asked} in questions) for {num_media} media"
+        raise FaultError(problem, "write as many in the questions as there are media")
 
 
 def _check_qwen(export: _Export, row: dict[str, Any]) -> None:
-    _check_turns([(turn["from"], turn["value"]) for turn in row["conversations"]], ("human", "gpt"), "<video>", 1)
+    messages = [{"role": turn["from"], "content": turn["value"]} for turn in row["conversations"]]
+    _check_messages(messages, "<video>", 1, ("human", "gpt"))
     path = row["video"]
     try:
         video = probe(export.file(path))
     except VideoError as error:
-        raise FaultError(f"{path}: {error}; {AGAIN}") from error
+        raise FaultError(f"{path}: {error}") from error
     export.check_count(video.num_frames, path)
     rate = video.num_frames / video.duration_seconds
     if abs(rate - FPS) > 0.01:
-        raise FaultError(
-            f"{path} runs at {rate:.3g} frames a second, at any but {FPS:g} frames are lost; write it at {FPS:g} or "
-            f"{AGAIN}"
-        )
+        problem = f"{path} runs at {rate:.3g} frames a second, at any but {FPS:g} frames are lost"
+        raise FaultError(problem, f"write it at {FPS:g}")
     export.check_size(path, video.height, video.width)
-
-
-_DATASET_INFO: dict[str, Any] = {
-    "formatting": "sharegpt",
-    "columns": {"messages": "messages", "videos": "videos"},
-    "tags": {"role_tag": "role", "content_tag": "content", "user_tag": "user", "assistant_tag": "assistant"},
-}
 
 
 def _llama_factory_rows(folder: Path) -> rows.Rows:
     info = rows.parse_json(rows.read_file(folder, "dataset_info.json"), "dataset_info.json")
     entry = info.get(DATASET) if isinstance(info, dict) else None
     if not isinstance(entry, dict) or not isinstance(entry.get("file_name"), str):
-        raise FaultError(f"dataset_info.json has no entry {DATASET!r} with a file_name; {AGAIN}")
-    for key, value in _DATASET_INFO.items():
+        raise FaultError(f"dataset_info.json has no entry {DATASET!r} with a file_name")
+    for key, value in (DATASET_INFO | {"file_name": entry["file_name"]}).items():
         if entry.get(key) != value:
-            raise FaultError(f"dataset_info.json: {key} must be {json.dumps(value)}; fix it or {AGAIN}")
-    yield from rows.json_list(folder, entry["file_name"])
+            raise FaultError(f"dataset_info.json: {key} must be {json.dumps(value)}", "fix it")
+    return rows.json_list(folder, entry["file_name"])
 
 
 def _check_llama_factory(export: _Export, row: dict[str, Any]) -> None:
-    _check_messages(row, "<video>", len(row["videos"]))
+    _check_messages(row["messages"], "<video>", len(row["videos"]))
     for frames in row["videos"]:
         export.check_count(len(frames), "a list in videos")
-        export.check_files(frames)
+        export.check_pictures(frames, "videos")
+
+
+def _check_trl(export: _Export, row: dict[str, Any]) -> None:
+    _check_messages(row["messages"], "<image>", 0)
+    export.check_pictures(row["images"], "images")
 
 
 def _check_frames(export: _Export, row: dict[str, Any]) -> None:
     export.check_facts(row, len(row["frames"]))
-    export.check_files(row["frames"])
+    export.check_pictures(row["frames"], "frames")
 
 
 def _check_sample(export: _Export, row: dict[str, Any]) -> None:
     facts, num_pictures = row["json"], len(row["png"])
     export.check_facts(facts, num_pictures)
     if facts["num_frames"] != num_pictures:
-        raise FaultError(f"has {num_pictures} pictures, its json has {facts['num_frames']}; {AGAIN}")
+        raise FaultError(f"has {num_pictures} pictures, its json has {facts['num_frames']}")
     if row["cls"] != str(facts["label"]):
-        raise FaultError(f"has class {row['cls']!r}, its json has {facts['label']}; {AGAIN}")
-
-
-def _check_trl(export: _Export, row: dict[str, Any]) -> None:
-    _check_messages(row, "<image>", 0)
-    export.check_cells(row["images"], "images")
-
-
-def _check_hf(export: _Export, row: dict[str, Any]) -> None:
-    export.check_facts(row, len(row["frames"]))
-    export.check_cells(row["frames"], "frames")
+        raise FaultError(f"has class {row['cls']!r}, its json has {facts['label']}")
 
 
 @dataclass(frozen=True)
@@ -255,7 +226,7 @@ CHECKS: dict[str, _Check] = {
         _check_qwen,
     ),
     "trl": _Check(partial(rows.table_rows, columns=tuple(_TRL)), _TRL, _check_trl),
-    "hf": _Check(partial(rows.table_rows, columns=tuple(_HF)), _HF, _check_hf),
+    "hf": _Check(partial(rows.table_rows, columns=tuple(_HF)), _HF, _check_frames),
     "webdataset": _Check(
         rows.shard_rows, {"json": {"num_frames": NUMBER, **_NAMED}, "cls": TEXT, "png": LIST}, _check_sample
     ),

@@ -3,20 +3,22 @@
 `docs/vlm.md` describes the files of each. Every folder also holds `export.json`, which `check` reads.
 """
 
+import importlib.util
 import io
 import itertools
 import json
 import shlex
 import tarfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from videocompressa.errors import InputError
+import PIL.Image
+
+from videocompressa.errors import InputError, how_to_install
 from videocompressa.video import write_png, write_video
 from videocompressa.vlm.export.items import FrameRules, Item
-from videocompressa.vlm.export.tables import write_hf, write_trl
 
 MANIFEST = "export.json"
 VERSION = 1
@@ -39,6 +41,12 @@ DATASET = "videocompressa"
 SHARD_SAMPLES = 1000
 """Samples a WebDataset shard (our choice: sets of this kind fit in one)."""
 
+PARQUET = Path("data/train-00000-of-00001.parquet")
+"""The only table; by this name `datasets` knows the split."""
+
+ROWS_A_GROUP = 32
+"""Rows of the table written at once (our choice), so that memory does not grow."""
+
 DATASET_INFO: dict[str, Any] = {
     "file_name": "train.json",
     "formatting": "sharegpt",
@@ -49,9 +57,7 @@ DATASET_INFO: dict[str, Any] = {
 
 TrainerRow = dict[str, Any]
 Facts = Mapping[str, Any]
-"""What the manifest holds about the export (JSON values)."""
-Writer = Callable[[Path, Iterable[TrainerRow], Facts], None]
-"""Writes the rows, one at a time."""
+"""What is known about an item, or about the export (JSON values)."""
 
 
 @dataclass(frozen=True)
@@ -60,70 +66,61 @@ class Format:
 
     media: Callable[[Path, Item], Any]
     """Writes the pictures of an item into the folder, or encodes them; returns what its rows refer to."""
-    row: Callable[[Item, int, Any], TrainerRow]
-    """Returns one row of an item: a question by its number, and the item's media."""
-    write: Writer
-    command: str
-    """What to run next, after a line with what to do by hand before: {folder} is the export, {quoted} the same for a
-    shell, {frames} the frames a video."""
+    row: Callable[[str, Facts, Any], TrainerRow]
+    """Returns a row of its key, its question with what is known about the item, and the item's media."""
+    write: Callable[[Path, Iterable[TrainerRow], Facts], None]
+    """Writes the rows into an empty folder, one at a time."""
     rules: FrameRules = field(default_factory=FrameRules)
     packages: tuple[str, ...] = ()
     """Packages of the extra `vlm` that it is written with."""
 
-    def write_export(self, folder: Path, items: Iterable[Item], facts: Facts) -> None:
-        """Write items into an existing, empty folder, one at a time."""
-        self.write(folder, self._rows(folder, items), facts)
-
-    def _rows(self, folder: Path, items: Iterable[Item]) -> Iterator[TrainerRow]:
+    def rows(self, folder: Path, items: Iterable[Item]) -> Iterator[TrainerRow]:
+        """Yield the rows of items, after their media are written."""
         for item in items:
             media = self.media(folder, item)
-            yield from (self.row(item, number, media) for number in range(len(item.facts)))
-
-    def next_steps(self, folder: Path, num_keyframes: int) -> tuple[str, ...]:
-        """Return what to do next with an export of K keyframes a video; the last is a command."""
-        names = {"folder": folder, "quoted": shlex.quote(str(folder)), "frames": self.rules.count(num_keyframes)}
-        return tuple(step.format(**names) for step in self.command.splitlines())
+            for number, facts in enumerate(item.facts):
+                key = item.stem if len(item.facts) == 1 else f"{item.stem}-{number}"
+                yield self.row(key, facts, media)
 
 
-def find_format(name: str) -> Format:
-    """Return a format, or raise with the known ones."""
-    if name not in FORMATS:
-        raise InputError(f"--to is {name!r}; known: {', '.join(FORMATS)}")
-    return FORMATS[name]
+def check_packages(packages: Sequence[str], user: str) -> None:
+    """Raise unless the packages can be imported; `user` is the option that needs them."""
+    # A folder of the user's that is called "datasets" has a spec, too, but no origin.
+    missing = [name for name in packages if getattr(importlib.util.find_spec(name), "origin", None) is None]
+    if missing:
+        raise InputError(f"{user} needs {' and '.join(missing)}; run: {how_to_install('vlm')}")
 
 
-def _messages(item: Item, number: int, tag: str = "") -> list[dict[str, str]]:
-    facts = item.facts[number]
+def _messages(facts: Facts, tag: str = "") -> list[dict[str, str]]:
     return [{"role": "user", "content": tag + facts["question"]}, {"role": "assistant", "content": facts["answer"]}]
 
 
-def _qwen_row(item: Item, number: int, path: str) -> TrainerRow:
-    turns = [("human", f"<video>\n{item.facts[number]['question']}"), ("gpt", item.facts[number]["answer"])]
+def _qwen_row(key: str, facts: Facts, path: str) -> TrainerRow:
+    turns = [("human", f"<video>\n{facts['question']}"), ("gpt", facts["answer"])]
     return {"video": path, "conversations": [{"from": role, "value": text} for role, text in turns]}
 
 
-def _llama_factory_row(item: Item, number: int, paths: list[str]) -> TrainerRow:
+def _llama_factory_row(key: str, facts: Facts, paths: list[str]) -> TrainerRow:
     """A list of one list in every row: mixed depths do not fit one Arrow column."""
-    return {"messages": _messages(item, number, "<video>"), "videos": [paths]}
+    return {"messages": _messages(facts, "<video>"), "videos": [paths]}
 
 
-def _trl_row(item: Item, number: int, cells: list[TrainerRow]) -> TrainerRow:
+def _trl_row(key: str, facts: Facts, cells: list[TrainerRow]) -> TrainerRow:
     """Texts are plain strings in every row: TRL adds the image parts itself, and one Arrow column takes one type."""
-    return {"messages": _messages(item, number), "images": cells}
+    return {"messages": _messages(facts), "images": cells}
 
 
-def _facts_row(item: Item, number: int, frames: Any) -> TrainerRow:
-    return {"frames": frames, **item.facts[number]}
+def _facts_row(key: str, facts: Facts, frames: Any) -> TrainerRow:
+    return {"frames": frames, **facts}
 
 
-def _shard_row(item: Item, number: int, pictures: list[bytes]) -> TrainerRow:
+def _shard_row(key: str, facts: Facts, pictures: list[bytes]) -> TrainerRow:
     """Return the content of each file of a sample, by name: KEY.00.png, KEY.01.png, ..., KEY.cls, KEY.json."""
-    key = item.stem if len(item.facts) == 1 else f"{item.stem}-{number}"
-    facts = {"num_frames": len(pictures), **item.facts[number]}
+    known = {"num_frames": len(pictures), **facts}
     return {
         **{f"{key}.{place:02d}.png": picture for place, picture in enumerate(pictures)},
         f"{key}.cls": str(facts["label"]).encode(),
-        f"{key}.json": json.dumps(facts, ensure_ascii=False).encode(),
+        f"{key}.json": json.dumps(known, ensure_ascii=False).encode(),
     }
 
 
@@ -145,11 +142,9 @@ def _write_frames(folder: Path, item: Item) -> list[str]:
 
 def _encode_frames(folder: Path, item: Item) -> list[bytes]:
     """Return the pictures as PNG files."""
-    from PIL import Image  # Only where pictures are written.
-
     files = [io.BytesIO() for _ in item.frames]
     for file, frame in zip(files, item.frames, strict=True):
-        Image.fromarray(frame.cpu().numpy().transpose(1, 2, 0)).save(file, format="PNG")
+        PIL.Image.fromarray(frame.cpu().numpy().transpose(1, 2, 0)).save(file, format="PNG")
     return [file.getvalue() for file in files]
 
 
@@ -188,54 +183,131 @@ def _write_shards(folder: Path, rows: Iterable[TrainerRow], facts: Facts) -> Non
                 shard.addfile(entry, io.BytesIO(content))
 
 
-FORMATS: dict[str, Format] = {
-    "llama-factory": Format(
-        _write_frames,
-        _llama_factory_row,
-        _write_llama_factory,
-        # Its own video_max_pixels, 256 x 256, is below the least size of the processor that follows.
-        "llamafactory-cli train --stage sft --do_train true --model_name_or_path Qwen/Qwen2.5-VL-7B-Instruct "
-        f"--template qwen2_vl --dataset {DATASET} --dataset_dir {{quoted}} --media_dir {{quoted}} "
-        "--video_max_pixels 602112 --cutoff_len 8192 --finetuning_type lora --bf16 true --output_dir {quoted}-lora",
-        NESTED_FRAMES,
-    ),
-    "qwen": Format(
-        _write_mp4,
-        _qwen_row,
-        _write_annotations,
-        "in qwen-vl-finetune, enter in data_dict of qwenvl/data/__init__.py: "
-        f'"{DATASET}": {{{{"annotation_path": "{{folder}}/annotations.json", "data_path": "{{folder}}"}}}}\n'
-        # Its own limits, 8 frames and 512 tokens, cut what is longer; its least size is twice the processor's.
-        "torchrun --nproc_per_node 1 qwenvl/train/train_qwen.py --model_name_or_path Qwen/Qwen2.5-VL-7B-Instruct "
-        f"--dataset_use {DATASET} --lora_enable True --video_fps 2 --video_min_frames 4 --video_max_frames {{frames}} "
-        "--video_min_pixels 100352 --video_max_pixels 602112 --model_max_length 8192 --bf16 True "
-        "--output_dir {quoted}-lora",
-        QWEN_VIDEO,
-    ),
-    "trl": Format(
-        _frame_cells,
-        _trl_row,
-        write_trl,
-        "trl sft --model_name_or_path Qwen/Qwen2.5-VL-7B-Instruct --dataset_name {quoted} --max_length None --use_peft "
-        "--output_dir {quoted}-lora",
-        QWEN_IMAGE,
-        packages=("datasets", "pyarrow"),
-    ),
-    "hf": Format(
-        _frame_cells,
-        _facts_row,
-        write_hf,
-        'python -c "from sys import argv; from datasets import load_dataset; '
-        "print(load_dataset(argv[1], split='train')[0])\" {quoted}",
-        packages=("datasets", "pyarrow"),
-    ),
-    "webdataset": Format(
-        _encode_frames,
-        _shard_row,
-        _write_shards,
-        'python -c "from sys import argv; from webdataset import WebDataset; '
-        "print(next(iter(WebDataset(argv[1], shardshuffle=False).decode('pil'))))\" {quoted}/train-000000.tar",
-    ),
-    "frames": Format(_write_frames, _facts_row, _write_lines, "head -n 1 {quoted}/train.jsonl"),
+def _write_trl(folder: Path, rows: Iterable[TrainerRow], facts: Facts) -> None:
+    """Write what TRL's SFTTrainer takes: it has no videos column, so frames are images before the first user text."""
+    from datasets import Image, List, Value
+
+    message = {"role": Value("string"), "content": Value("string")}
+    columns = {"messages": List(message), "images": List(Image())}
+    listed = "`messages` (user, assistant) and `images` (the keyframes, in time order)"
+    _write_table(folder, rows, facts, columns, listed)
+
+
+def _write_hf(folder: Path, rows: Iterable[TrainerRow], facts: Facts) -> None:
+    """Write a data set with a column for everything that is known about a video."""
+    from datasets import ClassLabel, Image, List, Value
+
+    columns = {
+        "frames": List(Image()),
+        "times_seconds": List(Value("float64")),
+        "label": ClassLabel(names=list(facts["names"])),
+        **dict.fromkeys(("class", "question", "answer", "video"), Value("string")),
+    }
+    listed = "`frames` (keyframes in time order), `times_seconds` of each in its video, `label` and `class`, "
+    listed += "`question` and `answer`, `video` (its path in the data set)"
+    if facts["soft"]:
+        columns["probabilities"] = List(Value("float32"))
+        listed += ", `probabilities` of a teacher"
+    _write_table(folder, rows, facts, columns, listed)
+
+
+def _write_table(folder: Path, rows: Iterable[TrainerRow], facts: Facts, columns: dict[str, Any], listed: str) -> None:
+    """Write a parquet table and a card; values of the rows that are no columns are left out.
+
+    The schema is that which `datasets` itself makes of the features: `load_dataset` recognizes pictures and classes.
+    """
+    import pyarrow
+    from datasets import Features
+    from pyarrow import parquet
+
+    path = folder / PARQUET
+    path.parent.mkdir()
+    schema, remaining = Features(columns).arrow_schema, iter(rows)
+    with parquet.ParquetWriter(path, schema) as writer:
+        while group := list(itertools.islice(remaining, ROWS_A_GROUP)):
+            writer.write_table(pyarrow.Table.from_pylist(group, schema=schema))
+    card = _card(facts, parquet.read_metadata(path).num_rows, listed)
+    (folder / "README.md").write_text(card, encoding="utf-8")
+
+
+def _card(facts: Facts, num_rows: int, columns: str) -> str:
+    """Return the card: what `datasets` reads (the head) and what people read."""
+    pictures = "frames of the source videos, at their own size"
+    if facts["pixels"] != "source":
+        pictures = f"decoded from the latents of codec {facts['codec']}"
+    return f"""---
+pretty_name: {json.dumps("Keyframes of " + facts["source"], ensure_ascii=False)}
+task_categories:
+- video-classification
+- visual-question-answering
+tags:
+- dataset-distillation
+- keyframes
+- videocompressa
+configs:
+- config_name: default
+  data_files:
+  - split: train
+    path: {PARQUET.as_posix()}
+---
+
+# Keyframes of {facts["source"]}
+
+{num_rows} rows made by videocompressa with method `{facts["method"]}` from {facts["num_source_videos"]} training videos
+({facts["num_source_frames"]} frames).
+
+- **Columns**: {columns}.
+- **Pictures**: {pictures}.
+- **Classes** ({len(facts["names"])}): {", ".join(facts["names"])}.
+- **Questions**: {facts["questions"]}, drawn with seed {facts["seed"]}.
+
+The pictures come from videos of {facts["source"]}: its license and terms hold for them.
+
+```python
+from datasets import load_dataset
+
+rows = load_dataset("this folder", split="train")
+```
+"""
+
+
+COMMANDS = {
+    # The trainer's own video_max_pixels, 256 x 256, is below the least size of the processor that follows.
+    "llama-factory": "llamafactory-cli train --stage sft --do_train true "
+    f"--model_name_or_path Qwen/Qwen2.5-VL-7B-Instruct --template qwen2_vl --dataset {DATASET} "
+    "--dataset_dir {quoted} --media_dir {quoted} --video_max_pixels 602112 --cutoff_len 8192 "
+    "--finetuning_type lora --bf16 true --output_dir {quoted}-lora",
+    # The trainer's own limits, 8 frames and 512 tokens, cut what is longer; its least size is twice the processor's.
+    "qwen": "in qwen-vl-finetune, enter in data_dict of qwenvl/data/__init__.py: "
+    f'"{DATASET}": {{{{"annotation_path": "{{folder}}/annotations.json", "data_path": "{{folder}}"}}}}\n'
+    "torchrun --nproc_per_node 1 qwenvl/train/train_qwen.py --model_name_or_path Qwen/Qwen2.5-VL-7B-Instruct "
+    f"--dataset_use {DATASET} --lora_enable True --video_fps 2 --video_min_frames 4 --video_max_frames {{frames}} "
+    "--video_min_pixels 100352 --video_max_pixels 602112 --model_max_length 8192 --bf16 True "
+    "--output_dir {quoted}-lora",
+    "trl": "trl sft --model_name_or_path Qwen/Qwen2.5-VL-7B-Instruct --dataset_name {quoted} --max_length None "
+    "--use_peft --output_dir {quoted}-lora",
+    "hf": 'python -c "from sys import argv; from datasets import load_dataset; '
+    "print(load_dataset(argv[1], split='train')[0])\" {quoted}",
+    "webdataset": 'python -c "from sys import argv; from webdataset import WebDataset; '
+    "print(next(iter(WebDataset(argv[1], shardshuffle=False).decode('pil'))))\" {quoted}/train-000000.tar",
+    "frames": "head -n 1 {quoted}/train.jsonl",
+}
+"""What to run next, after a line with what to do by hand before: {folder} is the export, {quoted} the same for a shell,
+{frames} the frames a video."""
+
+_TABLES = ("datasets", "pyarrow")
+FORMATS = {
+    "llama-factory": Format(_write_frames, _llama_factory_row, _write_llama_factory, NESTED_FRAMES),
+    "qwen": Format(_write_mp4, _qwen_row, _write_annotations, QWEN_VIDEO),
+    "trl": Format(_frame_cells, _trl_row, _write_trl, QWEN_IMAGE, _TABLES),
+    "hf": Format(_frame_cells, _facts_row, _write_hf, packages=_TABLES),
+    "webdataset": Format(_encode_frames, _shard_row, _write_shards),
+    "frames": Format(_write_frames, _facts_row, _write_lines),
 }
 """Every format, by `--to`."""
+
+
+def next_steps(to: str, folder: Path, num_keyframes: int) -> tuple[str, ...]:
+    """Return what to do next with an export of K keyframes a video; the last is a command."""
+    names = {"folder": folder, "quoted": shlex.quote(str(folder)), "frames": FORMATS[to].rules.count(num_keyframes)}
+    return tuple(step.format(**names) for step in COMMANDS[to].splitlines())

@@ -1,12 +1,7 @@
 """Items of an export: the keyframes of one video as pictures, with questions about them.
 
-1. Pictures: the frames of the SOURCE video that provenance names (its path, the times of the keyframes), complete and
-   at the video's own size; or else the set's latents, decoded.
-2. Enlarge pictures that hold fewer pixels than the trainer takes: it would do so itself without a note (bicubic).
-3. Repeat frames where the trainer drops an odd one or wants more of them, spread evenly and in order.
-
-Tuned sets (dm, mtt, synthesis) and crops (rded) differ from the source frames that they started from: only decoded
-latents show what such a set holds.
+Pictures with fewer pixels than the trainer takes are enlarged (bicubic): it would do so itself without a note. Frames
+are repeated where the trainer drops an odd one or wants more of them, spread evenly and in order.
 """
 
 import math
@@ -27,9 +22,6 @@ from videocompressa.synthetic import SyntheticSet
 from videocompressa.video import read_frames_at
 from videocompressa.vlm.words import ask
 
-ReadPictures = Callable[[int], Tensor]
-"""Gives the keyframes of an item as (K,3,H,W) uint8; raises `VideoError` when its video cannot be read."""
-
 
 @dataclass(frozen=True, eq=False)
 class VideoFrames:
@@ -49,13 +41,9 @@ class VideoFrames:
 
     def padded(self, multiple: int) -> Self:
         """Return the clip with its last frame repeated to a multiple of so many frames."""
-        lacking = -len(self.frames) % multiple
-        if not lacking:
-            return self
-        return type(self)(
-            torch.cat([self.frames, self.frames[-1:].expand(lacking, -1, -1, -1)]),
-            torch.cat([self.times_seconds, self.times_seconds[-1:].expand(lacking)]),
-        )
+        count = len(self.frames)
+        places = torch.arange(count + -count % multiple).clamp(max=count - 1)
+        return type(self)(self.frames[places], self.times_seconds[places])
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,8 +97,8 @@ class ItemStream:
     """The items of a set, one by one; lists on the way what it leaves out and enlarges."""
 
     synthetic: SyntheticSet
-    pictures: ReadPictures
-    """See `picture_reader`."""
+    pictures: Callable[[int], Tensor]
+    """Gives the keyframes of an item, see `picture_reader`."""
     rules: FrameRules
     names: Sequence[str]
     """L class names in words."""
@@ -157,34 +145,28 @@ class ItemStream:
             }
 
 
-def picture_reader(synthetic: SyntheticSet, root: Path | None) -> ReadPictures:
+def picture_reader(synthetic: SyntheticSet, root: Path | None) -> Callable[[int], Tensor]:
     """Return the function that reads an item's keyframes from its video below `root`, at the video's own size.
 
-    Without a root it decodes the item's latents, by the set's own decoder.
+    They are (K,3,H,W) uint8; it raises `VideoError` when the video cannot be read. Without a root it decodes the
+    item's latents, by the set's own decoder: only they show what tuning and crops changed.
     """
-    decoder, codec = synthetic.decoder, synthetic.codec.name
-    if root is None and decoder is None:
-        raise InputError(
-            f"this set has no decoder attached: read it with videocompressa.load, or attach codec {codec!r}"
-        )
+    video_ids, times, decoder = synthetic.provenance.video_ids, synthetic.times_seconds, synthetic.decoder
+    if root is not None:
+        return lambda number: torch.from_numpy(read_frames_at(root / video_ids[number], times[number].tolist()).frames)
+    if decoder is None:
+        name = synthetic.codec.name
+        raise InputError(f"this set has no decoder: read it with videocompressa.load, or attach codec {name!r}")
 
-    def pictures(number: int) -> Tensor:
-        if root is not None:
-            video = root / synthetic.provenance.video_ids[number]
-            return torch.from_numpy(read_frames_at(video, synthetic.times_seconds[number].tolist()).frames)
-        assert decoder is not None
-        with torch.no_grad():
-            pixels = decoder.decode(synthetic.latents[number]).clamp(0, 1).cpu()
-        return (pixels * 255).round().to(torch.uint8)
+    @torch.no_grad()
+    def decode(number: int) -> Tensor:
+        return (decoder.decode(synthetic.latents[number]).clamp(0, 1).cpu() * 255).round().to(torch.uint8)
 
-    return pictures
+    return decode
 
 
 def source_note(synthetic: SyntheticSet) -> list[str]:
     """Return a note where frames of the source may differ from what the set holds."""
     method = synthetic.provenance.method
-    if method.endswith("-real"):
-        return []
-    return [
-        f"method {method} may have changed the pictures of its set; --from-source shows the frames that it started from"
-    ]
+    note = f"method {method} may have changed the pictures of its set"
+    return [] if method.endswith("-real") else [f"{note}; --from-source shows the frames that it started from"]

@@ -11,10 +11,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from videocompressa.vlm.export.tables import PARQUET
+from PIL import Image
 
-AGAIN = "export again"
-"""What always helps."""
+from videocompressa.vlm.export.formats import PARQUET
 
 Rows = Iterator[tuple[str, Any]]
 """(where, row) of each row."""
@@ -24,11 +23,14 @@ _TYPES = {str: TEXT, int: NUMBER, float: NUMBER, list: LIST, dict: "an object", 
 
 
 class FaultError(Exception):
-    """The first fault of a row, or one that ends the reading of a folder."""
+    """The first fault of a row, or one that ends the reading of a folder; to export again always helps."""
+
+    def __init__(self, problem: str, remedy: str = "") -> None:
+        super().__init__(f"{problem}; {f'{remedy} or ' if remedy else ''}export again")
 
 
 def types_of(value: Any, schema: Any = None) -> Any:
-    """Return `schema` with what the value, a first row, has besides: Arrow columns take one type for all rows."""
+    """Return `schema` with what the value, a first row, has in addition: Arrow columns take one type for all rows."""
     if isinstance(value, dict) and (schema is None or isinstance(schema, dict)):
         known = schema or {}
         return known | {key: types_of(inner, known.get(key)) for key, inner in value.items()}
@@ -42,18 +44,16 @@ def check_types(value: Any, schema: Any, where: str = "") -> None:
     expected = schema if isinstance(schema, str) else _type_name(schema)
     if _type_name(value) != expected:
         keys = f" with {', '.join(schema)}" if isinstance(schema, dict) else ""
-        raise FaultError(
-            f"{where or 'the value'} is {_type_name(value)}; it must be {expected}{keys} in every row, so fix it or "
-            f"{AGAIN}"
-        )
+        problem = f"{where or 'the value'} is {_type_name(value)}; it must be {expected}{keys} in every row"
+        raise FaultError(problem, "fix it")
     if isinstance(schema, dict):
         at = f"{where}: " if where else ""
         for key, inner in schema.items():
             if key not in value:
-                raise FaultError(f"{at}lacks {key!r}; add it or {AGAIN}")
+                raise FaultError(f"{at}lacks {key!r}", "add it")
             check_types(value[key], inner, f"{where}.{key}" if where else key)
         if unknown := [key for key in value if key not in schema]:
-            raise FaultError(f"{at}has {unknown[0]!r}, which row 0 lacks; remove it or {AGAIN}")
+            raise FaultError(f"{at}has {unknown[0]!r}, which row 0 lacks", "remove it")
     elif isinstance(schema, list) and schema:
         for place, inner in enumerate(value):
             check_types(inner, schema[0], f"{where}[{place}]")
@@ -66,7 +66,7 @@ def _type_name(value: Any) -> str:
 def read_file(folder: Path, name: str) -> bytes:
     """Return the bytes of a file that the format must have."""
     if not (folder / name).is_file():
-        raise FaultError(f"{name} is missing; {AGAIN}")
+        raise FaultError(f"{name} is missing")
     return (folder / name).read_bytes()
 
 
@@ -75,7 +75,7 @@ def parse_json(content: bytes, name: str) -> Any:
     try:
         return json.loads(content)
     except ValueError as error:
-        raise FaultError(f"{name} is not json ({error}); fix it or {AGAIN}") from error
+        raise FaultError(f"{name} is not json ({error})", "fix it") from error
 
 
 def json_list(folder: Path, name: str) -> Rows:
@@ -97,20 +97,20 @@ def shard_rows(folder: Path) -> Rows:
     """Yield the samples of tar shards: {extension: content}, with the (height, width) of all pictures as "png"."""
     shards = sorted(folder.glob("train-*.tar"))
     if not shards:
-        raise FaultError(f"holds no train-NNNNNN.tar; {AGAIN}")
+        raise FaultError("holds no train-NNNNNN.tar")
     for path in shards:
         try:
             with tarfile.open(path) as shard:
                 yield from _samples(path.name, shard)
         except (tarfile.TarError, EOFError) as error:
-            raise FaultError(f"{path.name} is no complete tar file ({error}); {AGAIN}") from error
+            raise FaultError(f"{path.name} is no complete tar file ({error})") from error
 
 
 def _samples(name: str, shard: tarfile.TarFile) -> Rows:
     finished: set[str] = set()
     for stem, members in groupby(shard, key=lambda member: member.name.partition(".")[0]):
         if stem in finished:
-            raise FaultError(f"{name}: the files of sample {stem} are not next to each other; {AGAIN}")
+            raise FaultError(f"{name}: the files of sample {stem} are not next to each other")
         finished.add(stem)
         sample: dict[str, Any] = {"png": []}
         for member in members:
@@ -134,25 +134,23 @@ def table_rows(folder: Path, columns: Sequence[str]) -> Rows:
         with parquet.ParquetFile(folder / PARQUET) as file:
             schema = file.schema_arrow
             if missing := [name for name in columns if name not in schema.names]:
-                raise FaultError(f"{PARQUET} has no column {missing[0]!r}; {AGAIN}")
+                raise FaultError(f"{PARQUET} has no column {missing[0]!r}")
             if b"huggingface" not in (schema.metadata or {}):
-                raise FaultError(f"{PARQUET} declares no features, so pictures would be read as bytes; {AGAIN}")
+                raise FaultError(f"{PARQUET} declares no features, so pictures would be read as bytes")
             for number, batch in enumerate(file.iter_batches(batch_size=1, columns=list(columns))):
                 yield f"{PARQUET} row {number}", batch.to_pylist()[0]
     except FileNotFoundError:
-        raise FaultError(f"{PARQUET} is missing; {AGAIN}") from None
+        raise FaultError(f"{PARQUET} is missing") from None
     except (pyarrow.ArrowException, OSError) as error:
-        raise FaultError(f"{PARQUET} is no complete parquet file ({error}); {AGAIN}") from error
+        raise FaultError(f"{PARQUET} is no complete parquet file ({error})") from error
 
 
 def picture_sides(content: bytes, name: str) -> tuple[int, int]:
     """Return height and width of a picture that can be decoded to its end."""
-    from PIL import Image
-
     try:
         with Image.open(io.BytesIO(content)) as picture:
             picture.load()
             return picture.height, picture.width
     except (OSError, SyntaxError) as error:  # UnidentifiedImageError is an OSError.
         reason = " ".join(str(error).split()[:8])
-        raise FaultError(f"{name} is no complete picture ({reason}); {AGAIN}") from error
+        raise FaultError(f"{name} is no complete picture ({reason})") from error

@@ -13,14 +13,10 @@ from videocompressa.recipes.sets import open_set
 from videocompressa.rng import Streams
 from videocompressa.run import Watch, watch_nothing
 from videocompressa.synthetic import SyntheticSet
-from videocompressa.vlm.export.check import check_export
-from videocompressa.vlm.export.formats import MANIFEST, VERSION, find_format, write_json
+from videocompressa.vlm.export.formats import FORMATS, MANIFEST, VERSION, check_packages, next_steps, write_json
 from videocompressa.vlm.export.items import ItemStream, picture_reader, source_note
-from videocompressa.vlm.export.tables import check_packages
 from videocompressa.vlm.settings import ExportOptions
 from videocompressa.vlm.words import check_questions, readable_names
-
-__all__ = ["Exported", "check_export", "export_set"]
 
 
 @dataclass(frozen=True)
@@ -53,7 +49,9 @@ def export_set(
     Raises `InputError` when an option cannot be followed, or no item could be read.
     """
     options = options or ExportOptions()
-    kind, root = find_format(to), options.from_source
+    if to not in FORMATS:
+        raise InputError(f"--to is {to!r}; known: {', '.join(FORMATS)}")
+    kind, root = FORMATS[to], options.from_source
     check_packages(kind.packages, f"--to {to}")
     check_output_folder(folder, overwrite=overwrite)
     _keep_inputs(folder, path, root)
@@ -65,7 +63,7 @@ def export_set(
     items = ItemStream(synthetic, picture_reader(synthetic, root), kind.rules, names, options.questions, streams, watch)
     facts = {"version": VERSION, "format": to, **_facts(synthetic, names, options)}
     with complete_folder(folder, overwrite=overwrite) as part:
-        kind.write_export(part, items, facts)
+        kind.write(part, kind.rows(part, items), facts)
         num_items = len(synthetic) - len(items.skipped)
         if not num_items:
             first = items.skipped[0]
@@ -81,7 +79,7 @@ def export_set(
         tuple(items.skipped),
         names=dict(zip(synthetic.classes, names, strict=True)),
         notes=tuple(_notes(items, to, root)),
-        next_steps=kind.next_steps(folder.absolute(), synthetic.times_seconds.shape[1]),
+        next_steps=next_steps(to, folder.absolute(), synthetic.times_seconds.shape[1]),
     )
 
 
@@ -116,17 +114,13 @@ def _keep_inputs(folder: Path, path: Path, root: Path | None) -> None:
 def _notes(items: ItemStream, to: str, root: Path | None) -> Iterator[str]:
     rules, clip, keyframes = items.rules, items.synthetic.clip, items.synthetic.times_seconds.shape[1]
     if root is None:
-        yield (
-            f"pictures are decoded latents of {clip.height}x{clip.width} px; --from-source ROOT reads them from the "
-            "videos, at their own size"
-        )
+        pictures = f"pictures are decoded latents of {clip.height}x{clip.width} px"
+        yield f"{pictures}; --from-source ROOT reads them from the videos, at their own size"
     else:
         yield from source_note(items.synthetic)
     for height, width in sorted(items.enlarged):
         tall, wide = rules.sides(height, width)
-        yield (
-            f"pictures of {height}x{width} px were enlarged to {tall}x{wide}: {to} trainers take no fewer than "
-            f"{rules.min_pixels} pixels"
-        )
+        why = f"{to} trainers take no fewer than {rules.min_pixels} pixels"
+        yield f"pictures of {height}x{width} px were enlarged to {tall}x{wide}: {why}"
     if (frames := rules.count(keyframes)) != keyframes:
         yield f"{keyframes} keyframes a video were repeated to {frames}: {to} trainers drop an odd or single frame"

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from videocompressa.errors import InputError
-from videocompressa.vlm.export.tables import check_packages
+from videocompressa.vlm.export.formats import check_packages
 from videocompressa.vlm.settings import PRECISIONS, LoadOptions
 from videocompressa.vlm.tune.families import SPECIAL_TOKENS, VIDEO_PAD, ModelFamily, PixelRules, find_family
 from videocompressa.vlm.tune.processor import Prompt, VideoProcessor, collate
