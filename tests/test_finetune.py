@@ -19,7 +19,7 @@ from videocompressa.rng import Streams
 from videocompressa.vlm.settings import FinetuneConfig, LoadOptions
 from videocompressa.vlm.tune import evaluate as evaluate_module
 from videocompressa.vlm.tune import models as models_module
-from videocompressa.vlm.tune.clips import Clips, tensor_clips
+from videocompressa.vlm.tune.clips import Clips
 from videocompressa.vlm.tune.evaluate import UNMATCHED, Prediction, evaluate_vlm, match_class, summarize
 from videocompressa.vlm.tune.models import Vlm, explain_memory, load_vlm, need
 from videocompressa.vlm.tune.processes import ProcessGroup
@@ -47,7 +47,7 @@ def clips(count: int = 12, seed: int = 0) -> Clips:
     noise = torch.randint(-40, 41, (count, 4, 3, 28, 28), generator=torch.Generator().manual_seed(seed))
     pixels = COLOURS[torch.tensor(labels)][:, None, :, None, None] + noise
     times = torch.arange(4, dtype=torch.float64).expand(count, 4)
-    return tensor_clips(pixels.clamp(0, 255).to(torch.uint8), times, labels, tuple(f"{n}.mp4" for n in range(count)))
+    return Clips(labels, tuple(f"{n}.mp4" for n in range(count)), times, pixels.clamp(0, 255).to(torch.uint8))
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,7 @@ from videocompressa.run import Watch, watch_nothing
 from videocompressa.synthetic import SyntheticSet
 from videocompressa.vlm.export.items import source_note
 from videocompressa.vlm.settings import FinetuneConfig, FinetuneOptions, LoadOptions, Phase
-from videocompressa.vlm.tune.clips import Clips, set_clips, split_clip, split_clips
+from videocompressa.vlm.tune.clips import Clips, set_clips, split_clip
 from videocompressa.vlm.tune.evaluate import Prediction, evaluate_vlm, summarize
 from videocompressa.vlm.tune.models import Vlm, load_vlm
 from videocompressa.vlm.tune.processes import ProcessGroup
@@ -252,7 +252,10 @@ class _FinetuneRun:
         decoded = self.group.main_first(
             lambda: decode_videos(self.videos, split, clip, self.candidates, self.surroundings)
         )
-        return split_clips(decoded, self.videos, clip, self.options.from_source), decoded.bad
+        path_of = {entry.video_id: entry.path for entry in self.videos.entries}
+        files = tuple(path_of[video_id] for video_id in decoded.video_ids)
+        source = decoded.frames if self.options.from_source is None else files
+        return Clips(tuple(decoded.labels.tolist()), decoded.video_ids, decoded.times_seconds, source), decoded.bad
 
     def _watch(self, phase: Phase) -> Watch:
         """Return the watch with the phase in the name of each step."""
