@@ -163,7 +163,7 @@ def test_options_that_cannot_be_met(load: Callable[..., Vlm], monkeypatch: pytes
         need("nowhere", "LoRA")
     monkeypatch.setattr(models_module.importlib.util, "find_spec", lambda _: None)
     with pytest.raises(InputError, match="--four-bit needs bitsandbytes; install it"):
-        models_module._four_bit(None, torch.device("cuda"))
+        models_module._four_bit(torch.device("cuda"))
 
 
 def test_a_models_own_pixel_rules_count_and_options_more(
