@@ -146,14 +146,13 @@ def _load_tokenizer(name: str, config: Any) -> Any:
     with _fault_of(name, (OSError, ValueError, KeyError), "its tokenizer cannot be read ({})"):
         tokenizer = need("transformers", "a video-language model").AutoTokenizer.from_pretrained(name)
     known, expected, vocabulary = tokenizer.get_vocab(), config.video_token_id, config.text_config.vocab_size
+    advice = "the two are of different models"
     if missing := [token for token in SPECIAL_TOKENS if token not in known]:
         problem = f"has no {', '.join(missing)}; give the tokenizer of a model that sees videos"
     elif known[VIDEO_PAD] != expected:
-        problem = (
-            f"has {VIDEO_PAD} at {known[VIDEO_PAD]}, its config.json at {expected}; the two are of different models"
-        )
+        problem = f"has {VIDEO_PAD} at {known[VIDEO_PAD]}, its config.json at {expected}; {advice}"
     elif len(tokenizer) > vocabulary:
-        problem = f"has {len(tokenizer)} tokens, the model {vocabulary}; the two are of different models"
+        problem = f"has {len(tokenizer)} tokens, the model {vocabulary}; {advice}"
     else:
         return tokenizer
     raise _bad_model(name, f"its tokenizer {problem}")
