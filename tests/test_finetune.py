@@ -258,16 +258,16 @@ def test_processes_share_a_batch_and_mean_its_gradient(load: Callable[..., Vlm])
             seen.append(tensor.clone().reshape(-1))
             return tensor
 
-        group, prepared = ProcessGroup(CPU, rank, 2, mean=keep), prepare(load(), ALL, RNG)
+        group, prepared = ProcessGroup(rank, 2, mean=keep), prepare(load(), ALL, RNG)
         train_vlm(prepared, clips(), NAMES, dataclasses.replace(ALL, steps=1), rng=RNG, group=group)
         parts.append(torch.cat(seen[:-1]))  # The last one is the loss.
     mean = (parts[0] + parts[1]) / 2
     norm = mean.norm()
     torch.testing.assert_close(mean * min(1.0, ALL.clip_norm / float(norm)), complete, rtol=1e-3, atol=1e-6)
     with pytest.raises(InputError, match="batch_size is 4, which 3 processes cannot share"):
-        train_vlm(prepared, clips(), NAMES, ALL, rng=RNG, group=ProcessGroup(CPU, 0, 3))
+        train_vlm(prepared, clips(), NAMES, ALL, rng=RNG, group=ProcessGroup(0, 3))
     with pytest.raises(InputError, match=r"rank 2 leaves \[0,2\)"):
-        ProcessGroup(CPU, 2, 2)
+        ProcessGroup(2, 2)
 
 
 def test_batches_hold_every_clip_once_an_epoch_with_new_questions(load: Callable[..., Vlm]) -> None:
@@ -480,8 +480,8 @@ def test_processes_share_the_videos(load: Callable[..., Vlm]) -> None:
         return kept
 
     options = {"questions": "open", "rng": RNG, "generate": False}
-    evaluate_vlm(vlm, clips(5), NAMES, group=ProcessGroup(CPU, 1, 2, gather=other_first), **options)
-    both = evaluate_vlm(vlm, clips(5), NAMES, group=ProcessGroup(CPU, 0, 2, gather=other_first), **options)
+    evaluate_vlm(vlm, clips(5), NAMES, group=ProcessGroup(1, 2, gather=other_first), **options)
+    both = evaluate_vlm(vlm, clips(5), NAMES, group=ProcessGroup(0, 2, gather=other_first), **options)
     assert both == alone
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -13,13 +14,11 @@ from cyclopts import Group, Parameter
 from videocompressa.cli import app as cli
 from videocompressa.cli import terminal
 from videocompressa.errors import InputError
-from videocompressa.recipes.options import CandidateOptions
+from videocompressa.recipes.options import CandidateOptions, Surroundings
 from videocompressa.texts import bytes_text, duration_text, mean_text
 from videocompressa.vlm.settings import FinetuneConfig, FinetuneOptions, LoadOptions
 
 if TYPE_CHECKING:
-    import torch
-
     from videocompressa.vlm.tune.figure3 import FigureOutcome
     from videocompressa.vlm.tune.processes import ProcessGroup
     from videocompressa.vlm.tune.run import FinetuneOutcome, PhaseScores
@@ -71,9 +70,7 @@ def finetune(
         raise InputError(f"recipe {subject.name} makes all rows; leave --no-zero-shot and --no-after-set out")
     _quiet_libraries()
     with terminal.progress(reporting) as watch:
-        surroundings = running.surroundings(watch)
-        group = _process_group(surroundings.device)
-        surroundings = replace(surroundings, device=group.device)
+        surroundings, group = _processes(running.surroundings(watch))
         shared: dict[str, Any] = {"options": options, "load": loading, "overwrite": force, "group": group}
         shared["surroundings"] = surroundings
         outcome: FigureOutcome | FinetuneOutcome
@@ -149,19 +146,15 @@ def _cells(phase: PhaseScores) -> dict[str, str]:
     }
 
 
-def _process_group(device: torch.device) -> ProcessGroup:
-    """Return the processes that torchrun started, or this one alone."""
+def _processes(surroundings: Surroundings) -> tuple[Surroundings, ProcessGroup]:
+    """Return the processes that torchrun started, or this one alone, and the surroundings with its device."""
     from videocompressa.vlm.tune.models import need
-    from videocompressa.vlm.tune.processes import ProcessGroup
+    from videocompressa.vlm.tune.processes import ALONE, ProcessGroup
 
     if int(os.environ.get("WORLD_SIZE", "1")) < 2:
-        return ProcessGroup(device)
+        return surroundings, ALONE
     accelerate = need("accelerate", "fine-tuning on several GPUs")
-    state = accelerate.PartialState(cpu=device.type == "cpu")
-    return ProcessGroup(
-        device=state.device,
-        rank=state.process_index,
-        size=state.num_processes,
-        mean=lambda tensor: accelerate.utils.reduce(tensor, "mean"),
-        gather=accelerate.utils.gather_object,
-    )
+    state, tools = accelerate.PartialState(cpu=surroundings.device.type == "cpu"), accelerate.utils
+    mean = partial(tools.reduce, reduction="mean")
+    group = ProcessGroup(state.process_index, state.num_processes, mean, tools.gather_object)
+    return replace(surroundings, device=state.device), group

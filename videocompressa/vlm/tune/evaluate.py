@@ -27,7 +27,7 @@ from videocompressa.run import Watch, watch_nothing
 from videocompressa.vlm.settings import QUESTIONS_BY_NAME
 from videocompressa.vlm.tune.clips import Clips
 from videocompressa.vlm.tune.models import Vlm, autocast, explain_memory
-from videocompressa.vlm.tune.processes import ProcessGroup
+from videocompressa.vlm.tune.processes import ALONE, ProcessGroup
 from videocompressa.vlm.tune.processor import IGNORED, Prompt
 from videocompressa.vlm.words import ask
 
@@ -83,7 +83,7 @@ def evaluate_vlm(
     precision: str = "float32",
     generate: bool = True,
     rng: Streams,
-    group: ProcessGroup | None = None,
+    group: ProcessGroup = ALONE,
     watch: Watch = watch_nothing,
 ) -> tuple[Prediction, ...]:
     """Ask the model about every clip, each process about its share, and return all predictions in order.
@@ -93,7 +93,6 @@ def evaluate_vlm(
     """
     if questions not in QUESTIONS_BY_NAME:
         raise InputError(f"questions for evaluation are {questions!r}; known: {', '.join(QUESTIONS_BY_NAME)}")
-    group = group or ProcessGroup(vlm.device)
     codes = [vlm.processor.answer(name) for name in names]
     rows = range(group.rank, len(clips.labels), group.size)
     vlm.model.eval()

@@ -34,7 +34,7 @@ from videocompressa.run import Watch, watch_nothing
 from videocompressa.vlm.settings import TARGETS, FinetuneConfig
 from videocompressa.vlm.tune.clips import Clips
 from videocompressa.vlm.tune.models import RULE_FILES, Vlm, autocast, explain_memory, model_json, need
-from videocompressa.vlm.tune.processes import ProcessGroup
+from videocompressa.vlm.tune.processes import ALONE, ProcessGroup
 from videocompressa.vlm.tune.processor import IGNORED, Prompt
 from videocompressa.vlm.tune.progress import Checkpoint
 from videocompressa.vlm.words import ask, check_questions
@@ -141,7 +141,7 @@ def train_vlm(
     config: FinetuneConfig,
     *,
     rng: Streams,
-    group: ProcessGroup | None = None,
+    group: ProcessGroup = ALONE,
     watch: Watch = watch_nothing,
     checkpoint: Checkpoint | None = None,
 ) -> TrainingLog:
@@ -150,7 +150,6 @@ def train_vlm(
     `names` are the L class names in words, in label order. Raises `InputError` when the checkpoint is of another run,
     the memory does not suffice or a clip cannot be read, `DivergedError` when a loss is not finite.
     """
-    group = group or ProcessGroup(prepared.vlm.device)
     check_questions(config.questions, len(names))
     if config.batch_size % group.size:
         raise InputError(
