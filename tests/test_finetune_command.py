@@ -174,7 +174,7 @@ def test_frames_of_the_source(run: Runner, set_file: Path, model: Path, videos: 
     small = tune(run, set_file, model, videos, tmp_path / "set", "--no-generate", "--json", "--quiet")
     assert ran.json["phases"][1]["evaluation_tokens"] > small.json["phases"][1]["evaluation_tokens"]
     synthetic = open_set(set_file)
-    clips, decoded = set_clips(synthetic, videos), synthetic.keyframes() * 255
+    clips, decoded = set_clips(synthetic, ("dark", "light"), videos), synthetic.keyframes() * 255
     for row in range(len(synthetic)):
         own = clips.frames(row)
         assert own.frames.shape == (3, 3, 40, 48)

@@ -27,6 +27,8 @@ class Clips:
 
     labels: tuple[int, ...]
     """N class positions in [0,L)."""
+    names: tuple[str, ...]
+    """L class names in words, in label order."""
     video_ids: tuple[str, ...]
     """N paths relative to the root of their set; each has its own stream of questions."""
     times_seconds: Tensor
@@ -53,7 +55,7 @@ class Clips:
         return VideoFrames(torch.from_numpy(decoded.frames), torch.from_numpy(decoded.pts_seconds))
 
 
-def set_clips(synthetic: SyntheticSet, root: Path | None) -> Clips:
+def set_clips(synthetic: SyntheticSet, names: tuple[str, ...], root: Path | None) -> Clips:
     """Return the set's clips, labeled by their likeliest class: its own pictures, or those of the videos in `root`."""
     video_ids = synthetic.provenance.video_ids
     source: Tensor | tuple[Path, ...]
@@ -61,7 +63,7 @@ def set_clips(synthetic: SyntheticSet, root: Path | None) -> Clips:
         source = (synthetic.keyframes() * 255).round().to(torch.uint8)
     else:
         source = tuple(root / video_id for video_id in video_ids)
-    return Clips(tuple(synthetic.hard_labels.tolist()), video_ids, synthetic.times_seconds, source)
+    return Clips(tuple(synthetic.hard_labels.tolist()), names, video_ids, synthetic.times_seconds, source)
 
 
 def split_clip(synthetic: SyntheticSet) -> ClipSpec:

@@ -22,8 +22,7 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
 from videocompressa.errors import InputError
-from videocompressa.rng import Streams
-from videocompressa.run import Watch, watch_nothing
+from videocompressa.run import Run
 from videocompressa.vlm.settings import QUESTIONS_BY_NAME
 from videocompressa.vlm.tune.clips import Clips
 from videocompressa.vlm.tune.models import Vlm, autocast, explain_memory
@@ -77,36 +76,34 @@ class Prediction:
 def evaluate_vlm(
     vlm: Vlm,
     clips: Clips,
-    names: Sequence[str],
+    run: Run,
     *,
     questions: str = "choice",
     precision: str = "float32",
     generate: bool = True,
-    rng: Streams,
     group: ProcessGroup = ALONE,
-    watch: Watch = watch_nothing,
 ) -> tuple[Prediction, ...]:
     """Ask the model about every clip, each process about its share, and return all predictions in order.
 
-    `names` are L class names in words, in label order; `generate` also asks for free answers. Raises `InputError`
-    when `questions` is not one of `QUESTIONS_BY_NAME`, or the memory does not suffice.
+    `generate` also asks for free answers. Raises `InputError` when `questions` is not one of `QUESTIONS_BY_NAME`, or
+    the memory does not suffice.
     """
     if questions not in QUESTIONS_BY_NAME:
         raise InputError(f"questions for evaluation are {questions!r}; known: {', '.join(QUESTIONS_BY_NAME)}")
-    codes = [vlm.processor.answer(name) for name in names]
+    codes = [vlm.processor.answer(name) for name in clips.names]
     rows = range(group.rank, len(clips.labels), group.size)
     vlm.model.eval()
     own: list[tuple[int, Prediction]] = []
-    watch("evaluate", done=0, total=len(rows))
+    run.watch("evaluate", done=0, total=len(rows))
     for row in rows:
         video_id, label = clips.video_ids[row], clips.labels[row]
-        question = ask(questions, label, names, rng.generator(f"question/{video_id}"))[0]
+        question = ask(questions, label, clips.names, run.generator(f"question/{video_id}"))[0]
         prompt = vlm.processor.prompt(clips.frames(row), question.text)
         with explain_memory("evaluation"), torch.no_grad(), autocast(vlm.device, precision):
             scores, text = _answer(vlm, prompt, codes, generate)
-        matched = match_class(text, names) if generate else None
+        matched = match_class(text, clips.names) if generate else None
         own.append((row, Prediction(video_id, label, tuple(scores), len(prompt.ids), text, matched)))
-        watch("evaluate", done=len(own), total=len(rows))
+        run.watch("evaluate", done=len(own), total=len(rows))
     return tuple(prediction for _, prediction in sorted(group.gather(own), key=lambda pair: pair[0]))
 
 

@@ -28,7 +28,7 @@ from videocompressa.recipes.options import CandidateOptions, Surroundings
 from videocompressa.recipes.sets import open_set
 from videocompressa.recipes.train import check_classes, check_unseen
 from videocompressa.rng import Streams
-from videocompressa.run import Watch, watch_nothing
+from videocompressa.run import Run, watch_nothing
 from videocompressa.synthetic import SyntheticSet
 from videocompressa.vlm.export.items import source_note
 from videocompressa.vlm.settings import FinetuneConfig, FinetuneOptions, LoadOptions, Phase
@@ -124,7 +124,7 @@ def finetune_on(
     names = readable_names(synthetic.classes, options.names)
     check_questions(config.questions, len(names))
     if options.from_source is not None and options.after_set:
-        set_clips(synthetic, options.from_source)  # Before any evaluation: it raises for a video that is gone.
+        set_clips(synthetic, names, options.from_source)  # Before any evaluation: it raises for a video that is gone.
     if group.is_main:
         check_output_folder(folder, overwrite=True)
         for phase in options.phases if overwrite else ():
@@ -200,25 +200,26 @@ class _FinetuneRun:
         dtype = config.precision if phase == "zero-shot" else config.dtype
         vlm = load_vlm(options.model or "", dtype=dtype, device=device, options=self.load)
         test_clips = self._split(options.split)
-        train_clips = set_clips(self.synthetic, options.from_source) if phase == "set" else None
+        train_clips = set_clips(self.synthetic, self.names, options.from_source) if phase == "set" else None
         if phase == "full":
             train_clips = self._split("train")
         key = self._key(phase, vlm, test_clips)
         if (finished := self._finished(folder, key)) is not None:
             return finished
-        rng = Streams(options.seed, "finetune")
-        training = {} if train_clips is None else self._train(phase, vlm, train_clips, key, rng.child(phase))
+        watch = self.surroundings.watch
+        run = Run(
+            Streams(options.seed, "finetune"), device, lambda step, **numbers: watch(f"{step} {phase}", **numbers)
+        )
+        training = {} if train_clips is None else self._train(phase, vlm, train_clips, key, run.child(phase))
         started = clock()
         predictions = evaluate_vlm(
             vlm,
             test_clips,
-            self.names,
+            run.child("judge"),  # This name decides which questions are asked.
             questions=config.evaluation_questions,
             precision=config.precision,
             generate=options.generate,
-            rng=rng.child("judge"),  # This name decides which questions are asked.
             group=self.group,
-            watch=self._watch(phase),
         )
         scores = PhaseScores(
             phase=phase,
@@ -243,23 +244,20 @@ class _FinetuneRun:
         path_of = {entry.video_id: entry.path for entry in self.videos.entries}
         files = tuple(path_of[video_id] for video_id in decoded.video_ids)
         source = decoded.frames if self.options.from_source is None else files
-        return Clips(tuple(decoded.labels.tolist()), decoded.video_ids, decoded.times_seconds, source)
+        return Clips(tuple(decoded.labels.tolist()), self.names, decoded.video_ids, decoded.times_seconds, source)
 
-    def _watch(self, phase: Phase) -> Watch:
-        """Return the watch with the phase in the name of each step."""
-        return lambda step, **numbers: self.surroundings.watch(f"{step} {phase}", **numbers)
-
-    def _train(self, phase: Phase, vlm: Vlm, clips: Clips, key: Mapping[str, Any], rng: Streams) -> dict[str, Any]:
+    def _train(self, phase: Phase, vlm: Vlm, clips: Clips, key: Mapping[str, Any], run: Run) -> dict[str, Any]:
         """Train the model in place, save what was trained, and return the fields of `PhaseScores` about it."""
         config, group, clock = self.config, self.group, self.surroundings.clock
         folder, started = self.folder / phase, clock()
-        prepared = prepare(vlm, config, rng)
+        prepared = prepare(vlm, config, run)
         state = Checkpoint(
             folder / "checkpoint.safetensors",
             {**key, "processes": group.size, "clips": _hash(json.dumps([clips.video_ids, clips.labels]).encode())},
         )
-        with metrics_log(folder, self._watch(phase)) if group.is_main else nullcontext(watch_nothing) as watch:
-            log = train_vlm(prepared, clips, self.names, config, rng=rng, group=group, watch=watch, checkpoint=state)
+        with metrics_log(folder, run.watch) if group.is_main else nullcontext(watch_nothing) as watch:
+            run = dataclasses.replace(run, watch=watch)
+            log = train_vlm(prepared, clips, run, group=group, checkpoint=state)
         target = "adapter" if prepared.adapters_only else "model"
         if group.is_main:
             with complete_folder(folder / target, overwrite=True) as part:
