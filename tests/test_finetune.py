@@ -201,9 +201,9 @@ def test_the_loss_falls_and_the_classes_are_distinguished(
 ) -> None:
     vlm = load(model_type)
     longer = dataclasses.replace(config, steps=70, batch_size=6, micro_batch=6, vision="all", lr=5e-3)
-    before = evaluate_vlm(vlm, clips(9, seed=1), RUN, questions="open")
+    before = evaluate_vlm(vlm, clips(9, seed=1), QUICK, RUN)
     tuned = train_vlm(prepare(vlm, longer, RUN), clips(), RUN)
-    after = evaluate_vlm(vlm, clips(9, seed=1), RUN, questions="open")
+    after = evaluate_vlm(vlm, clips(9, seed=1), QUICK, RUN)
     assert tuned.losses[-1] < tuned.losses[0] / 2
     assert summarize(after, 3)["accuracy"] > max(0.8, summarize(before, 3)["accuracy"])
     assert summarize(after, 3)["accuracy_generated"] > 0.6
@@ -375,7 +375,7 @@ def test_bfloat16_trains_adapters_in_float32(load: Callable[..., Vlm]) -> None:
     assert prepared.vlm.model.lm_head.weight.dtype == torch.bfloat16
     tuned = train_vlm(prepared, clips(), RUN)
     assert tuned.losses[-1] < tuned.losses[0]
-    assert len(evaluate_vlm(prepared.vlm, clips(3), RUN, questions="open", precision="bfloat16")) == 3
+    assert len(evaluate_vlm(prepared.vlm, clips(3), config, RUN)) == 3
 
 
 @pytest.mark.parametrize(
@@ -401,7 +401,7 @@ def test_what_was_trained_is_read_back(load: Callable[..., Vlm], config: Finetun
 
     prepared = prepare(load(), config, RUN)
     train_vlm(prepared, clips(), RUN)
-    scores = evaluate_vlm(prepared.vlm, clips(2), RUN, questions="open", generate=False)[0].scores
+    scores = evaluate_vlm(prepared.vlm, clips(2), QUICK, RUN, generate=False)[0].scores
     where = tmp_path / "saved"
     prepared.save(where)
     if prepared.adapters_only:
@@ -410,7 +410,7 @@ def test_what_was_trained_is_read_back(load: Callable[..., Vlm], config: Finetun
     else:
         again = load_vlm(str(where), dtype="float32", device=CPU, options=SMALL)
     assert prepared.adapters_only == (config == QUICK)
-    read = evaluate_vlm(again, clips(2), RUN, questions="open", generate=False)[0].scores
+    read = evaluate_vlm(again, clips(2), QUICK, RUN, generate=False)[0].scores
     assert read == pytest.approx(scores, abs=1e-4)
 
 
@@ -449,7 +449,8 @@ def test_scores_are_those_of_complete_sequences(
     """Keys and values of the prompt are kept; without, each name goes through the model after the complete prompt."""
     monkeypatch.setattr(evaluate_module, "CLASSES_AT_ONCE", 2)
     vlm = load(model_type)
-    for row, answer in enumerate(evaluate_vlm(vlm, clips(2), RUN, questions="choice")):
+    choice = dataclasses.replace(QUICK, questions="choice")
+    for row, answer in enumerate(evaluate_vlm(vlm, clips(2), choice, RUN)):
         draw = RUN.generator(f"question/{row}.mp4")
         prompt = vlm.processor.prompt(clips(2).frames(row), ask("choice", row, NAMES, draw)[0].text)
         assert answer.num_tokens == len(prompt.ids)
@@ -462,7 +463,7 @@ def test_scores_are_those_of_complete_sequences(
 @pytest.mark.parametrize("model_type", TYPES)
 def test_free_answers_are_those_of_generate(load: Callable[..., Vlm], model_type: str) -> None:
     vlm = load(model_type)
-    answer = evaluate_vlm(vlm, clips(1), RUN, questions="open")[0]
+    answer = evaluate_vlm(vlm, clips(1), QUICK, RUN)[0]
     question = ask("open", 0, NAMES, RUN.generator("question/0.mp4"))[0]
     inputs, _ = vlm.inputs([vlm.processor.prompt(clips(1).frames(0), question.text)], [()])
     tokens = vlm.model.generate(**inputs, max_new_tokens=24, do_sample=False, eos_token_id=vlm.processor.end_id)
@@ -472,16 +473,15 @@ def test_free_answers_are_those_of_generate(load: Callable[..., Vlm], model_type
 
 def test_processes_share_the_videos(load: Callable[..., Vlm]) -> None:
     vlm = load()
-    alone = evaluate_vlm(vlm, clips(5), RUN, questions="open", generate=False)
+    alone = evaluate_vlm(vlm, clips(5), QUICK, RUN, generate=False)
     kept: list[Any] = []
 
     def other_first(rows: list[Any]) -> list[Any]:
         kept.extend(rows)
         return kept
 
-    options = {"questions": "open", "generate": False}
-    evaluate_vlm(vlm, clips(5), RUN, group=ProcessGroup(1, 2, gather=other_first), **options)
-    both = evaluate_vlm(vlm, clips(5), RUN, group=ProcessGroup(0, 2, gather=other_first), **options)
+    evaluate_vlm(vlm, clips(5), QUICK, RUN, generate=False, group=ProcessGroup(1, 2, gather=other_first))
+    both = evaluate_vlm(vlm, clips(5), QUICK, RUN, generate=False, group=ProcessGroup(0, 2, gather=other_first))
     assert both == alone
 
 
@@ -520,6 +520,7 @@ def test_a_free_answer_is_matched_to_a_class(text: str, expected: int) -> None:
     assert match_class(text, ("run", "run fast", "jump")) == expected
 
 
-def test_yes_or_no_cannot_evaluate(load: Callable[..., Vlm]) -> None:
-    with pytest.raises(InputError, match="questions for evaluation are 'yes-no'; known: choice, open"):
-        evaluate_vlm(load(), clips(1), RUN, questions="yes-no")
+def test_after_yes_or_no_a_choice_evaluates(load: Callable[..., Vlm]) -> None:
+    yes_no, choice = (dataclasses.replace(QUICK, questions=kind) for kind in ("yes-no", "choice"))
+    vlm = load()
+    assert evaluate_vlm(vlm, clips(1), yes_no, RUN) == evaluate_vlm(vlm, clips(1), choice, RUN)

@@ -26,10 +26,6 @@ if TYPE_CHECKING:
 OPTIONS, LOADING, TUNING = FinetuneOptions(), LoadOptions(), FinetuneConfig()
 Values = TypeVar("Values", FinetuneConfig, CandidateOptions)
 
-Options = Annotated[FinetuneOptions, Parameter(name="*")]
-Loading = Annotated[LoadOptions, Parameter(name="*", group=Group("Model", sort_key=9), negative="")]
-Tuning = Annotated[FinetuneConfig, Parameter(name="*", group=Group("Training", sort_key=10), negative="")]
-
 
 @cli.app.command
 def finetune(
@@ -38,10 +34,10 @@ def finetune(
     *,
     data: Path,
     output: cli.Output,
-    options: Options = OPTIONS,
+    options: Annotated[FinetuneOptions, Parameter(name="*")] = OPTIONS,
     force: cli.Force = False,
-    loading: Loading = LOADING,
-    tuning: Tuning = TUNING,
+    loading: Annotated[LoadOptions, Parameter(name="*", group=Group("Model", sort_key=9), negative="")] = LOADING,
+    tuning: Annotated[FinetuneConfig, Parameter(name="*", group=Group("Training", sort_key=10), negative="")] = TUNING,
     candidates: cli.CandidateArguments = cli.CANDIDATES,
     running: cli.RunningArguments = cli.RUNNING,
     reporting: cli.ReportingArguments = cli.REPORTING,

@@ -4,8 +4,9 @@ No torch here, so that help is there at once.
 """
 
 from dataclasses import asdict, dataclass
+from itertools import compress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from videocompressa.errors import InputError
 
@@ -67,8 +68,7 @@ class FinetuneOptions:
     @property
     def phases(self) -> tuple[Phase, ...]:
         """What to evaluate, in order."""
-        asked: dict[Phase, bool] = {"zero-shot": self.zero_shot, "set": self.after_set, "full": self.full}
-        return tuple(phase for phase, wanted in asked.items() if wanted)
+        return tuple(compress(get_args(Phase), (self.zero_shot, self.after_set, self.full)))
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from videocompressa.errors import InputError
 from videocompressa.run import Run
-from videocompressa.vlm.settings import QUESTIONS_BY_NAME
+from videocompressa.vlm.settings import FinetuneConfig
 from videocompressa.vlm.tune.clips import Clips
 from videocompressa.vlm.tune.models import Vlm, autocast, explain_memory
 from videocompressa.vlm.tune.processes import ALONE, ProcessGroup
@@ -74,22 +74,13 @@ class Prediction:
 
 
 def evaluate_vlm(
-    vlm: Vlm,
-    clips: Clips,
-    run: Run,
-    *,
-    questions: str = "choice",
-    precision: str = "float32",
-    generate: bool = True,
-    group: ProcessGroup = ALONE,
+    vlm: Vlm, clips: Clips, config: FinetuneConfig, run: Run, *, generate: bool = True, group: ProcessGroup = ALONE
 ) -> tuple[Prediction, ...]:
     """Ask the model about every clip, each process about its share, and return all predictions in order.
 
-    `generate` also asks for free answers. Raises `InputError` when `questions` is not one of `QUESTIONS_BY_NAME`, or
-    the memory does not suffice.
+    The questions and the arithmetic are those of `config`; `generate` also asks for free answers. Raises `InputError`
+    when the memory does not suffice.
     """
-    if questions not in QUESTIONS_BY_NAME:
-        raise InputError(f"questions for evaluation are {questions!r}; known: {', '.join(QUESTIONS_BY_NAME)}")
     codes = [vlm.processor.answer(name) for name in clips.names]
     rows = range(group.rank, len(clips.labels), group.size)
     vlm.model.eval()
@@ -97,9 +88,9 @@ def evaluate_vlm(
     run.watch("evaluate", done=0, total=len(rows))
     for row in rows:
         video_id, label = clips.video_ids[row], clips.labels[row]
-        question = ask(questions, label, clips.names, run.generator(f"question/{video_id}"))[0]
+        question = ask(config.evaluation_questions, label, clips.names, run.generator(f"question/{video_id}"))[0]
         prompt = vlm.processor.prompt(clips.frames(row), question.text)
-        with explain_memory("evaluation"), torch.no_grad(), autocast(vlm.device, precision):
+        with explain_memory("evaluation"), torch.no_grad(), autocast(vlm.device, config.precision):
             scores, text = _answer(vlm, prompt, codes, generate)
         matched = match_class(text, clips.names) if generate else None
         own.append((row, Prediction(video_id, label, tuple(scores), len(prompt.ids), text, matched)))

@@ -75,16 +75,9 @@ def find_figure(name: str) -> Figure:
 
 
 def make_figure(
-    figure: Figure,
-    data: Path,
-    folder: Path,
-    *,
-    options: FinetuneOptions,
-    load: LoadOptions,
-    overwrite: bool,
-    group: ProcessGroup,
-    surroundings: Surroundings,
-) -> FigureOutcome:
+    figure: Figure, data: Path, folder: Path, *, options: FinetuneOptions, load: LoadOptions, overwrite: bool,
+    group: ProcessGroup, surroundings: Surroundings,
+) -> FigureOutcome:  # fmt: skip
     """Make all rows of a figure in `folder`, resuming where an earlier call stopped.
 
     Each ratio's set is `folder/RATIO.safetensors`, its run `folder/RATIO/`; zero-shot and full data are run once, with

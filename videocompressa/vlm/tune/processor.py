@@ -56,11 +56,17 @@ class VideoProcessor:
         """Return the prompt of a clip and a question (one line of text)."""
         even = video.padded(self.rules.temporal)
         patches, grid = to_patches(even.frames, self.rules)
-        ids = self._encode(self._text(question, self._blocks(even)))
-        num_blocks = grid[0] if self.family.seconds_in_words else 1
-        if ids.count(self.video_id) != num_blocks:
+        blocks = [VIDEO_BLOCK]
+        if self.family.seconds_in_words:
+            times = even.times_seconds.reshape(grid[0], -1)
+            middles = (times[:, 0] + times[:, -1]) / 2
+            blocks = [f"<{seconds:.1f} seconds>{VIDEO_BLOCK}" for seconds in middles.tolist()]
+        system = f"{TURN_START}system\n{self.family.system}{TURN_END}\n" if self.family.system else ""
+        user = f"{TURN_START}user\n{''.join(blocks)}{question}{TURN_END}\n"
+        ids = self._encode(f"{system}{user}{TURN_START}assistant\n")
+        if ids.count(self.video_id) != len(blocks):
             raise InputError(f"question {question!r} holds {VIDEO_PAD}; write it without any token of the model")
-        tokens_a_block = len(patches) // self.rules.merge**2 // num_blocks
+        tokens_a_block = len(patches) // self.rules.merge**2 // len(blocks)
         spread = tuple(token for token in ids for _ in range(tokens_a_block if token == self.video_id else 1))
         return Prompt(spread, patches, grid, seconds_per_patch(even.times_seconds, self.rules.temporal))
 
@@ -74,17 +80,6 @@ class VideoProcessor:
 
     def _encode(self, text: str) -> list[int]:
         return [int(token) for token in self.tokenizer.encode(text, add_special_tokens=False)]
-
-    def _text(self, question: str, blocks: str) -> str:
-        system = f"{TURN_START}system\n{self.family.system}{TURN_END}\n" if self.family.system else ""
-        return f"{system}{TURN_START}user\n{blocks}{question}{TURN_END}\n{TURN_START}assistant\n"
-
-    def _blocks(self, video: VideoFrames) -> str:
-        if not self.family.seconds_in_words:
-            return VIDEO_BLOCK
-        times = video.times_seconds.reshape(-1, self.rules.temporal)
-        middles = (times[:, 0] + times[:, -1]) / 2
-        return "".join(f"<{seconds:.1f} seconds>{VIDEO_BLOCK}" for seconds in middles.tolist())
 
 
 def to_patches(frames: Tensor, rules: PixelRules) -> tuple[Tensor, tuple[int, int, int]]:

@@ -95,18 +95,10 @@ class FinetuneOutcome:
 
 
 def finetune_on(
-    subject: Path,
-    data: Path,
-    folder: Path,
-    *,
-    options: FinetuneOptions,
-    config: FinetuneConfig | None = None,
-    load: LoadOptions | None = None,
-    candidates: CandidateOptions,
-    overwrite: bool = False,
-    group: ProcessGroup = ALONE,
-    surroundings: Surroundings,
-) -> FinetuneOutcome:
+    subject: Path, data: Path, folder: Path, *, options: FinetuneOptions, config: FinetuneConfig | None = None,
+    load: LoadOptions | None = None, candidates: CandidateOptions, overwrite: bool = False,
+    group: ProcessGroup = ALONE, surroundings: Surroundings,
+) -> FinetuneOutcome:  # fmt: skip
     """Fine-tune a model on the set file `subject` (and on `data`), evaluate it on videos of `data`, write to `folder`.
 
     Every process of a group makes the same call; the main one writes. Raises `InputError`, and `DivergedError` when a
@@ -212,15 +204,8 @@ class _FinetuneRun:
         )
         training = {} if train_clips is None else self._train(phase, vlm, train_clips, key, run.child(phase))
         started = clock()
-        predictions = evaluate_vlm(
-            vlm,
-            test_clips,
-            run.child("judge"),  # This name decides which questions are asked.
-            questions=config.evaluation_questions,
-            precision=config.precision,
-            generate=options.generate,
-            group=self.group,
-        )
+        judge = run.child("judge")  # This name decides which questions are asked.
+        predictions = evaluate_vlm(vlm, test_clips, config, judge, generate=options.generate, group=self.group)
         scores = PhaseScores(
             phase=phase,
             evaluation_seconds=clock() - started,

@@ -103,7 +103,7 @@ def _add_adapters(model: Any, config: FinetuneConfig, run: Run) -> Any:
         task_type="CAUSAL_LM",
     )
     try:
-        with _seeded(run, "adapters", torch.device(model.device)), warnings.catch_warnings():
+        with _seeded(run, "adapters"), warnings.catch_warnings():
             # peft 0.21 asks transformers 5.23 by a name that its version 6 will drop.
             warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
             return peft.get_peft_model(model, settings)
@@ -117,10 +117,10 @@ def _add_adapters(model: Any, config: FinetuneConfig, run: Run) -> Any:
 
 
 @contextmanager
-def _seeded(run: Run, name: str, device: torch.device) -> Iterator[None]:
+def _seeded(run: Run, name: str) -> Iterator[None]:
     """Seed the global generators, which libraries draw from, by the stream `name`; restore them at the end."""
     seed = int(torch.randint(2**62, (), generator=run.generator(name)))
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else [], device_type="cuda"):
+    with torch.random.fork_rng(devices=[run.device] if run.device.type == "cuda" else [], device_type="cuda"):
         torch.manual_seed(seed)
         yield
 
@@ -162,7 +162,7 @@ def train_vlm(
         batch = example_batch(prepared.vlm, clips, config.questions, places, run)
         num_tokens += sum(len(prompt.ids) + len(answer) for prompt, answer in zip(*batch, strict=True))
         optimizer.param_groups[0]["lr"] = rate = learning_rate(config, step)
-        with explain_memory("training"), _seeded(run, f"dropout/{step}/{group.rank}", prepared.vlm.device):
+        with explain_memory("training"), _seeded(run, f"dropout/{step}/{group.rank}"):
             losses.append(_step(prepared, optimizer, batch, group))
         if not math.isfinite(losses[-1]):
             raise DivergedError(
