@@ -24,6 +24,7 @@ from videocompressa.vlm.tune.clips import Clips
 from videocompressa.vlm.tune.evaluate import UNMATCHED, Prediction, evaluate_vlm, match_class, summarize
 from videocompressa.vlm.tune.models import Vlm, explain_memory, load_vlm, need
 from videocompressa.vlm.tune.processes import ProcessGroup
+from videocompressa.vlm.tune.processor import collate
 from videocompressa.vlm.tune.progress import Checkpoint, metrics_log
 from videocompressa.vlm.tune.train import Prepared, clip_losses, example_batch, learning_rate, prepare, train_vlm
 from videocompressa.vlm.words import ask
@@ -230,7 +231,7 @@ def test_the_loss_is_the_mean_of_each_answers_tokens(load: Callable[..., Vlm]) -
     prompts, answers = example_batch(vlm, clips(), "open", range(3), RUN)
     losses = clip_losses(vlm, prompts, answers, "float32")
     for loss, prompt, answer in zip(losses, prompts, answers, strict=True):
-        inputs, _ = vlm.inputs([prompt], [answer])
+        inputs, _ = collate([prompt], [answer], vlm.processor, CPU)
         logits = vlm.model(**inputs).logits[0, len(prompt.ids) - 1 : -1]
         expected = functional.cross_entropy(logits, torch.tensor(answer))
         torch.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-5)
@@ -465,7 +466,8 @@ def test_free_answers_are_those_of_generate(load: Callable[..., Vlm], model_type
     vlm = load(model_type)
     answer = evaluate_vlm(vlm, clips(1), QUICK, RUN)[0]
     question = ask("open", 0, NAMES, RUN.generator("question/0.mp4"))[0]
-    inputs, _ = vlm.inputs([vlm.processor.prompt(clips(1).frames(0), question.text)], [()])
+    prompt = vlm.processor.prompt(clips(1).frames(0), question.text)
+    inputs, _ = collate([prompt], [()], vlm.processor, CPU)
     tokens = vlm.model.generate(**inputs, max_new_tokens=24, do_sample=False, eos_token_id=vlm.processor.end_id)
     assert answer.text == vlm.processor.text_of(tokens[0, inputs["input_ids"].shape[1] :].tolist())
     assert answer.text

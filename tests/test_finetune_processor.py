@@ -149,7 +149,7 @@ def test_only_the_answer_is_learned(processors: dict[str, VideoProcessor]) -> No
     processor = processors["qwen2_5_vl"]
     prompts = [processor.prompt(clip(4), "A longer question?"), processor.prompt(clip(2), "Q?")]
     answers = [processor.answer("cat"), processor.answer("a dog")]
-    inputs, labels = collate(prompts, answers, processor)
+    inputs, labels = collate(prompts, answers, processor, torch.device("cpu"))
     for row, answer in enumerate(answers):
         learned = labels[row]
         assert tuple(learned[learned != IGNORED].tolist()) == answer

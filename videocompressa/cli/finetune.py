@@ -58,10 +58,12 @@ def finetune(
     force
         Start again where the output holds a run with other settings.
     """
-    from videocompressa.vlm.tune.figure3 import find_figure, make_figure
+    from videocompressa.vlm.tune.figure3 import FIGURES, make_figure
     from videocompressa.vlm.tune.run import finetune_on
 
-    figure = None if subject.exists() else find_figure(subject.name)
+    figure = None if subject.exists() else FIGURES.get(subject.name)
+    if figure is None and not subject.exists():
+        raise InputError(f"{subject.name}: is neither a set file nor a recipe; known recipes: {', '.join(FIGURES)}")
     if figure is not None and not (options.zero_shot and options.after_set):
         raise InputError(f"recipe {subject.name} makes all rows; leave --no-zero-shot and --no-after-set out")
     _quiet_libraries()

@@ -3,10 +3,10 @@
 No torch here, so that help is there at once.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import compress
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from videocompressa.errors import InputError
 
@@ -18,8 +18,6 @@ TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down
 
 VISION = ("frozen", "merger", "all")
 PRECISIONS = ("bfloat16", "float32")
-QUESTIONS_BY_NAME = ("choice", "open")
-"""Kinds of question that a class name answers: those of evaluation."""
 NO_RESULT = ("micro_batch", "save_every", "gradient_checkpointing")
 """Settings that change time and memory only (and rounding)."""
 
@@ -141,14 +139,10 @@ class FinetuneConfig:
             if getattr(self, name) not in known:
                 raise InputError(f"{name} of fine-tuning is {getattr(self, name)!r}; known: {', '.join(known)}")
 
-    def result_settings(self) -> dict[str, Any]:
-        """Return the settings that a result depends on."""
-        return {name: value for name, value in asdict(self).items() if name not in NO_RESULT}
-
     @property
     def evaluation_questions(self) -> str:
-        """The kind of question in evaluation: that of training, or choice where yes or no is the answer."""
-        return self.questions if self.questions in QUESTIONS_BY_NAME else "choice"
+        """The kind of question in evaluation, a class name its answer: that of training, or choice for yes-no."""
+        return "choice" if self.questions == "yes-no" else self.questions
 
     @property
     def dtype(self) -> str:

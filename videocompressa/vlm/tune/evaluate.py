@@ -4,8 +4,7 @@
 2. Constrained: for each class name y_1..y_M (with the end of the turn), the score is the length-normalized
    log-likelihood (1/M) sum_m log p(y_m | video, question, y_1..y_{m-1}); the best class is the prediction. The end
    counts, or a name would win by being the start of a longer one.
-3. Free: the greedy answer, matched to the classes: equal after lower-casing and without punctuation, or else the only
-   class whose name it contains as complete words (the longest where they overlap). Others are wrong, and counted.
+3. Free: the greedy answer, matched to the classes (`match_class`). Those that match none are wrong, and counted.
 
 The question is drawn for each video from its own stream, so that every model gets the same ones.
 """
@@ -27,7 +26,7 @@ from videocompressa.vlm.settings import FinetuneConfig
 from videocompressa.vlm.tune.clips import Clips
 from videocompressa.vlm.tune.models import Vlm, autocast, explain_memory
 from videocompressa.vlm.tune.processes import ALONE, ProcessGroup
-from videocompressa.vlm.tune.processor import IGNORED, Prompt
+from videocompressa.vlm.tune.processor import IGNORED, Prompt, collate
 from videocompressa.vlm.words import ask
 
 MAX_ANSWER_TOKENS = 24
@@ -118,7 +117,10 @@ def summarize(predictions: Sequence[Prediction], num_classes: int) -> dict[str, 
 
 
 def match_class(text: str, names: Sequence[str]) -> int:
-    """Return the class that a free answer names, or `UNMATCHED` where it names none or several."""
+    """Return the class that a free answer names, or `UNMATCHED` where it names none or several.
+
+    It equals the name but for case and punctuation, or contains it as complete words; of overlapping names the longest.
+    """
     answer, plain = _plain(text), [_plain(name) for name in names]
     if answer in plain:
         return plain.index(answer)
@@ -133,7 +135,7 @@ def _plain(text: str) -> str:
 
 def _answer(vlm: Vlm, prompt: Prompt, codes: Sequence[tuple[int, ...]], generate: bool) -> tuple[list[float], str]:
     """Return the scores of all classes and the free answer; steps 1 to 3."""
-    inputs, _ = vlm.inputs([prompt], [()])
+    inputs, _ = collate([prompt], [()], vlm.processor, vlm.device)
     out = vlm.model.model(**inputs, use_cache=True)
     # Rotary positions continue after the video's own, which are fewer than its tokens.
     start = len(prompt.ids) + int(vlm.model.model.rope_deltas.reshape(-1)[0])

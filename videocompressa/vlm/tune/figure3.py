@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from videocompressa.datasets import BadVideo
-from videocompressa.errors import InputError
 from videocompressa.files import check_output_folder, write_text
 from videocompressa.recipes.compress import compress_folder
 from videocompressa.recipes.data import list_videos
@@ -65,13 +64,6 @@ class FigureOutcome:
     rows: tuple[FigureRow, ...]
     skipped: tuple[BadVideo, ...]
     notes: tuple[str, ...]
-
-
-def find_figure(name: str) -> Figure:
-    """Return the figure of this name; raises `InputError` with the known ones."""
-    if name not in FIGURES:
-        raise InputError(f"{name}: is neither a set file nor a recipe; known recipes: {', '.join(FIGURES)}")
-    return FIGURES[name]
 
 
 def make_figure(

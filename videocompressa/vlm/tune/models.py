@@ -8,7 +8,7 @@ import hashlib
 import importlib
 import importlib.util
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +16,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from torch import Tensor
 
 from videocompressa.errors import InputError
 from videocompressa.vlm.export.tables import check_packages
 from videocompressa.vlm.settings import PRECISIONS, LoadOptions
 from videocompressa.vlm.tune.families import SPECIAL_TOKENS, VIDEO_PAD, ModelFamily, PixelRules, find_family
-from videocompressa.vlm.tune.processor import Prompt, VideoProcessor, collate
+from videocompressa.vlm.tune.processor import VideoProcessor
 
 WEIGHT_FILES = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin")
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
@@ -46,11 +45,6 @@ class Vlm:
     def device(self) -> torch.device:
         """Where the model is."""
         return torch.device(self.model.device)
-
-    def inputs(self, prompts: Sequence[Prompt], answers: Sequence[Sequence[int]]) -> tuple[dict[str, Tensor], Tensor]:
-        """Return the model's inputs and the labels (see `collate`) on its device."""
-        inputs, labels = collate(prompts, answers, self.processor)
-        return {name: tensor.to(self.device) for name, tensor in inputs.items()}, labels.to(self.device)
 
 
 def need(module: str, what_for: str) -> Any:
@@ -120,11 +114,7 @@ def _fault_of(name: str, faults: type[Exception] | tuple[type[Exception], ...], 
         yield
     except faults as error:
         first_line = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise _bad_model(name, problem.format(first_line)) from error
-
-
-def _bad_model(name: str, problem: str) -> InputError:
-    return InputError(f"--model {name}: {problem}")
+        raise InputError(f"--model {name}: {problem.format(first_line)}") from error
 
 
 def _check_folder(name: str) -> None:
@@ -132,14 +122,14 @@ def _check_folder(name: str) -> None:
     if not folder.exists():  # A name of the hub.
         return
     if not folder.is_dir():
-        raise _bad_model(name, "is a file; give the folder of a model, or a hub name")
+        raise InputError(f"--model {name}: is a file; give the folder of a model, or a hub name")
     for patterns, problem in (
         (("config.json",), "has no config.json; give the folder that a model was saved to"),
         (WEIGHT_FILES, f"has no weights ({', '.join(WEIGHT_FILES)}); download them, or give another folder"),
         (TOKENIZER_FILES, f"has no tokenizer ({' or '.join(TOKENIZER_FILES)}); copy it from the model's page"),
     ):
         if not any(next(folder.glob(pattern), None) for pattern in patterns):
-            raise _bad_model(name, problem)
+            raise InputError(f"--model {name}: {problem}")
 
 
 def _load_tokenizer(name: str, config: Any) -> Any:
@@ -155,7 +145,7 @@ def _load_tokenizer(name: str, config: Any) -> Any:
         problem = f"has {len(tokenizer)} tokens, the model {vocabulary}; {advice}"
     else:
         return tokenizer
-    raise _bad_model(name, f"its tokenizer {problem}")
+    raise InputError(f"--model {name}: its tokenizer {problem}")
 
 
 def _load_weights(name: str, model_class: Any, dtype: torch.dtype, device: torch.device, options: LoadOptions) -> Any:
@@ -169,7 +159,8 @@ def _load_weights(name: str, model_class: Any, dtype: torch.dtype, device: torch
             name, dtype=dtype, attn_implementation="sdpa", output_loading_info=True, **more
         )
     if missing := sorted(loading["missing_keys"]):
-        raise _bad_model(name, f"{len(missing)} weights are missing, such as {missing[0]}; download the model again")
+        problem = f"{len(missing)} weights are missing, such as {missing[0]}; download the model again"
+        raise InputError(f"--model {name}: {problem}")
     return model.eval()
 
 

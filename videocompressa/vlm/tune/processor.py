@@ -7,8 +7,6 @@
    `merge` x `merge` patches of one token are next to each other.
 4. Text: the family's chat template around one <|video_pad|>, which is then repeated for every token of the video;
    Qwen3-VL has a block for every temporal patch, after its time in seconds.
-
-The official processors do steps 2 to 4 and need torchvision; a test compares them where it can be imported.
 """
 
 from collections.abc import Sequence
@@ -112,9 +110,9 @@ def seconds_per_patch(times_seconds: Tensor, temporal: int) -> float:
 
 
 def collate(
-    prompts: Sequence[Prompt], answers: Sequence[Sequence[int]], processor: VideoProcessor
+    prompts: Sequence[Prompt], answers: Sequence[Sequence[int]], processor: VideoProcessor, device: torch.device
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """Return the model's inputs for B prompts with their answers, padded on the right, and the labels.
+    """Return the model's inputs for B prompts with their answers, padded on the right, and the labels, on `device`.
 
     The labels (B,S) hold the answers' tokens and `IGNORED` elsewhere; with empty answers, prompts alone.
     """
@@ -131,4 +129,5 @@ def collate(
     }
     if processor.family.seconds_in_positions:
         inputs["second_per_grid_ts"] = torch.tensor([prompt.seconds_per_patch for prompt in prompts])
-    return inputs, pad_sequence(labels, batch_first=True, padding_value=IGNORED)
+    padded = pad_sequence(labels, batch_first=True, padding_value=IGNORED)
+    return {name: tensor.to(device) for name, tensor in inputs.items()}, padded.to(device)

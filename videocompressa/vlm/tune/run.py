@@ -31,7 +31,7 @@ from videocompressa.rng import Streams
 from videocompressa.run import Run, watch_nothing
 from videocompressa.synthetic import SyntheticSet
 from videocompressa.vlm.export.items import source_note
-from videocompressa.vlm.settings import FinetuneConfig, FinetuneOptions, LoadOptions, Phase
+from videocompressa.vlm.settings import NO_RESULT, FinetuneConfig, FinetuneOptions, LoadOptions, Phase
 from videocompressa.vlm.tune.clips import Clips, set_clips, split_clip
 from videocompressa.vlm.tune.evaluate import Prediction, evaluate_vlm, summarize
 from videocompressa.vlm.tune.models import Vlm, load_vlm
@@ -236,10 +236,8 @@ class _FinetuneRun:
         config, group, clock = self.config, self.group, self.surroundings.clock
         folder, started = self.folder / phase, clock()
         prepared = prepare(vlm, config, run)
-        state = Checkpoint(
-            folder / "checkpoint.safetensors",
-            {**key, "processes": group.size, "clips": _hash(json.dumps([clips.video_ids, clips.labels]).encode())},
-        )
+        key = {**key, "processes": group.size, "clips": [list(clips.video_ids), list(clips.labels)]}
+        state = Checkpoint(folder / "checkpoint.safetensors", key)
         with metrics_log(folder, run.watch) if group.is_main else nullcontext(watch_nothing) as watch:
             run = dataclasses.replace(run, watch=watch)
             log = train_vlm(prepared, clips, run, group=group, checkpoint=state)
@@ -278,9 +276,11 @@ class _FinetuneRun:
             "frames": [dataclasses.asdict(split_clip(self.synthetic)), options.from_source is not None],
         }
         if phase != "zero-shot":
-            of_set = phase == "set"
-            parts["train"] = _hash(self.subject.read_bytes()) if of_set else self.videos.select("train").split_hash
-            parts |= {f"training.{name}": value for name, value in config.result_settings().items()}
+            parts["train"] = self.videos.select("train").split_hash
+            if phase == "set":
+                parts["train"] = hashlib.sha256(self.subject.read_bytes()).hexdigest()
+            settings = dataclasses.asdict(config).items()
+            parts |= {f"training.{name}": value for name, value in settings if name not in NO_RESULT}
         key: dict[str, Any] = json.loads(json.dumps(parts))  # As it is read back: lists, not tuples.
         return key
 
@@ -303,10 +303,6 @@ class _FinetuneRun:
         write_text(folder / "predictions.jsonl", "".join(rows))
         _write_json(folder / "scores.json", dataclasses.asdict(scores))
         (folder / "checkpoint.safetensors").unlink(missing_ok=True)  # Thrice what was trained, and not needed again.
-
-
-def _hash(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
 
 
 def _write_json(path: Path, value: Any) -> None:

@@ -11,8 +11,7 @@
    depend on seed and step only: a resumed run ends with the bytes of one that was not interrupted (on the CPU).
 
 VideoCompressa (arXiv 2511.18831) states that Qwen2.5-VL-7B was fine-tuned, not how: every number here is our choice,
-near the usual ones of LoRA. The loop is our own: trainers of transformers and TRL draw from the global seed, and their
-resumed runs repeat neither order nor questions.
+near the usual ones of LoRA. docs/vlm.md states why the loop is our own.
 """
 
 import json
@@ -34,7 +33,7 @@ from videocompressa.vlm.settings import TARGETS, FinetuneConfig
 from videocompressa.vlm.tune.clips import Clips
 from videocompressa.vlm.tune.models import RULE_FILES, Vlm, autocast, explain_memory, model_json, need
 from videocompressa.vlm.tune.processes import ALONE, ProcessGroup
-from videocompressa.vlm.tune.processor import IGNORED, Prompt
+from videocompressa.vlm.tune.processor import IGNORED, Prompt, collate
 from videocompressa.vlm.tune.progress import Checkpoint
 from videocompressa.vlm.words import ask, check_questions
 
@@ -211,7 +210,7 @@ def example_batch(vlm: Vlm, clips: Clips, questions: str, places: Sequence[int],
 
 def clip_losses(vlm: Vlm, prompts: Sequence[Prompt], answers: Sequence[Sequence[int]], precision: str) -> Tensor:
     """Return (B,) float32: mean over each answer's tokens of their negative log-likelihood."""
-    inputs, labels = vlm.inputs(prompts, answers)
+    inputs, labels = collate(prompts, answers, vlm.processor, vlm.device)
     labels = labels[:, 1:]
     learned = labels != IGNORED
     with autocast(vlm.device, precision):
