@@ -1,7 +1,4 @@
-"""What a user can ask of an export and of fine-tuning; the command line's help is made of it.
-
-No torch here, so that help is there at once.
-"""
+"""Options of an export and of fine-tuning: the command line's help. No torch here, so that help appears at once."""
 
 from dataclasses import dataclass
 from itertools import compress
@@ -51,7 +48,7 @@ class FinetuneOptions:
     full: bool = False
     """Evaluate it after training on all training videos of DATA, with the same number of steps."""
     from_source: Path | None = None
-    """Show frames at their videos' own size: the folder that the set was made of. The set then tells which frames."""
+    """Show frames at their videos' own size: the folder that the set was made of. The set determines which frames."""
     names: Path | None = None
     """A json {class: words} where the rule (TableTennisShot: table tennis shot) does not suit."""
     generate: bool = True

@@ -1,7 +1,7 @@
 """The rows of the paper's Figure 3: Qwen2.5-VL fine-tuned on files of several ratios, on all videos, and as it is.
 
 VideoCompressa (arXiv 2511.18831) states: HMDB51 and UCF101, Qwen2.5-VL-7B, 4 keyframes a video, 0.41 % of HMDB51 as
-good as all of it and 10.61 points over zero-shot. All else is our choice: the other ratios, 8 candidate frames of
+good as 100 % and 10.61 points over zero-shot. All else is our choice: the other ratios, 8 candidate frames of
 224 px, the Stable Diffusion autoencoder, LoRA, and equal steps for every row.
 """
 
@@ -75,7 +75,7 @@ def make_figure(
     Each ratio's set is `folder/RATIO.safetensors`, its run `folder/RATIO/`; zero-shot and full data are run once, with
     the first. The model, codec and phases of `options` are replaced by the figure's.
     """
-    list_videos(data, figure.candidates)  # Before the folder is made: it raises where `data` is not what it must be.
+    list_videos(data, figure.candidates)  # Before the folder is created: raises where `data` does not fit.
     if group.is_main:
         check_output_folder(folder, overwrite=True)
         folder.mkdir(exist_ok=True)

@@ -82,8 +82,7 @@ def explain_memory(doing: str) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        exhausted = isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
-        if not exhausted:
+        if not (isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)):
             raise
         raise InputError(
             f"not enough memory for {doing}; give --micro-batch 1, a smaller --max-pixels, --gradient-checkpointing, "

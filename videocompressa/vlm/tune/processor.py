@@ -88,7 +88,7 @@ def to_patches(frames: Tensor, rules: PixelRules) -> tuple[Tensor, tuple[int, in
     num_frames, channels, height, width = frames.shape
     target = rules.target_size(num_frames, height, width)
     if target != (height, width):
-        # uint8 in and out: the official processors round to whole pixel values here, too.
+        # uint8 in and out: the official processors round to integer pixel values here, too.
         frames = functional.interpolate(frames, target, mode="bicubic", antialias=True, align_corners=False)
     mean, std = (torch.tensor(values).view(3, 1, 1) * 255 for values in (rules.mean, rules.std))
     pixels = (frames.float() - mean) / std

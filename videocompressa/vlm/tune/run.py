@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -222,9 +223,8 @@ class _FinetuneRun:
         """Return the readable videos of a split; they are all decoded once, at the set's size."""
         check_split(self.videos, split, self.videos.root)
         clip = split_clip(self.synthetic)
-        decoded = self.group.main_first(
-            lambda: decode_videos(self.videos, split, clip, self.candidates, self.surroundings)
-        )
+        decode = partial(decode_videos, self.videos, split, clip, self.candidates, self.surroundings)
+        decoded = self.group.main_first(decode)
         self.skipped.update(dict.fromkeys(decoded.bad))
         path_of = {entry.video_id: entry.path for entry in self.videos.entries}
         files = tuple(path_of[video_id] for video_id in decoded.video_ids)
@@ -276,9 +276,8 @@ class _FinetuneRun:
             "frames": [dataclasses.asdict(split_clip(self.synthetic)), options.from_source is not None],
         }
         if phase != "zero-shot":
-            parts["train"] = self.videos.select("train").split_hash
-            if phase == "set":
-                parts["train"] = hashlib.sha256(self.subject.read_bytes()).hexdigest()
+            file_hash = hashlib.sha256(self.subject.read_bytes()).hexdigest()
+            parts["train"] = file_hash if phase == "set" else self.videos.select("train").split_hash
             settings = dataclasses.asdict(config).items()
             parts |= {f"training.{name}": value for name, value in settings if name not in NO_RESULT}
         key: dict[str, Any] = json.loads(json.dumps(parts))  # As it is read back: lists, not tuples.
@@ -302,7 +301,9 @@ class _FinetuneRun:
         rows = (json.dumps(prediction.row(self.names), ensure_ascii=False) + "\n" for prediction in predictions)
         write_text(folder / "predictions.jsonl", "".join(rows))
         _write_json(folder / "scores.json", dataclasses.asdict(scores))
-        (folder / "checkpoint.safetensors").unlink(missing_ok=True)  # Thrice what was trained, and not needed again.
+        (folder / "checkpoint.safetensors").unlink(
+            missing_ok=True
+        )  # Three times what was trained, and not needed again.
 
 
 def _write_json(path: Path, value: Any) -> None:
