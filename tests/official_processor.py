@@ -1,10 +1,10 @@
-"""What the official video processors make of frames: run as a process of its own, because it needs torchvision.
+"""The inputs that the official processors compute from frames: a process of its own, because it needs torchvision.
 
     python official_processor.py TYPE FRAMES.safetensors TOKENIZER_FOLDER OUT.safetensors [--stub-operators]
 
 FRAMES holds `frames` (F,3,H,W) uint8 and `bounds` (2,) int64, the smallest and largest number of pixels. With
 `--stub-operators`, the compiled operators of torchvision that its processors do not use are declared without any code:
-a wheel for CUDA then imports beside a torch for the CPU.
+a wheel for CUDA can then be imported with a torch for the CPU.
 """
 
 from __future__ import annotations

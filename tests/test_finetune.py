@@ -16,13 +16,15 @@ from vlm_models import TYPES, write_byte_tokenizer, write_model
 
 from videocompressa.errors import DivergedError, InputError
 from videocompressa.rng import Streams
+from videocompressa.run import Run
 from videocompressa.vlm.settings import FinetuneConfig, LoadOptions
 from videocompressa.vlm.tune import evaluate as evaluate_module
 from videocompressa.vlm.tune import models as models_module
-from videocompressa.vlm.tune.clips import Clips, tensor_clips
+from videocompressa.vlm.tune.clips import Clips
 from videocompressa.vlm.tune.evaluate import UNMATCHED, Prediction, evaluate_vlm, match_class, summarize
 from videocompressa.vlm.tune.models import Vlm, explain_memory, load_vlm, need
 from videocompressa.vlm.tune.processes import ProcessGroup
+from videocompressa.vlm.tune.processor import collate
 from videocompressa.vlm.tune.progress import Checkpoint, metrics_log
 from videocompressa.vlm.tune.train import Prepared, clip_losses, example_batch, learning_rate, prepare, train_vlm
 from videocompressa.vlm.words import ask
@@ -38,7 +40,7 @@ QUICK = FinetuneConfig(
     steps=4, batch_size=4, micro_batch=4, lr=3e-3, lora_rank=4, precision="float32", questions="open", save_every=2
 )
 ALL = dataclasses.replace(QUICK, lora_rank=0, vision="all")
-RNG = Streams(3, "test")
+RUN = Run(Streams(3, "test"))
 
 
 def clips(count: int = 12, seed: int = 0) -> Clips:
@@ -47,7 +49,7 @@ def clips(count: int = 12, seed: int = 0) -> Clips:
     noise = torch.randint(-40, 41, (count, 4, 3, 28, 28), generator=torch.Generator().manual_seed(seed))
     pixels = COLOURS[torch.tensor(labels)][:, None, :, None, None] + noise
     times = torch.arange(4, dtype=torch.float64).expand(count, 4)
-    return tensor_clips(pixels.clamp(0, 255).to(torch.uint8), times, labels, tuple(f"{n}.mp4" for n in range(count)))
+    return Clips(labels, NAMES, tuple(f"{n}.mp4" for n in range(count)), times, pixels.clamp(0, 255).to(torch.uint8))
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +165,7 @@ def test_options_that_cannot_be_met(load: Callable[..., Vlm], monkeypatch: pytes
         need("nowhere", "LoRA")
     monkeypatch.setattr(models_module.importlib.util, "find_spec", lambda _: None)
     with pytest.raises(InputError, match="--four-bit needs bitsandbytes; install it"):
-        models_module._four_bit(None, torch.device("cuda"))
+        models_module._four_bit(torch.device("cuda"))
 
 
 def test_a_models_own_pixel_rules_count_and_options_more(
@@ -200,44 +202,44 @@ def test_the_loss_falls_and_the_classes_are_distinguished(
 ) -> None:
     vlm = load(model_type)
     longer = dataclasses.replace(config, steps=70, batch_size=6, micro_batch=6, vision="all", lr=5e-3)
-    before = evaluate_vlm(vlm, clips(9, seed=1), NAMES, questions="open", rng=RNG)
-    tuned = train_vlm(prepare(vlm, longer, RNG), clips(), NAMES, longer, rng=RNG)
-    after = evaluate_vlm(vlm, clips(9, seed=1), NAMES, questions="open", rng=RNG)
+    before = evaluate_vlm(vlm, clips(9, seed=1), QUICK, RUN)
+    tuned = train_vlm(prepare(vlm, longer, RUN), clips(), RUN)
+    after = evaluate_vlm(vlm, clips(9, seed=1), QUICK, RUN)
     assert tuned.losses[-1] < tuned.losses[0] / 2
     assert summarize(after, 3)["accuracy"] > max(0.8, summarize(before, 3)["accuracy"])
     assert summarize(after, 3)["accuracy_generated"] > 0.6
 
 
 def test_what_is_trained(load: Callable[..., Vlm]) -> None:
-    adapters = prepare(load(), QUICK, RNG)
+    adapters = prepare(load(), QUICK, RUN)
     assert adapters.adapters_only
     assert len(adapters.trained) == 2 * 7 * 2  # A and B, seven layers, two blocks
     assert all("lora" in name and "language_model" in name for name in adapters.trained)
-    merger = prepare(load(), dataclasses.replace(QUICK, vision="merger"), RNG)
+    merger = prepare(load(), dataclasses.replace(QUICK, vision="merger"), RUN)
     assert any("visual.merger" in name for name in merger.trained)
     assert not any("visual.blocks" in name for name in merger.trained)
-    complete = prepare(load(), ALL, RNG)
+    complete = prepare(load(), ALL, RUN)
     assert len(complete.trained) == len(list(complete.vlm.model.parameters()))
-    few = prepare(load(), dataclasses.replace(QUICK, lora_targets=("q_proj",)), RNG)
+    few = prepare(load(), dataclasses.replace(QUICK, lora_targets=("q_proj",)), RUN)
     assert len(few.trained) == 4
     with pytest.raises(InputError, match="lora_targets are nowhere; the model has no such layers; known: q_proj"):
-        prepare(load(), dataclasses.replace(QUICK, lora_targets=("nowhere",)), RNG)
+        prepare(load(), dataclasses.replace(QUICK, lora_targets=("nowhere",)), RUN)
 
 
 def test_the_loss_is_the_mean_of_each_answers_tokens(load: Callable[..., Vlm]) -> None:
     vlm = load()
-    prompts, answers = example_batch(vlm, clips(), NAMES, "open", range(3), RNG)
+    prompts, answers = example_batch(vlm, clips(), "open", range(3), RUN)
     losses = clip_losses(vlm, prompts, answers, "float32")
     for loss, prompt, answer in zip(losses, prompts, answers, strict=True):
-        inputs, _ = vlm.inputs([prompt], [answer])
+        inputs, _ = collate([prompt], [answer], vlm.processor, CPU)
         logits = vlm.model(**inputs).logits[0, len(prompt.ids) - 1 : -1]
         expected = functional.cross_entropy(logits, torch.tensor(answer))
         torch.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-5)
 
 
 def gradients(vlm: Vlm, config: FinetuneConfig) -> torch.Tensor:
-    prepared = prepare(vlm, dataclasses.replace(config, steps=1, warmup=0, lora_dropout=0), RNG)
-    train_vlm(prepared, clips(), NAMES, dataclasses.replace(config, steps=1, lora_dropout=0), rng=RNG)
+    prepared = prepare(vlm, dataclasses.replace(config, steps=1, warmup=0, lora_dropout=0), RUN)
+    train_vlm(prepared, clips(), RUN)
     return torch.cat([w.grad.reshape(-1) for w in prepared.trained.values() if w.grad is not None])
 
 
@@ -258,31 +260,31 @@ def test_processes_share_a_batch_and_mean_its_gradient(load: Callable[..., Vlm])
             seen.append(tensor.clone().reshape(-1))
             return tensor
 
-        group, prepared = ProcessGroup(CPU, rank, 2, mean=keep), prepare(load(), ALL, RNG)
-        train_vlm(prepared, clips(), NAMES, dataclasses.replace(ALL, steps=1), rng=RNG, group=group)
+        group, prepared = ProcessGroup(rank, 2, mean=keep), prepare(load(), dataclasses.replace(ALL, steps=1), RUN)
+        train_vlm(prepared, clips(), RUN, group=group)
         parts.append(torch.cat(seen[:-1]))  # The last one is the loss.
     mean = (parts[0] + parts[1]) / 2
     norm = mean.norm()
     torch.testing.assert_close(mean * min(1.0, ALL.clip_norm / float(norm)), complete, rtol=1e-3, atol=1e-6)
     with pytest.raises(InputError, match="batch_size is 4, which 3 processes cannot share"):
-        train_vlm(prepared, clips(), NAMES, ALL, rng=RNG, group=ProcessGroup(CPU, 0, 3))
+        train_vlm(prepared, clips(), RUN, group=ProcessGroup(0, 3))
     with pytest.raises(InputError, match=r"rank 2 leaves \[0,2\)"):
-        ProcessGroup(CPU, 2, 2)
+        ProcessGroup(2, 2)
 
 
 def test_batches_hold_every_clip_once_an_epoch_with_new_questions(load: Callable[..., Vlm]) -> None:
     vlm = load()
-    first, _ = example_batch(vlm, clips(), NAMES, "open", range(12), RNG)
-    second, _ = example_batch(vlm, clips(), NAMES, "open", range(12, 24), RNG)
+    first, _ = example_batch(vlm, clips(), "open", range(12), RUN)
+    second, _ = example_batch(vlm, clips(), "open", range(12, 24), RUN)
     every = sorted(float(prompt.patches.sum()) for prompt in first)
     assert every == sorted(float(prompt.patches.sum()) for prompt in second)
     assert len(set(every)) == 12
     assert [prompt.ids for prompt in first] != [prompt.ids for prompt in second]
-    _, answers = example_batch(vlm, clips(), NAMES, "yes-no", range(24), RNG)
+    _, answers = example_batch(vlm, clips(), "yes-no", range(24), RUN)
     texts = [vlm.processor.text_of(answer) for answer in answers]
     assert set(texts) == {"yes", "no"}
     with pytest.raises(InputError, match="--questions is 'riddle'; known: open, choice, yes-no"):
-        train_vlm(prepare(vlm, QUICK, RNG), clips(), NAMES, dataclasses.replace(QUICK, questions="riddle"), rng=RNG)
+        train_vlm(prepare(vlm, dataclasses.replace(QUICK, questions="riddle"), RUN), clips(), RUN)
 
 
 def test_the_rate_rises_and_falls_to_zero() -> None:
@@ -303,9 +305,9 @@ def test_a_killed_run_ends_with_the_bytes_of_one_that_was_not(
     load: Callable[..., Vlm], config: FinetuneConfig, tmp_path: Path
 ) -> None:
     longer = dataclasses.replace(config, steps=6, lora_dropout=0.2)
-    complete = prepare(load(), longer, RNG)
+    complete = prepare(load(), longer, RUN)
     untouched = torch.get_rng_state()
-    uninterrupted = train_vlm(complete, clips(), NAMES, longer, rng=RNG)
+    uninterrupted = train_vlm(complete, clips(), RUN)
     assert torch.equal(torch.get_rng_state(), untouched)
 
     path = tmp_path / "checkpoint.safetensors"
@@ -314,13 +316,12 @@ def test_a_killed_run_ends_with_the_bytes_of_one_that_was_not(
         if done == 5:  # One step after the checkpoint: that step is taken again.
             raise KilledError
 
+    killed = dataclasses.replace(RUN, watch=kill)
     with pytest.raises(KilledError):
-        train_vlm(
-            prepare(load(), longer, RNG), clips(), NAMES, longer, rng=RNG, checkpoint=Checkpoint(path, {}), watch=kill
-        )
+        train_vlm(prepare(load(), longer, RUN), clips(), killed, checkpoint=Checkpoint(path, {}))
     other_pace = dataclasses.replace(longer, save_every=3)
-    again = prepare(load(), other_pace, RNG)
-    resumed = train_vlm(again, clips(), NAMES, other_pace, rng=RNG, checkpoint=Checkpoint(path, {}))
+    again = prepare(load(), other_pace, RUN)
+    resumed = train_vlm(again, clips(), RUN, checkpoint=Checkpoint(path, {}))
     assert resumed.first_step == 4
     assert resumed.losses == uninterrupted.losses
     assert trained_bytes(again) == trained_bytes(complete)
@@ -330,7 +331,7 @@ def test_a_checkpoint_of_another_run_is_refused(load: Callable[..., Vlm], tmp_pa
     path = tmp_path / "checkpoint.safetensors"
 
     def run(**key: int) -> None:
-        train_vlm(prepare(load(), QUICK, RNG), clips(), NAMES, QUICK, rng=RNG, checkpoint=Checkpoint(path, key))
+        train_vlm(prepare(load(), QUICK, RUN), clips(), RUN, checkpoint=Checkpoint(path, key))
 
     run(data=1, seed=3)
     run(data=1, seed=3)
@@ -342,11 +343,11 @@ def test_a_checkpoint_of_another_run_is_refused(load: Callable[..., Vlm], tmp_pa
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(load: Callable[..., Vlm]) -> None:
-    prepared = prepare(load(), QUICK, RNG)
+    prepared = prepare(load(), QUICK, RUN)
     with torch.no_grad():
         prepared.vlm.model.lm_head.weight.fill_(float("nan"))
     with pytest.raises(DivergedError, match=r"loss of fine-tuning is nan at step 0; lower --lr \(it was 0.003\)"):
-        train_vlm(prepared, clips(), NAMES, QUICK, rng=RNG)
+        train_vlm(prepared, clips(), RUN)
 
 
 @pytest.mark.parametrize(
@@ -355,14 +356,14 @@ def test_a_loss_that_is_not_finite_ends_the_run(load: Callable[..., Vlm]) -> Non
     ids=["gpu", "cpu"],
 )
 def test_too_little_memory_names_what_helps(load: Callable[..., Vlm], error: Exception) -> None:
-    prepared = prepare(load(), QUICK, RNG)
+    prepared = prepare(load(), QUICK, RUN)
 
     def exhausted(*_: object, **__: object) -> None:
         raise error
 
     prepared.vlm.model.model.forward = exhausted
     with pytest.raises(InputError, match=r"not enough memory for training; give --micro-batch 1, .*--max-pixels, --gr"):
-        train_vlm(prepared, clips(), NAMES, QUICK, rng=RNG)
+        train_vlm(prepared, clips(), RUN)
     with pytest.raises(RuntimeError, match="something else"), explain_memory("x"):
         raise RuntimeError("something else")
 
@@ -370,12 +371,12 @@ def test_too_little_memory_names_what_helps(load: Callable[..., Vlm], error: Exc
 def test_bfloat16_trains_adapters_in_float32(load: Callable[..., Vlm]) -> None:
     config = dataclasses.replace(QUICK, precision="bfloat16")
     assert (config.dtype, dataclasses.replace(config, lora_rank=0).dtype) == ("bfloat16", "float32")
-    prepared = prepare(load(dtype=config.dtype), config, RNG)
+    prepared = prepare(load(dtype=config.dtype), config, RUN)
     assert {weight.dtype for weight in prepared.trained.values()} == {torch.float32}
     assert prepared.vlm.model.lm_head.weight.dtype == torch.bfloat16
-    tuned = train_vlm(prepared, clips(), NAMES, config, rng=RNG)
+    tuned = train_vlm(prepared, clips(), RUN)
     assert tuned.losses[-1] < tuned.losses[0]
-    assert len(evaluate_vlm(prepared.vlm, clips(3), NAMES, questions="open", precision="bfloat16", rng=RNG)) == 3
+    assert len(evaluate_vlm(prepared.vlm, clips(3), config, RUN)) == 3
 
 
 @pytest.mark.parametrize(
@@ -399,9 +400,9 @@ def test_settings_out_of_range(change: dict[str, Any], text: str) -> None:
 def test_what_was_trained_is_read_back(load: Callable[..., Vlm], config: FinetuneConfig, tmp_path: Path) -> None:
     import peft
 
-    prepared = prepare(load(), config, RNG)
-    train_vlm(prepared, clips(), NAMES, config, rng=RNG)
-    scores = evaluate_vlm(prepared.vlm, clips(2), NAMES, questions="open", rng=RNG, generate=False)[0].scores
+    prepared = prepare(load(), config, RUN)
+    train_vlm(prepared, clips(), RUN)
+    scores = evaluate_vlm(prepared.vlm, clips(2), QUICK, RUN, generate=False)[0].scores
     where = tmp_path / "saved"
     prepared.save(where)
     if prepared.adapters_only:
@@ -410,7 +411,7 @@ def test_what_was_trained_is_read_back(load: Callable[..., Vlm], config: Finetun
     else:
         again = load_vlm(str(where), dtype="float32", device=CPU, options=SMALL)
     assert prepared.adapters_only == (config == QUICK)
-    read = evaluate_vlm(again, clips(2), NAMES, questions="open", rng=RNG, generate=False)[0].scores
+    read = evaluate_vlm(again, clips(2), QUICK, RUN, generate=False)[0].scores
     assert read == pytest.approx(scores, abs=1e-4)
 
 
@@ -449,8 +450,9 @@ def test_scores_are_those_of_complete_sequences(
     """Keys and values of the prompt are kept; without, each name goes through the model after the complete prompt."""
     monkeypatch.setattr(evaluate_module, "CLASSES_AT_ONCE", 2)
     vlm = load(model_type)
-    for row, answer in enumerate(evaluate_vlm(vlm, clips(2), NAMES, questions="choice", rng=RNG)):
-        draw = RNG.generator(f"question/{row}.mp4")
+    choice = dataclasses.replace(QUICK, questions="choice")
+    for row, answer in enumerate(evaluate_vlm(vlm, clips(2), choice, RUN)):
+        draw = RUN.generator(f"question/{row}.mp4")
         prompt = vlm.processor.prompt(clips(2).frames(row), ask("choice", row, NAMES, draw)[0].text)
         assert answer.num_tokens == len(prompt.ids)
         for name, score in zip(NAMES, answer.scores, strict=True):
@@ -462,9 +464,10 @@ def test_scores_are_those_of_complete_sequences(
 @pytest.mark.parametrize("model_type", TYPES)
 def test_free_answers_are_those_of_generate(load: Callable[..., Vlm], model_type: str) -> None:
     vlm = load(model_type)
-    answer = evaluate_vlm(vlm, clips(1), NAMES, questions="open", rng=RNG)[0]
-    question = ask("open", 0, NAMES, RNG.generator("question/0.mp4"))[0]
-    inputs, _ = vlm.inputs([vlm.processor.prompt(clips(1).frames(0), question.text)], [()])
+    answer = evaluate_vlm(vlm, clips(1), QUICK, RUN)[0]
+    question = ask("open", 0, NAMES, RUN.generator("question/0.mp4"))[0]
+    prompt = vlm.processor.prompt(clips(1).frames(0), question.text)
+    inputs, _ = collate([prompt], [()], vlm.processor, CPU)
     tokens = vlm.model.generate(**inputs, max_new_tokens=24, do_sample=False, eos_token_id=vlm.processor.end_id)
     assert answer.text == vlm.processor.text_of(tokens[0, inputs["input_ids"].shape[1] :].tolist())
     assert answer.text
@@ -472,16 +475,15 @@ def test_free_answers_are_those_of_generate(load: Callable[..., Vlm], model_type
 
 def test_processes_share_the_videos(load: Callable[..., Vlm]) -> None:
     vlm = load()
-    alone = evaluate_vlm(vlm, clips(5), NAMES, questions="open", rng=RNG, generate=False)
+    alone = evaluate_vlm(vlm, clips(5), QUICK, RUN, generate=False)
     kept: list[Any] = []
 
     def other_first(rows: list[Any]) -> list[Any]:
         kept.extend(rows)
         return kept
 
-    options = {"questions": "open", "rng": RNG, "generate": False}
-    evaluate_vlm(vlm, clips(5), NAMES, group=ProcessGroup(CPU, 1, 2, gather=other_first), **options)
-    both = evaluate_vlm(vlm, clips(5), NAMES, group=ProcessGroup(CPU, 0, 2, gather=other_first), **options)
+    evaluate_vlm(vlm, clips(5), QUICK, RUN, generate=False, group=ProcessGroup(1, 2, gather=other_first))
+    both = evaluate_vlm(vlm, clips(5), QUICK, RUN, generate=False, group=ProcessGroup(0, 2, gather=other_first))
     assert both == alone
 
 
@@ -520,6 +522,7 @@ def test_a_free_answer_is_matched_to_a_class(text: str, expected: int) -> None:
     assert match_class(text, ("run", "run fast", "jump")) == expected
 
 
-def test_yes_or_no_cannot_evaluate(load: Callable[..., Vlm]) -> None:
-    with pytest.raises(InputError, match="questions for evaluation are 'yes-no'; known: choice, open"):
-        evaluate_vlm(load(), clips(1), NAMES, questions="yes-no", rng=RNG)
+def test_after_yes_or_no_a_choice_evaluates(load: Callable[..., Vlm]) -> None:
+    yes_no, choice = (dataclasses.replace(QUICK, questions=kind) for kind in ("yes-no", "choice"))
+    vlm = load()
+    assert evaluate_vlm(vlm, clips(1), yes_no, RUN) == evaluate_vlm(vlm, clips(1), choice, RUN)

@@ -20,7 +20,7 @@ from videocompressa.recipes.options import CandidateOptions, Surroundings
 from videocompressa.recipes.sets import open_set
 from videocompressa.vlm.settings import PRECISIONS, VISION, FinetuneConfig, FinetuneOptions, LoadOptions
 from videocompressa.vlm.tune import figure3
-from videocompressa.vlm.tune.clips import file_clips, split_clip
+from videocompressa.vlm.tune.clips import set_clips, split_clip
 from videocompressa.vlm.tune.run import PhaseScores, finetune_on
 from videocompressa.vlm.words import QUESTIONS
 
@@ -174,15 +174,13 @@ def test_frames_of_the_source(run: Runner, set_file: Path, model: Path, videos: 
     small = tune(run, set_file, model, videos, tmp_path / "set", "--no-generate", "--json", "--quiet")
     assert ran.json["phases"][1]["evaluation_tokens"] > small.json["phases"][1]["evaluation_tokens"]
     synthetic = open_set(set_file)
-    video_ids = synthetic.provenance.video_ids
-    listed = ([videos / name for name in video_ids], synthetic.hard_labels.tolist(), video_ids)
-    clips, decoded = file_clips(*listed, synthetic.times_seconds), synthetic.keyframes() * 255
+    clips, decoded = set_clips(synthetic, ("dark", "light"), videos), synthetic.keyframes() * 255
     for row in range(len(synthetic)):
         own = clips.frames(row)
         assert own.frames.shape == (3, 3, 40, 48)
         torch.testing.assert_close(own.times_seconds, synthetic.times_seconds[row], atol=1e-3, rtol=0)
         assert abs(float(own.frames.float().mean() - decoded[row].mean())) < 12  # through the codec
-    late = file_clips(*listed, synthetic.times_seconds + 100)
+    late = dataclasses.replace(clips, times_seconds=clips.times_seconds + 100)
     with pytest.raises(InputError, match=r"dark/\d.mp4: has no frame at 100.* fix it or remove it"):
         late.frames(0)
 

@@ -149,7 +149,7 @@ def test_only_the_answer_is_learned(processors: dict[str, VideoProcessor]) -> No
     processor = processors["qwen2_5_vl"]
     prompts = [processor.prompt(clip(4), "A longer question?"), processor.prompt(clip(2), "Q?")]
     answers = [processor.answer("cat"), processor.answer("a dog")]
-    inputs, labels = collate(prompts, answers, processor)
+    inputs, labels = collate(prompts, answers, processor, torch.device("cpu"))
     for row, answer in enumerate(answers):
         learned = labels[row]
         assert tuple(learned[learned != IGNORED].tolist()) == answer
@@ -195,7 +195,7 @@ def test_patches_and_tokens_are_those_of_the_official_processor(
     family = dataclasses.replace(MODEL_FAMILIES[model_type], system="")
     rules = dataclasses.replace(family.rules, min_pixels=smallest, max_pixels=largest)
     processor = VideoProcessor(transformers.AutoTokenizer.from_pretrained(folder), family, rules)
-    halves = VideoFrames(video.frames, video.times_seconds / 2)  # The script says 2 frames a second.
+    halves = VideoFrames(video.frames, video.times_seconds / 2)  # The script has 2 frames a second.
     prompt = processor.prompt(halves, "What is it?")
     assert prompt.grid == tuple(official["video_grid_thw"][0].tolist())
     worst = (prompt.patches - official["pixel_values_videos"]).abs().max()

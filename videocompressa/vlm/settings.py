@@ -1,8 +1,9 @@
-"""What a user can ask of an export and of fine-tuning: the command line's help, which comes at once without torch."""
+"""Options of an export and of fine-tuning: the command line's help. No torch here, so that help appears at once."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, get_args
 
 from videocompressa.errors import InputError
 
@@ -14,8 +15,6 @@ TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down
 
 VISION = ("frozen", "merger", "all")
 PRECISIONS = ("bfloat16", "float32")
-QUESTIONS_BY_NAME = ("choice", "open")
-"""Kinds of question that a class name answers: those of evaluation."""
 NO_RESULT = ("micro_batch", "save_every", "gradient_checkpointing")
 """Settings that change time and memory only (and rounding)."""
 
@@ -49,7 +48,7 @@ class FinetuneOptions:
     full: bool = False
     """Evaluate it after training on all training videos of DATA, with the same number of steps."""
     from_source: Path | None = None
-    """Show frames at their videos' own size: the folder that was compressed. The set then defines which frames."""
+    """Show frames at their videos' own size: the folder that was compressed. The set determines which frames."""
     names: Path | None = None
     """A json {class: words} where the rule (TableTennisShot: table tennis shot) does not suit."""
     generate: bool = True
@@ -64,8 +63,7 @@ class FinetuneOptions:
     @property
     def phases(self) -> tuple[Phase, ...]:
         """What to evaluate, in order."""
-        asked: dict[Phase, bool] = {"zero-shot": self.zero_shot, "set": self.after_set, "full": self.full}
-        return tuple(phase for phase, wanted in asked.items() if wanted)
+        return tuple(compress(get_args(Phase), (self.zero_shot, self.after_set, self.full)))
 
 
 @dataclass(frozen=True)
@@ -138,14 +136,10 @@ class FinetuneConfig:
             if getattr(self, name) not in known:
                 raise InputError(f"{name} of fine-tuning is {getattr(self, name)!r}; known: {', '.join(known)}")
 
-    def result_settings(self) -> dict[str, Any]:
-        """Return the settings that a result depends on."""
-        return {name: value for name, value in asdict(self).items() if name not in NO_RESULT}
-
     @property
     def evaluation_questions(self) -> str:
-        """The kind of question in evaluation: that of training, or choice where yes or no is the answer."""
-        return self.questions if self.questions in QUESTIONS_BY_NAME else "choice"
+        """The kind of question in evaluation, a class name its answer: that of training, or choice for yes-no."""
+        return "choice" if self.questions == "yes-no" else self.questions
 
     @property
     def dtype(self) -> str:

@@ -4,8 +4,7 @@
 2. Constrained: for each class name y_1..y_M (with the end of the turn), the score is the length-normalized
    log-likelihood (1/M) sum_m log p(y_m | video, question, y_1..y_{m-1}); the best class is the prediction. The end
    counts, or a name would win by being the start of a longer one.
-3. Free: the greedy answer, matched to the classes: equal after lower-casing and without punctuation, or else the only
-   class whose name it contains as complete words (the longest where they overlap). Others are wrong, and counted.
+3. Free: the greedy answer, matched to the classes (`match_class`). Those that match none are wrong, and counted.
 
 The question is drawn for each video from its own stream, so that every model gets the same ones.
 """
@@ -22,13 +21,12 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
 from videocompressa.errors import InputError
-from videocompressa.rng import Streams
-from videocompressa.run import Watch, watch_nothing
-from videocompressa.vlm.settings import QUESTIONS_BY_NAME
+from videocompressa.run import Run
+from videocompressa.vlm.settings import FinetuneConfig
 from videocompressa.vlm.tune.clips import Clips
 from videocompressa.vlm.tune.models import Vlm, autocast, explain_memory
-from videocompressa.vlm.tune.processes import ProcessGroup
-from videocompressa.vlm.tune.processor import IGNORED, Prompt
+from videocompressa.vlm.tune.processes import ALONE, ProcessGroup
+from videocompressa.vlm.tune.processor import IGNORED, Prompt, collate
 from videocompressa.vlm.words import ask
 
 MAX_ANSWER_TOKENS = 24
@@ -75,39 +73,27 @@ class Prediction:
 
 
 def evaluate_vlm(
-    vlm: Vlm,
-    clips: Clips,
-    names: Sequence[str],
-    *,
-    questions: str = "choice",
-    precision: str = "float32",
-    generate: bool = True,
-    rng: Streams,
-    group: ProcessGroup | None = None,
-    watch: Watch = watch_nothing,
+    vlm: Vlm, clips: Clips, config: FinetuneConfig, run: Run, *, generate: bool = True, group: ProcessGroup = ALONE
 ) -> tuple[Prediction, ...]:
     """Ask the model about every clip, each process about its share, and return all predictions in order.
 
-    `names` are L class names in words, in label order; `generate` also asks for free answers. Raises `InputError`
-    when `questions` is not one of `QUESTIONS_BY_NAME`, or the memory does not suffice.
+    The questions and the arithmetic are those of `config`; `generate` also asks for free answers. Raises `InputError`
+    when the memory does not suffice.
     """
-    if questions not in QUESTIONS_BY_NAME:
-        raise InputError(f"questions for evaluation are {questions!r}; known: {', '.join(QUESTIONS_BY_NAME)}")
-    group = group or ProcessGroup(vlm.device)
-    codes = [vlm.processor.answer(name) for name in names]
+    codes = [vlm.processor.answer(name) for name in clips.names]
     rows = range(group.rank, len(clips.labels), group.size)
     vlm.model.eval()
     own: list[tuple[int, Prediction]] = []
-    watch("evaluate", done=0, total=len(rows))
+    run.watch("evaluate", done=0, total=len(rows))
     for row in rows:
         video_id, label = clips.video_ids[row], clips.labels[row]
-        question = ask(questions, label, names, rng.generator(f"question/{video_id}"))[0]
+        question = ask(config.evaluation_questions, label, clips.names, run.generator(f"question/{video_id}"))[0]
         prompt = vlm.processor.prompt(clips.frames(row), question.text)
-        with explain_memory("evaluation"), torch.no_grad(), autocast(vlm.device, precision):
+        with explain_memory("evaluation"), torch.no_grad(), autocast(vlm.device, config.precision):
             scores, text = _answer(vlm, prompt, codes, generate)
-        matched = match_class(text, names) if generate else None
+        matched = match_class(text, clips.names) if generate else None
         own.append((row, Prediction(video_id, label, tuple(scores), len(prompt.ids), text, matched)))
-        watch("evaluate", done=len(own), total=len(rows))
+        run.watch("evaluate", done=len(own), total=len(rows))
     return tuple(prediction for _, prediction in sorted(group.gather(own), key=lambda pair: pair[0]))
 
 
@@ -131,7 +117,10 @@ def summarize(predictions: Sequence[Prediction], num_classes: int) -> dict[str, 
 
 
 def match_class(text: str, names: Sequence[str]) -> int:
-    """Return the class that a free answer names, or `UNMATCHED` where it names none or several."""
+    """Return the class that a free answer names, or `UNMATCHED` where it names none or several.
+
+    It equals the name but for case and punctuation, or contains it as complete words; of overlapping names the longest.
+    """
     answer, plain = _plain(text), [_plain(name) for name in names]
     if answer in plain:
         return plain.index(answer)
@@ -146,7 +135,7 @@ def _plain(text: str) -> str:
 
 def _answer(vlm: Vlm, prompt: Prompt, codes: Sequence[tuple[int, ...]], generate: bool) -> tuple[list[float], str]:
     """Return the scores of all classes and the free answer; steps 1 to 3."""
-    inputs, _ = vlm.inputs([prompt], [()])
+    inputs, _ = collate([prompt], [()], vlm.processor, vlm.device)
     out = vlm.model.model(**inputs, use_cache=True)
     # Rotary positions continue after the video's own, which are fewer than its tokens.
     start = len(prompt.ids) + int(vlm.model.model.rope_deltas.reshape(-1)[0])

@@ -84,8 +84,6 @@ class PixelRules:
 class ModelFamily:
     """One family of models."""
 
-    model_type: str
-    """As in config.json."""
     model_class: str
     """Class of transformers."""
     rules: PixelRules
@@ -110,12 +108,9 @@ _QWEN3 = PixelRules(
 _ASSISTANT = "You are a helpful assistant."
 
 MODEL_FAMILIES: dict[str, ModelFamily] = {
-    family.model_type: family
-    for family in (
-        ModelFamily("qwen2_vl", "Qwen2VLForConditionalGeneration", _QWEN2, _ASSISTANT),
-        ModelFamily("qwen2_5_vl", "Qwen2_5_VLForConditionalGeneration", _QWEN2, _ASSISTANT, seconds_in_positions=True),
-        ModelFamily("qwen3_vl", "Qwen3VLForConditionalGeneration", _QWEN3, seconds_in_words=True),
-    )
+    "qwen2_vl": ModelFamily("Qwen2VLForConditionalGeneration", _QWEN2, _ASSISTANT),
+    "qwen2_5_vl": ModelFamily("Qwen2_5_VLForConditionalGeneration", _QWEN2, _ASSISTANT, seconds_in_positions=True),
+    "qwen3_vl": ModelFamily("Qwen3VLForConditionalGeneration", _QWEN3, seconds_in_words=True),
 }
 """Every family by the `model_type` of its config.json."""
 
@@ -123,6 +118,6 @@ MODEL_FAMILIES: dict[str, ModelFamily] = {
 def find_family(model_type: str, where: str) -> ModelFamily:
     """Return the family of a model; raises `InputError` with the known ones."""
     if model_type not in MODEL_FAMILIES:
-        known = ", ".join(f"{family.model_type} ({family.model_class})" for family in MODEL_FAMILIES.values())
+        known = ", ".join(f"{name} ({family.model_class})" for name, family in MODEL_FAMILIES.items())
         raise InputError(f"--model {where}: is of type {model_type!r}, which is not supported; known: {known}")
     return MODEL_FAMILIES[model_type]

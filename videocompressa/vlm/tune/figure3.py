@@ -1,7 +1,7 @@
 """The rows of the paper's Figure 3: Qwen2.5-VL fine-tuned on files of several ratios, on all videos, and as it is.
 
 VideoCompressa (arXiv 2511.18831) states: HMDB51 and UCF101, Qwen2.5-VL-7B, 4 keyframes a video, 0.41 % of HMDB51 as
-good as all of it and 10.61 points over zero-shot. All else is our choice: the other ratios, 8 candidate frames of
+good as 100 % and 10.61 points over zero-shot. All else is our choice: the other ratios, 8 candidate frames of
 224 px, the Stable Diffusion autoencoder, LoRA, and equal steps for every row.
 """
 
@@ -10,9 +10,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from videocompressa.datasets import BadVideo
-from videocompressa.errors import InputError
 from videocompressa.files import check_output_folder, write_text
 from videocompressa.recipes.compress import compress_folder
 from videocompressa.recipes.data import list_videos
@@ -66,61 +66,33 @@ class FigureOutcome:
     notes: tuple[str, ...]
 
 
-def find_figure(name: str) -> Figure:
-    """Return the figure of this name; raises `InputError` with the known ones."""
-    if name not in FIGURES:
-        raise InputError(f"{name}: is neither a set file nor a recipe; known recipes: {', '.join(FIGURES)}")
-    return FIGURES[name]
-
-
 def make_figure(
-    figure: Figure,
-    data: Path,
-    folder: Path,
-    *,
-    options: FinetuneOptions,
-    load: LoadOptions | None = None,
-    overwrite: bool = False,
-    group: ProcessGroup | None = None,
-    surroundings: Surroundings,
-) -> FigureOutcome:
+    figure: Figure, data: Path, folder: Path, *, options: FinetuneOptions, load: LoadOptions, overwrite: bool,
+    group: ProcessGroup, surroundings: Surroundings,
+) -> FigureOutcome:  # fmt: skip
     """Make all rows of a figure in `folder`, resuming where an earlier call stopped.
 
     Each ratio's set is `folder/RATIO.safetensors`, its run `folder/RATIO/`; zero-shot and full data are run once, with
     the first. The model, codec and phases of `options` are replaced by the figure's.
     """
-    group = group or ProcessGroup(surroundings.device)
-    list_videos(data, figure.candidates)  # Before the folder is made: it raises where `data` is not what it must be.
+    list_videos(data, figure.candidates)  # Before the folder is created: raises where `data` does not fit.
     if group.is_main:
         check_output_folder(folder, overwrite=True)
         folder.mkdir(exist_ok=True)
     options = dataclasses.replace(options, model=figure.model, codec=figure.codec, after_set=True)
+    shared: dict[str, Any] = {"overwrite": overwrite, "surroundings": surroundings, "candidates": figure.candidates}
     rows: list[FigureRow] = []
     outcomes: list[FinetuneOutcome] = []
     for ratio in figure.ratios:
         path = folder / f"{ratio.removesuffix('%')}percent.safetensors"
         if group.is_main and (overwrite or not path.exists()):
-            compress_folder(
-                data,
-                path,
-                CompressOptions(figure.method, figure.codec, options.seed),
-                candidates=figure.candidates,
-                budget=BudgetOptions(ratio=Share(ratio), keyframes=figure.keyframes),
-                overwrite=overwrite,
-                surroundings=surroundings,
-            )
+            compress = CompressOptions(figure.method, figure.codec, options.seed)
+            budget = BudgetOptions(ratio=Share(ratio), keyframes=figure.keyframes)
+            compress_folder(data, path, compress, budget=budget, **shared)
         group.wait()
+        phases = dataclasses.replace(options, zero_shot=not outcomes, full=not outcomes)
         outcome = finetune_on(
-            path,
-            data,
-            path.with_suffix(""),
-            options=dataclasses.replace(options, zero_shot=not outcomes, full=not outcomes),
-            config=figure.config,
-            load=load,
-            candidates=figure.candidates,
-            overwrite=overwrite,
-            group=group,
-            surroundings=surroundings,
+            path, data, path.with_suffix(""), options=phases, config=figure.config, load=load, group=group, **shared
         )
         outcomes.append(outcome)
         trained_on = {"zero-shot": "nothing", "set": f"{ratio} of the frames", "full": "all videos"}
@@ -131,31 +103,28 @@ def make_figure(
         if group.is_main:  # After every ratio: a long run that is stopped leaves what it has.
             _write(folder, figure, rows, options.seed, outcome.classes)
     skipped = dict.fromkeys(video for outcome in outcomes for video in outcome.skipped)
-    return FigureOutcome(tuple(rows), tuple(skipped), (_settings(figure), *outcomes[0].notes))
-
-
-def _settings(figure: Figure) -> str:
     config, clip = figure.config, figure.candidates
-    return f"{config.steps} steps of {config.batch_size} clips a row, {clip.frames} candidates of {clip.size} px"
+    note = f"{config.steps} steps of {config.batch_size} clips a row, {clip.frames} candidates of {clip.size} px"
+    return FigureOutcome(tuple(rows), tuple(skipped), (note, *outcomes[0].notes))
 
 
 def figure_markdown(rows: Sequence[FigureRow]) -> str:
     """Return the rows as a table."""
-    lines = [("trained on", "clips", "file, kB", "accuracy, %", "free answers, %", "training, s", "evaluation, s")]
-    for row in rows:
-        scores = row.scores
-        lines.append(
-            (
-                row.trained_on,
-                str(scores.num_train_clips),
-                "-" if row.file_bytes is None else f"{row.file_bytes / 1000:.0f}",
-                mean_text(scores.accuracy),
-                mean_text(scores.accuracy_generated),
-                f"{scores.train_seconds:.0f}",
-                f"{scores.evaluation_seconds:.0f}",
-            )
-        )
-    return markdown_table(lines)
+    headings = ("trained on", "clips", "file, kB", "accuracy, %", "free answers, %", "training, s", "evaluation, s")
+    return markdown_table([headings, *map(_cells, rows)])
+
+
+def _cells(row: FigureRow) -> tuple[str, ...]:
+    scores = row.scores
+    return (
+        row.trained_on,
+        str(scores.num_train_clips),
+        "-" if row.file_bytes is None else f"{row.file_bytes / 1000:.0f}",
+        mean_text(scores.accuracy),
+        mean_text(scores.accuracy_generated),
+        f"{scores.train_seconds:.0f}",
+        f"{scores.evaluation_seconds:.0f}",
+    )
 
 
 def _write(folder: Path, figure: Figure, rows: Sequence[FigureRow], seed: int, classes: Sequence[str]) -> None:

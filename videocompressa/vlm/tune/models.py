@@ -8,7 +8,7 @@ import hashlib
 import importlib
 import importlib.util
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,21 +16,17 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from torch import Tensor
 
 from videocompressa.errors import InputError
 from videocompressa.vlm.export.formats import check_packages
 from videocompressa.vlm.settings import PRECISIONS, LoadOptions
 from videocompressa.vlm.tune.families import SPECIAL_TOKENS, VIDEO_PAD, ModelFamily, PixelRules, find_family
-from videocompressa.vlm.tune.processor import Prompt, VideoProcessor, collate
+from videocompressa.vlm.tune.processor import VideoProcessor
 
 WEIGHT_FILES = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin")
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
 RULE_FILES = ("video_preprocessor_config.json", "preprocessor_config.json")
 """Files of a model folder with the rules for reading videos; the first that exists counts."""
-
-LESS_MEMORY = "--micro-batch 1, a smaller --max-pixels, --gradient-checkpointing, --four-bit (needs a GPU)"
-"""Options that lower the memory, the most useful first."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,11 +46,6 @@ class Vlm:
         """Where the model is."""
         return torch.device(self.model.device)
 
-    def inputs(self, prompts: Sequence[Prompt], answers: Sequence[Sequence[int]]) -> tuple[dict[str, Tensor], Tensor]:
-        """Return the model's inputs and the labels (see `collate`) on its device."""
-        inputs, labels = collate(prompts, answers, self.processor)
-        return {name: tensor.to(self.device) for name, tensor in inputs.items()}, labels.to(self.device)
-
 
 def need(module: str, what_for: str) -> Any:
     """Return an optional module, or raise `InputError` with the command that installs it."""
@@ -71,17 +62,18 @@ def load_vlm(name: str, *, dtype: str, device: torch.device, options: LoadOption
     options = options or LoadOptions()
     if dtype not in PRECISIONS:
         raise InputError(f"precision is {dtype!r}; known: {', '.join(PRECISIONS)}")
-    transformers = need("transformers", "a video-language model")
     _check_folder(name)
     no_model = "is no folder, and the hub gave no model of that name ({}); check name and network, or give a folder"
     with _fault_of(name, OSError, no_model):
-        need("transformers.utils.hub", "a video-language model").cached_file(name, "config.json")
-    family = find_family(str((model_json(name, "config.json") or {}).get("model_type", "")), name)
-    tokenizer = _load_tokenizer(transformers, name)
-    model = _load_weights(transformers, name, family, getattr(torch, dtype), device, options)
-    _check_tokens(tokenizer, model.config, name)
-    rules = _pixel_rules(name, family, model.config.vision_config, options)
-    return Vlm(model, VideoProcessor(tokenizer, family, rules), name, _identity(model))
+        values = model_json(name, "config.json", required=True)
+    family = find_family(str(values.get("model_type", "")), name)
+    model_class = getattr(need("transformers", "a video-language model"), family.model_class)
+    with _fault_of(name, (OSError, ValueError), "its config.json cannot be used ({})"):
+        config = model_class.config_class.from_pretrained(name)
+    rules = _pixel_rules(name, family, config.vision_config, options)
+    processor = VideoProcessor(_load_tokenizer(name, config), family, rules)
+    model = _load_weights(name, model_class, getattr(torch, dtype), device, options)
+    return Vlm(model, processor, name, _identity(model))
 
 
 @contextmanager
@@ -90,10 +82,12 @@ def explain_memory(doing: str) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        exhausted = isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
-        if not exhausted:
+        if not (isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)):
             raise
-        raise InputError(f"not enough memory for {doing}; give {LESS_MEMORY}") from error
+        raise InputError(
+            f"not enough memory for {doing}; give --micro-batch 1, a smaller --max-pixels, --gradient-checkpointing, "
+            "--four-bit (needs a GPU)"
+        ) from error
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
@@ -101,12 +95,12 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
 
 
-def model_json(name: str, file: str) -> dict[str, Any] | None:
-    """Return a json file of a model (hub name or folder), None where it has none of that name."""
+def model_json(name: str, file: str, *, required: bool = False) -> dict[str, Any]:
+    """Return a json file of a model (hub name or folder); empty where it has none of that name, unless `required`."""
     hub = need("transformers.utils.hub", "a video-language model")
-    path = hub.cached_file(name, file, _raise_exceptions_for_missing_entries=False)
+    path = hub.cached_file(name, file, _raise_exceptions_for_missing_entries=required)
     if path is None:
-        return None
+        return {}
     with _fault_of(name, ValueError, f"{file} is not json ({{}}); download it again"):
         values = json.loads(Path(path).read_text(encoding="utf-8"))
     return values if isinstance(values, dict) else {}
@@ -117,15 +111,9 @@ def _fault_of(name: str, faults: type[Exception] | tuple[type[Exception], ...], 
     """Raise `InputError` about a model for these faults; {} of `problem` is the first line of the error."""
     try:
         yield
-    except InputError:
-        raise
     except faults as error:
         first_line = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise _bad_model(name, problem.format(first_line)) from error
-
-
-def _bad_model(name: str, problem: str) -> InputError:
-    return InputError(f"--model {name}: {problem}")
+        raise InputError(f"--model {name}: {problem.format(first_line)}") from error
 
 
 def _check_folder(name: str) -> None:
@@ -133,71 +121,60 @@ def _check_folder(name: str) -> None:
     if not folder.exists():  # A name of the hub.
         return
     if not folder.is_dir():
-        raise _bad_model(name, "is a file; give the folder of a model, or a hub name")
+        raise InputError(f"--model {name}: is a file; give the folder of a model, or a hub name")
     for patterns, problem in (
         (("config.json",), "has no config.json; give the folder that a model was saved to"),
         (WEIGHT_FILES, f"has no weights ({', '.join(WEIGHT_FILES)}); download them, or give another folder"),
         (TOKENIZER_FILES, f"has no tokenizer ({' or '.join(TOKENIZER_FILES)}); copy it from the model's page"),
     ):
         if not any(next(folder.glob(pattern), None) for pattern in patterns):
-            raise _bad_model(name, problem)
+            raise InputError(f"--model {name}: {problem}")
 
 
-def _load_tokenizer(transformers: Any, name: str) -> Any:
+def _load_tokenizer(name: str, config: Any) -> Any:
     with _fault_of(name, (OSError, ValueError, KeyError), "its tokenizer cannot be read ({})"):
-        tokenizer = transformers.AutoTokenizer.from_pretrained(name)
-    known = tokenizer.get_vocab()
+        tokenizer = need("transformers", "a video-language model").AutoTokenizer.from_pretrained(name)
+    known, expected, vocabulary = tokenizer.get_vocab(), config.video_token_id, config.text_config.vocab_size
+    advice = "the two are of different models"
     if missing := [token for token in SPECIAL_TOKENS if token not in known]:
-        raise _bad_model(
-            name, f"its tokenizer has no {', '.join(missing)}; give the tokenizer of a model that sees videos"
-        )
-    return tokenizer
+        problem = f"has no {', '.join(missing)}; give the tokenizer of a model that sees videos"
+    elif known[VIDEO_PAD] != expected:
+        problem = f"has {VIDEO_PAD} at {known[VIDEO_PAD]}, its config.json at {expected}; {advice}"
+    elif len(tokenizer) > vocabulary:
+        problem = f"has {len(tokenizer)} tokens, the model {vocabulary}; {advice}"
+    else:
+        return tokenizer
+    raise InputError(f"--model {name}: its tokenizer {problem}")
 
 
-def _check_tokens(tokenizer: Any, config: Any, name: str) -> None:
-    own, expected = int(tokenizer.convert_tokens_to_ids(VIDEO_PAD)), int(config.video_token_id)
-    size, vocabulary = len(tokenizer), config.text_config.vocab_size
-    problem = ""
-    if own != expected:
-        problem = f"its tokenizer has {VIDEO_PAD} at {own}, its config.json at {expected}"
-    elif size > vocabulary:
-        problem = f"its tokenizer has {size} tokens, the model {vocabulary}"
-    if problem:
-        raise _bad_model(name, f"{problem}; the two are of different models")
-
-
-def _load_weights(
-    transformers: Any, name: str, family: ModelFamily, dtype: torch.dtype, device: torch.device, options: LoadOptions
-) -> Any:
+def _load_weights(name: str, model_class: Any, dtype: torch.dtype, device: torch.device, options: LoadOptions) -> Any:
     # Straight to the GPU: the memory of the host need not hold a copy for each process.
     more: dict[str, Any] = {"device_map": {"": device}} if device.type == "cuda" else {}
     if options.four_bit:
-        more["quantization_config"] = _four_bit(transformers, device)
-    load = getattr(transformers, family.model_class).from_pretrained
+        more["quantization_config"] = _four_bit(device)
     faults = (OSError, ValueError, SafetensorError)
-    with _fault_of(name, faults, "its weights cannot be read ({})"), explain_memory(f"the weights of {name}"):
-        model, loading = load(name, dtype=dtype, attn_implementation="sdpa", output_loading_info=True, **more)
+    with explain_memory(f"the weights of {name}"), _fault_of(name, faults, "its weights cannot be read ({})"):
+        model, loading = model_class.from_pretrained(
+            name, dtype=dtype, attn_implementation="sdpa", output_loading_info=True, **more
+        )
     if missing := sorted(loading["missing_keys"]):
-        raise _bad_model(name, f"{len(missing)} weights are missing, such as {missing[0]}; download the model again")
+        problem = f"{len(missing)} weights are missing, such as {missing[0]}; download the model again"
+        raise InputError(f"--model {name}: {problem}")
     return model.eval()
 
 
-def _four_bit(transformers: Any, device: torch.device) -> Any:
+def _four_bit(device: torch.device) -> Any:
     if device.type != "cuda":
         raise InputError("--four-bit needs a GPU; leave it out, or give --device cuda")
     if importlib.util.find_spec("bitsandbytes") is None:
         raise InputError("--four-bit needs bitsandbytes; install it: pip install bitsandbytes")
-    return transformers.BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=torch.bfloat16,
-    )
+    nf4 = {"bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True, "bnb_4bit_compute_dtype": torch.bfloat16}
+    return need("transformers", "--four-bit").BitsAndBytesConfig(load_in_4bit=True, **nf4)
 
 
 def _pixel_rules(name: str, family: ModelFamily, vision: Any, options: LoadOptions) -> PixelRules:
     """Return the family's rules, replaced by the model's own files and by the options."""
-    own = next((values for file in RULE_FILES if (values := model_json(name, file))), {})
+    own: dict[str, Any] = next(filter(None, (model_json(name, file) for file in RULE_FILES)), {})
     # The image bounds of preprocessor_config.json hold for videos only where the file is of videos.
     size = (own.get("size") or {}) if own.get("video_processor_type") else {}
     changes = {

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import torch
 from torch import Tensor
 
 from videocompressa.errors import InputError
@@ -16,7 +15,6 @@ Value = TypeVar("Value")
 class ProcessGroup:
     """One process of a group; alone by default."""
 
-    device: torch.device
     rank: int = 0
     size: int = 1
     mean: Callable[[Tensor], Tensor] = lambda tensor: tensor
@@ -45,3 +43,6 @@ class ProcessGroup:
                 results.append(compute())
             self.wait()
         return results[0]
+
+
+ALONE = ProcessGroup()

@@ -7,8 +7,6 @@
    `merge` x `merge` patches of one token are next to each other.
 4. Text: the family's chat template around one <|video_pad|>, which is then repeated for every token of the video;
    Qwen3-VL has a block for every temporal patch, after its time in seconds.
-
-The official processors do steps 2 to 4 and need torchvision; a test compares them where it can be imported.
 """
 
 from collections.abc import Sequence
@@ -56,11 +54,17 @@ class VideoProcessor:
         """Return the prompt of a clip and a question (one line of text)."""
         even = video.padded(self.rules.temporal)
         patches, grid = to_patches(even.frames, self.rules)
-        ids = self._encode(self._text(question, self._blocks(even)))
-        num_blocks = grid[0] if self.family.seconds_in_words else 1
-        if ids.count(self.video_id) != num_blocks:
+        blocks = [VIDEO_BLOCK]
+        if self.family.seconds_in_words:
+            times = even.times_seconds.reshape(grid[0], -1)
+            middles = (times[:, 0] + times[:, -1]) / 2
+            blocks = [f"<{seconds:.1f} seconds>{VIDEO_BLOCK}" for seconds in middles.tolist()]
+        system = f"{TURN_START}system\n{self.family.system}{TURN_END}\n" if self.family.system else ""
+        user = f"{TURN_START}user\n{''.join(blocks)}{question}{TURN_END}\n"
+        ids = self._encode(f"{system}{user}{TURN_START}assistant\n")
+        if ids.count(self.video_id) != len(blocks):
             raise InputError(f"question {question!r} holds {VIDEO_PAD}; write it without any token of the model")
-        tokens_a_block = len(patches) // self.rules.merge**2 // num_blocks
+        tokens_a_block = len(patches) // self.rules.merge**2 // len(blocks)
         spread = tuple(token for token in ids for _ in range(tokens_a_block if token == self.video_id else 1))
         return Prompt(spread, patches, grid, seconds_per_patch(even.times_seconds, self.rules.temporal))
 
@@ -75,17 +79,6 @@ class VideoProcessor:
     def _encode(self, text: str) -> list[int]:
         return [int(token) for token in self.tokenizer.encode(text, add_special_tokens=False)]
 
-    def _text(self, question: str, blocks: str) -> str:
-        system = f"{TURN_START}system\n{self.family.system}{TURN_END}\n" if self.family.system else ""
-        return f"{system}{TURN_START}user\n{blocks}{question}{TURN_END}\n{TURN_START}assistant\n"
-
-    def _blocks(self, video: VideoFrames) -> str:
-        if not self.family.seconds_in_words:
-            return VIDEO_BLOCK
-        times = video.times_seconds.reshape(-1, self.rules.temporal)
-        middles = (times[:, 0] + times[:, -1]) / 2
-        return "".join(f"<{seconds:.1f} seconds>{VIDEO_BLOCK}" for seconds in middles.tolist())
-
 
 def to_patches(frames: Tensor, rules: PixelRules) -> tuple[Tensor, tuple[int, int, int]]:
     """Return the normalized patches of (F,3,H,W) uint8 frames and their grid (t,h,w).
@@ -95,7 +88,7 @@ def to_patches(frames: Tensor, rules: PixelRules) -> tuple[Tensor, tuple[int, in
     num_frames, channels, height, width = frames.shape
     target = rules.target_size(num_frames, height, width)
     if target != (height, width):
-        # uint8 in and out: the official processors round to whole pixel values here, too.
+        # uint8 in and out: the official processors round to integer pixel values here, too.
         frames = functional.interpolate(frames, target, mode="bicubic", antialias=True, align_corners=False)
     mean, std = (torch.tensor(values).view(3, 1, 1) * 255 for values in (rules.mean, rules.std))
     pixels = (frames.float() - mean) / std
@@ -117,9 +110,9 @@ def seconds_per_patch(times_seconds: Tensor, temporal: int) -> float:
 
 
 def collate(
-    prompts: Sequence[Prompt], answers: Sequence[Sequence[int]], processor: VideoProcessor
+    prompts: Sequence[Prompt], answers: Sequence[Sequence[int]], processor: VideoProcessor, device: torch.device
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """Return the model's inputs for B prompts with their answers, padded on the right, and the labels.
+    """Return the model's inputs for B prompts with their answers, padded on the right, and the labels, on `device`.
 
     The labels (B,S) hold the answers' tokens and `IGNORED` elsewhere; with empty answers, prompts alone.
     """
@@ -136,4 +129,5 @@ def collate(
     }
     if processor.family.seconds_in_positions:
         inputs["second_per_grid_ts"] = torch.tensor([prompt.seconds_per_patch for prompt in prompts])
-    return inputs, pad_sequence(labels, batch_first=True, padding_value=IGNORED)
+    padded = pad_sequence(labels, batch_first=True, padding_value=IGNORED)
+    return {name: tensor.to(device) for name, tensor in inputs.items()}, padded.to(device)

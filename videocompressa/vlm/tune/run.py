@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +29,14 @@ from videocompressa.recipes.options import CandidateOptions, Surroundings
 from videocompressa.recipes.sets import open_set
 from videocompressa.recipes.train import check_classes, check_unseen
 from videocompressa.rng import Streams
-from videocompressa.run import Watch, watch_nothing
+from videocompressa.run import Run, watch_nothing
 from videocompressa.synthetic import SyntheticSet
 from videocompressa.vlm.export.items import source_note
-from videocompressa.vlm.settings import FinetuneConfig, FinetuneOptions, LoadOptions, Phase
-from videocompressa.vlm.tune.clips import Clips, set_clips, split_clip, split_clips
+from videocompressa.vlm.settings import NO_RESULT, FinetuneConfig, FinetuneOptions, LoadOptions, Phase
+from videocompressa.vlm.tune.clips import Clips, set_clips, split_clip
 from videocompressa.vlm.tune.evaluate import Prediction, evaluate_vlm, summarize
 from videocompressa.vlm.tune.models import Vlm, load_vlm
-from videocompressa.vlm.tune.processes import ProcessGroup
+from videocompressa.vlm.tune.processes import ALONE, ProcessGroup
 from videocompressa.vlm.tune.progress import Checkpoint, check_same_run, metrics_log
 from videocompressa.vlm.tune.train import prepare, train_vlm
 from videocompressa.vlm.words import check_questions, readable_names
@@ -95,24 +96,16 @@ class FinetuneOutcome:
 
 
 def finetune_on(
-    subject: Path,
-    data: Path,
-    folder: Path,
-    *,
-    options: FinetuneOptions,
-    config: FinetuneConfig | None = None,
-    load: LoadOptions | None = None,
-    candidates: CandidateOptions,
-    overwrite: bool = False,
-    group: ProcessGroup | None = None,
-    surroundings: Surroundings,
-) -> FinetuneOutcome:
+    subject: Path, data: Path, folder: Path, *, options: FinetuneOptions, config: FinetuneConfig | None = None,
+    load: LoadOptions | None = None, candidates: CandidateOptions, overwrite: bool = False,
+    group: ProcessGroup = ALONE, surroundings: Surroundings,
+) -> FinetuneOutcome:  # fmt: skip
     """Fine-tune a model on the set file `subject` (and on `data`), evaluate it on videos of `data`, write to `folder`.
 
     Every process of a group makes the same call; the main one writes. Raises `InputError`, and `DivergedError` when a
     loss stops being finite.
     """
-    config, load, group = config or FinetuneConfig(), load or LoadOptions(), group or ProcessGroup(surroundings.device)
+    config, load = config or FinetuneConfig(), load or LoadOptions()
     _check(options, config, load, data)
     # The codec is needed only where latents are decoded.
     decodes = options.after_set and options.from_source is None
@@ -124,7 +117,7 @@ def finetune_on(
     names = readable_names(synthetic.classes, options.names)
     check_questions(config.questions, len(names))
     if options.from_source is not None and options.after_set:
-        set_clips(synthetic, options.from_source)  # Before any evaluation: it raises for a video that is gone.
+        set_clips(synthetic, names, options.from_source)  # Before any evaluation: it raises for a video that is gone.
     if group.is_main:
         check_output_folder(folder, overwrite=True)
         for phase in options.phases if overwrite else ():
@@ -137,12 +130,12 @@ def finetune_on(
     run = _FinetuneRun(
         subject, folder, synthetic, videos, names, options, config, load, candidates, group, surroundings
     )
-    scores, skipped = zip(*map(run.phase, options.phases), strict=True)
-    notes = tuple(_notes(synthetic, options.from_source))
-    bad = dict.fromkeys(video for videos in skipped for video in videos)
-    outcome = FinetuneOutcome(scores, synthetic.classes, names, tuple(bad), notes)
+    scores, notes = tuple(map(run.phase, options.phases)), tuple(_notes(synthetic, options.from_source))
+    outcome = FinetuneOutcome(scores, synthetic.classes, names, tuple(run.skipped), notes)
     if group.is_main:
-        _write_results(folder / "results.json", outcome, options, config)
+        values = {name: value for name, value in dataclasses.asdict(outcome).items() if name != "skipped"}
+        asked = {name: getattr(options, name) for name in ("model", "split", "seed")}
+        _write_json(folder / "results.json", {**asked, "config": dataclasses.asdict(config), **values})
     return outcome
 
 
@@ -172,20 +165,6 @@ def _notes(synthetic: SyntheticSet, root: Path | None) -> Iterator[str]:
         yield "soft labels: the model learns the name of the most likely class"
 
 
-def _write_results(path: Path, outcome: FinetuneOutcome, options: FinetuneOptions, config: FinetuneConfig) -> None:
-    results = {
-        "model": options.model,
-        "classes": outcome.classes,
-        "names": outcome.names,
-        "split": options.split,
-        "seed": options.seed,
-        "config": dataclasses.asdict(config),
-        "phases": [*map(dataclasses.asdict, outcome.phases)],
-        "notes": outcome.notes,
-    }
-    _write_json(path, results)
-
-
 @dataclass(frozen=True)
 class _FinetuneRun:
     """What all phases share; see `finetune_on`."""
@@ -201,74 +180,67 @@ class _FinetuneRun:
     candidates: CandidateOptions
     group: ProcessGroup
     surroundings: Surroundings
+    skipped: dict[BadVideo, None] = dataclasses.field(default_factory=dict)
+    """Videos that could not be read, in order."""
 
-    def phase(self, phase: Phase) -> tuple[PhaseScores, tuple[BadVideo, ...]]:
-        """Run one phase, or take its scores from its folder; also return the videos that could not be read."""
-        options, config, group, clock = self.options, self.config, self.group, self.surroundings.clock
-        folder, on_gpu = self.folder / phase, group.device.type == "cuda"
+    def phase(self, phase: Phase) -> PhaseScores:
+        """Run one phase, or take its scores from its folder."""
+        options, config, clock, device = self.options, self.config, self.surroundings.clock, self.surroundings.device
+        folder, on_gpu = self.folder / phase, device.type == "cuda"
         gc.collect()  # The model of the phase before may be part of a cycle, and two do not fit.
         if on_gpu:
-            torch.cuda.reset_peak_memory_stats(group.device)
+            torch.cuda.reset_peak_memory_stats(device)
         dtype = config.precision if phase == "zero-shot" else config.dtype
-        vlm = load_vlm(options.model or "", dtype=dtype, device=group.device, options=self.load)
-        test_clips, bad = self._split(options.split)
-        train_clips = set_clips(self.synthetic, options.from_source) if phase == "set" else None
+        vlm = load_vlm(options.model or "", dtype=dtype, device=device, options=self.load)
+        test_clips = self._split(options.split)
+        train_clips = set_clips(self.synthetic, self.names, options.from_source) if phase == "set" else None
         if phase == "full":
-            train_clips, more_bad = self._split("train")
-            bad += more_bad
+            train_clips = self._split("train")
         key = self._key(phase, vlm, test_clips)
         if (finished := self._finished(folder, key)) is not None:
-            return finished, bad
-        rng = Streams(options.seed, "finetune")
-        training = {} if train_clips is None else self._train(phase, vlm, train_clips, key, rng.child(phase))
-        started = clock()
-        predictions = evaluate_vlm(
-            vlm,
-            test_clips,
-            self.names,
-            questions=config.evaluation_questions,
-            precision=config.precision,
-            generate=options.generate,
-            rng=rng.child("judge"),  # This name decides which questions are asked.
-            group=group,
-            watch=self._watch(phase),
+            return finished
+        watch = self.surroundings.watch
+        run = Run(
+            Streams(options.seed, "finetune"), device, lambda step, **numbers: watch(f"{step} {phase}", **numbers)
         )
+        training = {} if train_clips is None else self._train(phase, vlm, train_clips, key, run.child(phase))
+        started = clock()
+        judge = run.child("judge")  # This name decides which questions are asked.
+        predictions = evaluate_vlm(vlm, test_clips, config, judge, generate=options.generate, group=self.group)
         scores = PhaseScores(
             phase=phase,
             evaluation_seconds=clock() - started,
             peak_memory_bytes=peak_memory_bytes(),
-            gpu_peak_memory_bytes=torch.cuda.max_memory_allocated(group.device) if on_gpu else None,
+            gpu_peak_memory_bytes=torch.cuda.max_memory_allocated(device) if on_gpu else None,
             **summarize(predictions, len(self.names)),
             **training,
         )
-        if group.is_main:
+        if self.group.is_main:
             self._write(folder, scores, predictions)
-        return scores, bad
+        return scores
 
-    def _split(self, split: str) -> tuple[Clips, tuple[BadVideo, ...]]:
+    def _split(self, split: str) -> Clips:
         """Return the readable videos of a split; they are all decoded once, at the set's size."""
         check_split(self.videos, split, self.videos.root)
         clip = split_clip(self.synthetic)
-        decoded = self.group.main_first(
-            lambda: decode_videos(self.videos, split, clip, self.candidates, self.surroundings)
-        )
-        return split_clips(decoded, self.videos, clip, self.options.from_source), decoded.bad
+        decode = partial(decode_videos, self.videos, split, clip, self.candidates, self.surroundings)
+        decoded = self.group.main_first(decode)
+        self.skipped.update(dict.fromkeys(decoded.bad))
+        path_of = {entry.video_id: entry.path for entry in self.videos.entries}
+        files = tuple(path_of[video_id] for video_id in decoded.video_ids)
+        source = decoded.frames if self.options.from_source is None else files
+        return Clips(tuple(decoded.labels.tolist()), self.names, decoded.video_ids, decoded.times_seconds, source)
 
-    def _watch(self, phase: Phase) -> Watch:
-        """Return the watch with the phase in the name of each step."""
-        return lambda step, **numbers: self.surroundings.watch(f"{step} {phase}", **numbers)
-
-    def _train(self, phase: Phase, vlm: Vlm, clips: Clips, key: Mapping[str, Any], rng: Streams) -> dict[str, Any]:
+    def _train(self, phase: Phase, vlm: Vlm, clips: Clips, key: Mapping[str, Any], run: Run) -> dict[str, Any]:
         """Train the model in place, save what was trained, and return the fields of `PhaseScores` about it."""
         config, group, clock = self.config, self.group, self.surroundings.clock
         folder, started = self.folder / phase, clock()
-        prepared = prepare(vlm, config, rng)
-        state = Checkpoint(
-            folder / "checkpoint.safetensors",
-            {**key, "processes": group.size, "clips": _hash(json.dumps([clips.video_ids, clips.labels]).encode())},
-        )
-        with metrics_log(folder, self._watch(phase)) if group.is_main else nullcontext(watch_nothing) as watch:
-            log = train_vlm(prepared, clips, self.names, config, rng=rng, group=group, watch=watch, checkpoint=state)
+        prepared = prepare(vlm, config, run)
+        key = {**key, "processes": group.size, "clips": [list(clips.video_ids), list(clips.labels)]}
+        state = Checkpoint(folder / "checkpoint.safetensors", key)
+        with metrics_log(folder, run.watch) if group.is_main else nullcontext(watch_nothing) as watch:
+            run = dataclasses.replace(run, watch=watch)
+            log = train_vlm(prepared, clips, run, group=group, checkpoint=state)
         target = "adapter" if prepared.adapters_only else "model"
         if group.is_main:
             with complete_folder(folder / target, overwrite=True) as part:
@@ -290,51 +262,48 @@ class _FinetuneRun:
 
     def _key(self, phase: Phase, vlm: Vlm, test_clips: Clips) -> dict[str, Any]:
         """Return what a phase's scores depend on."""
-        options, config, four_bit = self.options, self.config, self.load.four_bit
-        frames = [dataclasses.asdict(split_clip(self.synthetic)), options.from_source is not None]
+        options, config = self.options, self.config
         parts: dict[str, Any] = {
             "model": vlm.identity,
             "pixels": dataclasses.asdict(vlm.processor.rules),
             "names": self.names,
             "seed": options.seed,
             "precision": config.precision,
-            "four_bit": four_bit,
+            "four_bit": self.load.four_bit,
             "evaluation questions": config.evaluation_questions,
             "free answers": options.generate,
             "evaluation videos": [test_clips.video_ids, test_clips.labels],
-            "frames": frames,
+            "frames": [dataclasses.asdict(split_clip(self.synthetic)), options.from_source is not None],
         }
         if phase != "zero-shot":
-            from_set = phase == "set"
-            train = _hash(self.subject.read_bytes()) if from_set else self.videos.select("train").split_hash
-            parts["train"] = [phase, train, frames, four_bit]
-            parts |= {f"training.{name}": value for name, value in config.result_settings().items()}
+            file_hash = hashlib.sha256(self.subject.read_bytes()).hexdigest()
+            parts["train"] = file_hash if phase == "set" else self.videos.select("train").split_hash
+            settings = dataclasses.asdict(config).items()
+            parts |= {f"training.{name}": value for name, value in settings if name not in NO_RESULT}
         key: dict[str, Any] = json.loads(json.dumps(parts))  # As it is read back: lists, not tuples.
         return key
 
     def _finished(self, folder: Path, key: Mapping[str, Any]) -> PhaseScores | None:
         """Return the scores of a finished phase; mark the folder of one that begins."""
-        stored: list[PhaseScores | None] = []
+        finished: list[PhaseScores | None] = []
         if self.group.is_main:
             marker, scores = folder / PHASE_FILE, folder / "scores.json"
-            if marker.is_file():
+            if is_ours := marker.is_file():
                 check_same_run(folder, key, json.loads(marker.read_text(encoding="utf-8")))
-            finished = marker.is_file() and scores.is_file()
-            stored.append(PhaseScores(**json.loads(scores.read_text(encoding="utf-8"))) if finished else None)
+            is_finished = is_ours and scores.is_file()
+            finished = [PhaseScores(**json.loads(scores.read_text(encoding="utf-8"))) if is_finished else None]
             folder.mkdir(parents=True, exist_ok=True)
             write_text(marker, json.dumps(key, sort_keys=True) + "\n")
-        scores_of_main: PhaseScores | None = self.group.gather(stored)[0]
-        return scores_of_main
+        finished = self.group.gather(finished)
+        return finished[0]
 
     def _write(self, folder: Path, scores: PhaseScores, predictions: Sequence[Prediction]) -> None:
         rows = (json.dumps(prediction.row(self.names), ensure_ascii=False) + "\n" for prediction in predictions)
         write_text(folder / "predictions.jsonl", "".join(rows))
         _write_json(folder / "scores.json", dataclasses.asdict(scores))
-        (folder / "checkpoint.safetensors").unlink(missing_ok=True)  # Thrice what was trained, and not needed again.
-
-
-def _hash(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+        (folder / "checkpoint.safetensors").unlink(
+            missing_ok=True
+        )  # Three times what was trained, and not needed again.
 
 
 def _write_json(path: Path, value: Any) -> None:

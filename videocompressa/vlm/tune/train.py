@@ -11,8 +11,7 @@
    depend on seed and step only: a resumed run ends with the bytes of one that was not interrupted (on the CPU).
 
 VideoCompressa (arXiv 2511.18831) states that Qwen2.5-VL-7B was fine-tuned, not how: every number here is our choice,
-near the usual ones of LoRA. The loop is our own: trainers of transformers and TRL draw from the global seed, and their
-resumed runs repeat neither order nor questions.
+near the usual ones of LoRA. docs/vlm.md states why the loop is our own.
 """
 
 import json
@@ -29,13 +28,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from videocompressa.errors import DivergedError, InputError
-from videocompressa.rng import Streams
-from videocompressa.run import Watch, watch_nothing
+from videocompressa.run import Run
 from videocompressa.vlm.settings import TARGETS, FinetuneConfig
 from videocompressa.vlm.tune.clips import Clips
 from videocompressa.vlm.tune.models import RULE_FILES, Vlm, autocast, explain_memory, model_json, need
-from videocompressa.vlm.tune.processes import ProcessGroup
-from videocompressa.vlm.tune.processor import IGNORED, Prompt
+from videocompressa.vlm.tune.processes import ALONE, ProcessGroup
+from videocompressa.vlm.tune.processor import IGNORED, Prompt, collate
 from videocompressa.vlm.tune.progress import Checkpoint
 from videocompressa.vlm.words import ask, check_questions
 
@@ -48,12 +46,16 @@ class Prepared:
     """A model of which some weights are to be trained."""
 
     vlm: Vlm
+    config: FinetuneConfig
     adapters: Any
     """The `PeftModel` around it; None at rank 0."""
     trained: dict[str, Tensor]
     """Weights that are trained, by name."""
-    adapters_only: bool
-    """Whether nothing but the adapters is trained."""
+
+    @property
+    def adapters_only(self) -> bool:
+        """Whether nothing but the adapters is trained."""
+        return self.adapters is not None and self.config.vision == "frozen"
 
     def save(self, folder: Path) -> None:
         """Write what was trained: the adapters, or the complete model where more than adapters changed.
@@ -71,11 +73,11 @@ class Prepared:
                 (folder / name).write_text(json.dumps(values, indent=1), encoding="utf-8")
 
 
-def prepare(vlm: Vlm, config: FinetuneConfig, rng: Streams) -> Prepared:
+def prepare(vlm: Vlm, config: FinetuneConfig, run: Run) -> Prepared:
     """Freeze and adapt the model (in place) as the configuration asks; step 1."""
     model = vlm.model
     model.requires_grad_(False)
-    adapters = _add_adapters(model, config, rng) if config.lora_rank else None
+    adapters = _add_adapters(model, config, run) if config.lora_rank else None
     if adapters is None:
         model.model.language_model.requires_grad_(True)
         model.lm_head.requires_grad_(True)
@@ -87,10 +89,10 @@ def prepare(vlm: Vlm, config: FinetuneConfig, rng: Streams) -> Prepared:
         newer = getattr(model, "activation_checkpointing_enable", None)
         (newer or model.gradient_checkpointing_enable)({"use_reentrant": False})
     trained = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
-    return Prepared(vlm, adapters, trained, adapters_only=adapters is not None and config.vision == "frozen")
+    return Prepared(vlm, config, adapters, trained)
 
 
-def _add_adapters(model: Any, config: FinetuneConfig, rng: Streams) -> Any:
+def _add_adapters(model: Any, config: FinetuneConfig, run: Run) -> Any:
     peft = need("peft", "LoRA")
     settings = peft.LoraConfig(
         r=config.lora_rank,
@@ -100,7 +102,7 @@ def _add_adapters(model: Any, config: FinetuneConfig, rng: Streams) -> Any:
         task_type="CAUSAL_LM",
     )
     try:
-        with _seeded(rng, "adapters", torch.device(model.device)), warnings.catch_warnings():
+        with _seeded(run, "adapters"), warnings.catch_warnings():
             # peft 0.21 asks transformers 5.23 by a name that its version 6 will drop.
             warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
             return peft.get_peft_model(model, settings)
@@ -114,10 +116,10 @@ def _add_adapters(model: Any, config: FinetuneConfig, rng: Streams) -> Any:
 
 
 @contextmanager
-def _seeded(rng: Streams, name: str, device: torch.device) -> Iterator[None]:
+def _seeded(run: Run, name: str) -> Iterator[None]:
     """Seed the global generators, which libraries draw from, by the stream `name`; restore them at the end."""
-    seed = int(torch.randint(2**62, (), generator=rng.generator(name)))
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else [], device_type="cuda"):
+    seed = int(torch.randint(2**62, (), generator=run.generator(name)))
+    with torch.random.fork_rng(devices=[run.device] if run.device.type == "cuda" else [], device_type="cuda"):
         torch.manual_seed(seed)
         yield
 
@@ -135,23 +137,15 @@ class TrainingLog:
 
 
 def train_vlm(
-    prepared: Prepared,
-    clips: Clips,
-    names: Sequence[str],
-    config: FinetuneConfig,
-    *,
-    rng: Streams,
-    group: ProcessGroup | None = None,
-    watch: Watch = watch_nothing,
-    checkpoint: Checkpoint | None = None,
+    prepared: Prepared, clips: Clips, run: Run, *, group: ProcessGroup = ALONE, checkpoint: Checkpoint | None = None
 ) -> TrainingLog:
     """Train the prepared model on labeled clips, in place; steps 2 to 5.
 
-    `names` are the L class names in words, in label order. Raises `InputError` when the checkpoint is of another run,
-    the memory does not suffice or a clip cannot be read, `DivergedError` when a loss is not finite.
+    Raises `InputError` when the checkpoint is of another run, the memory does not suffice or a clip cannot be read,
+    `DivergedError` when a loss is not finite.
     """
-    group = group or ProcessGroup(prepared.vlm.device)
-    check_questions(config.questions, len(names))
+    config = prepared.config
+    check_questions(config.questions, len(clips.names))
     if config.batch_size % group.size:
         raise InputError(
             f"batch_size is {config.batch_size}, which {group.size} processes cannot share; give a multiple of them"
@@ -161,14 +155,14 @@ def train_vlm(
     losses = [] if checkpoint is None else checkpoint.restore(prepared.trained, optimizer)
     first, num_tokens = len(losses), 0
     prepared.vlm.model.train()
-    watch("finetune", done=first, total=config.steps)
+    run.watch("finetune", done=first, total=config.steps)
     for step in range(first, config.steps):
         places = range(step * config.batch_size + group.rank, (step + 1) * config.batch_size, group.size)
-        batch = example_batch(prepared.vlm, clips, names, config.questions, places, rng)
+        batch = example_batch(prepared.vlm, clips, config.questions, places, run)
         num_tokens += sum(len(prompt.ids) + len(answer) for prompt, answer in zip(*batch, strict=True))
-        rate = learning_rate(config, step)
-        with explain_memory("training"), _seeded(rng, f"dropout/{step}/{group.rank}", prepared.vlm.device):
-            losses.append(_step(prepared, optimizer, batch, config, rate, group))
+        optimizer.param_groups[0]["lr"] = rate = learning_rate(config, step)
+        with explain_memory("training"), _seeded(run, f"dropout/{step}/{group.rank}"):
+            losses.append(_step(prepared, optimizer, batch, group))
         if not math.isfinite(losses[-1]):
             raise DivergedError(
                 f"the loss of fine-tuning is {losses[-1]} at step {step}; lower --lr (it was {config.lr:g})"
@@ -176,21 +170,14 @@ def train_vlm(
         done = step + 1
         if checkpoint and group.is_main and (done % config.save_every == 0 or done == config.steps):
             checkpoint.write(prepared.trained, optimizer, losses)
-        watch("finetune", done=done, total=config.steps, loss=losses[-1], lr=rate, tokens=num_tokens)
+        run.watch("finetune", done=done, total=config.steps, loss=losses[-1], lr=rate, tokens=num_tokens)
     prepared.vlm.model.eval()
     return TrainingLog(tuple(losses), first, num_tokens)
 
 
-def _step(
-    prepared: Prepared,
-    optimizer: torch.optim.Optimizer,
-    batch: Batch,
-    config: FinetuneConfig,
-    rate: float,
-    group: ProcessGroup,
-) -> float:
+def _step(prepared: Prepared, optimizer: torch.optim.Optimizer, batch: Batch, group: ProcessGroup) -> float:
     """Take one step, and return the batch's loss over all processes."""
-    (prompts, answers), total = batch, torch.zeros(1, device=prepared.vlm.device)
+    config, (prompts, answers), total = prepared.config, batch, torch.zeros(1, device=prepared.vlm.device)
     optimizer.zero_grad(set_to_none=True)
     for start in range(0, len(prompts), config.micro_batch):
         part = slice(start, start + config.micro_batch)
@@ -202,23 +189,19 @@ def _step(
         # A layer that a batch did not reach, in this process only, must not keep the others waiting.
         weight.grad = group.mean(torch.zeros_like(weight) if weight.grad is None else weight.grad)
     torch.nn.utils.clip_grad_norm_(weights, config.clip_norm)
-    for parameters in optimizer.param_groups:
-        parameters["lr"] = rate
     optimizer.step()
     return float(group.mean(total))
 
 
-def example_batch(
-    vlm: Vlm, clips: Clips, names: Sequence[str], questions: str, places: Sequence[int], rng: Streams
-) -> Batch:
+def example_batch(vlm: Vlm, clips: Clips, questions: str, places: Sequence[int], run: Run) -> Batch:
     """Return the examples at these places of the endless order of epochs; step 2."""
     num_clips = len(clips.labels)
     prompts, answers = [], []
     for place in places:
         epoch, turn = divmod(place, num_clips)
-        row = int(torch.randperm(num_clips, generator=rng.generator(f"order/{epoch}"))[turn])
-        generator = rng.generator(f"question/{epoch}/{clips.video_ids[row]}")
-        asked = ask(questions, clips.labels[row], names, generator)
+        row = int(torch.randperm(num_clips, generator=run.generator(f"order/{epoch}"))[turn])
+        generator = run.generator(f"question/{epoch}/{clips.video_ids[row]}")
+        asked = ask(questions, clips.labels[row], clips.names, generator)
         question = asked[int(torch.randint(len(asked), (), generator=generator))]
         prompts.append(vlm.processor.prompt(clips.frames(row), question.text))
         answers.append(vlm.processor.answer(question.answer))
@@ -227,7 +210,7 @@ def example_batch(
 
 def clip_losses(vlm: Vlm, prompts: Sequence[Prompt], answers: Sequence[Sequence[int]], precision: str) -> Tensor:
     """Return (B,) float32: mean over each answer's tokens of their negative log-likelihood."""
-    inputs, labels = vlm.inputs(prompts, answers)
+    inputs, labels = collate(prompts, answers, vlm.processor, vlm.device)
     labels = labels[:, 1:]
     learned = labels != IGNORED
     with autocast(vlm.device, precision):
