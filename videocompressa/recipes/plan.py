@@ -5,6 +5,7 @@ are estimates, measured on a few videos and a few training steps.
 """
 
 import dataclasses
+from collections.abc import Iterable
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ from videocompressa.run import Run
 from videocompressa.students import LabeledClips, fit
 from videocompressa.synthetic import Budget
 from videocompressa.video import VideoInfo, read_clip
-from videocompressa.video.shards import Probed, probe_shard
+from videocompressa.video.shards import probe_shard
 
 PROBED_AT_ONCE = 32
 SAMPLE_VIDEOS = 8
@@ -99,21 +100,22 @@ def plan(
     config, storage = configured(options, candidates, budget)
     codec = build_codec(options.codec).to(surroundings.device)
     codec.spec.latent_shape(candidates.size, candidates.size)
-    probed = dict(zip(videos.entries, _probe_all(videos, surroundings), strict=True))
-    train = {entry: each.info for entry, each in probed.items() if each.info and entry.split == "train"}
+    infos, bad = _probe_all(videos, surroundings)
+    train = {entry: info for entry, info in infos.items() if entry.split == "train"}
+    train_bad = tuple(each for entry, each in bad.items() if entry.split == "train")
     if not train:
-        first, reason = next((entry.video_id, each.reason) for entry, each in probed.items() if entry.split == "train")
-        raise InputError(f"{data}: none of its training videos can be read: {first} ({reason})")
+        first = train_bad[0]
+        raise InputError(f"{data}: none of its training videos can be read: {first.video_id} ({first.reason})")
     frames, latents, seconds_per_video = _encode_sample(list(train), candidates.clip, codec, videos.root, surroundings)
-    blank = _blank_candidates(videos, train, candidates.clip, codec.spec)
+    blank = _blank_candidates(videos, train, train_bad, candidates.clip, codec.spec)
     files = blank_files(blank, config, storage, options.seed, latents, codec)
     resolved, notes = resolve_budget(budget, files)
     size = budget.bytes if config.fills_bytes else None
     return Plan(
         source=videos.name,
-        splits=_split_totals(probed),
-        classes=_class_counts(videos, probed),
-        bad=tuple(BadVideo(entry.video_id, each.reason) for entry, each in probed.items() if each.info is None),
+        splits=_split_totals(infos),
+        classes=_class_counts(videos, infos),
+        bad=tuple(bad.values()),
         budget=resolved,
         num_items=num_items(blank, resolved.videos_per_class),
         fills_bytes=config.fills_bytes,
@@ -124,22 +126,28 @@ def plan(
     )
 
 
-def _probe_all(videos: VideoSet, surroundings: Surroundings) -> list[Probed]:
+def _probe_all(
+    videos: VideoSet, surroundings: Surroundings
+) -> tuple[dict[VideoEntry, VideoInfo], dict[VideoEntry, BadVideo]]:
+    """Return what is known of the readable videos, and the others with the reason."""
     paths = [str(entry.path) for entry in videos.entries]
     shards = [tuple(paths[start : start + PROBED_AT_ONCE]) for start in range(0, len(paths), PROBED_AT_ONCE)]
-    probed: list[Probed] = []
+    probed: list[VideoInfo | VideoError] = []
     surroundings.watch("probe", done=0, total=len(paths))
     with closing(run_shards(probe_shard, shards, workers=surroundings.workers, name=lambda shard: shard[0])) as results:
         for some in results:
             probed += some
             surroundings.watch("probe", done=len(probed), total=len(paths))
-    return probed
+    results = list(zip(videos.entries, probed, strict=True))
+    infos = {entry: result for entry, result in results if isinstance(result, VideoInfo)}
+    bad = {e: BadVideo(e.video_id, str(result)) for e, result in results if isinstance(result, VideoError)}
+    return infos, bad
 
 
-def _split_totals(probed: dict[VideoEntry, Probed]) -> dict[str, SplitTotals]:
+def _split_totals(probed: dict[VideoEntry, VideoInfo]) -> dict[str, SplitTotals]:
     totals = {}
     for split in SPLITS:
-        infos = [each.info for entry, each in probed.items() if entry.split == split and each.info is not None]
+        infos = [info for entry, info in probed.items() if entry.split == split]
         if infos:
             totals[split] = SplitTotals(
                 num_videos=len(infos),
@@ -150,20 +158,19 @@ def _split_totals(probed: dict[VideoEntry, Probed]) -> dict[str, SplitTotals]:
     return totals
 
 
-def _class_counts(videos: VideoSet, probed: dict[VideoEntry, Probed]) -> dict[str, dict[str, int]]:
+def _class_counts(videos: VideoSet, readable: Iterable[VideoEntry]) -> dict[str, dict[str, int]]:
     splits = [split for split in SPLITS if videos.select(split).entries]
     counts = {name: dict.fromkeys(splits, 0) for name in videos.classes}
-    for entry, each in probed.items():
-        counts[videos.classes[entry.label]][entry.split] += each.info is not None
+    for entry in readable:
+        counts[videos.classes[entry.label]][entry.split] += 1
     return counts
 
 
 def _blank_candidates(
-    videos: VideoSet, train: dict[VideoEntry, VideoInfo], clip: ClipSpec, codec: CodecSpec
+    videos: VideoSet, train: dict[VideoEntry, VideoInfo], bad: tuple[BadVideo, ...], clip: ClipSpec, codec: CodecSpec
 ) -> Candidates:
     """Return candidates of the training videos as probed, with frames and latents of zeros."""
     shape, infos = (len(train), clip.num_frames), list(train.values())
-    listed = videos.select("train")
     return Candidates(
         frames=torch.zeros((), dtype=torch.uint8).expand(*shape, 3, clip.height, clip.width),
         latents=torch.zeros((), dtype=torch.float16).expand(*shape, *codec.latent_shape(clip.height, clip.width)),
@@ -177,8 +184,8 @@ def _blank_candidates(
         codec=codec,
         normalization=Normalization((0.123457,) * 3, (0.345678,) * 3),  # numbers of full length
         source=videos.name,
-        split_hash=listed.split_hash,
-        num_skipped=len(listed) - len(train),
+        split_hash=videos.select("train").split_hash,
+        bad=bad,
     )
 
 

@@ -16,14 +16,6 @@ Stamp = tuple[int, int] | None
 
 
 @dataclass(frozen=True)
-class BadVideo:
-    """A video that was skipped."""
-
-    video_id: str
-    reason: str
-
-
-@dataclass(frozen=True)
 class Job:
     """A few videos of one split, to be decoded by one worker."""
 
@@ -70,16 +62,6 @@ class DecodedShard:
         return (counts @ levels).tolist(), (counts @ levels**2).tolist()
 
 
-@dataclass(frozen=True)
-class Probed:
-    """The result of a probe of one video."""
-
-    info: VideoInfo | None
-    """None when the video cannot be read."""
-    reason: str = ""
-    """Why it cannot be read."""
-
-
 def decode_shard(job: Job) -> DecodedShard:
     """Decode the videos of one shard; a video that cannot be read becomes a row with the reason."""
     stamps, rows = tuple(stamp_of(path) for path in job.paths), []
@@ -117,12 +99,12 @@ def hash_shard(paths: Sequence[str]) -> list[str]:
     return hashes
 
 
-def probe_shard(paths: Sequence[str]) -> list[Probed]:
-    """Probe each file: its packets are counted and its first frame is decoded."""
-    probed = []
+def probe_shard(paths: Sequence[str]) -> list[VideoInfo | VideoError]:
+    """Probe each file (its packets are counted and its first frame is decoded); the error where it cannot be read."""
+    probed: list[VideoInfo | VideoError] = []
     for path in map(Path, paths):
         try:
-            probed.append(Probed(probe(path)))
+            probed.append(probe(path))
         except VideoError as error:
-            probed.append(Probed(None, str(error)))
+            probed.append(error)
     return probed

@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from videocompressa.clip import ClipSpec
-from videocompressa.datasets import DecodedSplit, VideoSet
+from videocompressa.clip import ClipSpec, DecodedSplit
+from videocompressa.datasets import VideoSet
 from videocompressa.errors import InputError, VideoError
 from videocompressa.synthetic import SyntheticSet
 from videocompressa.video import probe, read_frames, read_frames_at
