@@ -219,7 +219,7 @@ class TestKinetics:
         ("row", "message"),
         [
             ("a,b,x,20,train", "line 2: time_start or time_end is not a number"),
-            (",b,1,20,train", "line 2: the label or the youtube_id is empty"),
+            (",b,1,20,train", "line 2: the label is empty; fill it or remove the line"),
         ],
     )
     def test_messages(self, tmp_path: Path, row: str, message: str) -> None:

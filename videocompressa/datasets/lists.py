@@ -99,7 +99,7 @@ def has_columns(source: Path, columns: tuple[str, ...]) -> bool:
 
 
 def read_rows(source: Path, needed: tuple[str, ...]) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yield ("file, line n", row) of a csv with a header; cells are stripped, column names in small letters."""
+    """Yield ("file, line n", row) of a csv with a header that fills the columns `needed`; cells are stripped."""
     reader = csv.reader(read_text(source).splitlines(keepends=True), strict=True)
     header: list[str] = []
     try:
@@ -117,7 +117,11 @@ def read_rows(source: Path, needed: tuple[str, ...]) -> Iterator[tuple[str, dict
             elif len(cells) != len(header):
                 raise InputError(f"{where}: has {len(cells)} values for {len(header)} columns ({', '.join(header)})")
             else:
-                yield where, dict(zip(header, cells, strict=True))
+                row = dict(zip(header, cells, strict=True))
+                for name in needed:
+                    if not row[name]:
+                        raise InputError(f"{where}: the {name} is empty; fill it or remove the line")
+                yield where, row
     except csv.Error as error:
         raise InputError(f"{source}, line {reader.line_num}: cannot be read as csv: {error}") from None
     if not header:

@@ -1,7 +1,9 @@
 """What a worker does with the videos of one shard: decode, hash or probe them. No torch, so that workers start fast."""
 
+import hashlib
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from videocompressa.errors import VideoError
-from videocompressa.video.decode import VideoInfo, file_sha256, probe, read_frames
+from videocompressa.video.decode import VideoInfo, probe, read_frames
 
 Stamp = tuple[int, int] | None
 """(bytes, mtime in ns) of a file, None when it is gone: a file that keeps both counts as unchanged."""
@@ -64,12 +66,10 @@ class DecodedShard:
 
 def decode_shard(job: Job) -> DecodedShard:
     """Decode the videos of one shard; a video that cannot be read becomes a row with the reason."""
-    stamps, rows = tuple(stamp_of(path) for path in job.paths), []
+    stamps, hashes, rows = tuple(stamp_of(path) for path in job.paths), hash_shard(job.paths), []
     frames = [np.empty((0, job.num_frames, 3, job.height, job.width), np.uint8)]
-    for path in map(Path, job.paths):
-        sha256 = ""
+    for path, sha256 in zip(map(Path, job.paths), hashes, strict=True):
         try:
-            sha256 = file_sha256(path)
             decoded = read_frames(path, job.num_frames, job.height, job.width, stride=job.stride)
         except VideoError as error:
             rows.append(VideoRow(sha256, bad=str(error)))
@@ -90,12 +90,10 @@ def stamp_of(path: str | Path) -> Stamp:
 
 def hash_shard(paths: Sequence[str]) -> list[str]:
     """Return the SHA-256 of each file, "" for one that cannot be read."""
-    hashes = []
-    for path in map(Path, paths):
-        try:
-            hashes.append(file_sha256(path))
-        except VideoError:
-            hashes.append("")
+    hashes = [""] * len(paths)
+    for number, path in enumerate(paths):
+        with suppress(OSError), open(path, "rb") as file:
+            hashes[number] = hashlib.file_digest(file, "sha256").hexdigest()
     return hashes
 
 

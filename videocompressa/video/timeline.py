@@ -92,7 +92,7 @@ class Timeline:
 
 
 @contextmanager
-def file_errors() -> Iterator[None]:
+def _file_errors() -> Iterator[None]:
     """Raise errors of the file system as `VideoError`."""
     try:
         yield
@@ -105,12 +105,12 @@ def file_errors() -> Iterator[None]:
 @contextmanager
 def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Open a file and its first moving video stream, or raise `VideoError` with the reason; one decoding thread."""
-    with file_errors():
-        size = path.stat().st_size
-    if path.is_dir():
-        raise VideoError("not a video: it is a folder")
-    if size == 0:
-        raise VideoError("empty file")
+    with _file_errors():
+        if path.is_dir():
+            raise VideoError("not a video: it is a folder")
+        with path.open("rb") as file:
+            if not file.read(1):
+                raise VideoError("empty file")
     try:
         container = av.open(str(path.absolute()), metadata_errors="replace", container_options=LOCAL_ONLY)
     except av.FileNotFoundError:
