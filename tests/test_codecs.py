@@ -13,23 +13,13 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
-from videocompressa.codecs import (
-    CODECS,
-    BlockPCA,
-    Codec,
-    DiffusersCodec,
-    LinearCodec,
-    PixelCodec,
-    TinyCodec,
-    TinyConfig,
-    TinyNet,
-    YCbCrCodec,
-    build_codec,
-    weights_sha256,
-)
+from videocompressa.codecs import CODECS, Codec, LinearCodec, PixelCodec, TinyCodec, build_codec, weights_sha256
 from videocompressa.codecs import codec as codec_module
 from videocompressa.codecs.codec import channel_constants
-from videocompressa.codecs.diffusers import fixed_pictures, stated_constants
+from videocompressa.codecs.diffusers import DiffusersCodec, fixed_pictures, stated_constants
+from videocompressa.codecs.linear import BlockPCA
+from videocompressa.codecs.pixels import YCbCrCodec
+from videocompressa.codecs.tiny import TinyConfig, TinyNet
 from videocompressa.errors import InputError
 from videocompressa.rng import Streams
 

@@ -12,7 +12,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from videocompressa.datasets import LAYOUTS, VideoEntry, VideoSet, carve_validation, find_videos
+from videocompressa.datasets import find_videos
+from videocompressa.datasets.layouts import LAYOUTS
+from videocompressa.datasets.videos import VideoEntry, VideoSet, carve_validation
 from videocompressa.errors import InputError
 
 

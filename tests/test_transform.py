@@ -32,7 +32,8 @@ from videocompressa.artifact.packing.transform import (
 )
 from videocompressa.clip import ClipSpec, CodecSpec, Normalization
 from videocompressa.codecs import build_codec
-from videocompressa.datasets import encode_pass, find_videos, keep_classes
+from videocompressa.datasets import encode_pass, find_videos
+from videocompressa.datasets.videos import keep_classes
 from videocompressa.errors import ArtifactError, BudgetError, InputError
 from videocompressa.synthetic import Provenance, Source, SyntheticSet
 

@@ -8,15 +8,8 @@ from typing import Any
 
 from videocompressa.clip import Candidates, ClipSpec, DecodedSplit
 from videocompressa.codecs import Codec
-from videocompressa.datasets import (
-    SPLITS,
-    VideoSet,
-    carve_validation,
-    decode_split,
-    encode_pass,
-    find_videos,
-    keep_classes,
-)
+from videocompressa.datasets import decode_split, encode_pass, find_videos
+from videocompressa.datasets.videos import SPLITS, VideoSet, carve_validation, keep_classes
 from videocompressa.errors import InputError
 from videocompressa.recipes.options import CandidateOptions, Surroundings
 from videocompressa.rng import Streams

@@ -30,7 +30,8 @@ from videocompressa.rng import Streams
 from videocompressa.run import Watch, watch_nothing
 from videocompressa.selection.keyframes import FIXED_SELECTORS, check_keyframes, top_k_positions
 from videocompressa.selection.selector_file import TrainedSelector, parse_selector
-from videocompressa.video import read_frames, read_frames_at, write_picture
+from videocompressa.video import read_frames, read_frames_at
+from videocompressa.video.write import write_picture
 
 DEFAULT_KEYFRAMES, DEFAULT_FRAMES, SIDE = 4, 64, 64
 """K, T and the side of the candidates in pixels, for rules (our choice)."""

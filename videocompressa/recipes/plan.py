@@ -15,7 +15,8 @@ from torch import Tensor
 
 from videocompressa.clip import Candidates, ClipSpec, CodecSpec, Normalization
 from videocompressa.codecs import Codec, build_codec
-from videocompressa.datasets import SPLITS, BadVideo, VideoEntry, VideoSet
+from videocompressa.datasets import BadVideo, VideoEntry, VideoSet
+from videocompressa.datasets.videos import SPLITS
 from videocompressa.engine import run_shards
 from videocompressa.errors import InputError, VideoError
 from videocompressa.methods import MethodConfig
@@ -138,9 +139,9 @@ def _probe_all(
         for some in results:
             probed += some
             surroundings.watch("probe", done=len(probed), total=len(paths))
-    results = list(zip(videos.entries, probed, strict=True))
-    infos = {entry: result for entry, result in results if isinstance(result, VideoInfo)}
-    bad = {e: BadVideo(e.video_id, str(result)) for e, result in results if isinstance(result, VideoError)}
+    pairs = list(zip(videos.entries, probed, strict=True))
+    infos = {entry: each for entry, each in pairs if isinstance(each, VideoInfo)}
+    bad = {entry: BadVideo(entry.video_id, str(each)) for entry, each in pairs if isinstance(each, VideoError)}
     return infos, bad
 
 
