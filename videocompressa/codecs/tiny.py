@@ -11,9 +11,10 @@ measured quality of the weights, which `tools/train_tiny_codec.py` trains, are i
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -44,9 +45,9 @@ class TinyConfig:
     """Channels at 1/8 resolution."""
     fine_width: int = 64
     """Channels at 1/4 resolution."""
-    encoder_blocks: tuple[int, int] = (2, 2)
+    encoder_blocks: Sequence[int] = (2, 2)
     """Residual blocks at 1/4 and at 1/8 resolution."""
-    decoder_blocks: tuple[int, int] = (3, 3)
+    decoder_blocks: Sequence[int] = (3, 3)
     """Residual blocks at 1/8 and at 1/4 resolution."""
 
     def __post_init__(self) -> None:
@@ -188,11 +189,9 @@ class TinyCodec(Codec):
         if sizes is None:
             raise InputError(f"{path} has no metadata key {_METADATA!r}; write one with train_tiny_codec")
         try:
-            fields: dict[str, Any] = json.loads(sizes)
-            blocks: dict[str, Any] = {key: tuple(fields.pop(key)) for key in ("encoder_blocks", "decoder_blocks")}
-            net = TinyNet(TinyConfig(**fields, **blocks))
+            net = TinyNet(TinyConfig(**json.loads(sizes)))
             net.load_state_dict(weights)
-        except (KeyError, TypeError, ValueError, RuntimeError):
+        except (IndexError, TypeError, ValueError, RuntimeError):
             raise InputError(f"{path} does not fit its sizes {sizes}; write one with train_tiny_codec") from None
         return cls(net, name, num_bytes=path.stat().st_size, sha256=weights_sha256(weights))
 

@@ -90,12 +90,7 @@ FORWARD = {
     "bow": Action((0, 0.4, 0.6, 1), (STAND, BOW, BOW, STAND)),
     "squat": Action((0, 0.4, 0.6, 1), (STAND, SQUAT, SQUAT, STAND)),
 }
-REVERSE = {
-    "stand_up": "sit_down",
-    "lower_arms": "raise_arms",
-    "put_down": "pick_up",
-    "walk_backwards": "walk_forwards",
-}
+REVERSE = {"stand_up": "sit_down", "lower_arms": "raise_arms", "put_down": "pick_up", "walk_backwards": "walk_forwards"}
 ACTIONS = FORWARD | {name: replace(FORWARD[other], reverse_of=other) for name, other in REVERSE.items()}
 """Every action by name."""
 

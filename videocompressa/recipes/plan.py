@@ -171,14 +171,18 @@ def _blank_candidates(
     videos: VideoSet, train: dict[VideoEntry, VideoInfo], bad: tuple[BadVideo, ...], clip: ClipSpec, codec: CodecSpec
 ) -> Candidates:
     """Return candidates of the training videos as probed, with frames and latents of zeros."""
-    shape, infos = (len(train), clip.num_frames), list(train.values())
+    shape, infos = (len(train), clip.num_frames), train.values()
+    num_frames = torch.tensor([info.num_frames for info in infos])
+    seconds = torch.tensor([info.duration_seconds for info in infos], dtype=torch.float64)
+    # As if each video had a constant rate.
+    positions = (2 * torch.arange(clip.num_frames) + 1) * num_frames[:, None] // (2 * clip.num_frames)
     return Candidates(
         frames=torch.zeros((), dtype=torch.uint8).expand(*shape, 3, clip.height, clip.width),
         latents=torch.zeros((), dtype=torch.float16).expand(*shape, *codec.latent_shape(clip.height, clip.width)),
-        times_seconds=torch.tensor([_even_times(info, clip.num_frames) for info in infos], dtype=torch.float64),
+        times_seconds=positions * seconds[:, None] / num_frames[:, None],
         labels=torch.tensor([entry.label for entry in train]),
         video_ids=tuple(entry.video_id for entry in train),
-        num_video_frames=torch.tensor([info.num_frames for info in infos]),
+        num_video_frames=num_frames,
         video_bytes=torch.tensor([info.file_bytes for info in infos]),
         classes=videos.classes,
         clip=clip,
@@ -188,12 +192,6 @@ def _blank_candidates(
         split_hash=videos.select("train").split_hash,
         bad=bad,
     )
-
-
-def _even_times(info: VideoInfo, num_frames: int) -> list[float]:
-    """Return about the times of T frames of a video of constant rate, in seconds."""
-    positions = [(2 * i + 1) * info.num_frames // (2 * num_frames) for i in range(num_frames)]
-    return [position * info.duration_seconds / info.num_frames for position in positions]
 
 
 def _encode_sample(
