@@ -42,7 +42,6 @@ DEFAULT_ACTIONS = ("sit_down", "stand_up", "raise_arms", "lower_arms", "wave", "
 
 MARKER = ".rendered.json"  # the settings of the set in a folder; hidden, so that readers of videos skip it
 
-
 Stroke = tuple[Array, float, Array]
 """A thick line with round ends in T frames: (T,n,2) points, a width in body heights, and an (R,G,B) color."""
 

@@ -5,6 +5,7 @@ are estimates, measured on a few videos and a few training steps.
 """
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterable
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -76,16 +77,6 @@ class Plan:
     def frame_ratio(self) -> float:
         """Kept frames / frames of the training videos, of methods that do not fill bytes."""
         return self.num_items * self.budget.keyframes / self.splits["train"].num_frames
-
-    @property
-    def num_videos(self) -> int:
-        """Readable videos of all splits."""
-        return sum(totals.num_videos for totals in self.splits.values())
-
-    @property
-    def num_frames(self) -> int:
-        """Their frames."""
-        return sum(totals.num_frames for totals in self.splits.values())
 
 
 def plan(
@@ -161,10 +152,8 @@ def _split_totals(probed: dict[VideoEntry, VideoInfo]) -> dict[str, SplitTotals]
 
 def _class_counts(videos: VideoSet, readable: Iterable[VideoEntry]) -> dict[str, dict[str, int]]:
     splits = [split for split in SPLITS if videos.select(split).entries]
-    counts = {name: dict.fromkeys(splits, 0) for name in videos.classes}
-    for entry in readable:
-        counts[videos.classes[entry.label]][entry.split] += 1
-    return counts
+    counts = Counter((entry.label, entry.split) for entry in readable)
+    return {name: {split: counts[label, split] for split in splits} for label, name in enumerate(videos.classes)}
 
 
 def _blank_candidates(
