@@ -173,7 +173,6 @@ class TinyCodec(Codec):
             scale=tuple(net.scale.tolist()),
             num_bytes=num_bytes,
         )
-        self.net = net
         net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs leave it out
         super().__init__(spec, net)
 
@@ -197,10 +196,10 @@ class TinyCodec(Codec):
 
     def encode_raw(self, pixels: Tensor) -> Tensor:
         """Encode float32 pixels (B,3,H,W) in [0,1] to raw latents (B,C,h,w)."""
-        encoded: Tensor = self.net.encoder((pixels - 0.5).contiguous(memory_format=torch.channels_last))
+        encoded: Tensor = self.network.encoder((pixels - 0.5).contiguous(memory_format=torch.channels_last))
         return encoded
 
     def decode_raw(self, latents: Tensor) -> Tensor:
         """Decode raw latents (B,C,h,w) to pixels (B,3,H,W), about [0,1]."""
-        decoded: Tensor = self.net.decoder(latents.contiguous(memory_format=torch.channels_last))
+        decoded: Tensor = self.network.decoder(latents.contiguous(memory_format=torch.channels_last))
         return decoded + 0.5
