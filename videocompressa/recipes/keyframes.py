@@ -255,22 +255,16 @@ def _find(sources: Sequence[Path]) -> dict[Path, str]:
     if not sources:
         raise InputError("VIDEO is missing; give videos, or folders of them")
     for source in sources:
-        if source.is_dir():
-            below = list(walk_videos(source))
-            if not below:
-                raise InputError(f"{source}: holds no videos; give a folder with some, or a video")
-            for path in below:
-                names.setdefault(path.absolute(), _text(path.relative_to(source)))
-        elif source.exists():
-            names.setdefault(source.absolute(), _text(source))
-        else:
+        if not source.exists():
             raise InputError(f"{source}: there is no such file or folder; give videos, or folders of them")
+        paths = list(walk_videos(source)) if source.is_dir() else [source]
+        if not paths:
+            raise InputError(f"{source}: holds no videos; give a folder with some, or a video")
+        for path in paths:
+            name = path.relative_to(source) if source.is_dir() else path
+            # Text that any file can hold, whatever bytes the name has.
+            names.setdefault(path.absolute(), os.fsencode(name.as_posix()).decode("utf-8", "replace"))
     return names
-
-
-def _text(path: Path) -> str:
-    """Return a path as text that any file can hold, whatever bytes the name has."""
-    return os.fsencode(path.as_posix()).decode("utf-8", "replace")
 
 
 def _stems(videos: Iterable[str]) -> list[str]:
