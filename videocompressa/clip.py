@@ -137,7 +137,7 @@ class CodecSpec:
         return self.channels, height // self.downscale, width // self.downscale
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class DecodedSplit:
     """The candidate frames of every readable video of one split, in the order of the ids.
 
@@ -171,8 +171,12 @@ class DecodedSplit:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __repr__(self) -> str:
+        shapes = [f"{name}={shape_text(vars(self)[name])}" for name in ("frames", "latents") if name in vars(self)]
+        return f"{type(self).__name__}({self.source!r}, {', '.join(shapes)}, classes={len(self.classes)})"
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Candidates(DecodedSplit):
     """The candidate frames of one split, decoded and encoded once (steps 1 and 4 of the method)."""
 
@@ -196,12 +200,6 @@ class Candidates(DecodedSplit):
             raise InputError(f"Candidates.video_ids has {len(self.video_ids)} entries for {num_videos} videos")
         if num_videos and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(self.classes):
             raise InputError(f"Candidates.labels leave [0,{len(self.classes)})")
-
-    def __repr__(self) -> str:
-        return (
-            f"Candidates({self.source!r}, frames={shape_text(self.frames)}, latents={shape_text(self.latents)}, "
-            f"classes={len(self.classes)})"
-        )
 
     def take(self, rows: Sequence[int] | Tensor) -> Self:
         """Return the candidates of the given videos, in the given order."""

@@ -85,13 +85,12 @@ def load_autoencoder(source: str) -> Any:
         kind = str(config.get("_class_name", "of no class"))
         if kind not in ENCODERS:
             raise InputError(f"{source} holds an autoencoder {kind}; known: {', '.join(ENCODERS)}")
-        network = getattr(diffusers, kind).from_pretrained(folder, torch_dtype=torch.float32)
+        return getattr(diffusers, kind).from_pretrained(folder, torch_dtype=torch.float32)
     except (OSError, SafetensorError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(
             f"no autoencoder at {source!r} ({reason}); give a hub name, a folder with config.json, or a file"
         ) from None
-    return network
 
 
 def _from_file(diffusers: Any, path: Path) -> nn.Module:

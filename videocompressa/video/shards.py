@@ -81,11 +81,10 @@ def decode_shard(job: Job) -> DecodedShard:
 
 def stamp_of(path: str | Path) -> Stamp:
     """Return the stamp of a file as it is now."""
-    try:
+    with suppress(OSError):
         status = os.stat(path)
-    except OSError:
-        return None
-    return status.st_size, status.st_mtime_ns
+        return status.st_size, status.st_mtime_ns
+    return None
 
 
 def hash_shard(paths: Sequence[str]) -> list[str]:
