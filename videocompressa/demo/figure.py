@@ -112,9 +112,7 @@ class Joints(NamedTuple):
     arms: Array
     """(T,sides,3,2): shoulder, elbow, hand."""
     spine: Array
-    """(T,3,2): hip, neck, center of the head."""
-    face: Array
-    """(T,2): the point of the head that looks ahead."""
+    """(T,4,2): hip, neck, center of the head, and the point of the head that looks ahead."""
 
 
 def limb(start: Array, length: float, angle: Array) -> Array:
@@ -143,6 +141,5 @@ def joints_of(poses: Array) -> Joints:
     return Joints(
         legs=np.stack((np.zeros_like(knee), knee, ankle, toe), axis=2) + hip[:, None, None],
         arms=np.stack((shoulder, elbow, hand), axis=2),
-        spine=np.stack((hip, neck, head), axis=1),
-        face=limb(head, HEAD, gaze - 100),
+        spine=np.stack((hip, neck, head, limb(head, HEAD, gaze - 100)), axis=1),
     )

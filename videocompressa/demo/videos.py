@@ -116,11 +116,11 @@ def _claim(root: Path, settings: str) -> None:
     if marker.is_file():
         if marker.read_text() != settings:
             raise InputError(f"{root} holds a set rendered with other settings; choose an empty folder or remove it")
-        return
-    if root.exists() and any(root.iterdir()):
+    elif root.exists() and any(root.iterdir()):
         raise InputError(f"{root} is not empty and holds no rendered set; choose an empty folder")
-    root.mkdir(parents=True, exist_ok=True)
-    marker.write_text(settings)
+    else:
+        root.mkdir(parents=True, exist_ok=True)
+        marker.write_text(settings)
 
 
 def render_clip(action: str, generator: torch.Generator, *, size: tuple[int, int], scene: torch.Generator) -> Tensor:
@@ -189,8 +189,7 @@ def choose_motion(rng: np.random.Generator, action: Action) -> tuple[Array, slic
 def _strokes(colors: dict[str, Array], joints: Joints) -> list[Stroke]:
     """Return what is painted over the background, from the back to the front; the far side of the body is darker."""
     skin, shirt, trousers, arms, legs = colors["skin"], colors["shirt"], colors["trousers"], joints.arms, joints.legs
-    hip, neck, head = joints.spine.swapaxes(0, 1)[:, :, None]
-    face = joints.face[:, None]
+    hip, neck, head, face = joints.spine.swapaxes(0, 1)[:, :, None]
     # The stool is in every clip, or it would give some actions away.
     seat, top = joints_of(figure.SIT[None]).spine[0, 0] - (0.02, 0.07)
     stool = [(-0.1, -top), (-0.1, 0), (-0.13, 0), (0.13, 0), (0.1, 0), (0.1, -top)]
@@ -202,7 +201,7 @@ def _strokes(colors: dict[str, Array], joints: Joints) -> list[Stroke]:
         (legs[:, FAR, :3], 0.068, 0.7 * trousers),
         (legs[:, NEAR, 2:], 0.05, SHOES),
         (legs[:, NEAR, :3], 0.068, trousers),
-        (joints.spine[:, 1:], 0.05, skin),
+        (joints.spine[:, 1:3], 0.05, skin),
         (np.concatenate((hip, 0.12 * hip + 0.88 * neck), axis=1), 0.135, shirt),
         (head, 2 * HEAD, colors["hair"]),
         (0.8 * head + 0.2 * face, 1.7 * HEAD, skin),
