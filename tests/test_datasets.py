@@ -12,7 +12,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from videocompressa.datasets import LAYOUTS, VideoEntry, VideoSet, carve_validation, find_videos
+from videocompressa.datasets import find_videos
+from videocompressa.datasets.layouts import LAYOUTS
+from videocompressa.datasets.videos import VideoEntry, VideoSet, carve_validation
 from videocompressa.errors import InputError
 
 
@@ -219,7 +221,7 @@ class TestKinetics:
         ("row", "message"),
         [
             ("a,b,x,20,train", "line 2: time_start or time_end is not a number"),
-            (",b,1,20,train", "line 2: the label or the youtube_id is empty"),
+            (",b,1,20,train", "line 2: the label is empty; fill it or remove the line"),
         ],
     )
     def test_messages(self, tmp_path: Path, row: str, message: str) -> None:

@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from videocompressa.clip import ClipSpec
-from videocompressa.demo import rendering
 from videocompressa.demo.figure import (
     ACTIONS,
     FAR,
@@ -29,8 +28,17 @@ from videocompressa.demo.figure import (
     interpolate,
     joints_of,
 )
-from videocompressa.demo.rendering import CLOTHES, WALL_CHANNELS, choose_motion, numpy_generator, render_clip
-from videocompressa.demo.videos import DEFAULT_ACTIONS, FRAMES_PER_SECOND, render_set
+from videocompressa.demo.videos import (
+    CLOTHES,
+    DEFAULT_ACTIONS,
+    FRAMES_PER_SECOND,
+    WALL_CHANNELS,
+    choose_motion,
+    choose_scene,
+    numpy_generator,
+    render_clip,
+    render_set,
+)
 from videocompressa.errors import InputError
 from videocompressa.rng import Streams
 from videocompressa.video import read_clip
@@ -114,7 +122,7 @@ def test_default_actions_are_at_least_eight_with_two_reversed_pairs():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"actions": ("bow", "fly")}, "action 'fly' is unknown; known: sit_down, stand_up"),
+        ({"actions": ("bow", "fly")}, "action 'fly' is unknown; known: sit_down, raise_arms"),
         ({"actions": ()}, "list of actions is empty; known: sit_down"),
         ({"clips_per_class": (3, 0)}, r"clips_per_class is \{'train': 3, 'test': 0\}; every split needs at least 1"),
         ({"size": (30, 64)}, "size of a rendered set is 30x64 px; give even sides of at least 32 px"),
@@ -160,7 +168,7 @@ def test_action_moves_and_idle_stretches_hardly_do(name):
     for seed in range(5):
         poses, span = choose_motion(numpy_generator(generator(name, seed)), ACTIONS[name])
         joints = joints_of(poses)
-        parts = (joints.arms[:, :, 2], joints.legs[:, :, 2], joints.spine)
+        parts = (joints.arms[:, :, 2], joints.legs[:, :, 2], joints.spine[:, :3])
         places = np.concatenate([part.reshape(len(poses), -1) for part in parts], axis=1)
         busy = np.ptp(places[span.start : span.stop + 1], axis=0).max()
         idle = max(np.ptp(places[: span.start], axis=0).max(), np.ptp(places[span.stop + 1 :], axis=0).max())
@@ -250,7 +258,7 @@ def test_clothes_stand_out_from_walls_and_from_each_other():
 
 
 def test_people_and_places_vary_with_the_scene():
-    scenes = [rendering.choose_scene(numpy_generator(generator("scene", seed)), SMALL) for seed in range(40)]
+    scenes = [choose_scene(numpy_generator(generator("scene", seed)), SMALL) for seed in range(40)]
     assert len({tuple(scene.colors["shirt"]) for scene in scenes}) > 4
     assert {np.sign(scene.scale[0]) for scene in scenes} == {-1, 1}
     assert np.ptp([scene.place[0] for scene in scenes]) > 5

@@ -79,9 +79,8 @@ class TestContent:
 
     def test_candidates_hold_what_the_videos_show(self, videos: VideoSet, tmp_path: Path) -> None:
         codec = HalfCodec()
-        encoded = encode_pass(videos, "train", CLIP, codec, cache=tmp_path / "c", workers=0)
-        data = encoded.candidates
-        assert encoded.bad == ()
+        data = encode_pass(videos, "train", CLIP, codec, cache=tmp_path / "c", workers=0)
+        assert data.bad == ()
         assert data.video_ids == tuple(f"train/{c}/{n}.mp4" for c, ns in (("a", "02468"), ("b", "13579")) for n in ns)
         assert data.labels.tolist() == [0] * 5 + [1] * 5
         assert data.num_video_frames.tolist() == [3, 5, 7, 9, 11, 4, 6, 8, 10, 12]
@@ -97,7 +96,7 @@ class TestContent:
 
     def test_the_pixel_codec_keeps_the_pixels(self, videos: VideoSet, tmp_path: Path) -> None:
         codec = PixelCodec()
-        data = encode_pass(videos, "train", CLIP, codec, cache=tmp_path / "c", workers=0).candidates
+        data = encode_pass(videos, "train", CLIP, codec, cache=tmp_path / "c", workers=0)
         pixels = codec.decode(data.latents.flatten(0, 1).float())
         assert (pixels - data.frames.flatten(0, 1) / 255).abs().max() < 2e-3
 
@@ -112,8 +111,8 @@ class TestContent:
         given = Normalization((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
         codec = HalfCodec()
         test = encode_pass(videos, "test", CLIP, codec, cache=tmp_path / "c", workers=0, normalization=given)
-        assert test.candidates.normalization == given
-        assert test.candidates.labels.tolist() == [0, 1]
+        assert test.normalization == given
+        assert test.labels.tolist() == [0, 1]
 
     def test_pixels_that_never_change_have_a_spread_to_divide_by(self, tmp_path: Path) -> None:
         for name in "ab":
@@ -185,7 +184,7 @@ class TestResume:
         changed = encode_pass(
             videos, "train", CLIP, HalfCodec(), cache=tmp_path / "c", workers=0,
             watch=lambda step, **numbers: seen.append(numbers["done"]),
-        ).candidates  # fmt: skip
+        )  # fmt: skip
         assert seen[0] == 3  # The shards before the changed video stay.
         assert changed.frames[4, :, 0, 8, 8].tolist() == pytest.approx([0, 50, 100, 150], abs=4)
         encode_pass(videos, "train", CLIP, HalfCodec(), cache=tmp_path / "new", workers=0)
@@ -211,11 +210,11 @@ class TestResume:
         encode_pass(videos, "train", CLIP, codec, cache=tmp_path / "c", workers=0)
 
     def test_another_codec_or_clip_has_its_own_cache(self, videos: VideoSet, tmp_path: Path) -> None:
-        one = encode_pass(videos, "train", CLIP, HalfCodec(), cache=tmp_path, workers=0).candidates.latents.clone()
+        one = encode_pass(videos, "train", CLIP, HalfCodec(), cache=tmp_path, workers=0).latents.clone()
         encode_pass(videos, "train", CLIP, HalfCodec(scale=2.0), cache=tmp_path, workers=0)
         encode_pass(videos, "train", ClipSpec(2, 16, 16), HalfCodec(), cache=tmp_path, workers=0)
         codec = HalfCodec()
-        again = encode_pass(videos, "train", CLIP, codec, cache=tmp_path, workers=0).candidates.latents
+        again = encode_pass(videos, "train", CLIP, codec, cache=tmp_path, workers=0).latents
         assert codec.calls == 0
         assert torch.equal(one, again)
 
@@ -273,8 +272,8 @@ class TestBadVideos:
         assert [video.video_id for video in encoded.bad] == ["train/a/2.mp4", "train/b/9.mp4"]
         assert encoded.bad[0].reason == "file is gone"
         assert encoded.bad[1].reason.startswith("not a video: ")
-        assert len(encoded.candidates) == 8
-        assert encoded.candidates.num_video_frames.tolist() == [3, 7, 9, 11, 4, 6, 8, 10]
+        assert len(encoded) == 8
+        assert encoded.num_video_frames.tolist() == [3, 7, 9, 11, 4, 6, 8, 10]
 
     def test_a_fixed_video_is_taken_in(self, videos: VideoSet, tmp_path: Path) -> None:
         path = videos.root / "train" / "a" / "2.mp4"

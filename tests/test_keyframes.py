@@ -38,7 +38,8 @@ from videocompressa.selection.selector_file import (
     selector_bytes,
     write_selector,
 )
-from videocompressa.video import read_frames, write_picture
+from videocompressa.video import read_frames
+from videocompressa.video.write import write_picture
 
 ORIGIN = Origin("shades", "0" * 64, "videocompressa", 3, "pixel", "", {"joint": {"steps": 2}, "fill": "linear"})
 SCORER = SelectorConfig(thumbnail=8, width=8)

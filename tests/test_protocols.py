@@ -10,7 +10,8 @@ import torch
 
 from videocompressa.bench.protocols import MINIUCF, PROTOCOLS, Protocol, Regime, find_protocol
 from videocompressa.clip import ClipSpec
-from videocompressa.datasets import LAYOUTS, VideoEntry, VideoSet, keep_classes
+from videocompressa.datasets.layouts import LAYOUTS
+from videocompressa.datasets.videos import VideoEntry, VideoSet, keep_classes
 from videocompressa.errors import InputError
 from videocompressa.students import TrainConfig
 from videocompressa.students.networks import STUDENTS, build_student, check_student

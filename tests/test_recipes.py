@@ -294,7 +294,7 @@ def test_a_class_without_training_videos() -> None:
 
 
 def test_stages_belong_to_the_content(videos: Path, here: Surroundings) -> None:
-    encoded = encode_train(list_videos(videos, SMALL), SMALL, PixelCodec(), here).candidates
+    encoded = encode_train(list_videos(videos, SMALL), SMALL, PixelCodec(), here)
     folder = stages_of(encoded, here).folder
     assert folder == stages_of(encoded, here).folder
     swapped = encoded.latents.clone()

@@ -297,7 +297,7 @@ def test_real_clips_fill_the_bytes_of_latents(name: str, shared_data: Path, tmp_
     videos = find_videos(shared_data / "fluent16").select("train")
     entries = tuple(entry for entry in videos.entries if entry.label < 2)
     some = dataclasses.replace(videos, entries=entries, classes=videos.classes[:2])
-    data = encode_pass(some, "train", ClipSpec(8, 64, 64), PixelCodec(), cache=tmp_path, workers=1).candidates
+    data = encode_pass(some, "train", ClipSpec(8, 64, 64), PixelCodec(), cache=tmp_path, workers=1)
     synthetic = run(data, name, 6000)
     assert 0.9 * 6000 < len(to_bytes(synthetic)) <= 6000
     assert psnr(synthetic, data) > 26

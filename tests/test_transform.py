@@ -32,7 +32,8 @@ from videocompressa.artifact.packing.transform import (
 )
 from videocompressa.clip import ClipSpec, CodecSpec, Normalization
 from videocompressa.codecs import build_codec
-from videocompressa.datasets import encode_pass, find_videos, keep_classes
+from videocompressa.datasets import encode_pass, find_videos
+from videocompressa.datasets.videos import keep_classes
 from videocompressa.errors import ArtifactError, BudgetError, InputError
 from videocompressa.synthetic import Provenance, Source, SyntheticSet
 
@@ -650,7 +651,7 @@ def test_real_keyframes_cost_a_tenth_of_int8(shared_data: Path, tmp_path: Path) 
     videos = keep_classes(videos, videos.classes[:4])
     codec = build_codec("tiny")
     clip = ClipSpec(4, 64, 64)
-    real = encode_pass(videos, "train", clip, codec, cache=tmp_path, workers=0).candidates
+    real = encode_pass(videos, "train", clip, codec, cache=tmp_path, workers=0)
     latents, frames = real.latents[::8].float(), real.frames[::8].float() / 255
     weights = channel_weights(codec, latents, torch.Generator().manual_seed(0))
 

@@ -76,7 +76,7 @@ def measure(options: argparse.Namespace, stage: str) -> dict[str, float]:
             clips = len(decode_split(videos, "train", clip, cache=cache, workers=options.workers))
         else:
             encoded = encode_pass(videos, "train", clip, codec, cache=cache, workers=options.workers)
-            clips = len(encoded.candidates)
+            clips = len(encoded)
         seconds = time.perf_counter() - started
         return {"clips": clips, "seconds": seconds, "peak": peak_memory_bytes(), "before": before}
 

@@ -17,7 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from videocompressa.codecs import BlockPCA, Codec, DiffusersCodec, LinearCodec, build_codec
+from videocompressa.codecs import Codec, LinearCodec, build_codec
+from videocompressa.codecs.diffusers import DiffusersCodec
+from videocompressa.codecs.linear import BlockPCA
 from videocompressa.video import read_frames
 
 FRAMES_PER_CLIP = 4

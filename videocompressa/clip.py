@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from videocompressa.errors import InputError
+from videocompressa.errors import BadVideo, InputError
 
 
 def shape_text(tensor: Tensor) -> str:
@@ -137,17 +137,15 @@ class CodecSpec:
         return self.channels, height // self.downscale, width // self.downscale
 
 
-@dataclass(frozen=True, eq=False)
-class Candidates:
-    """The candidate frames of every video of one split, decoded and encoded once (steps 1 and 4 of the method).
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class DecodedSplit:
+    """The candidate frames of every readable video of one split, in the order of the ids.
 
     Tensors may be memory-mapped: index rows, do not copy them all.
     """
 
     frames: Tensor
     """(N,T,3,H,W) uint8, RGB."""
-    latents: Tensor
-    """(N,T,C,h,w) float16, scaled."""
     times_seconds: Tensor
     """(N,T) float64."""
     labels: Tensor
@@ -161,14 +159,30 @@ class Candidates:
     classes: tuple[str, ...]
     """L class names in label order."""
     clip: ClipSpec
-    codec: CodecSpec
     normalization: Normalization
+    """Of the pixels of the train split; of its own pixels where a split is only decoded."""
     source: str = ""
     """Name of the data set."""
     split_hash: str = ""
-    """SHA-256 over ids and labels of the split."""
-    num_skipped: int = 0
-    """Videos of the split that could not be read."""
+    """SHA-256 over ids and labels of the split, those of bad videos included."""
+    bad: tuple[BadVideo, ...] = ()
+    """Videos of the split that were skipped."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __repr__(self) -> str:
+        shapes = [f"{name}={shape_text(vars(self)[name])}" for name in ("frames", "latents") if name in vars(self)]
+        return f"{type(self).__name__}({self.source!r}, {', '.join(shapes)}, classes={len(self.classes)})"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class Candidates(DecodedSplit):
+    """The candidate frames of one split, decoded and encoded once (steps 1 and 4 of the method)."""
+
+    latents: Tensor
+    """(N,T,C,h,w) float16, scaled."""
+    codec: CodecSpec
 
     def __post_init__(self) -> None:
         num_videos, (num_frames, height, width) = len(self.labels), self.clip.size
@@ -186,15 +200,6 @@ class Candidates:
             raise InputError(f"Candidates.video_ids has {len(self.video_ids)} entries for {num_videos} videos")
         if num_videos and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(self.classes):
             raise InputError(f"Candidates.labels leave [0,{len(self.classes)})")
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __repr__(self) -> str:
-        return (
-            f"Candidates({self.source!r}, frames={shape_text(self.frames)}, latents={shape_text(self.latents)}, "
-            f"classes={len(self.classes)})"
-        )
 
     def take(self, rows: Sequence[int] | Tensor) -> Self:
         """Return the candidates of the given videos, in the given order."""

@@ -1,5 +1,7 @@
 """Errors that a user can fix: each names the file or option, what was got, what is allowed, and what to do."""
 
+from dataclasses import dataclass
+
 
 class InputError(ValueError):
     """Input from outside (an option, a file, a folder) that cannot be used; the command line exits with 2."""
@@ -7,6 +9,14 @@ class InputError(ValueError):
 
 class VideoError(InputError):
     """One video cannot be read; a run skips it, counts it and lists it with this reason."""
+
+
+@dataclass(frozen=True)
+class BadVideo:
+    """A video that was skipped."""
+
+    video_id: str
+    reason: str
 
 
 class ArtifactError(InputError):

@@ -250,7 +250,7 @@ def gather(
         num_videos=len(candidates),
         num_frames=int(candidates.num_video_frames.sum()),
         video_bytes=int(candidates.video_bytes.sum()),
-        num_skipped=candidates.num_skipped,
+        num_skipped=len(candidates.bad),
     )
     return SyntheticSet(
         latents=latents,

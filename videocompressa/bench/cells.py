@@ -235,7 +235,7 @@ def _full_data(setting: Setting, job: RunJob, videos: VideoSet) -> tuple[Labeled
     """Return all training clips, labeled by a teacher where soft labels are asked for, and the frames of all videos."""
     around = setting.surroundings
     codec = build_codec(job.codec).to(around.device)
-    train_data = encode_train(videos, setting.candidates, codec, around).candidates
+    train_data = encode_train(videos, setting.candidates, codec, around)
     clips, num_frames = real_clips(train_data), int(train_data.num_video_frames.sum())
     if job.labels == "hard":
         return clips, num_frames

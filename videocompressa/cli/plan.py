@@ -43,8 +43,8 @@ def plan(
 def _plan_json(planned: Plan) -> dict[str, object]:
     fills = planned.fills_bytes
     return {
-        "num_videos": planned.num_videos,
-        "num_frames": planned.num_frames,
+        "num_videos": sum(totals.num_videos for totals in planned.splits.values()),
+        "num_frames": sum(totals.num_frames for totals in planned.splits.values()),
         "classes": planned.classes,
         "bad": terminal.skipped_json(planned.bad),
         "splits": {name: vars(totals) for name, totals in planned.splits.items()},

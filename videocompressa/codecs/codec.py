@@ -11,7 +11,7 @@ import hashlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import Self, final
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
@@ -23,19 +23,19 @@ BATCH_PIXELS = 64 * 128 * 128
 """Pixels encoded at once: bounds memory whatever the number of frames (our choice: below 1 GB for the widest codec)."""
 
 
-class Codec(ABC):
+class Codec(nn.Module, ABC):
     """A frozen image autoencoder: a spec and, unless the codec has no weights, a network, which is frozen here."""
 
-    spec: CodecSpec
+    _shift: Tensor
+    _scale: Tensor
 
     def __init__(self, spec: CodecSpec, network: nn.Module | None = None) -> None:
+        super().__init__()
         self.spec = spec
-        self.device = torch.device("cpu")
-        self._network = network
-        if network is not None:
-            network.eval().requires_grad_(False)
-        self._shift = torch.tensor(spec.shift, dtype=torch.float32).view(-1, 1, 1)
-        self._scale = torch.tensor(spec.scale, dtype=torch.float32).view(-1, 1, 1)
+        self.network: Any = network
+        self.register_buffer("_shift", torch.tensor(spec.shift, dtype=torch.float32).view(-1, 1, 1))
+        self.register_buffer("_scale", torch.tensor(spec.scale, dtype=torch.float32).view(-1, 1, 1))
+        self.eval().requires_grad_(False)
 
     @abstractmethod
     def encode_raw(self, pixels: Tensor) -> Tensor:
@@ -44,15 +44,6 @@ class Codec(ABC):
     @abstractmethod
     def decode_raw(self, latents: Tensor) -> Tensor:
         """Decode the autoencoder's own latents (B,C,h,w) to pixels (B,3,H,W), about [0,1]."""
-
-    @final
-    def to(self, device: torch.device | str) -> Self:
-        """Move the codec to `device`, in place, and return it."""
-        self.device = torch.device(device)
-        if self._network is not None:
-            self._network.to(self.device)
-        self._shift, self._scale = self._shift.to(self.device), self._scale.to(self.device)
-        return self
 
     @final
     def encode(self, frames: Tensor) -> Tensor:
@@ -69,7 +60,7 @@ class Codec(ABC):
         scaled = torch.empty((len(frames), *cells), dtype=torch.float32, device=frames.device)
         with torch.set_grad_enabled(torch.is_grad_enabled() and frames.requires_grad):
             for rows in batches(frames):
-                raw = self.encode_raw(as_pixels(frames[rows].to(self.device))).float()
+                raw = self.encode_raw(as_pixels(frames[rows].to(self._shift.device))).float()
                 scaled[rows] = (raw - self._shift) / self._scale
         return scaled
 
@@ -84,7 +75,7 @@ class Codec(ABC):
                 f"codec {self.spec.name!r} decodes float latents (M,{self.spec.channels},h,w), got "
                 f"{shape_text(latents)}; give latents of the same codec"
             )
-        raw = latents.to(self.device, torch.float32) * self._scale + self._shift
+        raw = latents.to(self._shift.device, torch.float32) * self._scale + self._shift
         return self.decode_raw(raw).float().to(latents.device)
 
     def __repr__(self) -> str:

@@ -40,9 +40,9 @@ class DiffusersCodec(Codec):
 
     def __init__(self, source: str) -> None:
         network = load_autoencoder(source).eval().requires_grad_(False)
-        self._encoder = ENCODERS[type(network).__name__]
+        encoder = ENCODERS[type(network).__name__]
         with torch.no_grad():
-            raw = self._encoder(network, fixed_pictures() * 2 - 1)
+            raw = encoder(network, fixed_pictures() * 2 - 1)
         weights = network.state_dict()
         shift, scale = stated_constants(network.config, raw.shape[1]) or channel_constants(raw)
         spec = CodecSpec(
@@ -55,15 +55,15 @@ class DiffusersCodec(Codec):
             num_bytes=sum(tensor.nbytes for tensor in weights.values()),
         )
         super().__init__(spec, network)
-        self._autoencoder: Any = network
+        self._encoder = encoder
 
     def encode_raw(self, pixels: Tensor) -> Tensor:
         """Encode float32 pixels (B,3,H,W) in [0,1] to raw latents (B,C,h,w)."""
-        return self._encoder(self._autoencoder, pixels * 2 - 1)
+        return self._encoder(self.network, pixels * 2 - 1)
 
     def decode_raw(self, latents: Tensor) -> Tensor:
         """Decode raw latents (B,C,h,w) to pixels (B,3,H,W), about [0,1]."""
-        decoded: Tensor = self._autoencoder.decode(latents).sample
+        decoded: Tensor = self.network.decode(latents).sample
         return decoded / 2 + 0.5
 
 
@@ -85,13 +85,12 @@ def load_autoencoder(source: str) -> Any:
         kind = str(config.get("_class_name", "of no class"))
         if kind not in ENCODERS:
             raise InputError(f"{source} holds an autoencoder {kind}; known: {', '.join(ENCODERS)}")
-        network = getattr(diffusers, kind).from_pretrained(folder, torch_dtype=torch.float32)
+        return getattr(diffusers, kind).from_pretrained(folder, torch_dtype=torch.float32)
     except (OSError, SafetensorError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(
             f"no autoencoder at {source!r} ({reason}); give a hub name, a folder with config.json, or a file"
         ) from None
-    return network
 
 
 def _from_file(diffusers: Any, path: Path) -> nn.Module:

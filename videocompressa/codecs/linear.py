@@ -83,8 +83,8 @@ class LinearCodec(Codec):
             scale=tuple(max(value, 1e-6) for value in pca.std.tolist()),
             num_bytes=sum(tensor.nbytes for tensor in vars(pca).values()) if num_bytes is None else num_bytes,
         )
-        self._weights = nn.ParameterDict({"mean": pca.mean[:, None, None], "basis": pca.basis[:, :, None, None]})
-        super().__init__(spec, self._weights)
+        weights = nn.ParameterDict({"mean": pca.mean[:, None, None], "basis": pca.basis[:, :, None, None]})
+        super().__init__(spec, weights)
 
     @classmethod
     def load(cls) -> Self:
@@ -93,9 +93,9 @@ class LinearCodec(Codec):
 
     def encode_raw(self, pixels: Tensor) -> Tensor:
         """Encode float32 pixels (B,3,H,W) in [0,1] to components (B,C,h,w)."""
-        return F.conv2d(F.pixel_unshuffle(pixels, BLOCK) - self._weights["mean"], self._weights["basis"])
+        return F.conv2d(F.pixel_unshuffle(pixels, BLOCK) - self.network["mean"], self.network["basis"])
 
     def decode_raw(self, latents: Tensor) -> Tensor:
         """Decode components (B,C,h,w) to pixels (B,3,H,W)."""
-        cells = F.conv2d(latents, self._weights["basis"].transpose(0, 1)) + self._weights["mean"]
+        cells = F.conv2d(latents, self.network["basis"].transpose(0, 1)) + self.network["mean"]
         return F.pixel_shuffle(cells, BLOCK)

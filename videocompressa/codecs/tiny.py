@@ -11,9 +11,10 @@ measured quality of the weights, which `tools/train_tiny_codec.py` trains, are i
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -44,9 +45,9 @@ class TinyConfig:
     """Channels at 1/8 resolution."""
     fine_width: int = 64
     """Channels at 1/4 resolution."""
-    encoder_blocks: tuple[int, int] = (2, 2)
+    encoder_blocks: Sequence[int] = (2, 2)
     """Residual blocks at 1/4 and at 1/8 resolution."""
-    decoder_blocks: tuple[int, int] = (3, 3)
+    decoder_blocks: Sequence[int] = (3, 3)
     """Residual blocks at 1/8 and at 1/4 resolution."""
 
     def __post_init__(self) -> None:
@@ -172,7 +173,6 @@ class TinyCodec(Codec):
             scale=tuple(net.scale.tolist()),
             num_bytes=num_bytes,
         )
-        self.net = net
         net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs leave it out
         super().__init__(spec, net)
 
@@ -188,20 +188,18 @@ class TinyCodec(Codec):
         if sizes is None:
             raise InputError(f"{path} has no metadata key {_METADATA!r}; write one with train_tiny_codec")
         try:
-            fields: dict[str, Any] = json.loads(sizes)
-            blocks: dict[str, Any] = {key: tuple(fields.pop(key)) for key in ("encoder_blocks", "decoder_blocks")}
-            net = TinyNet(TinyConfig(**fields, **blocks))
+            net = TinyNet(TinyConfig(**json.loads(sizes)))
             net.load_state_dict(weights)
-        except (KeyError, TypeError, ValueError, RuntimeError):
+        except (IndexError, TypeError, ValueError, RuntimeError):
             raise InputError(f"{path} does not fit its sizes {sizes}; write one with train_tiny_codec") from None
         return cls(net, name, num_bytes=path.stat().st_size, sha256=weights_sha256(weights))
 
     def encode_raw(self, pixels: Tensor) -> Tensor:
         """Encode float32 pixels (B,3,H,W) in [0,1] to raw latents (B,C,h,w)."""
-        encoded: Tensor = self.net.encoder((pixels - 0.5).contiguous(memory_format=torch.channels_last))
+        encoded: Tensor = self.network.encoder((pixels - 0.5).contiguous(memory_format=torch.channels_last))
         return encoded
 
     def decode_raw(self, latents: Tensor) -> Tensor:
         """Decode raw latents (B,C,h,w) to pixels (B,3,H,W), about [0,1]."""
-        decoded: Tensor = self.net.decoder(latents.contiguous(memory_format=torch.channels_last))
+        decoded: Tensor = self.network.decoder(latents.contiguous(memory_format=torch.channels_last))
         return decoded + 0.5

@@ -1,22 +1,8 @@
 """Labeled videos: finding them (`find_videos`), a validation split by group, and the encode pass over them."""
 
-from videocompressa.datasets.candidates import DecodedSplit, EncodedSplit, decode_split, encode_pass
-from videocompressa.datasets.layouts import LAYOUTS, find_videos, walk_videos
-from videocompressa.datasets.videos import SPLITS, VideoEntry, VideoSet, carve_validation, keep_classes
-from videocompressa.video.shards import BadVideo
+from videocompressa.datasets.candidates import decode_split, encode_pass
+from videocompressa.datasets.layouts import find_videos, walk_videos
+from videocompressa.datasets.videos import VideoEntry, VideoSet
+from videocompressa.errors import BadVideo
 
-__all__ = [
-    "LAYOUTS",
-    "SPLITS",
-    "BadVideo",
-    "DecodedSplit",
-    "EncodedSplit",
-    "VideoEntry",
-    "VideoSet",
-    "carve_validation",
-    "decode_split",
-    "encode_pass",
-    "find_videos",
-    "keep_classes",
-    "walk_videos",
-]
+__all__ = ["BadVideo", "VideoEntry", "VideoSet", "decode_split", "encode_pass", "find_videos", "walk_videos"]

@@ -22,13 +22,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from videocompressa.clip import Candidates, ClipSpec, Normalization
+from videocompressa.clip import Candidates, ClipSpec, DecodedSplit, Normalization
 from videocompressa.datasets.journal import Journal, Line, locked
 from videocompressa.datasets.videos import VideoEntry, VideoSet
 from videocompressa.engine import run_shards
-from videocompressa.errors import InputError
+from videocompressa.errors import BadVideo, InputError
 from videocompressa.run import Watch, watch_nothing
-from videocompressa.video.shards import BadVideo, Job, decode_shard, hash_shard, stamp_of
+from videocompressa.video.shards import Job, decode_shard, hash_shard, stamp_of
 
 if TYPE_CHECKING:
     from videocompressa.codecs import Codec
@@ -41,48 +41,6 @@ SHARD_VIDEOS = 16
 
 MAX_LISTED = 10
 """Bad videos that an error names."""
-
-
-@dataclass(frozen=True)
-class DecodedSplit:
-    """The candidate frames of every readable video of one split, in the order of the ids."""
-
-    frames: Tensor
-    """(N,T,3,H,W) uint8, RGB, mapped from the cache."""
-    times_seconds: Tensor
-    """(N,T) float64."""
-    labels: Tensor
-    """(N,) int64 in [0,L)."""
-    video_ids: tuple[str, ...]
-    num_video_frames: Tensor
-    """(N,) int64: frames of each complete video."""
-    video_bytes: Tensor
-    """(N,) int64: size of each video file."""
-    classes: tuple[str, ...]
-    clip: ClipSpec
-    normalization: Normalization
-    """Of this split's own pixels; students take the train split's."""
-    bad: tuple[BadVideo, ...]
-    """Videos that were skipped."""
-    source: str
-    """Name of the data set."""
-    split_hash: str
-    """SHA-256 over ids and labels of the split, bad ones included."""
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __repr__(self) -> str:
-        return f"DecodedSplit({self.source!r}, frames=uint8 {tuple(self.frames.shape)}, bad={len(self.bad)})"
-
-
-@dataclass(frozen=True)
-class EncodedSplit:
-    """The encoded candidates of a split."""
-
-    candidates: Candidates
-    bad: tuple[BadVideo, ...]
-    """Videos that were skipped."""
 
 
 def decode_split(
@@ -116,7 +74,7 @@ def encode_pass(
     max_bad: float = 0.05,
     normalization: Normalization | None = None,
     watch: Watch = watch_nothing,
-) -> EncodedSplit:
+) -> Candidates:
     """Decode and encode the candidate frames of a split, or take them from the cache.
 
     `normalization` is the train split's where `split` is another one; None computes it from this split. Latents are
@@ -128,15 +86,11 @@ def encode_pass(
         frames = split_pass.decode()
         decoded = split_pass.collect(frames)
         latents = split_pass.encode(frames, codec, total=len(decoded))
-    shared = {name: value for name, value in vars(decoded).items() if name not in ("normalization", "bad")}
-    candidates = Candidates(
-        **shared,
+    return Candidates(
+        **{**vars(decoded), "normalization": normalization or decoded.normalization},
         latents=_mapped(latents.binary, "float16", (len(decoded), clip.num_frames, *latent_shape)),
         codec=codec.spec,
-        normalization=normalization or decoded.normalization,
-        num_skipped=len(decoded.bad),
     )
-    return EncodedSplit(candidates, decoded.bad)
 
 
 @dataclass(frozen=True)

@@ -135,9 +135,6 @@ def _csv(data: DataFolder) -> list[ListedVideo]:
     source = data.list_file or data.root / "splits.csv"
     listed = []
     for where, row in read_rows(source, ("path", "label")):
-        for column in ("path", "label"):
-            if not row[column]:
-                raise InputError(f"{where}: the {column} is empty; fill it or remove the line")
         split = split_named(row.get("split") or "train", where)
         path = Path(os.path.normpath(source.parent / row["path"]))
         listed.append(ListedVideo(path, row["label"], split, row.get("group") or "", where))
@@ -200,8 +197,6 @@ def _kinetics(data: DataFolder) -> list[ListedVideo]:
     for source in sources:
         for where, row in read_rows(source, KINETICS_COLUMNS):
             label, youtube_id = row["label"], row["youtube_id"]
-            if not label or not youtube_id:
-                raise InputError(f"{where}: the label or the youtube_id is empty; fill it or remove the line")
             try:
                 start, end = round(float(row["time_start"])), round(float(row["time_end"]))
             except ValueError:

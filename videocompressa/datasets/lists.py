@@ -99,29 +99,29 @@ def has_columns(source: Path, columns: tuple[str, ...]) -> bool:
 
 
 def read_rows(source: Path, needed: tuple[str, ...]) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yield ("file, line n", row) of a csv with a header; cells are stripped, column names in small letters."""
+    """Yield ("file, line n", row) of a csv with a header that fills the columns `needed`; cells are stripped."""
     reader = csv.reader(read_text(source).splitlines(keepends=True), strict=True)
-    header: list[str] = []
+    stripped = ([cell.strip() for cell in row] for row in reader)
+    rows = ((f"{source}, line {reader.line_num}", cells) for cells in stripped if any(cells))
     try:
-        for cells in ([cell.strip() for cell in row] for row in reader):
-            where = f"{source}, line {reader.line_num}"
-            if not any(cells):
-                continue
-            if not header:
-                header = [cell.lower() for cell in cells]
-                if missing := [name for name in needed if name not in header]:
-                    raise InputError(
-                        f"{where}: the columns are {', '.join(header)}; {', '.join(missing)} missing: "
-                        f"the first line must name {', '.join(needed)}"
-                    )
-            elif len(cells) != len(header):
+        where, header = next(rows, ("", []))
+        if not header:
+            raise InputError(f"{source}: is empty; the first line must name {', '.join(needed)}")
+        header = [name.lower() for name in header]
+        if missing := [name for name in needed if name not in header]:
+            raise InputError(
+                f"{where}: the columns are {', '.join(header)}; {', '.join(missing)} missing: "
+                f"the first line must name {', '.join(needed)}"
+            )
+        for where, cells in rows:
+            if len(cells) != len(header):
                 raise InputError(f"{where}: has {len(cells)} values for {len(header)} columns ({', '.join(header)})")
-            else:
-                yield where, dict(zip(header, cells, strict=True))
+            row = dict(zip(header, cells, strict=True))
+            if empty := [name for name in needed if not row[name]]:
+                raise InputError(f"{where}: the {empty[0]} is empty; fill it or remove the line")
+            yield where, row
     except csv.Error as error:
         raise InputError(f"{source}, line {reader.line_num}: cannot be read as csv: {error}") from None
-    if not header:
-        raise InputError(f"{source}: is empty; the first line must name {', '.join(needed)}")
 
 
 def read_json(source: Path, kind: type) -> Any:

@@ -5,6 +5,7 @@ floor. Angles are in degrees: 0 hangs straight down, positive swings forward.
 """
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,50 +69,42 @@ PUNCH_FAR = pose(14, arms=(25, 92), elbows=(112, 0), hips=(16, -14), knees=(14, 
 BOW = pose(78, 12, arms=(12, 6), elbows=(6, 6), hips=(-6, -10), knees=(0, 0))
 SQUAT = pose(38, arms=(88, 84), elbows=(4, 4), hips=(86, 80), knees=(122, 118))
 
-
 # Two steps and a half: legs and arms swing in opposition, the swinging knee bends half-way.
 PASS_NEAR = pose(4, hips=(18, -2), knees=(48, 2), travel=-0.225)
 STEP_NEAR = pose(3, arms=(-26, 26), elbows=(20, 20), hips=(23, -23), knees=(2, 10), travel=-0.075)
 PASS_FAR = pose(4, hips=(-2, 18), knees=(2, 48), travel=0.075)
 STEP_FAR = pose(3, arms=(26, -26), elbows=(20, 20), hips=(-23, 23), knees=(10, 2), travel=0.225)
-_STEPS = (pose(travel=-0.375), PASS_NEAR, STEP_NEAR, PASS_FAR, STEP_FAR, pose(travel=0.375))
+STEPS = (pose(travel=-0.375), PASS_NEAR, STEP_NEAR, PASS_FAR, STEP_FAR, pose(travel=0.375))
+WAVES = (WAVE_FRONT, WAVE_BACK, WAVE_FRONT, WAVE_BACK, WAVE_FRONT)
+PUNCHES = (GUARD, PUNCH_NEAR, GUARD, PUNCH_FAR, GUARD)
 
-_WALK = Action((0, 0.2, 0.4, 0.6, 0.8, 1), _STEPS)
-_SIT_DOWN = Action((0, 0.5, 1), (STAND, SIT_HALF, SIT))
-_RAISE_ARMS = Action((0, 0.5, 1), (STAND, ARMS_AHEAD, ARMS_UP))
-_PICK_UP = Action((0, 0.45, 0.55, 1), (STAND, REACH, REACH, CARRY))
-_WAVES = (WAVE_FRONT, WAVE_BACK, WAVE_FRONT, WAVE_BACK, WAVE_FRONT)
-
-ACTIONS = {
-    "sit_down": _SIT_DOWN,
-    "stand_up": replace(_SIT_DOWN, reverse_of="sit_down"),
-    "raise_arms": _RAISE_ARMS,
-    "lower_arms": replace(_RAISE_ARMS, reverse_of="raise_arms"),
-    "pick_up": _PICK_UP,
-    "put_down": replace(_PICK_UP, reverse_of="pick_up"),
-    "walk_forwards": _WALK,
-    "walk_backwards": replace(_WALK, reverse_of="walk_forwards"),
-    "wave": Action((0, 0.2, 0.35, 0.5, 0.65, 0.8, 1), (STAND, *_WAVES, STAND)),
+FORWARD = {
+    "sit_down": Action((0, 0.5, 1), (STAND, SIT_HALF, SIT)),
+    "raise_arms": Action((0, 0.5, 1), (STAND, ARMS_AHEAD, ARMS_UP)),
+    "pick_up": Action((0, 0.45, 0.55, 1), (STAND, REACH, REACH, CARRY)),
+    "walk_forwards": Action((0, 0.2, 0.4, 0.6, 0.8, 1), STEPS),
+    "wave": Action((0, 0.2, 0.35, 0.5, 0.65, 0.8, 1), (STAND, *WAVES, STAND)),
     "jump": Action((0, 0.35, 0.58, 0.82, 1), (STAND, CROUCH, FLY, LAND, STAND)),
     "kick": Action((0, 0.3, 0.55, 0.65, 1), (STAND, KICK_BACK, KICK, KICK, STAND)),
-    "punch": Action((0, 0.2, 0.36, 0.52, 0.68, 0.84, 1), (STAND, GUARD, PUNCH_NEAR, GUARD, PUNCH_FAR, GUARD, STAND)),
+    "punch": Action((0, 0.2, 0.36, 0.52, 0.68, 0.84, 1), (STAND, *PUNCHES, STAND)),
     "bow": Action((0, 0.4, 0.6, 1), (STAND, BOW, BOW, STAND)),
     "squat": Action((0, 0.4, 0.6, 1), (STAND, SQUAT, SQUAT, STAND)),
 }
+REVERSE = {"stand_up": "sit_down", "lower_arms": "raise_arms", "put_down": "pick_up", "walk_backwards": "walk_forwards"}
+ACTIONS = FORWARD | {name: replace(FORWARD[other], reverse_of=other) for name, other in REVERSE.items()}
 """Every action by name."""
 
 
 def interpolate(times: tuple[float, ...], keys: Array, at: Array) -> Array:
     """Return (T,12) poses at (T,) times, by the smoothstep 3u^2 - 2u^3 from each of the (keys,12) poses to the next."""
-    marks = np.array(times)
-    after = np.clip(np.searchsorted(marks, at, "right"), 1, len(marks) - 1)
-    share = np.clip((at - marks[after - 1]) / (marks[after] - marks[after - 1]), 0, 1)[:, None]
-    poses: Array = keys[after - 1] + (keys[after] - keys[after - 1]) * share**2 * (3 - 2 * share)
+    place = np.interp(at, times, range(len(times)))
+    before = place.astype(int).clip(max=len(times) - 2)
+    share = (place - before)[:, None]
+    poses: Array = keys[before] + (keys[before + 1] - keys[before]) * share**2 * (3 - 2 * share)
     return poses
 
 
-@dataclass(frozen=True)
-class Joints:
+class Joints(NamedTuple):
     """World coordinates (x,y) of the joints in T poses; sides are `NEAR` and `FAR`."""
 
     legs: Array
@@ -119,9 +112,7 @@ class Joints:
     arms: Array
     """(T,sides,3,2): shoulder, elbow, hand."""
     spine: Array
-    """(T,3,2): hip, neck, center of the head."""
-    face: Array
-    """(T,2): the point of the head that looks ahead."""
+    """(T,4,2): hip, neck, center of the head, and the point of the head that looks ahead."""
 
 
 def limb(start: Array, length: float, angle: Array) -> Array:
@@ -150,6 +141,5 @@ def joints_of(poses: Array) -> Joints:
     return Joints(
         legs=np.stack((np.zeros_like(knee), knee, ankle, toe), axis=2) + hip[:, None, None],
         arms=np.stack((shoulder, elbow, hand), axis=2),
-        spine=np.stack((hip, neck, head), axis=1),
-        face=limb(head, HEAD, gaze - 100),
+        spine=np.stack((hip, neck, head, limb(head, HEAD, gaze - 100)), axis=1),
     )

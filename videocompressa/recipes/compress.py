@@ -61,8 +61,7 @@ def compress_folder(
     videos = list_videos(data, candidates)
     check_training(videos, data, budget)
     codec = build_codec(options.codec).to(surroundings.device)
-    encoded = encode_train(videos, candidates, codec, surroundings)
-    train_data = encoded.candidates
+    train_data = encode_train(videos, candidates, codec, surroundings)
     files = blank_files(train_data, config, storage, options.seed, sample_of(train_data.latents), codec)
     resolved, notes = resolve_budget(budget, files)
     stages = stages_of(train_data, surroundings)
@@ -84,7 +83,7 @@ def compress_folder(
         keyframes=synthetic.positions.shape[1],
         num_train_videos=len(train_data),
         num_train_frames=int(train_data.num_video_frames.sum()),
-        skipped=encoded.bad,
+        skipped=train_data.bad,
         notes=notes,
         method_seconds=method_seconds,
     )

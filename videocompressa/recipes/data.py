@@ -6,19 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from videocompressa.clip import Candidates, ClipSpec
+from videocompressa.clip import Candidates, ClipSpec, DecodedSplit
 from videocompressa.codecs import Codec
-from videocompressa.datasets import (
-    SPLITS,
-    DecodedSplit,
-    EncodedSplit,
-    VideoSet,
-    carve_validation,
-    decode_split,
-    encode_pass,
-    find_videos,
-    keep_classes,
-)
+from videocompressa.datasets import decode_split, encode_pass, find_videos
+from videocompressa.datasets.videos import SPLITS, VideoSet, carve_validation, keep_classes
 from videocompressa.errors import InputError
 from videocompressa.recipes.options import CandidateOptions, Surroundings
 from videocompressa.rng import Streams
@@ -39,7 +30,7 @@ def list_videos(data: Path, options: CandidateOptions) -> VideoSet:
     return videos
 
 
-def encode_train(videos: VideoSet, options: CandidateOptions, codec: Codec, surroundings: Surroundings) -> EncodedSplit:
+def encode_train(videos: VideoSet, options: CandidateOptions, codec: Codec, surroundings: Surroundings) -> Candidates:
     """Decode and encode the training videos, or take them from the cache."""
     return encode_pass(videos, "train", options.clip, codec, **_reading(options, surroundings))
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -30,7 +30,8 @@ from videocompressa.rng import Streams
 from videocompressa.run import Watch, watch_nothing
 from videocompressa.selection.keyframes import FIXED_SELECTORS, check_keyframes, top_k_positions
 from videocompressa.selection.selector_file import TrainedSelector, parse_selector
-from videocompressa.video import read_frames, read_frames_at, write_picture
+from videocompressa.video import read_frames, read_frames_at
+from videocompressa.video.write import write_picture
 
 DEFAULT_KEYFRAMES, DEFAULT_FRAMES, SIDE = 4, 64, 64
 """K, T and the side of the candidates in pixels, for rules (our choice)."""
@@ -97,27 +98,19 @@ class _Picker:
     num_keyframes: int
     """K."""
 
-    @property
+    @functools.cached_property
     def trained(self) -> TrainedSelector | None:
-        """The trained selector; None for a rule. Workers get its bytes, and parse them once."""
-        return _parsed(self.selector, self.options.selector) if self.selector else None
+        """The trained selector; None for a rule. Every worker parses its bytes once."""
+        return parse_selector(self.selector, self.options.selector) if self.selector else None
 
 
-@dataclass(frozen=True)
-class _Job:
-    """One video, with all that a worker needs."""
+class _Job(NamedTuple):
+    """One video."""
 
     path: Path
     video: str
     stem: str
-    """Path of its pictures relative to `folder`, without number and suffix."""
-    folder: Path
-    picker: _Picker
-    in_worker: bool
-    """One thread there, since there are as many workers as the user wants."""
-
-    def __str__(self) -> str:
-        return self.video
+    """Path of its pictures relative to the folder, without number and suffix."""
 
 
 def extract_keyframes(
@@ -143,10 +136,10 @@ def extract_keyframes(
         if folder.resolve() in {*path.resolve().parents, *path.absolute().parents}:
             raise InputError(f"output {folder} holds {path}, which is read; give another folder")
     with complete_folder(folder, overwrite=overwrite) as part:
-        rows = zip(videos, videos.values(), _stems(videos.values()), strict=True)
-        jobs = [_Job(path, video, stem, part, picker, in_worker=workers > 0) for path, video, stem in rows]
+        jobs = [_Job(*row) for row in zip(videos, videos.values(), _stems(videos.values()), strict=True)]
+        work = functools.partial(_keyframes_of, picker, part, in_worker=workers > 0)
         results = []
-        with closing(run_shards(_keyframes_of, jobs, workers=workers)) as finished:
+        with closing(run_shards(work, jobs, workers=workers, name=lambda job: job.video)) as finished:
             for result in finished:
                 results.append(result)
                 watch("keyframes", done=len(results), total=len(jobs))
@@ -169,11 +162,6 @@ def as_json(extracted: Extracted) -> dict[str, Any]:
     }
 
 
-@functools.lru_cache(maxsize=1)
-def _parsed(data: bytes, path: str) -> TrainedSelector:
-    return parse_selector(data, path)
-
-
 def _picker(options: KeyframeOptions) -> _Picker:
     """Read the selector, and look up the K and T that the user leaves open."""
     if options.selector in FIXED_SELECTORS:
@@ -186,7 +174,7 @@ def _picker(options: KeyframeOptions) -> _Picker:
                 f"wrote, or one of {', '.join(FIXED_SELECTORS)}"
             )
         data = read_bytes(path, "selector file")
-        trained = _parsed(data, options.selector)
+        trained = parse_selector(data, options.selector)
         clip, keyframes = trained.clip, trained.keyframes
     clip = dataclasses.replace(clip, num_frames=options.frames or clip.num_frames)
     num_keyframes = min(keyframes, clip.num_frames) if options.keyframes is None else options.keyframes
@@ -214,28 +202,30 @@ def _extracted(folder: Path, picker: _Picker, results: Sequence[VideoKeyframes |
     )
 
 
-def _keyframes_of(job: _Job) -> VideoKeyframes | BadVideo:
+def _keyframes_of(picker: _Picker, folder: Path, job: _Job, *, in_worker: bool) -> VideoKeyframes | BadVideo:
     """Steps 1 to 3 for one video."""
-    if job.in_worker:
-        torch.set_num_threads(1)
+    if in_worker:
+        torch.set_num_threads(1)  # There are as many workers as the user wants.
+    pictures, keyframes = picker.options.pictures, []
     try:
-        decoded = read_frames(job.path, *job.picker.clip.size)
+        decoded = read_frames(job.path, *picker.clip.size)
         distinct = list({position: n for n, position in enumerate(decoded.positions)}.values())
-        picks, scores = _pick(job, torch.from_numpy(decoded.frames)[distinct])
-        rows = [distinct[pick] for pick in picks]
-        indices, times = [decoded.positions[row] for row in rows], [float(decoded.pts_seconds[row]) for row in rows]
-        pictures = _write_pictures(job, indices, times)
+        for pick, score in zip(*_pick(picker, job.video, torch.from_numpy(decoded.frames)[distinct]), strict=True):
+            index, seconds = decoded.positions[distinct[pick]], float(decoded.pts_seconds[distinct[pick]])
+            picture = None if pictures == "none" else f"pictures/{job.stem}-{index:06d}.{pictures}"
+            keyframes.append(Keyframe(index, round(seconds, 6), score, picture))
+        if pictures != "none":
+            _write_pictures(job.path, keyframes, folder, picker.options.size)
     except VideoError as error:
         return BadVideo(job.video, str(error))
-    keyframes = zip(indices, (round(seconds, 6) for seconds in times), scores, pictures, strict=True)
-    return VideoKeyframes(job.video, decoded.num_video_frames, tuple(Keyframe(*values) for values in keyframes))
+    return VideoKeyframes(job.video, decoded.num_video_frames, tuple(keyframes))
 
 
-def _pick(job: _Job, candidates: Tensor) -> tuple[list[int], list[float | None]]:
+def _pick(picker: _Picker, video: str, candidates: Tensor) -> tuple[list[int], list[float | None]]:
     """Return the positions of the K picks among the candidates (T,3,H,W), increasing, and their scores."""
-    picker, count = job.picker, min(job.picker.num_keyframes, len(candidates))
+    count = min(picker.num_keyframes, len(candidates))
     if picker.trained is None:
-        generator = Streams(picker.options.seed, "keyframes").generator(job.video)
+        generator = Streams(picker.options.seed, "keyframes").generator(video)
         positions = FIXED_SELECTORS[picker.options.selector]().positions(candidates[None], count, generator)[0].tolist()
         return positions, [None] * count
     scores = picker.trained.selector.scores(candidates[None])
@@ -243,24 +233,20 @@ def _pick(job: _Job, candidates: Tensor) -> tuple[list[int], list[float | None]]
     return positions, [round(float(scores[0, position]), 4) for position in positions]
 
 
-def _write_pictures(job: _Job, indices: Sequence[int], times: Sequence[float]) -> list[str | None]:
-    """Write the picked frames as the options say, and return their paths; no file stays of a video that breaks."""
-    options = job.picker.options
-    if options.pictures == "none":
-        return [None] * len(indices)
-    names = [f"pictures/{job.stem}-{index:06d}.{options.pictures}" for index in indices]
-    (job.folder / names[0]).parent.mkdir(parents=True, exist_ok=True)
+def _write_pictures(video: Path, keyframes: Sequence[Keyframe], folder: Path, short_side: int | None) -> None:
+    """Write the picked frames to their paths below the folder; no file stays of a video that breaks."""
+    paths = [folder / str(keyframe.picture) for keyframe in keyframes]
+    paths[0].parent.mkdir(parents=True, exist_ok=True)
     try:
-        for start in range(0, len(times), PICTURES_AT_ONCE):
+        for start in range(0, len(paths), PICTURES_AT_ONCE):
             rows = slice(start, start + PICTURES_AT_ONCE)
-            frames = read_frames_at(job.path, times[rows]).frames
-            for name, frame in zip(names[rows], frames, strict=True):
-                write_picture(job.folder / name, frame, short_side=options.size)
+            frames = read_frames_at(video, [keyframe.time_seconds for keyframe in keyframes[rows]]).frames
+            for path, frame in zip(paths[rows], frames, strict=True):
+                write_picture(path, frame, short_side=short_side)
     except VideoError:
-        for name in names:
-            (job.folder / name).unlink(missing_ok=True)
+        for path in paths:
+            path.unlink(missing_ok=True)
         raise
-    return list(names)
 
 
 def _find(sources: Sequence[Path]) -> dict[Path, str]:
@@ -269,22 +255,16 @@ def _find(sources: Sequence[Path]) -> dict[Path, str]:
     if not sources:
         raise InputError("VIDEO is missing; give videos, or folders of them")
     for source in sources:
-        if source.is_dir():
-            below = list(walk_videos(source))
-            if not below:
-                raise InputError(f"{source}: holds no videos; give a folder with some, or a video")
-            for path in below:
-                names.setdefault(path.absolute(), _text(path.relative_to(source)))
-        elif source.exists():
-            names.setdefault(source.absolute(), _text(source))
-        else:
+        if not source.exists():
             raise InputError(f"{source}: there is no such file or folder; give videos, or folders of them")
+        paths = list(walk_videos(source)) if source.is_dir() else [source]
+        if not paths:
+            raise InputError(f"{source}: holds no videos; give a folder with some, or a video")
+        for path in paths:
+            name = path.relative_to(source) if source.is_dir() else path
+            # Text that any file can hold, whatever bytes the name has.
+            names.setdefault(path.absolute(), os.fsencode(name.as_posix()).decode("utf-8", "replace"))
     return names
-
-
-def _text(path: Path) -> str:
-    """Return a path as text that any file can hold, whatever bytes the name has."""
-    return os.fsencode(path.as_posix()).decode("utf-8", "replace")
 
 
 def _stems(videos: Iterable[str]) -> list[str]:

@@ -5,6 +5,8 @@ are estimates, measured on a few videos and a few training steps.
 """
 
 import dataclasses
+from collections import Counter
+from collections.abc import Iterable
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +16,8 @@ from torch import Tensor
 
 from videocompressa.clip import Candidates, ClipSpec, CodecSpec, Normalization
 from videocompressa.codecs import Codec, build_codec
-from videocompressa.datasets import SPLITS, BadVideo, VideoEntry, VideoSet
+from videocompressa.datasets import BadVideo, VideoEntry, VideoSet
+from videocompressa.datasets.videos import SPLITS
 from videocompressa.engine import run_shards
 from videocompressa.errors import InputError, VideoError
 from videocompressa.methods import MethodConfig
@@ -27,7 +30,7 @@ from videocompressa.run import Run
 from videocompressa.students import LabeledClips, fit
 from videocompressa.synthetic import Budget
 from videocompressa.video import VideoInfo, read_clip
-from videocompressa.video.shards import Probed, probe_shard
+from videocompressa.video.shards import probe_shard
 
 PROBED_AT_ONCE = 32
 SAMPLE_VIDEOS = 8
@@ -75,16 +78,6 @@ class Plan:
         """Kept frames / frames of the training videos, of methods that do not fill bytes."""
         return self.num_items * self.budget.keyframes / self.splits["train"].num_frames
 
-    @property
-    def num_videos(self) -> int:
-        """Readable videos of all splits."""
-        return sum(totals.num_videos for totals in self.splits.values())
-
-    @property
-    def num_frames(self) -> int:
-        """Their frames."""
-        return sum(totals.num_frames for totals in self.splits.values())
-
 
 def plan(
     data: Path, options: CompressOptions, *, candidates: CandidateOptions, budget: BudgetOptions,
@@ -99,21 +92,22 @@ def plan(
     config, storage = configured(options, candidates, budget)
     codec = build_codec(options.codec).to(surroundings.device)
     codec.spec.latent_shape(candidates.size, candidates.size)
-    probed = dict(zip(videos.entries, _probe_all(videos, surroundings), strict=True))
-    train = {entry: each.info for entry, each in probed.items() if each.info and entry.split == "train"}
+    infos, bad = _probe_all(videos, surroundings)
+    train = {entry: info for entry, info in infos.items() if entry.split == "train"}
+    train_bad = tuple(each for entry, each in bad.items() if entry.split == "train")
     if not train:
-        first, reason = next((entry.video_id, each.reason) for entry, each in probed.items() if entry.split == "train")
-        raise InputError(f"{data}: none of its training videos can be read: {first} ({reason})")
+        first = train_bad[0]
+        raise InputError(f"{data}: none of its training videos can be read: {first.video_id} ({first.reason})")
     frames, latents, seconds_per_video = _encode_sample(list(train), candidates.clip, codec, videos.root, surroundings)
-    blank = _blank_candidates(videos, train, candidates.clip, codec.spec)
+    blank = _blank_candidates(videos, train, train_bad, candidates.clip, codec.spec)
     files = blank_files(blank, config, storage, options.seed, latents, codec)
     resolved, notes = resolve_budget(budget, files)
     size = budget.bytes if config.fills_bytes else None
     return Plan(
         source=videos.name,
-        splits=_split_totals(probed),
-        classes=_class_counts(videos, probed),
-        bad=tuple(BadVideo(entry.video_id, each.reason) for entry, each in probed.items() if each.info is None),
+        splits=_split_totals(infos),
+        classes=_class_counts(videos, infos),
+        bad=tuple(bad.values()),
         budget=resolved,
         num_items=num_items(blank, resolved.videos_per_class),
         fills_bytes=config.fills_bytes,
@@ -124,22 +118,28 @@ def plan(
     )
 
 
-def _probe_all(videos: VideoSet, surroundings: Surroundings) -> list[Probed]:
+def _probe_all(
+    videos: VideoSet, surroundings: Surroundings
+) -> tuple[dict[VideoEntry, VideoInfo], dict[VideoEntry, BadVideo]]:
+    """Return what is known of the readable videos, and the others with the reason."""
     paths = [str(entry.path) for entry in videos.entries]
     shards = [tuple(paths[start : start + PROBED_AT_ONCE]) for start in range(0, len(paths), PROBED_AT_ONCE)]
-    probed: list[Probed] = []
+    probed: list[VideoInfo | VideoError] = []
     surroundings.watch("probe", done=0, total=len(paths))
     with closing(run_shards(probe_shard, shards, workers=surroundings.workers, name=lambda shard: shard[0])) as results:
         for some in results:
             probed += some
             surroundings.watch("probe", done=len(probed), total=len(paths))
-    return probed
+    pairs = list(zip(videos.entries, probed, strict=True))
+    infos = {entry: each for entry, each in pairs if isinstance(each, VideoInfo)}
+    bad = {entry: BadVideo(entry.video_id, str(each)) for entry, each in pairs if isinstance(each, VideoError)}
+    return infos, bad
 
 
-def _split_totals(probed: dict[VideoEntry, Probed]) -> dict[str, SplitTotals]:
+def _split_totals(probed: dict[VideoEntry, VideoInfo]) -> dict[str, SplitTotals]:
     totals = {}
     for split in SPLITS:
-        infos = [each.info for entry, each in probed.items() if entry.split == split and each.info is not None]
+        infos = [info for entry, info in probed.items() if entry.split == split]
         if infos:
             totals[split] = SplitTotals(
                 num_videos=len(infos),
@@ -150,42 +150,37 @@ def _split_totals(probed: dict[VideoEntry, Probed]) -> dict[str, SplitTotals]:
     return totals
 
 
-def _class_counts(videos: VideoSet, probed: dict[VideoEntry, Probed]) -> dict[str, dict[str, int]]:
+def _class_counts(videos: VideoSet, readable: Iterable[VideoEntry]) -> dict[str, dict[str, int]]:
     splits = [split for split in SPLITS if videos.select(split).entries]
-    counts = {name: dict.fromkeys(splits, 0) for name in videos.classes}
-    for entry, each in probed.items():
-        counts[videos.classes[entry.label]][entry.split] += each.info is not None
-    return counts
+    counts = Counter((entry.label, entry.split) for entry in readable)
+    return {name: {split: counts[label, split] for split in splits} for label, name in enumerate(videos.classes)}
 
 
 def _blank_candidates(
-    videos: VideoSet, train: dict[VideoEntry, VideoInfo], clip: ClipSpec, codec: CodecSpec
+    videos: VideoSet, train: dict[VideoEntry, VideoInfo], bad: tuple[BadVideo, ...], clip: ClipSpec, codec: CodecSpec
 ) -> Candidates:
     """Return candidates of the training videos as probed, with frames and latents of zeros."""
-    shape, infos = (len(train), clip.num_frames), list(train.values())
-    listed = videos.select("train")
+    shape, infos = (len(train), clip.num_frames), train.values()
+    num_frames = torch.tensor([info.num_frames for info in infos])
+    seconds = torch.tensor([info.duration_seconds for info in infos], dtype=torch.float64)
+    # As if each video had a constant rate.
+    positions = (2 * torch.arange(clip.num_frames) + 1) * num_frames[:, None] // (2 * clip.num_frames)
     return Candidates(
         frames=torch.zeros((), dtype=torch.uint8).expand(*shape, 3, clip.height, clip.width),
         latents=torch.zeros((), dtype=torch.float16).expand(*shape, *codec.latent_shape(clip.height, clip.width)),
-        times_seconds=torch.tensor([_even_times(info, clip.num_frames) for info in infos], dtype=torch.float64),
+        times_seconds=positions * seconds[:, None] / num_frames[:, None],
         labels=torch.tensor([entry.label for entry in train]),
         video_ids=tuple(entry.video_id for entry in train),
-        num_video_frames=torch.tensor([info.num_frames for info in infos]),
+        num_video_frames=num_frames,
         video_bytes=torch.tensor([info.file_bytes for info in infos]),
         classes=videos.classes,
         clip=clip,
         codec=codec,
         normalization=Normalization((0.123457,) * 3, (0.345678,) * 3),  # numbers of full length
         source=videos.name,
-        split_hash=listed.split_hash,
-        num_skipped=len(listed) - len(train),
+        split_hash=videos.select("train").split_hash,
+        bad=bad,
     )
-
-
-def _even_times(info: VideoInfo, num_frames: int) -> list[float]:
-    """Return about the times of T frames of a video of constant rate, in seconds."""
-    positions = [(2 * i + 1) * info.num_frames // (2 * num_frames) for i in range(num_frames)]
-    return [position * info.duration_seconds / info.num_frames for position in positions]
 
 
 def _encode_sample(

@@ -9,7 +9,6 @@ Samples count as square; untagged color is read as BT.601. Only NumPy, no torch:
 
 from __future__ import annotations
 
-import hashlib
 import math
 from bisect import bisect_right
 from collections import deque
@@ -28,7 +27,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from videocompressa.errors import VideoError
-from videocompressa.video.timeline import Timeline, file_errors, open_video, read_timeline
+from videocompressa.video.timeline import Timeline, open_video, read_timeline
 
 if TYPE_CHECKING:
     from videocompressa.clip import Clip, ClipSpec
@@ -123,12 +122,6 @@ def read_frames_at(path: Path, times_seconds: Sequence[float]) -> Decoded:
             )
         sides = _sides_of_first_frame(path, stream, timeline)
         return _decode(path, stream, timeline, timeline.at(times_seconds), _Resizer(*sides))
-
-
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes; raises `VideoError` when it cannot be read."""
-    with file_errors(), path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sides_of_first_frame(path: Path, stream: VideoStream, timeline: Timeline) -> tuple[int, int]:

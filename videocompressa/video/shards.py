@@ -1,7 +1,9 @@
 """What a worker does with the videos of one shard: decode, hash or probe them. No torch, so that workers start fast."""
 
+import hashlib
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,18 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from videocompressa.errors import VideoError
-from videocompressa.video.decode import VideoInfo, file_sha256, probe, read_frames
+from videocompressa.video.decode import VideoInfo, probe, read_frames
 
 Stamp = tuple[int, int] | None
 """(bytes, mtime in ns) of a file, None when it is gone: a file that keeps both counts as unchanged."""
-
-
-@dataclass(frozen=True)
-class BadVideo:
-    """A video that was skipped."""
-
-    video_id: str
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -70,24 +64,12 @@ class DecodedShard:
         return (counts @ levels).tolist(), (counts @ levels**2).tolist()
 
 
-@dataclass(frozen=True)
-class Probed:
-    """The result of a probe of one video."""
-
-    info: VideoInfo | None
-    """None when the video cannot be read."""
-    reason: str = ""
-    """Why it cannot be read."""
-
-
 def decode_shard(job: Job) -> DecodedShard:
     """Decode the videos of one shard; a video that cannot be read becomes a row with the reason."""
-    stamps, rows = tuple(stamp_of(path) for path in job.paths), []
+    stamps, hashes, rows = tuple(stamp_of(path) for path in job.paths), hash_shard(job.paths), []
     frames = [np.empty((0, job.num_frames, 3, job.height, job.width), np.uint8)]
-    for path in map(Path, job.paths):
-        sha256 = ""
+    for path, sha256 in zip(map(Path, job.paths), hashes, strict=True):
         try:
-            sha256 = file_sha256(path)
             decoded = read_frames(path, job.num_frames, job.height, job.width, stride=job.stride)
         except VideoError as error:
             rows.append(VideoRow(sha256, bad=str(error)))
@@ -99,30 +81,27 @@ def decode_shard(job: Job) -> DecodedShard:
 
 def stamp_of(path: str | Path) -> Stamp:
     """Return the stamp of a file as it is now."""
-    try:
+    with suppress(OSError):
         status = os.stat(path)
-    except OSError:
-        return None
-    return status.st_size, status.st_mtime_ns
+        return status.st_size, status.st_mtime_ns
+    return None
 
 
 def hash_shard(paths: Sequence[str]) -> list[str]:
     """Return the SHA-256 of each file, "" for one that cannot be read."""
-    hashes = []
-    for path in map(Path, paths):
-        try:
-            hashes.append(file_sha256(path))
-        except VideoError:
-            hashes.append("")
+    hashes = [""] * len(paths)
+    for number, path in enumerate(paths):
+        with suppress(OSError), open(path, "rb") as file:
+            hashes[number] = hashlib.file_digest(file, "sha256").hexdigest()
     return hashes
 
 
-def probe_shard(paths: Sequence[str]) -> list[Probed]:
-    """Probe each file: its packets are counted and its first frame is decoded."""
-    probed = []
+def probe_shard(paths: Sequence[str]) -> list[VideoInfo | VideoError]:
+    """Probe each file (its packets are counted and its first frame is decoded); the error where it cannot be read."""
+    probed: list[VideoInfo | VideoError] = []
     for path in map(Path, paths):
         try:
-            probed.append(Probed(probe(path)))
+            probed.append(probe(path))
         except VideoError as error:
-            probed.append(Probed(None, str(error)))
+            probed.append(error)
     return probed

@@ -92,31 +92,21 @@ class Timeline:
 
 
 @contextmanager
-def file_errors() -> Iterator[None]:
-    """Raise errors of the file system as `VideoError`."""
-    try:
-        yield
-    except (FileNotFoundError, NotADirectoryError):
-        raise VideoError("file is gone") from None
-    except OSError as error:
-        raise VideoError(f"cannot be opened: {error.strerror}") from None
-
-
-@contextmanager
 def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Open a file and its first moving video stream, or raise `VideoError` with the reason; one decoding thread."""
-    with file_errors():
-        size = path.stat().st_size
-    if path.is_dir():
-        raise VideoError("not a video: it is a folder")
-    if size == 0:
-        raise VideoError("empty file")
     try:
+        if path.is_dir():
+            raise VideoError("not a video: it is a folder")
+        with path.open("rb") as file:
+            if not file.read(1):
+                raise VideoError("empty file")
         container = av.open(str(path.absolute()), metadata_errors="replace", container_options=LOCAL_ONLY)
-    except av.FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise VideoError("file is gone") from None
-    except (av.FFmpegError, PermissionError) as error:
+    except av.FFmpegError as error:
         raise VideoError(f"not a video: {error.strerror}") from None
+    except OSError as error:
+        raise VideoError(f"cannot be opened: {error.strerror}") from None
     with container:
         # A cover picture in a sound file is a "video" stream too.
         moving = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
