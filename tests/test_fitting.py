@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from method_runs import FRAMES, SMALL_METHODS, compress, dark_and_bright
 
-from videocompressa.artifact import Quantization, to_bytes
+from videocompressa.artifact import to_bytes
+from videocompressa.artifact.container import Quantization
 from videocompressa.artifact.fitting import largest_fitting
 from videocompressa.artifact.storage import TRANSFORM, blank_stream, stored, transform_of
 from videocompressa.codecs import PixelCodec

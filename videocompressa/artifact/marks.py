@@ -7,7 +7,7 @@ and marks cannot fall or come twice.
 import re
 from collections.abc import Sequence
 
-from videocompressa.errors import ArtifactError, InputError
+from videocompressa.errors import InputError
 
 _DIGITS = re.compile(r"[0-9a-f]*")
 
@@ -26,27 +26,25 @@ def marks_of(positions: Sequence[Sequence[int]], num_frames: int) -> str:
 def positions_of(marks: str, num_items: int, keyframes: int, num_frames: int) -> tuple[tuple[int, ...], ...]:
     """Return the N rows of K positions that the marks mean.
 
-    Raises `ArtifactError` for all that `marks_of` would not write. The caller has bounded N x K.
+    Raises `InputError` for all that `marks_of` would not write. The caller has bounded N x K.
     """
     if keyframes == num_frames:
         if marks:
-            raise ArtifactError(f"metadata provenance.positions must be empty, for all {num_frames} are kept")
+            raise InputError(f"metadata provenance.positions must be empty, for all {num_frames} are kept")
         return (tuple(range(num_frames)),) * num_items
     digits = _digits(num_frames)
     if len(marks) != num_items * digits:
-        raise ArtifactError(
-            f"metadata provenance.positions has {len(marks)} digits; it must have {num_items} x {digits}"
-        )
+        raise InputError(f"metadata provenance.positions has {len(marks)} digits; it must have {num_items} x {digits}")
     if not _DIGITS.fullmatch(marks):
-        raise ArtifactError("metadata provenance.positions holds other characters than 0-9 and a-f")
+        raise InputError("metadata provenance.positions holds other characters than 0-9 and a-f")
     rows = []
     for begin in range(0, len(marks), digits):
         bits = f"{int(marks[begin : begin + digits], 16):0{4 * digits}b}"
         row = tuple(match.start() for match in re.finditer("1", bits))
         if row and row[-1] >= num_frames:
-            raise ArtifactError(f"metadata provenance.positions leave [0,{num_frames})")
+            raise InputError(f"metadata provenance.positions leave [0,{num_frames})")
         if len(row) != keyframes:
-            raise ArtifactError(f"metadata provenance.positions has {len(row)} of an item; it must have {keyframes}")
+            raise InputError(f"metadata provenance.positions has {len(row)} of an item; it must have {keyframes}")
         rows.append(row)
     return tuple(rows)
 

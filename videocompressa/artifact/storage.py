@@ -19,7 +19,7 @@ from torch import Tensor
 
 from videocompressa.artifact.container import Quantization
 from videocompressa.artifact.packing import transform, unpacked
-from videocompressa.artifact.write import to_bytes
+from videocompressa.artifact.set_file import to_bytes
 from videocompressa.clip import CodecSpec
 from videocompressa.errors import InputError
 from videocompressa.rng import Streams
