@@ -75,6 +75,14 @@ def check_stored(tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, 
             raise InputError(f"tensor {name} holds {problem}")
 
 
+def bytes_of(name: str, tensors: Mapping[str, Tensor]) -> bytes:
+    """Return the content of a tensor (bytes,) uint8; raises `InputError` for another shape or no bytes."""
+    tensor = tensors[name]
+    if tensor.ndim != 1 or len(tensor) == 0:
+        raise InputError(f"tensor {name} has shape {tuple(tensor.shape)}; it must be (bytes,), not empty")
+    return tensor.numpy().tobytes()
+
+
 def label_codes(labels: Tensor) -> Tensor:
     """Return the codes (N,L) uint8, on the CPU, of probabilities (N,L) whose rows are not all zero."""
     exact = labels.detach().cpu().double()
