@@ -55,10 +55,6 @@ class Storage:
         return "float16" if self.name == "float16" else "int8"
 
 
-TRANSFORM = Storage()
-"""The default."""
-
-
 def stored(
     synthetic: SyntheticSet, decoder: Decoder, storage: Storage, *, limit: int | None = None, fill: bool = False
 ) -> SyntheticSet:
@@ -94,7 +90,7 @@ def item_bytes(latents: Tensor, decoder: Decoder, storage: Storage, *, seed: int
 
 
 def blank_stream(codec: CodecSpec, num_bytes: int) -> dict[str, Tensor]:
-    """Return the packed tensors of "transform" with a stream of this length, for sizes (`fitting.blank_set`)."""
+    """Return the packed tensors of "transform" with a stream of this length, for sizes (`MethodConfig.blank`)."""
     return {
         "steps": torch.ones(codec.channels, dtype=torch.float16),
         "stream": torch.zeros(num_bytes, dtype=torch.uint8),
