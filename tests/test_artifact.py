@@ -327,7 +327,7 @@ rows_of_frames = st.integers(1, 40).flatmap(
 def test_any_positions_are_kept_as_marks(drawn: tuple[int, list[list[int]]]) -> None:
     num_frames, rows = drawn
     marks = marks_of(rows, num_frames)
-    assert [list(row) for row in positions_of(marks, len(rows), len(rows[0]), num_frames)] == rows
+    assert positions_of(marks, len(rows), len(rows[0]), num_frames).tolist() == rows
     complete = len(rows[0]) == num_frames
     # The first frame is the highest bit of the first digit.
     bits = "".join(

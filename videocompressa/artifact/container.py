@@ -1,7 +1,7 @@
 """The container: a safetensors file with the tensors of a set, one metadata key, and the packed provenance text.
 
-Which tensors a file holds, with dtypes and shapes, follows from its metadata (`_expected`), so a file whose tensors and
-metadata disagree is refused before anything is unpacked.
+Which tensors a file holds, with dtypes and shapes, follows from its metadata (`_check_arrays`), so a file whose tensors
+and metadata disagree is refused before anything is unpacked.
 """
 
 import json
@@ -43,8 +43,6 @@ DTYPES = {"F32": np.float32, "F16": np.float16, "U16": np.uint16, "I8": np.int8,
 """Names of dtypes in safetensors."""
 
 Array = np.ndarray[Any, Any]
-Layout = dict[str, tuple[str, tuple[int, ...]]]
-"""Name of each tensor: its dtype and shape."""
 
 # lc = pb = 0 is 1 to 2 % smaller for texts of a kilobyte than the usual 3 and 2 (measured). All settings are given,
 # because the presets of a later version of the library may differ.
@@ -184,25 +182,21 @@ def unsigned(count: int, what: str) -> str:
     return "U8" if count <= 256 else "U16"
 
 
-def _expected(arrays: Mapping[str, Array], metadata: Metadata) -> Layout:
-    """Return the tensors that the metadata ask for; shapes of packed latents are checked by their packing."""
+def _check_arrays(arrays: Mapping[str, Array], metadata: Metadata) -> None:
+    """Raise `InputError` unless the tensors are those that the metadata ask for; packings check their own shapes."""
     unsigned(metadata.clip.num_frames, "candidate frames")
     num_items, num_classes, soft = len(metadata.positions), len(metadata.classes), arrays["labels"].ndim == 2
-    layout: Layout = {
+    layout: dict[str, tuple[str, tuple[int, ...]]] = {
         "provenance": ("U8", (len(arrays["provenance"]),)),
         "labels": ("U8", (num_items, num_classes)) if soft else (unsigned(num_classes, "classes"), (num_items,)),
     }
     if metadata.packing != "dense":
         codes = PACKINGS[metadata.packing].tensors
-        return layout | {name: (code, arrays[name].shape if name in arrays else ()) for name, code in codes.items()}
-    quantized = "latents" in arrays and arrays["latents"].dtype == np.int8
-    layout["latents"] = ("I8" if quantized else "F16", metadata.shape)
-    return layout | ({"scales": ("F16", (num_items, metadata.codec.channels))} if quantized else {})
-
-
-def _check_arrays(arrays: Mapping[str, Array], metadata: Metadata) -> None:
-    """Raise `InputError` unless the tensors are those that the metadata ask for."""
-    layout = _expected(arrays, metadata)
+        layout |= {name: (code, arrays[name].shape if name in arrays else ()) for name, code in codes.items()}
+    elif "latents" in arrays and arrays["latents"].dtype == np.int8:
+        layout |= {"latents": ("I8", metadata.shape), "scales": ("F16", (num_items, metadata.codec.channels))}
+    else:
+        layout["latents"] = ("F16", metadata.shape)
     if set(arrays) != set(layout):
         raise InputError(
             f"the file holds tensors [{', '.join(sorted(arrays))}]; it must hold [{', '.join(sorted(layout))}]"

@@ -6,7 +6,7 @@ There are two texts: the header's, readable in the raw file, and the provenance,
 import json
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import PureWindowsPath
@@ -63,6 +63,7 @@ _KEYS = {
     "num_frames": "frames",
     "num_skipped": "skipped",
     "num_videos": "videos",
+    "split_hash": "split",
     "video_bytes": "bytes",
     "weights_sha256": "sha256",
 }
@@ -141,10 +142,10 @@ def canonical(content: Mapping[str, Any]) -> str:
     return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def content_of(record: object, schema: Schema) -> dict[str, Any]:
-    """Return those fields of a record that the schema names, by key."""
+def content_of(record: object, keys: Iterable[str]) -> dict[str, Any]:
+    """Return those fields of a record that have these keys."""
     fields = {_KEYS.get(name, name): value for name, value in vars(record).items()}
-    return {key: fields[key] for key in schema}
+    return {key: fields[key] for key in keys}
 
 
 def record_of(kind: type[Record], content: Mapping[str, Any], **more: Any) -> Record:
@@ -191,16 +192,14 @@ def from_json(header: Mapping[str, Any], content: Mapping[str, Any], num_items: 
     if not 1 <= keyframes <= clip.num_frames:
         raise InputError(f"the file has keyframes {keyframes}; they must be 1 to {clip.num_frames}")
     times = _milliseconds(content["times"], num_items, keyframes)
-    normalization: dict[str, Any] = {
-        name: tuple(map(float, numbers)) for name, numbers in content["normalization"].items()
-    }
+    normalization = {name: tuple(map(float, numbers)) for name, numbers in content["normalization"].items()}
     return Metadata(
-        positions=torch.tensor(positions_of(content["positions"], num_items, keyframes, clip.num_frames)),
+        positions=positions_of(content["positions"], num_items, keyframes, clip.num_frames),
         times_seconds=torch.tensor(times, dtype=torch.float64) / 1000,
         classes=tuple(content["classes"]),
         clip=clip,
         codec=record_of(CodecSpec, codec, name=header["codec"]),
-        normalization=Normalization(**normalization),
+        normalization=record_of(Normalization, normalization),
         provenance=provenance,
         fill=header["fill"],
         packing=header["packing"],

@@ -98,12 +98,8 @@ def selector_bytes(trained: TrainedSelector) -> bytes:
         "keyframes": trained.keyframes,
         "clip": content_of(trained.clip, SCHEMA["clip"]),
         "sha256": _sha256(weights),
-        "source": origin.source,
-        "split": origin.split_hash,
-        "method": origin.method,
-        "seed": origin.seed,
         "codec": {"name": portable(origin.codec), "sha256": origin.codec_sha256},
-        "config": dict(origin.config),
+        **content_of(origin, ("config", "method", "seed", "source", "split")),
     }
     return save(weights, {KEY: canonical(content)})
 
@@ -125,7 +121,7 @@ def parse_selector(data: bytes, path: str) -> TrainedSelector:
         selector = _network(config, weights)
         if _sha256(weights) != content["sha256"]:
             raise InputError("the file is damaged: its weights are not those that were written; copy it again")
-    origin = record_of(Origin, content, split_hash=content["split"], codec=codec["name"], codec_sha256=codec["sha256"])
+    origin = record_of(Origin, content, codec=codec["name"], codec_sha256=codec["sha256"])
     return TrainedSelector(selector, keyframes, clip, origin)
 
 

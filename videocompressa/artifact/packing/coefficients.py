@@ -1,16 +1,7 @@
 """Entropy model of transform coefficients: integers become yes/no decisions with good chances (`range_coder`).
 
-The formulas are in `docs/format.md` (packing `transform`). Numbers q (N,K,C,h,w) are within +-32767; a = min(|q|, 255).
-A band (t,c,u,v) is one place in (K,C,h,w); S and D of a band are the sums of a, and of q within [-255,255], over the
-items coded; means are in units of 1/65536.
-
-1. Order: groups of items; in a group, waves of bands of equal t + c + u + v, so that all lower neighbors are known.
-2. Expected magnitude E of a band, from a prior P, the six adjacent bands and the items coded.
-3. Expected magnitude M of a coefficient: E, scaled by how large its lower neighbors in the item are (`NEIGHBORS`).
-4. Two contexts: the levels of M and of E, each with what the neighbors show.
-5. Magnitude: "is |q| > k?" for k = 0..13, at the mean chance of both contexts; counts begin as geometric distributions.
-6. Rest: |q| = 14 + r, where r has a number of binary digits that adapts to M.
-7. Sign: is it that of D?
+Symbols and formulas are in `docs/format.md` (packing `transform`), whose paragraphs are the steps: 1 order, 2 and 3
+expected magnitudes of a band (E) and of a coefficient (M), 4 contexts, 5 size, 6 rest, 7 sign.
 
 This is backward adaptation as in context-based image coders (Wu and Memon 1997, CALIC: an expected magnitude from
 neighbors, quantized to contexts). Step 2 is our choice and has the largest effect: items of a set differ in their

@@ -1,26 +1,13 @@
-"""Numbers of a file as bytes: latents as int8 with float16 scales, soft labels as one byte a class.
+"""Numbers of a file as bytes: latents as int8 with float16 scales, soft labels as one byte a class (`docs/format.md`).
 
-Latents (and the core or memories of a packing), for each item and channel:
-
-1. scale = absmax / 127, rounded to float16;  int8 = round(latent / scale).
-2. latent = int8 * scale.
-
-A float16 scale has 11 significant bits and an int8 value 7, so their product is exact in float32, and quantizing it
-again gives the same scale and the same integers.
-
-Soft labels, for each row p of L probabilities:
-
-1. c = round(255 sqrt(p / max p)): a row's largest code is 255.
-2. p = c^2 / sum c^2.
-
-Our choice: square roots, because most of the 255 codes then serve a teacher's small probabilities: the smallest share
-that is not lost is (0.5/255)^2 = 3.8e-6 of the largest, where plain bytes would end at 2e-3.
+Soft labels are coded by square roots (our choice), because most of the 255 codes then serve a teacher's small
+probabilities: the smallest share that is not lost is (0.5/255)^2 = 3.8e-6 of the largest, where plain bytes would end
+at 2e-3.
 
 The largest error: with L classes no probability moves by more than sqrt(L - 1) / 510. Proof: p are the squares of the
 unit vector along v = sqrt(p / max p), whose norm is at least 1, and codes / 255 are off by 1/510 in each of at most
 L - 1 entries (the largest is exact), so the angle t between the two has sin t <= sqrt(L - 1) / 510; and the squares of
 an entry in two unit vectors differ by at most the norm of the difference of their projections, which is sin t.
-Writing what was read gives the same codes: reading gives (c/255)^2 = p / max p but for rounding of float32.
 """
 
 import math
