@@ -117,9 +117,8 @@ def parse_selector(data: bytes, path: str) -> TrainedSelector:
                 f"the file picks {keyframes} of {clip.num_frames} frames; it must pick 1 to {clip.num_frames}"
             )
         _check_sizes(config, clip)
-        weights = _weights(data)
-        selector = _network(config, weights)
-        if _sha256(weights) != content["sha256"]:
+        selector = _network(config, data)
+        if _sha256(selector.state_dict()) != content["sha256"]:
             raise InputError("the file is damaged: its weights are not those that were written; copy it again")
     origin = record_of(Origin, content, codec=codec["name"], codec_sha256=codec["sha256"])
     return TrainedSelector(selector, keyframes, clip, origin)
@@ -140,18 +139,14 @@ def _check_sizes(config: SelectorConfig, clip: ClipSpec) -> None:
         )
 
 
-def _weights(data: bytes) -> dict[str, Tensor]:
+def _network(config: SelectorConfig, data: bytes) -> GumbelSelector:
+    """Return the network with the weights of the file, built only when they bound its size."""
     weights = {name: torch.from_numpy(array) for name, array in deserialized(data).items()}
     for name, weight in weights.items():
         if weight.dtype != torch.float32:
             raise InputError(f"tensor {name} is {shape_text(weight)}; it must be float32")
         if not bool(torch.isfinite(weight).all()):
             raise InputError(f"tensor {name} holds numbers that are not finite")
-    return weights
-
-
-def _network(config: SelectorConfig, weights: Mapping[str, Tensor]) -> GumbelSelector:
-    """Return the network with these weights, built only when they bound its size."""
     shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
     first, last, width = shapes.get("norms.0.weight", ()), shapes.get("temporal.weight", ()), config.width
     if first != (width,) or last != (width, 4 * width, config.temporal_kernel) or width < 4 or width % 4:
@@ -166,7 +161,7 @@ def _network(config: SelectorConfig, weights: Mapping[str, Tensor]) -> GumbelSel
             raise InputError(
                 f"tensor {name} is {shapes.get(name, 'missing')}; it must be {expected.get(name, 'absent')}"
             )
-    selector.load_state_dict(dict(weights))
+    selector.load_state_dict(weights)
     return selector.eval().requires_grad_(False)
 
 

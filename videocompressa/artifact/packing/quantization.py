@@ -48,10 +48,9 @@ def check_stored(tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, 
     Those are int8 within [-127,127], or finite floats, which are positive where the tensor's name ends in "scales".
     """
     for name, shape in shapes.items():
-        if tuple(tensors[name].shape) != shape:
-            raise InputError(f"tensor {name} has shape {tuple(tensors[name].shape)}; it must be {shape}")
-    for name in shapes:
         numbers = tensors[name]
+        if tuple(numbers.shape) != shape:
+            raise InputError(f"tensor {name} has shape {tuple(numbers.shape)}; it must be {shape}")
         if numbers.dtype == torch.int8:
             problem, sound = "-128; its int8 numbers must be in [-127,127]", numbers != -128
         elif name.endswith("scales"):
