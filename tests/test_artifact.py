@@ -165,7 +165,7 @@ def test_another_process_writes_the_same_bytes() -> None:
     assert ran.stdout.strip() == GOLDEN_INT8
 
 
-def test_a_file_says_how_its_clips_were_placed(tmp_path: Path) -> None:
+def test_a_file_stores_how_its_clips_were_placed(tmp_path: Path) -> None:
     clip = ClipSpec(8, 8, 8, "strided:4")
     write_set(make_set(clip=clip), tmp_path / "a.safetensors")
     assert read_set(tmp_path / "a.safetensors").clip == clip
@@ -302,7 +302,7 @@ def test_times_are_kept_to_half_a_millisecond(steps: list[float], start: float) 
     assert to_bytes(back) == data
 
 
-def test_frames_at_240_a_second_are_told_apart() -> None:
+def test_frames_at_240_a_second_are_distinct() -> None:
     times = torch.arange(3, dtype=torch.float64)[None] / 240 + 1234.5
     back = set_of(*parse(to_bytes(make_set(1, times_seconds=times)))).times_seconds
     assert ((back * 240 - 1234.5 * 240).round() == torch.arange(3)).all()
@@ -324,8 +324,8 @@ rows_of_frames = st.integers(1, 40).flatmap(
 
 
 @given(rows_of_frames)
-def test_any_positions_are_kept_as_marks(drawn: tuple[int, list[list[int]]]) -> None:
-    num_frames, rows = drawn
+def test_any_positions_are_kept_as_marks(case: tuple[int, list[list[int]]]) -> None:
+    num_frames, rows = case
     marks = marks_of(rows, num_frames)
     assert positions_of(marks, len(rows), len(rows[0]), num_frames).tolist() == rows
     complete = len(rows[0]) == num_frames

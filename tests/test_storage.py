@@ -54,7 +54,7 @@ def psnr(decoded: Tensor, original: Tensor) -> float:
     return float(-10 * (decoded - original).square().mean().log10())
 
 
-def test_the_file_holds_what_the_set_says(dense: SyntheticSet, codec: TinyCodec, tmp_path: Path) -> None:
+def test_the_file_holds_the_latents_of_the_set(dense: SyntheticSet, codec: TinyCodec, tmp_path: Path) -> None:
     kept = stored(dense, codec, Storage())
     assert kept.packing == "transform"
     write_set(kept, tmp_path / "set.safetensors")

@@ -1,7 +1,7 @@
 """What the parts of a run share: named random streams, the device, progress, and finished stages on disk.
 
 A stage is a named computation whose result is a few tensors (a trained selector, a teacher). Its key is everything the
-result depends on apart from the training data, which the folder stands for. Equal key, equal bytes.
+result depends on apart from the training data, which determines the folder. Equal key, equal bytes.
 """
 
 import hashlib

@@ -165,7 +165,7 @@ def _time_steps(times_seconds: Tensor) -> list[int]:
 
 
 def from_json(header: Mapping[str, Any], content: Mapping[str, Any], num_items: int) -> Metadata:
-    """Return what the header's JSON and the provenance's say of a file of N items; their schemas are checked.
+    """Return the metadata in the header's JSON and the provenance's, whose schemas are checked, of a file of N items.
 
     Raises `InputError` for what `to_json` would not write. A file has as many times as N x K, so a small one that
     claims a large N or K is refused before anything of that size is allocated.

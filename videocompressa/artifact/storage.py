@@ -74,9 +74,9 @@ def stored(
         size = len(to_bytes(dataclasses.replace(synthetic, packing=packing, packed=tensors)))
         if size > limit:
             # The header is padded to eights and holds the stream's length in digits: a few bytes to spare.
-            room = limit - (size - tensors["stream"].numel()) + 2 * len(weights) - 8
+            stream_limit = limit - (size - tensors["stream"].numel()) + 2 * len(weights) - 8
             with suppress(InputError):
-                step = transform.fitting_step(synthetic.latents, weights, room, name=packing)
+                step = transform.fitting_step(synthetic.latents, weights, stream_limit, name=packing)
                 tensors = transform.pack(synthetic.latents, weights, step, name=packing)
     return dataclasses.replace(synthetic, latents=unpacked(packing, tensors, shape), packing=packing, packed=tensors)
 

@@ -96,9 +96,9 @@ def unpack(tensors: Mapping[str, Tensor], shape: tuple[int, ...], *, name: str =
         if not (1 <= k <= frames and 1 <= h <= height and 1 <= w <= width):
             raise InputError(f"tensor stream keeps {limits} frequencies of {sides}; the file is damaged")
         stream = stream[_LIMITS.size :]
-    numbers = _read(stream, steps, (count, k, channels, h, w))
-    high = ((0, 0), (0, frames - k), (0, 0), (0, height - h), (0, width - w))
-    return dequantize(np.pad(numbers, high), steps)
+    zeros = ((0, 0), (0, frames - k), (0, 0), (0, height - h), (0, width - w))
+    numbers = np.pad(_read(stream, steps, (count, k, channels, h, w)), zeros)
+    return dequantize(numbers, steps)
 
 
 def fitting_step(latents: Tensor, weights: Tensor, limit: int, *, name: str = NAME) -> float:
