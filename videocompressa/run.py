@@ -64,8 +64,7 @@ class Stages:
         seconds = self.clock() - started + sum(self.recalled_seconds.values()) - before
         self.folder.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as part:
-            contiguous = {key: tensor.contiguous() for key, tensor in tensors.items()}
-            save_file(contiguous, part, {"seconds": repr(seconds)})
+            save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, part, {"seconds": repr(seconds)})
         self.computed.add(path.name)
         return tensors
 

@@ -64,7 +64,7 @@ def write_set(
 
 def set_of(arrays: Mapping[str, Array], metadata: Metadata) -> SyntheticSet:
     """Return the set of parsed tensors and metadata; `SyntheticSet` checks that its numbers make sense."""
-    tensors = {name: torch.from_numpy(array) for name, array in _latents_in(arrays).items()}
+    tensors = {name: torch.from_numpy(array) for name, array in arrays.items() if name not in ("provenance", "labels")}
     labels = torch.from_numpy(arrays["labels"].astype(np.int64))
     if metadata.packing != "dense":
         latents = unpacked(metadata.packing, tensors, metadata.shape)
@@ -80,10 +80,6 @@ def set_of(arrays: Mapping[str, Array], metadata: Metadata) -> SyntheticSet:
     )
 
 
-def _latents_in(arrays: Mapping[str, Array]) -> dict[str, Array]:
-    return {name: array for name, array in arrays.items() if name not in ("provenance", "labels")}
-
-
 def cost_of(arrays: Mapping[str, Array], metadata: Metadata, file_bytes: int) -> Cost:
     """Return what a file of parsed tensors and metadata costs."""
     source = metadata.provenance.source
@@ -92,7 +88,7 @@ def cost_of(arrays: Mapping[str, Array], metadata: Metadata, file_bytes: int) ->
         num_videos=len(metadata.positions),
         num_frames=num_frames,
         frame_ratio=num_frames / source.num_frames,
-        latent_bytes=sum(array.nbytes for array in _latents_in(arrays).values()),
+        latent_bytes=sum(array.nbytes for name, array in arrays.items() if name not in ("provenance", "labels")),
         label_bytes=arrays["labels"].nbytes,
         file_bytes=file_bytes,
         byte_ratio=file_bytes / source.video_bytes,

@@ -91,10 +91,7 @@ def item_bytes(latents: Tensor, decoder: Decoder, storage: Storage, *, seed: int
 
 def blank_stream(codec: CodecSpec, num_bytes: int) -> dict[str, Tensor]:
     """Return the packed tensors of "transform" with a stream of this length, for sizes (`MethodConfig.blank`)."""
-    return {
-        "steps": torch.ones(codec.channels, dtype=torch.float16),
-        "stream": torch.zeros(num_bytes, dtype=torch.uint8),
-    }
+    return {"steps": torch.ones(codec.channels).half(), "stream": torch.zeros(num_bytes, dtype=torch.uint8)}
 
 
 def sample_of(latents: Tensor) -> Tensor:

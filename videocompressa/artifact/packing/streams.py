@@ -138,10 +138,9 @@ def unpack_video(tensors: Mapping[str, Tensor], shape: tuple[int, ...]) -> Tenso
     height, width = shape[3:]
     count = 0
     try:
-        for frame in _decoded(data, _padded(height), _padded(width)):
-            if count < len(pictures):
-                pictures[count] = frame[:height, :width]
-            count += 1
+        for count, frame in enumerate(_decoded(data, _padded(height), _padded(width)), 1):
+            if count <= len(pictures):
+                pictures[count - 1] = frame[:height, :width]
     except av.error.FFmpegError as error:
         raise InputError(f"tensor stream cannot be decoded ({error.strerror}); the file is damaged") from error
     if count != len(pictures):
