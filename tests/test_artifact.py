@@ -26,20 +26,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from videocompressa import files
-from videocompressa.artifact import (
-    FORMAT,
-    PROVENANCE_SCHEMA,
-    SCHEMA,
-    Quantization,
-    container,
-    measure,
-    read_set,
-    to_bytes,
-    write,
-    write_set,
-)
-from videocompressa.artifact.container import pack_text, parse, unpack_text
+from videocompressa.artifact import container, measure, read_set, set_file, to_bytes, write_set
+from videocompressa.artifact.container import Quantization, errors_of, pack_text, parse, unpack_text
 from videocompressa.artifact.marks import marks_of, positions_of
+from videocompressa.artifact.metadata import FORMAT, PROVENANCE_SCHEMA, SCHEMA
 from videocompressa.artifact.packing.quantization import (
     dequantize,
     label_codes,
@@ -47,7 +37,7 @@ from videocompressa.artifact.packing.quantization import (
     largest_label_error,
     quantize,
 )
-from videocompressa.artifact.read import set_of
+from videocompressa.artifact.set_file import set_of
 from videocompressa.clip import ClipSpec, CodecSpec, Normalization
 from videocompressa.errors import ArtifactError, InputError
 from videocompressa.files import check_output
@@ -175,7 +165,7 @@ def test_another_process_writes_the_same_bytes() -> None:
     assert ran.stdout.strip() == GOLDEN_INT8
 
 
-def test_a_file_says_how_its_clips_were_placed(tmp_path: Path) -> None:
+def test_a_file_stores_how_its_clips_were_placed(tmp_path: Path) -> None:
     clip = ClipSpec(8, 8, 8, "strided:4")
     write_set(make_set(clip=clip), tmp_path / "a.safetensors")
     assert read_set(tmp_path / "a.safetensors").clip == clip
@@ -307,14 +297,14 @@ def test_small_probabilities_keep_their_order() -> None:
 def test_times_are_kept_to_half_a_millisecond(steps: list[float], start: float) -> None:
     times = start + torch.tensor([steps], dtype=torch.float64).cumsum(1)
     data = to_bytes(make_set(1, times_seconds=times))
-    back = set_of(*parse(data, "a"), "a")
+    back = set_of(*parse(data))
     assert (back.times_seconds - times).abs().max() <= 0.0005 + 1e-9
     assert to_bytes(back) == data
 
 
-def test_frames_at_240_a_second_are_told_apart() -> None:
+def test_frames_at_240_a_second_are_distinct() -> None:
     times = torch.arange(3, dtype=torch.float64)[None] / 240 + 1234.5
-    back = set_of(*parse(to_bytes(make_set(1, times_seconds=times)), "a"), "a").times_seconds
+    back = set_of(*parse(to_bytes(make_set(1, times_seconds=times)))).times_seconds
     assert ((back * 240 - 1234.5 * 240).round() == torch.arange(3)).all()
 
 
@@ -334,10 +324,10 @@ rows_of_frames = st.integers(1, 40).flatmap(
 
 
 @given(rows_of_frames)
-def test_any_positions_are_kept_as_marks(drawn: tuple[int, list[list[int]]]) -> None:
-    num_frames, rows = drawn
+def test_any_positions_are_kept_as_marks(case: tuple[int, list[list[int]]]) -> None:
+    num_frames, rows = case
     marks = marks_of(rows, num_frames)
-    assert [list(row) for row in positions_of(marks, len(rows), len(rows[0]), num_frames)] == rows
+    assert positions_of(marks, len(rows), len(rows[0]), num_frames).tolist() == rows
     complete = len(rows[0]) == num_frames
     # The first frame is the highest bit of the first digit.
     bits = "".join(
@@ -373,13 +363,13 @@ def test_any_text_is_packed_and_unpacked(text: str) -> None:
     assert unpack_text(data) == text
     assert pack_text(text) == data
     for damaged in (data[:-1], data + b"\0", b""):
-        with pytest.raises(ArtifactError, match="tensor provenance"):
+        with pytest.raises(InputError, match="tensor provenance"):
             unpack_text(damaged)
 
 
 @given(st.binary(max_size=64))
 def test_any_bytes_are_a_text_or_refused(data: bytes) -> None:
-    with suppress(ArtifactError):
+    with suppress(InputError):
         assert isinstance(unpack_text(data), str)
 
 
@@ -520,7 +510,7 @@ def test_bytes_that_do_not_decode_to_the_set_are_not_written(tmp_path: Path, mon
         quantized, scales = quantize(latents)
         return quantized.roll(1, 1), scales
 
-    monkeypatch.setattr(write, "quantize", wrong)
+    monkeypatch.setattr(set_file, "quantize", wrong)
     with pytest.raises(ArtifactError, match="was not written: its bytes do not decode to the set"):
         write_set(make_set(), tmp_path / "a.safetensors")
     assert list(tmp_path.iterdir()) == []
@@ -602,8 +592,8 @@ def test_a_changed_byte_never_ends_in_another_error(place: int, change: int) -> 
     data = bytearray(to_bytes(make_set()))
     data[place % len(data)] ^= change
     # Many changed bytes, such as those of a latent, make another good file; any other error fails the test.
-    with suppress(ArtifactError):
-        set_of(*parse(bytes(data), "a.safetensors"), "a.safetensors")
+    with suppress(ArtifactError), errors_of("a.safetensors"):
+        set_of(*parse(bytes(data)))
 
 
 def overlapping() -> bytes:

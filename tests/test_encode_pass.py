@@ -385,7 +385,7 @@ class TestEngine:
 
     def test_message(self) -> None:
         with pytest.raises(InputError, match=r"--workers is -1; it must be 0 \(this process\) or more"):
-            run_shards(square, [1], workers=-1)
+            list(run_shards(square, [1], workers=-1))
 
     def test_decoding_workers_do_without_torch(self) -> None:
         code = "import sys, videocompressa.video.shards; sys.exit('torch' in sys.modules)"

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from method_runs import FRAMES, SMALL_METHODS, compress, dark_and_bright
 
-from videocompressa.artifact import Quantization, to_bytes
+from videocompressa.artifact import to_bytes
+from videocompressa.artifact.container import Quantization
 from videocompressa.artifact.fitting import largest_fitting
-from videocompressa.artifact.storage import TRANSFORM, blank_stream, stored, transform_of
+from videocompressa.artifact.storage import Storage, blank_stream, stored, transform_of
 from videocompressa.codecs import PixelCodec
 
 BY_ITEMS = sorted(
@@ -36,7 +37,7 @@ def test_a_blank_file_is_as_large_as_that_of_the_real_latents_and_labels(
 
 def test_a_blank_stream_stands_for_the_entropy_coded_one() -> None:
     data, config, codec = dark_and_bright(), SMALL_METHODS["random-real"], PixelCodec()
-    file = stored(compress(data, config), codec, TRANSFORM)
+    file = stored(compress(data, config), codec, Storage())
     rows = torch.tensor([data.video_ids.index(video) for video in file.provenance.video_ids])
     packed = blank_stream(codec.spec, file.packed["stream"].numel())
     blank = config.blank(data, rows, file.positions, 0, transform_of(codec.spec), packed)

@@ -12,7 +12,7 @@ import torch
 from method_runs import SMALL_METHODS, dark_and_bright
 from torch import Tensor
 
-from videocompressa.artifact.storage import TRANSFORM, stored
+from videocompressa.artifact.storage import Storage, stored
 from videocompressa.clip import Candidates, Normalization
 from videocompressa.codecs import Codec, PixelCodec, build_codec
 from videocompressa.rng import Streams
@@ -66,7 +66,7 @@ def test_methods_give_the_recorded_sets(case: str) -> None:
     for step, values in losses.items():
         assert near(values, recorded["losses"][step], 1e-3), step
     if "stored" in recorded:
-        assert near(moments(stored(synthetic, codec, TRANSFORM).latents), recorded["stored"], 1e-3)
+        assert near(moments(stored(synthetic, codec, Storage()).latents), recorded["stored"], 1e-3)
 
 
 @pytest.mark.parametrize("student", ["convnet3d", "minic3d", "r2plus1d18", "framenet2d"])

@@ -442,7 +442,7 @@ def test_input_that_cannot_be_used(run: Runner, videos: Path, selector_file: Pat
     assert "bare: holds no videos" in error(tmp_path / "bare")
     assert "--selector 'gumbel' is no file and no rule; give a file" in error(video, "--selector", "gumbel")
     (tmp_path / "foreign").write_bytes(b"no selector")
-    assert "foreign is no safetensors file" in error(video, "--selector", tmp_path / "foreign")
+    assert "foreign: the file is no safetensors file" in error(video, "--selector", tmp_path / "foreign")
     assert "--keyframes is 9, but a clip has 4" in error(video, "--selector", selector_file, "--keyframes", 9)
     assert "--keyframes is 0" in error(video, "--keyframes", 0)
     assert "--frames is 0; it must be at least 1" in error(video, "--frames", 0)

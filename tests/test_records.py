@@ -162,10 +162,10 @@ def test_watching_nothing_says_nothing(capsys: pytest.CaptureFixture[str]) -> No
 
 def test_first_numbers_of_a_stream_are_pinned() -> None:
     # A change here changes every result that was ever reported with a seed.
-    drawn = torch.randint(0, 1000, (4,), generator=Streams(0).generator("gumbel"))
-    assert drawn.tolist() == PINNED["gumbel"]
-    drawn = torch.randint(0, 1000, (4,), generator=Streams(0).child("fit").generator("gumbel"))
-    assert drawn.tolist() == PINNED["fit/gumbel"]
+    draws = torch.randint(0, 1000, (4,), generator=Streams(0).generator("gumbel"))
+    assert draws.tolist() == PINNED["gumbel"]
+    draws = torch.randint(0, 1000, (4,), generator=Streams(0).child("fit").generator("gumbel"))
+    assert draws.tolist() == PINNED["fit/gumbel"]
 
 
 def draw(streams: Streams, name: str) -> list[float]:
@@ -180,12 +180,12 @@ def test_a_stream_gives_the_same_numbers_each_time_it_is_asked_for() -> None:
 
 
 def test_streams_of_other_seeds_names_and_scopes_differ() -> None:
-    drawn = [
+    draws = [
         tuple(draw(streams, name))
         for streams in (Streams(0), Streams(1), Streams(-1), Streams(0).child("a"), Streams(0).child("a").child("b"))
         for name in ("init", "clips")
     ]
-    assert len(set(drawn)) == len(drawn)
+    assert len(set(draws)) == len(draws)
 
 
 def test_streams_are_not_correlated() -> None:

@@ -62,7 +62,7 @@ def test_every_selector_gives_rising_positions_in_range(shape: tuple[int, int]) 
             assert torch.equal(positions, torch.arange(num_frames).expand(2, -1))
 
 
-def test_uniform_and_middle_are_where_they_say() -> None:
+def test_uniform_and_middle_have_fixed_positions() -> None:
     frames = random_frames(1, 8, side=8)
     assert FIXED_SELECTORS["uniform"]().positions(frames, 4, generator()).tolist() == [[1, 3, 5, 7]]
     assert FIXED_SELECTORS["middle"]().positions(frames, 4, generator()).tolist() == [[2, 3, 4, 5]]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from videocompressa.artifact import read_set, to_bytes, write_set
 from videocompressa.artifact.packing import tucker
-from videocompressa.artifact.storage import TRANSFORM, Storage, item_bytes, stored
+from videocompressa.artifact.storage import Storage, item_bytes, stored
 from videocompressa.clip import ClipSpec, Normalization
 from videocompressa.codecs import TinyCodec
 from videocompressa.errors import InputError
@@ -54,8 +54,8 @@ def psnr(decoded: Tensor, original: Tensor) -> float:
     return float(-10 * (decoded - original).square().mean().log10())
 
 
-def test_the_file_holds_what_the_set_says(dense: SyntheticSet, codec: TinyCodec, tmp_path: Path) -> None:
-    kept = stored(dense, codec, TRANSFORM)
+def test_the_file_holds_the_latents_of_the_set(dense: SyntheticSet, codec: TinyCodec, tmp_path: Path) -> None:
+    kept = stored(dense, codec, Storage())
     assert kept.packing == "transform"
     write_set(kept, tmp_path / "set.safetensors")
     back = read_set(tmp_path / "set.safetensors")
@@ -82,7 +82,7 @@ def test_a_limit_is_kept_and_nearly_used(dense: SyntheticSet, codec: TinyCodec, 
 
 
 def test_a_limit_below_everything_else_returns_the_set_as_asked(dense: SyntheticSet, codec: TinyCodec) -> None:
-    assert to_bytes(stored(dense, codec, TRANSFORM, limit=100)) == to_bytes(stored(dense, codec, TRANSFORM))
+    assert to_bytes(stored(dense, codec, Storage(), limit=100)) == to_bytes(stored(dense, codec, Storage()))
 
 
 def test_one_number_a_cell_and_packed_sets_stay_as_they_are(dense: SyntheticSet, codec: TinyCodec) -> None:
@@ -92,12 +92,12 @@ def test_one_number_a_cell_and_packed_sets_stay_as_they_are(dense: SyntheticSet,
     )
     assert stored(dense, codec, Storage("int8")) is dense
     assert stored(dense, codec, Storage("float16")) is dense
-    assert stored(factors, codec, TRANSFORM) is factors
+    assert stored(factors, codec, Storage()) is factors
 
 
 def test_the_bytes_of_an_item_are_those_of_the_file(dense: SyntheticSet, codec: TinyCodec) -> None:
-    stream = stored(dense, codec, TRANSFORM).packed["stream"]
-    assert item_bytes(dense.latents, codec, TRANSFORM, seed=0) == stream.numel() / ITEMS
+    stream = stored(dense, codec, Storage()).packed["stream"]
+    assert item_bytes(dense.latents, codec, Storage(), seed=0) == stream.numel() / ITEMS
 
 
 @pytest.mark.parametrize("step", [0.0, -1.0, float("nan"), float("inf")])

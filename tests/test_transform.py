@@ -28,7 +28,6 @@ from videocompressa.artifact.packing.transform import (
     quantize,
     steps_of,
     unpack,
-    unpack_low,
 )
 from videocompressa.clip import ClipSpec, CodecSpec, Normalization
 from videocompressa.codecs import build_codec
@@ -594,13 +593,20 @@ PACKED = pack(random_latents(), EVEN, 0.5)
             lambda: unpack(PACKED | {"stream": PACKED["stream"][:0]}, SHAPE),
             r"tensor stream has shape \(0,\); it must be \(bytes,\), not empty",
         ),
-        (lambda: unpack_low(PACKED | {"stream": PACKED["stream"][:6]}, SHAPE), "stream has 6 bytes; .* more than 6"),
         (
-            lambda: unpack_low(PACKED | {"stream": torch.tensor([5, 0, 1, 0, 1, 0, 9]).to(torch.uint8)}, SHAPE),
+            lambda: unpacked(transform.LOW, PACKED | {"stream": PACKED["stream"][:6]}, SHAPE),
+            "stream has 6 bytes; .* more than 6",
+        ),
+        (
+            lambda: unpacked(
+                transform.LOW, PACKED | {"stream": torch.tensor([5, 0, 1, 0, 1, 0, 9]).to(torch.uint8)}, SHAPE
+            ),
             r"keeps \(5, 1, 1\) frequencies of \(4, 6, 5\); the file is damaged",
         ),
         (
-            lambda: unpack_low(PACKED | {"stream": torch.tensor([0, 0, 1, 0, 1, 0, 9]).to(torch.uint8)}, SHAPE),
+            lambda: unpacked(
+                transform.LOW, PACKED | {"stream": torch.tensor([0, 0, 1, 0, 1, 0, 9]).to(torch.uint8)}, SHAPE
+            ),
             r"keeps \(0, 1, 1\) frequencies",
         ),
         (lambda: unpack(PACKED | {"stream": PACKED["stream"][None]}, SHAPE), r"stream has shape \(1, \d+\)"),

@@ -10,7 +10,7 @@ from method_runs import FRAMES, SIDE, candidates, compress, noise
 
 from videocompressa.artifact import to_bytes
 from videocompressa.artifact.packing import transform
-from videocompressa.artifact.storage import TRANSFORM, Storage, stored
+from videocompressa.artifact.storage import Storage, stored
 from videocompressa.clip import Candidates
 from videocompressa.codecs import PixelCodec
 from videocompressa.errors import InputError
@@ -64,7 +64,7 @@ def test_coarser_pictures_leave_bytes_for_more_videos(smooth: Candidates) -> Non
 
 def test_the_method_fills_the_file_and_loses_what_it_may(smooth: Candidates) -> None:
     synthetic = compress(smooth, TYPICAL, file_bytes=3000)
-    file = stored(synthetic, PixelCodec(), TRANSFORM, limit=3000)
+    file = stored(synthetic, PixelCodec(), Storage(), limit=3000)
     assert len(synthetic) > 2
     assert 2700 < len(to_bytes(file)) <= 3000
     step = coarsest_step(smooth.latents.float(), torch.ones(3), TYPICAL.loss)

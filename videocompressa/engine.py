@@ -42,13 +42,8 @@ def run_shards(
     if workers < 0:
         raise InputError(f"--workers is {workers}; it must be 0 (this process) or more")
     if workers == 0:
-        return (function(shard) for shard in shards)
-    return _in_order(function, shards, workers, name)
-
-
-def _in_order(
-    function: Callable[[Shard], Result], shards: Sequence[Shard], workers: int, name: Callable[[Shard], str]
-) -> Generator[Result, None, None]:
+        yield from map(function, shards)
+        return
     finished: dict[int, Result] = {}
     num_yielded = 0
     results = _in_workers(function, shards, workers, name, reuse=True, end=lambda: num_yielded + IN_FLIGHT * workers)

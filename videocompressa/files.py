@@ -54,7 +54,6 @@ def write_text(path: Path, text: str) -> None:
 
 def check_output(path: Path, *, overwrite: bool = False) -> None:
     """Raise `InputError` when `path` cannot be written: to be called before a long run."""
-    path = Path(path)
     try:
         if path.is_dir():
             raise InputError(f"output {path} is a folder; give the name of a .safetensors file")

@@ -1,12 +1,13 @@
 """What the parts of a run share: named random streams, the device, progress, and finished stages on disk.
 
 A stage is a named computation whose result is a few tensors (a trained selector, a teacher). Its key is everything the
-result depends on apart from the training data, which the folder stands for. Equal key, equal bytes.
+result depends on apart from the training data, which determines the folder. Equal key, equal bytes.
 """
 
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -52,26 +53,19 @@ class Stages:
             return compute()
         digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
         path = self.folder / f"{name}-{digest}.safetensors"
-        try:
-            return self._load(path)
-        except (FileNotFoundError, SafetensorError):
-            started, before = self.clock(), sum(self.recalled_seconds.values())
-            tensors = compute()
-            # The seconds of stages recalled on the way are part of this stage's cost.
-            seconds = self.clock() - started + sum(self.recalled_seconds.values()) - before
+        with suppress(FileNotFoundError, SafetensorError), safe_open(path, framework="pt") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  the file is no mapping
+            if path.name not in self.computed:
+                self.recalled_seconds[path.name] = float((file.metadata() or {}).get("seconds", 0.0))
+            return tensors
+        started, before = self.clock(), sum(self.recalled_seconds.values())
+        tensors = compute()
+        # The seconds of stages recalled on the way are part of this stage's cost.
+        seconds = self.clock() - started + sum(self.recalled_seconds.values()) - before
         self.folder.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as part:
-            contiguous = {key: tensor.contiguous() for key, tensor in tensors.items()}
-            save_file(contiguous, part, {"seconds": repr(seconds)})
+            save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, part, {"seconds": repr(seconds)})
         self.computed.add(path.name)
-        return tensors
-
-    def _load(self, path: Path) -> dict[str, Tensor]:
-        with safe_open(path, framework="pt") as file:
-            seconds = float((file.metadata() or {}).get("seconds", 0.0))
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  the file is no mapping
-        if path.name not in self.computed:
-            self.recalled_seconds[path.name] = seconds
         return tensors
 
 

@@ -41,10 +41,9 @@ class Budget:
     """Most bytes of the file; methods with `fills_bytes` keep as much as fits. None where only VPC and K count."""
 
     def __post_init__(self) -> None:
-        if self.videos_per_class < 1:
-            raise InputError(f"--vpc is {self.videos_per_class}; it must be at least 1")
-        if self.keyframes < 1:
-            raise InputError(f"--keyframes is {self.keyframes}; it must be at least 1")
+        for option, value in (("vpc", self.videos_per_class), ("keyframes", self.keyframes)):
+            if value < 1:
+                raise InputError(f"--{option} is {value}; it must be at least 1")
 
 
 @dataclass(frozen=True)

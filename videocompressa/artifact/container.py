@@ -1,7 +1,7 @@
 """The container: a safetensors file with the tensors of a set, one metadata key, and the packed provenance text.
 
-Which tensors a file holds, with dtypes and shapes, follows from its metadata (`_expected`), so a file whose tensors and
-metadata disagree is refused before anything is unpacked.
+Which tensors a file holds, with dtypes and shapes, follows from its metadata (`_check_arrays`), so a file whose tensors
+and metadata disagree is refused before anything is unpacked.
 """
 
 import json
@@ -9,6 +9,7 @@ import lzma
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -16,13 +17,14 @@ import safetensors
 import torch
 
 from videocompressa.artifact.metadata import (
+    FORMAT,
     KEY,
     PROVENANCE_SCHEMA,
     SCHEMA,
     Metadata,
+    Schema,
     check_schema,
     from_json,
-    header_content,
     json_object,
 )
 from videocompressa.artifact.packing import PACKINGS
@@ -41,8 +43,6 @@ DTYPES = {"F32": np.float32, "F16": np.float16, "U16": np.uint16, "I8": np.int8,
 """Names of dtypes in safetensors."""
 
 Array = np.ndarray[Any, Any]
-Layout = dict[str, tuple[str, tuple[int, ...]]]
-"""Name of each tensor: its dtype and shape."""
 
 # lc = pb = 0 is 1 to 2 % smaller for texts of a kilobyte than the usual 3 and 2 (measured). All settings are given,
 # because the presets of a later version of the library may differ.
@@ -72,26 +72,26 @@ def pack_text(text: str) -> bytes:
 
 
 def unpack_text(data: bytes) -> str:
-    """Return the text of a stream; raises `ArtifactError` for all that `pack_text` does not write."""
+    """Return the text of a stream; raises `InputError` for all that `pack_text` does not write."""
     decoder = lzma.LZMADecompressor(format=lzma.FORMAT_RAW, filters=_FILTERS)
     try:
         text = decoder.decompress(data, max_length=MAX_TEXT_BYTES + 1)
     except lzma.LZMAError as error:
-        raise ArtifactError("tensor provenance is no LZMA stream; the file is damaged") from error
+        raise InputError("tensor provenance is no LZMA stream; the file is damaged") from error
     if len(text) > MAX_TEXT_BYTES:
-        raise ArtifactError(f"tensor provenance unpacks to over {MAX_TEXT_BYTES} bytes; the file is damaged")
+        raise InputError(f"tensor provenance unpacks to over {MAX_TEXT_BYTES} bytes; the file is damaged")
     if not decoder.eof:
-        raise ArtifactError("tensor provenance ends too early; the file is damaged")
+        raise InputError("tensor provenance ends too early; the file is damaged")
     if decoder.unused_data:
-        raise ArtifactError("tensor provenance has bytes after its end; the file is damaged")
+        raise InputError("tensor provenance has bytes after its end; the file is damaged")
     try:
         return text.decode("ascii")
     except UnicodeDecodeError as error:
-        raise ArtifactError("tensor provenance is no ASCII text; the file is damaged") from error
+        raise InputError("tensor provenance is no ASCII text; the file is damaged") from error
 
 
 @contextmanager
-def errors_of(path: str) -> Iterator[None]:
+def errors_of(path: Path | str) -> Iterator[None]:
     """Raise each `InputError` of the block as an `ArtifactError` that names the file `path`."""
     try:
         yield
@@ -99,65 +99,79 @@ def errors_of(path: str) -> Iterator[None]:
         raise ArtifactError(f"{path}: {error}") from error
 
 
-def parse(data: bytes, path: str) -> tuple[dict[str, Array], Metadata]:
-    """Return the tensors and the metadata in the bytes of the file `path`; their dtypes and shapes agree.
+def parse(data: bytes) -> tuple[dict[str, Array], Metadata]:
+    """Return the tensors and the metadata in the bytes of a file; their dtypes and shapes agree. Raises `InputError`.
 
-    Raises `ArtifactError`. What the numbers mean (labels in range, times not falling) is checked by `SyntheticSet`.
+    What the numbers mean (labels in range, times not falling) is checked by `SyntheticSet`.
     """
-    keys = metadata_of(data, path)
-    if list(keys) != [KEY]:
-        raise ArtifactError(
-            f"{path} is a safetensors file, but no synthetic set: its metadata keys are "
-            f"[{', '.join(sorted(keys))}], not [{KEY}]"
-        )
-    header = header_content(keys[KEY], path)
-    arrays = _deserialized(data, path)
-    with errors_of(path):
-        for name, shapes in (("labels", ("(N,)", "(N,L)")), ("provenance", ("(bytes,)",))):  # the metadata need them
-            if name not in arrays:
-                raise ArtifactError(f"the file holds tensors [{', '.join(sorted(arrays))}]; it must hold {name}")
-            if not 1 <= arrays[name].ndim <= len(shapes):
-                raise ArtifactError(f"tensor {name} has shape {arrays[name].shape}; it must be {' or '.join(shapes)}")
-        text = unpack_text(arrays["provenance"].tobytes())
-    provenance = json_object(text, "provenance", path)
-    check_schema(header, SCHEMA, KEY, path)
-    check_schema(provenance, PROVENANCE_SCHEMA, "provenance", path)
-    with errors_of(path):
-        metadata = from_json(header, provenance, len(arrays["labels"]))
-        _check_arrays(arrays, metadata)
+    header = header_of(data, KEY, FORMAT, SCHEMA, "synthetic set", "compress the videos again")
+    arrays = deserialized(data)
+    for name, shapes in (("labels", ("(N,)", "(N,L)")), ("provenance", ("(bytes,)",))):  # the metadata need them
+        if name not in arrays:
+            raise InputError(f"the file holds tensors [{', '.join(sorted(arrays))}]; it must hold {name}")
+        if not 1 <= arrays[name].ndim <= len(shapes):
+            raise InputError(f"tensor {name} has shape {arrays[name].shape}; it must be {' or '.join(shapes)}")
+    provenance = json_object(unpack_text(arrays["provenance"].tobytes()), "provenance")
+    check_schema(provenance, PROVENANCE_SCHEMA, "provenance")
+    metadata = from_json(header, provenance, len(arrays["labels"]))
+    _check_arrays(arrays, metadata)
     return arrays, metadata
 
 
-def metadata_of(data: bytes, path: str) -> dict[str, Any]:
-    """Return the metadata entry of a safetensors header."""
+def header_of(data: bytes, key: str, number: int, schema: Schema, what: str, advice: str) -> dict[str, Any]:
+    """Return the JSON of the only metadata key of a file that is a `what` of format `number`; raises `InputError`.
+
+    `advice` is what to do with a file of an earlier format.
+    """
+    keys = metadata_of(data)
+    if list(keys) != [key]:
+        raise InputError(
+            f"the file is a safetensors file, but no {what}: its metadata keys are [{', '.join(sorted(keys))}], "
+            f"not [{key}]"
+        )
+    content = json_object(keys[key], key)
+    got = content.get("format")
+    if type(got) is not int:
+        raise InputError(f"metadata {key!r} has no format number")
+    if got != number:
+        advice = "upgrade videocompressa" if got > number else advice
+        raise InputError(f"the file has {what} format {got}, this version reads format {number}; {advice}")
+    check_schema(content, schema, key)
+    return content
+
+
+def metadata_of(data: bytes) -> dict[str, Any]:
+    """Return the metadata entry of a safetensors header; raises `InputError`."""
     if len(data) < 8:
-        raise ArtifactError(f"{path} is no safetensors file: it has {len(data)} bytes")
+        raise InputError(f"the file is no safetensors file: it has {len(data)} bytes")
     (length,) = struct.unpack("<Q", data[:8])
     if length > MAX_HEADER_BYTES:
-        raise ArtifactError(f"{path} is no safetensors file: its header would have {length} bytes")
+        raise InputError(f"the file is no safetensors file: its header would have {length} bytes")
     if length > len(data) - 8:
-        raise ArtifactError(f"{path} is truncated: its header has {length} bytes, the file {len(data)}; copy it again")
+        raise InputError(f"the file is truncated: its header has {length} bytes, the file {len(data)}; copy it again")
     try:
         entries = json.loads(data[8 : 8 + length])
     except (ValueError, RecursionError) as error:
-        raise ArtifactError(f"{path} is no safetensors file: its header is not JSON") from error
+        raise InputError("the file is no safetensors file: its header is not JSON") from error
     keys = entries.get("__metadata__", {}) if isinstance(entries, dict) else None
     if not isinstance(keys, dict):
-        raise ArtifactError(f"{path} is no safetensors file: its header is not an object with metadata")
+        raise InputError("the file is no safetensors file: its header is not an object with metadata")
     return keys
 
 
-def _deserialized(data: bytes, path: str) -> dict[str, Array]:
+def deserialized(data: bytes) -> dict[str, Array]:
+    """Return the tensors in the bytes of a safetensors file by name; raises `InputError`."""
     try:
         entries = safetensors.deserialize(data)  # type: ignore[no-untyped-call]
     except safetensors.SafetensorError as error:
-        raise ArtifactError(f"{path} is truncated or damaged ({error}); copy it again") from error
+        raise InputError(f"the file is truncated or damaged ({error}); copy it again") from error
     arrays = {}
     for name, entry in entries:
         if entry["dtype"] not in DTYPES:
-            raise ArtifactError(f"{path}: tensor {name} has dtype {entry['dtype']}; known: {', '.join(DTYPES)}")
-        dtype = np.dtype(DTYPES[entry["dtype"]]).newbyteorder("<")
-        arrays[name] = np.frombuffer(bytearray(entry["data"]), dtype=dtype).reshape(entry["shape"])
+            raise InputError(f"tensor {name} has dtype {entry['dtype']}; known: {', '.join(DTYPES)}")
+        dtype = np.dtype(DTYPES[entry["dtype"]])
+        numbers = np.frombuffer(bytearray(entry["data"]), dtype=dtype.newbyteorder("<"))
+        arrays[name] = numbers.reshape(entry["shape"]).astype(dtype, copy=False)
     return arrays
 
 
@@ -168,37 +182,33 @@ def unsigned(count: int, what: str) -> str:
     return "U8" if count <= 256 else "U16"
 
 
-def _expected(arrays: Mapping[str, Array], metadata: Metadata) -> Layout:
-    """Return the tensors that the metadata ask for; shapes of packed latents are checked by their packing."""
+def _check_arrays(arrays: Mapping[str, Array], metadata: Metadata) -> None:
+    """Raise `InputError` unless the tensors are those that the metadata ask for; packings check their own shapes."""
     unsigned(metadata.clip.num_frames, "candidate frames")
     num_items, num_classes, soft = len(metadata.positions), len(metadata.classes), arrays["labels"].ndim == 2
-    layout: Layout = {
+    layout: dict[str, tuple[str, tuple[int, ...]]] = {
         "provenance": ("U8", (len(arrays["provenance"]),)),
         "labels": ("U8", (num_items, num_classes)) if soft else (unsigned(num_classes, "classes"), (num_items,)),
     }
     if metadata.packing != "dense":
         codes = PACKINGS[metadata.packing].tensors
-        return layout | {name: (code, arrays[name].shape if name in arrays else ()) for name, code in codes.items()}
-    quantized = "latents" in arrays and arrays["latents"].dtype == np.int8
-    layout["latents"] = ("I8" if quantized else "F16", metadata.shape)
-    return layout | ({"scales": ("F16", (num_items, metadata.codec.channels))} if quantized else {})
-
-
-def _check_arrays(arrays: Mapping[str, Array], metadata: Metadata) -> None:
-    """Raise `InputError` unless the tensors are those that the metadata ask for."""
-    layout = _expected(arrays, metadata)
+        layout |= {name: (code, arrays[name].shape if name in arrays else ()) for name, code in codes.items()}
+    elif "latents" in arrays and arrays["latents"].dtype == np.int8:
+        layout |= {"latents": ("I8", metadata.shape), "scales": ("F16", (num_items, metadata.codec.channels))}
+    else:
+        layout["latents"] = ("F16", metadata.shape)
     if set(arrays) != set(layout):
-        raise ArtifactError(
+        raise InputError(
             f"the file holds tensors [{', '.join(sorted(arrays))}]; it must hold [{', '.join(sorted(layout))}]"
         )
     for name, (code, shape) in layout.items():
         if arrays[name].dtype != DTYPES[code] or arrays[name].shape != shape:
-            raise ArtifactError(
+            raise InputError(
                 f"tensor {name} is {arrays[name].dtype.name} {arrays[name].shape}; "
                 f"it must be {np.dtype(DTYPES[code]).name} {shape}"
             )
     if arrays["labels"].ndim == 2 and not bool((arrays["labels"].max(1) == LARGEST_CODE).all()):
-        raise ArtifactError(f"a row of soft labels does not reach {LARGEST_CODE}")
+        raise InputError(f"a row of soft labels does not reach {LARGEST_CODE}")
     if "scales" in layout:
         quantized = {name: torch.from_numpy(arrays[name]) for name in ("latents", "scales")}
         check_stored(quantized, {name: layout[name][1] for name in quantized})

@@ -1,43 +1,6 @@
-"""What fits into a file of a given size: sizes are measured on the bytes of the file.
+"""What fits into a file of a given size: a search over sizes that are measured on the bytes of the file."""
 
-Before the content exists, a blank set stands for it: zero latents, flat labels, and a stream of as many zeros as the
-content needs.
-"""
-
-from collections.abc import Callable, Mapping
-from dataclasses import replace
-from typing import Any
-
-import torch
-from torch import Tensor
-
-from videocompressa.clip import Candidates
-from videocompressa.synthetic import SyntheticSet, gather
-
-
-def blank_set(
-    data: Candidates,
-    rows: Tensor,
-    positions: Tensor,
-    *,
-    soft_labels: bool,
-    method: str,
-    config: Mapping[str, Any],
-    seed: int,
-    fill: str = "linear",
-    packing: str = "dense",
-    packed: Mapping[str, Tensor] | None = None,
-) -> SyntheticSet:
-    """Return a set of `rows` (N,) at `positions` (N,K) whose file is as large as that of the real content.
-
-    Its latents are 0 and take no memory; `packed` tensors of the right shapes stand for them in the file.
-    """
-    cells = data.codec.latent_shape(data.clip.height, data.clip.width)
-    latents = torch.zeros(()).expand(*positions.shape, *cells)
-    blank = gather(data, rows, positions, method=method, config=config, seed=seed, latents=latents, fill=fill)
-    num_classes = len(data.classes)
-    labels = torch.full((len(rows), num_classes), 1 / num_classes) if soft_labels else blank.labels
-    return replace(blank, labels=labels, packing=packing, packed=dict(packed or {}))
+from collections.abc import Callable
 
 
 def largest_fitting(fits: Callable[[int], bool], low: int, high: int, *, start: int | None = None) -> int:

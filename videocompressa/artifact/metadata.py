@@ -6,11 +6,11 @@ There are two texts: the header's, readable in the raw file, and the provenance,
 import json
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import PureWindowsPath
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from torch import Tensor
 from videocompressa.artifact.marks import marks_of, positions_of
 from videocompressa.artifact.packing import PACKINGS
 from videocompressa.clip import ClipSpec, CodecSpec, Normalization
-from videocompressa.errors import ArtifactError, InputError
+from videocompressa.errors import InputError
 from videocompressa.synthetic import Provenance, Source, SyntheticSet
 
 FORMAT = 1
@@ -26,7 +26,10 @@ FORMAT = 1
 KEY = "videocompressa"
 """The only metadata key."""
 
-SCHEMA: dict[str, Any] = {
+Schema = Mapping[str, Any]
+Record = TypeVar("Record")
+
+SCHEMA: Schema = {
     "clip": {"frames": int, "height": int, "placement": str, "width": int},
     "codec": str,
     "fill": str,
@@ -40,7 +43,7 @@ SCHEMA: dict[str, Any] = {
 }
 """Keys of the header's JSON and the type of each; `[type]` is a list of them. All are required, no others allowed."""
 
-PROVENANCE_SCHEMA: dict[str, Any] = {
+PROVENANCE_SCHEMA: Schema = {
     "classes": [str],
     "codec": {"bytes": int, "channels": int, "downscale": int, "scale": [float], "sha256": str, "shift": [float]},
     "config": dict,
@@ -55,23 +58,16 @@ PROVENANCE_SCHEMA: dict[str, Any] = {
 MAX_MILLISECONDS = 10**12
 """Times are within +- this (30 years); a float64 of seconds holds them with room to spare."""
 
-# Keys of the JSON objects that are records, and the field of each.
-_CLIP = {"frames": "num_frames", "height": "height", "placement": "placement", "width": "width"}
-_SOURCE = {
-    "bytes": "video_bytes",
-    "frames": "num_frames",
-    "name": "name",
-    "skipped": "num_skipped",
-    "videos": "num_videos",
+_KEYS = {
+    "num_bytes": "bytes",
+    "num_frames": "frames",
+    "num_skipped": "skipped",
+    "num_videos": "videos",
+    "split_hash": "split",
+    "video_bytes": "bytes",
+    "weights_sha256": "sha256",
 }
-_CODEC = {
-    "bytes": "num_bytes",
-    "channels": "channels",
-    "downscale": "downscale",
-    "scale": "scale",
-    "sha256": "weights_sha256",
-    "shift": "shift",
-}
+"""Fields of records whose keys in the JSON have other names."""
 
 _ABSOLUTE = re.compile(r"/|\\\\|[A-Za-z]:[/\\]")
 
@@ -107,19 +103,19 @@ def to_json(synthetic: SyntheticSet) -> tuple[str, str]:
     _refuse_places(provenance)
     header = {
         "format": FORMAT,
-        "clip": _content(synthetic.clip, _CLIP),
+        "clip": content_of(synthetic.clip, SCHEMA["clip"]),
         "codec": portable(synthetic.codec.name),
         "fill": synthetic.fill,
         "packing": synthetic.packing,
         "keyframes": synthetic.positions.shape[1],
         "method": provenance.method,
         "seed": provenance.seed,
-        "source": _content(provenance.source, _SOURCE),
+        "source": content_of(provenance.source, SCHEMA["source"]),
         "version": provenance.version,
     }
     content = {
         "classes": synthetic.classes,
-        "codec": _content(synthetic.codec, _CODEC),
+        "codec": content_of(synthetic.codec, PROVENANCE_SCHEMA["codec"]),
         # Six digits: pixels have 256 levels, and the rest of a float64 would be noise that costs 40 bytes.
         "normalization": {
             name: [float(f"{number:.6g}") for number in numbers]
@@ -133,7 +129,7 @@ def to_json(synthetic: SyntheticSet) -> tuple[str, str]:
     try:
         # Once through JSON, so that keys which are no strings sort as the strings they become.
         content["config"] = json.loads(json.dumps(dict(provenance.config), allow_nan=False))
-        return _canonical(header), _canonical(content)
+        return canonical(header), canonical(content)
     except (TypeError, ValueError, RecursionError) as error:
         raise InputError(
             f"the provenance of method {provenance.method!r} cannot be stored as JSON: {error}; "
@@ -141,16 +137,21 @@ def to_json(synthetic: SyntheticSet) -> tuple[str, str]:
         ) from error
 
 
-def _canonical(content: Mapping[str, Any]) -> str:
+def canonical(content: Mapping[str, Any]) -> str:
+    """Return the one JSON text of the content."""
     return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def _content(record: object, keys: Mapping[str, str]) -> dict[str, Any]:
-    return {key: getattr(record, name) for key, name in keys.items()}
+def content_of(record: object, keys: Iterable[str]) -> dict[str, Any]:
+    """Return those fields of a record that have these keys."""
+    fields = {_KEYS.get(name, name): value for name, value in vars(record).items()}
+    return {key: fields[key] for key in keys}
 
 
-def _fields(content: Mapping[str, Any], keys: Mapping[str, str]) -> dict[str, Any]:
-    return {name: content[key] for key, name in keys.items()}
+def record_of(kind: type[Record], content: Mapping[str, Any], **more: Any) -> Record:
+    """Return the record whose fields are in `content`, by key, or in `more`."""
+    keys = {name: _KEYS.get(name, name) for name in kind.__annotations__}
+    return kind(**({name: content[key] for name, key in keys.items() if key in content} | more))
 
 
 def _time_steps(times_seconds: Tensor) -> list[int]:
@@ -164,43 +165,41 @@ def _time_steps(times_seconds: Tensor) -> list[int]:
 
 
 def from_json(header: Mapping[str, Any], content: Mapping[str, Any], num_items: int) -> Metadata:
-    """Return what the header's JSON and the provenance's say of a file of N items; their schemas are checked.
+    """Return the metadata in the header's JSON and the provenance's, whose schemas are checked, of a file of N items.
 
-    Raises `ArtifactError` for what `to_json` would not write. A file has as many times as N x K, so a small one that
+    Raises `InputError` for what `to_json` would not write. A file has as many times as N x K, so a small one that
     claims a large N or K is refused before anything of that size is allocated.
     """
     codec, keyframes = content["codec"], header["keyframes"]
     if header["packing"] not in ("dense", *PACKINGS):
-        raise ArtifactError(
+        raise InputError(
             f"the file has packing {header['packing']!r}; this version reads {', '.join(['dense', *PACKINGS])}"
         )
     if codec["channels"] < 1 or codec["downscale"] < 1:
-        raise ArtifactError("metadata provenance.codec has channels or downscale below 1")
+        raise InputError("metadata provenance.codec has channels or downscale below 1")
     for name in ("shift", "scale"):
         _check_numbers(f"codec.{name}", codec[name], codec["channels"])
     for name, numbers in content["normalization"].items():
         _check_numbers(f"normalization.{name}", numbers, 3)
-    source = Source(split_hash=content["split"], **_fields(header["source"], _SOURCE))
+    source = record_of(Source, header["source"], split_hash=content["split"])
     provenance = Provenance(
         header["method"], content["config"], header["seed"], source, tuple(content["videos"]), header["version"]
     )
     _refuse_places(provenance)
-    clip = ClipSpec(**_fields(header["clip"], _CLIP))
+    clip = record_of(ClipSpec, header["clip"])
     if num_items < 1:
-        raise ArtifactError("the file has no items; a set must hold at least one keyframe")
+        raise InputError("the file has no items; a set must hold at least one keyframe")
     if not 1 <= keyframes <= clip.num_frames:
-        raise ArtifactError(f"the file has keyframes {keyframes}; they must be 1 to {clip.num_frames}")
+        raise InputError(f"the file has keyframes {keyframes}; they must be 1 to {clip.num_frames}")
     times = _milliseconds(content["times"], num_items, keyframes)
-    normalization: dict[str, Any] = {
-        name: tuple(map(float, numbers)) for name, numbers in content["normalization"].items()
-    }
+    normalization = {name: tuple(map(float, numbers)) for name, numbers in content["normalization"].items()}
     return Metadata(
-        positions=torch.tensor(positions_of(content["positions"], num_items, keyframes, clip.num_frames)),
+        positions=positions_of(content["positions"], num_items, keyframes, clip.num_frames),
         times_seconds=torch.tensor(times, dtype=torch.float64) / 1000,
         classes=tuple(content["classes"]),
         clip=clip,
-        codec=CodecSpec(name=header["codec"], **_fields(codec, _CODEC)),
-        normalization=Normalization(**normalization),
+        codec=record_of(CodecSpec, codec, name=header["codec"]),
+        normalization=record_of(Normalization, normalization),
         provenance=provenance,
         fill=header["fill"],
         packing=header["packing"],
@@ -209,41 +208,28 @@ def from_json(header: Mapping[str, Any], content: Mapping[str, Any], num_items: 
 
 def _milliseconds(steps: list[int], num_items: int, keyframes: int) -> list[list[int]]:
     if len(steps) != num_items * keyframes:
-        raise ArtifactError(
-            f"metadata provenance.times has {len(steps)} numbers; it must have {num_items} x {keyframes}"
-        )
+        raise InputError(f"metadata provenance.times has {len(steps)} numbers; it must have {num_items} x {keyframes}")
     times = [list(accumulate(steps[start : start + keyframes])) for start in range(0, len(steps), keyframes)]
     if any(abs(time) > MAX_MILLISECONDS for item in times for time in item):
-        raise ArtifactError(f"metadata provenance.times leave +-{MAX_MILLISECONDS} milliseconds")
+        raise InputError(f"metadata provenance.times leave +-{MAX_MILLISECONDS} milliseconds")
     return times
 
 
 def _check_numbers(name: str, values: list[float], count: int) -> None:
     if len(values) != count:
-        raise ArtifactError(f"metadata provenance.{name} has {len(values)} numbers; it must have {count}")
+        raise InputError(f"metadata provenance.{name} has {len(values)} numbers; it must have {count}")
     if not all(abs(value) <= sys.float_info.max for value in values):  # 1e999 is JSON and overflows
-        raise ArtifactError(f"metadata provenance.{name} holds numbers that are not finite")
+        raise InputError(f"metadata provenance.{name} holds numbers that are not finite")
 
 
-def header_content(text: object, path: str) -> dict[str, Any]:
-    """Return the JSON of the metadata key, unchecked but for its format; raises `ArtifactError`."""
-    content = json_object(text, KEY, path)
-    if type(content.get("format")) is not int:
-        raise ArtifactError(f"{path}: metadata {KEY!r} has no format number")
-    if content["format"] != FORMAT:
-        advice = "upgrade videocompressa" if content["format"] > FORMAT else "compress the videos again"
-        raise ArtifactError(f"{path} has format {content['format']}, this version reads format {FORMAT}; {advice}")
-    return content
-
-
-def json_object(text: object, where: str, path: str) -> dict[str, Any]:
-    """Return the JSON object in the text, named `where` in the file `path`; raises `ArtifactError`."""
+def json_object(text: object, where: str) -> dict[str, Any]:
+    """Return the JSON object in the text, named `where`; raises `InputError`."""
     try:
         content = json.loads(text, parse_constant=_refuse_constant) if isinstance(text, str) else None
     except (ValueError, RecursionError) as error:
-        raise ArtifactError(f"{path}: metadata {where!r} is not JSON: {error}") from error
+        raise InputError(f"metadata {where!r} is not JSON: {error}") from error
     if not isinstance(content, dict):
-        raise ArtifactError(f"{path}: metadata {where!r} is not an object")
+        raise InputError(f"metadata {where!r} is not an object")
     return content
 
 
@@ -251,24 +237,24 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a JSON number")
 
 
-def check_schema(value: object, schema: Any, where: str, path: str) -> None:
-    """Raise `ArtifactError` unless the value has the schema's keys and types."""
+def check_schema(value: object, schema: Any, where: str) -> None:
+    """Raise `InputError` unless the value has the schema's keys and types."""
     if isinstance(schema, dict):
         if not isinstance(value, dict):
-            raise ArtifactError(f"{path}: metadata {where} is not an object")
+            raise InputError(f"metadata {where} is not an object")
         if missing := sorted(set(schema) - set(value)):
-            raise ArtifactError(f"{path}: metadata {where} lacks {', '.join(missing)}")
+            raise InputError(f"metadata {where} lacks {', '.join(missing)}")
         if unknown := sorted(set(value) - set(schema)):
-            raise ArtifactError(f"{path}: metadata {where} has unknown keys {', '.join(unknown)}")
+            raise InputError(f"metadata {where} has unknown keys {', '.join(unknown)}")
         for key, inner in schema.items():
-            check_schema(value[key], inner, f"{where}.{key}", path)
+            check_schema(value[key], inner, f"{where}.{key}")
     elif isinstance(schema, list):
         if not isinstance(value, list):
-            raise ArtifactError(f"{path}: metadata {where} is not a list")
+            raise InputError(f"metadata {where} is not a list")
         for item in value:
-            check_schema(item, schema[0], f"{where}[]", path)
+            check_schema(item, schema[0], f"{where}[]")
     elif type(value) is not schema and not (schema is float and type(value) is int):
-        raise ArtifactError(f"{path}: metadata {where} is {value!r}; it must be {schema.__name__}")
+        raise InputError(f"metadata {where} is {value!r}; it must be {schema.__name__}")
 
 
 def _refuse_places(provenance: Provenance) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from videocompressa.artifact.container import Quantization
 from videocompressa.artifact.packing import transform, unpacked
-from videocompressa.artifact.write import to_bytes
+from videocompressa.artifact.set_file import to_bytes
 from videocompressa.clip import CodecSpec
 from videocompressa.errors import InputError
 from videocompressa.rng import Streams
@@ -55,10 +55,6 @@ class Storage:
         return "float16" if self.name == "float16" else "int8"
 
 
-TRANSFORM = Storage()
-"""The default."""
-
-
 def stored(
     synthetic: SyntheticSet, decoder: Decoder, storage: Storage, *, limit: int | None = None, fill: bool = False
 ) -> SyntheticSet:
@@ -78,9 +74,9 @@ def stored(
         size = len(to_bytes(dataclasses.replace(synthetic, packing=packing, packed=tensors)))
         if size > limit:
             # The header is padded to eights and holds the stream's length in digits: a few bytes to spare.
-            room = limit - (size - tensors["stream"].numel()) + 2 * len(weights) - 8
+            stream_limit = limit - (size - tensors["stream"].numel()) + 2 * len(weights) - 8
             with suppress(InputError):
-                step = transform.fitting_step(synthetic.latents, weights, room, name=packing)
+                step = transform.fitting_step(synthetic.latents, weights, stream_limit, name=packing)
                 tensors = transform.pack(synthetic.latents, weights, step, name=packing)
     return dataclasses.replace(synthetic, latents=unpacked(packing, tensors, shape), packing=packing, packed=tensors)
 
@@ -94,11 +90,8 @@ def item_bytes(latents: Tensor, decoder: Decoder, storage: Storage, *, seed: int
 
 
 def blank_stream(codec: CodecSpec, num_bytes: int) -> dict[str, Tensor]:
-    """Return the packed tensors of "transform" with a stream of this length, for sizes (`fitting.blank_set`)."""
-    return {
-        "steps": torch.ones(codec.channels, dtype=torch.float16),
-        "stream": torch.zeros(num_bytes, dtype=torch.uint8),
-    }
+    """Return the packed tensors of "transform" with a stream of this length, for sizes (`MethodConfig.blank`)."""
+    return {"steps": torch.ones(codec.channels).half(), "stream": torch.zeros(num_bytes, dtype=torch.uint8)}
 
 
 def sample_of(latents: Tensor) -> Tensor:

@@ -7,7 +7,6 @@ which fits no others (our choice).
 
 import dataclasses
 import hashlib
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,15 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import save
 from torch import Tensor
 
-from videocompressa.artifact import KEY as SET_KEY
-from videocompressa.artifact.container import metadata_of
-from videocompressa.artifact.metadata import check_schema, json_object, portable
+from videocompressa.artifact.container import deserialized, errors_of, header_of, metadata_of
+from videocompressa.artifact.metadata import KEY as SET_KEY
+from videocompressa.artifact.metadata import Schema, canonical, content_of, portable, record_of
 from videocompressa.clip import ClipSpec, shape_text
-from videocompressa.errors import ArtifactError, InputError
+from videocompressa.errors import InputError
 from videocompressa.files import check_output, write_bytes
 from videocompressa.selection.gumbel import GumbelSelector, SelectorConfig
 from videocompressa.selection.keyframes import check_keyframes
@@ -33,7 +31,7 @@ FORMAT = 1
 KEY = "videocompressa-selector"
 """The only metadata key."""
 
-SCHEMA: dict[str, Any] = {
+SCHEMA: Schema = {
     "clip": {"frames": int, "height": int, "placement": str, "width": int},
     "codec": {"name": str, "sha256": str},
     "config": dict,
@@ -92,117 +90,78 @@ def write_selector(trained: TrainedSelector, path: Path, *, overwrite: bool = Fa
 
 def selector_bytes(trained: TrainedSelector) -> bytes:
     """Return the bytes of the file."""
-    clip, origin = trained.clip, trained.origin
+    origin = trained.origin
     weights = {name: weight.detach().cpu().contiguous() for name, weight in trained.selector.state_dict().items()}
     content = {
         "format": FORMAT,
         "scorer": dataclasses.asdict(trained.selector.config),
         "keyframes": trained.keyframes,
-        "clip": {"frames": clip.num_frames, **{name: getattr(clip, name) for name in ("height", "width", "placement")}},
+        "clip": content_of(trained.clip, SCHEMA["clip"]),
         "sha256": _sha256(weights),
-        "source": origin.source,
-        "split": origin.split_hash,
-        "method": origin.method,
-        "seed": origin.seed,
         "codec": {"name": portable(origin.codec), "sha256": origin.codec_sha256},
-        "config": dict(origin.config),
+        **content_of(origin, ("config", "method", "seed", "source", "split")),
     }
-    return save(weights, {KEY: json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)})
+    return save(weights, {KEY: canonical(content)})
 
 
 def parse_selector(data: bytes, path: str) -> TrainedSelector:
     """Return the selector in the bytes of the file `path`; raises `ArtifactError`."""
-    content = _content(data, path)
-    sizes, codec = content["clip"], content["codec"]
-    try:
-        config = SelectorConfig(**content["scorer"])
-        clip = ClipSpec(sizes["frames"], sizes["height"], sizes["width"], sizes["placement"])
-    except InputError as error:
-        raise ArtifactError(f"{path}: {error}") from error
-    if not 1 <= content["keyframes"] <= clip.num_frames:
-        raise ArtifactError(
-            f"{path} picks {content['keyframes']} of {clip.num_frames} frames; it must pick 1 to {clip.num_frames}"
-        )
-    _check_sizes(config, clip, path)
-    weights = _weights(data, path)
-    selector = _network(config, weights, path)
-    if _sha256(weights) != content["sha256"]:
-        raise ArtifactError(f"{path} is damaged: its weights are not those that were written; copy it again")
-    origin = {key: content[key] for key in ("source", "method", "seed", "config")}
-    return TrainedSelector(
-        selector=selector,
-        keyframes=content["keyframes"],
-        clip=clip,
-        origin=Origin(**origin, split_hash=content["split"], codec=codec["name"], codec_sha256=codec["sha256"]),
-    )
+    with errors_of(path):
+        if list(metadata_of(data)) == [SET_KEY]:
+            raise InputError("the file is a synthetic set, no selector; write one with compress --selector-out")
+        content = header_of(data, KEY, FORMAT, SCHEMA, "selector", "write it again with compress --selector-out")
+        clip, config = record_of(ClipSpec, content["clip"]), SelectorConfig(**content["scorer"])
+        keyframes, codec = content["keyframes"], content["codec"]
+        if not 1 <= keyframes <= clip.num_frames:
+            raise InputError(
+                f"the file picks {keyframes} of {clip.num_frames} frames; it must pick 1 to {clip.num_frames}"
+            )
+        _check_sizes(config, clip)
+        selector = _network(config, data)
+        if _sha256(selector.state_dict()) != content["sha256"]:
+            raise InputError("the file is damaged: its weights are not those that were written; copy it again")
+    origin = record_of(Origin, content, codec=codec["name"], codec_sha256=codec["sha256"])
+    return TrainedSelector(selector, keyframes, clip, origin)
 
 
-def _content(data: bytes, path: str) -> dict[str, Any]:
-    """Return the JSON of the file, with the keys and types of the schema."""
-    named = metadata_of(data, path)
-    if list(named) == [SET_KEY]:
-        raise ArtifactError(f"{path} is a synthetic set, no selector; write one with compress --selector-out")
-    if list(named) != [KEY]:
-        raise ArtifactError(
-            f"{path} is a safetensors file, but no selector: its metadata keys are "
-            f"[{', '.join(sorted(named))}], not [{KEY}]"
-        )
-    content = json_object(named[KEY], KEY, path)
-    number = content.get("format")
-    if type(number) is not int:
-        raise ArtifactError(f"{path}: metadata {KEY!r} has no format number")
-    if number != FORMAT:
-        advice = "upgrade videocompressa" if number > FORMAT else "write it again with compress --selector-out"
-        raise ArtifactError(f"{path} has selector format {number}, this version reads format {FORMAT}; {advice}")
-    check_schema(content, SCHEMA, KEY, path)
-    return content
-
-
-def _check_sizes(config: SelectorConfig, clip: ClipSpec, path: str) -> None:
+def _check_sizes(config: SelectorConfig, clip: ClipSpec) -> None:
     """Refuse sizes that would fill the memory; those of the network are bounded by the tensors of the file."""
     if not (math.isfinite(config.tau_start) and config.thumbnail >= 1):
-        raise ArtifactError(
-            f"{path}: its scorer has thumbnail {config.thumbnail} and tau_start {config.tau_start}; "
+        raise InputError(
+            f"the scorer has thumbnail {config.thumbnail} and tau_start {config.tau_start}; "
             "they must be at least 1 and finite"
         )
     side = max(clip.height * clip.width, 12 * config.thumbnail**2)
     if 3 * clip.num_frames * side > MAX_CLIP_BYTES:
-        raise ArtifactError(
-            f"{path} asks for {clip.num_frames} frames of {clip.height}x{clip.width} px and thumbnails of "
+        raise InputError(
+            f"the file asks for {clip.num_frames} frames of {clip.height}x{clip.width} px and thumbnails of "
             f"{config.thumbnail} px, more than {MAX_CLIP_BYTES} bytes"
         )
 
 
-def _weights(data: bytes, path: str) -> dict[str, Tensor]:
-    try:
-        weights = load(data)
-    except (SafetensorError, KeyError) as error:  # KeyError: a number format that torch lacks.
-        raise ArtifactError(f"{path} is truncated or damaged ({error}); copy it again") from error
+def _network(config: SelectorConfig, data: bytes) -> GumbelSelector:
+    """Return the network with the weights of the file, built only when they bound its size."""
+    weights = {name: torch.from_numpy(array) for name, array in deserialized(data).items()}
     for name, weight in weights.items():
         if weight.dtype != torch.float32:
-            raise ArtifactError(f"{path}: tensor {name} is {shape_text(weight)}; it must be float32")
+            raise InputError(f"tensor {name} is {shape_text(weight)}; it must be float32")
         if not bool(torch.isfinite(weight).all()):
-            raise ArtifactError(f"{path}: tensor {name} holds numbers that are not finite")
-    return weights
-
-
-def _network(config: SelectorConfig, weights: Mapping[str, Tensor], path: str) -> GumbelSelector:
-    """Return the network with these weights, built only when they bound its size."""
+            raise InputError(f"tensor {name} holds numbers that are not finite")
     shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
     first, last, width = shapes.get("norms.0.weight", ()), shapes.get("temporal.weight", ()), config.width
     if first != (width,) or last != (width, 4 * width, config.temporal_kernel) or width < 4 or width % 4:
-        raise ArtifactError(
-            f"{path}: tensors norms.0.weight {first} and temporal.weight {last} do not fit width {width} "
+        raise InputError(
+            f"tensors norms.0.weight {first} and temporal.weight {last} do not fit width {width} "
             f"(a multiple of 4) and temporal_kernel {config.temporal_kernel}"
         )
     selector = GumbelSelector(config, torch.Generator().manual_seed(0))
     expected = {name: tuple(weight.shape) for name, weight in selector.state_dict().items()}
     for name in sorted({*expected, *shapes}):
         if expected.get(name) != shapes.get(name):
-            raise ArtifactError(
-                f"{path}: tensor {name} is {shapes.get(name, 'missing')}; it must be {expected.get(name, 'absent')}"
+            raise InputError(
+                f"tensor {name} is {shapes.get(name, 'missing')}; it must be {expected.get(name, 'absent')}"
             )
-    selector.load_state_dict(dict(weights))
+    selector.load_state_dict(weights)
     return selector.eval().requires_grad_(False)
 
 

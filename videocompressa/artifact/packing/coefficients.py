@@ -1,16 +1,7 @@
 """Entropy model of transform coefficients: integers become yes/no decisions with good chances (`range_coder`).
 
-The formulas are in `docs/format.md` (packing `transform`). Numbers q (N,K,C,h,w) are within +-32767; a = min(|q|, 255).
-A band (t,c,u,v) is one place in (K,C,h,w); S and D of a band are the sums of a, and of q within [-255,255], over the
-items coded; means are in units of 1/65536.
-
-1. Order: groups of items; in a group, waves of bands of equal t + c + u + v, so that all lower neighbors are known.
-2. Expected magnitude E of a band, from a prior P, the six adjacent bands and the items coded.
-3. Expected magnitude M of a coefficient: E, scaled by how large its lower neighbors in the item are (`NEIGHBORS`).
-4. Two contexts: the levels of M and of E, each with what the neighbors show.
-5. Magnitude: "is |q| > k?" for k = 0..13, at the mean chance of both contexts; counts begin as geometric distributions.
-6. Rest: |q| = 14 + r, where r has a number of binary digits that adapts to M.
-7. Sign: is it that of D?
+Symbols and formulas are in `docs/format.md` (packing `transform`), whose paragraphs are the steps: 1 order, 2 and 3
+expected magnitudes of a band (E) and of a coefficient (M), 4 contexts, 5 size, 6 rest, 7 sign.
 
 This is backward adaptation as in context-based image coders (Wu and Memon 1997, CALIC: an expected magnitude from
 neighbors, quantized to contexts). Step 2 is our choice and has the largest effect: items of a set differ in their
@@ -21,7 +12,6 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,7 +54,7 @@ def walk(
     An encoder takes the `numbers`; a decoder takes None. Raises `InputError` for bytes that no encoder writes.
     """
     count, num_bands = shape[0], math.prod(shape[1:])
-    grid, model = _Grid.of(shape[1:], steps), _Model(coder)
+    grid, model = _Grid(shape[1:], steps), _Model(coder)
     # A decoder ignores the decisions of the numbers that it is given.
     given = (np.zeros(shape, np.int16) if numbers is None else numbers).reshape(count, num_bands).T[grid.order]
     coded = np.zeros((num_bands, count), np.int16)
@@ -100,41 +90,28 @@ def _groups(count: int) -> Iterator[slice]:
         begin = end
 
 
-@dataclass(frozen=True)
 class _Grid:
-    """Places of the B bands, which are numbered in the order of coding."""
+    """Places of the B bands (t,c,u,v) of (K,C,h,w), which are numbered in the order of coding."""
 
-    order: Integers  # (B,): place of each band in the flattened (K,C,h,w)
-    waves: list[slice]  # step 1
-    neighbors: Integers  # (J,B) bands; B for none
-    adjacent: Integers  # (6,B) bands
-    moving: Integers  # (B,): t > 0
-    prior: Integers  # (B,): P
-
-    @classmethod
-    def of(cls, shape: tuple[int, ...], steps: NDArray[np.float64]) -> Self:
-        """Return the grid of (K,C,h,w) bands."""
+    def __init__(self, shape: tuple[int, ...], steps: NDArray[np.float64]) -> None:
         place = np.indices(shape).reshape(4, -1)
-        order = np.argsort(place.sum(0), kind="stable")
-        place, rank, bands = place[:, order], np.argsort(order), np.arange(len(order))
+        self.order = np.argsort(place.sum(0), kind="stable")  # (B,): place of each band in the flattened (K,C,h,w)
+        place, rank, bands = place[:, self.order], np.argsort(self.order), np.arange(place.shape[1])
         ends = np.cumsum(np.bincount(place.sum(0))).tolist()
+        self.waves = [slice(begin, end) for begin, end in itertools.pairwise([0, *ends])]  # step 1
 
         def shifted(offset: tuple[int, ...], outside: Integers | int) -> Integers:
             other = place - np.array(offset)[:, None]
             inside = ((other >= 0) & (other < np.array(shape)[:, None])).all(0)
             return np.where(inside, rank[np.ravel_multi_index(other, shape, mode="clip")], outside)
 
+        self.neighbors = np.stack([shifted(offset, len(bands)) for offset in NEIGHBORS])  # (J,B) bands; B for none
+        self.adjacent = np.stack([shifted(offset, bands) for offset in _ADJACENT])  # (6,B) bands
         t, c, u, v = place
+        self.moving = (t > 0).astype(np.int64)  # (B,)
         x = (1.0 + u) * (1.0 + v)
         prior = 0.75 * ONE / (steps[c] * (1.0 + t) * np.sqrt(x * np.sqrt(x)))  # roots are exact by IEEE 754
-        return cls(
-            order=order,
-            waves=[slice(begin, end) for begin, end in itertools.pairwise([0, *ends])],
-            neighbors=np.stack([shifted(offset, len(bands)) for offset in NEIGHBORS]),
-            adjacent=np.stack([shifted(offset, bands) for offset in _ADJACENT]),
-            moving=(t > 0).astype(np.int64),
-            prior=np.minimum(prior, 64 * ONE).astype(np.int64),
-        )
+        self.prior = np.minimum(prior, 64 * ONE).astype(np.int64)  # (B,): P
 
 
 def _expected(grid: _Grid, size_sums: Integers, done: int) -> Integers:
@@ -152,32 +129,17 @@ def _contexts(
     live = ONE * (2 + (_WEIGHTS[:, None] * near).sum(0))
     mean = expected * live // usual
     activity = (2 * live > usual).astype(np.int64) + (live > 2 * usual) + (live > 6 * usual)
-    first = 8 * _level(mean) + 2 * activity + grid.moving[wave, None]
-    second = 6 * _level(expected) + np.minimum(near[:4].sum(0), 5)
+    first = 8 * np.searchsorted(_THRESHOLDS, mean, side="right") + 2 * activity + grid.moving[wave, None]
+    second = 6 * np.searchsorted(_THRESHOLDS, expected, side="right") + np.minimum(near[:4].sum(0), 5)
     return mean.reshape(-1), np.stack([first, _FIRST_CONTEXTS + second]).reshape(2, -1)
 
 
-def _level(mean: Integers) -> Integers:
-    return np.searchsorted(_THRESHOLDS, mean, side="right")
-
-
+@dataclass(eq=False)
 class _Counts:
     """How often the answer was yes in each context, in units of 1/256 decision, so that they can begin as fractions."""
 
-    def __init__(self, ones: Integers, total: Integers) -> None:
-        self.ones, self.total = ones, total
-
-    @classmethod
-    def geometric(cls) -> Self:
-        """Return the counts of step 5 as they begin: first contexts, eight a level, then second ones, six a level."""
-        means = np.concatenate([np.repeat(_LEVEL_MEANS, 8), np.repeat(_LEVEL_MEANS, 6)])
-        total = np.repeat([8 * 256, 4 * 256], [8 * len(_LEVEL_MEANS), 6 * len(_LEVEL_MEANS)])
-        return cls(np.maximum(1, total * means // (means + ONE)), total)
-
-    @classmethod
-    def even(cls, contexts: int) -> Self:
-        """Return counts that begin at 2 of 4."""
-        return cls(np.full(contexts, 2 * 256), np.full(contexts, 4 * 256))
+    ones: Integers
+    total: Integers
 
     def decide(self, coder: RangeCoder, contexts: Integers, bits: Bits) -> Bits:
         """Pass decisions (n,) through the coder at the mean chance of their contexts (P,n), and count them in each."""
@@ -193,8 +155,12 @@ class _Model:
 
     def __init__(self, coder: RangeCoder) -> None:
         self.coder = coder
-        self.planes = [_Counts.geometric() for _ in range(4)]
-        self.more, self.sign = _Counts.even(_MOST_DIGITS), _Counts.even(8)
+        # Step 5 begins with geometric distributions: first contexts, eight a level, then second ones, six a level.
+        means = np.concatenate([np.repeat(_LEVEL_MEANS, 8), np.repeat(_LEVEL_MEANS, 6)])
+        total = np.repeat([8 * 256, 4 * 256], [8 * len(_LEVEL_MEANS), 6 * len(_LEVEL_MEANS)])
+        self.planes = [_Counts(np.maximum(1, total * means // (means + ONE)), total.copy()) for _ in range(4)]
+        # Steps 6 and 7 begin at 2 of 4.
+        self.more, self.sign = (_Counts(np.full(size, 512), np.full(size, 1024)) for size in (_MOST_DIGITS, 8))
 
     def magnitudes(self, mean: Integers, contexts: Integers, truth: Integers) -> Integers:
         """Step 5: return |q| (n,)."""

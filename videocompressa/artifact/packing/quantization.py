@@ -1,26 +1,13 @@
-"""Numbers of a file as bytes: latents as int8 with float16 scales, soft labels as one byte a class.
+"""Numbers of a file as bytes: latents as int8 with float16 scales, soft labels as one byte a class (`docs/format.md`).
 
-Latents (and the core or memories of a packing), for each item and channel:
-
-1. scale = absmax / 127, rounded to float16;  int8 = round(latent / scale).
-2. latent = int8 * scale.
-
-A float16 scale has 11 significant bits and an int8 value 7, so their product is exact in float32, and quantizing it
-again gives the same scale and the same integers.
-
-Soft labels, for each row p of L probabilities:
-
-1. c = round(255 sqrt(p / max p)): a row's largest code is 255.
-2. p = c^2 / sum c^2.
-
-Our choice: square roots, because most of the 255 codes then serve a teacher's small probabilities: the smallest share
-that is not lost is (0.5/255)^2 = 3.8e-6 of the largest, where plain bytes would end at 2e-3.
+Soft labels are coded by square roots (our choice), because most of the 255 codes then serve a teacher's small
+probabilities: the smallest share that is not lost is (0.5/255)^2 = 3.8e-6 of the largest, where plain bytes would end
+at 2e-3.
 
 The largest error: with L classes no probability moves by more than sqrt(L - 1) / 510. Proof: p are the squares of the
 unit vector along v = sqrt(p / max p), whose norm is at least 1, and codes / 255 are off by 1/510 in each of at most
 L - 1 entries (the largest is exact), so the angle t between the two has sin t <= sqrt(L - 1) / 510; and the squares of
 an entry in two unit vectors differ by at most the norm of the difference of their projections, which is sin t.
-Writing what was read gives the same codes: reading gives (c/255)^2 = p / max p but for rounding of float32.
 """
 
 import math
@@ -61,10 +48,9 @@ def check_stored(tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, 
     Those are int8 within [-127,127], or finite floats, which are positive where the tensor's name ends in "scales".
     """
     for name, shape in shapes.items():
-        if tuple(tensors[name].shape) != shape:
-            raise InputError(f"tensor {name} has shape {tuple(tensors[name].shape)}; it must be {shape}")
-    for name in shapes:
         numbers = tensors[name]
+        if tuple(numbers.shape) != shape:
+            raise InputError(f"tensor {name} has shape {tuple(numbers.shape)}; it must be {shape}")
         if numbers.dtype == torch.int8:
             problem, sound = "-128; its int8 numbers must be in [-127,127]", numbers != -128
         elif name.endswith("scales"):
@@ -73,6 +59,14 @@ def check_stored(tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, 
             problem, sound = "values that are not finite", torch.isfinite(numbers)
         if not bool(sound.all()):
             raise InputError(f"tensor {name} holds {problem}")
+
+
+def bytes_of(name: str, tensors: Mapping[str, Tensor]) -> bytes:
+    """Return the content of a tensor (bytes,) uint8; raises `InputError` for another shape or no bytes."""
+    tensor = tensors[name]
+    if tensor.ndim != 1 or len(tensor) == 0:
+        raise InputError(f"tensor {name} has shape {tuple(tensor.shape)}; it must be (bytes,), not empty")
+    return tensor.numpy().tobytes()
 
 
 def label_codes(labels: Tensor) -> Tensor:

@@ -1,15 +1,9 @@
 """A binary range coder: turns yes/no decisions with known chances into nearly as few bytes as their entropy.
 
-Symbols: `low` (48 bits) and `span`, the interval that the decisions so far leave; p in [1,65535], the chance of a yes
-in 1/65536.
-
-1. Begin with low = 0 and span = 2^48 - 1.
-2. Decision: part = floor(span / 2^16) p. Yes keeps the first `part` of the interval; no keeps the rest:
-   low += part, span -= part.
-3. While span < 2^40: the top byte of low is written, low and span are shifted up by a byte. When low exceeds 48 bits,
-   one is added to the bytes already written.
-4. End: the smallest multiple of 2^40 that is not below low; its top byte is written unless it is zero (and other bytes
-   were written). A decoder reads zeros after the end.
+`docs/format.md` (packing `transform`) describes how decisions are read. A writer keeps `low` (48 bits) and `span`, the
+interval that the decisions so far leave, from 0 and 2^48 - 1 on; a top byte of low is written where a reader takes the
+next byte. When low exceeds 48 bits, one is added to the bytes already written. The end is the smallest multiple of 2^40
+that is not below low: its top byte is written unless it is zero (and other bytes were written).
 
 After Martin (1979, "Range encoding") with the carry handled on bytes. Integers only: the same everywhere.
 Our choice, instead of a library: the format depends on no version of a package. 3 to 6 million decisions a second.

@@ -6,6 +6,7 @@ A method that stores something smaller than its latents (factors, memories, a co
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from torch import Tensor
 
@@ -30,7 +31,7 @@ PACKINGS: dict[str, Packing] = {
     "pictures": Packing({"pictures": "U8"}, streams.unpack_pictures),
     memories.NAME: Packing(memories.TENSORS, memories.unpack),
     transform.NAME: Packing(transform.TENSORS, transform.unpack),
-    transform.LOW: Packing(transform.TENSORS, transform.unpack_low),
+    transform.LOW: Packing(transform.TENSORS, partial(transform.unpack, name=transform.LOW)),
 }
 """Every packing but "dense", by name."""
 

@@ -26,6 +26,7 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoRef
 from numpy.typing import NDArray
 from torch import Tensor
 
+from videocompressa.artifact.packing.quantization import bytes_of
 from videocompressa.errors import InputError
 
 Pictures = NDArray[np.uint8]
@@ -131,16 +132,15 @@ def joined(clips: Sequence[CodedClip]) -> Tensor:
 
 def unpack_video(tensors: Mapping[str, Tensor], shape: tuple[int, ...]) -> Tensor:
     """Return the scaled latents (N,K,3,H,W) of `stream` (bytes,); raises `InputError`."""
-    data, pictures = _checked("stream", tensors, shape)
+    data, pictures = bytes_of("stream", tensors), _empty(shape)
     if not data.startswith((_H264_START, _AV1_START)):
         raise InputError("tensor stream is neither H.264 (Annex B) nor AV1 (OBUs); the file is damaged")
     height, width = shape[3:]
     count = 0
     try:
-        for frame in _decoded(data, _padded(height), _padded(width)):
-            if count < len(pictures):
-                pictures[count] = frame[:height, :width]
-            count += 1
+        for count, frame in enumerate(_decoded(data, _padded(height), _padded(width)), 1):
+            if count <= len(pictures):
+                pictures[count - 1] = frame[:height, :width]
     except av.error.FFmpegError as error:
         raise InputError(f"tensor stream cannot be decoded ({error.strerror}); the file is damaged") from error
     if count != len(pictures):
@@ -152,7 +152,7 @@ def unpack_pictures(tensors: Mapping[str, Tensor], shape: tuple[int, ...]) -> Te
     """Return the scaled latents (N,K,3,H,W) of `pictures` (bytes,); raises `InputError`."""
     from PIL import Image, UnidentifiedImageError
 
-    data, pictures = _checked("pictures", tensors, shape)
+    data, pictures = bytes_of("pictures", tensors), _empty(shape)
     files = list(_riff_files(data))
     if len(files) != len(pictures):
         raise InputError(f"tensor pictures holds {len(files)} pictures; the set has {shape[0]} x {shape[1]}")
@@ -232,14 +232,12 @@ def _riff_files(data: bytes) -> Iterator[bytes]:
         start += length
 
 
-def _checked(name: str, tensors: Mapping[str, Tensor], shape: tuple[int, ...]) -> tuple[bytes, Pictures]:
-    """Return the bytes of the tensor, and pictures (N K,H,W,3) to fill."""
-    tensor, (num_items, keyframes, channels, height, width) = tensors[name], shape
-    if tensor.ndim != 1 or len(tensor) == 0:
-        raise InputError(f"tensor {name} has shape {tuple(tensor.shape)}; it must be (bytes,), not empty")
+def _empty(shape: tuple[int, ...]) -> Pictures:
+    """Return pictures (N K,H,W,3) to fill."""
+    num_items, keyframes, channels, height, width = shape
     if channels != 3:
         raise InputError(f"coded frames have 3 channels, but the set's codec has {channels}; it must be 'pixel'")
-    return tensor.numpy().tobytes(), np.empty((num_items * keyframes, height, width, 3), dtype=np.uint8)
+    return np.empty((num_items * keyframes, height, width, 3), dtype=np.uint8)
 
 
 def _check_size(name: str, number: int, got: tuple[int, ...], expected: tuple[int, ...]) -> None:

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from videocompressa.artifact.packing.coefficients import LARGEST, MOST_PER_BYTE, walk
+from videocompressa.artifact.packing.quantization import bytes_of
 from videocompressa.artifact.packing.range_coder import RangeDecoder, RangeEncoder
 from videocompressa.errors import BudgetError, InputError
 from videocompressa.synthetic import Decoder
@@ -73,26 +74,30 @@ def pack(latents: Tensor, weights: Tensor, step: float, *, name: str = NAME) -> 
     return {"steps": steps, "stream": torch.frombuffer(bytearray(head + encoder.finish()), dtype=torch.uint8)}
 
 
-def unpack(tensors: Mapping[str, Tensor], shape: tuple[int, ...]) -> Tensor:
-    """Return the float32 latents of `shape` (N,K,C,h,w); raises `InputError` when the tensors do not fit it.
+def unpack(tensors: Mapping[str, Tensor], shape: tuple[int, ...], *, name: str = NAME) -> Tensor:
+    """Return the float32 latents of `shape` (N,K,C,h,w) packed as `name`; raises `InputError` if tensors do not fit it.
 
     A stream that was altered gives wrong latents at worst; one that was cut is detected, but for rare cases.
     """
-    steps, stream = _checked(tensors, shape)
-    return dequantize(_read(stream, steps, shape), steps)
-
-
-def unpack_low(tensors: Mapping[str, Tensor], shape: tuple[int, ...]) -> Tensor:
-    """Unpack tensors that are packed as `LOW`, otherwise like `unpack`."""
-    steps, stream = _checked(tensors, shape)
+    steps = tensors["steps"]
+    if tuple(steps.shape) != (shape[2],):
+        raise InputError(f"tensor steps has shape {tuple(steps.shape)}; it must be ({shape[2]},)")
+    if not bool((torch.isfinite(steps) & (steps >= SMALLEST_STEP)).all()):
+        raise InputError("tensor steps holds values that are not finite and at least 2^-14")
+    stream = bytes_of("stream", tensors)
+    if math.prod(shape) > MOST_NUMBERS or math.prod(shape[1:]) > MOST_BANDS:
+        raise _too_large(len(stream), shape)
     count, frames, channels, height, width = shape
-    if len(stream) <= _LIMITS.size:
-        raise InputError(f"tensor stream has {len(stream)} bytes; it must have more than {_LIMITS.size}")
-    k, h, w = limits = _LIMITS.unpack_from(stream)
-    if not (1 <= k <= frames and 1 <= h <= height and 1 <= w <= width):
-        raise InputError(f"tensor stream keeps {limits} frequencies of {(frames, height, width)}; the file is damaged")
-    numbers = np.zeros(shape, np.int16)
-    numbers[:, :k, :, :h, :w] = _read(stream[_LIMITS.size :], steps, (count, k, channels, h, w))
+    k, h, w = sides = frames, height, width
+    if name == LOW:
+        if len(stream) <= _LIMITS.size:
+            raise InputError(f"tensor stream has {len(stream)} bytes; it must have more than {_LIMITS.size}")
+        k, h, w = limits = _LIMITS.unpack_from(stream)
+        if not (1 <= k <= frames and 1 <= h <= height and 1 <= w <= width):
+            raise InputError(f"tensor stream keeps {limits} frequencies of {sides}; the file is damaged")
+        stream = stream[_LIMITS.size :]
+    zeros = ((0, 0), (0, frames - k), (0, 0), (0, height - h), (0, width - w))
+    numbers = np.pad(_read(stream, steps, (count, k, channels, h, w)), zeros)
     return dequantize(numbers, steps)
 
 
@@ -207,20 +212,6 @@ def _matrix(size: int) -> Tensor:
     matrix = torch.cos(math.pi * (places + 0.5) * frequencies / size) * math.sqrt(2 / size)
     matrix[0] = math.sqrt(1 / size)
     return (matrix * 2**40).round() / 2**40
-
-
-def _checked(tensors: Mapping[str, Tensor], shape: tuple[int, ...]) -> tuple[Tensor, bytes]:
-    """Return the steps and the stream; raises unless they are sound and the shape has not too many numbers."""
-    steps, stream = tensors["steps"], tensors["stream"]
-    if tuple(steps.shape) != (shape[2],):
-        raise InputError(f"tensor steps has shape {tuple(steps.shape)}; it must be ({shape[2]},)")
-    if not bool((torch.isfinite(steps) & (steps >= SMALLEST_STEP)).all()):
-        raise InputError("tensor steps holds values that are not finite and at least 2^-14")
-    if stream.ndim != 1 or len(stream) == 0:
-        raise InputError(f"tensor stream has shape {tuple(stream.shape)}; it must be (bytes,), not empty")
-    if math.prod(shape) > MOST_NUMBERS or math.prod(shape[1:]) > MOST_BANDS:
-        raise _too_large(len(stream), shape)
-    return steps, stream.numpy().tobytes()
 
 
 def _read(stream: bytes, steps: Tensor, shape: tuple[int, ...]) -> NDArray[np.int16]:

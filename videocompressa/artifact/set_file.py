@@ -1,4 +1,4 @@
-"""Writing a set: one `.safetensors` file, checked by reading it back before it takes its name.
+"""The file of a set: read, measured, and written, which is checked by reading the bytes back.
 
 `docs/format.md` describes the file. The same set gives the same bytes, and writing what was read gives them again.
 """
@@ -12,14 +12,36 @@ import torch
 from safetensors.numpy import save
 from torch import Tensor
 
-from videocompressa.artifact.container import DTYPES, Array, Quantization, pack_text, parse, unsigned
-from videocompressa.artifact.metadata import KEY, to_json
-from videocompressa.artifact.packing import find_packing
-from videocompressa.artifact.packing.quantization import label_codes, largest_label_error, quantize
-from videocompressa.artifact.read import cost_of, set_of
+from videocompressa.artifact.container import DTYPES, Array, Quantization, errors_of, pack_text, parse, unsigned
+from videocompressa.artifact.metadata import KEY, Metadata, to_json
+from videocompressa.artifact.packing import find_packing, unpacked
+from videocompressa.artifact.packing.quantization import (
+    dequantize,
+    label_codes,
+    labels_of,
+    largest_label_error,
+    quantize,
+)
 from videocompressa.errors import ArtifactError, InputError
-from videocompressa.files import check_output, write_bytes
+from videocompressa.files import check_output, read_bytes, write_bytes
 from videocompressa.synthetic import Cost, SyntheticSet
+
+
+def read_set(path: Path) -> SyntheticSet:
+    """Read a set: latents float32, positions int64, times float64 in whole ms, labels int64 or float32 summing to 1.
+
+    Raises `ArtifactError` for every way in which the file can be wrong; see "Checks" in `docs/format.md`.
+    """
+    data = read_bytes(Path(path), "set file")
+    with errors_of(path):
+        return set_of(*parse(data))
+
+
+def measure(path: Path) -> Cost:
+    """Return what the set at `path` costs, from the file alone. Raises `ArtifactError` as `read_set` does."""
+    data = read_bytes(Path(path), "set file")
+    with errors_of(path):
+        return cost_of(*parse(data), len(data))
 
 
 def write_set(
@@ -32,10 +54,46 @@ def write_set(
     path = Path(path)
     check_output(path, overwrite=overwrite)
     data = to_bytes(synthetic, quantization)
-    arrays, metadata = parse(data, str(path))
-    _compare(synthetic, set_of(arrays, metadata, str(path)), arrays, path)
+    with errors_of(path):
+        arrays, metadata = parse(data)
+        stored = set_of(arrays, metadata)
+    _compare(synthetic, stored, arrays, path)
     write_bytes(path, data)
     return cost_of(arrays, metadata, len(data))
+
+
+def set_of(arrays: Mapping[str, Array], metadata: Metadata) -> SyntheticSet:
+    """Return the set of parsed tensors and metadata; `SyntheticSet` checks that its numbers make sense."""
+    tensors = {name: torch.from_numpy(array) for name, array in arrays.items() if name not in ("provenance", "labels")}
+    labels = torch.from_numpy(arrays["labels"].astype(np.int64))
+    if metadata.packing != "dense":
+        latents = unpacked(metadata.packing, tensors, metadata.shape)
+    elif "scales" in tensors:
+        latents = dequantize(tensors["latents"], tensors["scales"])
+    else:
+        latents = tensors["latents"].float()
+    return SyntheticSet(
+        latents=latents,
+        labels=labels_of(labels) if labels.ndim == 2 else labels,
+        packed={} if metadata.packing == "dense" else tensors,
+        **vars(metadata),
+    )
+
+
+def cost_of(arrays: Mapping[str, Array], metadata: Metadata, file_bytes: int) -> Cost:
+    """Return what a file of parsed tensors and metadata costs."""
+    source = metadata.provenance.source
+    num_frames = sum(len(set(times)) for times in metadata.times_seconds.tolist())
+    return Cost(
+        num_videos=len(metadata.positions),
+        num_frames=num_frames,
+        frame_ratio=num_frames / source.num_frames,
+        latent_bytes=sum(array.nbytes for name, array in arrays.items() if name not in ("provenance", "labels")),
+        label_bytes=arrays["labels"].nbytes,
+        file_bytes=file_bytes,
+        byte_ratio=file_bytes / source.video_bytes,
+        codec_bytes=metadata.codec.num_bytes,
+    )
 
 
 def to_bytes(synthetic: SyntheticSet, quantization: Quantization = "int8") -> bytes:
