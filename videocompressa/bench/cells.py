@@ -242,14 +242,7 @@ def _full_data(setting: Setting, job: RunJob, videos: VideoSet) -> tuple[Labeled
     teacher = with_settings(TeacherConfig(), job.teacher)
     run = Run(Streams(job.seed, "compress"), around.device, around.watch, stages_of(train_data, around))
     real = RealClips(train_data, codec, job.keyframes, "linear", teacher.as_stored)
-    labels = soft_labels(
-        train_teachers(real, teacher, run),
-        clips,
-        run.child("labels"),
-        num_views=teacher.num_views,
-        config=teacher.train,
-        temperature=teacher.temperature,
-    )
+    labels = soft_labels(train_teachers(real, teacher, run), clips, teacher, run)
     return dataclasses.replace(clips, labels=labels), num_frames
 
 

@@ -13,7 +13,7 @@ What differs from the literature, because there it is a fault or because the fil
 - Schedules move step by step, not epoch by epoch; warm-up starts near 0 where `video-dc` starts at a tenth.
 - Gradients are not clipped (`video-dc` clips those of its teacher at norm 40).
 - `vdsd` cuts 8 frames of K400 and SSv2 at a fixed rate around the middle; here they are spread evenly over the video.
-- `logit-mse` is Video-DC's loss up to a constant a clip, see `train.logit_mse`.
+- `logit-mse` is Video-DC's loss up to a constant a clip, see `students.training.logit_mse`.
 - SlowOnly-R18 and I3D-R18 (`video-dc`), CNN+GRU and CNN+LSTM (`vdsd`) are not among our students; other students take
   their place across architectures.
 """

@@ -5,11 +5,18 @@
 """
 
 from videocompressa.students.clips import LabeledClips
-from videocompressa.students.evaluation import evaluate, predict, score, soft_labels, student_features
+from videocompressa.students.evaluation import evaluate, predict, student_features
 from videocompressa.students.networks import STUDENTS, Student, build_student, check_size, check_student
 from videocompressa.students.seeds import TrainingResult, train_seeds
 from videocompressa.students.settings import TrainConfig
-from videocompressa.students.teachers import RealClips, TeacherConfig, check_labels, real_clips, train_teachers
+from videocompressa.students.teachers import (
+    RealClips,
+    TeacherConfig,
+    check_labels,
+    real_clips,
+    soft_labels,
+    train_teachers,
+)
 from videocompressa.students.training import fit
 from videocompressa.students.views import augmented
 
@@ -30,7 +37,6 @@ __all__ = [
     "fit",
     "predict",
     "real_clips",
-    "score",
     "soft_labels",
     "student_features",
     "train_seeds",

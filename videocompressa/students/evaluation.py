@@ -1,19 +1,14 @@
-"""Predictions of trained students, their scores, and soft labels."""
+"""Predictions of trained students, and their scores."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor
 
 from videocompressa.errors import InputError
-from videocompressa.run import Run
 from videocompressa.students.clips import LabeledClips
 from videocompressa.students.networks import Student
-from videocompressa.students.settings import TrainConfig
-from videocompressa.students.views import augmented
 
 Augment = Callable[[Tensor], Tensor]
 """Pixels (B,T,3,H,W) float32 in [0,1] -> pixels of the same shape."""
@@ -33,7 +28,6 @@ class Scores:
     """(L,) float64: top-1 in [0,1] of each class, NaN where the test set has no clip of it."""
     confusion: Tensor
     """(L,L) int64: clips of class (row) predicted as class (column)."""
-    num_clips: int
 
 
 def student_features(student: Student, data: LabeledClips, device: torch.device) -> Tensor:
@@ -66,8 +60,8 @@ def evaluate(student: Student, data: LabeledClips, device: torch.device) -> Scor
 
 def score(probabilities: Tensor, labels: Tensor) -> Scores:
     """Score predictions (N,L) float against labels (N,) int64; ties go to the lower class."""
-    num_clips, num_classes = probabilities.shape
-    if num_clips == 0:
+    num_classes = probabilities.shape[1]
+    if len(labels) == 0:
         raise InputError("the test set holds no clips; give at least one to evaluate on")
     ranked = probabilities.argsort(dim=1, descending=True, stable=True)
     hits = ranked[:, :5] == labels[:, None]
@@ -78,35 +72,7 @@ def score(probabilities: Tensor, labels: Tensor) -> Scores:
         top5=float(hits.any(1).double().mean()),
         per_class=confusion.diagonal().double() / confusion.sum(1).double(),
         confusion=confusion,
-        num_clips=num_clips,
     )
-
-
-def check_views(num_views: int, temperature: float, prefix: str = "") -> None:
-    """Raise unless `soft_labels` takes these values; `prefix` goes before the names of both."""
-    if num_views < 1:
-        raise InputError(f"{prefix}num_views is {num_views}; it must be at least 1 (1: the clip itself)")
-    if not 0 < temperature < math.inf:
-        raise InputError(f"{prefix}temperature is {temperature}; it must be above 0 (1: probabilities as they are)")
-
-
-def soft_labels(
-    teachers: list[Student], data: LabeledClips, run: Run, *, num_views: int, config: TrainConfig, temperature: float
-) -> Tensor:
-    """Label clips by teachers: mean of softmax(logits / temperature) over teachers and views, (N,L) float32.
-
-    The first view is the clip itself; the others are augmented by `config`, the same for every teacher. Draws from
-    stream "views".
-    """
-    if not teachers:
-        raise InputError("soft labels need at least one teacher, got none; train one or use hard labels")
-    check_views(num_views, temperature)
-    total = torch.zeros(len(data), len(data.classes), dtype=torch.float64)
-    for number in range(num_views):
-        for teacher in teachers:
-            augment = partial(augmented, config=config, generator=run.generator(f"views/{number}")) if number else None
-            total += predict(teacher, data, run.device, temperature=temperature, augment=augment)
-    return (total / total.sum(1, keepdim=True)).float()
 
 
 @torch.no_grad()
