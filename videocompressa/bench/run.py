@@ -47,12 +47,12 @@ from videocompressa.selection.keyframes import check_keyframes
 from videocompressa.video.shards import stamp_of
 
 PLOTS: dict[str, tuple[str, Callable[[Sequence[Record], Path], object]]] = {
-    "accuracy_against_frames.png": ("main", figures.accuracy_against_ratio),
-    "accuracy_against_bytes.png": ("main", functools.partial(figures.accuracy_against_ratio, ratio="bytes")),
+    **{
+        f"accuracy_against_{name}.png": (axis, functools.partial(figures.accuracy_against, quantity=name))
+        for name, (axis, *_) in figures.QUANTITIES.items()
+    },
     "cost_against_accuracy.png": ("main", figures.cost_against_accuracy),
     "ablation.png": ("ablation", figures.ablation),
-    "accuracy_against_steps.png": ("steps", figures.accuracy_against_steps),
-    "accuracy_against_keyframes.png": ("keyframes", figures.accuracy_against_keyframes),
 }
 """Every plot: its file, the experiment it shows, and the function that draws it."""
 

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import compress
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -27,32 +28,37 @@ Line = tuple[Axes, list[Record], dict[str, Any]]
 Position = Callable[[Record], float | None]
 """Value of a record on the x axis; None where it has none."""
 
-RATIOS: dict[str, tuple[str, Position]] = {
-    "frames": ("Frames kept (%)", lambda record: percent(record.frame_ratio) or None),
-    "bytes": ("File (% of all bytes)", lambda record: percent(record.byte_ratio) or None),
+QUANTITIES: dict[str, tuple[str, str, Position]] = {
+    "frames": ("main", "Frames kept (%)", lambda record: percent(record.frame_ratio) or None),
+    "bytes": ("main", "File (% of all bytes)", lambda record: percent(record.byte_ratio) or None),
+    "steps": ("steps", "Synthesis steps", lambda record: record.steps),
+    "keyframes": ("keyframes", "Keyframes per video", lambda record: record.keyframes),
 }
+"""Experiment, label and values of the x axis of `accuracy_against`, by name; ratios are of all training videos."""
 MEMORIES = {"host": ("peak_memory_bytes", "Peak memory"), "gpu": ("gpu_peak_memory_bytes", "Peak GPU memory")}
 
 
-def accuracy_against_ratio(records: Sequence[Record], path: Path, *, ratio: str = "frames") -> Figure:
-    """Draw top-1 accuracy against what is kept, of the records of axis "main": a line a method, a panel a data set.
+def accuracy_against(records: Sequence[Record], path: Path, quantity: str = "frames") -> Figure:
+    """Draw top-1 accuracy against one of `QUANTITIES`, of the records of its experiment: a line a method.
 
-    `ratio` is "frames" or "bytes": of all training videos, logarithmic. Bars are one standard deviation over runs; the
-    dashed line is full data, its band one deviation. Failed cells are left out.
+    Bars are one standard deviation over runs; the dashed line is full data, its band one deviation. Failed cells are
+    left out.
     """
-    if ratio not in RATIOS:
-        raise InputError(f"unknown ratio {ratio!r}; known: {', '.join(RATIOS)}")
-    return _draw(records, path, "main", *RATIOS[ratio])
-
-
-def accuracy_against_steps(records: Sequence[Record], path: Path) -> Figure:
-    """Draw top-1 accuracy against synthesis steps, of the records of axis "steps"; else as `accuracy_against_ratio`."""
-    return _draw(records, path, "steps", "Synthesis steps", lambda record: record.steps)
-
-
-def accuracy_against_keyframes(records: Sequence[Record], path: Path) -> Figure:
-    """Draw top-1 accuracy against K, of the records of axis "keyframes"; else as `accuracy_against_ratio`."""
-    return _draw(records, path, "keyframes", "Keyframes per video", lambda record: record.keyframes)
+    if quantity not in QUANTITIES:
+        raise InputError(f"unknown quantity {quantity!r}; known: {', '.join(QUANTITIES)}")
+    axis, x_label, position = QUANTITIES[quantity]
+    plotted = _plottable(records, axis, x_label, position)
+    values = sorted({position(record) or 0.0 for record in plotted})
+    with _line_figure(path, records, plotted, _line_names(plotted, axis), x_label) as (figure, lines):
+        for axes, members, look in lines:
+            points = [
+                (position(record) or 0.0, percent(record.top1_mean), percent(record.spread)) for record in members
+            ]
+            x, y, spread = zip(*sorted(points, key=itemgetter(0)), strict=True)
+            axes.errorbar(x, y, yerr=spread, elinewidth=0.6, **look)
+        for axes in figure.axes:
+            _set_scale(axes, values, axis)
+    return figure
 
 
 def cost_against_accuracy(records: Sequence[Record], path: Path, *, memory: str = "host") -> Figure:
@@ -128,25 +134,6 @@ def _line_figure(
         entries[num_ours:num_ours] = [Line2D([], [], **style.FULL_LINE)] if full else []
         style.add_legend(figure, entries)
         yield figure, lines
-
-
-def _draw(records: Sequence[Record], path: Path, axis: str, x_label: str, position: Position) -> Figure:
-    """Draw lines with error bars through the records of an experiment."""
-    plotted = _plottable(records, axis, x_label, position)
-    values = sorted({position(record) or 0.0 for record in plotted})
-    with _line_figure(path, records, plotted, _line_names(plotted, axis), x_label) as (figure, lines):
-        for axes, members, look in lines:
-            ordered = sorted(members, key=lambda record: position(record) or 0.0)
-            axes.errorbar(
-                [position(record) or 0.0 for record in ordered],
-                [percent(record.top1_mean) for record in ordered],
-                yerr=[percent(record.spread) for record in ordered],
-                elinewidth=0.6,
-                **look,
-            )
-        for axes in figure.axes:
-            _set_scale(axes, values, axis)
-    return figure
 
 
 def _line_names(plotted: Sequence[Record], axis: str) -> list[str]:
