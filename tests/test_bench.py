@@ -52,7 +52,8 @@ SHORT = tuple(part for text in ("steps=3", "batch_size=4", "width=0.25") for par
 @pytest.fixture
 def setting(tmp_path: Path) -> Setting:
     around = Surroundings(tmp_path / "cache", torch.device("cpu"), 0, time.perf_counter, watch_nothing)
-    return Setting(tmp_path / "data", "hash", CandidateOptions(), "fair", "any", "test", tmp_path / "out", 1, around)
+    fair, reading = PROTOCOLS["fair"], CandidateOptions()
+    return Setting(tmp_path / "data", "hash", reading, fair, "any", "test", tmp_path / "out", 1, around)
 
 
 @pytest.fixture

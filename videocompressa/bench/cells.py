@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from videocompressa.bench.protocols import find_protocol
+from videocompressa.bench.protocols import Protocol
 from videocompressa.bench.record import FULL_LONG
 from videocompressa.codecs import build_codec
 from videocompressa.datasets import VideoSet
@@ -52,7 +52,7 @@ class Setting:
     videos_hash: str
     """Of the training and evaluation videos, and of their files."""
     candidates: CandidateOptions
-    protocol: str
+    protocol: Protocol
     reading: str
     """Which of the protocol's ways to read a data set."""
     split: str
@@ -68,7 +68,7 @@ class Setting:
         shared = {
             "videos": self.videos_hash,
             "candidates": dataclasses.asdict(self.candidates),
-            "protocol": [self.protocol, self.reading],
+            "protocol": [self.protocol.name, self.reading],
             "device": self.surroundings.device.type,
         }
         text = json.dumps({**key, **shared}, sort_keys=True, default=str)
@@ -218,7 +218,7 @@ def _train(setting: Setting, job: RunJob, of_set: Answer | None) -> Answer:
 
 def training(setting: Setting, job: RunJob, num_clips: int, videos_per_class: int | None) -> TrainConfig:
     """Return how the student of a job is trained: by the protocol, with the job's student and settings."""
-    protocol = find_protocol(setting.protocol)
+    protocol = setting.protocol
     if videos_per_class is None:
         config = protocol.on_full.for_clips(num_clips)
         if job.labels == "soft":

@@ -26,7 +26,6 @@ from dataclasses import dataclass
 from videocompressa.errors import InputError
 from videocompressa.recipes.options import CandidateOptions
 from videocompressa.students import TrainConfig
-from videocompressa.students.teachers import check_labels
 
 
 @dataclass(frozen=True)
@@ -73,10 +72,6 @@ class Protocol:
     on_full: Regime
     """Training on all videos: full data, and teachers."""
 
-    def __post_init__(self) -> None:
-        for kind in self.labels:
-            check_labels(kind)
-
     def reading(self, data: str) -> Reading:
         """Return how the data set of this name is read; raises `InputError` with the known names."""
         if "any" in self.readings:
@@ -91,9 +86,6 @@ class Protocol:
 
         With hard labels a loss on the teacher's logits becomes cross-entropy (the "hard" rows of Video-DC).
         """
-        if labels not in self.labels:
-            known = ", ".join(self.labels) + ("" if self.name == "fair" else ", or both in protocol fair")
-            raise InputError(f"protocol {self.name!r} has no {labels!r} labels; known: {known}")
         per_vpc = self.reading(data).batch_per_vpc
         config = self.on_set.for_clips(num_clips, per_vpc * videos_per_class if per_vpc else None)
         return dataclasses.replace(config, loss="cross-entropy") if labels == "hard" else config
@@ -173,10 +165,3 @@ _VIDEO_DC = Protocol(
 
 PROTOCOLS = {protocol.name: protocol for protocol in (_FAIR, _VDSD, _VIDEO_DC)}
 """Every protocol by name."""
-
-
-def find_protocol(name: str) -> Protocol:
-    """Return the protocol of this name; raises `InputError` with the known names."""
-    if name not in PROTOCOLS:
-        raise InputError(f"unknown protocol {name!r}; known: {', '.join(PROTOCOLS)}")
-    return PROTOCOLS[name]

@@ -21,7 +21,6 @@ import torch
 
 from videocompressa.bench import figures
 from videocompressa.bench.cells import Answer, Setting, known, run_student
-from videocompressa.bench.protocols import find_protocol
 from videocompressa.bench.record import Record
 from videocompressa.bench.rows import (
     FAIR,
@@ -92,8 +91,8 @@ def bench(
     if jobs < 1:
         raise InputError(f"--jobs is {jobs}; it must be at least 1")
     protocol, reading = protocol_of(options)
-    if protocol != FAIR:
-        candidates = _as_published(find_protocol(protocol).reading(reading).options, candidates, options.protocol)
+    if protocol.name != FAIR:
+        candidates = _as_published(protocol.reading(reading).options, candidates, options.protocol)
     for keyframes in options.keyframes:
         check_keyframes(keyframes, candidates.clip.num_frames)
     rows = rows_of(options)
