@@ -35,7 +35,7 @@ from videocompressa.recipes.options import (
 )
 from videocompressa.recipes.settings import with_settings
 from videocompressa.run import watch_nothing
-from videocompressa.students import TrainConfig
+from videocompressa.students.settings import TrainConfig
 from videocompressa.students.teachers import TeacherConfig
 from videocompressa.video import write_video
 

@@ -12,8 +12,8 @@ from videocompressa.bench.protocols import MINIUCF, PROTOCOLS, Protocol, Regime
 from videocompressa.clip import ClipSpec
 from videocompressa.datasets import LAYOUTS, VideoEntry, VideoSet, keep_classes
 from videocompressa.errors import InputError
-from videocompressa.students import TrainConfig
 from videocompressa.students.networks import STUDENTS, build_student, check_student
+from videocompressa.students.settings import TrainConfig
 from videocompressa.students.teachers import LABELS
 
 VDSD, VIDEO_DC, FAIR = (PROTOCOLS[name] for name in ("vdsd", "video-dc", "fair"))

@@ -15,22 +15,14 @@ from videocompressa.clip import ClipSpec, Normalization
 from videocompressa.errors import DivergedError, InputError
 from videocompressa.rng import Streams
 from videocompressa.run import Run
-from videocompressa.students import (
-    LabeledClips,
-    TeacherConfig,
-    TrainConfig,
-    augmented,
-    evaluate,
-    evaluation,
-    fit,
-    predict,
-    soft_labels,
-    train_seeds,
-)
-from videocompressa.students.evaluation import score
+from videocompressa.students import evaluation
+from videocompressa.students.clips import LabeledClips
+from videocompressa.students.evaluation import evaluate, predict, score, train_seeds
 from videocompressa.students.networks import Student
-from videocompressa.students.training import logit_mse
-from videocompressa.students.views import mixed_with_background, recolored
+from videocompressa.students.settings import TrainConfig
+from videocompressa.students.teachers import TeacherConfig, soft_labels
+from videocompressa.students.training import fit, logit_mse
+from videocompressa.students.views import augmented, mixed_with_background, recolored
 
 CPU = torch.device("cpu")
 SMALL = ClipSpec(4, 43, 43)
@@ -488,7 +480,7 @@ def test_diverged_seeds_are_counted_and_not_averaged(monkeypatch: pytest.MonkeyP
             raise DivergedError("planted")
         return fit(data, config, run)
 
-    monkeypatch.setattr("videocompressa.students.seeds.fit", sometimes)
+    monkeypatch.setattr("videocompressa.students.evaluation.fit", sometimes)
     data = moving_squares(8, 0)
     result = train_seeds(data, data, QUICK, Run(Streams(0)), seeds=[0, 1, 2], clock=counting_clock())
     assert (result.num_diverged, len(result.top1_runs), result.seeds) == (1, 2, (0, 1, 2))

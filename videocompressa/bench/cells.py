@@ -29,16 +29,10 @@ from videocompressa.recipes.sets import open_set
 from videocompressa.recipes.settings import with_settings
 from videocompressa.rng import Streams
 from videocompressa.run import Run
-from videocompressa.students import (
-    LabeledClips,
-    RealClips,
-    TeacherConfig,
-    TrainConfig,
-    real_clips,
-    soft_labels,
-    train_seeds,
-    train_teachers,
-)
+from videocompressa.students.clips import LabeledClips
+from videocompressa.students.evaluation import train_seeds
+from videocompressa.students.settings import TrainConfig
+from videocompressa.students.teachers import RealClips, TeacherConfig, real_clips, soft_labels, train_teachers
 
 LONG = 4
 """How many times as many steps "full-long" takes."""

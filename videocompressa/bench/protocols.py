@@ -25,7 +25,7 @@ from dataclasses import dataclass
 
 from videocompressa.errors import InputError
 from videocompressa.recipes.options import CandidateOptions
-from videocompressa.students import TrainConfig
+from videocompressa.students.settings import TrainConfig
 
 
 @dataclass(frozen=True)

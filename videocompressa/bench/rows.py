@@ -14,7 +14,8 @@ from videocompressa.methods import METHODS, MethodConfig, find_method
 from videocompressa.recipes.compress import method_config
 from videocompressa.recipes.options import BudgetOptions, CompressOptions
 from videocompressa.recipes.settings import setting_names, with_settings
-from videocompressa.students import TrainConfig, check_student
+from videocompressa.students.networks import check_student
+from videocompressa.students.settings import TrainConfig
 
 OURS, FAIR = "videocompressa", "fair"
 REFERENCE = "random-real"
