@@ -212,15 +212,9 @@ def _train(setting: Setting, job: RunJob, of_set: Answer | None) -> Answer:
 
 def training(setting: Setting, job: RunJob, num_clips: int, videos_per_class: int | None) -> TrainConfig:
     """Return how the student of a job is trained: by the protocol, with the job's student and settings."""
-    protocol = setting.protocol
-    if videos_per_class is None:
-        config = protocol.on_full.for_clips(num_clips)
-        if job.labels == "soft":
-            config = dataclasses.replace(config, loss=protocol.on_set.config.loss)
-    else:
-        config = protocol.train_config(
-            setting.reading, num_clips=num_clips, videos_per_class=videos_per_class, labels=job.labels
-        )
+    config = setting.protocol.train_config(
+        setting.reading, num_clips=num_clips, videos_per_class=videos_per_class, labels=job.labels
+    )
     config = with_settings(dataclasses.replace(config, student=job.student), job.train)
     return dataclasses.replace(config, steps=LONG * config.steps) if job.method == FULL_LONG else config
 

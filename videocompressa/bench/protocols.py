@@ -81,14 +81,18 @@ class Protocol:
             raise InputError(f"protocol {self.name!r} does not define how to read {data!r}; known: {known}")
         return self.readings[data]
 
-    def train_config(self, data: str, *, num_clips: int, videos_per_class: int, labels: str) -> TrainConfig:
-        """Return how the first student is trained on a set of `num_clips` clips of the data set `data`.
+    def train_config(self, data: str, *, num_clips: int, videos_per_class: int | None, labels: str) -> TrainConfig:
+        """Return how the first student is trained on `num_clips` clips of a set, or of all videos: then no VPC.
 
-        With hard labels a loss on the teacher's logits becomes cross-entropy (the "hard" rows of Video-DC).
+        `data` names the data set. With hard labels a loss on the teacher's logits becomes cross-entropy (the "hard"
+        rows of Video-DC).
         """
-        per_vpc = self.reading(data).batch_per_vpc
-        config = self.on_set.for_clips(num_clips, per_vpc * videos_per_class if per_vpc else None)
-        return dataclasses.replace(config, loss="cross-entropy") if labels == "hard" else config
+        if videos_per_class is None:
+            config = self.on_full.for_clips(num_clips)
+        else:
+            per_vpc = self.reading(data).batch_per_vpc
+            config = self.on_set.for_clips(num_clips, per_vpc * videos_per_class if per_vpc else None)
+        return dataclasses.replace(config, loss=self.on_set.config.loss if labels == "soft" else "cross-entropy")
 
 
 MINIUCF = (

@@ -58,8 +58,7 @@ LEGEND = (
 
 def frame(records: Sequence[Record]) -> pd.DataFrame:
     """Return a row a record and a column a field, with the values of the records as they are (dtype object)."""
-    rows = [{name: getattr(record, name) for name in FIELDS} for record in records]
-    return pd.DataFrame(rows, columns=list(FIELDS), dtype=object)
+    return pd.DataFrame([dataclasses.asdict(record) for record in records], columns=list(FIELDS), dtype=object)
 
 
 def to_json(records: Sequence[Record]) -> str:
