@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from videocompressa.bench import figures
-from videocompressa.bench.figures.lines import QUANTITIES, bubble_area, panel_titles, round_sizes
+from videocompressa.bench.figures.accuracy import QUANTITIES, bubble_area, panel_titles, round_sizes
 from videocompressa.bench.figures.style import DOTS_PER_INCH, FAMILIES, OURS, is_ours, looks
 from videocompressa.bench.record import Record
 from videocompressa.errors import InputError

@@ -83,10 +83,10 @@ class SetJob:
     @property
     def name(self) -> str:
         """The readable part of the file's name."""
-        asked, options = self.budget, self.options
-        size = f"vpc{asked.vpc}" if asked.vpc else f"ratio{asked.ratio:g}" if asked.ratio else f"{asked.bytes}B"
+        budget, options = self.budget, self.options
+        size = f"vpc{budget.vpc}" if budget.vpc else f"ratio{budget.ratio:g}" if budget.ratio else f"{budget.bytes}B"
         codec = options.codec.partition(":")[0]
-        return f"{options.method}-{self.labels}-{codec}-{size}-k{asked.keyframes}-seed{options.seed}"
+        return f"{options.method}-{self.labels}-{codec}-{size}-k{budget.keyframes}-seed{options.seed}"
 
     def path(self, setting: Setting) -> Path:
         """Return the file of the set."""

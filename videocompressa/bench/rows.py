@@ -171,9 +171,9 @@ def _set_job(row: Row, budget: BudgetOptions, seed: int, options: BenchOptions, 
     if configuration(row, options).fills_bytes and budget.bytes is None:
         same_column = dataclasses.replace(row, method=REFERENCE, settings=())
         reference = _set_job(same_column, budget, seed, options, teacher)
-    asked = dataclasses.replace(budget, keyframes=row.keyframes, allow_fewer=True)
+    budget = dataclasses.replace(budget, keyframes=row.keyframes, allow_fewer=True)
     settings = _settings(row, options, teacher)
-    return SetJob(CompressOptions(row.method, row.codec, seed, settings), row.labels, asked, reference)
+    return SetJob(CompressOptions(row.method, row.codec, seed, settings), row.labels, budget, reference)
 
 
 def protocol_of(options: BenchOptions) -> tuple[Protocol, str]:

@@ -138,17 +138,17 @@ def bench(
     return BenchOutcome(tuple(records), folder, *_draw(records, folder))
 
 
-def _as_published(published: CandidateOptions, asked: CandidateOptions, protocol: str) -> CandidateOptions:
-    """Return how a protocol of the literature reads the videos; raises where the user asked for other values."""
+def _as_published(published: CandidateOptions, given: CandidateOptions, protocol: str) -> CandidateOptions:
+    """Return how a protocol of the literature reads the videos; raises where the user gave other values."""
     own = ("csv", "fold", "hold_out", "max_bad")
-    for option in dataclasses.fields(asked):
-        name, value = option.name, getattr(asked, option.name)
+    for option in dataclasses.fields(given):
+        name, value = option.name, getattr(given, option.name)
         if name not in own and value not in (option.default, getattr(published, name)):
             raise InputError(
                 f"--{name} is {value}, but --protocol {protocol} has {getattr(published, name)}; leave the option "
                 f"away, or give --protocol {FAIR}"
             )
-    return dataclasses.replace(published, **{name: getattr(asked, name) for name in own})
+    return dataclasses.replace(published, **{name: getattr(given, name) for name in own})
 
 
 def _videos_hash(videos: VideoSet, split: str) -> str:

@@ -28,7 +28,7 @@ class Scores:
     top1: float
     """In [0,1]."""
     top5: float
-    """In [0,1]: the label is among the 5 likeliest classes (among all L where L < 5)."""
+    """In [0,1]: the label is among the 5 most likely classes (among all L where L < 5)."""
     per_class: Tensor
     """(L,) float64: top-1 in [0,1] of each class, NaN where the test set has no clip of it."""
     confusion: Tensor

@@ -1,4 +1,4 @@
-"""Students: small video classifiers that are trained on a set to judge it.
+"""Students: small video classifiers that are trained on a set to evaluate it.
 
 Every student takes normalized clips (B,T,3,H,W) float and gives logits (B,L). Weights and dropout masks come from
 generators that are passed in; the global random state is neither read nor changed.

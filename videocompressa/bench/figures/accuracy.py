@@ -1,6 +1,7 @@
 """Accuracy as lines: against what is kept (the paper's Figures 1 and 3), cost (Figure 1), steps (Figure 5) and K.
 
 Columns of panels are data sets, rows are kinds of labels; every panel has a line for each method and for full data.
+The components of an ablation (Figure 4) are groups of bars.
 """
 
 import math
@@ -12,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from videocompressa.bench.figures import style
-from videocompressa.bench.figures.style import Axes, Figure, Line2D, percent, to_rgba
-from videocompressa.bench.names import budget_text, row_names
-from videocompressa.bench.record import Record, of_axis
+from videocompressa.bench.figures.style import Axes, Figure, Line2D, Patch, percent, to_rgba
+from videocompressa.bench.names import ablation_groups, budget_text, budgets, row_names
+from videocompressa.bench.record import Record, grouped, of_axis
 from videocompressa.errors import InputError
 from videocompressa.texts import bytes_text, count_text
 
@@ -22,6 +23,12 @@ WIDEST_BUBBLE = 19.0
 """Diameter in points of the largest peak memory."""
 MOST_TICKS = 8
 """At values of the records; with more, matplotlib chooses round ones."""
+
+BAR_COLORS = {"complete method": style.FAMILIES[style.OURS[0]].color, "one change": "#BDBDBD"}
+BAR_GAP = 0.7
+"""Between groups, in bars."""
+MOST_BARS = 9
+"""In one column; with more, a figure takes both."""
 
 Line = tuple[Axes, list[Record], dict[str, Any]]
 """Panel of a line, the records that it joins, and its properties in matplotlib."""
@@ -93,7 +100,7 @@ def _plottable(records: Sequence[Record], axis: str, x_label: str, position: Pos
     return plotted
 
 
-def panel_of(record: Record) -> tuple[str, ...]:
+def _panel_of(record: Record) -> tuple[str, ...]:
     """Return data, student and protocol: each has a column of panels of its own."""
     return record.data, record.student, record.protocol
 
@@ -113,8 +120,8 @@ def _line_figure(
     looks = style.looks([*names, *(methods if set(names) <= set(methods) else ())])
     members: dict[tuple[tuple[str, ...], str, str], list[Record]] = {}
     for name, record in zip(names, plotted, strict=True):
-        members.setdefault((panel_of(record), record.labels, name), []).append(record)
-    panels, kinds = list(dict.fromkeys(map(panel_of, plotted))), sorted({record.labels for record in plotted})
+        members.setdefault((_panel_of(record), record.labels, name), []).append(record)
+    panels, kinds = list(dict.fromkeys(map(_panel_of, plotted))), sorted({record.labels for record in plotted})
     full = style.full_data(records, plotted[0].axis)
     lines: list[Line] = []
     with style.paper_figure(path, wide=len(panels) > 1, num_rows=len(kinds)) as figure:
@@ -122,7 +129,7 @@ def _line_figure(
         for column, panel, title in zip(grid.T, panels, panel_titles(panels), strict=True):
             for axes, kind in zip(column, kinds, strict=True):
                 axes.set_title(f"{title}, {kind} labels" if len(kinds) > 1 else title)
-                style.draw_full(axes, [record for record in full if panel_of(record) == panel])
+                style.draw_full(axes, [record for record in full if _panel_of(record) == panel])
                 lines += [
                     (axes, same, look) for name, look in looks.items() if (same := members.get((panel, kind, name)))
                 ]
@@ -196,3 +203,58 @@ def _add_sizes(figure: Figure, title: str, largest: int) -> None:
         entries.append(Line2D([], [], label=text, markersize=bubble_area(size, largest) ** 0.5, **bubble))
     box = dict.fromkeys(("handlelength", "handleheight"), WIDEST_BUBBLE / style.SMALL_POINTS)
     style.add_legend(figure, entries, "outside upper center", **box, columnspacing=0.8)
+
+
+def ablation(records: Sequence[Record], path: Path) -> Figure:
+    """Draw top-1 accuracy of every value of every component, of the records of axis "ablation".
+
+    The complete method (no variant) is in each group under its own value, colored. Error bars are one standard
+    deviation over runs, the dashed line is full data. A panel for each data set and budget. Failed cells are left out.
+    """
+    chosen = of_axis(records, "ablation")
+    plotted = [record for record in chosen if record.top1_mean is not None and not record.on_all_videos]
+    panels = list(grouped(plotted, "data", "student", "protocol", "column").values())
+    groups = [ablation_groups(panel) for panel in panels]
+    if not any(groups):
+        raise InputError(f"none of {len(chosen)} records has both an accuracy and a variant; nothing to draw")
+    most = max(sum(map(len, components.values())) for components in groups)
+    titles, full = panel_titles([_panel_of(panel[0]) for panel in panels]), style.full_data(records, "ablation")
+    with style.paper_figure(path, wide=most > MOST_BARS, num_rows=len(panels)) as figure:
+        grid = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
+        for axes, (first, *_), components, title in zip(grid, panels, groups, titles, strict=True):
+            style.draw_full(axes, [record for record in full if _panel_of(record) == _panel_of(first)], zorder=3.5)
+            _draw_bars(axes, components)
+            axes.set_title(f"{title}, {budget_text(first.column, budgets(plotted))}")
+            axes.set_ylabel("Top-1 accuracy (%)")
+        entries = [Patch(color=color, label=label) for label, color in BAR_COLORS.items()]
+        style.add_legend(figure, [*entries, *([Line2D([], [], **style.FULL_LINE)] if full else [])])
+    return figure
+
+
+def _draw_bars(axes: Axes, components: dict[str, list[tuple[str, Record]]]) -> None:
+    """Draw a bar a value: its name below, its number above, and the component above its group."""
+    left, centers, ticks = 0.0, [], {}
+    for rows in components.values():
+        centers.append(left + (len(rows) - 1) / 2)
+        for value, record in rows:
+            bars = axes.bar(
+                left,
+                percent(record.top1_mean),
+                color=BAR_COLORS["one change" if record.variant else "complete method"],
+                yerr=percent(record.spread) or None,
+                error_kw={"elinewidth": 0.7, "capsize": 1.5, "capthick": 0.7},
+                zorder=3,
+                label=value,
+            )
+            axes.bar_label(bars, fmt="%.1f", padding=1.5, fontsize=style.SMALL_POINTS, zorder=5, **style.HALO)
+            ticks[left] = value
+            left += 1
+        left += BAR_GAP
+    axes.set_xticks(list(ticks), list(ticks.values()), rotation=30, ha="right", rotation_mode="anchor")
+    axes.set_xlim(-0.7, left - BAR_GAP - 0.3)
+    axes.set_ylim(0, axes.get_ylim()[1] * 1.08)
+    top = axes.secondary_xaxis("top")
+    top.set_xticks(centers, list(components))
+    top.spines["top"].set_visible(False)
+    for each in (axes, top):
+        each.tick_params(axis="x", length=0)
