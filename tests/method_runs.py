@@ -17,7 +17,8 @@ from videocompressa.methods.videocompressa import PoolConfig, SynthesisConfig, V
 from videocompressa.rng import Streams
 from videocompressa.run import Run, Stages, watch_nothing
 from videocompressa.selection import JointConfig, SelectorConfig
-from videocompressa.students import TeacherConfig, TrainConfig
+from videocompressa.students.settings import TrainConfig
+from videocompressa.students.teachers import TeacherConfig
 from videocompressa.synthetic import Budget, SyntheticSet
 
 SIDE, FRAMES = 16, 6

@@ -35,7 +35,7 @@ from videocompressa.recipes.options import (
 )
 from videocompressa.recipes.settings import with_settings
 from videocompressa.run import watch_nothing
-from videocompressa.students import TrainConfig
+from videocompressa.students.settings import TrainConfig
 from videocompressa.students.teachers import TeacherConfig
 from videocompressa.video import write_video
 
@@ -52,7 +52,8 @@ SHORT = tuple(part for text in ("steps=3", "batch_size=4", "width=0.25") for par
 @pytest.fixture
 def setting(tmp_path: Path) -> Setting:
     around = Surroundings(tmp_path / "cache", torch.device("cpu"), 0, time.perf_counter, watch_nothing)
-    return Setting(tmp_path / "data", "hash", CandidateOptions(), "fair", "any", "test", tmp_path / "out", 1, around)
+    fair, reading = PROTOCOLS["fair"], CandidateOptions()
+    return Setting(tmp_path / "data", "hash", reading, fair, "any", "test", tmp_path / "out", 1, around)
 
 
 @pytest.fixture

@@ -6,13 +6,14 @@ import importlib
 import struct
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from videocompressa.bench import figures
-from videocompressa.bench.figures.lines import bubble_area, panel_titles, round_sizes
+from videocompressa.bench.figures.accuracy import QUANTITIES, bubble_area, panel_titles, round_sizes
 from videocompressa.bench.figures.style import DOTS_PER_INCH, FAMILIES, OURS, is_ours, looks
 from videocompressa.bench.record import Record
 from videocompressa.errors import InputError
@@ -71,7 +72,11 @@ KEYFRAMES = [record("videocompressa", 0.3 + k / 100, axis="keyframes", keyframes
 ALL = [*MAIN, *ABLATION, *STEPS, *KEYFRAMES]
 
 Draw = Callable[..., Any]
-FIGURES: dict[str, Draw] = {name: getattr(figures, name) for name in figures.__all__}
+FIGURES: dict[str, tuple[str, Draw]] = {
+    **{name: (axis, partial(figures.accuracy_against, quantity=name)) for name, (axis, *_) in QUANTITIES.items()},
+    "cost": ("main", figures.cost_against_accuracy),
+    "ablation": ("ablation", figures.ablation),
+}
 
 
 def lines(axes: Any, name: str) -> list[Any]:
@@ -89,13 +94,14 @@ def full_line(axes: Any) -> tuple[str, float]:
     return line.get_linestyle(), line.get_ydata()[0]
 
 
-@pytest.mark.parametrize("name", figures.__all__)
+@pytest.mark.parametrize("name", FIGURES)
 def test_every_figure_has_the_size_of_a_column_and_the_same_bytes_each_time(name: str, tmp_path: Path) -> None:
     import matplotlib
 
-    figure = FIGURES[name](ALL, tmp_path / "one.png")
+    draw = FIGURES[name][1]
+    figure = draw(ALL, tmp_path / "one.png")
     with matplotlib.rc_context({"font.size": 30}):  # The reader's own settings change nothing, and are kept.
-        FIGURES[name](ALL, tmp_path / "two.png")
+        draw(ALL, tmp_path / "two.png")
         assert matplotlib.rcParams["font.size"] == 30
     content = (tmp_path / "one.png").read_bytes()
     width, height = struct.unpack(">II", content[16:24])
@@ -119,7 +125,7 @@ def test_a_figure_for_print_holds_no_clock(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("ratio", "x"), [("frames", (0.1, 0.5)), ("bytes", (0.4, 2.0))])
 def test_lines_go_through_the_values_of_the_records(ratio: str, x: tuple[float, float], tmp_path: Path) -> None:
-    axes, soft = figures.accuracy_against_ratio(ALL, tmp_path / "a.png", ratio=ratio).axes
+    axes, soft = figures.accuracy_against(ALL, tmp_path / "a.png", ratio).axes
     (ours,), (dm,) = lines(soft, "videocompressa"), lines(axes, "dm")
     assert points(ours) == [(x[0], 60.0), (x[1], 70.0)]
     assert points(dm) == [(x[0], 40.0), (x[1], 45.0)]
@@ -140,19 +146,17 @@ def legend(figure: Any) -> list[str]:
 
 
 def test_legend_names_each_line_and_titles_the_kind_of_labels(tmp_path: Path) -> None:
-    figure = figures.accuracy_against_ratio(ALL, tmp_path / "a.png")
+    figure = figures.accuracy_against(ALL, tmp_path / "a.png")
     assert legend(figure) == ["videocompressa", "full data", "dm"]
     assert [axes.get_title() for axes in figure.axes] == ["rendered, hard labels", "rendered, soft labels"]
-    hard = figures.accuracy_against_ratio(
-        [r for r in ALL if r.labels == "hard" and r.method != "full"], tmp_path / "a.png"
-    )
+    hard = figures.accuracy_against([r for r in ALL if r.labels == "hard" and r.method != "full"], tmp_path / "a.png")
     assert legend(hard) == ["dm"]
     assert [axes.get_title() for axes in hard.axes] == ["rendered"]
 
 
 def test_one_run_has_no_spread(tmp_path: Path) -> None:
     one = record("dm", 0.4, top1_runs=(0.4,), top1_std=0.0)
-    (axes,) = figures.accuracy_against_ratio([one, full(top1_runs=(0.8,), top1_std=0.0)], tmp_path / "a.png").axes
+    (axes,) = figures.accuracy_against([one, full(top1_runs=(0.8,), top1_std=0.0)], tmp_path / "a.png").axes
     assert not axes.patches
     assert full_line(axes)[1] == pytest.approx(80.0)
 
@@ -166,7 +170,7 @@ def test_data_sets_are_columns_of_panels_and_labels_are_rows(tmp_path: Path) -> 
         for i, method in enumerate(METHODS)
         for vpc in (1, 5)
     ]
-    figure = figures.accuracy_against_ratio([*many, full(data="other")], tmp_path / "a.png")
+    figure = figures.accuracy_against([*many, full(data="other")], tmp_path / "a.png")
     assert [axes.get_title() for axes in figure.axes] == [
         f"{data}, {labels} labels" for labels in ("hard", "soft") for data in ("rendered", "other")
     ]
@@ -195,8 +199,8 @@ def test_methods_are_distinguished_with_and_without_color() -> None:
 def test_a_method_looks_the_same_in_every_figure_of_the_results(tmp_path: Path) -> None:
     main = [record(method, 0.5) for method in ("facility-real", "herding-real", "random-real")]
     more = [record("random-real", 0.5, axis="keyframes", keyframes=k) for k in (1, 2)]
-    (first,) = figures.accuracy_against_ratio([*main, *more], tmp_path / "a.png").axes
-    (second,) = figures.accuracy_against_keyframes([*main, *more], tmp_path / "a.png").axes
+    (first,) = figures.accuracy_against([*main, *more], tmp_path / "a.png").axes
+    (second,) = figures.accuracy_against([*main, *more], tmp_path / "a.png", "keyframes").axes
     markers = [lines(axes, "random-real")[0].get_marker() for axes in (first, second)]
     assert markers[0] == markers[1] != lines(first, "facility-real")[0].get_marker()
 
@@ -284,12 +288,12 @@ def test_ablation_has_a_panel_for_each_budget_and_leaves_failed_cells_out(tmp_pa
 
 
 def test_steps_begin_at_nothing_and_keyframes_are_counted(tmp_path: Path) -> None:
-    (axes,) = figures.accuracy_against_steps(ALL, tmp_path / "a.png").axes
+    (axes,) = figures.accuracy_against(ALL, tmp_path / "a.png", "steps").axes
     assert points(lines(axes, "videocompressa")[0]) == [(0, 30.0), (100, 31.0), (1000, 40.0)]
     assert axes.get_xscale() == "symlog"
     assert list(axes.get_xticks()) == [0, 100, 1000]
     assert full_line(axes)[1] == pytest.approx(80.0)
-    (axes,) = figures.accuracy_against_keyframes(ALL, tmp_path / "b.png").axes
+    (axes,) = figures.accuracy_against(ALL, tmp_path / "b.png", "keyframes").axes
     assert points(lines(axes, "videocompressa")[0]) == [(1, 31.0), (2, 32.0), (4, 34.0)]
     assert axes.get_xscale() == "linear"
     assert list(axes.get_xticks()) == [1, 2, 4]
@@ -298,7 +302,7 @@ def test_steps_begin_at_nothing_and_keyframes_are_counted(tmp_path: Path) -> Non
 def test_along_steps_each_number_of_videos_is_a_line(tmp_path: Path) -> None:
     more = [record("videocompressa", 0.5, axis="steps", steps=steps, vpc=5) for steps in (10, 50)]
     first = [record("videocompressa", 0.4, axis="steps", steps=steps) for steps in (10, 50)]
-    (axes,) = figures.accuracy_against_steps([*first, *more], tmp_path / "a.png").axes
+    (axes,) = figures.accuracy_against([*first, *more], tmp_path / "a.png", "steps").axes
     assert [len(lines(axes, f"videocompressa, VPC {vpc}")) for vpc in (1, 5)] == [1, 1]
     assert axes.get_xscale() == "linear"
 
@@ -310,29 +314,20 @@ def test_plots_without_matplotlib_name_the_extra(monkeypatch: pytest.MonkeyPatch
         importlib.import_module("videocompressa.bench.figures.style")
 
 
-@pytest.mark.parametrize(
-    ("name", "axis"),
-    [
-        ("accuracy_against_ratio", "main"),
-        ("cost_against_accuracy", "main"),
-        ("ablation", "ablation"),
-        ("accuracy_against_steps", "steps"),
-        ("accuracy_against_keyframes", "keyframes"),
-    ],
-)
-def test_figures_of_nothing_are_refused(name: str, axis: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("axis", "draw"), FIGURES.values(), ids=FIGURES)
+def test_figures_of_nothing_are_refused(axis: str, draw: Draw, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=f"none of 0 records has axis '{axis}'; give bench the options that make them"):
-        FIGURES[name]([], tmp_path / "a.png")
+        draw([], tmp_path / "a.png")
     lost = record("dm", 0.5, top1_runs=(), top1_mean=None, top1_std=None, num_diverged=3, axis=axis, steps=1)
     with pytest.raises(InputError, match="none of 1 records has both an accuracy and .*; nothing to draw"):
-        FIGURES[name]([lost], tmp_path / "a.png")
+        draw([lost], tmp_path / "a.png")
     with pytest.raises(InputError, match=r"cannot write a figure to 'a.svg'; name it with .png or .pdf"):
-        FIGURES[name](ALL, tmp_path / "a.svg")
+        draw(ALL, tmp_path / "a.svg")
 
 
 def test_unknown_choices_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="unknown ratio 'files'; known: frames, bytes"):
-        figures.accuracy_against_ratio(ALL, tmp_path / "a.png", ratio="files")
+    with pytest.raises(InputError, match="unknown quantity 'files'; known: frames, bytes, steps, keyframes"):
+        figures.accuracy_against(ALL, tmp_path / "a.png", "files")
     with pytest.raises(InputError, match="unknown memory 'disk'; known: host, gpu"):
         figures.cost_against_accuracy(ALL, tmp_path / "a.png", memory="disk")
 

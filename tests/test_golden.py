@@ -17,7 +17,11 @@ from videocompressa.clip import Candidates, Normalization
 from videocompressa.codecs import Codec, PixelCodec, build_codec
 from videocompressa.rng import Streams
 from videocompressa.run import Run
-from videocompressa.students import LabeledClips, TrainConfig, fit, predict, training
+from videocompressa.students import training
+from videocompressa.students.clips import LabeledClips
+from videocompressa.students.evaluation import predict
+from videocompressa.students.settings import TrainConfig
+from videocompressa.students.training import fit
 from videocompressa.synthetic import Budget
 
 GOLDEN: dict[str, Any] = json.loads((Path(__file__).parent / "golden.json").read_text())

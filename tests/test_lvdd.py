@@ -21,7 +21,7 @@ from videocompressa.methods.lvdd import LvddConfig
 from videocompressa.rng import Streams
 from videocompressa.run import Run
 from videocompressa.selection.videos import SUBSETS
-from videocompressa.students import TrainConfig
+from videocompressa.students.settings import TrainConfig
 from videocompressa.students.teachers import TeacherConfig
 from videocompressa.synthetic import Budget, SyntheticSet, take_keyframes
 

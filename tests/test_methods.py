@@ -24,7 +24,7 @@ from videocompressa.run import Run, Stages
 from videocompressa.selection import JointConfig, SelectorConfig, UniformSelector
 from videocompressa.selection.gumbel import top_k_straight_through
 from videocompressa.selection.joint import place, train_selector, uncovered
-from videocompressa.students import RealClips, TeacherConfig, train_teachers
+from videocompressa.students.teachers import RealClips, TeacherConfig, train_teachers
 from videocompressa.synthetic import gather
 
 CPU = torch.device("cpu")

@@ -18,8 +18,8 @@ from videocompressa.methods import METHODS, rded
 from videocompressa.methods.rded import Crops, RdedConfig, choose_clips, cut, draw_crops, score_crops
 from videocompressa.rng import Streams
 from videocompressa.run import Run, Stages
-from videocompressa.students import TrainConfig
 from videocompressa.students.networks import Student
+from videocompressa.students.settings import TrainConfig
 from videocompressa.students.teachers import TeacherConfig
 from videocompressa.synthetic import Budget, SyntheticSet
 

@@ -22,7 +22,7 @@ from videocompressa.methods import METHODS, find_method
 from videocompressa.methods.reencode import MODERATE, ReencodeConfig
 from videocompressa.rng import Streams
 from videocompressa.run import Run
-from videocompressa.students import TrainConfig
+from videocompressa.students.settings import TrainConfig
 from videocompressa.students.teachers import TeacherConfig
 from videocompressa.synthetic import Budget, SyntheticSet
 

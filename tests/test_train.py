@@ -15,21 +15,14 @@ from videocompressa.clip import ClipSpec, Normalization
 from videocompressa.errors import DivergedError, InputError
 from videocompressa.rng import Streams
 from videocompressa.run import Run
-from videocompressa.students import (
-    LabeledClips,
-    TrainConfig,
-    augmented,
-    evaluate,
-    evaluation,
-    fit,
-    predict,
-    score,
-    soft_labels,
-    train_seeds,
-)
-from videocompressa.students.losses import logit_mse
+from videocompressa.students import evaluation
+from videocompressa.students.clips import LabeledClips
+from videocompressa.students.evaluation import evaluate, predict, score, train_seeds
 from videocompressa.students.networks import Student
-from videocompressa.students.views import mixed_with_background, recolored
+from videocompressa.students.settings import TrainConfig
+from videocompressa.students.teachers import TeacherConfig, soft_labels
+from videocompressa.students.training import fit, logit_mse
+from videocompressa.students.views import augmented, mixed_with_background, recolored
 
 CPU = torch.device("cpu")
 SMALL = ClipSpec(4, 43, 43)
@@ -386,7 +379,6 @@ def test_scores_by_hand() -> None:
     assert scores.confusion.tolist() == [[2, 0, 0], [1, 1, 1], [0, 0, 0]]
     assert scores.per_class[:2].tolist() == [1.0, 1 / 3]
     assert math.isnan(float(scores.per_class[2]))
-    assert scores.num_clips == 5
 
 
 def test_top5_by_hand() -> None:
@@ -411,27 +403,28 @@ def test_soft_test_labels_count_by_their_likeliest_class() -> None:
 
 def test_soft_labels_are_the_mean_of_the_teachers_probabilities() -> None:
     data = table_clips([[0.0, math.log(3)], [math.log(9), 0.0]], [0, 0])
-    arguments: dict[str, Any] = {"config": TrainConfig(), "run": Run(Streams(0))}
-    one = soft_labels([Table(2)], data, num_views=1, temperature=1.0, **arguments)
+    run = Run(Streams(0))
+    one = soft_labels([Table(2)], data, TeacherConfig(num_views=1), run)
     torch.testing.assert_close(one, torch.tensor([[0.25, 0.75], [0.9, 0.1]]))
-    warm = soft_labels([Table(2)], data, num_views=1, temperature=2.0, **arguments)
+    warm = soft_labels([Table(2)], data, TeacherConfig(num_views=1, temperature=2.0), run)
     torch.testing.assert_close(warm[1], torch.tensor([0.75, 0.25]))
     teachers = [trained(seed=1), trained(seed=2)]
     clips = moving_squares(5, 1)
-    both = soft_labels(teachers, clips, num_views=1, temperature=1.0, **arguments)
+    both = soft_labels(teachers, clips, TeacherConfig(num_views=1), run)
     mean = sum(predict(teacher, clips, CPU) for teacher in teachers) / 2
     torch.testing.assert_close(both, mean)
 
 
 def test_soft_labels_average_views_and_sum_to_one() -> None:
     clips, teacher = moving_squares(5, 1), trained()
-    arguments: dict[str, Any] = {"config": TrainConfig(), "temperature": 1.0, "run": Run(Streams(0))}
-    labels = soft_labels([teacher], clips, num_views=4, **arguments)
+    four, one = TeacherConfig(TrainConfig(), num_views=4), TeacherConfig(TrainConfig(), num_views=1)
+    run = Run(Streams(0))
+    labels = soft_labels([teacher], clips, four, run)
     assert labels.dtype == torch.float32
     assert labels.shape == (5, 2)
     torch.testing.assert_close(labels.sum(1), torch.ones(5))
-    assert not torch.allclose(labels, soft_labels([teacher], clips, num_views=1, **arguments), atol=1e-6)
-    assert torch.equal(labels, soft_labels([teacher], clips, num_views=4, **arguments))
+    assert not torch.allclose(labels, soft_labels([teacher], clips, one, run), atol=1e-6)
+    assert torch.equal(labels, soft_labels([teacher], clips, four, run))
     assert trained(data=replace(clips, labels=labels)).num_classes == 2
 
 
@@ -487,7 +480,7 @@ def test_diverged_seeds_are_counted_and_not_averaged(monkeypatch: pytest.MonkeyP
             raise DivergedError("planted")
         return fit(data, config, run)
 
-    monkeypatch.setattr("videocompressa.students.seeds.fit", sometimes)
+    monkeypatch.setattr("videocompressa.students.evaluation.fit", sometimes)
     data = moving_squares(8, 0)
     result = train_seeds(data, data, QUICK, Run(Streams(0)), seeds=[0, 1, 2], clock=counting_clock())
     assert (result.num_diverged, len(result.top1_runs), result.seeds) == (1, 2, (0, 1, 2))
@@ -573,12 +566,10 @@ def test_sets_that_cannot_be_used_are_refused() -> None:
 
 
 def test_soft_labels_refuse() -> None:
-    arguments: dict[str, Any] = {"config": TrainConfig(), "run": Run(Streams(0))}
-    data = table_clips([[1, 2]], [0])
     with pytest.raises(InputError, match="need at least one teacher, got none"):
-        soft_labels([], data, num_views=1, temperature=1.0, **arguments)
-    with pytest.raises(InputError, match="num_views is 0; it must be at least 1"):
-        soft_labels([Table(2)], data, num_views=0, temperature=1.0, **arguments)
+        soft_labels([], table_clips([[1, 2]], [0]), TeacherConfig(), Run(Streams(0)))
+    with pytest.raises(InputError, match="teacher.num_views is 0; it must be at least 1"):
+        TeacherConfig(num_views=0)
     for temperature in (0.0, -1.0, math.inf, math.nan):
-        with pytest.raises(InputError, match=r"temperature is .*; it must be above 0"):
-            soft_labels([Table(2)], data, num_views=1, temperature=temperature, **arguments)
+        with pytest.raises(InputError, match=r"teacher.temperature is .*; it must be above 0"):
+            TeacherConfig(temperature=temperature)

@@ -22,7 +22,7 @@ from videocompressa.methods import METHODS, vdsd
 from videocompressa.methods.vdsd import StaticsConfig, VDSDConfig, one_still_each
 from videocompressa.rng import Streams
 from videocompressa.run import Run, Stages
-from videocompressa.students import TrainConfig
+from videocompressa.students.settings import TrainConfig
 from videocompressa.students.teachers import TeacherConfig
 from videocompressa.synthetic import Budget, SyntheticSet
 

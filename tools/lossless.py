@@ -13,7 +13,7 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from videocompressa.bench.figures import accuracy_against_ratio
+from videocompressa.bench.figures import accuracy_against
 from videocompressa.bench.record import FULL, Record, grouped
 from videocompressa.bench.tables import from_json
 from videocompressa.errors import InputError
@@ -34,7 +34,7 @@ def main() -> None:
         text = table(records)
         arguments.output.mkdir(parents=True, exist_ok=True)
         (arguments.output / "lossless.md").write_text(text, encoding="utf-8")
-        accuracy_against_ratio(records, arguments.output / "lossless.png", ratio="bytes")
+        accuracy_against(records, arguments.output / "lossless.png", "bytes")
     except (InputError, OSError) as error:
         parser.error(str(error))
     print(text)

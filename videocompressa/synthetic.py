@@ -139,7 +139,7 @@ class SyntheticSet:
         if not bool(torch.isfinite(self.latents).all()):
             raise InputError("SyntheticSet.latents hold values that are not finite")
         self._check_positions(num_items, keyframes)
-        self._check_labels(num_items)
+        check_item_labels("SyntheticSet", self.labels, num_items, len(self.classes))
         check_fill(self.fill)
         if (self.packing == "dense") == bool(self.packed):
             raise InputError(
@@ -174,20 +174,6 @@ class SyntheticSet:
             raise InputError("SyntheticSet.positions must rise within each item")
         if not bool(torch.isfinite(self.times_seconds).all()) or bool((self.times_seconds.diff(dim=1) < 0).any()):
             raise InputError("SyntheticSet.times_seconds must be finite and must not fall within an item")
-
-    def _check_labels(self, num_items: int) -> None:
-        num_classes = len(self.classes)
-        hard = self.labels.dtype == torch.int64 and tuple(self.labels.shape) == (num_items,)
-        soft = self.labels.dtype == torch.float32 and tuple(self.labels.shape) == (num_items, num_classes)
-        if not hard and not soft:
-            raise InputError(
-                f"SyntheticSet.labels is {shape_text(self.labels)}; it must be int64 ({num_items},) "
-                f"or float32 ({num_items},{num_classes})"
-            )
-        if hard and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < num_classes:
-            raise InputError(f"SyntheticSet.labels leave [0,{num_classes})")
-        if soft and not bool((self.labels >= 0).all() and ((self.labels.sum(1) - 1).abs() < 1e-2).all()):
-            raise InputError("soft SyntheticSet.labels must be finite, not negative, and sum to 1 in each row")
 
     def __len__(self) -> int:
         return len(self.latents)
@@ -226,6 +212,21 @@ class SyntheticSet:
         the (L,) float32 probabilities of a soft label; `torch.nn.CrossEntropyLoss` takes either.
         """
         return TensorDataset(self.clips(decoder), self.labels)
+
+
+def check_item_labels(record: str, labels: Tensor, num_items: int, num_classes: int) -> None:
+    """Raise unless these are a class in [0,L) or a row of L probabilities for each item of a record."""
+    hard = labels.dtype == torch.int64 and tuple(labels.shape) == (num_items,)
+    soft = labels.dtype == torch.float32 and tuple(labels.shape) == (num_items, num_classes)
+    if not hard and not soft:
+        raise InputError(
+            f"{record}.labels is {shape_text(labels)}; it must be int64 ({num_items},) "
+            f"or float32 ({num_items},{num_classes})"
+        )
+    if hard and num_items and not 0 <= int(labels.min()) <= int(labels.max()) < num_classes:
+        raise InputError(f"{record}.labels leave [0,{num_classes})")
+    if soft and not bool((labels >= 0).all() and ((labels.sum(1) - 1).abs() < 1e-2).all()):
+        raise InputError(f"soft {record}.labels must be finite, not negative, and sum to 1 in each row")
 
 
 def gather(

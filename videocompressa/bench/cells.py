@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from videocompressa.bench.protocols import find_protocol
+from videocompressa.bench.protocols import Protocol
 from videocompressa.bench.record import FULL_LONG
 from videocompressa.codecs import build_codec
 from videocompressa.datasets import VideoSet
@@ -29,16 +29,10 @@ from videocompressa.recipes.sets import open_set
 from videocompressa.recipes.settings import with_settings
 from videocompressa.rng import Streams
 from videocompressa.run import Run
-from videocompressa.students import (
-    LabeledClips,
-    RealClips,
-    TeacherConfig,
-    TrainConfig,
-    real_clips,
-    soft_labels,
-    train_seeds,
-    train_teachers,
-)
+from videocompressa.students.clips import LabeledClips
+from videocompressa.students.evaluation import train_seeds
+from videocompressa.students.settings import TrainConfig
+from videocompressa.students.teachers import RealClips, TeacherConfig, real_clips, soft_labels, train_teachers
 
 LONG = 4
 """How many times as many steps "full-long" takes."""
@@ -52,7 +46,7 @@ class Setting:
     videos_hash: str
     """Of the training and evaluation videos, and of their files."""
     candidates: CandidateOptions
-    protocol: str
+    protocol: Protocol
     reading: str
     """Which of the protocol's ways to read a data set."""
     split: str
@@ -68,7 +62,7 @@ class Setting:
         shared = {
             "videos": self.videos_hash,
             "candidates": dataclasses.asdict(self.candidates),
-            "protocol": [self.protocol, self.reading],
+            "protocol": [self.protocol.name, self.reading],
             "device": self.surroundings.device.type,
         }
         text = json.dumps({**key, **shared}, sort_keys=True, default=str)
@@ -89,10 +83,10 @@ class SetJob:
     @property
     def name(self) -> str:
         """The readable part of the file's name."""
-        asked, options = self.budget, self.options
-        size = f"vpc{asked.vpc}" if asked.vpc else f"ratio{asked.ratio:g}" if asked.ratio else f"{asked.bytes}B"
+        budget, options = self.budget, self.options
+        size = f"vpc{budget.vpc}" if budget.vpc else f"ratio{budget.ratio:g}" if budget.ratio else f"{budget.bytes}B"
         codec = options.codec.partition(":")[0]
-        return f"{options.method}-{self.labels}-{codec}-{size}-k{asked.keyframes}-seed{options.seed}"
+        return f"{options.method}-{self.labels}-{codec}-{size}-k{budget.keyframes}-seed{options.seed}"
 
     def path(self, setting: Setting) -> Path:
         """Return the file of the set."""
@@ -218,15 +212,9 @@ def _train(setting: Setting, job: RunJob, of_set: Answer | None) -> Answer:
 
 def training(setting: Setting, job: RunJob, num_clips: int, videos_per_class: int | None) -> TrainConfig:
     """Return how the student of a job is trained: by the protocol, with the job's student and settings."""
-    protocol = find_protocol(setting.protocol)
-    if videos_per_class is None:
-        config = protocol.on_full.for_clips(num_clips)
-        if job.labels == "soft":
-            config = dataclasses.replace(config, loss=protocol.on_set.config.loss)
-    else:
-        config = protocol.train_config(
-            setting.reading, num_clips=num_clips, videos_per_class=videos_per_class, labels=job.labels
-        )
+    config = setting.protocol.train_config(
+        setting.reading, num_clips=num_clips, videos_per_class=videos_per_class, labels=job.labels
+    )
     config = with_settings(dataclasses.replace(config, student=job.student), job.train)
     return dataclasses.replace(config, steps=LONG * config.steps) if job.method == FULL_LONG else config
 
@@ -242,14 +230,7 @@ def _full_data(setting: Setting, job: RunJob, videos: VideoSet) -> tuple[Labeled
     teacher = with_settings(TeacherConfig(), job.teacher)
     run = Run(Streams(job.seed, "compress"), around.device, around.watch, stages_of(train_data, around))
     real = RealClips(train_data, codec, job.keyframes, "linear", teacher.as_stored)
-    labels = soft_labels(
-        train_teachers(real, teacher, run),
-        clips,
-        run.child("labels"),
-        num_views=teacher.num_views,
-        config=teacher.train,
-        temperature=teacher.temperature,
-    )
+    labels = soft_labels(train_teachers(real, teacher, run), clips, teacher, run)
     return dataclasses.replace(clips, labels=labels), num_frames
 
 

@@ -13,7 +13,7 @@ What differs from the literature, because there it is a fault or because the fil
 - Schedules move step by step, not epoch by epoch; warm-up starts near 0 where `video-dc` starts at a tenth.
 - Gradients are not clipped (`video-dc` clips those of its teacher at norm 40).
 - `vdsd` cuts 8 frames of K400 and SSv2 at a fixed rate around the middle; here they are spread evenly over the video.
-- `logit-mse` is Video-DC's loss up to a constant a clip, see `train.logit_mse`.
+- `logit-mse` is Video-DC's loss up to a constant a clip, see `students.training.logit_mse`.
 - SlowOnly-R18 and I3D-R18 (`video-dc`), CNN+GRU and CNN+LSTM (`vdsd`) are not among our students; other students take
   their place across architectures.
 """
@@ -25,8 +25,7 @@ from dataclasses import dataclass
 
 from videocompressa.errors import InputError
 from videocompressa.recipes.options import CandidateOptions
-from videocompressa.students import TrainConfig
-from videocompressa.students.teachers import check_labels
+from videocompressa.students.settings import TrainConfig
 
 
 @dataclass(frozen=True)
@@ -73,10 +72,6 @@ class Protocol:
     on_full: Regime
     """Training on all videos: full data, and teachers."""
 
-    def __post_init__(self) -> None:
-        for kind in self.labels:
-            check_labels(kind)
-
     def reading(self, data: str) -> Reading:
         """Return how the data set of this name is read; raises `InputError` with the known names."""
         if "any" in self.readings:
@@ -86,17 +81,18 @@ class Protocol:
             raise InputError(f"protocol {self.name!r} does not define how to read {data!r}; known: {known}")
         return self.readings[data]
 
-    def train_config(self, data: str, *, num_clips: int, videos_per_class: int, labels: str) -> TrainConfig:
-        """Return how the first student is trained on a set of `num_clips` clips of the data set `data`.
+    def train_config(self, data: str, *, num_clips: int, videos_per_class: int | None, labels: str) -> TrainConfig:
+        """Return how the first student is trained on `num_clips` clips of a set, or of all videos: then no VPC.
 
-        With hard labels a loss on the teacher's logits becomes cross-entropy (the "hard" rows of Video-DC).
+        `data` names the data set. With hard labels a loss on the teacher's logits becomes cross-entropy (the "hard"
+        rows of Video-DC).
         """
-        if labels not in self.labels:
-            known = ", ".join(self.labels) + ("" if self.name == "fair" else ", or both in protocol fair")
-            raise InputError(f"protocol {self.name!r} has no {labels!r} labels; known: {known}")
-        per_vpc = self.reading(data).batch_per_vpc
-        config = self.on_set.for_clips(num_clips, per_vpc * videos_per_class if per_vpc else None)
-        return dataclasses.replace(config, loss="cross-entropy") if labels == "hard" else config
+        if videos_per_class is None:
+            config = self.on_full.for_clips(num_clips)
+        else:
+            per_vpc = self.reading(data).batch_per_vpc
+            config = self.on_set.for_clips(num_clips, per_vpc * videos_per_class if per_vpc else None)
+        return dataclasses.replace(config, loss=self.on_set.config.loss if labels == "soft" else "cross-entropy")
 
 
 MINIUCF = (
@@ -173,10 +169,3 @@ _VIDEO_DC = Protocol(
 
 PROTOCOLS = {protocol.name: protocol for protocol in (_FAIR, _VDSD, _VIDEO_DC)}
 """Every protocol by name."""
-
-
-def find_protocol(name: str) -> Protocol:
-    """Return the protocol of this name; raises `InputError` with the known names."""
-    if name not in PROTOCOLS:
-        raise InputError(f"unknown protocol {name!r}; known: {', '.join(PROTOCOLS)}")
-    return PROTOCOLS[name]

@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from videocompressa.bench.cells import RunJob, SetJob
-from videocompressa.bench.protocols import find_protocol
+from videocompressa.bench.protocols import PROTOCOLS, Protocol
 from videocompressa.bench.record import FULL, FULL_LONG
-from videocompressa.bench.scales import find_scale
+from videocompressa.bench.scales import SCALES
 from videocompressa.errors import InputError
 from videocompressa.methods import METHODS, MethodConfig, find_method
 from videocompressa.recipes.compress import method_config
 from videocompressa.recipes.options import BudgetOptions, CompressOptions
 from videocompressa.recipes.settings import setting_names, with_settings
-from videocompressa.students import TrainConfig, check_labels, check_student
+from videocompressa.students.networks import check_student
+from videocompressa.students.settings import TrainConfig
 
 OURS, FAIR = "videocompressa", "fair"
 REFERENCE = "random-real"
@@ -81,13 +82,13 @@ def rows_of(options: BenchOptions) -> list[Row]:
     """Return the cells of the table and of the experiments that were asked for; raises `InputError`."""
     if options.num_seeds < 1:
         raise InputError(f"--seeds is {options.num_seeds}; it must be at least 1")
-    protocol = find_protocol(protocol_of(options)[0])
+    if options.scale not in SCALES:
+        raise InputError(f"unknown scale {options.scale!r}; known: {', '.join(SCALES)}")
+    protocol, _ = protocol_of(options)
     students = options.students or protocol.students[:1]
     for name in students:
         check_student(name)
-    for kind in options.labels:
-        check_labels(kind)
-    with_settings(TrainConfig(), (*find_scale(options.scale).train, *options.train))
+    with_settings(TrainConfig(), (*SCALES[options.scale].train, *options.train))
     main = []
     for budget, spec, labels in itertools.product(options.budgets, options.methods, options.labels):
         method, settings = _method(spec)
@@ -143,14 +144,14 @@ def configuration(row: Row, options: BenchOptions) -> MethodConfig:
 
 def _settings(row: Row, options: BenchOptions, teacher: Sequence[str]) -> tuple[str, ...]:
     """Return all settings of a row's method: of the protocol's teacher, the scale and the user, and the labels."""
-    known, scale = setting_names(find_method(row.method)), find_scale(options.scale)
+    known, scale = setting_names(find_method(row.method)), SCALES[options.scale]
     scaled = [setting for setting in scale.settings if setting.partition("=")[0] in known]
     return (*teacher, *scaled, *scale.methods.get(row.method, ()), *row.settings, f"labels={row.labels}")
 
 
 def job_of(row: Row, seed: int, options: BenchOptions, teacher: tuple[str, ...]) -> RunJob:
     """Return what is to be done for one seed of a row, with the settings of the protocol's teacher."""
-    scale = find_scale(options.scale)
+    scale = SCALES[options.scale]
     return RunJob(
         trained_on=None if row.budget is None else _set_job(row, row.budget, seed, options, teacher),
         method=row.method,
@@ -170,28 +171,28 @@ def _set_job(row: Row, budget: BudgetOptions, seed: int, options: BenchOptions, 
     if configuration(row, options).fills_bytes and budget.bytes is None:
         same_column = dataclasses.replace(row, method=REFERENCE, settings=())
         reference = _set_job(same_column, budget, seed, options, teacher)
-    asked = dataclasses.replace(budget, keyframes=row.keyframes, allow_fewer=True)
+    budget = dataclasses.replace(budget, keyframes=row.keyframes, allow_fewer=True)
     settings = _settings(row, options, teacher)
-    return SetJob(CompressOptions(row.method, row.codec, seed, settings), row.labels, asked, reference)
+    return SetJob(CompressOptions(row.method, row.codec, seed, settings), row.labels, budget, reference)
 
 
-def protocol_of(options: BenchOptions) -> tuple[str, str]:
-    """Return the names of the protocol and of the way it reads the data set."""
+def protocol_of(options: BenchOptions) -> tuple[Protocol, str]:
+    """Return the protocol, and the name of the way in which it reads the data set."""
     name, _, reading = options.protocol.partition(":")
-    protocol = find_protocol(name)
-    reading = reading or "any"
+    if name not in PROTOCOLS:
+        raise InputError(f"unknown protocol {name!r}; known: {', '.join(PROTOCOLS)}")
+    protocol, reading = PROTOCOLS[name], reading or "any"
     protocol.reading(reading)
     if missing := [kind for kind in options.labels if kind not in protocol.labels]:
         raise InputError(f"--labels {missing[0]}: protocol {name!r} has {', '.join(protocol.labels)} labels only")
-    return name, reading
+    return protocol, reading
 
 
-def teacher_settings(protocol: str, num_clips: int) -> tuple[str, ...]:
+def teacher_settings(protocol: Protocol, num_clips: int) -> tuple[str, ...]:
     """Return how teachers are trained under a protocol of the literature: as its full data is; ours: by default."""
-    if protocol == FAIR:
+    if protocol.name == FAIR:
         return ()
-    config = find_protocol(protocol).on_full.for_clips(num_clips)
     return tuple(
         f"teacher.train.{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}"
-        for name, value in vars(config).items()
+        for name, value in vars(protocol.on_full.for_clips(num_clips)).items()
     )

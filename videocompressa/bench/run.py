@@ -21,7 +21,6 @@ import torch
 
 from videocompressa.bench import figures
 from videocompressa.bench.cells import Answer, Setting, known, run_student
-from videocompressa.bench.protocols import find_protocol
 from videocompressa.bench.record import Record
 from videocompressa.bench.rows import (
     FAIR,
@@ -47,12 +46,12 @@ from videocompressa.selection.keyframes import check_keyframes
 from videocompressa.video.shards import stamp_of
 
 PLOTS: dict[str, tuple[str, Callable[[Sequence[Record], Path], object]]] = {
-    "accuracy_against_frames.png": ("main", figures.accuracy_against_ratio),
-    "accuracy_against_bytes.png": ("main", functools.partial(figures.accuracy_against_ratio, ratio="bytes")),
+    **{
+        f"accuracy_against_{name}.png": (axis, functools.partial(figures.accuracy_against, quantity=name))
+        for name, (axis, *_) in figures.QUANTITIES.items()
+    },
     "cost_against_accuracy.png": ("main", figures.cost_against_accuracy),
     "ablation.png": ("ablation", figures.ablation),
-    "accuracy_against_steps.png": ("steps", figures.accuracy_against_steps),
-    "accuracy_against_keyframes.png": ("keyframes", figures.accuracy_against_keyframes),
 }
 """Every plot: its file, the experiment it shows, and the function that draws it."""
 
@@ -92,8 +91,8 @@ def bench(
     if jobs < 1:
         raise InputError(f"--jobs is {jobs}; it must be at least 1")
     protocol, reading = protocol_of(options)
-    if protocol != FAIR:
-        candidates = _as_published(find_protocol(protocol).reading(reading).options, candidates, options.protocol)
+    if protocol.name != FAIR:
+        candidates = _as_published(protocol.reading(reading).options, candidates, options.protocol)
     for keyframes in options.keyframes:
         check_keyframes(keyframes, candidates.clip.num_frames)
     rows = rows_of(options)
@@ -139,17 +138,17 @@ def bench(
     return BenchOutcome(tuple(records), folder, *_draw(records, folder))
 
 
-def _as_published(published: CandidateOptions, asked: CandidateOptions, protocol: str) -> CandidateOptions:
-    """Return how a protocol of the literature reads the videos; raises where the user asked for other values."""
+def _as_published(published: CandidateOptions, given: CandidateOptions, protocol: str) -> CandidateOptions:
+    """Return how a protocol of the literature reads the videos; raises where the user gave other values."""
     own = ("csv", "fold", "hold_out", "max_bad")
-    for option in dataclasses.fields(asked):
-        name, value = option.name, getattr(asked, option.name)
+    for option in dataclasses.fields(given):
+        name, value = option.name, getattr(given, option.name)
         if name not in own and value not in (option.default, getattr(published, name)):
             raise InputError(
                 f"--{name} is {value}, but --protocol {protocol} has {getattr(published, name)}; leave the option "
                 f"away, or give --protocol {FAIR}"
             )
-    return dataclasses.replace(published, **{name: getattr(asked, name) for name in own})
+    return dataclasses.replace(published, **{name: getattr(given, name) for name in own})
 
 
 def _videos_hash(videos: VideoSet, split: str) -> str:

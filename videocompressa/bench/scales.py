@@ -8,8 +8,6 @@ epochs, VDSD in the same way; our teacher to 600 of 1,000 and our selector to 20
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from videocompressa.errors import InputError
-
 
 @dataclass(frozen=True)
 class Scale:
@@ -59,10 +57,3 @@ SCALES: dict[str, Scale] = {
     ),
 }
 """Every scale by name."""
-
-
-def find_scale(name: str) -> Scale:
-    """Return the scale of this name; raises `InputError` with the known names."""
-    if name not in SCALES:
-        raise InputError(f"unknown scale {name!r}; known: {', '.join(SCALES)}")
-    return SCALES[name]

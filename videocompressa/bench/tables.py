@@ -3,7 +3,9 @@
 import csv
 import dataclasses
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from operator import attrgetter
+from statistics import fmean
 from typing import Any, NoReturn
 
 from videocompressa.bench.names import ablation_groups, budget_text, budgets, row_names
@@ -56,8 +58,7 @@ LEGEND = (
 
 def frame(records: Sequence[Record]) -> pd.DataFrame:
     """Return a row a record and a column a field, with the values of the records as they are (dtype object)."""
-    rows = [{name: getattr(record, name) for name in FIELDS} for record in records]
-    return pd.DataFrame(rows, columns=list(FIELDS), dtype=object)
+    return pd.DataFrame([dataclasses.asdict(record) for record in records], columns=list(FIELDS), dtype=object)
 
 
 def to_json(records: Sequence[Record]) -> str:
@@ -182,26 +183,27 @@ def _conditions(records: Sequence[Record]) -> list[str]:
 
 def _accuracy_table(records: Sequence[Record]) -> str:
     columns = budgets(records) or [Column()]
-    rows = [
-        (name, place, record, record.on_all_videos)
-        for name, record in zip(row_names(records), records, strict=True)
-        for place, column in enumerate(columns)
-        if record.on_all_videos or record.column == column
+    rows: dict[str, dict[Column, Record]] = {}
+    for name, record in zip(row_names(records), records, strict=True):
+        for column in columns if record.on_all_videos else [record.column]:
+            if rows.setdefault(name, {}).setdefault(column, record) is not record:
+                budget = budget_text(column, columns)
+                raise InputError(f"two records of {name!r} on {record.data!r} at {budget}; keep one of them")
+    finished = [record for record in records if record.top1_mean is not None and not record.on_all_videos]
+    best = {record.column: record.top1_mean for record in sorted(finished, key=attrgetter("top1_mean"))}
+    bold = [record for record in finished if record.top1_mean == best[record.column]]
+    cells = [
+        (name, columns.index(column), _accuracy_text(record, record in bold))
+        for name, row in sorted(rows.items(), key=lambda item: _rank(item[1].values()), reverse=True)
+        for column, record in row.items()
     ]
-    table = pd.DataFrame(rows, columns=["method", "column", "record", "full"])
-    for _, again in table[table.duplicated(["method", "column"])].iterrows():
-        budget = budget_text(columns[again["column"]], columns)
-        name, data = again["method"], again["record"].data
-        raise InputError(f"two records of {name!r} on {data!r} at {budget}; keep one of them")
-    table["top1"] = pd.Series([record.top1_mean for record in table["record"]], dtype=float)
-    compressed = table["top1"].where(~table["full"])
-    best = compressed == compressed.groupby(table["column"]).transform("max")
-    table["cell"] = [_accuracy_text(record, bold) for record, bold in zip(table["record"], best, strict=True)]
-    by_method = table.groupby("method")["top1"]
-    table["known"], table["mean"] = by_method.transform("count"), by_method.transform("mean")
-    table = table.sort_values(["full", "known", "mean"], ascending=False)
-    cells = zip(table["method"], table["column"], table["cell"], strict=True)
     return _wide_table(cells, ["method"], [_heading(column, columns, records) for column in columns])
+
+
+def _rank(row: Collection[Record]) -> tuple[bool, int, float]:
+    """Return what the rows of a table are ordered by: full data, known accuracies, and their mean."""
+    known = [record.top1_mean for record in row if record.top1_mean is not None]
+    return any(record.on_all_videos for record in row), len(known), fmean(known or [0.0])
 
 
 def _heading(column: Column, columns: Sequence[Column], records: Sequence[Record]) -> str:

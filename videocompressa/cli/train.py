@@ -69,7 +69,7 @@ def train(
     """
     from videocompressa.recipes.settings import with_settings
     from videocompressa.recipes.train import train_on
-    from videocompressa.students import TrainConfig
+    from videocompressa.students.settings import TrainConfig
 
     is_folder = subject.is_dir() or subject.suffix.lower() == ".csv"
     if data is None and not is_folder:

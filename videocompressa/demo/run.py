@@ -18,7 +18,7 @@ from videocompressa.recipes.contact_sheet import contact_sheet
 from videocompressa.recipes.options import BudgetOptions, CandidateOptions, CompressOptions, NumBytes, Surroundings
 from videocompressa.recipes.sets import open_set
 from videocompressa.recipes.train import train_on
-from videocompressa.students import TrainConfig
+from videocompressa.students.settings import TrainConfig
 from videocompressa.texts import bytes_text, count_text, markdown_table, mean_text, percent_text
 
 CLIPS_PER_CLASS = (24, 8)

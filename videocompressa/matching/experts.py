@@ -14,7 +14,10 @@ from torch import Tensor, nn
 from videocompressa.clip import Candidates
 from videocompressa.errors import InputError
 from videocompressa.run import Run
-from videocompressa.students import Student, TrainConfig, fit, real_clips
+from videocompressa.students.networks import Student
+from videocompressa.students.settings import TrainConfig
+from videocompressa.students.teachers import real_clips
+from videocompressa.students.training import fit
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,8 @@ from videocompressa.clip import Candidates
 from videocompressa.errors import DivergedError, InputError
 from videocompressa.matching.experts import ExpertConfig, named_views, train_experts
 from videocompressa.run import Run
-from videocompressa.students import Student, build_student, check_student, real_clips
-from videocompressa.students.networks import Dropout
+from videocompressa.students.networks import Dropout, Student, build_student, check_student
+from videocompressa.students.teachers import real_clips
 
 ShowClips = Callable[[Tensor], Tensor]
 """Rows (B,) int64 of the synthetic set -> normalized clips (B,T,3,H,W) float32 on the device, differentiable in

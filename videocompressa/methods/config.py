@@ -30,16 +30,9 @@ from videocompressa.selection import (
     choose_videos,
     find_selector,
 )
-from videocompressa.students import (
-    RealClips,
-    Student,
-    TeacherConfig,
-    check_labels,
-    real_clips,
-    student_features,
-    train_teachers,
-)
-from videocompressa.students.teachers import relabel
+from videocompressa.students.evaluation import student_features
+from videocompressa.students.networks import Student
+from videocompressa.students.teachers import RealClips, TeacherConfig, check_labels, real_clips, relabel, train_teachers
 from videocompressa.synthetic import Budget, SyntheticSet, check_fill, gather
 
 

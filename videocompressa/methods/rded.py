@@ -31,7 +31,7 @@ from videocompressa.errors import InputError
 from videocompressa.methods.config import MethodConfig, some_of_each_class
 from videocompressa.run import Run
 from videocompressa.selection import check_enough, check_keyframes
-from videocompressa.students import Student
+from videocompressa.students.networks import Student
 from videocompressa.synthetic import Budget, SyntheticSet, fill_clips, take_keyframes
 
 CHUNK = 64

@@ -31,7 +31,7 @@ from videocompressa.errors import InputError, too_few_bytes
 from videocompressa.methods.config import MethodConfig, features_of_student
 from videocompressa.run import Run
 from videocompressa.selection import UniformSelector, check_keyframes, choose_videos
-from videocompressa.students import Student
+from videocompressa.students.networks import Student
 from videocompressa.synthetic import Budget, SyntheticSet
 
 MODERATE = {"h264": 36.0, "av1": 50.0, "webp": 20.0}

@@ -21,7 +21,7 @@ from videocompressa.rng import Streams
 from videocompressa.run import Run
 from videocompressa.selection import GumbelSelector, check_keyframes
 from videocompressa.selection.selector_file import Origin, TrainedSelector, write_selector
-from videocompressa.students import STUDENTS, check_size
+from videocompressa.students.networks import STUDENTS, check_size
 from videocompressa.synthetic import Cost, SyntheticSet
 
 

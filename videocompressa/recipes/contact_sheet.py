@@ -1,16 +1,17 @@
 """The contact sheet of a synthetic set: one picture of its items, with labels, videos, positions and keyframes."""
 
 import colorsys
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from videocompressa.clip import ClipSpec
 from videocompressa.errors import InputError
 from videocompressa.files import atomic_path
-from videocompressa.synthetic import Decoder, SyntheticSet
+from videocompressa.recipes.sets import items_of
+from videocompressa.synthetic import SyntheticSet
 
 Color = tuple[int, int, int]
 
@@ -28,43 +29,40 @@ TILE_SIDE = 96
 """Pixels of the shorter side of a keyframe, at least; small ones are enlarged by an integer."""
 LONGEST_SHEET = 12_000
 """Pixels; some viewers refuse more."""
+MOST_ITEMS = 60
 WIDEST_SHEET = 1_800
 """Pixels, a screen; a single item with many keyframes may be wider."""
 
 
-def contact_sheet(
-    synthetic: SyntheticSet,
-    decoder: Decoder | None = None,
-    *,
-    path: Path,
-    columns: int | None = None,
-    max_items: int = 60,
-) -> None:
-    """Write a PNG that shows what is inside a synthetic set.
+def contact_sheet(synthetic: SyntheticSet, path: Path) -> None:
+    """Write a PNG that shows what is inside a synthetic set with its decoder.
 
-    `decoder` is the set's codec; None takes the attached one. `path` ends in .png and is replaced if it exists.
-    `columns` are items side by side, >= 1; None takes as many as fit `WIDEST_SHEET` pixels. At most `max_items` >= 1
-    are shown, equally many of each class as far as they go, and fewer where frames are tall, because a sheet is never
-    longer than `LONGEST_SHEET` pixels; it states how many are left out. Raises `InputError` for other endings and
-    numbers, and without a decoder or with that of another codec.
+    `path` ends in .png and is replaced if it exists. At most `MOST_ITEMS` items are shown, equally many of each class
+    as far as they go, and fewer where frames are tall; the sheet states how many are left out. Raises `InputError` for
+    other endings, and without a decoder.
     """
     if path.suffix.lower() != ".png":
         raise InputError(f"cannot write a contact sheet to {path.name!r}; name it with .png")
-    if (columns is not None and columns < 1) or max_items < 1:
-        raise InputError(f"contact_sheet got columns={columns}, max_items={max_items}; both must be at least 1")
-    tile = _tile_size(synthetic)
-    width, height = _item_size(synthetic, tile)
-    columns = columns or min(max(1, (WIDEST_SHEET - 2 * MARGIN) // width), len(synthetic), max_items)
+    tile = _tile_size(synthetic.clip)
+    width = TEXT_WIDTH + synthetic.positions.shape[1] * (tile[0] + GAP) + 2 * GAP
+    height = tile[1] + CAPTION + 2 * GAP
+    columns = min(max(1, (WIDEST_SHEET - 2 * MARGIN) // width), len(synthetic), MOST_ITEMS)
     most_rows = max(1, (LONGEST_SHEET - HEADER - 2 * MARGIN) // height)
-    chosen = choose_items(synthetic.hard_labels, min(max_items, most_rows * columns))
-    video_ids = tuple(synthetic.provenance.video_ids[int(item)] for item in chosen)
-    part = replace(
-        synthetic,
-        **{name: getattr(synthetic, name)[chosen] for name in ("latents", "positions", "times_seconds", "labels")},
-        provenance=replace(synthetic.provenance, video_ids=video_ids),
-        decoder=decoder or synthetic.decoder,
-    )
-    sheet = _draw_sheet(part, num_left_out=len(synthetic) - len(part), tile=tile, columns=columns)
+    part = items_of(synthetic, choose_items(synthetic.hard_labels, min(MOST_ITEMS, most_rows * columns)).tolist())
+    rows = -(-len(part) // columns)
+    sheet = Image.new("RGB", (2 * MARGIN + columns * width, 2 * MARGIN + HEADER + rows * height), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    _draw_header(draw, part, len(synthetic), sheet.width - 2 * MARGIN)
+    for item, keyframes in enumerate(part.keyframes()):
+        left, top = MARGIN + (item % columns) * width, MARGIN + HEADER + (item // columns) * height
+        draw.line([(left, top - GAP), (left + width - 3 * GAP, top - GAP)], fill=RULE)
+        _draw_label(draw, part, item, (left, top), tile[1] + CAPTION)
+        for k, keyframe in enumerate(keyframes):
+            x = left + TEXT_WIDTH + k * (tile[0] + GAP)
+            sheet.paste(_picture(keyframe, tile), (x, top))
+            caption = f"{int(part.positions[item, k])}  ·  {float(part.times_seconds[item, k]):.2f} s"
+            font = ImageFont.load_default(12)
+            draw.text((x + tile[0] / 2, top + tile[1] + 3), caption, PALE_INK, font, anchor="ma")
     with atomic_path(path) as unfinished:
         sheet.save(unfinished, format="PNG")
 
@@ -87,47 +85,19 @@ def class_color(label: int, num_classes: int) -> Color:
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
-def _tile_size(synthetic: SyntheticSet) -> tuple[int, int]:
+def _tile_size(clip: ClipSpec) -> tuple[int, int]:
     """Return (width, height) of a keyframe on the sheet: integer multiples keep pixels as they are."""
-    height, width = synthetic.clip.height, synthetic.clip.width
-    scale: float = max(1, -(-TILE_SIDE // min(height, width)))
-    if max(height, width) > 4 * TILE_SIDE:
-        scale = 4 * TILE_SIDE / max(height, width)
-    return max(1, round(width * scale)), max(1, round(height * scale))
+    shorter, longer = sorted((clip.height, clip.width))
+    scale = 4 * TILE_SIDE / longer if longer > 4 * TILE_SIDE else max(1, -(-TILE_SIDE // shorter))
+    return max(1, round(clip.width * scale)), max(1, round(clip.height * scale))
 
 
-def _item_size(synthetic: SyntheticSet, tile: tuple[int, int]) -> tuple[int, int]:
-    """Return (width, height) of an item on the sheet, with the space around it."""
-    return TEXT_WIDTH + synthetic.latents.shape[1] * (tile[0] + GAP) + 2 * GAP, tile[1] + CAPTION + 2 * GAP
-
-
-def _draw_sheet(part: SyntheticSet, *, num_left_out: int, tile: tuple[int, int], columns: int) -> Image.Image:
-    width, height = _item_size(part, tile)
-    rows = -(-len(part) // columns)
-    sheet = Image.new("RGB", (2 * MARGIN + columns * width, 2 * MARGIN + HEADER + rows * height), PAPER)
-    draw = ImageDraw.Draw(sheet)
-    _draw_header(draw, part, num_left_out, sheet.width - 2 * MARGIN)
-    pixels = part.keyframes()
-    for item in range(len(part)):
-        left, top = MARGIN + (item % columns) * width, MARGIN + HEADER + (item // columns) * height
-        draw.line([(left, top - GAP), (left + width - 3 * GAP, top - GAP)], fill=RULE)
-        _draw_label(draw, part, item, (left, top), tile[1] + CAPTION)
-        for k, keyframe in enumerate(pixels[item]):
-            corner = (left + TEXT_WIDTH + k * (tile[0] + GAP), top)
-            sheet.paste(_picture(keyframe, tile), corner)
-            caption = f"{int(part.positions[item, k])}  ·  {float(part.times_seconds[item, k]):.2f} s"
-            draw.text(
-                (corner[0] + tile[0] / 2, top + tile[1] + 3), caption, PALE_INK, ImageFont.load_default(12), anchor="ma"
-            )
-    return sheet
-
-
-def _draw_header(draw: ImageDraw.ImageDraw, part: SyntheticSet, num_left_out: int, space: int) -> None:
-    origin, clip = part.provenance, part.clip
-    num_items, keyframes = len(part) + num_left_out, part.latents.shape[1]
+def _draw_header(draw: ImageDraw.ImageDraw, part: SyntheticSet, num_items: int, space: int) -> None:
+    origin, clip, keyframes = part.provenance, part.clip, part.positions.shape[1]
     kept = f"{num_items} x {keyframes} = {num_items * keyframes} keyframes"
     method = f"method {origin.method}, seed {origin.seed}  ·  codec {part.codec.name}"
-    omitted = f"{len(part)} of {num_items} items shown, {num_left_out} left out  ·  " if num_left_out else ""
+    left_out = num_items - len(part)
+    omitted = f"{len(part)} of {num_items} items shown, {left_out} left out  ·  " if left_out else ""
     lines = (
         (-4, 20, INK, f"{origin.source.name}: {origin.source.num_videos} videos in {kept}"),
         (24, 13, PALE_INK, f"{method}  ·  T {clip.num_frames}, {clip.height}x{clip.width} px, fill {part.fill}"),

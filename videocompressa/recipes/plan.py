@@ -27,7 +27,8 @@ from videocompressa.recipes.data import list_videos
 from videocompressa.recipes.options import BudgetOptions, CandidateOptions, CompressOptions, Surroundings
 from videocompressa.rng import Streams
 from videocompressa.run import Run
-from videocompressa.students import LabeledClips, fit
+from videocompressa.students.clips import LabeledClips
+from videocompressa.students.training import fit
 from videocompressa.synthetic import Budget
 from videocompressa.video import VideoInfo, read_clip
 from videocompressa.video.shards import probe_shard

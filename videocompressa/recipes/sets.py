@@ -60,7 +60,7 @@ def decode_set(
     num_files = 0
     with complete_folder(folder, overwrite=overwrite) as part:
         for item in range(len(synthetic)):
-            one = _only(synthetic, item)
+            one = items_of(synthetic, [item])
             name = one.classes[int(one.hard_labels)].replace("/", "_")
             (part / name).mkdir(parents=True, exist_ok=True)
             num_files += WRITERS[kind](part / name / f"{item:04d}-{Path(one.provenance.video_ids[0]).stem}", one)
@@ -88,11 +88,12 @@ WRITERS: dict[str, Callable[[Path, SyntheticSet], int]] = {
 """How a set of one item is written, by `--format`; each returns the number of files."""
 
 
-def _only(synthetic: SyntheticSet, item: int) -> SyntheticSet:
-    """Return the set of one item, so that memory does not grow with the set."""
-    rows, origin = slice(item, item + 1), synthetic.provenance
+def items_of(synthetic: SyntheticSet, rows: list[int]) -> SyntheticSet:
+    """Return the set of some items, as dense latents; one at a time, memory does not grow with the set."""
     tensors = {name: getattr(synthetic, name)[rows] for name in ("latents", "positions", "times_seconds", "labels")}
-    provenance = dataclasses.replace(origin, video_ids=origin.video_ids[rows])
+    provenance = dataclasses.replace(
+        synthetic.provenance, video_ids=tuple(synthetic.provenance.video_ids[row] for row in rows)
+    )
     return dataclasses.replace(synthetic, **tensors, provenance=provenance, packing="dense", packed={})
 
 

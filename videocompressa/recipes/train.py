@@ -11,7 +11,9 @@ from videocompressa.recipes.options import CandidateOptions, Surroundings
 from videocompressa.recipes.sets import open_set
 from videocompressa.rng import Streams
 from videocompressa.run import Run
-from videocompressa.students import LabeledClips, TrainConfig, TrainingResult, train_seeds
+from videocompressa.students.clips import LabeledClips
+from videocompressa.students.evaluation import TrainingResult, train_seeds
+from videocompressa.students.settings import TrainConfig
 from videocompressa.synthetic import SyntheticSet
 
 

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from videocompressa.clip import Normalization, shape_text
 from videocompressa.errors import InputError
+from videocompressa.synthetic import check_item_labels
 
 
 @dataclass(frozen=True)
@@ -23,20 +24,10 @@ class LabeledClips:
     """L class names in label order."""
 
     def __post_init__(self) -> None:
-        frames, labels, num_classes = self.frames, self.labels, len(self.classes)
+        frames = self.frames
         if frames.ndim != 5 or frames.shape[2] != 3 or frames.dtype not in (torch.uint8, torch.float32):
             raise InputError(f"LabeledClips.frames is {shape_text(frames)}; it must be uint8 or float32 (N,T,3,H,W)")
-        hard = labels.dtype == torch.int64 and tuple(labels.shape) == (len(frames),)
-        soft = labels.dtype == torch.float32 and tuple(labels.shape) == (len(frames), num_classes)
-        if not hard and not soft:
-            raise InputError(
-                f"LabeledClips.labels is {shape_text(labels)}; it must be int64 ({len(frames)},) "
-                f"or float32 ({len(frames)},{num_classes})"
-            )
-        if hard and len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < num_classes:
-            raise InputError(f"LabeledClips.labels leave [0,{num_classes})")
-        if soft and not bool((labels >= 0).all() and ((labels.sum(1) - 1).abs() < 1e-2).all()):
-            raise InputError("soft LabeledClips.labels must be finite, not negative, and sum to 1 in each row")
+        check_item_labels("LabeledClips", self.labels, len(frames), len(self.classes))
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -1,19 +1,19 @@
-"""Predictions of trained students, their scores, and soft labels."""
+"""Predictions of trained students, their scores, and the mean and spread of scores over seeds."""
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from videocompressa.errors import InputError
+from videocompressa.errors import DivergedError, InputError
+from videocompressa.rng import Streams
 from videocompressa.run import Run
 from videocompressa.students.clips import LabeledClips
 from videocompressa.students.networks import Student
+from videocompressa.students.precision import resolved_precision
 from videocompressa.students.settings import TrainConfig
-from videocompressa.students.views import augmented
+from videocompressa.students.training import fit
 
 Augment = Callable[[Tensor], Tensor]
 """Pixels (B,T,3,H,W) float32 in [0,1] -> pixels of the same shape."""
@@ -28,12 +28,35 @@ class Scores:
     top1: float
     """In [0,1]."""
     top5: float
-    """In [0,1]: the label is among the 5 likeliest classes (among all L where L < 5)."""
+    """In [0,1]: the label is among the 5 most likely classes (among all L where L < 5)."""
     per_class: Tensor
     """(L,) float64: top-1 in [0,1] of each class, NaN where the test set has no clip of it."""
     confusion: Tensor
     """(L,L) int64: clips of class (row) predicted as class (column)."""
-    num_clips: int
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """Scores of students of several seeds; only runs that did not diverge are averaged."""
+
+    seeds: tuple[int, ...]
+    """All seeds, in the order given."""
+    top1_runs: tuple[float, ...]
+    """Top-1 in [0,1] of each run that did not diverge, in the order of `seeds`."""
+    top1_mean: float
+    top1_std: float
+    """Sample standard deviation over runs (n - 1); 0 for one run."""
+    top5_mean: float
+    per_class: Tensor
+    """(L,) float64: mean over runs, NaN where the test set has no clip of the class."""
+    confusion: Tensor
+    """(L,L) int64: sum over runs."""
+    num_diverged: int
+    """Seeds whose loss stopped being finite."""
+    train_seconds: float
+    """Seconds of `fit` over all seeds, diverged ones included; evaluation is not in it."""
+    precision: str
+    """"float32" or "bfloat16": the arithmetic that the students were trained in."""
 
 
 def student_features(student: Student, data: LabeledClips, device: torch.device) -> Tensor:
@@ -66,8 +89,8 @@ def evaluate(student: Student, data: LabeledClips, device: torch.device) -> Scor
 
 def score(probabilities: Tensor, labels: Tensor) -> Scores:
     """Score predictions (N,L) float against labels (N,) int64; ties go to the lower class."""
-    num_clips, num_classes = probabilities.shape
-    if num_clips == 0:
+    num_classes = probabilities.shape[1]
+    if len(labels) == 0:
         raise InputError("the test set holds no clips; give at least one to evaluate on")
     ranked = probabilities.argsort(dim=1, descending=True, stable=True)
     hits = ranked[:, :5] == labels[:, None]
@@ -78,35 +101,63 @@ def score(probabilities: Tensor, labels: Tensor) -> Scores:
         top5=float(hits.any(1).double().mean()),
         per_class=confusion.diagonal().double() / confusion.sum(1).double(),
         confusion=confusion,
-        num_clips=num_clips,
     )
 
 
-def check_views(num_views: int, temperature: float, prefix: str = "") -> None:
-    """Raise unless `soft_labels` takes these values; `prefix` goes before the names of both."""
-    if num_views < 1:
-        raise InputError(f"{prefix}num_views is {num_views}; it must be at least 1 (1: the clip itself)")
-    if not 0 < temperature < math.inf:
-        raise InputError(f"{prefix}temperature is {temperature}; it must be above 0 (1: probabilities as they are)")
+def train_seeds(
+    train: LabeledClips,
+    test: LabeledClips,
+    config: TrainConfig,
+    run: Run,
+    *,
+    seeds: Sequence[int],
+    clock: Callable[[], float],
+) -> TrainingResult:
+    """Train and evaluate one student a seed; the test set is read once a seed, after its last step.
 
-
-def soft_labels(
-    teachers: list[Student], data: LabeledClips, run: Run, *, num_views: int, config: TrainConfig, temperature: float
-) -> Tensor:
-    """Label clips by teachers: mean of softmax(logits / temperature) over teachers and views, (N,L) float32.
-
-    The first view is the clip itself; the others are augmented by `config`, the same for every teacher. Draws from
-    stream "views".
+    Each seed has random streams of its own in place of those of `run`. `clock` gives seconds, such as
+    `time.perf_counter`: it times training without evaluation, and the core reads no clock of its own.
     """
-    if not teachers:
-        raise InputError("soft labels need at least one teacher, got none; train one or use hard labels")
-    check_views(num_views, temperature)
-    total = torch.zeros(len(data), len(data.classes), dtype=torch.float64)
-    for number in range(num_views):
-        for teacher in teachers:
-            augment = partial(augmented, config=config, generator=run.generator(f"views/{number}")) if number else None
-            total += predict(teacher, data, run.device, temperature=temperature, augment=augment)
-    return (total / total.sum(1, keepdim=True)).float()
+    if not seeds:
+        raise InputError("no seeds given; --seeds must be at least 1")
+    if train.classes != test.classes:
+        raise InputError(
+            f"training classes {_some(train.classes)} differ from test classes {_some(test.classes)}; "
+            f"both must be the same names in the same order"
+        )
+    scores: list[Scores] = []
+    seconds = 0.0
+    for number, seed in enumerate(seeds):
+        started = clock()
+        try:
+            student = fit(train, config, replace(run, streams=Streams(seed, "train")))
+        except DivergedError:
+            continue
+        finally:
+            seconds += clock() - started
+            run.watch("seeds", done=number + 1, total=len(seeds))
+        scores.append(evaluate(student, test, run.device))
+    if not scores:
+        raise DivergedError(
+            f"all {len(seeds)} runs of {config.student!r} diverged at lr {config.lr:g}; choose a lower lr"
+        )
+    top1 = torch.tensor([each.top1 for each in scores], dtype=torch.float64)
+    return TrainingResult(
+        seeds=tuple(seeds),
+        top1_runs=tuple(top1.tolist()),
+        top1_mean=float(top1.mean()),
+        top1_std=float(top1.std()) if len(scores) > 1 else 0.0,
+        top5_mean=sum(each.top5 for each in scores) / len(scores),
+        per_class=torch.stack([each.per_class for each in scores]).mean(0),
+        confusion=torch.stack([each.confusion for each in scores]).sum(0),
+        num_diverged=len(seeds) - len(scores),
+        train_seconds=seconds,
+        precision=resolved_precision(config.precision, run.device),
+    )
+
+
+def _some(names: tuple[str, ...]) -> str:
+    return f"{', '.join(names[:3])}{', ...' if len(names) > 3 else ''} ({len(names)})"
 
 
 @torch.no_grad()

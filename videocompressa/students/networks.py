@@ -1,11 +1,4 @@
-"""Students: small video classifiers that are trained on a set to judge it.
-
-| name | layers | source |
-|---|---|---|
-| `convnet3d` | three (3,7,7) convolutions without norm | the vdsd protocol: VDSD, LVDD, PRISM and others |
-| `minic3d` | the same with BatchNorm, global average pool | the video-dc protocol: Video-DC |
-| `r2plus1d18` | 18 layers, factorized | Tran et al. 2018, "A Closer Look at Spatiotemporal Convolutions" |
-| `framenet2d` | a small residual net on each frame, mean over time | our choice: ignores the order of frames |
+"""Students: small video classifiers that are trained on a set to evaluate it.
 
 Every student takes normalized clips (B,T,3,H,W) float and gives logits (B,L). Weights and dropout masks come from
 generators that are passed in; the global random state is neither read nor changed.
@@ -144,7 +137,7 @@ _SMALLEST = (4, 43, 43)
 
 
 class ConvNet3D(Student):
-    """The literature's student: 3-64-128-128 without norm; 3,647,666 parameters at 50 classes.
+    """The student of VDSD, LVDD, PRISM and others: 3-64-128-128 without norm; 3,647,666 parameters at 50 classes.
 
     It ends in an average pool of 2 positions a side (1 where only 1 is left, as the literature has it up to 64 px),
     dropout 0.5, a 1x1x1 convolution and the maximum over the remaining time. Sides beyond 122 px leave several
@@ -233,7 +226,8 @@ def _residual_3d(channels: int, out: int, stride: int) -> _Residual:
 
 
 class R2Plus1D18(Student):
-    """R(2+1)D-18 (Tran et al. 2018): 31,505,325 parameters at 400 classes.
+    """R(2+1)D-18: 31,505,325 parameters at 400 classes (Tran et al. 2018, "A Closer Look at Spatiotemporal
+    Convolutions").
 
     Its last stages see one or two frames, so on a CPU it runs in float32 under autocast too (see `_LEAST_BFLOAT16`).
     """

@@ -4,7 +4,9 @@ A teacher costs as much as full-data training, so it is a stage: trained once fo
 """
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -14,10 +16,11 @@ from videocompressa.codecs import Codec
 from videocompressa.errors import InputError
 from videocompressa.run import Run
 from videocompressa.students.clips import LabeledClips
-from videocompressa.students.evaluation import check_views, predict, soft_labels
+from videocompressa.students.evaluation import predict
 from videocompressa.students.networks import Student, build_student
 from videocompressa.students.settings import TrainConfig
 from videocompressa.students.training import fit
+from videocompressa.students.views import augmented
 from videocompressa.synthetic import SyntheticSet, fill_clips, take_keyframes
 
 LABELS = ("soft", "hard")
@@ -43,7 +46,12 @@ class TeacherConfig:
     def __post_init__(self) -> None:
         if self.num_teachers < 1:
             raise InputError(f"teacher.num_teachers is {self.num_teachers}; it must be at least 1")
-        check_views(self.num_views, self.temperature, "teacher.")
+        if self.num_views < 1:
+            raise InputError(f"teacher.num_views is {self.num_views}; it must be at least 1 (1: the clip itself)")
+        if not 0 < self.temperature < math.inf:
+            raise InputError(
+                f"teacher.temperature is {self.temperature}; it must be above 0 (1: probabilities as they are)"
+            )
         if not 0 <= self.as_stored <= 1:
             raise InputError(f"teacher.as_stored is {self.as_stored}; it must be in [0,1]")
 
@@ -115,11 +123,23 @@ def recognized(train_data: Candidates, teachers: list[Student], run: Run) -> Ten
     return predict(teachers[0], real_clips(train_data), run.device).argmax(1) == train_data.labels
 
 
+def soft_labels(teachers: list[Student], data: LabeledClips, config: TeacherConfig, run: Run) -> Tensor:
+    """Label clips by teachers: mean of softmax(logits / temperature) over teachers and views, (N,L) float32.
+
+    The first view is the clip itself; the others are augmented, the same for every teacher.
+    """
+    if not teachers:
+        raise InputError("soft labels need at least one teacher, got none; train one or use hard labels")
+    total = torch.zeros(len(data), len(data.classes), dtype=torch.float64)
+    for number in range(config.num_views):
+        for teacher in teachers:
+            draws = run.generator(f"labels/views/{number}")
+            augment = partial(augmented, config=config.train, generator=draws) if number else None
+            total += predict(teacher, data, run.device, temperature=config.temperature, augment=augment)
+    return (total / total.sum(1, keepdim=True)).float()
+
+
 def relabel(synthetic: SyntheticSet, teachers: list[Student], config: TeacherConfig, run: Run) -> SyntheticSet:
     """Give a set the soft labels of teachers for its decoded clips (step 8 of the method)."""
     clips = LabeledClips(synthetic.clips(), synthetic.labels, synthetic.normalization, synthetic.classes)
-    part = run.child("labels")
-    labels = soft_labels(
-        teachers, clips, part, num_views=config.num_views, config=config.train, temperature=config.temperature
-    )
-    return dataclasses.replace(synthetic, labels=labels)
+    return dataclasses.replace(synthetic, labels=soft_labels(teachers, clips, config, run))

@@ -35,10 +35,10 @@ def augmented(pixels: Tensor, config: TrainConfig, generator: torch.Generator) -
     maps[:, 0, 0], maps[:, 0, 2] = wide * mirrored, (2 * right - 1) * (1 - wide)
     maps[:, 1, 1], maps[:, 1, 2] = tall, (2 * down - 1) * (1 - tall)
     grid = functional.affine_grid(maps.to(pixels.device), [batch, 1, height, width], align_corners=False)
-    seen = functional.grid_sample(
+    views = functional.grid_sample(
         pixels.flatten(1, 2), grid.to(pixels.dtype), mode="bilinear", padding_mode="border", align_corners=False
     )
-    return seen.view_as(pixels)
+    return views.view_as(pixels)
 
 
 def recolored(pixels: Tensor, amount: float, generator: torch.Generator) -> Tensor:
@@ -53,8 +53,7 @@ def recolored(pixels: Tensor, amount: float, generator: torch.Generator) -> Tens
     contrast, brightness = 1 + amount * draws[0], amount / 2 * draws[1]
     balance = 1 + amount / 2 * torch.cat([*draws[2:]], dim=2)
     mean = pixels.mean((1, 2, 3, 4), keepdim=True)
-    seen: Tensor = ((pixels - mean) * contrast + mean) * balance + brightness
-    return seen.clamp(0, 1)
+    return torch.clamp(((pixels - mean) * contrast + mean) * balance + brightness, 0, 1)
 
 
 def mixed_with_background(pixels: Tensor, share: float, generator: torch.Generator) -> Tensor:
@@ -70,8 +69,7 @@ def mixed_with_background(pixels: Tensor, share: float, generator: torch.Generat
     order = torch.randperm(len(pixels), generator=generator).to(pixels.device)
     still = pixels.mean(1, keepdim=True)
     strength = (strength * (chosen < share)).to(pixels.device)
-    seen: Tensor = pixels + strength * (still[order] - still)
-    return seen.clamp(0, 1)
+    return torch.clamp(pixels + strength * (still[order] - still), 0, 1)
 
 
 def mixed(

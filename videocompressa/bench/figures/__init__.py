@@ -6,18 +6,6 @@ drawn, for unknown endings and choices, and on import without matplotlib. Text i
 one column (3.3 inches) or two (6.9).
 """
 
-from videocompressa.bench.figures.bars import ablation
-from videocompressa.bench.figures.lines import (
-    accuracy_against_keyframes,
-    accuracy_against_ratio,
-    accuracy_against_steps,
-    cost_against_accuracy,
-)
+from videocompressa.bench.figures.accuracy import QUANTITIES, ablation, accuracy_against, cost_against_accuracy
 
-__all__ = [
-    "ablation",
-    "accuracy_against_keyframes",
-    "accuracy_against_ratio",
-    "accuracy_against_steps",
-    "cost_against_accuracy",
-]
+__all__ = ["QUANTITIES", "ablation", "accuracy_against", "cost_against_accuracy"]

@@ -38,8 +38,7 @@ from videocompressa.methods.videocompressa.synthesis import SynthesisConfig, syn
 from videocompressa.run import Run
 from videocompressa.selection import FeaturesOf, Selector, check_keyframes, choose_videos
 from videocompressa.selection.videos import visible_latents
-from videocompressa.students import RealClips
-from videocompressa.students.teachers import recognized
+from videocompressa.students.teachers import RealClips, recognized
 from videocompressa.synthetic import Budget, SyntheticSet
 
 FEATURES = ("latents", "pool")

@@ -19,8 +19,12 @@ from videocompressa.codecs import weights_sha256
 from videocompressa.errors import InputError
 from videocompressa.methods.config import some_of_each_class
 from videocompressa.run import Run
-from videocompressa.students import RealClips, Student, TrainConfig, augmented, real_clips, student_features
+from videocompressa.students.evaluation import student_features
+from videocompressa.students.networks import Student
 from videocompressa.students.precision import autocast
+from videocompressa.students.settings import TrainConfig
+from videocompressa.students.teachers import RealClips, real_clips
+from videocompressa.students.views import augmented
 
 
 @dataclass(frozen=True)

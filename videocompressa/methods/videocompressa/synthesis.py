@@ -28,8 +28,9 @@ from videocompressa.methods.videocompressa.pool import Member, summary
 from videocompressa.run import Run
 from videocompressa.selection import GumbelSelector, Selector
 from videocompressa.selection.gumbel import top_k_straight_through
-from videocompressa.students import TrainConfig, augmented
 from videocompressa.students.precision import autocast
+from videocompressa.students.settings import TrainConfig
+from videocompressa.students.views import augmented
 from videocompressa.synthetic import SyntheticSet, fill_clips, take_keyframes
 
 

@@ -1,19 +1,21 @@
 """Accuracy as lines: against what is kept (the paper's Figures 1 and 3), cost (Figure 1), steps (Figure 5) and K.
 
 Columns of panels are data sets, rows are kinds of labels; every panel has a line for each method and for full data.
+The components of an ablation (Figure 4) are groups of bars.
 """
 
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import compress
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from videocompressa.bench.figures import style
-from videocompressa.bench.figures.style import Axes, Figure, Line2D, percent, to_rgba
-from videocompressa.bench.names import budget_text, row_names
-from videocompressa.bench.record import Record, of_axis
+from videocompressa.bench.figures.style import Axes, Figure, Line2D, Patch, percent, to_rgba
+from videocompressa.bench.names import ablation_groups, budget_text, budgets, row_names
+from videocompressa.bench.record import Record, grouped, of_axis
 from videocompressa.errors import InputError
 from videocompressa.texts import bytes_text, count_text
 
@@ -22,37 +24,48 @@ WIDEST_BUBBLE = 19.0
 MOST_TICKS = 8
 """At values of the records; with more, matplotlib chooses round ones."""
 
+BAR_COLORS = {"complete method": style.FAMILIES[style.OURS[0]].color, "one change": "#BDBDBD"}
+BAR_GAP = 0.7
+"""Between groups, in bars."""
+MOST_BARS = 9
+"""In one column; with more, a figure takes both."""
+
 Line = tuple[Axes, list[Record], dict[str, Any]]
 """Panel of a line, the records that it joins, and its properties in matplotlib."""
 Position = Callable[[Record], float | None]
 """Value of a record on the x axis; None where it has none."""
 
-RATIOS: dict[str, tuple[str, Position]] = {
-    "frames": ("Frames kept (%)", lambda record: percent(record.frame_ratio) or None),
-    "bytes": ("File (% of all bytes)", lambda record: percent(record.byte_ratio) or None),
+QUANTITIES: dict[str, tuple[str, str, Position]] = {
+    "frames": ("main", "Frames kept (%)", lambda record: percent(record.frame_ratio) or None),
+    "bytes": ("main", "File (% of all bytes)", lambda record: percent(record.byte_ratio) or None),
+    "steps": ("steps", "Synthesis steps", lambda record: record.steps),
+    "keyframes": ("keyframes", "Keyframes per video", lambda record: record.keyframes),
 }
+"""Experiment, label and values of the x axis of `accuracy_against`, by name; ratios are of all training videos."""
 MEMORIES = {"host": ("peak_memory_bytes", "Peak memory"), "gpu": ("gpu_peak_memory_bytes", "Peak GPU memory")}
 
 
-def accuracy_against_ratio(records: Sequence[Record], path: Path, *, ratio: str = "frames") -> Figure:
-    """Draw top-1 accuracy against what is kept, of the records of axis "main": a line a method, a panel a data set.
+def accuracy_against(records: Sequence[Record], path: Path, quantity: str = "frames") -> Figure:
+    """Draw top-1 accuracy against one of `QUANTITIES`, of the records of its experiment: a line a method.
 
-    `ratio` is "frames" or "bytes": of all training videos, logarithmic. Bars are one standard deviation over runs; the
-    dashed line is full data, its band one deviation. Failed cells are left out.
+    Bars are one standard deviation over runs; the dashed line is full data, its band one deviation. Failed cells are
+    left out.
     """
-    if ratio not in RATIOS:
-        raise InputError(f"unknown ratio {ratio!r}; known: {', '.join(RATIOS)}")
-    return _draw(records, path, "main", *RATIOS[ratio])
-
-
-def accuracy_against_steps(records: Sequence[Record], path: Path) -> Figure:
-    """Draw top-1 accuracy against synthesis steps, of the records of axis "steps"; else as `accuracy_against_ratio`."""
-    return _draw(records, path, "steps", "Synthesis steps", lambda record: record.steps)
-
-
-def accuracy_against_keyframes(records: Sequence[Record], path: Path) -> Figure:
-    """Draw top-1 accuracy against K, of the records of axis "keyframes"; else as `accuracy_against_ratio`."""
-    return _draw(records, path, "keyframes", "Keyframes per video", lambda record: record.keyframes)
+    if quantity not in QUANTITIES:
+        raise InputError(f"unknown quantity {quantity!r}; known: {', '.join(QUANTITIES)}")
+    axis, x_label, position = QUANTITIES[quantity]
+    plotted = _plottable(records, axis, x_label, position)
+    values = sorted({position(record) or 0.0 for record in plotted})
+    with _line_figure(path, records, plotted, _line_names(plotted, axis), x_label) as (figure, lines):
+        for axes, members, look in lines:
+            points = [
+                (position(record) or 0.0, percent(record.top1_mean), percent(record.spread)) for record in members
+            ]
+            x, y, spread = zip(*sorted(points, key=itemgetter(0)), strict=True)
+            axes.errorbar(x, y, yerr=spread, elinewidth=0.6, **look)
+        for axes in figure.axes:
+            _set_scale(axes, values, axis)
+    return figure
 
 
 def cost_against_accuracy(records: Sequence[Record], path: Path, *, memory: str = "host") -> Figure:
@@ -87,7 +100,7 @@ def _plottable(records: Sequence[Record], axis: str, x_label: str, position: Pos
     return plotted
 
 
-def panel_of(record: Record) -> tuple[str, ...]:
+def _panel_of(record: Record) -> tuple[str, ...]:
     """Return data, student and protocol: each has a column of panels of its own."""
     return record.data, record.student, record.protocol
 
@@ -107,8 +120,8 @@ def _line_figure(
     looks = style.looks([*names, *(methods if set(names) <= set(methods) else ())])
     members: dict[tuple[tuple[str, ...], str, str], list[Record]] = {}
     for name, record in zip(names, plotted, strict=True):
-        members.setdefault((panel_of(record), record.labels, name), []).append(record)
-    panels, kinds = list(dict.fromkeys(map(panel_of, plotted))), sorted({record.labels for record in plotted})
+        members.setdefault((_panel_of(record), record.labels, name), []).append(record)
+    panels, kinds = list(dict.fromkeys(map(_panel_of, plotted))), sorted({record.labels for record in plotted})
     full = style.full_data(records, plotted[0].axis)
     lines: list[Line] = []
     with style.paper_figure(path, wide=len(panels) > 1, num_rows=len(kinds)) as figure:
@@ -116,7 +129,7 @@ def _line_figure(
         for column, panel, title in zip(grid.T, panels, panel_titles(panels), strict=True):
             for axes, kind in zip(column, kinds, strict=True):
                 axes.set_title(f"{title}, {kind} labels" if len(kinds) > 1 else title)
-                style.draw_full(axes, [record for record in full if panel_of(record) == panel])
+                style.draw_full(axes, [record for record in full if _panel_of(record) == panel])
                 lines += [
                     (axes, same, look) for name, look in looks.items() if (same := members.get((panel, kind, name)))
                 ]
@@ -128,25 +141,6 @@ def _line_figure(
         entries[num_ours:num_ours] = [Line2D([], [], **style.FULL_LINE)] if full else []
         style.add_legend(figure, entries)
         yield figure, lines
-
-
-def _draw(records: Sequence[Record], path: Path, axis: str, x_label: str, position: Position) -> Figure:
-    """Draw lines with error bars through the records of an experiment."""
-    plotted = _plottable(records, axis, x_label, position)
-    values = sorted({position(record) or 0.0 for record in plotted})
-    with _line_figure(path, records, plotted, _line_names(plotted, axis), x_label) as (figure, lines):
-        for axes, members, look in lines:
-            ordered = sorted(members, key=lambda record: position(record) or 0.0)
-            axes.errorbar(
-                [position(record) or 0.0 for record in ordered],
-                [percent(record.top1_mean) for record in ordered],
-                yerr=[percent(record.spread) for record in ordered],
-                elinewidth=0.6,
-                **look,
-            )
-        for axes in figure.axes:
-            _set_scale(axes, values, axis)
-    return figure
 
 
 def _line_names(plotted: Sequence[Record], axis: str) -> list[str]:
@@ -209,3 +203,58 @@ def _add_sizes(figure: Figure, title: str, largest: int) -> None:
         entries.append(Line2D([], [], label=text, markersize=bubble_area(size, largest) ** 0.5, **bubble))
     box = dict.fromkeys(("handlelength", "handleheight"), WIDEST_BUBBLE / style.SMALL_POINTS)
     style.add_legend(figure, entries, "outside upper center", **box, columnspacing=0.8)
+
+
+def ablation(records: Sequence[Record], path: Path) -> Figure:
+    """Draw top-1 accuracy of every value of every component, of the records of axis "ablation".
+
+    The complete method (no variant) is in each group under its own value, colored. Error bars are one standard
+    deviation over runs, the dashed line is full data. A panel for each data set and budget. Failed cells are left out.
+    """
+    chosen = of_axis(records, "ablation")
+    plotted = [record for record in chosen if record.top1_mean is not None and not record.on_all_videos]
+    panels = list(grouped(plotted, "data", "student", "protocol", "column").values())
+    groups = [ablation_groups(panel) for panel in panels]
+    if not any(groups):
+        raise InputError(f"none of {len(chosen)} records has both an accuracy and a variant; nothing to draw")
+    most = max(sum(map(len, components.values())) for components in groups)
+    titles, full = panel_titles([_panel_of(panel[0]) for panel in panels]), style.full_data(records, "ablation")
+    with style.paper_figure(path, wide=most > MOST_BARS, num_rows=len(panels)) as figure:
+        grid = figure.subplots(len(panels), 1, squeeze=False)[:, 0]
+        for axes, (first, *_), components, title in zip(grid, panels, groups, titles, strict=True):
+            style.draw_full(axes, [record for record in full if _panel_of(record) == _panel_of(first)], zorder=3.5)
+            _draw_bars(axes, components)
+            axes.set_title(f"{title}, {budget_text(first.column, budgets(plotted))}")
+            axes.set_ylabel("Top-1 accuracy (%)")
+        entries = [Patch(color=color, label=label) for label, color in BAR_COLORS.items()]
+        style.add_legend(figure, [*entries, *([Line2D([], [], **style.FULL_LINE)] if full else [])])
+    return figure
+
+
+def _draw_bars(axes: Axes, components: dict[str, list[tuple[str, Record]]]) -> None:
+    """Draw a bar a value: its name below, its number above, and the component above its group."""
+    left, centers, ticks = 0.0, [], {}
+    for rows in components.values():
+        centers.append(left + (len(rows) - 1) / 2)
+        for value, record in rows:
+            bars = axes.bar(
+                left,
+                percent(record.top1_mean),
+                color=BAR_COLORS["one change" if record.variant else "complete method"],
+                yerr=percent(record.spread) or None,
+                error_kw={"elinewidth": 0.7, "capsize": 1.5, "capthick": 0.7},
+                zorder=3,
+                label=value,
+            )
+            axes.bar_label(bars, fmt="%.1f", padding=1.5, fontsize=style.SMALL_POINTS, zorder=5, **style.HALO)
+            ticks[left] = value
+            left += 1
+        left += BAR_GAP
+    axes.set_xticks(list(ticks), list(ticks.values()), rotation=30, ha="right", rotation_mode="anchor")
+    axes.set_xlim(-0.7, left - BAR_GAP - 0.3)
+    axes.set_ylim(0, axes.get_ylim()[1] * 1.08)
+    top = axes.secondary_xaxis("top")
+    top.set_xticks(centers, list(components))
+    top.spines["top"].set_visible(False)
+    for each in (axes, top):
+        each.tick_params(axis="x", length=0)
