@@ -12,10 +12,20 @@ from torch import Tensor, nn
 from videocompressa.clip import Candidates, ClipSpec, Normalization
 from videocompressa.codecs import Codec, LinearCodec, PixelCodec
 from videocompressa.errors import DivergedError, InputError
-from videocompressa.matching import DMConfig, Matching, MTTConfig, ShowClips, decoded_clips, experts, into_range, tune
+from videocompressa.matching import experts
 from videocompressa.matching import objectives as matching
 from videocompressa.matching.experts import ExpertConfig, flat_parameters, named_views, train_experts
-from videocompressa.matching.objectives import TrajectoryMatching, mean_distance, stateless, trajectory_distance
+from videocompressa.matching.objectives import (
+    DMConfig,
+    Matching,
+    MTTConfig,
+    ShowClips,
+    TrajectoryMatching,
+    mean_distance,
+    stateless,
+    trajectory_distance,
+)
+from videocompressa.matching.tuning import decoded_clips, into_range, tune
 from videocompressa.methods import METHODS
 from videocompressa.methods.matched import DM, MTT, MatchedConfig
 from videocompressa.rng import Streams

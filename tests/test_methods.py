@@ -21,9 +21,9 @@ from videocompressa.methods.videocompressa.pool import build_pool
 from videocompressa.methods.videocompressa.synthesis import complete_mean_distance, synthesize
 from videocompressa.rng import Streams
 from videocompressa.run import Run, Stages
-from videocompressa.selection import JointConfig, SelectorConfig, UniformSelector
-from videocompressa.selection.gumbel import top_k_straight_through
-from videocompressa.selection.joint import place, train_selector, uncovered
+from videocompressa.selection.gumbel import SelectorConfig, top_k_straight_through
+from videocompressa.selection.joint import JointConfig, place, train_selector, uncovered
+from videocompressa.selection.keyframes import UniformSelector
 from videocompressa.students import RealClips, TeacherConfig, train_teachers
 from videocompressa.synthetic import gather
 

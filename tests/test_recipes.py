@@ -41,7 +41,7 @@ from videocompressa.recipes.settings import setting_names, with_settings
 from videocompressa.recipes.train import train_on
 from videocompressa.rng import Streams
 from videocompressa.run import Run, watch_nothing
-from videocompressa.selection import choose_videos
+from videocompressa.selection.videos import choose_videos
 from videocompressa.students import TrainConfig
 from videocompressa.synthetic import Budget
 from videocompressa.video import probe

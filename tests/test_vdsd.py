@@ -15,9 +15,9 @@ from videocompressa.artifact.packing import memories
 from videocompressa.clip import Candidates, ClipSpec, Normalization
 from videocompressa.codecs import Codec, PixelCodec, build_codec
 from videocompressa.errors import BudgetError, DivergedError, InputError
-from videocompressa.matching import DMConfig, Matching, MTTConfig, ShowClips
 from videocompressa.matching import objectives as matching_module
 from videocompressa.matching.experts import ExpertConfig
+from videocompressa.matching.objectives import DMConfig, Matching, MTTConfig, ShowClips
 from videocompressa.methods import METHODS, vdsd
 from videocompressa.methods.vdsd import StaticsConfig, VDSDConfig, one_still_each
 from videocompressa.rng import Streams

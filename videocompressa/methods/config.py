@@ -18,18 +18,13 @@ from videocompressa.artifact.fitting import blank_set, largest_fitting
 from videocompressa.clip import Candidates
 from videocompressa.codecs import Codec
 from videocompressa.errors import too_few_bytes
-from videocompressa.matching import DMConfig, MatchingConfig, check_tuning
+from videocompressa.matching.objectives import DMConfig, MatchingConfig
+from videocompressa.matching.tuning import check_tuning
 from videocompressa.run import Run
-from videocompressa.selection import (
-    FeaturesOf,
-    JointConfig,
-    Selector,
-    SelectorConfig,
-    check_selector,
-    check_subset,
-    choose_videos,
-    find_selector,
-)
+from videocompressa.selection.gumbel import SelectorConfig
+from videocompressa.selection.joint import JointConfig, find_selector
+from videocompressa.selection.keyframes import Selector, check_selector
+from videocompressa.selection.videos import FeaturesOf, check_subset, choose_videos
 from videocompressa.students import (
     RealClips,
     Student,

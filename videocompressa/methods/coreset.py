@@ -12,7 +12,8 @@ from videocompressa.clip import Candidates
 from videocompressa.codecs import Codec
 from videocompressa.methods.config import MethodConfig, SelectingConfig, features_of_student
 from videocompressa.run import Run
-from videocompressa.selection import check_keyframes, choose_videos
+from videocompressa.selection.keyframes import check_keyframes
+from videocompressa.selection.videos import choose_videos
 from videocompressa.synthetic import Budget, SyntheticSet
 
 

@@ -26,7 +26,8 @@ from videocompressa.codecs import Codec
 from videocompressa.errors import InputError
 from videocompressa.methods.config import MethodConfig
 from videocompressa.run import Run
-from videocompressa.selection import FeaturesOf, UniformSelector, check_keyframes
+from videocompressa.selection.keyframes import UniformSelector, check_keyframes
+from videocompressa.selection.videos import FeaturesOf
 from videocompressa.synthetic import Budget, SyntheticSet
 
 SELECTIONS, FRAMES = ("dpp", "k-means", "random"), ("all", "keyframes")

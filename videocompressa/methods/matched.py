@@ -18,10 +18,12 @@ from torch import Tensor
 
 from videocompressa.clip import Candidates
 from videocompressa.codecs import Codec
-from videocompressa.matching import MTTConfig, decoded_clips, tune
+from videocompressa.matching.objectives import MTTConfig
+from videocompressa.matching.tuning import decoded_clips, tune
 from videocompressa.methods.config import MethodConfig, TunedConfig
 from videocompressa.run import Run
-from videocompressa.selection import FIXED_SELECTORS, check_keyframes, check_selector, choose_videos
+from videocompressa.selection.keyframes import FIXED_SELECTORS, check_keyframes, check_selector
+from videocompressa.selection.videos import choose_videos
 from videocompressa.synthetic import Budget, SyntheticSet
 
 

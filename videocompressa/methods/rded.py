@@ -30,7 +30,8 @@ from videocompressa.codecs import Codec, weights_sha256
 from videocompressa.errors import InputError
 from videocompressa.methods.config import MethodConfig, some_of_each_class
 from videocompressa.run import Run
-from videocompressa.selection import check_enough, check_keyframes
+from videocompressa.selection.keyframes import check_keyframes
+from videocompressa.selection.videos import check_enough
 from videocompressa.students import Student
 from videocompressa.synthetic import Budget, SyntheticSet, fill_clips, take_keyframes
 

@@ -30,7 +30,8 @@ from videocompressa.codecs import Codec, PixelCodec
 from videocompressa.errors import InputError, too_few_bytes
 from videocompressa.methods.config import MethodConfig, features_of_student
 from videocompressa.run import Run
-from videocompressa.selection import UniformSelector, check_keyframes, choose_videos
+from videocompressa.selection.keyframes import UniformSelector, check_keyframes
+from videocompressa.selection.videos import choose_videos
 from videocompressa.students import Student
 from videocompressa.synthetic import Budget, SyntheticSet
 

@@ -26,8 +26,7 @@ from videocompressa.codecs import Codec
 from videocompressa.errors import InputError
 from videocompressa.methods.config import MethodConfig
 from videocompressa.run import Run
-from videocompressa.selection import check_subset, choose_videos
-from videocompressa.selection.videos import visible_latents
+from videocompressa.selection.videos import check_subset, choose_videos, visible_latents
 from videocompressa.students.teachers import recognized
 from videocompressa.synthetic import Budget, SyntheticSet
 

@@ -28,10 +28,11 @@ from videocompressa.artifact.packing import memories
 from videocompressa.clip import Candidates
 from videocompressa.codecs import Codec
 from videocompressa.errors import DivergedError, InputError
-from videocompressa.matching import DMConfig, MTTConfig, check_tuning, into_range, tune
+from videocompressa.matching.objectives import DMConfig, MTTConfig
+from videocompressa.matching.tuning import check_tuning, into_range, tune
 from videocompressa.methods.config import MethodConfig, TunedConfig
 from videocompressa.run import Run
-from videocompressa.selection import check_keyframes
+from videocompressa.selection.keyframes import check_keyframes
 from videocompressa.students.networks import initialize
 from videocompressa.synthetic import Budget, SyntheticSet, take_keyframes
 

@@ -22,7 +22,8 @@ from videocompressa.codecs import Codec
 from videocompressa.errors import BudgetError, InputError
 from videocompressa.methods import MethodConfig
 from videocompressa.recipes.options import BudgetOptions
-from videocompressa.selection import UniformSelector, check_enough, check_keyframes
+from videocompressa.selection.keyframes import UniformSelector, check_keyframes
+from videocompressa.selection.videos import check_enough
 from videocompressa.synthetic import Budget
 
 DEFAULT_KEYFRAMES = 4

@@ -19,7 +19,8 @@ from videocompressa.recipes.options import BudgetOptions, CandidateOptions, Comp
 from videocompressa.recipes.settings import with_settings
 from videocompressa.rng import Streams
 from videocompressa.run import Run
-from videocompressa.selection import GumbelSelector, check_keyframes
+from videocompressa.selection.gumbel import GumbelSelector
+from videocompressa.selection.keyframes import check_keyframes
 from videocompressa.selection.selector_file import Origin, TrainedSelector, write_selector
 from videocompressa.students import STUDENTS, check_size
 from videocompressa.synthetic import Cost, SyntheticSet

@@ -36,8 +36,8 @@ from videocompressa.methods.config import SelectingConfig
 from videocompressa.methods.videocompressa.pool import Member, PoolConfig, build_pool
 from videocompressa.methods.videocompressa.synthesis import SynthesisConfig, synthesize
 from videocompressa.run import Run
-from videocompressa.selection import FeaturesOf, Selector, check_keyframes, choose_videos
-from videocompressa.selection.videos import visible_latents
+from videocompressa.selection.keyframes import Selector, check_keyframes
+from videocompressa.selection.videos import FeaturesOf, choose_videos, visible_latents
 from videocompressa.students import RealClips
 from videocompressa.students.teachers import recognized
 from videocompressa.synthetic import Budget, SyntheticSet

@@ -26,8 +26,8 @@ from videocompressa.codecs import Codec
 from videocompressa.errors import DivergedError, InputError
 from videocompressa.methods.videocompressa.pool import Member, summary
 from videocompressa.run import Run
-from videocompressa.selection import GumbelSelector, Selector
-from videocompressa.selection.gumbel import top_k_straight_through
+from videocompressa.selection.gumbel import GumbelSelector, top_k_straight_through
+from videocompressa.selection.keyframes import Selector
 from videocompressa.students import TrainConfig, augmented
 from videocompressa.students.precision import autocast
 from videocompressa.synthetic import SyntheticSet, fill_clips, take_keyframes
