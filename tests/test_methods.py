@@ -196,7 +196,7 @@ def test_teachers_see_a_share_of_the_clips_as_stored(two_classes: Candidates) ->
         (lambda: JointConfig(width=12), "joint.width is 12; it must be a multiple of 8"),
         (lambda: JointConfig(coverage_weight=-1), "joint.coverage_weight is -1"),
         (lambda: SynthesisConfig(steps=0), "synthesis.steps is 0"),
-        (lambda: SynthesisConfig(task_weight=-1), "must not be negative"),
+        (lambda: SynthesisConfig(task_weight=-1), "synthesis.task_weight is -1; it must be at least 0"),
         (lambda: TeacherConfig(num_teachers=0), "teacher.num_teachers is 0"),
         (lambda: TeacherConfig(as_stored=2), "teacher.as_stored is 2"),
     ],

@@ -17,6 +17,13 @@ class BudgetError(InputError):
     """The asked budget holds no synthetic set; the message states the smallest that works."""
 
 
+def check_least(record: object, prefix: str, **least: float) -> None:
+    """Raise for a field of a record (its name is `prefix` and the field's) that is below its least value, or NaN."""
+    for name, low in least.items():
+        if not getattr(record, name) >= low:
+            raise InputError(f"{prefix}{name} is {getattr(record, name)}; it must be at least {low}")
+
+
 def too_few_bytes(limit: int, what: str, least: object) -> BudgetError:
     """Return the error of a method that fills a file of `limit` bytes, which does not hold `what`."""
     return BudgetError(

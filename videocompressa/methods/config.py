@@ -18,8 +18,7 @@ from videocompressa.artifact.fitting import blank_set, largest_fitting
 from videocompressa.clip import Candidates
 from videocompressa.codecs import Codec
 from videocompressa.errors import too_few_bytes
-from videocompressa.matching.objectives import DMConfig, MatchingConfig
-from videocompressa.matching.tuning import check_tuning
+from videocompressa.matching.tuning import TuningConfig
 from videocompressa.run import Run
 from videocompressa.selection.gumbel import SelectorConfig
 from videocompressa.selection.joint import JointConfig, find_selector
@@ -210,21 +209,12 @@ class SelectingConfig(MethodConfig):
 
 
 @dataclass(frozen=True)
-class TunedConfig(MethodConfig):
+class TunedConfig(TuningConfig, MethodConfig):
     """A method that tunes its set by a matching objective."""
 
-    matching: MatchingConfig = field(default_factory=DMConfig)
-    """The objective."""
-    steps: int = 5000
-    """>= 1."""
-    lr: float = 30.0
-    """Of the scaled latents, > 0; published for pixels at VPC 1."""
-    momentum: float = 0.5
-    """In [0,1)."""
-
     def __post_init__(self) -> None:
-        super().__post_init__()
-        check_tuning(self.steps, self.lr, self.momentum)
+        TuningConfig.__post_init__(self)
+        MethodConfig.__post_init__(self)
 
     @property
     def network(self) -> str:

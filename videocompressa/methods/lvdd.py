@@ -23,7 +23,7 @@ from torch import Tensor
 from videocompressa.artifact.packing import tucker
 from videocompressa.clip import Candidates
 from videocompressa.codecs import Codec
-from videocompressa.errors import InputError
+from videocompressa.errors import InputError, check_least
 from videocompressa.methods.config import MethodConfig
 from videocompressa.run import Run
 from videocompressa.selection.keyframes import UniformSelector, check_keyframes
@@ -60,8 +60,7 @@ class LvddConfig(MethodConfig):
                 raise InputError(f"{option} is {getattr(self, option)!r}; known: {', '.join(known)}")
         if not 0 < self.ratio <= 1:
             raise InputError(f"ratio is {self.ratio}; it must be in (0,1]")
-        if self.sweeps < 0:
-            raise InputError(f"sweeps is {self.sweeps}; it must be at least 0")
+        check_least(self, "", sweeps=0)
 
     @property
     def name(self) -> str:

@@ -64,10 +64,7 @@ class MatchedConfig(TunedConfig):
         def compute() -> dict[str, Tensor]:
             latents = start.latents.to(run.device, copy=True).requires_grad_()
             show, matching = decoded_clips(latents, start, codec), self.matching.build(train_data, run)
-            tune(
-                [latents], matching, show, start.labels, steps=self.steps, lr=self.lr, momentum=self.momentum,
-                watch=run.watch, name=self.name,
-            )  # fmt: skip
+            tune([latents], matching, show, start.labels, self, watch=run.watch, name=self.name)
             return {"latents": latents.detach().cpu()}
 
         # Labels and their teacher come after.

@@ -27,7 +27,7 @@ from torch.nn import functional
 
 from videocompressa.clip import Candidates
 from videocompressa.codecs import Codec, weights_sha256
-from videocompressa.errors import InputError
+from videocompressa.errors import InputError, check_least
 from videocompressa.methods.config import MethodConfig, some_of_each_class
 from videocompressa.run import Run
 from videocompressa.selection.keyframes import check_keyframes
@@ -67,15 +67,10 @@ class RdedConfig(MethodConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        ranges = {
-            "num_crops": (self.num_crops >= 1, "at least 1"),
-            "pool_per_class": (self.pool_per_class >= 0, "at least 0 (0: all clips)"),
-            "crop_scale": (0 < self.crop_scale <= 1, "in (0,1]"),
-            "window": (0 < self.window <= 1, "in (0,1]"),
-        }
-        for name, (good, allowed) in ranges.items():
-            if not good:
-                raise InputError(f"rded {name} is {getattr(self, name)}; it must be {allowed}")
+        check_least(self, "rded ", num_crops=1, pool_per_class=0)
+        for name, share in (("crop_scale", self.crop_scale), ("window", self.window)):
+            if not 0 < share <= 1:
+                raise InputError(f"rded {name} is {share}; it must be in (0,1]")
 
     @property
     def needs_teacher(self) -> bool:

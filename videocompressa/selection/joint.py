@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from videocompressa.clip import Candidates
-from videocompressa.errors import DivergedError, InputError
+from videocompressa.errors import DivergedError, InputError, check_least
 from videocompressa.run import Run
 from videocompressa.selection.gumbel import GumbelSelector, SelectorConfig, temperature
 from videocompressa.selection.keyframes import FIXED_SELECTORS, Selector
@@ -54,12 +54,9 @@ class JointConfig:
     """Weight of the coverage term, >= 0."""
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.batch_size < 1:
-            raise InputError(f"joint.steps is {self.steps} and joint.batch_size {self.batch_size}; both must be >= 1")
+        check_least(self, "joint.", steps=1, batch_size=1, coverage_weight=0)
         if self.width % 8 or self.width < 8:
             raise InputError(f"joint.width is {self.width}; it must be a multiple of 8")
-        if self.coverage_weight < 0:
-            raise InputError(f"joint.coverage_weight is {self.coverage_weight}; it must not be negative")
 
 
 def find_selector(

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from videocompressa.clip import Candidates
 from videocompressa.codecs import weights_sha256
-from videocompressa.errors import InputError
+from videocompressa.errors import InputError, check_least
 from videocompressa.methods.config import some_of_each_class
 from videocompressa.run import Run
 from videocompressa.students import RealClips, Student, TrainConfig, augmented, real_clips, student_features
@@ -35,10 +35,9 @@ class PoolConfig:
     """Real clips a class whose feature maps are averaged."""
 
     def __post_init__(self) -> None:
-        if min(self.ages, default=1) < 1 or self.real_per_class < 1:
-            raise InputError(
-                f"pool.ages is {self.ages} and pool.real_per_class {self.real_per_class}; each must be at least 1"
-            )
+        check_least(self, "pool.", real_per_class=1)
+        if min(self.ages, default=1) < 1:
+            raise InputError(f"pool.ages is {self.ages}; each must be at least 1")
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from videocompressa.clip import Candidates
 from videocompressa.codecs import Codec
-from videocompressa.errors import DivergedError, InputError
+from videocompressa.errors import DivergedError, check_least
 from videocompressa.methods.videocompressa.pool import Member, summary
 from videocompressa.run import Run
 from videocompressa.selection.gumbel import GumbelSelector, top_k_straight_through
@@ -51,13 +51,7 @@ class SynthesisConfig:
     manifold_weight: float = 0.1
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.batch_size < 2:
-            raise InputError(
-                f"synthesis.steps is {self.steps} (allowed: 1 or more), "
-                f"synthesis.batch_size {self.batch_size} (allowed: 2 or more)"
-            )
-        if min(self.match_weight, self.task_weight, self.manifold_weight) < 0:
-            raise InputError("synthesis.match_weight, task_weight and manifold_weight must not be negative")
+        check_least(self, "synthesis.", steps=1, batch_size=2, match_weight=0, task_weight=0, manifold_weight=0)
 
 
 def synthesize(
