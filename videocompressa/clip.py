@@ -196,6 +196,12 @@ class Candidates:
             f"classes={len(self.classes)})"
         )
 
+    @property
+    def class_sizes(self) -> dict[str, int]:
+        """Number of videos of each class, by name in label order."""
+        sizes = torch.bincount(self.labels, minlength=len(self.classes)).tolist()
+        return dict(zip(self.classes, sizes, strict=True))
+
     def take(self, rows: Sequence[int] | Tensor) -> Self:
         """Return the candidates of the given videos, in the given order."""
         index = torch.as_tensor(rows, dtype=torch.int64)

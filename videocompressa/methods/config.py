@@ -20,9 +20,9 @@ from videocompressa.codecs import Codec
 from videocompressa.errors import too_few_bytes
 from videocompressa.matching.tuning import TuningConfig
 from videocompressa.run import Run
-from videocompressa.selection.gumbel import SelectorConfig
-from videocompressa.selection.joint import JointConfig, find_selector
-from videocompressa.selection.keyframes import Selector, check_selector
+from videocompressa.selection.gumbel import GumbelSelector, SelectorConfig
+from videocompressa.selection.joint import JointConfig, train_selector
+from videocompressa.selection.keyframes import FIXED_SELECTORS, Selector, UniformSelector, check_selector
 from videocompressa.selection.videos import FeaturesOf, check_subset, choose_videos
 from videocompressa.students import (
     RealClips,
@@ -165,11 +165,10 @@ class MethodConfig(ABC):
 
         if (limit := budget.file_bytes) is None:
             return choose(budget.videos_per_class)
-        counts = torch.bincount(data.labels, minlength=len(data.classes))
-        most = int(counts.max() if budget.allow_fewer else counts.min())
+        most = (max if budget.allow_fewer else min)(data.class_sizes.values())
         count = largest_fitting(lambda number: size(choose(number)) <= limit, 1, most)
         if count < 1:
-            one = f"one video of each of {len(counts)} classes by {self.name}"
+            one = f"one video of each of {len(data.classes)} classes by {self.name}"
             raise too_few_bytes(limit, one, f"{size(choose(1))}{advice}")
         return choose(count)
 
@@ -203,9 +202,21 @@ class SelectingConfig(MethodConfig):
 
     def find_selector(self, train_data: Candidates, keyframes: int, run: Run) -> Selector:
         """See `MethodConfig.find_selector`."""
-        return find_selector(
-            self.selector, train_data, self.scorer, self.joint, run, keyframes=keyframes, fill=self.fill
-        )
+        if keyframes == train_data.clip.num_frames:  # nothing to learn
+            return UniformSelector()
+        if self.selector != "gumbel":
+            return FIXED_SELECTORS[self.selector]()
+        part = run.child("joint")
+
+        def compute() -> dict[str, Tensor]:
+            trained = train_selector(train_data, self.scorer, self.joint, part, keyframes=keyframes, fill=self.fill)
+            return {name: weight.cpu() for name, weight in trained.state_dict().items()}
+
+        settings = {"scorer": dataclasses.asdict(self.scorer), "joint": dataclasses.asdict(self.joint)}
+        selector = GumbelSelector(self.scorer, part.generator("selector"))
+        stage = part.recall("selector", {**settings, "keyframes": keyframes, "fill": self.fill}, compute)
+        selector.load_state_dict(stage)
+        return selector.to(run.device)
 
 
 @dataclass(frozen=True)
@@ -240,10 +251,14 @@ def features_of_student(train_data: Candidates, subset: str, teachers: list[Stud
     return student_features(teachers[0], real_clips(train_data), run.device).__getitem__
 
 
-def some_of_each_class(labels: Tensor, count: int, generator: torch.Generator) -> Tensor:
+def first_of_each_class(order: Tensor, labels: Tensor, count: int) -> Tensor:
+    """Return the first `count` rows of each class, or all it has, of rows in some order; grouped by class."""
+    return torch.cat([order[labels[order] == label][:count] for label in torch.unique(labels)])
+
+
+def random_of_each_class(labels: Tensor, count: int, generator: torch.Generator) -> Tensor:
     """Return at most `count` random rows of each class, rising."""
-    order = torch.randperm(len(labels), generator=generator)
-    return torch.cat([order[labels[order] == label][:count] for label in torch.unique(labels)]).sort().values
+    return first_of_each_class(torch.randperm(len(labels), generator=generator), labels, count).sort().values
 
 
 def _differences(config: Any, reference: Any) -> dict[str, Any]:

@@ -110,7 +110,7 @@ class ReencodeConfig(MethodConfig):
     def _order(self, train_data: Candidates, teachers: list[Student], run: Run) -> tuple[Tensor, Tensor]:
         """Step 1: return all rows (N,), grouped by class, best first, and the rank of each in its class."""
         features = features_of_student(train_data, self.subset, teachers, run)
-        all_rows = Budget(int(torch.bincount(train_data.labels).max()), 1, allow_fewer=True)
+        all_rows = Budget(max(train_data.class_sizes.values()), 1, allow_fewer=True)
         rows = choose_videos(train_data, self.subset, all_rows, run.generator("videos"), features=features)
         labels = train_data.labels[rows]
         firsts = torch.searchsorted(labels, labels)  # rows are grouped by class in class order

@@ -83,7 +83,7 @@ class TypicalClipsConfig(MethodConfig):
             packed = transform.pack(train_data.latents[rows].float(), weights, step, name=packing)
             return self.file_bytes(train_data, rows, positions, run, packing, packed)
 
-        most = int(torch.bincount(train_data.labels).max())
+        most = max(train_data.class_sizes.values())
         return max(1, largest_fitting(lambda number: size(number) <= file_bytes, 1, most))
 
 

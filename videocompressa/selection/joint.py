@@ -17,7 +17,7 @@ computed as classify(F w stem(Z)): the same value, a better gradient. Ablations:
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -27,7 +27,6 @@ from videocompressa.clip import Candidates
 from videocompressa.errors import DivergedError, InputError, check_least
 from videocompressa.run import Run
 from videocompressa.selection.gumbel import GumbelSelector, SelectorConfig, temperature
-from videocompressa.selection.keyframes import FIXED_SELECTORS, Selector
 from videocompressa.selection.understanding import UnderstandingModule
 from videocompressa.synthetic import fill_weights
 
@@ -57,33 +56,6 @@ class JointConfig:
         check_least(self, "joint.", steps=1, batch_size=1, coverage_weight=0)
         if self.width % 8 or self.width < 8:
             raise InputError(f"joint.width is {self.width}; it must be a multiple of 8")
-
-
-def find_selector(
-    name: str,
-    train_data: Candidates,
-    scorer: SelectorConfig,
-    config: JointConfig,
-    run: Run,
-    *,
-    keyframes: int,
-    fill: str,
-) -> Selector:
-    """Return the selector of a name; "gumbel" is learned on the candidates (a stage). K = T leaves nothing to learn."""
-    if keyframes == train_data.clip.num_frames:
-        return FIXED_SELECTORS["uniform"]()
-    if name != "gumbel":
-        return FIXED_SELECTORS[name]()
-    part = run.child("joint")
-
-    def compute() -> dict[str, Tensor]:
-        trained = train_selector(train_data, scorer, config, part, keyframes=keyframes, fill=fill)
-        return {key: value.cpu() for key, value in trained.state_dict().items()}
-
-    key = {"scorer": asdict(scorer), "joint": asdict(config), "keyframes": keyframes, "fill": fill}
-    selector = GumbelSelector(scorer, part.generator("selector"))
-    selector.load_state_dict(part.recall("selector", key, compute))
-    return selector.to(run.device)
 
 
 def train_selector(

@@ -220,8 +220,7 @@ def choose_videos(
     """
     check_subset(rule)
     count = budget.videos_per_class
-    sizes = torch.bincount(data.labels, minlength=len(data.classes)).tolist()
-    check_enough(dict(zip(data.classes, sizes, strict=True)), count, allow_fewer=budget.allow_fewer)
+    check_enough(data.class_sizes, count, allow_fewer=budget.allow_fewer)
     rows = []
     for label in range(len(data.classes)):
         members = (data.labels == label).nonzero()[:, 0]

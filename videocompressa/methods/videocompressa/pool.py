@@ -17,7 +17,7 @@ from torch import Tensor
 from videocompressa.clip import Candidates
 from videocompressa.codecs import weights_sha256
 from videocompressa.errors import InputError, check_least
-from videocompressa.methods.config import some_of_each_class
+from videocompressa.methods.config import random_of_each_class
 from videocompressa.run import Run
 from videocompressa.students import RealClips, Student, TrainConfig, augmented, real_clips, student_features
 from videocompressa.students.precision import autocast
@@ -86,7 +86,7 @@ def _class_features(
     student: Student, train_data: Candidates, config: PoolConfig, recipe: TrainConfig, run: Run
 ) -> dict[str, Tensor]:
     """Return "maps/0", "maps/1", ... (L,D): mean maps of the classes over augmented clips, a stage; and "features"."""
-    rows = some_of_each_class(train_data.labels, config.real_per_class, run.generator("real"))
+    rows = random_of_each_class(train_data.labels, config.real_per_class, run.generator("real"))
     num_classes = len(train_data.classes)
     counts = torch.bincount(train_data.labels[rows], minlength=num_classes).clamp(min=1).to(run.device)
     views = run.generator("real-views")
