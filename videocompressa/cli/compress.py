@@ -50,12 +50,12 @@ def compress(
         )
     seconds = time.perf_counter() - started
     terminal.notes_and_skipped(outcome.notes, outcome.skipped, reporting)
-    selector = {} if selector_out is None else {"selector": str(selector_out)}
+    selector = {} if selector_out is None else {"selector": selector_out}
     if reporting.json:
         costs = {"compress_seconds": seconds, "peak_memory_bytes": terminal.peak_memory_bytes(surroundings.workers)}
         terminal.print_json(terminal.facts_of(outcome, "cost") | costs | selector)
         return
-    rows = {"file": str(outcome.path), **terminal.cost_rows(outcome.cost)}
+    rows = {"file": outcome.path, **terminal.cost_rows(outcome.cost)}
     rows["kept"] += f", of {outcome.num_train_videos} videos with {outcome.num_train_frames} frames"
     terminal.stdout_console().print(terminal.facts_table({**rows, "time": duration_text(seconds), **selector}))
     terminal.note(f"next: videocompressa train {outcome.path} --data {data}", reporting)

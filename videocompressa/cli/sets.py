@@ -59,7 +59,7 @@ def _print_set(path: Path, synthetic: SyntheticSet, cost: Cost) -> None:
     labels = "soft (probabilities of a teacher)" if synthetic.labels.ndim == 2 else "hard"
     skipped = f", {source.num_skipped} skipped" if source.num_skipped else ""
     rows = {
-        "file": str(path),
+        "file": path,
         **terminal.cost_rows(cost),
         "clips": f"{clip.num_frames} frames of {clip.height}x{clip.width} px, fill {synthetic.fill}",
         "latents": f"{tuple(synthetic.latents.shape)} (N,K,C,h,w) of codec {synthetic.codec.name}",
