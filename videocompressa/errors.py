@@ -1,5 +1,7 @@
 """Errors that a user can fix: each names the file or option, what was got, what is allowed, and what to do."""
 
+from collections.abc import Collection
+
 
 class InputError(ValueError):
     """Input from outside (an option, a file, a folder) that cannot be used; the command line exits with 2."""
@@ -18,10 +20,16 @@ class BudgetError(InputError):
 
 
 def check_least(record: object, prefix: str, **least: float) -> None:
-    """Raise for a field of a record (its name is `prefix` and the field's) that is below its least value, or NaN."""
+    """Raise for a field of a record that is below its least value, or NaN; None passes. `prefix` goes before names."""
     for name, low in least.items():
-        if not getattr(record, name) >= low:
-            raise InputError(f"{prefix}{name} is {getattr(record, name)}; it must be at least {low}")
+        if (value := getattr(record, name)) is not None and not value >= low:
+            raise InputError(f"{prefix}{name} is {value}; it must be at least {low}")
+
+
+def check_known(what: str, value: str, known: Collection[str]) -> None:
+    """Raise, with the known values, for a value that is not one of them; `what` begins the message."""
+    if value not in known:
+        raise InputError(f"{what} {value!r}; known: {', '.join(known)}")
 
 
 def too_few_bytes(limit: int, what: str, least: object) -> BudgetError:

@@ -17,13 +17,13 @@ from videocompressa.artifact import to_bytes
 from videocompressa.artifact.fitting import blank_set, largest_fitting
 from videocompressa.clip import Candidates
 from videocompressa.codecs import Codec
-from videocompressa.errors import too_few_bytes
+from videocompressa.errors import check_known, too_few_bytes
 from videocompressa.matching.tuning import TuningConfig
 from videocompressa.run import Run
 from videocompressa.selection.gumbel import GumbelSelector, SelectorConfig
 from videocompressa.selection.joint import JointConfig, train_selector
-from videocompressa.selection.keyframes import FIXED_SELECTORS, Selector, UniformSelector, check_selector
-from videocompressa.selection.videos import FeaturesOf, check_subset, choose_videos
+from videocompressa.selection.keyframes import FIXED_SELECTORS, SELECTORS, Selector, UniformSelector
+from videocompressa.selection.videos import SUBSETS, FeaturesOf, choose_videos
 from videocompressa.students import (
     RealClips,
     Student,
@@ -192,8 +192,8 @@ class SelectingConfig(MethodConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_selector(self.selector)
-        check_subset(self.subset)
+        check_known("unknown selector", self.selector, SELECTORS)
+        check_known("unknown subset rule", self.subset, SUBSETS)
 
     def training_steps(self, num_clips: int, num_classes: int) -> int:
         """See `MethodConfig.training_steps`."""

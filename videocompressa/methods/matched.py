@@ -18,11 +18,12 @@ from torch import Tensor
 
 from videocompressa.clip import Candidates
 from videocompressa.codecs import Codec
+from videocompressa.errors import check_known
 from videocompressa.matching.objectives import MTTConfig
 from videocompressa.matching.tuning import decoded_clips, tune
 from videocompressa.methods.config import MethodConfig, TunedConfig
 from videocompressa.run import Run
-from videocompressa.selection.keyframes import FIXED_SELECTORS, check_keyframes, check_selector
+from videocompressa.selection.keyframes import FIXED_SELECTORS, check_keyframes
 from videocompressa.selection.videos import choose_videos
 from videocompressa.synthetic import Budget, SyntheticSet
 
@@ -36,7 +37,7 @@ class MatchedConfig(TunedConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_selector(self.selector, tuple(FIXED_SELECTORS))
+        check_known("unknown selector", self.selector, FIXED_SELECTORS)
 
     @property
     def name(self) -> str:

@@ -27,7 +27,7 @@ from videocompressa.artifact.packing import unpacked
 from videocompressa.artifact.packing.streams import CODERS, CodedClip, FrameCoder, joined
 from videocompressa.clip import Candidates
 from videocompressa.codecs import Codec, PixelCodec
-from videocompressa.errors import InputError, too_few_bytes
+from videocompressa.errors import InputError, check_known, too_few_bytes
 from videocompressa.methods.config import MethodConfig, features_of_student
 from videocompressa.run import Run
 from videocompressa.selection.keyframes import UniformSelector, check_keyframes
@@ -56,8 +56,7 @@ class ReencodeConfig(MethodConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.coder not in CODERS:
-            raise InputError(f"unknown coder {self.coder!r}; known: {', '.join(CODERS)}")
+        check_known("unknown coder", self.coder, CODERS)
         if self.subset not in NESTED:
             raise InputError(f"subset is {self.subset!r}; re-encoding takes {' or '.join(NESTED)}")
         coder = CODERS[self.coder]

@@ -1,6 +1,6 @@
 """Every method by name."""
 
-from videocompressa.errors import InputError
+from videocompressa.errors import check_known
 from videocompressa.methods.config import MethodConfig
 from videocompressa.methods.coreset import CoresetConfig
 from videocompressa.methods.lvdd import LvddConfig
@@ -40,6 +40,5 @@ codec fill a given size with re-encoded clips."""
 
 def find_method(name: str) -> MethodConfig:
     """Return the method of this name with its defaults; raises `InputError` with the known names."""
-    if name not in METHODS:
-        raise InputError(f"unknown method {name!r}; known: {', '.join(METHODS)}")
+    check_known("unknown method", name, METHODS)
     return METHODS[name]

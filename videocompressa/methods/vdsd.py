@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from videocompressa.artifact.packing import memories
 from videocompressa.clip import Candidates
 from videocompressa.codecs import Codec
-from videocompressa.errors import DivergedError, InputError, check_least
+from videocompressa.errors import DivergedError, InputError, check_known, check_least
 from videocompressa.matching.objectives import DMConfig, MTTConfig
 from videocompressa.matching.tuning import TuningConfig, into_range, tune
 from videocompressa.methods.config import MethodConfig, TunedConfig
@@ -78,8 +78,7 @@ class VDSDConfig(TunedConfig):
             raise InputError(f"joiner_lr is {self.joiner_lr}; it must be above 0")
         if self.kernel < 1 or self.kernel % 2 == 0:
             raise InputError(f"kernel is {self.kernel}; the joiner's side must be odd, such as 3")
-        if self.joiner_start not in STARTS:
-            raise InputError(f"unknown joiner_start {self.joiner_start!r}; known: {', '.join(STARTS)}")
+        check_known("unknown joiner_start", self.joiner_start, STARTS)
 
     @property
     def name(self) -> str:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from videocompressa.clip import Candidates
-from videocompressa.errors import InputError
+from videocompressa.errors import InputError, check_known
 from videocompressa.synthetic import Budget
 
 SubsetRule = Callable[[Tensor, int, torch.Generator], list[int]]
@@ -185,12 +185,6 @@ SUBSETS: dict[str, SubsetRule] = {
 """Subset rules by name; "dpp" is LVDD's selection ("DAPS") as released, "dpp-scaled" as in its text."""
 
 
-def check_subset(name: str) -> None:
-    """Raise when no subset rule has this name."""
-    if name not in SUBSETS:
-        raise InputError(f"unknown subset rule {name!r}; known: {', '.join(SUBSETS)}")
-
-
 def check_enough(sizes: Mapping[str, int], count: int, *, allow_fewer: bool) -> None:
     """Raise when a class (name to number of videos) has fewer than `count`, unless that is allowed."""
     short = [f"{name!r} has {size}" for name, size in sizes.items() if size < count]
@@ -218,7 +212,7 @@ def choose_videos(
 
     Raises `InputError` for an unknown rule, and for a class with fewer videos unless the budget allows fewer.
     """
-    check_subset(rule)
+    check_known("unknown subset rule", rule, SUBSETS)
     count = budget.videos_per_class
     check_enough(data.class_sizes, count, allow_fewer=budget.allow_fewer)
     rows = []

@@ -131,12 +131,8 @@ def complete_mean_distance(features: Tensor, index: Tensor, targets: Tensor, cou
     """Return the mean over classes and features of |mean f - target|^2, the mean over ALL clips of a class, estimated.
 
     `features` (B,D) are those of some clips, `index` (B,) their classes, `targets` (c,D), `counts` (c,) int64 the clips
-    of a class in the set. The square of a batch's mean is too large by the spread of the clips over their number, and
-    its gradient would pull all clips of a class to one point. With d = f - target of n of N clips,
-
-      |mean d|^2 = (N - 1)/N mean_(i != j) <d_i, d_j> + 1/N mean_i |d_i|^2,
-
-    whose means over the batch are not biased (a U-statistic, Hoeffding 1948). For n = N it is the square itself.
+    of a class in the set. A U-statistic (Hoeffding 1948; "Class means from batches" in docs/method.md): the square of a
+    batch's mean is biased, and its gradient would pull all clips of a class to one point.
     """
     offsets = features - targets[index]
     one_hot = F.one_hot(index, len(targets)).to(features)
