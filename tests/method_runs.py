@@ -14,7 +14,9 @@ from videocompressa.matching.experts import ExpertConfig
 from videocompressa.matching.objectives import DMConfig, MTTConfig
 from videocompressa.methods import METHODS, MethodConfig
 from videocompressa.methods.vdsd import StaticsConfig
-from videocompressa.methods.videocompressa import PoolConfig, SynthesisConfig, VideoCompressaConfig
+from videocompressa.methods.videocompressa.method import VideoCompressaConfig
+from videocompressa.methods.videocompressa.pool import PoolConfig
+from videocompressa.methods.videocompressa.synthesis import SynthesisConfig
 from videocompressa.rng import Streams
 from videocompressa.run import Run, Stages, watch_nothing
 from videocompressa.selection.gumbel import SelectorConfig

@@ -16,9 +16,9 @@ from videocompressa.codecs import PixelCodec
 from videocompressa.errors import InputError
 from videocompressa.methods import METHODS, find_method
 from videocompressa.methods.coreset import CoresetConfig
-from videocompressa.methods.videocompressa import PoolConfig, SynthesisConfig, VideoCompressaConfig
-from videocompressa.methods.videocompressa.pool import build_pool
-from videocompressa.methods.videocompressa.synthesis import complete_mean_distance, synthesize
+from videocompressa.methods.videocompressa.method import VideoCompressaConfig
+from videocompressa.methods.videocompressa.pool import PoolConfig, build_pool
+from videocompressa.methods.videocompressa.synthesis import SynthesisConfig, complete_mean_distance, synthesize
 from videocompressa.rng import Streams
 from videocompressa.run import Run, Stages
 from videocompressa.selection.gumbel import SelectorConfig, top_k_straight_through

@@ -23,10 +23,10 @@ DEFAULTS = KeyframeOptions()
 @cli.app.command
 def keyframes(
     *videos: Annotated[Path, Parameter(name="VIDEO")],
-    output: cli.Output,
+    output: cli.OutputFolder,
     options: Annotated[KeyframeOptions, Parameter(name="*")] = DEFAULTS,
     workers: int = 0,
-    force: cli.Force = False,
+    force: cli.Replace = False,
     reporting: cli.ReportingArguments = cli.REPORTING,
 ) -> None:
     """Pick the keyframes of videos, which need no labels: their indices, times and pictures.
@@ -38,12 +38,8 @@ def keyframes(
     ----------
     videos
         Videos, or folders in which all videos are taken.
-    output
-        Folder to write.
     workers
         Processes that read videos; 0 reads in this process.
-    force
-        Replace the folder if it exists.
     """
     from videocompressa.recipes.keyframes import as_json, extract_keyframes
 

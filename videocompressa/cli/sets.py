@@ -88,22 +88,18 @@ def decode(
     path: cli.SetFile,
     /,
     *,
-    output: cli.Output,
+    output: cli.OutputFolder,
     kind: Annotated[Literal["mp4", "gif", "png"], Parameter(name="--format")] = "mp4",
     codec: cli.CodecFolder = None,
-    force: cli.Force = False,
+    force: cli.Replace = False,
     reporting: cli.ReportingArguments = cli.REPORTING,
 ) -> None:
     """Write the clips of a set file as videos, or its keyframes as pictures, in a folder a class.
 
     Parameters
     ----------
-    output
-        Folder to write.
     kind
         mp4 and gif hold complete clips, png single keyframes.
-    force
-        Replace the folder if it exists.
     """
     from videocompressa.files import check_output_folder
     from videocompressa.recipes.sets import decode_set, open_set

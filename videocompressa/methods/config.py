@@ -50,6 +50,8 @@ class MethodConfig(ABC):
 
     fills_bytes: ClassVar[bool] = False
     """The method keeps as much as a file of a given size holds, whatever VPC and K are."""
+    named_by: ClassVar[tuple[str, ...]] = ()
+    """Settings that the name of the method states."""
     storages: ClassVar[tuple[str, ...]] = ("transform", "int8", "float16")
     """Storages of its latents; a set that the method packs itself is stored as it is."""
 
@@ -83,14 +85,12 @@ class MethodConfig(ABC):
     @property
     def selector_name(self) -> str:
         """The setting `selector`: the rule that picks keyframes; "" where the method has none."""
-        selector: str = getattr(self, "selector", "")
-        return selector
+        return str(getattr(self, "selector", ""))
 
     @property
     def stored_as(self) -> str:
         """The setting `coder`: the real codec whose streams the file holds; "" where the method has none."""
-        coder: str = getattr(self, "coder", "")
-        return coder
+        return str(getattr(self, "coder", ""))
 
     @property
     def synthesis_steps(self) -> int | None:
@@ -107,7 +107,7 @@ class MethodConfig(ABC):
 
     def reference(self) -> "MethodConfig":
         """Return the settings that the file leaves out: those of the method with its defaults."""
-        return type(self)()
+        return type(self)(**{name: getattr(self, name) for name in self.named_by})
 
     def differing_settings(self) -> dict[str, Any]:
         """Return the settings that differ from `reference`, nested as the configuration is, JSON values only."""

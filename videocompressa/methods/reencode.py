@@ -53,6 +53,7 @@ class ReencodeConfig(MethodConfig):
     """Setting at which the number of clips is chosen: crf of h264 and av1 in quarters, integer quality of webp; None
     takes that of `MODERATE`."""
     fills_bytes: ClassVar[bool] = True
+    named_by: ClassVar[tuple[str, ...]] = ("coder", "subset")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -80,10 +81,6 @@ class ReencodeConfig(MethodConfig):
     def needs_teacher(self) -> bool:
         """Features and soft labels need one."""
         return self.subset != "random" or self.labels == "soft"
-
-    def reference(self) -> MethodConfig:
-        """See `MethodConfig.reference`; the coder and the rule are in the name."""
-        return ReencodeConfig(coder=self.coder, subset=self.subset)
 
     def compress(self, train_data: Candidates, codec: Codec, budget: Budget, run: Run) -> SyntheticSet:
         """Return as many coded clips of each class as `budget.file_bytes` holds; a class with fewer gives all it has.

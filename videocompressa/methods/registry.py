@@ -9,7 +9,7 @@ from videocompressa.methods.rded import RdedConfig
 from videocompressa.methods.reencode import ReencodeConfig
 from videocompressa.methods.typical_clips import TypicalClipsConfig
 from videocompressa.methods.vdsd import VDSD_DM, VDSD_MTT
-from videocompressa.methods.videocompressa import VideoCompressaConfig
+from videocompressa.methods.videocompressa.method import VideoCompressaConfig
 
 METHODS: dict[str, MethodConfig] = {
     "videocompressa": VideoCompressaConfig(),
