@@ -10,7 +10,7 @@ from torch.utils.data import TensorDataset
 
 from videocompressa import __version__
 from videocompressa.clip import Candidates, ClipSpec, CodecSpec, Normalization, shape_text
-from videocompressa.errors import InputError
+from videocompressa.errors import InputError, check_known, check_least
 
 FILLS = ("hold", "linear")
 """How K keyframes become T frames: "hold" shows each until the next, "linear" fades between neighbors."""
@@ -43,8 +43,7 @@ class Budget:
     def __post_init__(self) -> None:
         if self.videos_per_class < 1:
             raise InputError(f"--vpc is {self.videos_per_class}; it must be at least 1")
-        if self.keyframes < 1:
-            raise InputError(f"--keyframes is {self.keyframes}; it must be at least 1")
+        check_least(self, "--", keyframes=1)
 
 
 @dataclass(frozen=True)
@@ -274,8 +273,7 @@ def take_keyframes(frames: Tensor, positions: Tensor) -> Tensor:
 
 def check_fill(fill: str) -> None:
     """Raise unless `fill` is one of `FILLS`."""
-    if fill not in FILLS:
-        raise InputError(f"fill is {fill!r}; known: {', '.join(FILLS)}")
+    check_known("fill is", fill, FILLS)
 
 
 def fill_weights(positions: Tensor, num_frames: int, fill: str) -> Tensor:

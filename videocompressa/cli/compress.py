@@ -53,7 +53,7 @@ def compress(
         costs = {"compress_seconds": seconds, "peak_memory_bytes": terminal.peak_memory_bytes(surroundings.workers)}
         terminal.print_json(terminal.facts_of(outcome, "cost") | costs | selector)
         return
-    rows = {"file": outcome.path, **terminal.cost_rows(outcome.cost)}
+    rows = {"file": str(outcome.path), **terminal.cost_rows(outcome.cost)}
     rows["kept"] += f", of {outcome.num_train_videos} videos with {outcome.num_train_frames} frames"
     terminal.stdout_console().print(terminal.facts_table({**rows, "time": duration_text(seconds), **selector}))
     terminal.note(f"next: videocompressa train {outcome.path} --data {data}", reporting)

@@ -149,11 +149,6 @@ class _Tuning:
     """(N,) int64: the chosen videos, grouped by class."""
     run: Run
 
-    @property
-    def labels(self) -> Tensor:
-        """(N,) int64."""
-        return self.train_data.labels[self.rows]
-
     def show(self, latents: Tensor) -> Tensor:
         """Return normalized frames (M,3,H,W) of latents (M,C,h,w), clamped as the set's decoder does."""
         return self.train_data.normalization.apply(into_range(self.codec.decode(latents)))
@@ -167,7 +162,7 @@ class _Tuning:
         config, clip, device = self.config.statics, self.train_data.clip, self.run.device
         stills = (2 * torch.arange(config.per_video) + 1) * clip.num_frames // (2 * config.per_video)
         start = self.train_data.latents[self.rows][:, stills].float()
-        labels = self.labels.repeat_interleave(config.per_video)
+        labels = self.train_data.labels[self.rows].repeat_interleave(config.per_video)
 
         def compute() -> dict[str, Tensor]:
             statics = start.flatten(0, 1).to(device, copy=True).requires_grad_()
@@ -202,8 +197,8 @@ class _Tuning:
                 frames = self.show(latents.flatten(0, 1))
                 return frames.view(*latents.shape[:2], *frames.shape[1:])
 
-            matching = config.matching.build(self.train_data, self.run)
-            tune(tuned, matching, show, self.labels, config, watch=self.run.watch, name=config.name)
+            matching, labels = config.matching.build(self.train_data, self.run), self.train_data.labels[self.rows]
+            tune(tuned, matching, show, labels, config, watch=self.run.watch, name=config.name)
             dynamics, weight, bias = tuned[0].detach(), tuned[1].detach() * unit, tuned[2].detach() * unit
             _check_stored(config, dynamics, weight, bias)
             return memories.pack(statics, dynamics, weight, bias)
