@@ -37,14 +37,9 @@ def demo(
     with terminal.progress(reporting) as watch:
         outcome = run_demo(output, seed=seed, overwrite=force, surroundings=running.surroundings(watch))
     seconds = time.perf_counter() - started
-    files = {
-        "videos": outcome.videos,
-        "set": outcome.set_path,
-        "table": outcome.table_path,
-        "contact sheet": outcome.sheet_path,
-    }
+    files = (outcome.videos, outcome.set_path, outcome.table_path, outcome.sheet_path)
     if reporting.json:
-        named = dict(zip(("videos", "path", "table", "contact_sheet"), files.values(), strict=True))
+        named = dict(zip(("videos", "path", "table", "contact_sheet"), files, strict=True))
         terminal.print_json({**named, "rows": [vars(record) for record in outcome.records], "demo_seconds": seconds})
         return
     heading, *lines = table_lines(outcome.records)
@@ -54,4 +49,5 @@ def demo(
         terminal.add_row(table, *line)
     console = terminal.stdout_console()
     console.print(table)
-    console.print(terminal.facts_table({**files, "time": duration_text(seconds)}))
+    facts = dict(zip(("videos", "set", "table", "contact sheet"), files, strict=True))
+    console.print(terminal.facts_table({**facts, "time": duration_text(seconds)}))

@@ -85,10 +85,9 @@ class LvddConfig(MethodConfig):
 
     def _choose_clips(self, train_data: Candidates, kept: Tensor, budget: Budget, run: Run) -> Tensor:
         """Steps 2 and 4: rows (N,) of the chosen clips, n of each class."""
-        features = (
-            None if self.select == "random" else _cell_features(train_data, kept, standardize=self.select == "dpp")
-        )
-        rule = KERNELS[self.kernel] if self.select == "dpp" else self.select
+        dpp = self.select == "dpp"
+        features = None if self.select == "random" else _cell_features(train_data, kept, standardize=dpp)
+        rule = KERNELS[self.kernel] if dpp else self.select
 
         def size(rows: Tensor) -> int:
             packed = tucker.blank((len(rows), len(kept), *train_data.latents.shape[2:]), self.ratio)

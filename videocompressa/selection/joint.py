@@ -11,8 +11,7 @@ Each step, with latents Z = E(x) and k drawn from 1..K, because few frames alone
    coverage = |F w Z - Z|^2 / |Z - mean_t Z|^2 is how much of the clip's change the keyframes miss (our choice).
 
 F w Z are the keyframes placed back on the time line by the fill rule. The student's stem is frame-wise, so f(F w Z) is
-computed as classify(F w stem(Z)): the same value, a better gradient. Ablations: `understanding=False` uses a frame-wise
-2-D student; `enabled=False` trains the student first, on complete clips, and freezes it while the selector learns.
+computed as classify(F w stem(Z)): the same value, a better gradient. Two fields of `JointConfig` are ablations.
 """
 
 import math
@@ -36,7 +35,7 @@ class JointConfig:
     """Training of selector and understanding module."""
 
     enabled: bool = True
-    """Train both together; off: the understanding module first, then the selector against it, frozen."""
+    """Train both together; off: the understanding module first, on complete clips; frozen, it trains the selector."""
     understanding: bool = True
     """A student that sees time; off: a frame-wise 2-D one."""
     steps: int = 400
