@@ -1,6 +1,7 @@
 """`Record`: one cell of a benchmark with its settings and results. Unknown numbers are None, never NaN."""
 
 import dataclasses
+import inspect
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -145,7 +146,7 @@ class Record:
 
     def __post_init__(self) -> None:
         for each in dataclasses.fields(self):
-            _check_value(self, each.name, str(each.type))
+            _check_value(self, each.name, inspect.formatannotation(each.type))
         _check_agreement(self)
         if self.file_bytes is not None and self.codec_bytes is not None:
             object.__setattr__(self, "file_and_codec_bytes", self.file_bytes + self.codec_bytes)
