@@ -10,13 +10,17 @@ from torch import Tensor
 
 from videocompressa.clip import Candidates, ClipSpec, Normalization
 from videocompressa.codecs import PixelCodec
-from videocompressa.matching import DMConfig, ExpertConfig, MTTConfig
+from videocompressa.matching.experts import ExpertConfig
+from videocompressa.matching.objectives import DMConfig, MTTConfig
 from videocompressa.methods import METHODS, MethodConfig
 from videocompressa.methods.vdsd import StaticsConfig
-from videocompressa.methods.videocompressa import PoolConfig, SynthesisConfig, VideoCompressaConfig
+from videocompressa.methods.videocompressa.method import VideoCompressaConfig
+from videocompressa.methods.videocompressa.pool import PoolConfig
+from videocompressa.methods.videocompressa.synthesis import SynthesisConfig
 from videocompressa.rng import Streams
 from videocompressa.run import Run, Stages, watch_nothing
-from videocompressa.selection import JointConfig, SelectorConfig
+from videocompressa.selection.gumbel import SelectorConfig
+from videocompressa.selection.joint import JointConfig
 from videocompressa.students.settings import TrainConfig
 from videocompressa.students.teachers import TeacherConfig
 from videocompressa.synthetic import Budget, SyntheticSet

@@ -514,7 +514,7 @@ def test_same_seed_same_bytes(run: Runner, videos: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     "place",
     [
-        "selection.joint.train_selector",
+        "methods.config.train_selector",
         "students.teachers.fit",
         "methods.config.relabel",
         "files.os.fsync",

@@ -21,7 +21,8 @@ from videocompressa.clip import Candidates
 from videocompressa.codecs import Codec
 from videocompressa.methods import METHODS, MethodConfig
 from videocompressa.run import Run
-from videocompressa.selection import UniformSelector, choose_videos
+from videocompressa.selection.keyframes import UniformSelector
+from videocompressa.selection.videos import choose_videos
 from videocompressa.synthetic import Budget, SyntheticSet
 
 ROOT = Path(__file__).parents[1]

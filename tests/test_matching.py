@@ -12,10 +12,20 @@ from torch import Tensor, nn
 from videocompressa.clip import Candidates, ClipSpec, Normalization
 from videocompressa.codecs import Codec, LinearCodec, PixelCodec
 from videocompressa.errors import DivergedError, InputError
-from videocompressa.matching import DMConfig, Matching, MTTConfig, ShowClips, decoded_clips, experts, into_range, tune
+from videocompressa.matching import experts
 from videocompressa.matching import objectives as matching
 from videocompressa.matching.experts import ExpertConfig, flat_parameters, named_views, train_experts
-from videocompressa.matching.objectives import TrajectoryMatching, mean_distance, stateless, trajectory_distance
+from videocompressa.matching.objectives import (
+    DMConfig,
+    Matching,
+    MTTConfig,
+    ShowClips,
+    TrajectoryMatching,
+    mean_distance,
+    stateless,
+    trajectory_distance,
+)
+from videocompressa.matching.tuning import TuningConfig, decoded_clips, into_range, tune
 from videocompressa.methods import METHODS
 from videocompressa.methods.matched import DM, MTT, MatchedConfig
 from videocompressa.rng import Streams
@@ -332,7 +342,7 @@ class Bowl(Matching):
 def test_tune_is_sgd_with_momentum_in_place_and_own_rate_for_what_the_matching_learns() -> None:
     z, bowl, losses = torch.zeros(1, requires_grad=True), Bowl(), []
     tune(
-        [z], bowl, lambda rows: z[rows], torch.zeros(1, dtype=torch.int64), steps=2, lr=0.1, momentum=0.5,
+        [z], bowl, lambda rows: z[rows], torch.zeros(1, dtype=torch.int64), TuningConfig(steps=2, lr=0.1, momentum=0.5),
         watch=lambda name, **numbers: losses.append((name, numbers["loss"])), name="bowl",
     )  # fmt: skip
     first = 0.1 * 2
@@ -343,13 +353,13 @@ def test_tune_is_sgd_with_momentum_in_place_and_own_rate_for_what_the_matching_l
 
 def test_divergence_names_the_rate_to_lower(linear: Tensor) -> None:
     z, labels = torch.zeros(2, FRAMES, 3, SIDE, SIDE, requires_grad=True), torch.tensor([0, 1])
-    arguments = {"momentum": 0.0, "watch": watch_nothing, "name": "dm"}
+    arguments = {"watch": watch_nothing, "name": "dm"}
     with pytest.raises(DivergedError, match=r"dm diverged: its loss at step 2 of 3 is not finite; .* than 1e\+30$"):
-        tune([z], build(DMConfig(), noisy()), lambda rows: z[rows], labels, steps=3, lr=1e30, **arguments)
+        tune([z], build(DMConfig(), noisy()), lambda rows: z[rows], labels, TuningConfig(steps=3, lr=1e30), **arguments)
     bowl, z = Bowl(), torch.zeros(1, requires_grad=True)
     bowl.parameter_lr = 3e38
     with pytest.raises(DivergedError, match=r"a value that it tunes .*or a lower inner_lr_lr than 3e\+38"):
-        tune([z], bowl, lambda rows: z[rows], labels, steps=1, lr=0.1, **arguments)
+        tune([z], bowl, lambda rows: z[rows], labels, TuningConfig(steps=1, lr=0.1), **arguments)
 
 
 def test_a_learned_rate_that_is_not_positive_is_divergence() -> None:
@@ -365,18 +375,18 @@ def test_a_learned_rate_that_is_not_positive_is_divergence() -> None:
     ("make", "message"),
     [
         (lambda: DMConfig(student="big"), "unknown student 'big'; known: convnet3d"),
-        (lambda: DMConfig(real_per_class=0), "real_per_class is 0 .allowed: 1 or more"),
-        (lambda: DMConfig(classes_per_step=-1), "classes_per_step -1 .allowed: 0 for all"),
-        (lambda: DMConfig(width=0), "width 0 .allowed: above 0"),
+        (lambda: DMConfig(real_per_class=0), "DMConfig.real_per_class is 0; it must be at least 1"),
+        (lambda: DMConfig(classes_per_step=-1), "DMConfig.classes_per_step is -1; it must be at least 0"),
+        (lambda: DMConfig(width=0), "DMConfig.width is 0; it must be above 0"),
         (lambda: MTTConfig(inner_steps=0), "MTTConfig.inner_steps is 0; it must be at least 1"),
         (lambda: MTTConfig(inner_lr=0), "inner_lr is 0 .allowed: above 0"),
         (lambda: MTTConfig(inner_lr_lr=-1), "inner_lr_lr -1 .allowed: 0 or more"),
         (lambda: MTTConfig(experts=QUICK), "experts.epochs is 2, but max_start_epoch 10 and target_epochs 1 need 11"),
         (lambda: ExpertConfig(num_experts=0), "experts.num_experts is 0"),
         (lambda: ExpertConfig(lr=-1), "TrainConfig.lr is -1; it must be above 0"),
-        (lambda: MatchedConfig(steps=0), "steps is 0 .allowed: 1 or more"),
+        (lambda: MatchedConfig(steps=0), "steps is 0; it must be at least 1"),
         (lambda: MatchedConfig(selector="gumbel"), "unknown selector 'gumbel'; known: uniform"),
-        (lambda: dataclasses.replace(MTT, lr=0), "lr 0 .allowed: above 0"),
+        (lambda: dataclasses.replace(MTT, lr=0), "lr is 0 .allowed: above 0"),
         (lambda: dataclasses.replace(MTT, momentum=1), "momentum 1 .allowed: 0 to below 1"),
         (lambda: dataclasses.replace(MTT, labels="firm"), "unknown labels 'firm'; known: soft, hard"),
         (lambda: dataclasses.replace(MTT, fill="loop"), "fill is 'loop'; known: hold, linear"),
@@ -416,8 +426,8 @@ def test_planted_truth_dm_moves_the_telling_cell() -> None:
     start = METHODS["random-real"].compress(blank, codec, Budget(1, 2), Run(Streams(0)))
     latents = start.latents.clone().requires_grad_()
     tune(
-        [latents], build(DMConfig(width=0.25), real), decoded_clips(latents, start, codec), start.labels, steps=150,
-        lr=200, momentum=0.5, watch=watch_nothing, name="dm",
+        [latents], build(DMConfig(width=0.25), real), decoded_clips(latents, start, codec), start.labels,
+        TuningConfig(steps=150, lr=200), watch=watch_nothing, name="dm",
     )  # fmt: skip
     same, other = (latents.detach() - start.latents).mean((1, 2))
     outside = torch.ones(side, side, dtype=torch.bool)

@@ -16,14 +16,14 @@ from videocompressa.codecs import PixelCodec
 from videocompressa.errors import InputError
 from videocompressa.methods import METHODS, find_method
 from videocompressa.methods.coreset import CoresetConfig
-from videocompressa.methods.videocompressa import PoolConfig, SynthesisConfig, VideoCompressaConfig
-from videocompressa.methods.videocompressa.pool import build_pool
-from videocompressa.methods.videocompressa.synthesis import complete_mean_distance, synthesize
+from videocompressa.methods.videocompressa.method import VideoCompressaConfig
+from videocompressa.methods.videocompressa.pool import PoolConfig, build_pool
+from videocompressa.methods.videocompressa.synthesis import SynthesisConfig, complete_mean_distance, synthesize
 from videocompressa.rng import Streams
 from videocompressa.run import Run, Stages
-from videocompressa.selection import JointConfig, SelectorConfig, UniformSelector
-from videocompressa.selection.gumbel import top_k_straight_through
-from videocompressa.selection.joint import place, train_selector, uncovered
+from videocompressa.selection.gumbel import SelectorConfig, top_k_straight_through
+from videocompressa.selection.joint import JointConfig, place, train_selector, uncovered
+from videocompressa.selection.keyframes import UniformSelector
 from videocompressa.students.teachers import RealClips, TeacherConfig, train_teachers
 from videocompressa.synthetic import gather
 
@@ -196,7 +196,7 @@ def test_teachers_see_a_share_of_the_clips_as_stored(two_classes: Candidates) ->
         (lambda: JointConfig(width=12), "joint.width is 12; it must be a multiple of 8"),
         (lambda: JointConfig(coverage_weight=-1), "joint.coverage_weight is -1"),
         (lambda: SynthesisConfig(steps=0), "synthesis.steps is 0"),
-        (lambda: SynthesisConfig(task_weight=-1), "must not be negative"),
+        (lambda: SynthesisConfig(task_weight=-1), "synthesis.task_weight is -1; it must be at least 0"),
         (lambda: TeacherConfig(num_teachers=0), "teacher.num_teachers is 0"),
         (lambda: TeacherConfig(as_stored=2), "teacher.as_stored is 2"),
     ],

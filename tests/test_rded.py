@@ -15,7 +15,8 @@ from videocompressa.clip import Candidates, ClipSpec, Normalization
 from videocompressa.codecs import Codec, LinearCodec, PixelCodec
 from videocompressa.errors import InputError
 from videocompressa.methods import METHODS, rded
-from videocompressa.methods.rded import Crops, RdedConfig, choose_clips, cut, draw_crops, score_crops
+from videocompressa.methods.config import first_of_each_class
+from videocompressa.methods.rded import Crops, RdedConfig, cut, draw_crops, score_crops
 from videocompressa.rng import Streams
 from videocompressa.run import Run, Stages
 from videocompressa.students.networks import Student
@@ -214,8 +215,8 @@ def test_a_sure_teacher_still_ranks() -> None:
 def test_the_best_clips_of_each_class_by_rank() -> None:
     losses = torch.tensor([5.0, 1.0, 3.0, 1.0, 2.0, 0.0])
     labels = torch.tensor([0, 1, 0, 1, 0, 1])
-    assert choose_clips(losses, labels, 2, 2).tolist() == [4, 2, 5, 1]
-    assert choose_clips(losses, labels, 2, 9).tolist() == [4, 2, 0, 5, 1, 3]
+    assert first_of_each_class(losses.argsort(stable=True), labels, 2).tolist() == [4, 2, 5, 1]
+    assert first_of_each_class(losses.argsort(stable=True), labels, 9).tolist() == [4, 2, 0, 5, 1, 3]
 
 
 # Crops

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from videocompressa.errors import InputError
+from videocompressa.errors import InputError, check_known
 from videocompressa.selection.gumbel import (
     GumbelSelector,
     SelectorConfig,
@@ -19,7 +19,7 @@ from videocompressa.selection.gumbel import (
     temperature,
     top_k_straight_through,
 )
-from videocompressa.selection.keyframes import FIXED_SELECTORS, check_selector, top_k_positions
+from videocompressa.selection.keyframes import FIXED_SELECTORS, SELECTORS, top_k_positions
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -197,7 +197,7 @@ def test_messages() -> None:
     with pytest.raises(InputError, match="the temperature is 0; it must be positive"):
         top_k_straight_through(scores, 1, 0)
     with pytest.raises(InputError, match="unknown selector 'best'; known: gumbel, uniform, random, middle"):
-        check_selector("best")
+        check_known("unknown selector", "best", SELECTORS)
     with pytest.raises(InputError, match=r"tau_start is 0.1 and selector.tau_end is 0.3"):
         SelectorConfig(tau_start=0.1)
     with pytest.raises(InputError, match="temporal_kernel is 2; it must be odd"):

@@ -16,7 +16,7 @@ from videocompressa.codecs import PixelCodec
 from videocompressa.errors import InputError
 from videocompressa.methods import METHODS
 from videocompressa.methods.typical_clips import TypicalClipsConfig, coarsest_step
-from videocompressa.methods.videocompressa import VideoCompressaConfig
+from videocompressa.methods.videocompressa.method import VideoCompressaConfig
 
 VIDEOS = 40
 TYPICAL = TypicalClipsConfig()

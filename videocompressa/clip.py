@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from videocompressa.errors import BadVideo, InputError
+from videocompressa.errors import BadVideo, InputError, check_least
 
 
 def shape_text(tensor: Tensor) -> str:
@@ -37,9 +37,7 @@ class ClipSpec:
     evenly where it has fewer than T."""
 
     def __post_init__(self) -> None:
-        for name in ("num_frames", "height", "width"):
-            if getattr(self, name) < 1:
-                raise InputError(f"ClipSpec.{name} is {getattr(self, name)}; it must be at least 1")
+        check_least(self, "ClipSpec.", num_frames=1, height=1, width=1)
         if self.placement != "even" and not re.fullmatch(r"strided:[1-9][0-9]{0,5}", self.placement):
             raise InputError(
                 f"ClipSpec.placement is {self.placement!r}; known: 'even', or 'strided:S' with S frames from one to "
@@ -200,6 +198,12 @@ class Candidates(DecodedSplit):
             raise InputError(f"Candidates.video_ids has {len(self.video_ids)} entries for {num_videos} videos")
         if num_videos and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(self.classes):
             raise InputError(f"Candidates.labels leave [0,{len(self.classes)})")
+
+    @property
+    def class_sizes(self) -> dict[str, int]:
+        """Number of videos of each class, by name in label order."""
+        sizes = torch.bincount(self.labels, minlength=len(self.classes)).tolist()
+        return dict(zip(self.classes, sizes, strict=True))
 
     def take(self, rows: Sequence[int] | Tensor) -> Self:
         """Return the candidates of the given videos, in the given order."""

@@ -1,5 +1,6 @@
 """Errors that a user can fix: each names the file or option, what was got, what is allowed, and what to do."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 
@@ -25,6 +26,19 @@ class ArtifactError(InputError):
 
 class BudgetError(InputError):
     """The asked budget holds no synthetic set; the message states the smallest that works."""
+
+
+def check_least(record: object, prefix: str, **least: float) -> None:
+    """Raise for a field of a record that is below its least value, or NaN; None passes. `prefix` goes before names."""
+    for name, low in least.items():
+        if (value := getattr(record, name)) is not None and not value >= low:
+            raise InputError(f"{prefix}{name} is {value}; it must be at least {low}")
+
+
+def check_known(what: str, value: str, known: Collection[str]) -> None:
+    """Raise, with the known values, for a value that is not one of them; `what` begins the message."""
+    if value not in known:
+        raise InputError(f"{what} {value!r}; known: {', '.join(known)}")
 
 
 def too_few_bytes(limit: int, what: str, least: object) -> BudgetError:

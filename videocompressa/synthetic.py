@@ -10,7 +10,7 @@ from torch.utils.data import TensorDataset
 
 from videocompressa import __version__
 from videocompressa.clip import Candidates, ClipSpec, CodecSpec, Normalization, shape_text
-from videocompressa.errors import InputError
+from videocompressa.errors import InputError, check_known
 
 FILLS = ("hold", "linear")
 """How K keyframes become T frames: "hold" shows each until the next, "linear" fades between neighbors."""
@@ -274,8 +274,7 @@ def take_keyframes(frames: Tensor, positions: Tensor) -> Tensor:
 
 def check_fill(fill: str) -> None:
     """Raise unless `fill` is one of `FILLS`."""
-    if fill not in FILLS:
-        raise InputError(f"fill is {fill!r}; known: {', '.join(FILLS)}")
+    check_known("fill is", fill, FILLS)
 
 
 def fill_weights(positions: Tensor, num_frames: int, fill: str) -> Tensor:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import App, Group, Parameter, default_name_transform
 
 from videocompressa import __version__
-from videocompressa.errors import InputError
+from videocompressa.errors import InputError, check_least
 from videocompressa.recipes.options import BudgetOptions, CandidateOptions, CompressOptions, Surroundings
 
 if TYPE_CHECKING:
@@ -49,9 +49,8 @@ class Running:
         """Look up what the machine has."""
         import torch
 
+        check_least(self, "--", threads=1)
         if self.threads is not None:
-            if self.threads < 1:
-                raise InputError(f"--threads is {self.threads}; it must be at least 1")
             torch.set_num_threads(self.threads)
         if self.device == "cuda" and not torch.cuda.is_available():
             raise InputError("--device cuda: this machine has no GPU that torch can use; give --device cpu")
@@ -100,7 +99,9 @@ RunningArguments = Annotated[Running, Parameter(name="*")]
 ReportingArguments = Annotated[Reporting, Parameter(name="*")]
 Settings = Annotated[tuple[str, ...], Parameter(name="--set", negative="", show_default=False)]
 Output = Annotated[Path, Parameter(name=["--output", "-o"])]
+OutputFolder = Annotated[Path, Parameter(name=["--output", "-o"], help="Folder to write.")]
 Force = Annotated[bool, Parameter(negative="")]
+Replace = Annotated[bool, Parameter(name="--force", negative="", help="Replace the output if it exists.")]
 Data = Annotated[Path, Parameter(help="Folder of labeled videos, or a csv that lists them.")]
 SetFile = Annotated[Path, Parameter(name="SET", help="A set file.")]
 CodecFolder = Annotated[

@@ -72,10 +72,10 @@ class BenchArguments:
         columns = {"vpc": self.vpc, "ratio": self.ratio, "bytes": self.num_bytes}
         given = {name: text for name, text in columns.items() if text is not None}
         same = ("codec", "ablation", "protocol", "scale", "split", "train")
-        listed = {"labels": str, "keyframes": int, "students": str, "codecs": str, "steps": int}
-        lists = {name: text for name in listed if (text := getattr(self, name)) is not None}
         values: dict[str, Any] = {name: getattr(self, name) for name in same}
-        values |= {name: _listed(f"--{name}", text, listed[name]) for name, text in lists.items()}
+        for name, kind in {"labels": str, "keyframes": int, "students": str, "codecs": str, "steps": int}.items():
+            if (text := getattr(self, name)) is not None:
+                values[name] = _listed(f"--{name}", text, kind)
         return BenchOptions(
             **values,
             methods=known if self.methods == "all" else _methods(self.methods, known),

@@ -16,7 +16,7 @@ def compress(
     output: cli.Output,
     options: cli.CompressArguments = cli.COMPRESS,
     selector_out: Path | None = None,
-    force: cli.Force = False,
+    force: cli.Replace = False,
     budget: cli.BudgetArguments = cli.BUDGET,
     candidates: cli.CandidateArguments = cli.CANDIDATES,
     running: cli.RunningArguments = cli.RUNNING,
@@ -30,8 +30,6 @@ def compress(
         The file to write, such as set.safetensors.
     selector_out
         Also write the selector that learned to pick keyframes to this .safetensors file, for the verb keyframes.
-    force
-        Replace the output if it exists.
     """
     started = time.perf_counter()
     from videocompressa.recipes.compress import compress_folder
@@ -50,7 +48,7 @@ def compress(
         )
     seconds = time.perf_counter() - started
     terminal.notes_and_skipped(outcome.notes, outcome.skipped, reporting)
-    selector = {} if selector_out is None else {"selector": str(selector_out)}
+    selector = {} if selector_out is None else {"selector": selector_out}
     if reporting.json:
         costs = {"compress_seconds": seconds, "peak_memory_bytes": terminal.peak_memory_bytes(surroundings.workers)}
         terminal.print_json(terminal.facts_of(outcome, "cost") | costs | selector)

@@ -3,8 +3,6 @@
 import time
 from pathlib import Path
 
-from rich.table import Table
-
 from videocompressa.cli import app as cli
 from videocompressa.cli import terminal
 from videocompressa.texts import duration_text
@@ -39,34 +37,17 @@ def demo(
     with terminal.progress(reporting) as watch:
         outcome = run_demo(output, seed=seed, overwrite=force, surroundings=running.surroundings(watch))
     seconds = time.perf_counter() - started
+    files = (outcome.videos, outcome.set_path, outcome.table_path, outcome.sheet_path)
     if reporting.json:
-        terminal.print_json(
-            {
-                "videos": str(outcome.videos),
-                "path": str(outcome.set_path),
-                "table": str(outcome.table_path),
-                "contact_sheet": str(outcome.sheet_path),
-                "rows": [vars(record) for record in outcome.records],
-                "demo_seconds": seconds,
-            }
-        )
+        named = dict(zip(("videos", "path", "table", "contact_sheet"), files, strict=True))
+        terminal.print_json({**named, "rows": [vars(record) for record in outcome.records], "demo_seconds": seconds})
         return
-    console = terminal.stdout_console()
     heading, *lines = table_lines(outcome.records)
-    table = Table(title="rendered actions, top-1 in % (mean ± spread over seeds)")
-    for name in heading:
-        table.add_column(name, justify="left" if name == "method" else "right", no_wrap=True)
+    title = "rendered actions, top-1 in % (mean ± spread over seeds)"
+    table = terminal.table(*heading, right=heading[1:], title=title)
     for line in lines:
         terminal.add_row(table, *line)
+    console = terminal.stdout_console()
     console.print(table)
-    console.print(
-        terminal.facts_table(
-            {
-                "videos": str(outcome.videos),
-                "set": str(outcome.set_path),
-                "table": str(outcome.table_path),
-                "contact sheet": str(outcome.sheet_path),
-                "time": duration_text(seconds),
-            }
-        )
-    )
+    facts = dict(zip(("videos", "set", "table", "contact sheet"), files, strict=True))
+    console.print(terminal.facts_table({**facts, "time": duration_text(seconds)}))

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
-from rich.table import Table
 
-from videocompressa.cli.app import REPORTING, Force, Output, ReportingArguments, app
-from videocompressa.cli.terminal import add_row, facts_table, notes_and_skipped, print_json, progress, stdout_console
+from videocompressa.cli import app as cli
+from videocompressa.cli import terminal
 from videocompressa.recipes.options import KeyframeOptions
 
 if TYPE_CHECKING:
@@ -21,14 +20,14 @@ MAX_LISTED = 20
 DEFAULTS = KeyframeOptions()
 
 
-@app.command
+@cli.app.command
 def keyframes(
     *videos: Annotated[Path, Parameter(name="VIDEO")],
-    output: Output,
+    output: cli.OutputFolder,
     options: Annotated[KeyframeOptions, Parameter(name="*")] = DEFAULTS,
     workers: int = 0,
-    force: Force = False,
-    reporting: ReportingArguments = REPORTING,
+    force: cli.Replace = False,
+    reporting: cli.ReportingArguments = cli.REPORTING,
 ) -> None:
     """Pick the keyframes of videos, which need no labels: their indices, times and pictures.
 
@@ -39,39 +38,34 @@ def keyframes(
     ----------
     videos
         Videos, or folders in which all videos are taken.
-    output
-        Folder to write.
     workers
         Processes that read videos; 0 reads in this process.
-    force
-        Replace the folder if it exists.
     """
     from videocompressa.recipes.keyframes import as_json, extract_keyframes
 
-    with progress(reporting) as watch:
+    with terminal.progress(reporting) as watch:
         extracted = extract_keyframes(videos, output, options, overwrite=force, workers=workers, watch=watch)
-    notes_and_skipped(extracted.notes, extracted.skipped, reporting)
+    terminal.notes_and_skipped(extracted.notes, extracted.skipped, reporting)
     if reporting.json:
-        print_json({"path": str(extracted.folder), **as_json(extracted), "notes": list(extracted.notes)})
+        terminal.print_json({"path": extracted.folder, **as_json(extracted), "notes": extracted.notes})
     else:
         _print_tables(extracted)
 
 
 def _print_tables(extracted: Extracted) -> None:
-    videos, console = extracted.videos, stdout_console()
+    videos, console = extracted.videos, terminal.stdout_console()
     skipped = f", {len(extracted.skipped)} skipped" if extracted.skipped else ""
     rows = {
-        "folder": str(extracted.folder),
+        "folder": extracted.folder,
         "keyframes": f"{sum(len(video.keyframes) for video in videos)} of {len(videos)} videos{skipped}",
         "selector": f"{extracted.selector}, {extracted.num_keyframes} of {extracted.num_candidates} candidates a video",
     }
-    console.print(facts_table(rows))
-    table = Table()
-    for heading in ("video", "frames", "seconds"):
-        table.add_column(heading, overflow="fold")
+    console.print(terminal.facts_table(rows))
+    table = terminal.table("video", "frames", "seconds")
     for video in videos[:MAX_LISTED]:
         indices = " ".join(str(keyframe.index) for keyframe in video.keyframes)
-        add_row(table, video.video, indices, " ".join(f"{keyframe.time_seconds:.2f}" for keyframe in video.keyframes))
+        times = " ".join(f"{keyframe.time_seconds:.2f}" for keyframe in video.keyframes)
+        terminal.add_row(table, video.video, indices, times)
     console.print(table)
     if len(videos) > MAX_LISTED:
         console.print(f"and {len(videos) - MAX_LISTED} more in {extracted.folder / 'keyframes.csv'}", markup=False)

@@ -53,12 +53,11 @@ def _plan_json(planned: Plan) -> dict[str, object]:
         "frame_ratio": None if fills else planned.frame_ratio,
         "expected_file_bytes": planned.file_bytes,
         "expected_seconds": planned.pass_seconds + planned.method_seconds,
-        "notes": list(planned.notes),
+        "notes": planned.notes,
     }
 
 
 def _print_plan(planned: Plan, method: str) -> None:
-
     console = terminal.stdout_console()
     numbers = ("videos", "frames", "length", "size")
     splits = terminal.table("split", *numbers, right=numbers, title=f"{planned.source}: {len(planned.classes)} classes")

@@ -59,7 +59,7 @@ def _print_set(path: Path, synthetic: SyntheticSet, cost: Cost) -> None:
     labels = "soft (probabilities of a teacher)" if synthetic.labels.ndim == 2 else "hard"
     skipped = f", {source.num_skipped} skipped" if source.num_skipped else ""
     rows = {
-        "file": str(path),
+        "file": path,
         **terminal.cost_rows(cost),
         "clips": f"{clip.num_frames} frames of {clip.height}x{clip.width} px, fill {synthetic.fill}",
         "latents": f"{tuple(synthetic.latents.shape)} (N,K,C,h,w) of codec {synthetic.codec.name}",
@@ -88,22 +88,18 @@ def decode(
     path: cli.SetFile,
     /,
     *,
-    output: cli.Output,
+    output: cli.OutputFolder,
     kind: Annotated[Literal["mp4", "gif", "png"], Parameter(name="--format")] = "mp4",
     codec: cli.CodecFolder = None,
-    force: cli.Force = False,
+    force: cli.Replace = False,
     reporting: cli.ReportingArguments = cli.REPORTING,
 ) -> None:
     """Write the clips of a set file as videos, or its keyframes as pictures, in a folder a class.
 
     Parameters
     ----------
-    output
-        Folder to write.
     kind
         mp4 and gif hold complete clips, png single keyframes.
-    force
-        Replace the folder if it exists.
     """
     from videocompressa.files import check_output_folder
     from videocompressa.recipes.sets import decode_set, open_set

@@ -158,13 +158,13 @@ def facts_of(outcome: Any, record: str) -> dict[str, Any]:
     return fields | {"skipped": skipped_json(outcome.skipped)}
 
 
-def facts_table(rows: Mapping[str, str], title: str | None = None) -> Table:
+def facts_table(rows: Mapping[str, object]) -> Table:
     """Return a table of names and values."""
-    table = Table(title=title, title_justify="left", show_header=False, box=None, pad_edge=False)
+    table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in rows.items():
-        add_row(table, name, value)
+        add_row(table, name, str(value))
     return table
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -14,6 +15,42 @@ from videocompressa.texts import duration_text
 
 if TYPE_CHECKING:
     from videocompressa.recipes.train import TrainOutcome
+    from videocompressa.students.settings import TrainConfig
+
+
+@dataclass(frozen=True)
+class TrainArguments:
+    """How students are trained and judged, as it is written on the command line."""
+
+    student: str = "minic3d"
+    """convnet3d, minic3d, r2plus1d18 or framenet2d."""
+    seeds: int = 3
+    """Students to train, from seeds 0, 1, ...; the mean and the spread are reported."""
+    steps: int = 300
+    """Optimizer steps of each student."""
+    batch_size: int = 16
+    """Clips a step."""
+    lr: float = 1e-3
+    """Highest learning rate."""
+    width: float = 1.0
+    """Factor on the student's channels."""
+    flip: bool = True
+    """Mirror half of the clips; turn it off where left and right tell classes apart."""
+    split: Literal["test", "val"] = "test"
+    """Videos that judge."""
+    settings: cli.Settings = ()
+    """Another setting of the training, as name=value, such as augment=none; repeat for more."""
+
+    def config(self) -> TrainConfig:
+        """Return the training of a student; raises `InputError` for values out of range."""
+        from videocompressa.recipes.settings import with_settings
+        from videocompressa.students.settings import TrainConfig
+
+        own = ("student", "steps", "batch_size", "lr", "width", "flip")
+        return with_settings(TrainConfig(**{name: getattr(self, name) for name in own}), self.settings)
+
+
+TRAINING = TrainArguments()
 
 
 @cli.app.command
@@ -22,16 +59,8 @@ def train(
     /,
     *,
     data: Path | None = None,
-    student: str = "minic3d",
-    seeds: int = 3,
-    steps: int = 300,
-    batch_size: int = 16,
-    lr: float = 1e-3,
-    width: float = 1.0,
-    flip: bool = True,
-    split: Literal["test", "val"] = "test",
+    training: Annotated[TrainArguments, Parameter(name="*")] = TRAINING,
     codec: cli.CodecFolder = None,
-    settings: cli.Settings = (),
     candidates: cli.CandidateArguments = cli.CANDIDATES,
     running: cli.RunningArguments = cli.RUNNING,
     reporting: cli.ReportingArguments = cli.REPORTING,
@@ -48,42 +77,20 @@ def train(
         A set file, or a folder of labeled videos.
     data
         Folder (or csv) of labeled videos whose test videos judge; for a folder SET, the folder itself.
-    student
-        convnet3d, minic3d, r2plus1d18 or framenet2d.
-    seeds
-        Students to train, from seeds 0, 1, ...; the mean and the spread are reported.
-    steps
-        Optimizer steps of each student.
-    batch_size
-        Clips a step.
-    lr
-        Highest learning rate.
-    width
-        Factor on the student's channels.
-    flip
-        Mirror half of the clips; turn it off where left and right tell classes apart.
-    split
-        Videos that judge.
-    settings
-        Another setting of the training, as name=value, such as augment=none; repeat for more.
     """
-    from videocompressa.recipes.settings import with_settings
     from videocompressa.recipes.train import train_on
-    from videocompressa.students.settings import TrainConfig
 
     is_folder = subject.is_dir() or subject.suffix.lower() == ".csv"
     if data is None and not is_folder:
         raise InputError("--data is missing; give the folder whose test videos judge the students")
-    config = TrainConfig(student=student, steps=steps, batch_size=batch_size, lr=lr, width=width, flip=flip)
-    config = with_settings(config, settings)
     with terminal.progress(reporting) as watch:
         outcome = train_on(
             subject,
             data or subject,
-            config=config,
+            config=training.config(),
             candidates=candidates,
-            num_seeds=seeds,
-            split=split,
+            num_seeds=training.seeds,
+            split=training.split,
             codec=codec,
             surroundings=running.surroundings(watch),
         )

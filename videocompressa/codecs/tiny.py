@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from videocompressa.clip import CodecSpec
 from videocompressa.codecs.codec import Codec, channel_constants, weights_sha256
-from videocompressa.errors import InputError
+from videocompressa.errors import InputError, check_least
 
 BLOCK = 8
 """Pixels a latent cell spans on each side."""
@@ -51,9 +51,7 @@ class TinyConfig:
     """Residual blocks at 1/8 and at 1/4 resolution."""
 
     def __post_init__(self) -> None:
-        for name in ("channels", "width", "fine_width"):
-            if getattr(self, name) < 1:
-                raise InputError(f"TinyConfig.{name} is {getattr(self, name)}; it must be at least 1")
+        check_least(self, "TinyConfig.", channels=1, width=1, fine_width=1)
 
 
 class ResidualBlock(nn.Module):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from videocompressa.clip import Candidates
-from videocompressa.errors import InputError
+from videocompressa.errors import check_least
 from videocompressa.run import Run
 from videocompressa.students.networks import Student
 from videocompressa.students.settings import TrainConfig
@@ -40,10 +40,7 @@ class ExpertConfig:
     """Real clips a step, >= 2; a smaller set is one batch, and an incomplete last batch of an epoch is left out."""
 
     def __post_init__(self) -> None:
-        if self.num_experts < 1 or self.epochs < 1:
-            raise InputError(
-                f"experts.num_experts is {self.num_experts} and experts.epochs {self.epochs}; each must be at least 1"
-            )
+        check_least(self, "experts.", num_experts=1, epochs=1)
         self.recipe(self.batch_size)
 
     def recipe(self, num_clips: int) -> TrainConfig:

@@ -27,7 +27,7 @@ from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from videocompressa.clip import Candidates
-from videocompressa.errors import DivergedError, InputError
+from videocompressa.errors import DivergedError, InputError, check_least
 from videocompressa.matching.experts import ExpertConfig, named_views, train_experts
 from videocompressa.run import Run
 from videocompressa.students.networks import Dropout, Student, build_student, check_student
@@ -69,11 +69,9 @@ class DMConfig:
 
     def __post_init__(self) -> None:
         check_student(self.student)
-        if self.real_per_class < 1 or self.classes_per_step < 0 or not 0 < self.width < math.inf:
-            raise InputError(
-                f"DMConfig: real_per_class is {self.real_per_class} (allowed: 1 or more), classes_per_step "
-                f"{self.classes_per_step} (allowed: 0 for all, or more), width {self.width} (allowed: above 0)"
-            )
+        check_least(self, "DMConfig.", real_per_class=1, classes_per_step=0)
+        if not 0 < self.width < math.inf:
+            raise InputError(f"DMConfig.width is {self.width}; it must be above 0")
 
     @property
     def network(self) -> str:
@@ -110,10 +108,7 @@ class MTTConfig:
     """Learning rate of the inner learning rate, >= 0."""
 
     def __post_init__(self) -> None:
-        least = {"max_start_epoch": 0, "target_epochs": 1, "inner_steps": 1, "batch_size": 0}
-        for name, low in least.items():
-            if getattr(self, name) < low:
-                raise InputError(f"MTTConfig.{name} is {getattr(self, name)}; it must be at least {low}")
+        check_least(self, "MTTConfig.", max_start_epoch=0, target_epochs=1, inner_steps=1, batch_size=0)
         if not (0 < self.inner_lr < math.inf and 0 <= self.inner_lr_lr < math.inf):
             raise InputError(
                 f"MTTConfig.inner_lr is {self.inner_lr} (allowed: above 0), inner_lr_lr {self.inner_lr_lr} "

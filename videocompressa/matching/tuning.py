@@ -6,14 +6,15 @@ passes only where it leads back in, so that noisy steps neither run away nor sti
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from videocompressa.codecs import Codec
-from videocompressa.errors import DivergedError, InputError
-from videocompressa.matching.objectives import Matching, ShowClips
+from videocompressa.errors import DivergedError, InputError, check_least
+from videocompressa.matching.objectives import DMConfig, Matching, MatchingConfig, ShowClips
 from videocompressa.run import Watch
 from videocompressa.synthetic import SyntheticSet, fill_clips
 
@@ -31,39 +32,41 @@ def decoded_clips(latents: Tensor, start: SyntheticSet, codec: Codec) -> ShowCli
     return show
 
 
-def check_tuning(steps: int, lr: float, momentum: float) -> None:
-    """Raise unless these are settings of `tune`."""
-    if steps < 1 or not 0 < lr < math.inf or not 0 <= momentum < 1:
-        raise InputError(
-            f"steps is {steps} (allowed: 1 or more), lr {lr} (allowed: above 0), momentum {momentum} "
-            f"(allowed: 0 to below 1)"
-        )
+@dataclass(frozen=True)
+class TuningConfig:
+    """How synthetic clips are tuned; the defaults are the published ones of DM."""
+
+    matching: MatchingConfig = field(default_factory=DMConfig)
+    """The objective."""
+    steps: int = 5000
+    """>= 1."""
+    lr: float = 30.0
+    """Of the scaled latents, > 0; published for pixels at VPC 1."""
+    momentum: float = 0.5
+    """In [0,1)."""
+    least_steps: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        check_least(self, "", steps=self.least_steps)
+        if not 0 < self.lr < math.inf or not 0 <= self.momentum < 1:
+            raise InputError(f"lr is {self.lr} (allowed: above 0), momentum {self.momentum} (allowed: 0 to below 1)")
 
 
 def tune(
-    parameters: Sequence[Tensor],
-    matching: Matching,
-    show: ShowClips,
-    labels: Tensor,
-    *,
-    steps: int,
-    lr: float,
-    momentum: float,
-    watch: Watch,
-    name: str,
-) -> None:
+    parameters: Sequence[Tensor], matching: Matching, show: ShowClips, labels: Tensor, config: TuningConfig,
+    *, watch: Watch, name: str,
+) -> None:  # fmt: skip
     """Tune leaf tensors, which `show` reads, and what the matching learns, by SGD on its loss; in place.
 
     `labels` (N,) int64 of the synthetic set, on the CPU. `name` names the phase to `watch` and in messages. Raises
     `DivergedError` when the loss or a tuned value stops being finite.
     """
-    check_tuning(steps, lr, momentum)
     own = matching.parameters()
     groups: list[dict[str, Any]] = [{"params": list(parameters)}, {"params": own, "lr": matching.parameter_lr}]
-    optimizer = torch.optim.SGD(groups, lr=lr, momentum=momentum)
+    optimizer = torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum)
     also = f", or a lower inner_lr_lr than {matching.parameter_lr:g}" if own else ""
-    advice = f"choose a lower lr than {lr:g}{also}"
-    for step in range(steps):
+    advice = f"choose a lower lr than {config.lr:g}{also}"
+    for step in range(steps := config.steps):
         loss = matching.loss(show, labels, step)
         if not torch.isfinite(loss):
             raise DivergedError(f"{name} diverged: its loss at step {step + 1} of {steps} is not finite; {advice}")

@@ -17,19 +17,13 @@ from videocompressa.artifact import to_bytes
 from videocompressa.artifact.fitting import largest_fitting
 from videocompressa.clip import Candidates
 from videocompressa.codecs import Codec
-from videocompressa.errors import too_few_bytes
-from videocompressa.matching import DMConfig, MatchingConfig, check_tuning
+from videocompressa.errors import check_known, too_few_bytes
+from videocompressa.matching.tuning import TuningConfig
 from videocompressa.run import Run
-from videocompressa.selection import (
-    FeaturesOf,
-    JointConfig,
-    Selector,
-    SelectorConfig,
-    check_selector,
-    check_subset,
-    choose_videos,
-    find_selector,
-)
+from videocompressa.selection.gumbel import GumbelSelector, SelectorConfig
+from videocompressa.selection.joint import JointConfig, train_selector
+from videocompressa.selection.keyframes import FIXED_SELECTORS, SELECTORS, Selector, UniformSelector
+from videocompressa.selection.videos import SUBSETS, FeaturesOf, choose_videos
 from videocompressa.students.evaluation import student_features
 from videocompressa.students.networks import Student
 from videocompressa.students.teachers import RealClips, TeacherConfig, check_labels, real_clips, relabel, train_teachers
@@ -49,6 +43,8 @@ class MethodConfig(ABC):
 
     fills_bytes: ClassVar[bool] = False
     """The method keeps as much as a file of a given size holds, whatever VPC and K are."""
+    named_by: ClassVar[tuple[str, ...]] = ()
+    """Settings that the name of the method states."""
     storages: ClassVar[tuple[str, ...]] = ("transform", "int8", "float16")
     """Storages of its latents; a set that the method packs itself is stored as it is."""
 
@@ -82,14 +78,12 @@ class MethodConfig(ABC):
     @property
     def selector_name(self) -> str:
         """The setting `selector`: the rule that picks keyframes; "" where the method has none."""
-        selector: str = getattr(self, "selector", "")
-        return selector
+        return str(getattr(self, "selector", ""))
 
     @property
     def stored_as(self) -> str:
         """The setting `coder`: the real codec whose streams the file holds; "" where the method has none."""
-        coder: str = getattr(self, "coder", "")
-        return coder
+        return str(getattr(self, "coder", ""))
 
     @property
     def synthesis_steps(self) -> int | None:
@@ -106,7 +100,7 @@ class MethodConfig(ABC):
 
     def reference(self) -> "MethodConfig":
         """Return the settings that the file leaves out: those of the method with its defaults."""
-        return type(self)()
+        return type(self)(**{name: getattr(self, name) for name in self.named_by})
 
     def differing_settings(self) -> dict[str, Any]:
         """Return the settings that differ from `reference`, nested as the configuration is, JSON values only."""
@@ -172,11 +166,10 @@ class MethodConfig(ABC):
 
         if (limit := budget.file_bytes) is None:
             return choose(budget.videos_per_class)
-        counts = torch.bincount(data.labels, minlength=len(data.classes))
-        most = int(counts.max() if budget.allow_fewer else counts.min())
+        most = (max if budget.allow_fewer else min)(data.class_sizes.values())
         count = largest_fitting(lambda number: size(choose(number)) <= limit, 1, most)
         if count < 1:
-            one = f"one video of each of {len(counts)} classes by {self.name}"
+            one = f"one video of each of {len(data.classes)} classes by {self.name}"
             raise too_few_bytes(limit, one, f"{size(choose(1))}{advice}")
         return choose(count)
 
@@ -200,8 +193,8 @@ class SelectingConfig(MethodConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_selector(self.selector)
-        check_subset(self.subset)
+        check_known("unknown selector", self.selector, SELECTORS)
+        check_known("unknown subset rule", self.subset, SUBSETS)
 
     def training_steps(self, num_clips: int, num_classes: int) -> int:
         """See `MethodConfig.training_steps`."""
@@ -210,27 +203,30 @@ class SelectingConfig(MethodConfig):
 
     def find_selector(self, train_data: Candidates, keyframes: int, run: Run) -> Selector:
         """See `MethodConfig.find_selector`."""
-        return find_selector(
-            self.selector, train_data, self.scorer, self.joint, run, keyframes=keyframes, fill=self.fill
-        )
+        if keyframes == train_data.clip.num_frames:  # nothing to learn
+            return UniformSelector()
+        if self.selector != "gumbel":
+            return FIXED_SELECTORS[self.selector]()
+        part = run.child("joint")
+
+        def compute() -> dict[str, Tensor]:
+            trained = train_selector(train_data, self.scorer, self.joint, part, keyframes=keyframes, fill=self.fill)
+            return {name: weight.cpu() for name, weight in trained.state_dict().items()}
+
+        settings = {"scorer": dataclasses.asdict(self.scorer), "joint": dataclasses.asdict(self.joint)}
+        selector = GumbelSelector(self.scorer, part.generator("selector"))
+        stage = part.recall("selector", {**settings, "keyframes": keyframes, "fill": self.fill}, compute)
+        selector.load_state_dict(stage)
+        return selector.to(run.device)
 
 
 @dataclass(frozen=True)
-class TunedConfig(MethodConfig):
+class TunedConfig(TuningConfig, MethodConfig):
     """A method that tunes its set by a matching objective."""
 
-    matching: MatchingConfig = field(default_factory=DMConfig)
-    """The objective."""
-    steps: int = 5000
-    """>= 1."""
-    lr: float = 30.0
-    """Of the scaled latents, > 0; published for pixels at VPC 1."""
-    momentum: float = 0.5
-    """In [0,1)."""
-
     def __post_init__(self) -> None:
-        super().__post_init__()
-        check_tuning(self.steps, self.lr, self.momentum)
+        TuningConfig.__post_init__(self)
+        MethodConfig.__post_init__(self)
 
     @property
     def network(self) -> str:
@@ -256,10 +252,14 @@ def features_of_student(train_data: Candidates, subset: str, teachers: list[Stud
     return student_features(teachers[0], real_clips(train_data), run.device).__getitem__
 
 
-def some_of_each_class(labels: Tensor, count: int, generator: torch.Generator) -> Tensor:
+def first_of_each_class(order: Tensor, labels: Tensor, count: int) -> Tensor:
+    """Return the first `count` rows of each class, or all it has, of rows in some order; grouped by class."""
+    return torch.cat([order[labels[order] == label][:count] for label in torch.unique(labels)])
+
+
+def random_of_each_class(labels: Tensor, count: int, generator: torch.Generator) -> Tensor:
     """Return at most `count` random rows of each class, rising."""
-    order = torch.randperm(len(labels), generator=generator)
-    return torch.cat([order[labels[order] == label][:count] for label in torch.unique(labels)]).sort().values
+    return first_of_each_class(torch.randperm(len(labels), generator=generator), labels, count).sort().values
 
 
 def _differences(config: Any, reference: Any) -> dict[str, Any]:

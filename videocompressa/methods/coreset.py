@@ -7,18 +7,22 @@
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from videocompressa.clip import Candidates
 from videocompressa.codecs import Codec
-from videocompressa.methods.config import MethodConfig, SelectingConfig, features_of_student
+from videocompressa.methods.config import SelectingConfig, features_of_student
 from videocompressa.run import Run
-from videocompressa.selection import check_keyframes, choose_videos
+from videocompressa.selection.keyframes import check_keyframes
+from videocompressa.selection.videos import choose_videos
 from videocompressa.synthetic import Budget, SyntheticSet
 
 
 @dataclass(frozen=True)
 class CoresetConfig(SelectingConfig):
     """Which real clips are kept."""
+
+    named_by: ClassVar[tuple[str, ...]] = ("subset",)
 
     @property
     def name(self) -> str:
@@ -29,10 +33,6 @@ class CoresetConfig(SelectingConfig):
     def needs_teacher(self) -> bool:
         """Features and soft labels need one; every rule but "random" compares features."""
         return self.subset != "random" or self.labels == "soft"
-
-    def reference(self) -> MethodConfig:
-        """See `MethodConfig.reference`; the rule is in the name."""
-        return CoresetConfig(subset=self.subset)
 
     def compress(self, train_data: Candidates, codec: Codec, budget: Budget, run: Run) -> SyntheticSet:
         """Return `budget.videos_per_class` real clips of each class as `budget.keyframes` latents each."""

@@ -23,10 +23,11 @@ from torch import Tensor
 from videocompressa.artifact.packing import tucker
 from videocompressa.clip import Candidates
 from videocompressa.codecs import Codec
-from videocompressa.errors import InputError
+from videocompressa.errors import InputError, check_known, check_least
 from videocompressa.methods.config import MethodConfig
 from videocompressa.run import Run
-from videocompressa.selection import FeaturesOf, UniformSelector, check_keyframes
+from videocompressa.selection.keyframes import UniformSelector, check_keyframes
+from videocompressa.selection.videos import FeaturesOf
 from videocompressa.synthetic import Budget, SyntheticSet
 
 SELECTIONS, FRAMES = ("dpp", "k-means", "random"), ("all", "keyframes")
@@ -54,13 +55,12 @@ class LvddConfig(MethodConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for option, known in (("select", SELECTIONS), ("kernel", tuple(KERNELS)), ("frames", FRAMES)):
-            if getattr(self, option) not in known:
-                raise InputError(f"{option} is {getattr(self, option)!r}; known: {', '.join(known)}")
+        check_known("select is", self.select, SELECTIONS)
+        check_known("kernel is", self.kernel, KERNELS)
+        check_known("frames is", self.frames, FRAMES)
         if not 0 < self.ratio <= 1:
             raise InputError(f"ratio is {self.ratio}; it must be in (0,1]")
-        if self.sweeps < 0:
-            raise InputError(f"sweeps is {self.sweeps}; it must be at least 0")
+        check_least(self, "", sweeps=0)
 
     @property
     def name(self) -> str:
@@ -85,10 +85,9 @@ class LvddConfig(MethodConfig):
 
     def _choose_clips(self, train_data: Candidates, kept: Tensor, budget: Budget, run: Run) -> Tensor:
         """Steps 2 and 4: rows (N,) of the chosen clips, n of each class."""
-        features = (
-            None if self.select == "random" else _cell_features(train_data, kept, standardize=self.select == "dpp")
-        )
-        rule = KERNELS[self.kernel] if self.select == "dpp" else self.select
+        dpp = self.select == "dpp"
+        features = None if self.select == "random" else _cell_features(train_data, kept, standardize=dpp)
+        rule = KERNELS[self.kernel] if dpp else self.select
 
         def size(rows: Tensor) -> int:
             packed = tucker.blank((len(rows), len(kept), *train_data.latents.shape[2:]), self.ratio)

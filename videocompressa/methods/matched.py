@@ -18,10 +18,13 @@ from torch import Tensor
 
 from videocompressa.clip import Candidates
 from videocompressa.codecs import Codec
-from videocompressa.matching import MTTConfig, decoded_clips, tune
+from videocompressa.errors import check_known
+from videocompressa.matching.objectives import MTTConfig
+from videocompressa.matching.tuning import decoded_clips, tune
 from videocompressa.methods.config import MethodConfig, TunedConfig
 from videocompressa.run import Run
-from videocompressa.selection import FIXED_SELECTORS, check_keyframes, check_selector, choose_videos
+from videocompressa.selection.keyframes import FIXED_SELECTORS, check_keyframes
+from videocompressa.selection.videos import choose_videos
 from videocompressa.synthetic import Budget, SyntheticSet
 
 
@@ -34,7 +37,7 @@ class MatchedConfig(TunedConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_selector(self.selector, tuple(FIXED_SELECTORS))
+        check_known("unknown selector", self.selector, FIXED_SELECTORS)
 
     @property
     def name(self) -> str:
@@ -62,10 +65,7 @@ class MatchedConfig(TunedConfig):
         def compute() -> dict[str, Tensor]:
             latents = start.latents.to(run.device, copy=True).requires_grad_()
             show, matching = decoded_clips(latents, start, codec), self.matching.build(train_data, run)
-            tune(
-                [latents], matching, show, start.labels, steps=self.steps, lr=self.lr, momentum=self.momentum,
-                watch=run.watch, name=self.name,
-            )  # fmt: skip
+            tune([latents], matching, show, start.labels, self, watch=run.watch, name=self.name)
             return {"latents": latents.detach().cpu()}
 
         # Labels and their teacher come after.

@@ -27,10 +27,11 @@ from torch.nn import functional
 
 from videocompressa.clip import Candidates
 from videocompressa.codecs import Codec, weights_sha256
-from videocompressa.errors import InputError
-from videocompressa.methods.config import MethodConfig, some_of_each_class
+from videocompressa.errors import InputError, check_least
+from videocompressa.methods.config import MethodConfig, first_of_each_class, random_of_each_class
 from videocompressa.run import Run
-from videocompressa.selection import check_enough, check_keyframes
+from videocompressa.selection.keyframes import check_keyframes
+from videocompressa.selection.videos import check_enough
 from videocompressa.students.networks import Student
 from videocompressa.synthetic import Budget, SyntheticSet, fill_clips, take_keyframes
 
@@ -66,15 +67,10 @@ class RdedConfig(MethodConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        ranges = {
-            "num_crops": (self.num_crops >= 1, "at least 1"),
-            "pool_per_class": (self.pool_per_class >= 0, "at least 0 (0: all clips)"),
-            "crop_scale": (0 < self.crop_scale <= 1, "in (0,1]"),
-            "window": (0 < self.window <= 1, "in (0,1]"),
-        }
-        for name, (good, allowed) in ranges.items():
-            if not good:
-                raise InputError(f"rded {name} is {getattr(self, name)}; it must be {allowed}")
+        check_least(self, "rded ", num_crops=1, pool_per_class=0)
+        for name, share in (("crop_scale", self.crop_scale), ("window", self.window)):
+            if not 0 < share <= 1:
+                raise InputError(f"rded {name} is {share}; it must be in (0,1]")
 
     @property
     def needs_teacher(self) -> bool:
@@ -84,14 +80,12 @@ class RdedConfig(MethodConfig):
     def compress(self, train_data: Candidates, codec: Codec, budget: Budget, run: Run) -> SyntheticSet:
         """Return `budget.videos_per_class` items of each class: the crops that the teacher recognizes best."""
         check_keyframes(budget.keyframes, train_data.clip.num_frames)
-        sizes = torch.bincount(train_data.labels, minlength=len(train_data.classes)).tolist()
-        counts = dict(zip(train_data.classes, sizes, strict=True))
-        check_enough(counts, budget.videos_per_class, allow_fewer=budget.allow_fewer)
+        check_enough(train_data.class_sizes, budget.videos_per_class, allow_fewer=budget.allow_fewer)
         teachers = self.train_teachers(train_data, codec, budget.keyframes, run)
         pool_size = max(self.pool_per_class, budget.videos_per_class) if self.pool_per_class else len(train_data)
-        pool = some_of_each_class(train_data.labels, pool_size, run.generator("pool"))  # 1.
+        pool = random_of_each_class(train_data.labels, pool_size, run.generator("pool"))  # 1.
         losses, crops = self._best_crops(train_data, pool, teachers, budget.keyframes, run)  # 2. to 4.
-        items = choose_clips(losses, train_data.labels[pool], len(train_data.classes), budget.videos_per_class)
+        items = first_of_each_class(losses.argsort(stable=True), train_data.labels[pool], budget.videos_per_class)
         positions = crops.positions[items, 0]
         clips = _cut_clips(train_data, pool[items], positions, crops.boxes[items, 0])
         latents = torch.stack([codec.encode(clip).cpu() for clip in clips])  # 5.
@@ -169,15 +163,6 @@ def score_crops(
         losses[numbers] = torch.stack(each).mean(0).cpu()
         run.watch("crops", done=int(numbers[-1]) + 1, total=len(losses))
     return losses.view(num_clips, num_crops)
-
-
-def choose_clips(losses: Tensor, labels: Tensor, num_classes: int, count: int) -> Tensor:
-    """Return the clips (N,) int64 with the lowest losses of each class, best first, in class order.
-
-    Ties go to the earlier clip; a class with too few clips gives all it has.
-    """
-    order = losses.argsort(stable=True)
-    return torch.cat([order[labels[order] == label][:count] for label in range(num_classes)])
 
 
 def _cut_clips(train_data: Candidates, rows: Tensor, positions: Tensor, boxes: Tensor) -> Iterator[Tensor]:

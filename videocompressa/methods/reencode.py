@@ -27,10 +27,11 @@ from videocompressa.artifact.packing import unpacked
 from videocompressa.artifact.packing.streams import CODERS, CodedClip, FrameCoder, joined
 from videocompressa.clip import Candidates
 from videocompressa.codecs import Codec, PixelCodec
-from videocompressa.errors import InputError, too_few_bytes
+from videocompressa.errors import InputError, check_known, too_few_bytes
 from videocompressa.methods.config import MethodConfig, features_of_student
 from videocompressa.run import Run
-from videocompressa.selection import UniformSelector, check_keyframes, choose_videos
+from videocompressa.selection.keyframes import UniformSelector, check_keyframes
+from videocompressa.selection.videos import choose_videos
 from videocompressa.students.networks import Student
 from videocompressa.synthetic import Budget, SyntheticSet
 
@@ -52,11 +53,11 @@ class ReencodeConfig(MethodConfig):
     """Setting at which the number of clips is chosen: crf of h264 and av1 in quarters, integer quality of webp; None
     takes that of `MODERATE`."""
     fills_bytes: ClassVar[bool] = True
+    named_by: ClassVar[tuple[str, ...]] = ("coder", "subset")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.coder not in CODERS:
-            raise InputError(f"unknown coder {self.coder!r}; known: {', '.join(CODERS)}")
+        check_known("unknown coder", self.coder, CODERS)
         if self.subset not in NESTED:
             raise InputError(f"subset is {self.subset!r}; re-encoding takes {' or '.join(NESTED)}")
         coder = CODERS[self.coder]
@@ -80,10 +81,6 @@ class ReencodeConfig(MethodConfig):
     def needs_teacher(self) -> bool:
         """Features and soft labels need one."""
         return self.subset != "random" or self.labels == "soft"
-
-    def reference(self) -> MethodConfig:
-        """See `MethodConfig.reference`; the coder and the rule are in the name."""
-        return ReencodeConfig(coder=self.coder, subset=self.subset)
 
     def compress(self, train_data: Candidates, codec: Codec, budget: Budget, run: Run) -> SyntheticSet:
         """Return as many coded clips of each class as `budget.file_bytes` holds; a class with fewer gives all it has.
@@ -109,7 +106,7 @@ class ReencodeConfig(MethodConfig):
     def _order(self, train_data: Candidates, teachers: list[Student], run: Run) -> tuple[Tensor, Tensor]:
         """Step 1: return all rows (N,), grouped by class, best first, and the rank of each in its class."""
         features = features_of_student(train_data, self.subset, teachers, run)
-        all_rows = Budget(int(torch.bincount(train_data.labels).max()), 1, allow_fewer=True)
+        all_rows = Budget(max(train_data.class_sizes.values()), 1, allow_fewer=True)
         rows = choose_videos(train_data, self.subset, all_rows, run.generator("videos"), features=features)
         labels = train_data.labels[rows]
         firsts = torch.searchsorted(labels, labels)  # rows are grouped by class in class order

@@ -1,6 +1,6 @@
 """Every method by name."""
 
-from videocompressa.errors import InputError
+from videocompressa.errors import check_known
 from videocompressa.methods.config import MethodConfig
 from videocompressa.methods.coreset import CoresetConfig
 from videocompressa.methods.lvdd import LvddConfig
@@ -9,7 +9,7 @@ from videocompressa.methods.rded import RdedConfig
 from videocompressa.methods.reencode import ReencodeConfig
 from videocompressa.methods.typical_clips import TypicalClipsConfig
 from videocompressa.methods.vdsd import VDSD_DM, VDSD_MTT
-from videocompressa.methods.videocompressa import VideoCompressaConfig
+from videocompressa.methods.videocompressa.method import VideoCompressaConfig
 
 METHODS: dict[str, MethodConfig] = {
     "videocompressa": VideoCompressaConfig(),
@@ -40,6 +40,5 @@ codec fill a given size with re-encoded clips."""
 
 def find_method(name: str) -> MethodConfig:
     """Return the method of this name with its defaults; raises `InputError` with the known names."""
-    if name not in METHODS:
-        raise InputError(f"unknown method {name!r}; known: {', '.join(METHODS)}")
+    check_known("unknown method", name, METHODS)
     return METHODS[name]

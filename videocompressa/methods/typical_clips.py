@@ -1,15 +1,13 @@
 """Typical clips: as many complete clips as a file holds at the coarsest quality that still teaches; nothing is trained.
 
-1. Frames.  All T of a clip: a transform over time codes them in about 1.5 times the bytes of every second one.
-2. Quality. The coarsest step S at which the weighted error of the latents, sum_c g_c^2 |X' - X|^2, is at most the share
-   `loss` of their weighted variance: beyond it, students lose more than further videos teach them. One S for all sets
-   would be too coarse for small motion on smooth frames, and too fine for large motion on busy ones (docs/log.md).
-3. Number.  As many videos a class as the file holds at S.
-4. Videos.  Of each class the typical ones: facility location on the latents of complete clips, weighted by how far
-   pixels move with each channel. With soft labels, of the clips that the teacher gets right.
-5. Store.   The rest of the file goes into a finer step (`storage.FINEST`).
+Our own baseline for budgets in bytes; "Spending bytes" in docs/method.md gives the reasons.
 
-Our own baseline for budgets in bytes. Learned keyframes and tuning did not pay for their bytes here (docs/log.md).
+1. Frames.  All T of a clip.
+2. Quality. The coarsest step S at which the weighted error of the latents, sum_c g_c^2 |X' - X|^2, is at most the share
+   `loss` of their weighted variance: beyond it, students lose more than further videos teach them.
+3. Number.  As many videos a class as the file holds at S.
+4. Videos.  Of each class the typical ones ("Which videos" there); with soft labels, of those the teacher gets right.
+5. Store.   The rest of the file goes into a finer step (`storage.FINEST`).
 """
 
 from dataclasses import dataclass
@@ -23,11 +21,10 @@ from videocompressa.artifact.packing import transform
 from videocompressa.artifact.storage import sample_of, transform_of
 from videocompressa.clip import Candidates
 from videocompressa.codecs import Codec
-from videocompressa.errors import InputError
+from videocompressa.errors import InputError, check_known
 from videocompressa.methods.config import MethodConfig
 from videocompressa.run import Run
-from videocompressa.selection import check_subset, choose_videos
-from videocompressa.selection.videos import visible_latents
+from videocompressa.selection.videos import SUBSETS, choose_videos, visible_latents
 from videocompressa.students.teachers import recognized
 from videocompressa.synthetic import Budget, SyntheticSet
 
@@ -50,7 +47,7 @@ class TypicalClipsConfig(MethodConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_subset(self.subset)
+        check_known("unknown subset rule", self.subset, SUBSETS)
         if not 0 < self.loss < 1:
             raise InputError(f"loss is {self.loss}; it must be in (0,1), such as 0.15")
 
@@ -84,7 +81,7 @@ class TypicalClipsConfig(MethodConfig):
             packed = transform.pack(train_data.latents[rows].float(), weights, step, name=packing)
             return self.file_bytes(train_data, rows, positions, run, packing, packed)
 
-        most = int(torch.bincount(train_data.labels).max())
+        most = max(train_data.class_sizes.values())
         return max(1, largest_fitting(lambda number: size(number) <= file_bytes, 1, most))
 
 

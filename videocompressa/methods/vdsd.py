@@ -18,6 +18,7 @@ whose settings for video are stated nowhere).
 """
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -27,11 +28,12 @@ from torch import Tensor, nn
 from videocompressa.artifact.packing import memories
 from videocompressa.clip import Candidates
 from videocompressa.codecs import Codec
-from videocompressa.errors import DivergedError, InputError
-from videocompressa.matching import DMConfig, MTTConfig, check_tuning, into_range, tune
+from videocompressa.errors import DivergedError, InputError, check_known, check_least
+from videocompressa.matching.objectives import DMConfig, MTTConfig
+from videocompressa.matching.tuning import TuningConfig, into_range, tune
 from videocompressa.methods.config import MethodConfig, TunedConfig
 from videocompressa.run import Run
-from videocompressa.selection import check_keyframes
+from videocompressa.selection.keyframes import check_keyframes
 from videocompressa.students.networks import initialize
 from videocompressa.synthetic import Budget, SyntheticSet, take_keyframes
 
@@ -40,27 +42,17 @@ STARTS = ("random", "still")
 
 
 @dataclass(frozen=True)
-class StaticsConfig:
-    """Stage 1: how the statics of a video are tuned."""
+class StaticsConfig(TuningConfig):
+    """Stage 1: how the statics of a video are tuned, on stills; 0 `steps` keep real frames."""
 
     per_video: int = 2
     """S, in [1,T]."""
     matching: DMConfig = field(default_factory=DMConfig)
-    """The objective, on stills."""
-    steps: int = 5000
-    """>= 0; 0 keeps real frames."""
-    lr: float = 30.0
-    """Of the scaled latents, > 0."""
-    momentum: float = 0.5
-    """In [0,1)."""
+    least_steps: ClassVar[int] = 0
 
     def __post_init__(self) -> None:
-        if self.per_video < 1 or self.steps < 0:
-            raise InputError(
-                f"statics.per_video is {self.per_video} (allowed: 1 or more), statics.steps {self.steps} "
-                f"(allowed: 0 or more)"
-            )
-        check_tuning(max(1, self.steps), self.lr, self.momentum)
+        check_least(self, "statics.", per_video=1, steps=0)
+        super().__post_init__()
 
 
 @dataclass(frozen=True)
@@ -82,11 +74,11 @@ class VDSDConfig(TunedConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_tuning(self.steps, self.joiner_lr, self.momentum)
+        if not 0 < self.joiner_lr < math.inf:
+            raise InputError(f"joiner_lr is {self.joiner_lr}; it must be above 0")
         if self.kernel < 1 or self.kernel % 2 == 0:
             raise InputError(f"kernel is {self.kernel}; the joiner's side must be odd, such as 3")
-        if self.joiner_start not in STARTS:
-            raise InputError(f"unknown joiner_start {self.joiner_start!r}; known: {', '.join(STARTS)}")
+        check_known("unknown joiner_start", self.joiner_start, STARTS)
 
     @property
     def name(self) -> str:
@@ -157,11 +149,6 @@ class _Tuning:
     """(N,) int64: the chosen videos, grouped by class."""
     run: Run
 
-    @property
-    def labels(self) -> Tensor:
-        """(N,) int64."""
-        return self.train_data.labels[self.rows]
-
     def show(self, latents: Tensor) -> Tensor:
         """Return normalized frames (M,3,H,W) of latents (M,C,h,w), clamped as the set's decoder does."""
         return self.train_data.normalization.apply(into_range(self.codec.decode(latents)))
@@ -175,7 +162,7 @@ class _Tuning:
         config, clip, device = self.config.statics, self.train_data.clip, self.run.device
         stills = (2 * torch.arange(config.per_video) + 1) * clip.num_frames // (2 * config.per_video)
         start = self.train_data.latents[self.rows][:, stills].float()
-        labels = self.labels.repeat_interleave(config.per_video)
+        labels = self.train_data.labels[self.rows].repeat_interleave(config.per_video)
 
         def compute() -> dict[str, Tensor]:
             statics = start.flatten(0, 1).to(device, copy=True).requires_grad_()
@@ -186,10 +173,7 @@ class _Tuning:
             if config.steps > 0:
                 part = self.run.child("stills")
                 matching = config.matching.build(one_still_each(self.train_data, part.generator("frames")), part)
-                tune(
-                    [statics], matching, show, labels, steps=config.steps, lr=config.lr, momentum=config.momentum,
-                    watch=self.run.watch, name="vdsd-statics",
-                )  # fmt: skip
+                tune([statics], matching, show, labels, config, watch=self.run.watch, name="vdsd-statics")
             return memories.pack_statics(statics.detach().view(start.shape))
 
         stage = self.run.recall("vdsd-statics", self.key(dataclasses.asdict(config)), compute)
@@ -213,10 +197,8 @@ class _Tuning:
                 frames = self.show(latents.flatten(0, 1))
                 return frames.view(*latents.shape[:2], *frames.shape[1:])
 
-            tune(
-                tuned, config.matching.build(self.train_data, self.run), show, self.labels, steps=config.steps,
-                lr=config.lr, momentum=config.momentum, watch=self.run.watch, name=config.name,
-            )  # fmt: skip
+            matching, labels = config.matching.build(self.train_data, self.run), self.train_data.labels[self.rows]
+            tune(tuned, matching, show, labels, config, watch=self.run.watch, name=config.name)
             dynamics, weight, bias = tuned[0].detach(), tuned[1].detach() * unit, tuned[2].detach() * unit
             _check_stored(config, dynamics, weight, bias)
             return memories.pack(statics, dynamics, weight, bias)

@@ -22,7 +22,8 @@ from videocompressa.codecs import Codec
 from videocompressa.errors import BudgetError, InputError
 from videocompressa.methods import MethodConfig
 from videocompressa.recipes.options import BudgetOptions
-from videocompressa.selection import UniformSelector, check_enough, check_keyframes
+from videocompressa.selection.keyframes import UniformSelector, check_keyframes
+from videocompressa.selection.videos import check_enough
 from videocompressa.synthetic import Budget
 
 DEFAULT_KEYFRAMES = 4
@@ -105,37 +106,36 @@ def resolve_budget(asked: BudgetOptions, files: BlankFiles) -> tuple[Budget, tup
     data = files.data
     keyframes = asked.keyframes or min(DEFAULT_KEYFRAMES, data.clip.num_frames)
     check_keyframes(keyframes, data.clip.num_frames)
-    counts = torch.bincount(data.labels, minlength=len(data.classes)).tolist()
-    check_classes(dict(zip(data.classes, counts, strict=True)), asked)
+    check_classes(sizes := data.class_sizes, asked)
     if files.config.fills_bytes or (asked.ratio is None and asked.bytes is None):
         vpc = 1 if asked.vpc is None else asked.vpc
         return Budget(vpc, keyframes, asked.allow_fewer, asked.bytes), ()
-    fits = _fits(asked, files, counts)
+    fits = _fits(asked, files)
     kept = next((fewer for fewer in range(keyframes, 0, -1) if fits(1, fewer)), None)
     if kept is None:
         raise _too_small(asked, files)
-    most = max(counts) if asked.allow_fewer else min(counts)
+    most = (max if asked.allow_fewer else min)(sizes.values())
     vpc = largest_fitting(lambda vpc: fits(vpc, kept), 1, most)
     notes = []
     if kept < keyframes:
         notes.append(f"the budget holds only {kept} of {keyframes} keyframes a video")
     elif vpc == most and fits(most + 1, kept):
-        notes.append(_stopped(most, counts, data.classes))
+        notes.append(_stopped(most, sizes))
     return Budget(vpc, kept, asked.allow_fewer, asked.bytes), tuple(notes)
 
 
 def num_items(data: Candidates, videos_per_class: int) -> int:
     """Return the items of a set with at most `videos_per_class` videos a class."""
-    return int(torch.bincount(data.labels).clamp(max=videos_per_class).sum())
+    return sum(min(size, videos_per_class) for size in data.class_sizes.values())
 
 
-def _fits(asked: BudgetOptions, files: BlankFiles, counts: list[int]) -> Callable[[int, int], bool]:
+def _fits(asked: BudgetOptions, files: BlankFiles) -> Callable[[int, int], bool]:
     """Return whether (VPC, K) is within the asked budget."""
     if (limit := asked.bytes) is not None:
         return lambda vpc, keyframes: files.size(vpc, keyframes) <= limit
     assert asked.ratio is not None
     allowed = asked.ratio * int(files.data.num_video_frames.sum()) * (1 + 1e-9)
-    return lambda vpc, keyframes: sum(min(count, vpc) for count in counts) * keyframes <= allowed
+    return lambda vpc, keyframes: num_items(files.data, vpc) * keyframes <= allowed
 
 
 def _too_small(asked: BudgetOptions, files: BlankFiles) -> BudgetError:
@@ -155,8 +155,8 @@ def _too_small(asked: BudgetOptions, files: BlankFiles) -> BudgetError:
     )
 
 
-def _stopped(most: int, counts: list[int], classes: tuple[str, ...]) -> str:
-    if most == max(counts):
+def _stopped(most: int, sizes: Mapping[str, int]) -> str:
+    if most == max(sizes.values()):
         return "the budget holds all training videos"
-    name = classes[counts.index(most)]
+    name = next(name for name, size in sizes.items() if size == most)
     return f"VPC stops at {most}, for class {name!r} has no more; --allow-fewer continues with the others"

@@ -19,10 +19,11 @@ from videocompressa.recipes.options import BudgetOptions, CandidateOptions, Comp
 from videocompressa.recipes.settings import with_settings
 from videocompressa.rng import Streams
 from videocompressa.run import Run
-from videocompressa.selection import GumbelSelector, check_keyframes
+from videocompressa.selection.gumbel import GumbelSelector
+from videocompressa.selection.keyframes import check_keyframes
 from videocompressa.selection.selector_file import Origin, TrainedSelector, write_selector
 from videocompressa.students.networks import STUDENTS, check_size
-from videocompressa.synthetic import Cost, SyntheticSet
+from videocompressa.synthetic import Cost
 
 
 @dataclass(frozen=True)
@@ -69,17 +70,23 @@ def compress_folder(
     started = surroundings.clock()
     method_set = config.compress(train_data, codec, resolved, run)
     synthetic = stored(method_set, codec, storage, limit=budget.bytes, fill=config.fills_bytes)
-    _check_size(synthetic, storage, budget)
+    if budget.bytes is not None and (size := len(to_bytes(synthetic, storage.quantization))) > budget.bytes:
+        raise BudgetError(
+            f"--bytes {budget.bytes} is too small: the file would have {size} bytes even at its coarsest; give at "
+            f"least --bytes {size}, or fewer --keyframes"
+        )
     method_seconds = surroundings.clock() - started + sum(run.stages.recalled_seconds.values())
     cost = write_set(synthetic, path, quantization=storage.quantization, overwrite=overwrite)
     if selector_out is not None:
         write_selector(
             _trained_selector(train_data, config, resolved.keyframes, run), selector_out, overwrite=overwrite
         )
+    # Soft labels do not show what class an item was chosen for.
+    labels = dict(zip(train_data.video_ids, train_data.labels.tolist(), strict=True))
     return CompressOutcome(
         path=path,
         cost=cost,
-        videos_per_class=_most_of_a_class(synthetic.provenance.video_ids, train_data),
+        videos_per_class=max(Counter(labels[video] for video in synthetic.provenance.video_ids).values()),
         keyframes=synthetic.positions.shape[1],
         num_train_videos=len(train_data),
         num_train_frames=int(train_data.num_video_frames.sum()),
@@ -123,18 +130,6 @@ def check_training(videos: VideoSet, data: Path, budget: BudgetOptions) -> None:
     check_classes({name: labels.count(label) for label, name in enumerate(videos.classes)}, budget)
 
 
-def _check_size(synthetic: SyntheticSet, storage: Storage, budget: BudgetOptions) -> None:
-    """Raise when a file would be larger than the asked bytes."""
-    if budget.bytes is None:
-        return
-    size = len(to_bytes(synthetic, storage.quantization))
-    if size > budget.bytes:
-        raise BudgetError(
-            f"--bytes {budget.bytes} is too small: the file would have {size} bytes even at its coarsest; give at "
-            f"least --bytes {size}, or fewer --keyframes"
-        )
-
-
 def _check_selector_out(
     selector_out: Path, path: Path, method: str, config: MethodConfig, candidates: CandidateOptions,
     budget: BudgetOptions, *, overwrite: bool,
@@ -173,9 +168,3 @@ def _trained_selector(train_data: Candidates, config: MethodConfig, keyframes: i
             config=config.differing_settings(),
         ),
     )
-
-
-def _most_of_a_class(video_ids: Sequence[str], train_data: Candidates) -> int:
-    """Return the most items of a class; soft labels do not show what class an item was chosen for."""
-    labels = dict(zip(train_data.video_ids, train_data.labels.tolist(), strict=True))
-    return max(Counter(labels[video_id] for video_id in video_ids).values())

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self, get_args
 
-from videocompressa.errors import InputError
+from videocompressa.errors import InputError, check_known, check_least
 
 if TYPE_CHECKING:
     import torch
@@ -85,9 +85,7 @@ class CandidateOptions:
         """The clip that these options ask for."""
         from videocompressa.clip import ClipSpec
 
-        for name in ("size", "frames"):
-            if getattr(self, name) < 1:
-                raise InputError(f"--{name} is {getattr(self, name)}; it must be at least 1")
+        check_least(self, "--", size=1, frames=1)
         return ClipSpec(self.frames, self.size, self.size, self.placement)
 
 
@@ -135,11 +133,8 @@ class KeyframeOptions:
     """Seed of the rule random."""
 
     def __post_init__(self) -> None:
-        if self.pictures not in get_args(PictureFormat):
-            raise InputError(f"--pictures is {self.pictures!r}; known: {', '.join(get_args(PictureFormat))}")
-        for name, value in (("size", self.size), ("frames", self.frames)):
-            if value is not None and value < 1:
-                raise InputError(f"--{name} is {value}; it must be at least 1")
+        check_known("--pictures is", self.pictures, get_args(PictureFormat))
+        check_least(self, "--", size=1, frames=1)
 
 
 @dataclass(frozen=True)

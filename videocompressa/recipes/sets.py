@@ -10,7 +10,7 @@ from torch import Tensor
 
 from videocompressa.artifact import read_set
 from videocompressa.codecs import build_codec
-from videocompressa.errors import ArtifactError, InputError
+from videocompressa.errors import ArtifactError, InputError, check_known
 from videocompressa.files import complete_folder
 from videocompressa.run import Watch, watch_nothing
 from videocompressa.synthetic import SyntheticSet
@@ -55,8 +55,7 @@ def decode_set(
     "mp4" and "gif" hold the clip of T frames; "png" holds the K keyframes, named by their position. The folder
     appears under its name only when it is complete.
     """
-    if kind not in WRITERS:
-        raise InputError(f"--format is {kind!r}; known: {', '.join(WRITERS)}")
+    check_known("--format is", kind, WRITERS)
     num_files = 0
     with complete_folder(folder, overwrite=overwrite) as part:
         for item in range(len(synthetic)):

@@ -2,7 +2,7 @@
 
 import dataclasses
 import types
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from videocompressa.errors import InputError
@@ -18,19 +18,15 @@ def with_settings(config: Config, settings: Sequence[str]) -> Config:
     Values are read by the type of the field; a tuple is written 1,2,3. Raises `InputError` that lists the known names,
     or states what a field takes.
     """
-    nested: dict[str, Any] = {}
+    known, texts = setting_names(config), {}
     for setting in settings:
         name, equals, value = setting.partition("=")
         if not equals:
             raise InputError(f"--set {setting}: has no value; write --set name=value")
-        *parts, last = name.strip().split(".")
-        level = nested
-        for part in parts:
-            level = level.setdefault(part, {})
-            if not isinstance(level, dict):
-                raise InputError(f"--set {setting}: {part} is set to a value elsewhere; give it once")
-        level[last] = value.strip()
-    replaced: Config = _replace(config, nested, prefix="", known=setting_names(config))
+        if name.strip() not in known:
+            raise InputError(f"--set {name.strip()}: is not a setting; known: {', '.join(known)}")
+        texts[name.strip()] = value.strip()
+    replaced: Config = _replace(config, texts, prefix="")
     return replaced
 
 
@@ -44,21 +40,18 @@ def setting_names(config: Any) -> list[str]:
     return names
 
 
-def _replace(config: Any, changes: dict[str, Any], *, prefix: str, known: Sequence[str]) -> Any:
-    hints = get_type_hints(type(config))
-    values = {}
-    for name, change in changes.items():
-        path = f"{prefix}{name}"
-        current = getattr(config, name, None) if name in hints else None
-        if name not in hints or isinstance(change, dict) != dataclasses.is_dataclass(current):
-            raise InputError(f"--set {path}: is not a setting; known: {', '.join(known)}")
-        if isinstance(change, dict):
-            values[name] = _replace(current, change, prefix=f"{path}.", known=known)
-            continue
-        try:
-            values[name] = _parse(change, hints[name])
-        except ValueError:
-            raise InputError(f"--set {path}={change}: it takes {_type_text(hints[name])}, such as {current}") from None
+def _replace(config: Any, texts: Mapping[str, str], *, prefix: str) -> Any:
+    hints, values = get_type_hints(type(config)), {}
+    for field in dataclasses.fields(config):
+        name, kind, current = f"{prefix}{field.name}", hints[field.name], getattr(config, field.name)
+        if dataclasses.is_dataclass(current):
+            values[field.name] = _replace(current, texts, prefix=f"{name}.")
+        elif name in texts:
+            try:
+                values[field.name] = _parse(texts[name], kind)
+            except ValueError:
+                text = f"--set {name}={texts[name]}: it takes {_type_text(kind)}, such as {current}"
+                raise InputError(text) from None
     return dataclasses.replace(config, **values)
 
 

@@ -1,15 +1,10 @@
 """Keyframe selection: which K of a clip's T candidate frames to keep (steps 2 and 3 of the method; docs/method.md).
 
 1. Score.   s_BT = g_phi(x): a light 2-D ConvNet on thumbnails and frame differences, then a temporal convolution.
-2. Perturb. a = s + G, G ~ Gumbel(0,1). The K largest a are a sample of K frames WITHOUT replacement from the
-            Plackett-Luce distribution of s (Theorem 1: Gumbel-max; Kool et al. 2019 for top-K).
+2. Perturb. a = s + G, G ~ Gumbel(0,1). The K largest a are a sample WITHOUT replacement (Theorem 1; Kool et al. 2019).
 3. Relax.   Pick j of K is y_j = onehot(argmax a over the frames not yet picked), relaxed to p_j = softmax(a / tau) over
-            the same frames: a successive softmax (Xie and Ermon 2019) without the earlier hard picks. Our choice: no
-            log(1 - p) that underflows, and Theorem 2 holds pick by pick.
-4. Straight-through (Bengio et al. 2013): w = y + p - stop(p), one-hot forward, relaxed backward, with tau falling
-   geometrically. At inference no noise: the K best scores, in time order; ties go to the earlier frame.
-
-The paper names "a lightweight ConvNet with Gumbel-Softmax sampling"; every other choice here is ours.
+            them: a successive softmax (Xie and Ermon 2019), but without log(1 - p), which underflows (our choice).
+4. Straight-through (Bengio et al. 2013): w = y + p - stop(p), with tau falling geometrically. At inference no noise.
 """
 
 from dataclasses import dataclass

@@ -11,23 +11,21 @@ Each step, with latents Z = E(x) and k drawn from 1..K, because few frames alone
    coverage = |F w Z - Z|^2 / |Z - mean_t Z|^2 is how much of the clip's change the keyframes miss (our choice).
 
 F w Z are the keyframes placed back on the time line by the fill rule. The student's stem is frame-wise, so f(F w Z) is
-computed as classify(F w stem(Z)): the same value, a better gradient. Ablations: `understanding=False` uses a frame-wise
-2-D student; `enabled=False` trains the student first, on complete clips, and freezes it while the selector learns.
+computed as classify(F w stem(Z)): the same value, a better gradient. Two fields of `JointConfig` are ablations.
 """
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from videocompressa.clip import Candidates
-from videocompressa.errors import DivergedError, InputError
+from videocompressa.errors import DivergedError, InputError, check_least
 from videocompressa.run import Run
 from videocompressa.selection.gumbel import GumbelSelector, SelectorConfig, temperature
-from videocompressa.selection.keyframes import FIXED_SELECTORS, Selector
 from videocompressa.selection.understanding import UnderstandingModule
 from videocompressa.synthetic import fill_weights
 
@@ -37,7 +35,7 @@ class JointConfig:
     """Training of selector and understanding module."""
 
     enabled: bool = True
-    """Train both together; off: the understanding module first, then the selector against it, frozen."""
+    """Train both together; off: the understanding module first, on complete clips; frozen, it trains the selector."""
     understanding: bool = True
     """A student that sees time; off: a frame-wise 2-D one."""
     steps: int = 400
@@ -54,39 +52,9 @@ class JointConfig:
     """Weight of the coverage term, >= 0."""
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.batch_size < 1:
-            raise InputError(f"joint.steps is {self.steps} and joint.batch_size {self.batch_size}; both must be >= 1")
+        check_least(self, "joint.", steps=1, batch_size=1, coverage_weight=0)
         if self.width % 8 or self.width < 8:
             raise InputError(f"joint.width is {self.width}; it must be a multiple of 8")
-        if self.coverage_weight < 0:
-            raise InputError(f"joint.coverage_weight is {self.coverage_weight}; it must not be negative")
-
-
-def find_selector(
-    name: str,
-    train_data: Candidates,
-    scorer: SelectorConfig,
-    config: JointConfig,
-    run: Run,
-    *,
-    keyframes: int,
-    fill: str,
-) -> Selector:
-    """Return the selector of a name; "gumbel" is learned on the candidates (a stage). K = T leaves nothing to learn."""
-    if keyframes == train_data.clip.num_frames:
-        return FIXED_SELECTORS["uniform"]()
-    if name != "gumbel":
-        return FIXED_SELECTORS[name]()
-    part = run.child("joint")
-
-    def compute() -> dict[str, Tensor]:
-        trained = train_selector(train_data, scorer, config, part, keyframes=keyframes, fill=fill)
-        return {key: value.cpu() for key, value in trained.state_dict().items()}
-
-    key = {"scorer": asdict(scorer), "joint": asdict(config), "keyframes": keyframes, "fill": fill}
-    selector = GumbelSelector(scorer, part.generator("selector"))
-    selector.load_state_dict(part.recall("selector", key, compute))
-    return selector.to(run.device)
 
 
 def train_selector(

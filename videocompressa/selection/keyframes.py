@@ -92,9 +92,3 @@ FIXED_SELECTORS: dict[str, type[Selector]] = {
 
 SELECTORS = ("gumbel", *FIXED_SELECTORS)
 """Every selector's name; "gumbel" is the learned one."""
-
-
-def check_selector(name: str, known: tuple[str, ...] = SELECTORS) -> None:
-    """Raise when no selector has this name."""
-    if name not in known:
-        raise InputError(f"unknown selector {name!r}; known: {', '.join(known)}")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from videocompressa.clip import Candidates
-from videocompressa.errors import InputError
+from videocompressa.errors import InputError, check_known
 from videocompressa.synthetic import Budget
 
 SubsetRule = Callable[[Tensor, int, torch.Generator], list[int]]
@@ -185,12 +185,6 @@ SUBSETS: dict[str, SubsetRule] = {
 """Subset rules by name; "dpp" is LVDD's selection ("DAPS") as released, "dpp-scaled" as in its text."""
 
 
-def check_subset(name: str) -> None:
-    """Raise when no subset rule has this name."""
-    if name not in SUBSETS:
-        raise InputError(f"unknown subset rule {name!r}; known: {', '.join(SUBSETS)}")
-
-
 def check_enough(sizes: Mapping[str, int], count: int, *, allow_fewer: bool) -> None:
     """Raise when a class (name to number of videos) has fewer than `count`, unless that is allowed."""
     short = [f"{name!r} has {size}" for name, size in sizes.items() if size < count]
@@ -203,14 +197,9 @@ def check_enough(sizes: Mapping[str, int], count: int, *, allow_fewer: bool) -> 
 
 
 def choose_videos(
-    data: Candidates,
-    rule: str,
-    budget: Budget,
-    generator: torch.Generator,
-    *,
-    features: FeaturesOf | None = None,
-    eligible: Tensor | None = None,
-) -> Tensor:
+    data: Candidates, rule: str, budget: Budget, generator: torch.Generator,
+    *, features: FeaturesOf | None = None, eligible: Tensor | None = None,
+) -> Tensor:  # fmt: skip
     """Choose VPC videos of each class by the subset rule; rows (N,) int64, grouped by class in class order.
 
     `features` maps rows to features, so that large ones need not be in memory all at once; "random" needs none. Of a
@@ -218,10 +207,9 @@ def choose_videos(
 
     Raises `InputError` for an unknown rule, and for a class with fewer videos unless the budget allows fewer.
     """
-    check_subset(rule)
+    check_known("unknown subset rule", rule, SUBSETS)
     count = budget.videos_per_class
-    sizes = torch.bincount(data.labels, minlength=len(data.classes)).tolist()
-    check_enough(dict(zip(data.classes, sizes, strict=True)), count, allow_fewer=budget.allow_fewer)
+    check_enough(data.class_sizes, count, allow_fewer=budget.allow_fewer)
     rows = []
     for label in range(len(data.classes)):
         members = (data.labels == label).nonzero()[:, 0]

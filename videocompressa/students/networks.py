@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from videocompressa.errors import InputError
+from videocompressa.errors import InputError, check_known
 
 
 class Dropout(nn.Module):
@@ -293,8 +293,7 @@ STUDENTS: dict[str, type[ConvNet3D | MiniC3D | R2Plus1D18 | FrameNet2D]] = {
 
 def check_student(name: str) -> None:
     """Raise unless `name` is one of `STUDENTS`."""
-    if name not in STUDENTS:
-        raise InputError(f"unknown student {name!r}; known: {', '.join(STUDENTS)}")
+    check_known("unknown student", name, STUDENTS)
 
 
 def build_student(

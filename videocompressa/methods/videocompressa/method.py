@@ -1,7 +1,6 @@
 """VideoCompressa (arXiv 2511.18831): learned keyframes, tuned as latents by the gradients of students.
 
-Symbols: N videos, B batch, T candidate frames, K keyframes, C,h,w latent, L classes. x clip, s scores, w selection
-weights, E/D frozen codec, z latents, f student, phi/theta parameters of selector and students.
+Symbols are those of docs/method.md.
 
 1. Candidates.  T frames of each training video, decoded and encoded once (`Candidates`).
 2. Scores.      s_BT = g_phi(x).
@@ -9,9 +8,7 @@ weights, E/D frozen codec, z latents, f student, phi/theta parameters of selecto
 4. Latents.     E(select(x)) = select(E(x)) because w is one-hot, so w acts on the cached latents.
 5. Joint phase. min over phi, theta of the task loss of the understanding module on the K selected and on all T
                 latents, plus a coverage term (`joint.py`).
-6. Videos.      Within each class, of the clips that the teacher gets right, the typical ones: facility location on the
-                latents of complete clips, weighted by how far pixels move with each channel (`features="pool"`
-                compares features of students instead).
+6. Videos.      Within each class, of the clips that the teacher gets right, the typical ones: facility location.
 7. Synthesis.   z_syn = select(E(x_chosen); phi) + delta, both tuned against a pool of students (`synthesis.py`).
 8. Labels.      Probabilities of a teacher for the decoded synthetic clips, averaged over views.
 
@@ -31,13 +28,13 @@ from videocompressa.artifact.packing import transform
 from videocompressa.artifact.storage import sample_of
 from videocompressa.clip import Candidates
 from videocompressa.codecs import Codec
-from videocompressa.errors import InputError
+from videocompressa.errors import check_known
 from videocompressa.methods.config import SelectingConfig
 from videocompressa.methods.videocompressa.pool import Member, PoolConfig, build_pool
 from videocompressa.methods.videocompressa.synthesis import SynthesisConfig, synthesize
 from videocompressa.run import Run
-from videocompressa.selection import FeaturesOf, Selector, check_keyframes, choose_videos
-from videocompressa.selection.videos import visible_latents
+from videocompressa.selection.keyframes import Selector, check_keyframes
+from videocompressa.selection.videos import FeaturesOf, choose_videos, visible_latents
 from videocompressa.students.teachers import RealClips, recognized
 from videocompressa.synthetic import Budget, SyntheticSet
 
@@ -65,8 +62,7 @@ class VideoCompressaConfig(SelectingConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.features not in FEATURES:
-            raise InputError(f"features is {self.features!r}; known: {', '.join(FEATURES)}")
+        check_known("features is", self.features, FEATURES)
 
     @property
     def needs_teacher(self) -> bool:

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from videocompressa.clip import Candidates
 from videocompressa.codecs import weights_sha256
-from videocompressa.errors import InputError
-from videocompressa.methods.config import some_of_each_class
+from videocompressa.errors import InputError, check_least
+from videocompressa.methods.config import random_of_each_class
 from videocompressa.run import Run
 from videocompressa.students.evaluation import student_features
 from videocompressa.students.networks import Student
@@ -39,10 +39,9 @@ class PoolConfig:
     """Real clips a class whose feature maps are averaged."""
 
     def __post_init__(self) -> None:
-        if min(self.ages, default=1) < 1 or self.real_per_class < 1:
-            raise InputError(
-                f"pool.ages is {self.ages} and pool.real_per_class {self.real_per_class}; each must be at least 1"
-            )
+        check_least(self, "pool.", real_per_class=1)
+        if min(self.ages, default=1) < 1:
+            raise InputError(f"pool.ages is {self.ages}; each must be at least 1")
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ def _class_features(
     student: Student, train_data: Candidates, config: PoolConfig, recipe: TrainConfig, run: Run
 ) -> dict[str, Tensor]:
     """Return "maps/0", "maps/1", ... (L,D): mean maps of the classes over augmented clips, a stage; and "features"."""
-    rows = some_of_each_class(train_data.labels, config.real_per_class, run.generator("real"))
+    rows = random_of_each_class(train_data.labels, config.real_per_class, run.generator("real"))
     num_classes = len(train_data.classes)
     counts = torch.bincount(train_data.labels[rows], minlength=num_classes).clamp(min=1).to(run.device)
     views = run.generator("real-views")

@@ -23,11 +23,11 @@ from torch import Tensor
 
 from videocompressa.clip import Candidates
 from videocompressa.codecs import Codec
-from videocompressa.errors import DivergedError, InputError
+from videocompressa.errors import DivergedError, check_least
 from videocompressa.methods.videocompressa.pool import Member, summary
 from videocompressa.run import Run
-from videocompressa.selection import GumbelSelector, Selector
-from videocompressa.selection.gumbel import top_k_straight_through
+from videocompressa.selection.gumbel import GumbelSelector, top_k_straight_through
+from videocompressa.selection.keyframes import Selector
 from videocompressa.students.precision import autocast
 from videocompressa.students.settings import TrainConfig
 from videocompressa.students.views import augmented
@@ -52,13 +52,7 @@ class SynthesisConfig:
     manifold_weight: float = 0.1
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.batch_size < 2:
-            raise InputError(
-                f"synthesis.steps is {self.steps} (allowed: 1 or more), "
-                f"synthesis.batch_size {self.batch_size} (allowed: 2 or more)"
-            )
-        if min(self.match_weight, self.task_weight, self.manifold_weight) < 0:
-            raise InputError("synthesis.match_weight, task_weight and manifold_weight must not be negative")
+        check_least(self, "synthesis.", steps=1, batch_size=2, match_weight=0, task_weight=0, manifold_weight=0)
 
 
 def synthesize(
@@ -138,12 +132,8 @@ def complete_mean_distance(features: Tensor, index: Tensor, targets: Tensor, cou
     """Return the mean over classes and features of |mean f - target|^2, the mean over ALL clips of a class, estimated.
 
     `features` (B,D) are those of some clips, `index` (B,) their classes, `targets` (c,D), `counts` (c,) int64 the clips
-    of a class in the set. The square of a batch's mean is too large by the spread of the clips over their number, and
-    its gradient would pull all clips of a class to one point. With d = f - target of n of N clips,
-
-      |mean d|^2 = (N - 1)/N mean_(i != j) <d_i, d_j> + 1/N mean_i |d_i|^2,
-
-    whose means over the batch are not biased (a U-statistic, Hoeffding 1948). For n = N it is the square itself.
+    of a class in the set. A U-statistic (Hoeffding 1948; "Class means from batches" in docs/method.md): the square of a
+    batch's mean is biased, and its gradient would pull all clips of a class to one point.
     """
     offsets = features - targets[index]
     one_hot = F.one_hot(index, len(targets)).to(features)
