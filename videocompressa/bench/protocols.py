@@ -118,11 +118,18 @@ _FAIR = Protocol(
 
 _SGD = Regime(
     TrainConfig(
-        student="convnet3d", optimizer="sgd", lr=0.01, momentum=0.9, weight_decay=5e-4, batch_size=256, augment="none",
-        schedule="step", milestones=(0.5,),
+        student="convnet3d",
+        optimizer="sgd",
+        lr=0.01,
+        momentum=0.9,
+        weight_decay=5e-4,
+        batch_size=256,
+        augment="none",
+        schedule="step",
+        milestones=(0.5,),
     ),
     epochs=500,
-)  # fmt: skip
+)
 
 _STRIDED = CandidateOptions(frames=16, size=112, placement="strided:4")
 
@@ -159,13 +166,19 @@ _VIDEO_DC = Protocol(
     ),
     on_full=Regime(
         dataclasses.replace(
-            _AUGMENTED, optimizer="sgd", lr=0.02, momentum=0.9, weight_decay=1e-4, batch_size=16, schedule="step",
+            _AUGMENTED,
+            optimizer="sgd",
+            lr=0.02,
+            momentum=0.9,
+            weight_decay=1e-4,
+            batch_size=16,
+            schedule="step",
             milestones=(90 / 150, 130 / 150),
         ),
         epochs=150,
         warmup_epochs=10,
     ),
-)  # fmt: skip
+)
 
 PROTOCOLS = {protocol.name: protocol for protocol in (_FAIR, _VDSD, _VIDEO_DC)}
 """Every protocol by name."""

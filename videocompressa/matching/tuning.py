@@ -53,9 +53,15 @@ class TuningConfig:
 
 
 def tune(
-    parameters: Sequence[Tensor], matching: Matching, show: ShowClips, labels: Tensor, config: TuningConfig,
-    *, watch: Watch, name: str,
-) -> None:  # fmt: skip
+    parameters: Sequence[Tensor],
+    matching: Matching,
+    show: ShowClips,
+    labels: Tensor,
+    config: TuningConfig,
+    *,
+    watch: Watch,
+    name: str,
+) -> None:
     """Tune leaf tensors, which `show` reads, and what the matching learns, by SGD on its loss; in place.
 
     `labels` (N,) int64 of the synthetic set, on the CPU. `name` names the phase to `watch` and in messages. Raises

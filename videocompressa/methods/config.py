@@ -117,17 +117,27 @@ class MethodConfig(ABC):
         return train_teachers(real, self.teacher, run)
 
     def gather(
-        self, train_data: Candidates, rows: Tensor, positions: Tensor, codec: Codec, run: Run,
+        self,
+        train_data: Candidates,
+        rows: Tensor,
+        positions: Tensor,
+        codec: Codec,
+        run: Run,
         latents: Tensor | None = None,
-    ) -> SyntheticSet:  # fmt: skip
+    ) -> SyntheticSet:
         """Return the set of `rows` (N,) at `positions` (N,K), with hard labels; `latents` replace the real ones."""
         origin = self._origin(run.streams.seed)
         return gather(train_data, rows, positions, latents=latents, decoder=codec, **origin)
 
     def blank(
-        self, train_data: Candidates, rows: Tensor, positions: Tensor, seed: int, packing: str = "dense",
+        self,
+        train_data: Candidates,
+        rows: Tensor,
+        positions: Tensor,
+        seed: int,
+        packing: str = "dense",
         packed: dict[str, Tensor] | None = None,
-    ) -> SyntheticSet:  # fmt: skip
+    ) -> SyntheticSet:
         """Return a set of `rows` (N,) at `positions` (N,K) whose file is as large as that of the real content.
 
         Its latents are 0 and take no memory; `packed` tensors of the right shapes stand for them in the file.
@@ -151,9 +161,16 @@ class MethodConfig(ABC):
         return len(to_bytes(self.blank(data, rows, repeated, run.streams.seed, packing, packed)))
 
     def rows_within(
-        self, data: Candidates, budget: Budget, rule: str, size: Callable[[Tensor], int], run: Run,
-        *, features: FeaturesOf | None = None, advice: str = "",
-    ) -> Tensor:  # fmt: skip
+        self,
+        data: Candidates,
+        budget: Budget,
+        rule: str,
+        size: Callable[[Tensor], int],
+        run: Run,
+        *,
+        features: FeaturesOf | None = None,
+        advice: str = "",
+    ) -> Tensor:
         """Return the rows, by a subset rule, of as many videos a class as `budget.file_bytes` holds, or VPC if None.
 
         `size` gives the bytes of a file of some rows. Raises `BudgetError`, with `advice`, when one video a class does

@@ -116,9 +116,14 @@ class RdedConfig(MethodConfig):
 
 
 def draw_crops(
-    num_clips: int, size: tuple[int, int], num_frames: int, config: RdedConfig, *, keyframes: int,
+    num_clips: int,
+    size: tuple[int, int],
+    num_frames: int,
+    config: RdedConfig,
+    *,
+    keyframes: int,
     generator: torch.Generator,
-) -> Crops:  # fmt: skip
+) -> Crops:
     """Draw `config.num_crops` crops of each clip: a box inside `size` (H,W), and K uniform places of a window of T."""
     area, down, right, span, start = torch.rand(5, num_clips, config.num_crops, generator=generator).double()
     side = (config.crop_scale + (1 - config.crop_scale) * area).sqrt()

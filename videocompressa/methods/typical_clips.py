@@ -65,9 +65,13 @@ class TypicalClipsConfig(MethodConfig):
         teachers = self.train_teachers(train_data, codec, len(positions), run)
         features = None if self.subset == "random" else visible_latents(train_data, weights)
         rows = choose_videos(
-            train_data, self.subset, Budget(count, len(positions), allow_fewer=True), run.generator("videos"),
-            features=features, eligible=recognized(train_data, teachers, run),
-        )  # fmt: skip
+            train_data,
+            self.subset,
+            Budget(count, len(positions), allow_fewer=True),
+            run.generator("videos"),
+            features=features,
+            eligible=recognized(train_data, teachers, run),
+        )
         synthetic = self.gather(train_data, rows, positions.repeat(len(rows), 1), codec, run)
         return self.relabel(synthetic, teachers, run)
 

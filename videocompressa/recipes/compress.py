@@ -47,9 +47,16 @@ class CompressOutcome:
 
 
 def compress_folder(
-    data: Path, path: Path, options: CompressOptions, *, candidates: CandidateOptions, budget: BudgetOptions,
-    selector_out: Path | None = None, overwrite: bool = False, surroundings: Surroundings,
-) -> CompressOutcome:  # fmt: skip
+    data: Path,
+    path: Path,
+    options: CompressOptions,
+    *,
+    candidates: CandidateOptions,
+    budget: BudgetOptions,
+    selector_out: Path | None = None,
+    overwrite: bool = False,
+    surroundings: Surroundings,
+) -> CompressOutcome:
     """Compress the training videos of `data` into the file `path`, and write the trained selector to `selector_out`.
 
     Options are checked before the videos are read. Equal input, options and seed give equal bytes on a CPU. Raises
@@ -131,9 +138,15 @@ def check_training(videos: VideoSet, data: Path, budget: BudgetOptions) -> None:
 
 
 def _check_selector_out(
-    selector_out: Path, path: Path, method: str, config: MethodConfig, candidates: CandidateOptions,
-    budget: BudgetOptions, *, overwrite: bool,
-) -> None:  # fmt: skip
+    selector_out: Path,
+    path: Path,
+    method: str,
+    config: MethodConfig,
+    candidates: CandidateOptions,
+    budget: BudgetOptions,
+    *,
+    overwrite: bool,
+) -> None:
     """Raise when no selector could be written there, or the method learns none."""
     if config.selector_name != "gumbel":
         raise InputError(

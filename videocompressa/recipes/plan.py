@@ -81,9 +81,13 @@ class Plan:
 
 
 def plan(
-    data: Path, options: CompressOptions, *, candidates: CandidateOptions, budget: BudgetOptions,
+    data: Path,
+    options: CompressOptions,
+    *,
+    candidates: CandidateOptions,
+    budget: BudgetOptions,
     surroundings: Surroundings,
-) -> Plan:  # fmt: skip
+) -> Plan:
     """Return what `compress_folder` with the same arguments would read, write and take.
 
     Unreadable videos are listed and stop nothing. Raises `InputError` as the run itself would.

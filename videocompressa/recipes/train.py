@@ -34,9 +34,16 @@ class TrainOutcome:
 
 
 def train_on(
-    subject: Path, data: Path, *, config: TrainConfig, candidates: CandidateOptions, num_seeds: int = 3,
-    split: str = "test", codec: str | None = None, surroundings: Surroundings,
-) -> TrainOutcome:  # fmt: skip
+    subject: Path,
+    data: Path,
+    *,
+    config: TrainConfig,
+    candidates: CandidateOptions,
+    num_seeds: int = 3,
+    split: str = "test",
+    codec: str | None = None,
+    surroundings: Surroundings,
+) -> TrainOutcome:
     """Train students on `subject` and judge them on a split of `data`.
 
     `subject` is a set file, or a folder (or csv) of videos: then on all of its training videos, the reference "full

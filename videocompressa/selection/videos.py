@@ -197,9 +197,14 @@ def check_enough(sizes: Mapping[str, int], count: int, *, allow_fewer: bool) -> 
 
 
 def choose_videos(
-    data: Candidates, rule: str, budget: Budget, generator: torch.Generator,
-    *, features: FeaturesOf | None = None, eligible: Tensor | None = None,
-) -> Tensor:  # fmt: skip
+    data: Candidates,
+    rule: str,
+    budget: Budget,
+    generator: torch.Generator,
+    *,
+    features: FeaturesOf | None = None,
+    eligible: Tensor | None = None,
+) -> Tensor:
     """Choose VPC videos of each class by the subset rule; rows (N,) int64, grouped by class in class order.
 
     `features` maps rows to features, so that large ones need not be in memory all at once; "random" needs none. Of a

@@ -95,9 +95,13 @@ class VideoCompressaConfig(SelectingConfig):
             pool = build_pool(real, self.pool, self.teacher.train, teachers, run)
         features = self._features(train_data, codec, pool, run)
         rows = choose_videos(  # 6.
-            train_data, self.subset, budget, run.generator("videos"), features=features,
+            train_data,
+            self.subset,
+            budget,
+            run.generator("videos"),
+            features=features,
             eligible=recognized(train_data, teachers, run),
-        )  # fmt: skip
+        )
         positions = selector.positions(train_data.frames[rows], budget.keyframes, run.generator("keyframes"))
         synthetic = self.gather(train_data, rows, positions, codec, run)
         if self.synthesis.enabled:
@@ -114,9 +118,15 @@ class VideoCompressaConfig(SelectingConfig):
         return visible_latents(train_data, weights)
 
     def _tuned(
-        self, start: SyntheticSet, train_data: Candidates, rows: Tensor, pool: Sequence[Member], selector: Selector,
-        codec: Codec, run: Run,
-    ) -> SyntheticSet:  # fmt: skip
+        self,
+        start: SyntheticSet,
+        train_data: Candidates,
+        rows: Tensor,
+        pool: Sequence[Member],
+        selector: Selector,
+        codec: Codec,
+        run: Run,
+    ) -> SyntheticSet:
         """Step 7; a finished stage."""
         chosen, part = train_data.take(rows), run.child("synthesis")
         key = {

@@ -56,9 +56,15 @@ class SynthesisConfig:
 
 
 def synthesize(
-    start: SyntheticSet, chosen: Candidates, pool: Sequence[Member], selector: Selector, codec: Codec,
-    config: SynthesisConfig, recipe: TrainConfig, run: Run,
-) -> dict[str, Tensor]:  # fmt: skip
+    start: SyntheticSet,
+    chosen: Candidates,
+    pool: Sequence[Member],
+    selector: Selector,
+    codec: Codec,
+    config: SynthesisConfig,
+    recipe: TrainConfig,
+    run: Run,
+) -> dict[str, Tensor]:
     """Return the tuned "latents" (N,K,C,h,w) of `start`, and "positions" (N,K), which the tuned selector may change.
 
     `chosen` are the candidates of its videos, `recipe` is how students are trained. Raises `DivergedError`.

@@ -67,9 +67,16 @@ class FigureOutcome:
 
 
 def make_figure(
-    figure: Figure, data: Path, folder: Path, *, options: FinetuneOptions, load: LoadOptions, overwrite: bool,
-    group: ProcessGroup, surroundings: Surroundings,
-) -> FigureOutcome:  # fmt: skip
+    figure: Figure,
+    data: Path,
+    folder: Path,
+    *,
+    options: FinetuneOptions,
+    load: LoadOptions,
+    overwrite: bool,
+    group: ProcessGroup,
+    surroundings: Surroundings,
+) -> FigureOutcome:
     """Make all rows of a figure in `folder`, resuming where an earlier call stopped.
 
     Each ratio's set is `folder/RATIO.safetensors`, its run `folder/RATIO/`; zero-shot and full data are run once, with

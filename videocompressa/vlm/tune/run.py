@@ -96,10 +96,18 @@ class FinetuneOutcome:
 
 
 def finetune_on(
-    subject: Path, data: Path, folder: Path, *, options: FinetuneOptions, config: FinetuneConfig | None = None,
-    load: LoadOptions | None = None, candidates: CandidateOptions, overwrite: bool = False,
-    group: ProcessGroup = ALONE, surroundings: Surroundings,
-) -> FinetuneOutcome:  # fmt: skip
+    subject: Path,
+    data: Path,
+    folder: Path,
+    *,
+    options: FinetuneOptions,
+    config: FinetuneConfig | None = None,
+    load: LoadOptions | None = None,
+    candidates: CandidateOptions,
+    overwrite: bool = False,
+    group: ProcessGroup = ALONE,
+    surroundings: Surroundings,
+) -> FinetuneOutcome:
     """Fine-tune a model on the set file `subject` (and on `data`), evaluate it on videos of `data`, write to `folder`.
 
     Every process of a group makes the same call; the main one writes. Raises `InputError`, and `DivergedError` when a
