@@ -465,7 +465,9 @@ def test_data_with_other_classes(run: Runner, set_file: Path, tmp_path: Path) ->
     assert "lacks 'pale'" in error
 
 
-def test_held_out_videos_judge_a_set_networkout_them(run: Runner, videos: Path, set_file: Path, tmp_path: Path) -> None:
+def test_held_out_videos_evaluate_a_set_compressed_without_them(
+    run: Runner, videos: Path, set_file: Path, tmp_path: Path
+) -> None:
     data = draw_videos(tmp_path / "shades", test=0, train=4)
     hold_out = ("--hold-out", "25%")
     run.compress(data, tmp_path / "honest.safetensors", *hold_out, "--vpc", 3)
@@ -473,7 +475,7 @@ def test_held_out_videos_judge_a_set_networkout_them(run: Runner, videos: Path, 
     result = run.train(tmp_path / "honest.safetensors", "--data", data, "--split", "val", *hold_out, "--json")
     assert result.json["num_test_clips"] == 2
     leaky = run.train(tmp_path / "leaky.safetensors", "--data", data, "--split", "val", *hold_out)
-    assert "was made from 2 of the val videos" in leaky.error
+    assert "was compressed from 2 of the val videos" in leaky.error
 
 
 def test_all_runs_diverged_is_a_code_of_its_own(run: Runner, videos: Path, set_file: Path) -> None:

@@ -224,7 +224,7 @@ def test_cost_has_seconds_accuracy_and_memory(memory: str, tmp_path: Path) -> No
     assert not axes.texts
     collections = [*soft.collections, *axes.collections]
     bubbles = [bubble for bubble in collections if bubble.get_offsets().shape[0] == 2 and len(bubble.get_sizes())]
-    if memory == "gpu":  # nobody measured it
+    if memory == "gpu":  # not measured
         assert not bubbles
         assert not any("memory" in text for text in legend(figure))
     else:

@@ -189,10 +189,10 @@ def test_a_source_video_that_is_gone(run: Runner, set_file: Path, model: Path, v
     (tmp_path / "empty").mkdir()
     ran = tune(run, set_file, model, videos, tmp_path / "out", "--from-source", tmp_path / "empty", "--quiet")
     assert "--from-source: source video " in ran.error
-    assert ".mp4 is gone; give the folder that the set was made of" in ran.error
+    assert ".mp4 is gone; give the folder that was compressed" in ran.error
     assert not (tmp_path / "out").exists()  # It is refused before any evaluation.
     ran = tune(run, set_file, model, videos, tmp_path / "out", "--from-source", tmp_path / "none", "--quiet")
-    assert "none: is no folder; give the one that the set was made of" in ran.error
+    assert "none: is no folder; give the one that was compressed" in ran.error
 
 
 def test_bad_input(run: Runner, set_file: Path, model: Path, videos: Path, tmp_path: Path) -> None:

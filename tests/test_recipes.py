@@ -347,7 +347,7 @@ def test_a_codec_in_a_folder_must_be_given(set_file: Path, tmp_path: Path) -> No
     elsewhere = dataclasses.replace(synthetic.codec, name="tiny:weights.safetensors")
     path = tmp_path / "set.safetensors"
     write_set(dataclasses.replace(synthetic, codec=elsewhere), path)
-    with pytest.raises(InputError, match="was made with codec 'tiny:weights.safetensors'; give its place"):
+    with pytest.raises(InputError, match="was compressed with codec 'tiny:weights.safetensors'; give its place"):
         open_set(path)
     assert open_set(path, "tiny").decoder is not None  # the same weights under another name
 

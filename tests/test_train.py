@@ -1,4 +1,4 @@
-"""Training and judging: planted motion, hand-computed scores, equal bytes for equal seeds, refusals."""
+"""Training and evaluation: planted motion, hand-computed scores, equal bytes for equal seeds, refusals."""
 
 from __future__ import annotations
 
@@ -350,7 +350,7 @@ def test_moving_no_clips_draws_nothing() -> None:
 
 
 def test_clips_before_other_scenes_teach_motion_where_the_scene_tells_the_class() -> None:
-    """In training the square moves right before bright scenes only; the judge has scenes the other way round."""
+    """In training the square moves right before bright scenes only; the test set has scenes the other way round."""
 
     def scenes(num_clips: int, seed: int, bright: int) -> LabeledClips:
         data = moving_squares(num_clips, seed)
@@ -358,11 +358,11 @@ def test_clips_before_other_scenes_teach_motion_where_the_scene_tells_the_class(
         return replace(data, frames=(data.frames // 2 + light).to(torch.uint8))
 
     config = TrainConfig(steps=60, width=0.25, flip=False)
-    judge = scenes(32, 1, bright=1)
+    test_clips = scenes(32, 1, bright=1)
     misled = trained(config, data=scenes(32, 0, bright=0))
     taught = trained(replace(config, background=1.0), data=scenes(32, 0, bright=0))
-    assert evaluate(misled, judge, CPU).top1 < 0.5
-    assert evaluate(taught, judge, CPU).top1 > 0.8
+    assert evaluate(misled, test_clips, CPU).top1 < 0.5
+    assert evaluate(taught, test_clips, CPU).top1 > 0.8
 
 
 # Scores

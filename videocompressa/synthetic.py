@@ -155,8 +155,8 @@ class SyntheticSet:
         # The name may be that of another folder, and the size on disk that of another format, of the same weights.
         if replace(decoder.spec, name=self.codec.name, num_bytes=self.codec.num_bytes) != self.codec:
             raise InputError(
-                f"the set was made with codec {self.codec.name!r} (weights {self.codec.weights_sha256[:12]}), but "
-                f"{decoder.spec.name!r} (weights {decoder.spec.weights_sha256[:12]}) was given; give the same codec"
+                f"the set was compressed with codec {self.codec.name!r} (weights {self.codec.weights_sha256[:12]}), "
+                f"but {decoder.spec.name!r} (weights {decoder.spec.weights_sha256[:12]}) was given; give the same codec"
             )
 
     def _check_positions(self, num_items: int, keyframes: int) -> None:

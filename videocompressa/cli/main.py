@@ -1,7 +1,7 @@
 """The command line: reads options, makes one call, prints the result.
 
 Exit codes: 0 done; 1 a worker process died, or the reader of our output went away; 2 the input must be fixed (one line
-on stderr says how); 3 training diverged; 130 interrupted.
+on stderr explains how); 3 training diverged; 130 interrupted.
 """
 
 import sys

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainArguments:
-    """How students are trained and judged, as it is written on the command line."""
+    """How students are trained and evaluated, as given on the command line."""
 
     student: str = "minic3d"
     """convnet3d, minic3d, r2plus1d18 or framenet2d."""
@@ -37,7 +37,7 @@ class TrainArguments:
     flip: bool = True
     """Mirror half of the clips; turn it off where left and right tell classes apart."""
     split: Literal["test", "val"] = "test"
-    """Videos that judge."""
+    """Videos of the evaluation."""
     settings: cli.Settings = ()
     """Another setting of the training, as name=value, such as augment=none; repeat for more."""
 
@@ -65,7 +65,7 @@ def train(
     running: cli.RunningArguments = cli.RUNNING,
     reporting: cli.ReportingArguments = cli.REPORTING,
 ) -> None:
-    """Train students on a set file and judge them on the test videos of DATA.
+    """Train students on a set file and evaluate them on the test videos of DATA.
 
     With a folder of videos in place of the file, students are trained on all of its training videos, for the same
     number of steps: the reference that a set is measured by. For a set file, the size and the number of candidate
@@ -76,13 +76,13 @@ def train(
     subject
         A set file, or a folder of labeled videos.
     data
-        Folder (or csv) of labeled videos whose test videos judge; for a folder SET, the folder itself.
+        Folder (or csv) of labeled videos whose test videos are classified; for a folder SET, the folder itself.
     """
     from videocompressa.recipes.train import train_on
 
     is_folder = subject.is_dir() or subject.suffix.lower() == ".csv"
     if data is None and not is_folder:
-        raise InputError("--data is missing; give the folder whose test videos judge the students")
+        raise InputError("--data is missing; give the folder whose test videos the students classify")
     with terminal.progress(reporting) as watch:
         outcome = train_on(
             subject,
@@ -108,7 +108,7 @@ def _print_scores(outcome: TrainOutcome) -> None:
     spread = f" ± {100 * result.top1_std:.1f}" if len(result.top1_runs) > 1 else ""
     rows = {
         "trained on": f"{outcome.trained_on} ({outcome.num_train_clips} clips)",
-        "judged on": f"{outcome.num_test_clips} {outcome.split} videos",
+        "evaluated on": f"{outcome.num_test_clips} {outcome.split} videos",
         "top-1": f"{100 * result.top1_mean:.1f}{spread} %  ({len(result.top1_runs)} runs: "
         f"{', '.join(f'{100 * run:.1f}' for run in result.top1_runs)})",
         "chance": f"{100 / len(outcome.classes):.1f} %",

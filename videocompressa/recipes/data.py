@@ -82,6 +82,6 @@ def check_split(videos: VideoSet, split: str, data: Path) -> None:
     else:
         advice = (
             "name them in the column split of a splits.csv, put them in "
-            f"{data.name}/{split}/CLASS/, or judge by held-out ones: --split val --hold-out 20%"
+            f"{data.name}/{split}/CLASS/, or evaluate on held-out ones: --split val --hold-out 20%"
         )
     raise InputError(f"{data}: has no {split} videos (only {others}); {advice}")

@@ -40,7 +40,9 @@ def open_set(path: str | Path, codec: str | None = None) -> SyntheticSet:
     synthetic = read_set(path)
     name = synthetic.codec.name
     if codec is None and ":" in name:
-        raise InputError(f"{path}: was made with codec {name!r}; give its place, as codec {name.split(':')[0]}:FOLDER")
+        raise InputError(
+            f"{path}: was compressed with codec {name!r}; give its place, as codec {name.split(':')[0]}:FOLDER"
+        )
     try:
         return dataclasses.replace(synthetic, decoder=build_codec(name if codec is None else codec))
     except InputError as error:

@@ -1,4 +1,4 @@
-"""The train run: students trained on a set file, or on all videos, and judged on other videos."""
+"""The train run: students trained on a set file, or on all videos, and evaluated on other videos."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class TrainOutcome:
     num_train_clips: int
     num_test_clips: int
     split: str
-    """Split that the students were judged on."""
+    """Split that the students were evaluated on."""
     skipped: tuple[BadVideo, ...]
     """Videos of the used splits that could not be read."""
 
@@ -44,7 +44,7 @@ def train_on(
     codec: str | None = None,
     surroundings: Surroundings,
 ) -> TrainOutcome:
-    """Train students on `subject` and judge them on a split of `data`.
+    """Train students on `subject` and evaluate them on a split of `data`.
 
     `subject` is a set file, or a folder (or csv) of videos: then on all of its training videos, the reference "full
     data". The steps are the same for either. For a set, T and the size of the frames come from its file. Seeds are 0
@@ -84,25 +84,25 @@ def train_on(
 
 
 def check_unseen(synthetic: SyntheticSet, path: Path, videos: VideoSet, data: Path, split: str) -> None:
-    """Raise when a set holds videos that are to judge it."""
-    judged = {entry.video_id for entry in videos.select(split).entries}
-    both = judged.intersection(synthetic.provenance.video_ids)
+    """Raise when a set holds videos of its own evaluation."""
+    evaluated = {entry.video_id for entry in videos.select(split).entries}
+    both = evaluated.intersection(synthetic.provenance.video_ids)
     if both and synthetic.provenance.source.name == videos.name:
         raise InputError(
-            f"{path}: was made from {len(both)} of the {split} videos of {data}, such as {min(both)}; compress with "
-            "the same --hold-out and lists"
+            f"{path}: was compressed from {len(both)} of the {split} videos of {data}, such as {min(both)}; compress "
+            "with the same --hold-out and lists"
         )
 
 
 def check_classes(own: Sequence[str], theirs: Sequence[str], subject: Path, data: Path) -> None:
-    """Raise, with the differences, unless a set and the data that judge it have the same classes."""
+    """Raise, with the differences, unless a set and the data of its evaluation have the same classes."""
     if tuple(own) == tuple(theirs):
         return
     missing = {data: sorted(set(own) - set(theirs)), subject: sorted(set(theirs) - set(own))}
     differences = "; ".join(f"{path} lacks {_names(names)}" for path, names in missing.items() if names)
     raise InputError(
         f"the classes of {subject} and {data} differ: {differences or 'another order'}; "
-        "give the data that the set was made of"
+        "give the data that was compressed"
     )
 
 

@@ -137,7 +137,7 @@ def _check_messages(
     """Raise unless messages alternate, question and answer, with a `tag` for each medium in the questions."""
     speakers, texts = [turn["role"] for turn in messages], [turn["content"] for turn in messages]
     if not messages or speakers != [*roles] * (len(messages) // 2):
-        by = ", ".join(speakers) or "nobody"
+        by = ", ".join(speakers) or "no one"
         raise FaultError(f"is spoken by {by}; it must be {roles[0]}, {roles[1]} in turn", "fix it")
     if not all(map(str.strip, texts)):
         raise FaultError("has an empty message", "write one")

@@ -40,7 +40,7 @@ class Clips:
         for path in () if isinstance(self.source, Tensor) else self.source:
             if not path.is_file():
                 raise InputError(
-                    f"--from-source: source video {path} is gone; give the folder that the set was made of, or leave "
+                    f"--from-source: source video {path} is gone; give the folder that was compressed, or leave "
                     "--from-source out (frames then come from the file itself)"
                 )
 

@@ -156,7 +156,7 @@ def _check(options: FinetuneOptions, config: FinetuneConfig, load: LoadOptions, 
     if load.four_bit and (config.lora_rank == 0 or config.vision != "frozen"):
         raise InputError("--four-bit holds weights that cannot be trained; give --lora-rank 16 and --vision frozen")
     if options.from_source is not None and not options.from_source.is_dir():
-        raise InputError(f"--from-source {options.from_source}: is no folder; give the one that the set was made of")
+        raise InputError(f"--from-source {options.from_source}: is no folder; give the one that was compressed")
     if not data.exists():
         raise InputError(f"--data {data}: does not exist; give the folder with the test videos")
 
