@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import struct
 import sys
 from collections.abc import Callable
@@ -335,3 +336,14 @@ def test_unknown_choices_are_refused(tmp_path: Path) -> None:
 def test_no_other_method_has_our_color() -> None:
     others = {family.color for name, family in FAMILIES.items() if name not in OURS}
     assert FAMILIES["videocompressa"].color not in others
+
+
+def test_labels_of_close_values_do_not_overlap(tmp_path: Path) -> None:
+    close = [record("dm", 0.4, byte_ratio=ratio) for ratio in (0.000175, 0.00018, 0.000192)]
+    figure = figures.accuracy_against(close, tmp_path / "a.png", "bytes")
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    boxes = [text.get_window_extent() for text in axes.get_xticklabels() if text.get_text()]
+    inside = [box for box in boxes if axes.bbox.x0 <= (box.x0 + box.x1) / 2 <= axes.bbox.x1]
+    assert len(inside) >= 2
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(inside))

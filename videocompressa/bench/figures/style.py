@@ -18,7 +18,7 @@ try:  # Only here: other modules of the figures import these names from this one
     from matplotlib.lines import Line2D as Line2D
     from matplotlib.patches import Patch as Patch
     from matplotlib.patheffects import withStroke
-    from matplotlib.ticker import LogFormatterSciNotation, LogLocator, NullFormatter
+    from matplotlib.ticker import LogFormatterSciNotation, LogLocator, MaxNLocator, NullFormatter
 except ImportError as error:
     raise InputError(f"plots need matplotlib; run: {how_to_install('report')}") from error
 
@@ -135,9 +135,14 @@ def add_legend(figure: Figure, entries: Sequence[Any], place: str = "outside low
 
 
 def set_log_scale(axes: Axes, values: Sequence[float]) -> None:
-    """Make the x axis logarithmic, with ticks at powers of ten, and at 2 and 5 times them where these are few."""
+    """Make the x axis logarithmic, with ticks at powers of ten, at 2 and 5 times them too where these are few.
+
+    Values within a factor of 2 have hardly any of these: they get a few round numbers.
+    """
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if max(values) > 50 * min(values) else (1.0, 2.0, 5.0)))
+    spread = max(values) / min(values)
+    log_ticks = LogLocator(subs=(1.0,) if spread > 50 else (1.0, 2.0, 5.0))
+    axes.xaxis.set_major_locator(MaxNLocator(3) if spread < 2 else log_ticks)
     axes.xaxis.set_major_formatter(LogFormatterSciNotation() if max(values) >= 1e4 else "{x:g}")
     axes.xaxis.set_minor_formatter(NullFormatter())
 
