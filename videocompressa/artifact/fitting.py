@@ -1,6 +1,40 @@
-"""What fits into a file of a given size: a search over sizes that are measured on the bytes of the file."""
+"""What fits into a file of a given size: a search over sizes that are measured on the bytes of a file.
 
+How large a file is depends on shapes, ids, times and settings. Before the content exists, a blank set stands for it.
+"""
+
+import dataclasses
 from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from videocompressa.clip import Candidates
+from videocompressa.synthetic import SyntheticSet, gather
+
+
+def blank_set(
+    data: Candidates,
+    rows: Tensor,
+    positions: Tensor,
+    *,
+    soft_labels: bool,
+    packing: str = "dense",
+    packed: dict[str, Tensor] | None = None,
+    **origin: Any,
+) -> SyntheticSet:
+    """Return a set of `rows` (N,) at `positions` (N,K) whose file is as large as that of the real content.
+
+    Its latents are 0 and take no memory; `packed` tensors of the right shapes stand for them in the file. `origin`
+    (method, config, seed, fill) goes to `gather`.
+    """
+    latent_shape = data.codec.latent_shape(data.clip.height, data.clip.width)
+    latents = torch.zeros(()).expand(*positions.shape, *latent_shape)
+    blank = gather(data, rows, positions, latents=latents, **origin)
+    num_classes = len(data.classes)
+    labels = torch.full((len(rows), num_classes), 1 / num_classes) if soft_labels else blank.labels
+    return dataclasses.replace(blank, labels=labels, packing=packing, packed=packed or {})
 
 
 def largest_fitting(fits: Callable[[int], bool], low: int, high: int, *, start: int | None = None) -> int:

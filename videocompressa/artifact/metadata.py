@@ -27,7 +27,7 @@ KEY = "videocompressa"
 """The only metadata key."""
 
 Schema = Mapping[str, Any]
-Record = TypeVar("Record")
+RecordType = TypeVar("RecordType")
 
 SCHEMA: Schema = {
     "clip": {"frames": int, "height": int, "placement": str, "width": int},
@@ -148,7 +148,7 @@ def content_of(record: object, keys: Iterable[str]) -> dict[str, Any]:
     return {key: fields[key] for key in keys}
 
 
-def record_of(kind: type[Record], content: Mapping[str, Any], **more: Any) -> Record:
+def record_from(kind: type[RecordType], content: Mapping[str, Any], **more: Any) -> RecordType:
     """Return the record whose fields are in `content`, by key, or in `more`."""
     keys = {name: _KEYS.get(name, name) for name in kind.__annotations__}
     return kind(**({name: content[key] for name, key in keys.items() if key in content} | more))
@@ -181,12 +181,12 @@ def from_json(header: Mapping[str, Any], content: Mapping[str, Any], num_items: 
         _check_numbers(f"codec.{name}", codec[name], codec["channels"])
     for name, numbers in content["normalization"].items():
         _check_numbers(f"normalization.{name}", numbers, 3)
-    source = record_of(Source, header["source"], split_hash=content["split"])
+    source = record_from(Source, header["source"], split_hash=content["split"])
     provenance = Provenance(
         header["method"], content["config"], header["seed"], source, tuple(content["videos"]), header["version"]
     )
     _refuse_places(provenance)
-    clip = record_of(ClipSpec, header["clip"])
+    clip = record_from(ClipSpec, header["clip"])
     if num_items < 1:
         raise InputError("the file has no items; a set must hold at least one keyframe")
     if not 1 <= keyframes <= clip.num_frames:
@@ -198,8 +198,8 @@ def from_json(header: Mapping[str, Any], content: Mapping[str, Any], num_items: 
         times_seconds=torch.tensor(times, dtype=torch.float64) / 1000,
         classes=tuple(content["classes"]),
         clip=clip,
-        codec=record_of(CodecSpec, codec, name=header["codec"]),
-        normalization=record_of(Normalization, normalization),
+        codec=record_from(CodecSpec, codec, name=header["codec"]),
+        normalization=record_from(Normalization, normalization),
         provenance=provenance,
         fill=header["fill"],
         packing=header["packing"],

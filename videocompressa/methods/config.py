@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from videocompressa.artifact import to_bytes
-from videocompressa.artifact.fitting import largest_fitting
+from videocompressa.artifact.fitting import blank_set, largest_fitting
 from videocompressa.clip import Candidates
 from videocompressa.codecs import Codec
 from videocompressa.errors import check_known, too_few_bytes
@@ -138,17 +138,9 @@ class MethodConfig(ABC):
         packing: str = "dense",
         packed: dict[str, Tensor] | None = None,
     ) -> SyntheticSet:
-        """Return a set of `rows` (N,) at `positions` (N,K) whose file is as large as that of the real content.
-
-        Its latents are 0 and take no memory; `packed` tensors of the right shapes stand for them in the file.
-        """
-        latent_shape = train_data.codec.latent_shape(train_data.clip.height, train_data.clip.width)
-        latents = torch.zeros(()).expand(*positions.shape, *latent_shape)
-        blank = gather(train_data, rows, positions, latents=latents, **self._origin(seed))
-        num_classes = len(train_data.classes)
-        soft = torch.full((len(rows), num_classes), 1 / num_classes)
-        labels = soft if self.labels == "soft" else blank.labels
-        return dataclasses.replace(blank, labels=labels, packing=packing, packed=packed or {})
+        """Return the method's `blank_set` of `rows` (N,) at `positions` (N,K)."""
+        soft, origin = self.labels == "soft", self._origin(seed)
+        return blank_set(train_data, rows, positions, soft_labels=soft, packing=packing, packed=packed, **origin)
 
     def _origin(self, seed: int) -> dict[str, Any]:
         return {"method": self.name, "config": self.differing_settings(), "seed": seed, "fill": self.fill}

@@ -67,7 +67,7 @@ def train_on(
         check_unseen(synthetic, subject, videos, data, split)
         train = LabeledClips(synthetic.clips(), synthetic.labels, synthetic.normalization, synthetic.classes)
         clip = synthetic.clip
-    check_classes(train.classes, videos.classes, subject, data)
+    check_same_classes(train.classes, videos.classes, subject, data)
     test = decode_videos(videos, split, clip, candidates, surroundings)
     test_clips = LabeledClips(test.frames, test.labels, train.normalization, test.classes)
     run = Run(Streams(0), surroundings.device, surroundings.watch)
@@ -94,7 +94,7 @@ def check_unseen(synthetic: SyntheticSet, path: Path, videos: VideoSet, data: Pa
         )
 
 
-def check_classes(own: Sequence[str], theirs: Sequence[str], subject: Path, data: Path) -> None:
+def check_same_classes(own: Sequence[str], theirs: Sequence[str], subject: Path, data: Path) -> None:
     """Raise, with the differences, unless a set and the data of its evaluation have the same classes."""
     if tuple(own) == tuple(theirs):
         return

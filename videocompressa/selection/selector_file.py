@@ -19,7 +19,7 @@ from torch import Tensor
 
 from videocompressa.artifact.container import deserialized, errors_of, header_of, metadata_of
 from videocompressa.artifact.metadata import KEY as SET_KEY
-from videocompressa.artifact.metadata import Schema, canonical, content_of, portable, record_of
+from videocompressa.artifact.metadata import Schema, canonical, content_of, portable, record_from
 from videocompressa.clip import ClipSpec, shape_text
 from videocompressa.errors import InputError
 from videocompressa.files import check_output, write_bytes
@@ -110,7 +110,7 @@ def parse_selector(data: bytes, path: str) -> TrainedSelector:
         if list(metadata_of(data)) == [SET_KEY]:
             raise InputError("the file is a synthetic set, no selector; write one with compress --selector-out")
         content = header_of(data, KEY, FORMAT, SCHEMA, "selector", "write it again with compress --selector-out")
-        clip, config = record_of(ClipSpec, content["clip"]), SelectorConfig(**content["scorer"])
+        clip, config = record_from(ClipSpec, content["clip"]), SelectorConfig(**content["scorer"])
         keyframes, codec = content["keyframes"], content["codec"]
         if not 1 <= keyframes <= clip.num_frames:
             raise InputError(
@@ -120,7 +120,7 @@ def parse_selector(data: bytes, path: str) -> TrainedSelector:
         selector = _network(config, data)
         if _sha256(selector.state_dict()) != content["sha256"]:
             raise InputError("the file is damaged: its weights are not those that were written; copy it again")
-    origin = record_of(Origin, content, codec=codec["name"], codec_sha256=codec["sha256"])
+    origin = record_from(Origin, content, codec=codec["name"], codec_sha256=codec["sha256"])
     return TrainedSelector(selector, keyframes, clip, origin)
 
 

@@ -37,7 +37,7 @@ EXACT = (
     Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 )
 
-Pictures = dict[int, NDArray[np.uint8]]
+FramesByIndex = dict[int, NDArray[np.uint8]]
 """(H,W,3) pictures by the frame's position in the video."""
 
 LOST_SHARE = 0.05
@@ -200,9 +200,9 @@ def _packets(path: Path, timeline: Timeline) -> Iterator[tuple[int, Packet[Video
         yield from enumerate(packet for packet in container.demux(stream) if packet.size)
 
 
-def _by_time(reader: _Reader, times: Sequence[int], chosen: Sequence[int], resizer: _Resizer) -> Pictures:
+def _by_time(reader: _Reader, times: Sequence[int], chosen: Sequence[int], resizer: _Resizer) -> FramesByIndex:
     """Decode the frames at the chosen positions (increasing), each known by its presentation time."""
-    pictures: Pictures = {}
+    pictures: FramesByIndex = {}
     before: VideoFrame | None = None
     passed = -math.inf
     for position in chosen:
@@ -228,9 +228,9 @@ def _by_time(reader: _Reader, times: Sequence[int], chosen: Sequence[int], resiz
     return pictures
 
 
-def _by_count(reader: _Reader, times: Sequence[int], chosen: Sequence[int], resizer: _Resizer) -> Pictures:
+def _by_count(reader: _Reader, times: Sequence[int], chosen: Sequence[int], resizer: _Resizer) -> FramesByIndex:
     """Decode the frames at the chosen positions (increasing) from the start, counting frames in display order."""
-    pictures: Pictures = {}
+    pictures: FramesByIndex = {}
     last: VideoFrame | None = None
     for position in chosen:
         while reader.num_passed <= position and (frame := reader.next()) is not None:

@@ -30,7 +30,7 @@ BAR_GAP = 0.7
 MOST_BARS = 9
 """In one column; with more, a figure takes both."""
 
-Line = tuple[Axes, list[Record], dict[str, Any]]
+PlottedLine = tuple[Axes, list[Record], dict[str, Any]]
 """Panel of a line, the records that it joins, and its properties in matplotlib."""
 Position = Callable[[Record], float | None]
 """Value of a record on the x axis; None where it has none."""
@@ -114,7 +114,7 @@ def panel_titles(panels: Sequence[tuple[str, ...]]) -> list[str]:
 @contextmanager
 def _line_figure(
     path: Path, records: Sequence[Record], plotted: Sequence[Record], names: Sequence[str], x_label: str
-) -> Iterator[tuple[Figure, list[Line]]]:
+) -> Iterator[tuple[Figure, list[PlottedLine]]]:
     """Give a figure with panels and legend, and the lines of `plotted` by `names`; written when the block ends."""
     methods = [record.method for record in records]  # so that a method looks the same in every figure of the records
     looks = style.looks([*names, *(methods if set(names) <= set(methods) else ())])
@@ -123,7 +123,7 @@ def _line_figure(
         members.setdefault((_panel_of(record), record.labels, name), []).append(record)
     panels, kinds = list(dict.fromkeys(map(_panel_of, plotted))), sorted({record.labels for record in plotted})
     full = style.full_data(records, plotted[0].axis)
-    lines: list[Line] = []
+    lines: list[PlottedLine] = []
     with style.paper_figure(path, wide=len(panels) > 1, num_rows=len(kinds)) as figure:
         grid = figure.subplots(len(kinds), len(panels), squeeze=False, sharex="col", sharey="col")
         for column, panel, title in zip(grid.T, panels, panel_titles(panels), strict=True):

@@ -22,9 +22,10 @@ from torch.nn.utils.rnn import pad_sequence
 
 from videocompressa.errors import InputError
 from videocompressa.run import Run
+from videocompressa.students.precision import autocast
 from videocompressa.vlm.settings import FinetuneConfig
 from videocompressa.vlm.tune.clips import Clips
-from videocompressa.vlm.tune.models import Vlm, autocast, explain_memory
+from videocompressa.vlm.tune.models import Vlm, explain_memory
 from videocompressa.vlm.tune.processes import ALONE, ProcessGroup
 from videocompressa.vlm.tune.processor import IGNORED, Prompt, collate
 from videocompressa.vlm.words import ask
@@ -89,7 +90,7 @@ def evaluate_vlm(
         video_id, label = clips.video_ids[row], clips.labels[row]
         question = ask(config.evaluation_questions, label, clips.names, run.generator(f"question/{video_id}"))[0]
         prompt = vlm.processor.prompt(clips.frames(row), question.text)
-        with explain_memory("evaluation"), torch.no_grad(), autocast(vlm.device, config.precision):
+        with explain_memory("evaluation"), torch.no_grad(), autocast(config.precision, vlm.device):
             scores, text = _answer(vlm, prompt, codes, generate)
         matched = match_class(text, clips.names) if generate else None
         own.append((row, Prediction(video_id, label, tuple(scores), len(prompt.ids), text, matched)))

@@ -90,11 +90,6 @@ def explain_memory(doing: str) -> Iterator[None]:
         ) from error
 
 
-def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """Return the context in which the model computes in `precision`."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
-
-
 def model_json(name: str, file: str, *, required: bool = False) -> dict[str, Any]:
     """Return a json file of a model (hub name or folder); empty where it has none of that name, unless `required`."""
     hub = need("transformers.utils.hub", "a video-language model")

@@ -27,7 +27,7 @@ from videocompressa.files import check_output_folder, complete_folder, write_tex
 from videocompressa.recipes.data import check_split, decode_videos, list_videos
 from videocompressa.recipes.options import CandidateOptions, Surroundings
 from videocompressa.recipes.sets import open_set
-from videocompressa.recipes.train import check_classes, check_unseen
+from videocompressa.recipes.train import check_same_classes, check_unseen
 from videocompressa.rng import Streams
 from videocompressa.run import Run, watch_nothing
 from videocompressa.synthetic import SyntheticSet
@@ -120,7 +120,7 @@ def finetune_on(
     synthetic = open_set(subject, options.codec) if decodes else read_set(subject)
     videos = list_videos(data, candidates)
     check_split(videos, options.split, data)
-    check_classes(synthetic.classes, videos.classes, subject, data)
+    check_same_classes(synthetic.classes, videos.classes, subject, data)
     check_unseen(synthetic, subject, videos, data, options.split)
     names = readable_names(synthetic.classes, options.names)
     check_questions(config.questions, len(names))

@@ -29,9 +29,10 @@ from torch.nn import functional
 
 from videocompressa.errors import DivergedError, InputError
 from videocompressa.run import Run
+from videocompressa.students.precision import autocast
 from videocompressa.vlm.settings import TARGETS, FinetuneConfig
 from videocompressa.vlm.tune.clips import Clips
-from videocompressa.vlm.tune.models import RULE_FILES, Vlm, autocast, explain_memory, model_json, need
+from videocompressa.vlm.tune.models import RULE_FILES, Vlm, explain_memory, model_json, need
 from videocompressa.vlm.tune.processes import ALONE, ProcessGroup
 from videocompressa.vlm.tune.processor import IGNORED, Prompt, collate
 from videocompressa.vlm.tune.progress import Checkpoint
@@ -213,7 +214,7 @@ def clip_losses(vlm: Vlm, prompts: Sequence[Prompt], answers: Sequence[Sequence[
     inputs, labels = collate(prompts, answers, vlm.processor, vlm.device)
     labels = labels[:, 1:]
     learned = labels != IGNORED
-    with autocast(vlm.device, precision):
+    with autocast(precision, vlm.device):
         hidden = vlm.model.model(**inputs, use_cache=False).last_hidden_state[:, :-1]
         logits = vlm.model.lm_head(hidden[learned])  # Only where an answer is: the vocabulary is the widest layer.
     each = functional.cross_entropy(logits.float(), labels[learned], reduction="none")
