@@ -399,7 +399,7 @@ def test_a_set_of_another_codec(run: Runner, videos: Path, set_file: Path, tmp_p
         run.train(set_file, "--data", videos, "--codec", "linear"),
         run("decode", set_file, "-o", tmp_path / "clips", "--codec", "pixel"),
     ):
-        assert "made with codec 'tiny'" in result.error
+        assert "compressed with codec 'tiny'" in result.error
         assert "give the same codec" in result.error
     assert everything_in(tmp_path) == set()
 

@@ -336,7 +336,7 @@ def test_a_set_opens_with_its_codec(set_file: Path) -> None:
     synthetic = open_set(str(set_file))
     assert synthetic.decoder is not None
     assert synthetic.decoder.spec == synthetic.codec
-    with pytest.raises(ArtifactError, match=r"made with codec 'tiny' .* but 'linear' .* give the same codec"):
+    with pytest.raises(ArtifactError, match=r"compressed with codec 'tiny' .* but 'linear' .* give the same codec"):
         open_set(set_file, "linear")
     with pytest.raises(ArtifactError, match="unknown codec 'magic'"):
         open_set(set_file, "magic")

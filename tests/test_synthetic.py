@@ -86,7 +86,7 @@ GOOD = make_set()
         ({"clip": ClipSpec(6, 9, 16)}, r"codec 'blocks' needs sides in multiples of 4 pixels, got 9x16.*--size 8"),
         (
             {"decoder": BlockDecoder(replace(CODEC, weights_sha256="f" * 64))},
-            r"made with codec 'blocks' \(weights 0123456789ab\), but 'blocks' \(weights ffffffffffff\) was given",
+            r"compressed with codec 'blocks' \(weights 0123456789ab\), but 'blocks' \(weights ffffffffffff\) was given",
         ),
         ({"decoder": BlockDecoder(replace(CODEC, scale=(1.0, 1.0, 1.0)))}, "give the same codec"),
     ],
