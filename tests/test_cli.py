@@ -568,6 +568,7 @@ def test_the_same_command_again_decodes_and_trains_nothing(
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
 
 
+@pytest.mark.slow
 def test_changed_videos_are_compressed_again(run: Runner, videos: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     shutil.copytree(videos, data)

@@ -122,6 +122,7 @@ class KilledError(Exception):
     """What a test ends a run with."""
 
 
+@pytest.mark.slow
 def test_a_killed_command_resumes(set_file: Path, model: Path, videos: Path, cache: Path, tmp_path: Path) -> None:
     config = FinetuneConfig(
         steps=6, batch_size=4, micro_batch=4, lr=5e-3, lora_rank=2, precision="float32", questions="open", save_every=2
@@ -154,6 +155,7 @@ def test_a_killed_command_resumes(set_file: Path, model: Path, videos: Path, cac
     assert steps == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.slow
 def test_other_settings_need_force(run: Runner, set_file: Path, model: Path, videos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert tune(run, set_file, model, videos, out, "--quiet").code == 0
@@ -165,6 +167,7 @@ def test_other_settings_need_force(run: Runner, set_file: Path, model: Path, vid
     assert (out / "mine.txt").read_text() == "kept"
 
 
+@pytest.mark.slow
 def test_frames_of_the_source(run: Runner, set_file: Path, model: Path, videos: Path, tmp_path: Path) -> None:
     """Keyframes come from the videos at their own size: 40x48 px, where the set holds 32x32."""
     options = ("--from-source", videos, "--max-pixels", 4096, "--no-generate", "--json", "--quiet")
@@ -249,6 +252,7 @@ def test_other_videos_have_as_many_frames_as_the_set(set_file: Path) -> None:
 # The figures' recipes.
 
 
+@pytest.mark.slow
 def test_a_figure_has_a_row_a_ratio(
     run: Runner, model: Path, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -416,6 +416,7 @@ def test_decoded_clips_are_those_of_the_set(name: str) -> None:
     assert torch.allclose(shown, data.normalization.apply(wild.clips()[rows]), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_planted_truth_dm_moves_the_telling_cell() -> None:
     """One picture for both classes, but for a cell that is brighter in class "b"; the start does not show it."""
     labels, side = torch.arange(8) % 2, 43

@@ -145,6 +145,7 @@ def test_a_file_is_read_and_written_byte_for_byte(name: str, waves: Candidates, 
     assert measure(tmp_path / "b").file_bytes == len(to_bytes(synthetic))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RANDOM)
 def test_more_bytes_hold_more_clips_then_finer_ones(name: str, waves: Candidates) -> None:
     least = least_bytes(waves, name)

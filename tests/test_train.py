@@ -349,6 +349,7 @@ def test_moving_no_clips_draws_nothing() -> None:
     assert torch.equal(generator.get_state(), torch.Generator().manual_seed(3).get_state())
 
 
+@pytest.mark.slow
 def test_clips_before_other_scenes_teach_motion_where_the_scene_tells_the_class() -> None:
     """In training the square moves right before bright scenes only; the test set has scenes the other way round."""
 

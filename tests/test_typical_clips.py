@@ -48,6 +48,7 @@ def test_the_step_loses_the_share_that_is_asked_for(smooth: Candidates, loss: fl
     assert lost(2 * step) > loss
 
 
+@pytest.mark.slow
 def test_more_bytes_hold_more_videos_and_all_their_frames(smooth: Candidates) -> None:
     counts = [num_clips(smooth, size) for size in (1200, 2200, 4200, 10**6)]
     assert counts == sorted(counts)
@@ -56,6 +57,7 @@ def test_more_bytes_hold_more_videos_and_all_their_frames(smooth: Candidates) ->
     assert compress(smooth, TYPICAL, file_bytes=10**6).positions.tolist() == [list(range(FRAMES))] * VIDEOS
 
 
+@pytest.mark.slow
 def test_coarser_pictures_leave_bytes_for_more_videos(smooth: Candidates) -> None:
     counts = [num_clips(smooth, 3000, loss) for loss in (0.02, 0.11, 0.4)]
     assert counts == sorted(counts)
@@ -71,6 +73,7 @@ def test_the_method_fills_the_file_and_loses_what_it_may(smooth: Candidates) -> 
     assert len(to_bytes(stored(synthetic, PixelCodec(), Storage("transform", step)))) <= 3000
 
 
+@pytest.mark.slow
 def test_a_file_is_filled_by_finer_steps_unless_a_step_was_asked_for(smooth: Candidates) -> None:
     synthetic = compress(smooth, TYPICAL, file_bytes=10**5)
 
