@@ -29,7 +29,7 @@ from videocompressa.codecs import CODECS
 from videocompressa.datasets import candidates as encode_pass
 from videocompressa.datasets.layouts import LAYOUTS
 from videocompressa.engine import WorkerError
-from videocompressa.students.networks import STUDENTS
+from videocompressa.networks import STUDENTS
 from videocompressa.students.settings import TrainConfig
 from videocompressa.video import write_video
 

@@ -30,7 +30,7 @@ from videocompressa.methods import METHODS
 from videocompressa.methods.matched import DM, MTT, MatchedConfig
 from videocompressa.rng import Streams
 from videocompressa.run import Run, Stages, watch_nothing
-from videocompressa.students.networks import Dropout, build_student
+from videocompressa.networks import Dropout, build_student
 from videocompressa.students.settings import TrainConfig
 from videocompressa.students.teachers import TeacherConfig
 from videocompressa.synthetic import Budget, SyntheticSet

@@ -13,7 +13,7 @@ from videocompressa.clip import ClipSpec
 from videocompressa.datasets.layouts import LAYOUTS
 from videocompressa.datasets.videos import VideoEntry, VideoSet, keep_classes
 from videocompressa.errors import InputError
-from videocompressa.students.networks import STUDENTS, build_student, check_student
+from videocompressa.networks import STUDENTS, build_student, check_student
 from videocompressa.students.settings import TrainConfig
 from videocompressa.students.teachers import LABELS
 

@@ -19,7 +19,7 @@ from videocompressa.methods.config import first_of_each_class
 from videocompressa.methods.rded import Crops, RdedConfig, cut, draw_crops, score_crops
 from videocompressa.rng import Streams
 from videocompressa.run import Run, Stages
-from videocompressa.students.networks import Student
+from videocompressa.networks import Student
 from videocompressa.students.settings import TrainConfig
 from videocompressa.students.teachers import TeacherConfig
 from videocompressa.synthetic import Budget, SyntheticSet

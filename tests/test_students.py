@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from videocompressa.errors import InputError
-from videocompressa.students.networks import STUDENTS, Dropout, FrameConv3d, Student, build_student, initialize
+from videocompressa.networks import STUDENTS, Dropout, FrameConv3d, Student, build_student, initialize
 
 LITERATURE = ("convnet3d", "minic3d")
 

@@ -18,11 +18,11 @@ from videocompressa.run import Run
 from videocompressa.students import evaluation
 from videocompressa.students.clips import LabeledClips
 from videocompressa.students.evaluation import evaluate, predict, score, train_seeds
-from videocompressa.students.networks import Student
+from videocompressa.networks import Student
 from videocompressa.students.settings import TrainConfig
 from videocompressa.students.teachers import TeacherConfig, soft_labels
 from videocompressa.students.training import fit, logit_mse
-from videocompressa.students.views import augmented, mixed_with_background, recolored
+from videocompressa.views import augmented, mixed_with_background, recolored
 
 CPU = torch.device("cpu")
 SMALL = ClipSpec(4, 43, 43)

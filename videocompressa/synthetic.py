@@ -6,11 +6,12 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.utils.data import TensorDataset
+from torch.utils.data import Dataset, TensorDataset
 
 from videocompressa import __version__
 from videocompressa.clip import Candidates, ClipSpec, CodecSpec, Normalization, shape_text
 from videocompressa.errors import InputError, check_known
+from videocompressa.labeler import LabeledViews, Labeler
 
 FILLS = ("hold", "linear")
 """How K keyframes become T frames: "hold" shows each until the next, "linear" fades between neighbors."""
@@ -89,6 +90,8 @@ class Cost:
     """Kept frames / frames of all training videos."""
     latent_bytes: int
     label_bytes: int
+    labeler_bytes: int
+    """Weights of the labeler; 0 without one."""
     file_bytes: int
     byte_ratio: float
     """File / training video files."""
@@ -125,6 +128,8 @@ class SyntheticSet:
     """How the file holds the latents: "dense", or a name of `packing.PACKINGS`."""
     packed: Mapping[str, Tensor] = field(default_factory=dict, repr=False, compare=False)
     """What the file holds in place of `latents`, which are what it unpacks to; empty for "dense"."""
+    labeler: Labeler | None = field(default=None, repr=False, compare=False)
+    """What says the labels of views of the clips; None for a set that is trained on by its labels alone."""
     decoder: Decoder | None = field(default=None, repr=False, compare=False)
     """The codec, when it is at hand (`videocompressa.load` attaches it)."""
 
@@ -205,13 +210,21 @@ class SyntheticSet:
         """Decode to complete clips (N,T,3,H,W) float32 in [0,1]: keyframes placed back on the time line by `fill`."""
         return fill_clips(self.keyframes(decoder), self.positions, self.clip.num_frames, self.fill)
 
-    def as_dataset(self, decoder: Decoder | None = None) -> TensorDataset:
+    def as_dataset(self, decoder: Decoder | None = None, *, views: bool = False) -> Dataset[tuple[Tensor, ...]]:
         """Return a `torch.utils.data.Dataset` of (clip, label), decoded once.
 
         A clip is (T,3,H,W) float32 in [0,1]; `normalization.apply` standardizes it. A label is an int64 scalar, or
-        the (L,) float32 probabilities of a soft label; `torch.nn.CrossEntropyLoss` takes either.
+        the (L,) float32 probabilities of a soft label; `torch.nn.CrossEntropyLoss` takes either. With `views`, a clip
+        is a new random view each time, and its label the (L,) probabilities that the labeler gives it.
         """
-        return TensorDataset(self.clips(decoder), self.labels)
+        if not views:
+            return TensorDataset(self.clips(decoder), self.labels)
+        if self.labeler is None:
+            raise InputError(
+                f"views=True: this set, compressed by {self.provenance.method!r}, has no labeler; compress with "
+                "--labeler auto, or augment the clips yourself"
+            )
+        return LabeledViews(self.clips(decoder), self.labeler)
 
 
 def check_item_labels(record: str, labels: Tensor, num_items: int, num_classes: int) -> None:

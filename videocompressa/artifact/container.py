@@ -5,7 +5,6 @@ and metadata disagree is refused before anything is unpacked.
 """
 
 import json
-import lzma
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ import numpy as np
 import safetensors
 import torch
 
+from videocompressa.artifact.lzma_stream import pack_bytes, unpack_bytes
 from videocompressa.artifact.metadata import (
     FORMAT,
     KEY,
@@ -27,7 +27,7 @@ from videocompressa.artifact.metadata import (
     from_json,
     json_object,
 )
-from videocompressa.artifact.packing import PACKINGS
+from videocompressa.artifact.packing import PACKINGS, weights
 from videocompressa.artifact.packing.quantization import LARGEST_CODE, check_stored
 from videocompressa.errors import ArtifactError, InputError
 
@@ -44,22 +44,6 @@ DTYPES = {"F32": np.float32, "F16": np.float16, "U16": np.uint16, "I8": np.int8,
 
 Array = np.ndarray[Any, Any]
 
-# lc = pb = 0 is 1 to 2 % smaller for texts of a kilobyte than the usual 3 and 2 (measured). All settings are given,
-# because the presets of a later version of the library may differ.
-_FILTERS: list[dict[str, Any]] = [
-    {
-        "id": lzma.FILTER_LZMA2,
-        "dict_size": 1 << 16,
-        "lc": 0,
-        "lp": 0,
-        "pb": 0,
-        "mode": lzma.MODE_NORMAL,
-        "nice_len": 273,
-        "mf": lzma.MF_BT4,
-        "depth": 512,
-    }
-]
-
 
 def pack_text(text: str) -> bytes:
     """Return an ASCII text as one raw LZMA2 stream, the same each time; raises `InputError` above `MAX_TEXT_BYTES`."""
@@ -68,22 +52,12 @@ def pack_text(text: str) -> bytes:
             f"the provenance of the set has {len(text)} characters; a file holds up to {MAX_TEXT_BYTES}: "
             "shorten the paths of the videos, or make the set smaller"
         )
-    return lzma.compress(text.encode("ascii"), format=lzma.FORMAT_RAW, filters=_FILTERS)
+    return pack_bytes(text.encode("ascii"))
 
 
 def unpack_text(data: bytes) -> str:
     """Return the text of a stream; raises `InputError` for all that `pack_text` does not write."""
-    decoder = lzma.LZMADecompressor(format=lzma.FORMAT_RAW, filters=_FILTERS)
-    try:
-        text = decoder.decompress(data, max_length=MAX_TEXT_BYTES + 1)
-    except lzma.LZMAError as error:
-        raise InputError("tensor provenance is no LZMA stream; the file is damaged") from error
-    if len(text) > MAX_TEXT_BYTES:
-        raise InputError(f"tensor provenance unpacks to over {MAX_TEXT_BYTES} bytes; the file is damaged")
-    if not decoder.eof:
-        raise InputError("tensor provenance ends too early; the file is damaged")
-    if decoder.unused_data:
-        raise InputError("tensor provenance has bytes after its end; the file is damaged")
+    text = unpack_bytes(data, MAX_TEXT_BYTES, "tensor provenance")
     try:
         return text.decode("ascii")
     except UnicodeDecodeError as error:
@@ -190,6 +164,8 @@ def _check_arrays(arrays: Mapping[str, Array], metadata: Metadata) -> None:
         "provenance": ("U8", (len(arrays["provenance"]),)),
         "labels": ("U8", (num_items, num_classes)) if soft else (unsigned(num_classes, "classes"), (num_items,)),
     }
+    if metadata.labeler is not None:  # `weights.unpack` checks the shapes
+        layout |= {name: (code, arrays[name].shape if name in arrays else ()) for name, code in weights.TENSORS.items()}
     if metadata.packing != "dense":
         codes = PACKINGS[metadata.packing].tensors
         layout |= {name: (code, arrays[name].shape if name in arrays else ()) for name, code in codes.items()}

@@ -10,7 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from videocompressa.clip import Candidates
+from videocompressa.artifact.packing.weights import rounded
+from videocompressa.clip import Candidates, Normalization
+from videocompressa.labeler import Labeler, LabelerSpec
 from videocompressa.synthetic import SyntheticSet, gather
 
 
@@ -35,6 +37,16 @@ def blank_set(
     num_classes = len(data.classes)
     labels = torch.full((len(rows), num_classes), 1 / num_classes) if soft_labels else blank.labels
     return dataclasses.replace(blank, labels=labels, packing=packing, packed=packed or {})
+
+
+def blank_labeler(spec: LabelerSpec, num_classes: int, normalization: Normalization) -> Labeler:
+    """Return a labeler of L classes whose weights take the most bytes that they can: random ones."""
+    most, generator = 2 ** (spec.bits - 1) - 1, torch.Generator().manual_seed(0)
+    weights = {
+        name: torch.randint(-most, most + 1, shape, generator=generator).float()
+        for name, shape in spec.shapes(num_classes).items()
+    }
+    return Labeler(spec, rounded(weights, spec.bits), normalization)
 
 
 def largest_fitting(fits: Callable[[int], bool], low: int, high: int, *, start: int | None = None) -> int:

@@ -19,7 +19,9 @@ from videocompressa.artifact.marks import marks_of, positions_of
 from videocompressa.artifact.packing import PACKINGS
 from videocompressa.clip import ClipSpec, CodecSpec, Normalization
 from videocompressa.errors import InputError
+from videocompressa.labeler import Labeler, LabelerSpec
 from videocompressa.synthetic import Provenance, Source, SyntheticSet
+from videocompressa.views import Views
 
 FORMAT = 1
 """Format number that this version writes and reads."""
@@ -47,6 +49,7 @@ PROVENANCE_SCHEMA: Schema = {
     "classes": [str],
     "codec": {"bytes": int, "channels": int, "downscale": int, "scale": [float], "sha256": str, "shift": [float]},
     "config": dict,
+    "labeler": dict,
     "normalization": {"mean": [float], "std": [float]},
     "positions": str,
     "split": str,
@@ -54,6 +57,14 @@ PROVENANCE_SCHEMA: Schema = {
     "videos": [str],
 }
 """Likewise of the JSON in the tensor `provenance`."""
+
+LABELER_SCHEMA: Schema = {
+    "bits": int,
+    "network": str,
+    "views": {"color": float, "crop": float, "mirror": bool, "mix": float, "scenes": float, "time": float},
+    "width": float,
+}
+"""Likewise of its key `labeler`, which is an empty object where the file has none."""
 
 MAX_MILLISECONDS = 10**12
 """Times are within +- this (30 years); a float64 of seconds holds them with room to spare."""
@@ -87,6 +98,7 @@ class Metadata:
     provenance: Provenance
     fill: str
     packing: str
+    labeler: LabelerSpec | None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -121,6 +133,7 @@ def to_json(synthetic: SyntheticSet) -> tuple[str, str]:
             name: [float(f"{number:.6g}") for number in numbers]
             for name, numbers in vars(synthetic.normalization).items()
         },
+        "labeler": _labeler_content(synthetic.labeler),
         "positions": marks_of(synthetic.positions.tolist(), synthetic.clip.num_frames),
         "split": provenance.source.split_hash,
         "times": _time_steps(synthetic.times_seconds),
@@ -152,6 +165,22 @@ def record_from(kind: type[RecordType], content: Mapping[str, Any], **more: Any)
     """Return the record whose fields are in `content`, by key, or in `more`."""
     keys = {name: _KEYS.get(name, name) for name in kind.__annotations__}
     return kind(**({name: content[key] for name, key in keys.items() if key in content} | more))
+
+
+def _labeler_content(labeler: Labeler | None) -> dict[str, Any]:
+    if labeler is None:
+        return {}
+    return {
+        **content_of(labeler.spec, LABELER_SCHEMA),
+        "views": content_of(labeler.spec.views, LABELER_SCHEMA["views"]),
+    }
+
+
+def _labeler_from(content: Mapping[str, Any]) -> LabelerSpec | None:
+    if not content:
+        return None
+    check_schema(content, LABELER_SCHEMA, "provenance.labeler")
+    return record_from(LabelerSpec, content, views=record_from(Views, content["views"]))
 
 
 def _time_steps(times_seconds: Tensor) -> list[int]:
@@ -203,6 +232,7 @@ def from_json(header: Mapping[str, Any], content: Mapping[str, Any], num_items: 
         provenance=provenance,
         fill=header["fill"],
         packing=header["packing"],
+        labeler=_labeler_from(content["labeler"]),
     )
 
 

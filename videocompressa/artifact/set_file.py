@@ -14,7 +14,7 @@ from torch import Tensor
 
 from videocompressa.artifact.container import DTYPES, Array, Quantization, errors_of, pack_text, parse, unsigned
 from videocompressa.artifact.metadata import KEY, Metadata, to_json
-from videocompressa.artifact.packing import find_packing, unpacked
+from videocompressa.artifact.packing import find_packing, unpacked, weights
 from videocompressa.artifact.packing.quantization import (
     dequantize,
     label_codes,
@@ -24,7 +24,10 @@ from videocompressa.artifact.packing.quantization import (
 )
 from videocompressa.errors import ArtifactError, InputError
 from videocompressa.files import check_output, read_bytes, write_bytes
+from videocompressa.labeler import Labeler
 from videocompressa.synthetic import Cost, SyntheticSet
+
+_NOT_LATENTS = {"provenance", "labels", *weights.TENSORS}
 
 
 def read_set(path: Path) -> SyntheticSet:
@@ -64,7 +67,7 @@ def write_set(
 
 def set_of(arrays: Mapping[str, Array], metadata: Metadata) -> SyntheticSet:
     """Return the set of parsed tensors and metadata; `SyntheticSet` checks that its numbers make sense."""
-    tensors = {name: torch.from_numpy(array) for name, array in arrays.items() if name not in ("provenance", "labels")}
+    tensors = {name: torch.from_numpy(array) for name, array in arrays.items() if name not in _NOT_LATENTS}
     labels = torch.from_numpy(arrays["labels"].astype(np.int64))
     if metadata.packing != "dense":
         latents = unpacked(metadata.packing, tensors, metadata.shape)
@@ -72,12 +75,21 @@ def set_of(arrays: Mapping[str, Array], metadata: Metadata) -> SyntheticSet:
         latents = dequantize(tensors["latents"], tensors["scales"])
     else:
         latents = tensors["latents"].float()
+    fields = {**vars(metadata), "labeler": _labeler_of(arrays, metadata)}
     return SyntheticSet(
         latents=latents,
         labels=labels_of(labels) if labels.ndim == 2 else labels,
         packed={} if metadata.packing == "dense" else tensors,
-        **vars(metadata),
+        **fields,
     )
+
+
+def _labeler_of(arrays: Mapping[str, Array], metadata: Metadata) -> Labeler | None:
+    if (spec := metadata.labeler) is None:
+        return None
+    tensors = {name: torch.from_numpy(arrays[name]) for name in weights.TENSORS}
+    unpacked_weights = weights.unpack(tensors, spec.shapes(len(metadata.classes)), spec.bits)
+    return Labeler(spec, unpacked_weights, metadata.normalization)
 
 
 def cost_of(arrays: Mapping[str, Array], metadata: Metadata, file_bytes: int) -> Cost:
@@ -88,8 +100,9 @@ def cost_of(arrays: Mapping[str, Array], metadata: Metadata, file_bytes: int) ->
         num_videos=len(metadata.positions),
         num_frames=num_frames,
         frame_ratio=num_frames / source.num_frames,
-        latent_bytes=sum(array.nbytes for name, array in arrays.items() if name not in ("provenance", "labels")),
+        latent_bytes=sum(array.nbytes for name, array in arrays.items() if name not in _NOT_LATENTS),
         label_bytes=arrays["labels"].nbytes,
+        labeler_bytes=sum(array.nbytes for name, array in arrays.items() if name in weights.TENSORS),
         file_bytes=file_bytes,
         byte_ratio=file_bytes / source.video_bytes,
         codec_bytes=metadata.codec.num_bytes,
@@ -111,6 +124,9 @@ def to_bytes(synthetic: SyntheticSet, quantization: Quantization = "int8") -> by
         "labels": labels,
         **_latent_arrays(synthetic, quantization),
     }
+    if (labeler := synthetic.labeler) is not None:
+        packed = weights.pack(labeler.weights, labeler.spec.bits)
+        arrays |= {name: _array(packed[name], code) for name, code in weights.TENSORS.items()}
     return save(arrays, {KEY: header})
 
 
@@ -153,5 +169,13 @@ def _compare(wanted: SyntheticSet, stored: SyntheticSet, arrays: Mapping[str, Ar
         labels = labels / labels.sum(1, keepdim=True)
     tolerance = largest_label_error(len(wanted.classes)) + 1e-6 if labels.ndim == 2 else 0
     near_labels = torch.allclose(stored.labels, labels, rtol=0, atol=tolerance)
-    if not (bool(near) and times and near_labels and torch.equal(stored.positions, wanted.positions.cpu())):
+    same_labeler = _same_weights(stored.labeler, wanted.labeler)
+    same_positions = torch.equal(stored.positions, wanted.positions.cpu())
+    if not (bool(near) and times and near_labels and same_positions and same_labeler):
         raise ArtifactError(f"{path} was not written: its bytes do not decode to the set; please report this")
+
+
+def _same_weights(stored: Labeler | None, wanted: Labeler | None) -> bool:
+    if stored is None or wanted is None:
+        return stored is wanted
+    return all(torch.equal(weight, wanted.weights[name]) for name, weight in stored.weights.items())

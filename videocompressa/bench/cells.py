@@ -189,7 +189,7 @@ def _train(setting: Setting, job: RunJob, of_set: Answer | None) -> Answer:
     else:
         codec = job.trained_on.options.codec
         synthetic = open_set(job.trained_on.path(setting), codec if ":" in codec else None)
-        train = LabeledClips(synthetic.clips(), synthetic.labels, synthetic.normalization, synthetic.classes)
+        train = LabeledClips.of_set(synthetic, setting.surroundings.device)
         num_frames = synthetic.positions.numel()
     test = decode_videos(videos, setting.split, setting.candidates.clip, setting.candidates, around)
     result = train_seeds(

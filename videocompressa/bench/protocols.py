@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from videocompressa.errors import InputError
 from videocompressa.recipes.options import CandidateOptions
 from videocompressa.students.settings import TrainConfig
+from videocompressa.views import UNCHANGED, Views
 
 
 @dataclass(frozen=True)
@@ -119,14 +120,16 @@ _FAIR = Protocol(
 _SGD = Regime(
     TrainConfig(
         student="convnet3d",
+        width=1.0,
         optimizer="sgd",
         lr=0.01,
         momentum=0.9,
         weight_decay=5e-4,
         batch_size=256,
-        augment="none",
         schedule="step",
         milestones=(0.5,),
+        warmup_steps=0,
+        views=UNCHANGED,
     ),
     epochs=500,
 )
@@ -147,7 +150,7 @@ _VDSD = Protocol(
     on_full=_SGD,
 )
 
-_AUGMENTED = TrainConfig(student="minic3d", augment="flip-crop", crop_scale=0.08, flip=True)
+_AUGMENTED = TrainConfig(student="minic3d", width=1.0, warmup_steps=0, views=Views(crop=0.08, mirror=True, scenes=0.0))
 
 _INTERVAL = CandidateOptions(frames=8, size=112, placement="strided:8")
 

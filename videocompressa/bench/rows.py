@@ -11,10 +11,10 @@ from videocompressa.bench.record import FULL, FULL_LONG
 from videocompressa.bench.scales import SCALES
 from videocompressa.errors import InputError
 from videocompressa.methods import METHODS, MethodConfig, find_method
+from videocompressa.networks import check_student
 from videocompressa.recipes.compress import method_config
 from videocompressa.recipes.options import BudgetOptions, CompressOptions
 from videocompressa.recipes.settings import setting_names, with_settings
-from videocompressa.students.networks import check_student
 from videocompressa.students.settings import TrainConfig
 
 OURS, FAIR = "videocompressa", "fair"
@@ -173,7 +173,8 @@ def _set_job(row: Row, budget: BudgetOptions, seed: int, options: BenchOptions, 
         reference = _set_job(same_column, budget, seed, options, teacher)
     budget = dataclasses.replace(budget, keyframes=row.keyframes, allow_fewer=True)
     settings = _settings(row, options, teacher)
-    return SetJob(CompressOptions(row.method, row.codec, seed, settings), row.labels, budget, reference)
+    compress = CompressOptions(row.method, row.codec, seed, settings=settings)
+    return SetJob(compress, row.labels, budget, reference)
 
 
 def protocol_of(options: BenchOptions) -> tuple[Protocol, str]:

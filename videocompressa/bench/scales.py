@@ -44,7 +44,7 @@ _STATICS = (
 SCALES: dict[str, Scale] = {
     "published": Scale(),
     "small": Scale(
-        settings=("teacher.train.steps=600", "teacher.train.width=0.25", "teacher.train.flip=false", "joint.steps=200"),
+        settings=("teacher.train.steps=600", "labeler.steps=600", "joint.steps=200"),
         methods={
             # Rates for scaled latents, chosen by the training objective (docs/log.md).
             "dm": (*_MATCHING, "steps=100", "lr=6"),
@@ -53,7 +53,7 @@ SCALES: dict[str, Scale] = {
             # At 1e-7 the learned inner rate of VDSD's sharper clips fell below 0 within 10 to 35 steps.
             "vdsd-mtt": (*_STATICS, *_EXPERTS, "matching.inner_lr_lr=1e-8", "steps=40", "lr=1", "joiner_lr=0.003"),
         },
-        train=("width=0.25", "steps=400", "lr=2e-3", "warmup_steps=20", "flip=false"),
+        train=("width=0.25", "steps=400", "lr=2e-3"),
     ),
 }
 """Every scale by name."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -58,6 +59,9 @@ def _print_set(path: Path, synthetic: SyntheticSet, cost: Cost) -> None:
     clip, origin, source = synthetic.clip, synthetic.provenance, synthetic.provenance.source
     labels = "soft (probabilities of a teacher)" if synthetic.labels.ndim == 2 else "hard"
     skipped = f", {source.num_skipped} skipped" if source.num_skipped else ""
+    if (labeler := synthetic.labeler) is not None:
+        spec = labeler.spec
+        labels += f", and a labeler ({spec.network} at {spec.width:g} of its width, {spec.bits} bits a weight)"
     rows = {
         "file": path,
         **terminal.cost_rows(cost),
@@ -138,6 +142,7 @@ def _set_json(path: Path, synthetic: SyntheticSet, cost: Cost, sheet: Path | Non
         "codec": vars(synthetic.codec),
         "classes": synthetic.classes,
         "labels": "soft" if synthetic.labels.ndim == 2 else "hard",
+        "labeler": None if synthetic.labeler is None else dataclasses.asdict(synthetic.labeler.spec),
         "fill": synthetic.fill,
         "packing": synthetic.packing,
         "normalization": vars(synthetic.normalization),

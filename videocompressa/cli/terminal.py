@@ -197,7 +197,8 @@ def cost_rows(cost: Cost) -> dict[str, str]:
     rows = {
         "kept": f"{cost.num_videos} videos x {keyframes} keyframes = {cost.num_frames} frames ({ratio})",
         "size": f"{bytes_text(cost.file_bytes)} ({percent_text(cost.byte_ratio)} of the training videos): latents "
-        f"{bytes_text(cost.latent_bytes)}, labels {bytes_text(cost.label_bytes)}",
+        f"{bytes_text(cost.latent_bytes)}, labels {bytes_text(cost.label_bytes)}"
+        + (f", labeler {bytes_text(cost.labeler_bytes)}" if cost.labeler_bytes else ""),
     }
     if cost.codec_bytes:
         rows["codec"] = f"{bytes_text(cost.codec_bytes)} of weights to decode it, "

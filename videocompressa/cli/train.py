@@ -26,31 +26,32 @@ class TrainArguments:
     """convnet3d, minic3d, r2plus1d18 or framenet2d."""
     seeds: int = 3
     """Students to train, from seeds 0, 1, ...; the mean and the spread are reported."""
-    steps: int = 300
+    steps: int = 1600
     """Optimizer steps of each student."""
     batch_size: int = 16
     """Clips a step."""
-    lr: float = 1e-3
+    lr: float = 2e-3
     """Highest learning rate."""
-    width: float = 1.0
-    """Factor on the student's channels."""
-    flip: bool = True
-    """Mirror half of the clips; turn it off where left and right tell classes apart."""
+    width: float = 0.25
+    """Factor on the student's channels; 1 is the published network."""
+    stored_labels: Annotated[bool, Parameter(negative="")] = False
+    """Train by the labels stored in the file, although it has a labeler."""
     split: Literal["test", "val"] = "test"
     """Videos of the evaluation."""
     settings: cli.Settings = ()
-    """Another setting of the training, as name=value, such as augment=none; repeat for more."""
+    """Another setting of the training, as name=value, such as views.mirror=true; repeat for more."""
 
     def config(self) -> TrainConfig:
         """Return the training of a student; raises `InputError` for values out of range."""
         from videocompressa.recipes.settings import with_settings
         from videocompressa.students.settings import TrainConfig
 
-        own = ("student", "steps", "batch_size", "lr", "width", "flip")
+        own = ("student", "steps", "batch_size", "lr", "width")
         return with_settings(TrainConfig(**{name: getattr(self, name) for name in own}), self.settings)
 
 
 TRAINING = TrainArguments()
+REGIMES = {"hard": "hard labels", "soft": "stored soft labels", "views": "views labeled by the file's labeler"}
 
 
 @cli.app.command
@@ -91,6 +92,7 @@ def train(
             candidates=candidates,
             num_seeds=training.seeds,
             split=training.split,
+            stored_labels=training.stored_labels,
             codec=codec,
             surroundings=running.surroundings(watch),
         )
@@ -107,7 +109,7 @@ def _print_scores(outcome: TrainOutcome) -> None:
     result = outcome.result
     spread = f" ± {100 * result.top1_std:.1f}" if len(result.top1_runs) > 1 else ""
     rows = {
-        "trained on": f"{outcome.trained_on} ({outcome.num_train_clips} clips)",
+        "trained on": f"{outcome.trained_on} ({outcome.num_train_clips} clips), {REGIMES[outcome.regime]}",
         "evaluated on": f"{outcome.num_test_clips} {outcome.split} videos",
         "top-1": f"{100 * result.top1_mean:.1f}{spread} %  ({len(result.top1_runs)} runs: "
         f"{', '.join(f'{100 * run:.1f}' for run in result.top1_runs)})",

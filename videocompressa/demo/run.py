@@ -33,16 +33,13 @@ trained on, in five minutes: they stay at chance."""
 
 CANDIDATES = CandidateOptions(size=64, frames=8)
 BUDGET = BudgetOptions(vpc=2, keyframes=4)
-STUDENTS = TrainConfig(width=0.25, steps=200, lr=5e-4, crop_scale=0.8, flip=False)
+STUDENTS = TrainConfig(steps=200, lr=5e-4)
 NUM_SEEDS = 3
 
 SETTINGS = (
     "joint.steps=200",
-    "teacher.train.width=0.25",
     "teacher.train.steps=300",
     "teacher.train.lr=5e-4",
-    "teacher.train.crop_scale=0.8",
-    "teacher.train.flip=false",
     "pool.ages=1,1,20,60,150",
     "synthesis.steps=100",
 )

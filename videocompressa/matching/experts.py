@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 from videocompressa.clip import Candidates
 from videocompressa.errors import check_least
+from videocompressa.networks import Student
 from videocompressa.run import Run
-from videocompressa.students.networks import Student
 from videocompressa.students.settings import TrainConfig
 from videocompressa.students.teachers import real_clips
 from videocompressa.students.training import fit
+from videocompressa.views import UNCHANGED
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,8 @@ class ExpertConfig:
             weight_decay=0.0,
             momentum=self.momentum,
             schedule="constant",
-            augment="none",
+            warmup_steps=0,
+            views=UNCHANGED,
             precision="float32",
         )
 

@@ -29,8 +29,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from videocompressa.clip import Candidates
 from videocompressa.errors import DivergedError, InputError, check_least
 from videocompressa.matching.experts import ExpertConfig, named_views, train_experts
+from videocompressa.networks import Dropout, Student, build_student, check_student
 from videocompressa.run import Run
-from videocompressa.students.networks import Dropout, Student, build_student, check_student
 from videocompressa.students.teachers import real_clips
 
 ShowClips = Callable[[Tensor], Tensor]

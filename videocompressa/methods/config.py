@@ -14,18 +14,19 @@ import torch
 from torch import Tensor
 
 from videocompressa.artifact import to_bytes
-from videocompressa.artifact.fitting import blank_set, largest_fitting
+from videocompressa.artifact.fitting import blank_labeler, blank_set, largest_fitting
 from videocompressa.clip import Candidates
 from videocompressa.codecs import Codec
 from videocompressa.errors import check_known, too_few_bytes
 from videocompressa.matching.tuning import TuningConfig
+from videocompressa.networks import Student
 from videocompressa.run import Run
 from videocompressa.selection.gumbel import GumbelSelector, SelectorConfig
 from videocompressa.selection.joint import JointConfig, train_selector
 from videocompressa.selection.keyframes import FIXED_SELECTORS, SELECTORS, Selector, UniformSelector
 from videocompressa.selection.videos import SUBSETS, FeaturesOf, choose_videos
 from videocompressa.students.evaluation import student_features
-from videocompressa.students.networks import Student
+from videocompressa.students.labelers import LabelerConfig, train_labeler
 from videocompressa.students.teachers import RealClips, TeacherConfig, check_labels, real_clips, relabel, train_teachers
 from videocompressa.synthetic import Budget, SyntheticSet, check_fill, gather
 
@@ -35,11 +36,13 @@ class MethodConfig(ABC):
     """A method with its settings; every field can be set from the command line with `--set name=value`."""
 
     labels: str = "hard"
-    """"hard", or "soft" probabilities of a teacher."""
+    """"hard"; "soft" probabilities of a teacher; or "views": a labeler in the file labels every view of the clips."""
     fill: str = "linear"
     """How keyframes are placed back on the time line: "hold" or "linear"."""
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
-    """The teacher of soft labels and of the method; trained only where it is needed."""
+    """The teacher of soft labels, of the labeler and of the method; trained only where it is needed."""
+    labeler: LabelerConfig = field(default_factory=LabelerConfig)
+    """The labeler of labels "views"."""
 
     fills_bytes: ClassVar[bool] = False
     """The method keeps as much as a file of a given size holds, whatever VPC and K are."""
@@ -68,7 +71,7 @@ class MethodConfig(ABC):
     @property
     def needs_teacher(self) -> bool:
         """Whether a teacher is trained."""
-        return self.labels == "soft"
+        return self.labels != "hard"
 
     @property
     def network(self) -> str:
@@ -92,7 +95,8 @@ class MethodConfig(ABC):
 
     def training_steps(self, num_clips: int, num_classes: int) -> int:
         """Return about how many training steps of its teacher the method's work comes to."""
-        return self.teacher.train.steps * self.teacher.num_teachers if self.needs_teacher else 0
+        teachers = self.teacher.train.steps * self.teacher.num_teachers if self.needs_teacher else 0
+        return teachers + (self.labeler.steps if self.labels == "views" else 0)
 
     def find_selector(self, train_data: Candidates, keyframes: int, run: Run) -> Selector | None:
         """Return what picks keyframes, learned or from its finished stage; None where the method picks none."""
@@ -113,8 +117,9 @@ class MethodConfig(ABC):
         """
         if not self.needs_teacher:
             return []
-        real = RealClips(train_data, codec, keyframes, self.fill, self.teacher.as_stored)
-        return train_teachers(real, self.teacher, run)
+        # Labelers see clips as students do, complete or not; so that all methods of a run share one, it is of no K.
+        as_stored = 0.0 if self.labels == "views" else self.teacher.as_stored
+        return train_teachers(RealClips(train_data, codec, keyframes, self.fill, as_stored), self.teacher, run)
 
     def gather(
         self,
@@ -140,7 +145,11 @@ class MethodConfig(ABC):
     ) -> SyntheticSet:
         """Return the method's `blank_set` of `rows` (N,) at `positions` (N,K)."""
         soft, origin = self.labels == "soft", self._origin(seed)
-        return blank_set(train_data, rows, positions, soft_labels=soft, packing=packing, packed=packed, **origin)
+        blank = blank_set(train_data, rows, positions, soft_labels=soft, packing=packing, packed=packed, **origin)
+        if self.labels != "views":
+            return blank
+        labeler = blank_labeler(self.labeler.spec, len(train_data.classes), train_data.normalization)
+        return dataclasses.replace(blank, labeler=labeler)
 
     def _origin(self, seed: int) -> dict[str, Any]:
         return {"method": self.name, "config": self.differing_settings(), "seed": seed, "fill": self.fill}
@@ -182,8 +191,13 @@ class MethodConfig(ABC):
             raise too_few_bytes(limit, one, f"{size(choose(1))}{advice}")
         return choose(count)
 
-    def relabel(self, synthetic: SyntheticSet, teachers: list[Student], run: Run) -> SyntheticSet:
+    def relabel(
+        self, synthetic: SyntheticSet, train_data: Candidates, teachers: list[Student], run: Run
+    ) -> SyntheticSet:
         """Give a set with hard labels those that the settings ask for."""
+        if self.labels == "views":
+            labeler = train_labeler(train_data, teachers, self.labeler, run)
+            return dataclasses.replace(synthetic, labeler=labeler)
         return relabel(synthetic, teachers, self.teacher, run) if self.labels == "soft" else synthetic
 
 

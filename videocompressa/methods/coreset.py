@@ -32,7 +32,7 @@ class CoresetConfig(SelectingConfig):
     @property
     def needs_teacher(self) -> bool:
         """Features and soft labels need one; every rule but "random" compares features."""
-        return self.subset != "random" or self.labels == "soft"
+        return self.subset != "random" or super().needs_teacher
 
     def compress(self, train_data: Candidates, codec: Codec, budget: Budget, run: Run) -> SyntheticSet:
         """Return `budget.videos_per_class` real clips of each class as `budget.keyframes` latents each."""
@@ -42,4 +42,4 @@ class CoresetConfig(SelectingConfig):
         rows = choose_videos(train_data, self.subset, budget, run.generator("videos"), features=features)
         selector = self.find_selector(train_data, budget.keyframes, run)
         positions = selector.positions(train_data.frames[rows], budget.keyframes, run.generator("keyframes"))
-        return self.relabel(self.gather(train_data, rows, positions, codec, run), teachers, run)
+        return self.relabel(self.gather(train_data, rows, positions, codec, run), train_data, teachers, run)

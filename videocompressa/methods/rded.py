@@ -29,10 +29,10 @@ from videocompressa.clip import Candidates
 from videocompressa.codecs import Codec, weights_sha256
 from videocompressa.errors import InputError, check_least
 from videocompressa.methods.config import MethodConfig, first_of_each_class, random_of_each_class
+from videocompressa.networks import Student
 from videocompressa.run import Run
 from videocompressa.selection.keyframes import check_keyframes
 from videocompressa.selection.videos import check_enough
-from videocompressa.students.networks import Student
 from videocompressa.synthetic import Budget, SyntheticSet, fill_clips, take_keyframes
 
 CHUNK = 64
@@ -90,7 +90,7 @@ class RdedConfig(MethodConfig):
         clips = _cut_clips(train_data, pool[items], positions, crops.boxes[items, 0])
         latents = torch.stack([codec.encode(clip).cpu() for clip in clips])  # 5.
         synthetic = self.gather(train_data, pool[items], positions, codec, run, latents)
-        return self.relabel(synthetic, teachers, run)
+        return self.relabel(synthetic, train_data, teachers, run)
 
     def _best_crops(
         self, train_data: Candidates, pool: Tensor, teachers: list[Student], keyframes: int, run: Run

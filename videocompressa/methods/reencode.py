@@ -29,10 +29,10 @@ from videocompressa.clip import Candidates
 from videocompressa.codecs import Codec, PixelCodec
 from videocompressa.errors import InputError, check_known, too_few_bytes
 from videocompressa.methods.config import MethodConfig, features_of_student
+from videocompressa.networks import Student
 from videocompressa.run import Run
 from videocompressa.selection.keyframes import UniformSelector, check_keyframes
 from videocompressa.selection.videos import choose_videos
-from videocompressa.students.networks import Student
 from videocompressa.synthetic import Budget, SyntheticSet
 
 MODERATE = {"h264": 36.0, "av1": 50.0, "webp": 20.0}
@@ -80,7 +80,7 @@ class ReencodeConfig(MethodConfig):
     @property
     def needs_teacher(self) -> bool:
         """Features and soft labels need one."""
-        return self.subset != "random" or self.labels == "soft"
+        return self.subset != "random" or super().needs_teacher
 
     def compress(self, train_data: Candidates, codec: Codec, budget: Budget, run: Run) -> SyntheticSet:
         """Return as many coded clips of each class as `budget.file_bytes` holds; a class with fewer gives all it has.
@@ -101,7 +101,7 @@ class ReencodeConfig(MethodConfig):
             return len(to_bytes(trials.blank(ordered[ranks < count], setting)))
 
         count, setting = self._fill(size, int(ranks.max()) + 1, len(train_data.classes), budget.file_bytes)
-        return self.relabel(trials.decoded(ordered[ranks < count], setting), teachers, run)
+        return self.relabel(trials.decoded(ordered[ranks < count], setting), train_data, teachers, run)
 
     def _order(self, train_data: Candidates, teachers: list[Student], run: Run) -> tuple[Tensor, Tensor]:
         """Step 1: return all rows (N,), grouped by class, best first, and the rank of each in its class."""

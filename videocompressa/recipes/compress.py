@@ -13,7 +13,14 @@ from videocompressa.datasets import BadVideo, VideoSet
 from videocompressa.errors import BudgetError, InputError
 from videocompressa.files import check_output
 from videocompressa.methods import MethodConfig, find_method
-from videocompressa.recipes.budgets import DEFAULT_KEYFRAMES, blank_files, check_classes, resolve_budget
+from videocompressa.networks import STUDENTS, check_size
+from videocompressa.recipes.budgets import (
+    DEFAULT_KEYFRAMES,
+    blank_files,
+    check_classes,
+    resolve_budget,
+    with_labeler,
+)
 from videocompressa.recipes.data import check_split, encode_train, list_videos, stages_of
 from videocompressa.recipes.options import BudgetOptions, CandidateOptions, CompressOptions, Surroundings
 from videocompressa.recipes.settings import with_settings
@@ -22,7 +29,6 @@ from videocompressa.run import Run
 from videocompressa.selection.gumbel import GumbelSelector
 from videocompressa.selection.keyframes import check_keyframes
 from videocompressa.selection.selector_file import Origin, TrainedSelector, write_selector
-from videocompressa.students.networks import STUDENTS, check_size
 from videocompressa.synthetic import Cost
 
 
@@ -68,6 +74,7 @@ def compress_folder(
         _check_selector_out(selector_out, path, options.method, config, candidates, budget, overwrite=overwrite)
     videos = list_videos(data, candidates)
     check_training(videos, data, budget)
+    config, labeler_notes = labeled_by(config, options, budget, len(videos.classes))
     codec = build_codec(options.codec).to(surroundings.device)
     train_data = encode_train(videos, candidates, codec, surroundings)
     files = blank_files(train_data, config, storage, options.seed, sample_of(train_data.latents), codec)
@@ -98,7 +105,7 @@ def compress_folder(
         num_train_videos=len(train_data),
         num_train_frames=int(train_data.num_video_frames.sum()),
         skipped=train_data.bad,
-        notes=notes,
+        notes=(*labeler_notes, *notes),
         method_seconds=method_seconds,
     )
 
@@ -123,6 +130,16 @@ def configured(
     if config.needs_teacher:
         check_size(candidates.clip.size, STUDENTS[config.teacher.train.student])
     return config, Storage(options.storage, options.step)
+
+
+def labeled_by(
+    config: MethodConfig, options: CompressOptions, budget: BudgetOptions, num_classes: int
+) -> tuple[MethodConfig, tuple[str, ...]]:
+    """Return the method with the labeler that was asked for, and notes; labels that were set are never changed."""
+    were_set = any(setting.partition("=")[0].strip() == "labels" for setting in options.settings)
+    if were_set and options.labeler == "off" and config.labels == "views":
+        raise InputError("--labeler off and --set labels=views contradict each other; leave one out")
+    return with_labeler(config, options.labeler, budget, num_classes, needed=were_set)
 
 
 def method_config(method: str, settings: Sequence[str]) -> MethodConfig:

@@ -60,7 +60,7 @@ class NumBytes(int):
 class CandidateOptions:
     """Which videos, and how candidate frames are cut from them."""
 
-    size: int = 64
+    size: int = 48
     """Height and width of the candidate frames in pixels: the short side is resized, the middle cropped."""
     frames: int = 8
     """Candidate frames of each video (T)."""
@@ -91,16 +91,17 @@ class CandidateOptions:
 
 @dataclass(frozen=True)
 class BudgetOptions:
-    """How large the set may be: at most one of vpc, ratio and bytes."""
+    """How large the set may be: at most one of vpc, ratio and bytes; 24 keyframes a class when none is given."""
 
     vpc: int | None = None
-    """Videos per class; 1 when no budget is given."""
+    """Videos per class."""
     ratio: Share | None = None
     """Share of all frames of the training videos that may be kept, such as 0.13%."""
     bytes: NumBytes | None = None
     """Size of the file, such as 2MB or 300kB; it will not be larger."""
     keyframes: int | None = None
-    """Keyframes of each video (K), at most T; 4 when not given. A tight ratio or bytes lowers it."""
+    """Keyframes of each video (K), at most T; 8 when not given, or T where T is smaller. A tight ratio or bytes lowers
+    it."""
     allow_fewer: bool = False
     """Take all videos of a class that has fewer than VPC, instead of stopping."""
 
@@ -147,12 +148,16 @@ class CompressOptions:
     facility-location-real (real keyframes), rded (crops that a teacher recognizes), dm, mtt, vdsd-dm or vdsd-mtt (clips
     tuned by matching), lvdd, lvdd-random, lvdd-k-means or lvdd-scaled (factors of latents), real-h264, real-av1,
     real-webp, herding-h264, herding-av1 or herding-webp (re-encoded clips)."""
-    codec: str = "tiny"
-    """tiny, ycbcr (pixels, without weights), linear, pixel, or diffusers:NAME with a hub name, folder or file."""
+    codec: str = "ycbcr"
+    """ycbcr (pixels as luma and chroma, no weights), tiny (a small autoencoder), linear, pixel, or diffusers:NAME with
+    a hub name, folder or file."""
     seed: int = 0
     """Equal seeds give equal files."""
+    labeler: str = "auto"
+    """The small network in the file that labels every view of its clips: a size such as 30kB; off stores soft labels
+    instead; auto takes 60,000 weights, fewer where they would be more than half of --bytes."""
     settings: tuple[str, ...] = ()
-    """A setting of the method, as name=value, such as synthesis.steps=100; repeat for more."""
+    """A setting of the method, as name=value, such as teacher.num_teachers=2; repeat for more."""
     storage: Literal["transform", "int8", "float16"] = "transform"
     """How latents are stored: transform (entropy-coded, a few bytes a keyframe), int8 or float16 (a number a cell)."""
     step: float | None = None

@@ -22,7 +22,7 @@ from videocompressa.engine import run_shards
 from videocompressa.errors import InputError, VideoError
 from videocompressa.methods import MethodConfig
 from videocompressa.recipes.budgets import blank_files, num_items, resolve_budget
-from videocompressa.recipes.compress import check_training, configured
+from videocompressa.recipes.compress import check_training, configured, labeled_by
 from videocompressa.recipes.data import list_videos
 from videocompressa.recipes.options import BudgetOptions, CandidateOptions, CompressOptions, Surroundings
 from videocompressa.rng import Streams
@@ -95,6 +95,7 @@ def plan(
     videos = list_videos(data, candidates)
     check_training(videos, data, budget)
     config, storage = configured(options, candidates, budget)
+    config, labeler_notes = labeled_by(config, options, budget, len(videos.classes))
     codec = build_codec(options.codec).to(surroundings.device)
     codec.spec.latent_shape(candidates.size, candidates.size)
     infos, bad = _probe_all(videos, surroundings)
@@ -119,7 +120,7 @@ def plan(
         file_bytes=size or files.size(resolved.videos_per_class, resolved.keyframes),
         pass_seconds=len(train) * seconds_per_video,
         method_seconds=_method_seconds(frames, config, len(train), videos.classes, surroundings),
-        notes=notes,
+        notes=(*labeler_notes, *notes),
     )
 
 

@@ -1,5 +1,6 @@
 """The train run: students trained on a set file, or on all videos, and evaluated on other videos."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ class TrainOutcome:
     trained_on: str
     """The set file, or the folder."""
     classes: tuple[str, ...]
+    regime: str
+    """Whose labels students learned: "hard", "soft" (both stored) or "views" (of a labeler)."""
     num_train_clips: int
     num_test_clips: int
     split: str
@@ -42,12 +45,14 @@ def train_on(
     num_seeds: int = 3,
     split: str = "test",
     codec: str | None = None,
+    stored_labels: bool = False,
     surroundings: Surroundings,
 ) -> TrainOutcome:
     """Train students on `subject` and evaluate them on a split of `data`.
 
     `subject` is a set file, or a folder (or csv) of videos: then on all of its training videos, the reference "full
-    data". The steps are the same for either. For a set, T and the size of the frames come from its file. Seeds are 0
+    data". The steps are the same for either. The views of a set with a labeler are labeled by it, unless
+    `stored_labels`. For a set, T and the size of the frames come from its file. Seeds are 0
     to `num_seeds` - 1. Raises `InputError`, and `DivergedError` when no run ends with a finite loss.
     """
     if num_seeds < 1:
@@ -65,7 +70,9 @@ def train_on(
     else:
         synthetic = open_set(subject, codec)
         check_unseen(synthetic, subject, videos, data, split)
-        train = LabeledClips(synthetic.clips(), synthetic.labels, synthetic.normalization, synthetic.classes)
+        if stored_labels:
+            synthetic = dataclasses.replace(synthetic, labeler=None)
+        train = LabeledClips.of_set(synthetic, surroundings.device)
         clip = synthetic.clip
     check_same_classes(train.classes, videos.classes, subject, data)
     test = decode_videos(videos, split, clip, candidates, surroundings)
@@ -76,6 +83,7 @@ def train_on(
         result=result,
         trained_on=str(subject),
         classes=train.classes,
+        regime=train.regime,
         num_train_clips=len(train),
         num_test_clips=len(test),
         split=split,

@@ -1,13 +1,28 @@
 """Labeled clips, to train and to test students on."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
 
 from videocompressa.clip import Normalization, shape_text
 from videocompressa.errors import InputError
-from videocompressa.synthetic import check_item_labels
+from videocompressa.synthetic import SyntheticSet, check_item_labels
+from videocompressa.views import Views
+
+LabelsOf = Callable[[Tensor], Tensor]
+"""Pixels (B,T,3,H,W) float32 in [0,1] to class probabilities (B,L) float32 on the same device."""
+
+
+@dataclass(frozen=True)
+class Labeling:
+    """What labels the views of training clips, in place of stored labels."""
+
+    labels_of: LabelsOf
+    views: Views
+    """The views that it can label; they take the place of the training's own."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +37,8 @@ class LabeledClips:
     """Of the real training split, the same for every set compressed from it."""
     classes: tuple[str, ...]
     """L class names in label order."""
+    labeling: Labeling | None = None
+    """With it, views are labeled and `labels` are not read in training; evaluation reads `labels` alone."""
 
     def __post_init__(self) -> None:
         frames = self.frames
@@ -32,9 +49,22 @@ class LabeledClips:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @classmethod
+    def of_set(cls, synthetic: SyntheticSet, device: torch.device | None = None) -> Self:
+        """Return the decoded clips of a set, whose views are labeled on `device` if the set has a labeler."""
+        labeling = None
+        if (labeler := synthetic.labeler) is not None:
+            labeling = Labeling(labeler.to(device), labeler.spec.views)
+        return cls(synthetic.clips(), synthetic.labels, synthetic.normalization, synthetic.classes, labeling)
+
     def __repr__(self) -> str:
         frames, labels = shape_text(self.frames), shape_text(self.labels)
         return f"LabeledClips(frames={frames}, labels={labels}, classes={len(self.classes)})"
+
+    @property
+    def regime(self) -> str:
+        """Whose labels students learn: "hard" or "soft" stored ones, or those of "views" by a network."""
+        return "views" if self.labeling is not None else "hard" if self.labels.ndim == 1 else "soft"
 
     @property
     def size(self) -> tuple[int, int, int]:

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from videocompressa.errors import DivergedError, InputError
+from videocompressa.networks import Student
 from videocompressa.rng import Streams
 from videocompressa.run import Run
 from videocompressa.students.clips import LabeledClips
-from videocompressa.students.networks import Student
 from videocompressa.students.precision import resolved_precision
 from videocompressa.students.settings import TrainConfig
 from videocompressa.students.training import fit

@@ -14,24 +14,24 @@ from torch import Tensor
 from videocompressa.clip import Candidates
 from videocompressa.codecs import Codec
 from videocompressa.errors import InputError
+from videocompressa.networks import Student, build_student
 from videocompressa.run import Run
 from videocompressa.students.clips import LabeledClips
 from videocompressa.students.evaluation import predict
-from videocompressa.students.networks import Student, build_student
 from videocompressa.students.settings import TrainConfig
 from videocompressa.students.training import fit
-from videocompressa.students.views import augmented
 from videocompressa.synthetic import SyntheticSet, fill_clips, take_keyframes
+from videocompressa.views import augmented
 
-LABELS = ("soft", "hard")
-"""Kinds of labels a set can carry: probabilities of a teacher, or the class of the video."""
+LABELS = ("soft", "hard", "views")
+"""Kinds of labels a set can carry: probabilities of a teacher; the class of the video; or that, and a labeler."""
 
 
 @dataclass(frozen=True)
 class TeacherConfig:
     """How teachers are trained on the real training clips, and how they label."""
 
-    train: TrainConfig = field(default_factory=lambda: TrainConfig(width=0.5, steps=1000, lr=2e-3, warmup_steps=50))
+    train: TrainConfig = field(default_factory=TrainConfig)
     """The student that becomes a teacher, and its training."""
     num_teachers: int = 1
     """Teachers whose probabilities are averaged."""
@@ -134,12 +134,12 @@ def soft_labels(teachers: list[Student], data: LabeledClips, config: TeacherConf
     for number in range(config.num_views):
         for teacher in teachers:
             draws = run.generator(f"labels/views/{number}")
-            augment = partial(augmented, config=config.train, generator=draws) if number else None
+            augment = partial(augmented, views=config.train.views, generator=draws) if number else None
             total += predict(teacher, data, run.device, temperature=config.temperature, augment=augment)
     return (total / total.sum(1, keepdim=True)).float()
 
 
 def relabel(synthetic: SyntheticSet, teachers: list[Student], config: TeacherConfig, run: Run) -> SyntheticSet:
     """Give a set the soft labels of teachers for its decoded clips (step 8 of the method)."""
-    clips = LabeledClips(synthetic.clips(), synthetic.labels, synthetic.normalization, synthetic.classes)
+    clips = LabeledClips.of_set(synthetic)
     return dataclasses.replace(synthetic, labels=soft_labels(teachers, clips, config, run))

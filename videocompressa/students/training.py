@@ -9,12 +9,12 @@ from torch.nn import functional
 
 from videocompressa.artifact.packing.quantization import LARGEST_CODE
 from videocompressa.errors import DivergedError, InputError
+from videocompressa.networks import Student, build_student
 from videocompressa.run import Run
 from videocompressa.students.clips import LabeledClips
-from videocompressa.students.networks import Student, build_student
 from videocompressa.students.precision import autocast
 from videocompressa.students.settings import TrainConfig
-from videocompressa.students.views import augmented, mixed, mixed_with_background
+from videocompressa.views import random_views
 
 # Share of a row's largest probability below which a file of soft labels stores zero.
 _LEAST_SHARE = (0.5 / LARGEST_CODE) ** 2
@@ -103,14 +103,20 @@ def _batch(
     pixels = data.pixels(rows, device)
     if view is not None:
         pixels = view(rows, pixels)
-    pixels = augmented(mixed_with_background(pixels, config.background, draws), config, draws)
-    return mixed(data.normalization.apply(pixels), data.labels[rows].to(device), len(data.classes), config, draws)
+    if (labeling := data.labeling) is not None:
+        pixels, _ = random_views(pixels, labeling.views, draws)
+        return data.normalization.apply(pixels), labeling.labels_of(pixels)
+    labels = data.labels[rows].to(device)
+    pixels, shares = random_views(pixels, config.views, draws)
+    if config.views.mix:
+        labels = shares @ (functional.one_hot(labels, len(data.classes)).float() if labels.ndim == 1 else labels)
+    return data.normalization.apply(pixels), labels
 
 
 def _check_set(data: LabeledClips, config: TrainConfig) -> None:
     if len(data) < 2:
         raise InputError(f"the training set holds {len(data)} clips; training needs at least 2")
-    if config.loss == "logit-mse" and data.labels.ndim == 1:
+    if config.loss == "logit-mse" and data.labels.ndim == 1 and data.labeling is None:
         raise InputError(
             "TrainConfig.loss is 'logit-mse', which needs the soft labels of a teacher, but the clips have hard ones; "
             "compress with --set labels=soft, or train with loss 'cross-entropy'"

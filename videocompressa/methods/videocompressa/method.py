@@ -46,12 +46,12 @@ class VideoCompressaConfig(SelectingConfig):
     """The method and its ablation switches."""
 
     name: ClassVar[str] = "videocompressa"
-    labels: str = "soft"
-    """Step 8: "soft" or "hard"."""
+    labels: str = "views"
+    """Step 8: "views" (a labeler in the file), "soft" or "hard"."""
     selector: str = "gumbel"
     """Steps 2 to 5: "gumbel" (learned), or another rule as an ablation, as are `joint.enabled=false` and
     `joint.understanding=false`."""
-    subset: str = "facility-location"
+    subset: str = "random"
     """Step 6: rule that chooses videos; a name of `selection.SUBSETS`."""
     features: str = "latents"
     """What that rule compares: "latents", weighted by how far pixels move with them, or the features of the "pool"."""
@@ -67,7 +67,7 @@ class VideoCompressaConfig(SelectingConfig):
     @property
     def needs_teacher(self) -> bool:
         """Videos, synthesis or soft labels need one."""
-        return self.needs_pool or self.labels == "soft"
+        return self.needs_pool or super().needs_teacher
 
     @property
     def needs_pool(self) -> bool:
@@ -106,7 +106,7 @@ class VideoCompressaConfig(SelectingConfig):
         synthetic = self.gather(train_data, rows, positions, codec, run)
         if self.synthesis.enabled:
             synthetic = self._tuned(synthetic, train_data, rows, pool, selector, codec, run)  # 7.
-        return self.relabel(synthetic, teachers, run)  # 8.
+        return self.relabel(synthetic, train_data, teachers, run)  # 8.
 
     def _features(self, train_data: Candidates, codec: Codec, pool: Sequence[Member], run: Run) -> FeaturesOf | None:
         """Return what step 6 compares; nothing at random."""

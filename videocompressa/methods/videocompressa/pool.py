@@ -18,13 +18,13 @@ from videocompressa.clip import Candidates
 from videocompressa.codecs import weights_sha256
 from videocompressa.errors import InputError, check_least
 from videocompressa.methods.config import random_of_each_class
+from videocompressa.networks import Student
 from videocompressa.run import Run
 from videocompressa.students.evaluation import student_features
-from videocompressa.students.networks import Student
 from videocompressa.students.precision import autocast
 from videocompressa.students.settings import TrainConfig
 from videocompressa.students.teachers import RealClips, real_clips
-from videocompressa.students.views import augmented
+from videocompressa.views import augmented
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def _class_features(
     totals: list[Tensor] = []
     for batch in torch.split(rows, 64):
         pixels = train_data.frames[batch].to(run.device).float() / 255
-        clips = train_data.normalization.apply(augmented(pixels, recipe, views))
+        clips = train_data.normalization.apply(augmented(pixels, recipe.views, views))
         with autocast(recipe.precision, run.device):
             maps, _ = student.maps_and_logits(clips)
         one_hot = F.one_hot(train_data.labels[batch], num_classes).float().to(run.device)

@@ -30,15 +30,15 @@ from videocompressa.selection.gumbel import GumbelSelector, top_k_straight_throu
 from videocompressa.selection.keyframes import Selector
 from videocompressa.students.precision import autocast
 from videocompressa.students.settings import TrainConfig
-from videocompressa.students.views import augmented
 from videocompressa.synthetic import SyntheticSet, fill_clips, take_keyframes
+from videocompressa.views import augmented
 
 
 @dataclass(frozen=True)
 class SynthesisConfig:
     """Tuning of latents and selector; `enabled=False` keeps the chosen real keyframes (ablation)."""
 
-    enabled: bool = True
+    enabled: bool = False
     steps: int = 100
     """Optimizer steps, >= 1."""
     batch_size: int = 16
@@ -88,7 +88,7 @@ def synthesize(
         pixels = codec.decode(latents.flatten(0, 1))
         pixels = pixels.view(*latents.shape[:2], *pixels.shape[1:])
         clips = fill_clips(pixels, positions.to(run.device), start.clip.num_frames, start.fill)
-        clips = start.normalization.apply(augmented(clips, recipe, augment))
+        clips = start.normalization.apply(augmented(clips, recipe.views, augment))
         member = pool[int(torch.randint(len(pool), (), generator=members))]
         match, task = match_and_task(member, clips, start.labels[rows].to(run.device), counts, recipe)
         one = int(torch.randint(keyframes, (), generator=members))

@@ -1,0 +1,122 @@
+"""The labeler: a small network that a set file carries, which says what is in a view of the set's clips.
+
+What the networks of the compression learned of all videos would be lost with them; a labeler keeps it for a few kB (the
+paper's video understanding module; HeLlO, arXiv 2408.08201, stores label projectors of images). Whoever trains on the
+set asks it for the label of every augmented view (function matching: Beyer et al. 2022, arXiv 2106.05237).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from videocompressa.clip import Normalization
+from videocompressa.errors import InputError, check_least
+from videocompressa.networks import STUDENTS, Student
+from videocompressa.views import Views, random_views
+
+MOST_BITS = 8
+
+
+@dataclass(frozen=True)
+class LabelerSpec:
+    """What a labeler is, apart from its weights."""
+
+    network: str = "minic3d"
+    """A name of `networks.STUDENTS`."""
+    width: float = 0.125
+    """Factor on the network's channels, > 0."""
+    bits: int = 4
+    """Of each stored weight, 2 to 8, with a scale for each output channel."""
+    views: Views = field(default_factory=Views)
+    """The views that it learned to label; training on the set shows such views."""
+
+    def __post_init__(self) -> None:
+        if self.network not in STUDENTS:
+            raise InputError(f"labeler.network is {self.network!r}; known: {', '.join(STUDENTS)}")
+        check_least(self, "labeler.", bits=2)
+        if self.bits > MOST_BITS:
+            raise InputError(f"labeler.bits is {self.bits}; it must be at most {MOST_BITS}")
+        if not 0 < self.width <= 16:
+            raise InputError(f"labeler.width is {self.width}; it must be above 0, and at most 16")
+
+    def shapes(self, num_classes: int) -> dict[str, tuple[int, ...]]:
+        """Return the shape of every weight that is stored, by name; takes no memory."""
+        with torch.device("meta"):
+            state = STUDENTS[self.network](num_classes, self.width).state_dict()
+        return {name: tuple(tensor.shape) for name, tensor in state.items() if tensor.is_floating_point()}
+
+
+class Labeler(nn.Module):
+    """Pixels (B,T,3,H,W) float in [0,1] to probabilities (B,L) float32; frozen, in evaluation mode."""
+
+    def __init__(self, spec: LabelerSpec, weights: Mapping[str, Tensor], normalization: Normalization) -> None:
+        """Take the weights of `spec.shapes(L)` by name, float32 and finite."""
+        super().__init__()
+        self.spec, self.normalization = spec, normalization
+        num_classes = len(weights["classifier.bias"])
+        with torch.device("meta"):
+            student: Student = STUDENTS[spec.network](num_classes, spec.width)
+        student.to_empty(device="cpu")
+        # What is left out counts batches, which evaluation does not read.
+        student.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, strict=False)
+        self.student = student.eval().requires_grad_(False)
+
+    def train(self, mode: bool = True) -> "Labeler":
+        """Stay in evaluation mode, whatever model this is a part of."""
+        return self
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Return the class probabilities of clips."""
+        with torch.no_grad():
+            logits: Tensor = self.student(self.normalization.apply(pixels))
+        return logits.float().softmax(1)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it runs."""
+        return self.student.classifier.weight.device
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """The weights that a file holds, by name, float32 on the CPU."""
+        state = self.student.state_dict()
+        return {name: tensor.cpu() for name, tensor in state.items() if tensor.is_floating_point()}
+
+
+class LabeledViews(Dataset[tuple[Tensor, Tensor]]):
+    """Endless views of clips, each labeled when it is taken: pairs (view, probabilities).
+
+    A `DataLoader` asks for complete batches, which are changed and labeled at once. Draws come from a generator that is
+    seeded by `torch.initial_seed()`, so each worker process and each epoch with workers sees others, and
+    `torch.manual_seed` repeats them.
+    """
+
+    def __init__(self, clips: Tensor, labeler: Labeler) -> None:
+        """Take clips (N,T,3,H,W) float32 in [0,1]."""
+        self.clips, self.labeler = clips, labeler
+        self._seed, self._generator = -1, torch.Generator()
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, row: int) -> tuple[Tensor, Tensor]:
+        """Return a view (T,3,H,W) float32 in [0,1] of one clip and its probabilities (L,), both on the CPU."""
+        self._seed_once()
+        other = int(torch.randint(len(self), (), generator=self._generator))  # the scene, or what is mixed in
+        return self.__getitems__([range(len(self))[row], other])[0]
+
+    def __getitems__(self, rows: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
+        """Return views of several clips, which are also what these are mixed with."""
+        self._seed_once()
+        pixels, _ = random_views(self.clips[list(rows)], self.labeler.spec.views, self._generator)
+        labels = self.labeler(pixels.to(self.labeler.device)).cpu()
+        return list(zip(pixels, labels, strict=True))
+
+    def _seed_once(self) -> None:
+        """Seed again where the process has another seed: a new worker."""
+        if self._seed != (seed := torch.initial_seed()):
+            self._seed = seed
+            self._generator.manual_seed(seed)

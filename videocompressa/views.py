@@ -1,0 +1,172 @@
+"""Views: clips as a student sees them in training, changed at random in time, scene, color and place, and mixed.
+
+One record of settings, `Views`, says how much of each; a set file with a labeler stores it. Steps of `random_views`:
+
+1. Time.   A share of the clips shows a part of its time, at a lower speed.
+2. Scene.  A share of the clips gets the still picture of another clip as background.
+3. Color.  Contrast, brightness and color balance.
+4. Place.  A random resized crop (Szegedy et al. 2015), and a mirror.
+5. Mixing. A share of the batches is blended with, or gets a box of, the same batch in another order (mixup, Zhang et
+           al. 2018; cutmix, Yun et al. 2019), which is which by a coin.
+
+Every draw is of one clip, the same for all its frames, and comes from the generator that is passed in.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from videocompressa.errors import InputError
+
+# Largest aspect ratio of a crop, as in Szegedy et al. 2015.
+_ASPECT = 4 / 3
+# Shortest part of the time that step 1 shows (our choice).
+_SHORTEST = 0.6
+
+
+@dataclass(frozen=True)
+class Views:
+    """How clips are changed at random when a student is trained on them."""
+
+    crop: float = 0.8
+    """Smallest area of a crop as a share of the frame, in (0,1]; 1 turns crops off."""
+    mirror: bool = False
+    """Mirror half of the clips; only where left and right tell no classes apart."""
+    color: float = 0.0
+    """Largest change of brightness, contrast and color balance, in [0,1); see `recolored`."""
+    time: float = 0.0
+    """Share of clips in [0,1] that show a part of their time; see `slowed`."""
+    scenes: float = 0.5
+    """Share of clips in [0,1] before the still picture of another clip; see `before_other_scenes`."""
+    mix: float = 0.0
+    """Share of batches in [0,1] that are mixed; see `mixed`."""
+
+    def __post_init__(self) -> None:
+        ranges = {
+            "crop": (0 < self.crop <= 1, "in (0,1]"),
+            "color": (0 <= self.color < 1, "in [0,1)"),
+            "time": (0 <= self.time <= 1, "in [0,1]"),
+            "scenes": (0 <= self.scenes <= 1, "in [0,1]"),
+            "mix": (0 <= self.mix <= 1, "in [0,1]"),
+        }
+        for name, (good, allowed) in ranges.items():
+            if not good:
+                raise InputError(f"views.{name} is {getattr(self, name)}; it must be {allowed}")
+
+
+UNCHANGED = Views(crop=1.0, scenes=0.0)
+"""No change at all."""
+STRONG = Views(crop=0.6, color=0.3, time=0.5, scenes=0.5, mix=0.5)
+"""For clips that a labeler labels after the change: variety then costs no truth (docs/method.md)."""
+
+
+def random_views(pixels: Tensor, views: Views, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Return one view of every clip (B,T,3,H,W) float in [0,1], same shape, and the share of each clip in each view.
+
+    Shares (B,B) sum to 1 in each row; they are the identity where nothing is mixed. A view's label is their product
+    with the labels (B,L) of the clips, unless a labeler says it.
+    """
+    pixels = before_other_scenes(slowed(pixels, views.time, generator), views.scenes, generator)
+    return mixed(augmented(pixels, views, generator), views.mix, generator)
+
+
+def augmented(pixels: Tensor, views: Views, generator: torch.Generator) -> Tensor:
+    """Recolor, crop and mirror clips (B,T,3,H,W) (steps 3 and 4): what changes no clip's motion; same shape.
+
+    A crop takes an area in [crop,1] of the frame at an aspect ratio in [3/4,4/3], anywhere inside, and resizes it
+    bilinearly. One sampling grid a clip does crop and mirror at once, with time folded into the channels.
+    Differentiable in the pixels.
+    """
+    pixels = recolored(pixels, views.color, generator)
+    if views.crop == 1 and not views.mirror:
+        return pixels
+    batch, height, width = len(pixels), *pixels.shape[3:]
+    area, aspect, down, right, mirror = torch.rand(5, batch, generator=generator)
+    mirrored = torch.where(mirror < 0.5, -1.0, 1.0) if views.mirror else torch.ones(batch)
+    if views.crop == 1:
+        return torch.where((mirrored < 0).view(-1, 1, 1, 1, 1).to(pixels.device), pixels.flip(-1), pixels)
+    side = (views.crop + (1 - views.crop) * area).sqrt()
+    stretch = ((2 * aspect - 1) * math.log(_ASPECT) / 2).exp()
+    tall, wide = (side / stretch).clamp(max=1), (side * stretch).clamp(max=1)
+    # Rows of the affine maps from the view to the frame, both in [-1,1].
+    maps = torch.zeros(batch, 2, 3)
+    maps[:, 0, 0], maps[:, 0, 2] = wide * mirrored, (2 * right - 1) * (1 - wide)
+    maps[:, 1, 1], maps[:, 1, 2] = tall, (2 * down - 1) * (1 - tall)
+    grid = functional.affine_grid(maps.to(pixels.device), [batch, 1, height, width], align_corners=False)
+    seen = functional.grid_sample(
+        pixels.flatten(1, 2), grid.to(pixels.dtype), mode="bilinear", padding_mode="border", align_corners=False
+    )
+    return seen.view_as(pixels)
+
+
+def slowed(pixels: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """Show a share of clips (B,T,3,H,W) in part: 60 to 100 % of their time, anywhere, blended linearly to T frames."""
+    num_frames = pixels.shape[1]
+    if share == 0 or num_frames < 2:
+        return pixels
+    chosen, length, start = torch.rand(3, len(pixels), 1, generator=generator)
+    length = torch.where(chosen < share, _SHORTEST + (1 - _SHORTEST) * length, 1.0) * (num_frames - 1)
+    times = (num_frames - 1 - length) * start + torch.linspace(0, 1, num_frames) * length
+    before = times.floor().long().clamp(0, num_frames - 2)
+    rows = torch.arange(len(pixels), device=pixels.device)[:, None]
+    after_share = (times - before).to(pixels).view(*times.shape, 1, 1, 1)
+    before = before.to(pixels.device)
+    return torch.lerp(pixels[rows, before], pixels[rows, before + 1], after_share)
+
+
+def recolored(pixels: Tensor, amount: float, generator: torch.Generator) -> Tensor:
+    """Change the colors of clips (B,T,3,H,W) in [0,1], each by its own draws, the same for all its frames.
+
+    With c = `amount`, uniform a clip: contrast (distance from the clip's mean) times [1-c,1+c], each channel times
+    [1-c/2,1+c/2], plus brightness in [-c/2,c/2]; then clamped. Color jitter (Krizhevsky et al. 2012) without hues.
+    """
+    if amount == 0:
+        return pixels
+    draws = (2 * torch.rand(5, len(pixels), 1, 1, 1, 1, generator=generator) - 1).to(pixels.device)
+    contrast, brightness = 1 + amount * draws[0], amount / 2 * draws[1]
+    balance = 1 + amount / 2 * torch.cat([*draws[2:]], dim=2)
+    mean = pixels.mean((1, 2, 3, 4), keepdim=True)
+    return torch.clamp(((pixels - mean) * contrast + mean) * balance + brightness, 0, 1)
+
+
+def before_other_scenes(pixels: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """Give a share of clips (B,T,3,H,W) in [0,1] the still picture of another clip of the batch as background.
+
+    x' = x + r (mean of y over time - mean of x over time), clamped, with r uniform in [0,1]: only the still part is
+    mixed, so that a student cannot tell a class by its scene. Similar to Wang et al. 2021 ("Removing the Background by
+    Adding the Background"), who add a still frame of the same video.
+    """
+    if share == 0:
+        return pixels
+    chosen, strength = torch.rand(2, len(pixels), 1, 1, 1, 1, generator=generator)
+    order = torch.randperm(len(pixels), generator=generator).to(pixels.device)
+    still = pixels.mean(1, keepdim=True)
+    strength = (strength * (chosen < share)).to(pixels.device)
+    return torch.clamp(pixels + strength * (still[order] - still), 0, 1)
+
+
+def mixed(pixels: Tensor, share: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """With chance `share`, mix a batch (B,T,3,H,W) with itself in another order; return it and the shares (B,B).
+
+    Half of these batches are blended by a uniform share; the others get a box of uniform area pasted in.
+    """
+    own = torch.eye(len(pixels), device=pixels.device)
+    if share == 0:
+        return pixels, own
+    odds, kept, down, right = torch.rand(4, generator=generator).tolist()
+    order = torch.randperm(len(pixels), generator=generator).to(pixels.device)
+    if odds >= share:
+        return pixels, own
+    if odds < share / 2:
+        pixels = kept * pixels + (1 - kept) * pixels[order]
+    else:
+        height, width = pixels.shape[-2:]
+        tall, wide = round(height * math.sqrt(1 - kept)), round(width * math.sqrt(1 - kept))
+        top, left = round(down * (height - tall)), round(right * (width - wide))
+        others, pixels = pixels[order], pixels.clone()
+        pixels[..., top : top + tall, left : left + wide] = others[..., top : top + tall, left : left + wide]
+        kept = 1 - tall * wide / (height * width)
+    return pixels, kept * own + (1 - kept) * own[order]
