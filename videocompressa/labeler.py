@@ -30,8 +30,9 @@ class LabelerSpec:
     """Factor on the network's channels, > 0."""
     bits: int = 4
     """Of each stored weight, 2 to 8, with a scale for each output channel."""
-    views: Views = field(default_factory=Views)
-    """The views that it learned to label; training on the set shows such views."""
+    views: Views = field(default_factory=lambda: Views(mix=0.5))
+    """The views that it learned to label; training on the set shows such views. They are those of hard labels, and
+    mixed: a label that is given to the mixture costs no truth (docs/method.md)."""
 
     def __post_init__(self) -> None:
         if self.network not in STUDENTS:
@@ -49,13 +50,34 @@ class LabelerSpec:
         return {name: tuple(tensor.shape) for name, tensor in state.items() if tensor.is_floating_point()}
 
 
+@dataclass(frozen=True)
+class Agreement:
+    """On which share of views of the training videos a labeler names the class that its teachers name; in [0,1]."""
+
+    unrounded: float = 0.0
+    """Before its weights were rounded."""
+    rounded: float = 0.0
+    """As it is in the file."""
+
+    def __post_init__(self) -> None:
+        for name, share in vars(self).items():
+            if not 0 <= share <= 1:
+                raise InputError(f"labeler.agreement.{name} is {share}; it must be in [0,1]")
+
+
 class Labeler(nn.Module):
     """Pixels (B,T,3,H,W) float in [0,1] to probabilities (B,L) float32; frozen, in evaluation mode."""
 
-    def __init__(self, spec: LabelerSpec, weights: Mapping[str, Tensor], normalization: Normalization) -> None:
+    def __init__(
+        self,
+        spec: LabelerSpec,
+        weights: Mapping[str, Tensor],
+        normalization: Normalization,
+        agreement: Agreement | None = None,
+    ) -> None:
         """Take the weights of `spec.shapes(L)` by name, float32 and finite."""
         super().__init__()
-        self.spec, self.normalization = spec, normalization
+        self.spec, self.normalization, self.agreement = spec, normalization, agreement or Agreement()
         num_classes = len(weights["classifier.bias"])
         with torch.device("meta"):
             student: Student = STUDENTS[spec.network](num_classes, spec.width)

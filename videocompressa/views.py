@@ -59,8 +59,6 @@ class Views:
 
 UNCHANGED = Views(crop=1.0, scenes=0.0)
 """No change at all."""
-STRONG = Views(crop=0.6, color=0.3, time=0.5, scenes=0.5, mix=0.5)
-"""For clips that a labeler labels after the change: variety then costs no truth (docs/method.md)."""
 
 
 def random_views(pixels: Tensor, views: Views, generator: torch.Generator) -> tuple[Tensor, Tensor]:

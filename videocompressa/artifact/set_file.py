@@ -85,11 +85,12 @@ def set_of(arrays: Mapping[str, Array], metadata: Metadata) -> SyntheticSet:
 
 
 def _labeler_of(arrays: Mapping[str, Array], metadata: Metadata) -> Labeler | None:
-    if (spec := metadata.labeler) is None:
+    if metadata.labeler is None:
         return None
+    spec, agreement = metadata.labeler
     tensors = {name: torch.from_numpy(arrays[name]) for name in weights.TENSORS}
     unpacked_weights = weights.unpack(tensors, spec.shapes(len(metadata.classes)), spec.bits)
-    return Labeler(spec, unpacked_weights, metadata.normalization)
+    return Labeler(spec, unpacked_weights, metadata.normalization, agreement)
 
 
 def cost_of(arrays: Mapping[str, Array], metadata: Metadata, file_bytes: int) -> Cost:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -60,8 +59,7 @@ def _print_set(path: Path, synthetic: SyntheticSet, cost: Cost) -> None:
     labels = "soft (probabilities of a teacher)" if synthetic.labels.ndim == 2 else "hard"
     skipped = f", {source.num_skipped} skipped" if source.num_skipped else ""
     if (labeler := synthetic.labeler) is not None:
-        spec = labeler.spec
-        labels += f", and a labeler ({spec.network} at {spec.width:g} of its width, {spec.bits} bits a weight)"
+        labels += f"; {terminal.labeler_text(labeler)}"
     rows = {
         "file": path,
         **terminal.cost_rows(cost),
@@ -142,7 +140,7 @@ def _set_json(path: Path, synthetic: SyntheticSet, cost: Cost, sheet: Path | Non
         "codec": vars(synthetic.codec),
         "classes": synthetic.classes,
         "labels": "soft" if synthetic.labels.ndim == 2 else "hard",
-        "labeler": None if synthetic.labeler is None else dataclasses.asdict(synthetic.labeler.spec),
+        "labeler": None if synthetic.labeler is None else terminal.labeler_json(synthetic.labeler),
         "fill": synthetic.fill,
         "packing": synthetic.packing,
         "normalization": vars(synthetic.normalization),

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from videocompressa.texts import bytes_text, duration_text, percent_text
 
 if TYPE_CHECKING:
     from videocompressa.datasets import BadVideo
+    from videocompressa.labeler import Labeler
     from videocompressa.run import Watch
     from videocompressa.synthetic import Cost
 
@@ -155,6 +157,8 @@ def facts_of(outcome: Any, record: str) -> dict[str, Any]:
     """Return the fields of an outcome as JSON values; those of its field `record` are among them."""
     fields = dict(vars(outcome))
     fields |= vars(fields.pop(record))
+    if (labeler := fields.get("labeler")) is not None:
+        fields["labeler"] = labeler_json(labeler)
     return fields | {"skipped": skipped_json(outcome.skipped)}
 
 
@@ -188,6 +192,20 @@ def peak_memory_bytes(workers: int) -> int:
     unit = 1 if sys.platform == "darwin" else 1024
     worker = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     return own_peak() + unit * workers * worker
+
+
+def labeler_json(labeler: Labeler) -> dict[str, Any]:
+    """Return what a labeler is as JSON values."""
+    return {**asdict(labeler.spec), "agreement": vars(labeler.agreement)}
+
+
+def labeler_text(labeler: Labeler) -> str:
+    """Return what a labeler is, and how well it does what it is for."""
+    spec, agreement = labeler.spec, labeler.agreement
+    return (
+        f"a labeler ({spec.network} at {spec.width:g} of its width, {spec.bits} bits a weight) agrees with its "
+        f"teachers on {100 * agreement.rounded:.0f} % of views ({100 * agreement.unrounded:.0f} % before rounding)"
+    )
 
 
 def cost_rows(cost: Cost) -> dict[str, str]:

@@ -7,7 +7,7 @@ Our own baseline for budgets in bytes; "Spending bytes" in docs/method.md gives 
    `loss` of their weighted variance: beyond it, students lose more than further videos teach them.
 3. Number.  As many videos a class as the file holds at S.
 4. Videos.  Of each class the typical ones ("Which videos" there); with soft labels, of those the teacher gets right.
-5. Store.   The rest of the file goes into a finer step (`storage.FINEST`).
+5. Store.   The rest of the file goes into a finer step (`storage.STEP` at the finest).
 """
 
 from dataclasses import dataclass

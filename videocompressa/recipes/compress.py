@@ -12,6 +12,7 @@ from videocompressa.codecs import build_codec
 from videocompressa.datasets import BadVideo, VideoSet
 from videocompressa.errors import BudgetError, InputError
 from videocompressa.files import check_output
+from videocompressa.labeler import Labeler
 from videocompressa.methods import MethodConfig, find_method
 from videocompressa.networks import STUDENTS, check_size
 from videocompressa.recipes.budgets import (
@@ -46,6 +47,8 @@ class CompressOutcome:
     num_train_frames: int
     """Their frames."""
     skipped: tuple[BadVideo, ...]
+    labeler: Labeler | None
+    """The labeler in the file."""
     notes: tuple[str, ...]
     """Notes for the user on how the budget was met."""
     method_seconds: float
@@ -77,13 +80,15 @@ def compress_folder(
     config, labeler_notes = labeled_by(config, options, budget, len(videos.classes))
     codec = build_codec(options.codec).to(surroundings.device)
     train_data = encode_train(videos, candidates, codec, surroundings)
-    files = blank_files(train_data, config, storage, options.seed, sample_of(train_data.latents), codec)
+    files = blank_files(
+        train_data, config, storage.counting(budget.bytes), options.seed, sample_of(train_data.latents), codec
+    )
     resolved, notes = resolve_budget(budget, files)
     stages = stages_of(train_data, surroundings)
     run = Run(Streams(options.seed, "compress"), surroundings.device, surroundings.watch, stages)
     started = surroundings.clock()
     method_set = config.compress(train_data, codec, resolved, run)
-    synthetic = stored(method_set, codec, storage, limit=budget.bytes, fill=config.fills_bytes)
+    synthetic = stored(method_set, codec, storage, limit=budget.bytes)
     if budget.bytes is not None and (size := len(to_bytes(synthetic, storage.quantization))) > budget.bytes:
         raise BudgetError(
             f"--bytes {budget.bytes} is too small: the file would have {size} bytes even at its coarsest; give at "
@@ -105,6 +110,7 @@ def compress_folder(
         num_train_videos=len(train_data),
         num_train_frames=int(train_data.num_video_frames.sum()),
         skipped=train_data.bad,
+        labeler=synthetic.labeler,
         notes=(*labeler_notes, *notes),
         method_seconds=method_seconds,
     )

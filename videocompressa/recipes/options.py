@@ -161,8 +161,8 @@ class CompressOptions:
     storage: Literal["transform", "int8", "float16"] = "transform"
     """How latents are stored: transform (entropy-coded, a few bytes a keyframe), int8 or float16 (a number a cell)."""
     step: float | None = None
-    """How coarse transform is: 2 takes about 0.4 of the bytes of 1, and 0.5 twice as many. When not given, 1; with
-    typical-clips, as fine as --bytes allows."""
+    """How coarse transform is: 2 takes about 0.4 of the bytes of 1, and 0.5 twice as many. When not given, 0.25, where
+    keyframes look like their frames, or as fine as --bytes allows."""
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,7 @@ def plan(
         raise InputError(f"{data}: none of its training videos can be read: {first.video_id} ({first.reason})")
     frames, latents, seconds_per_video = _encode_sample(list(train), candidates.clip, codec, videos.root, surroundings)
     blank = _blank_candidates(videos, train, train_bad, candidates.clip, codec.spec)
-    files = blank_files(blank, config, storage, options.seed, latents, codec)
+    files = blank_files(blank, config, storage.counting(budget.bytes), options.seed, latents, codec)
     resolved, notes = resolve_budget(budget, files)
     size = budget.bytes if config.fills_bytes else None
     return Plan(

@@ -3,7 +3,7 @@
 1. Views.  Batches of the training clips, changed as `LabelerSpec.views` says.
 2. Labels. The mean probabilities of the teachers for each view: the same view for teacher and labeler (Beyer et al.
            2022), so that it learns their function, and not only their answers for the clips.
-3. Round.  The weights, to a few bits each (`artifact/packing/weights.py`).
+3. Round.  The weights, to a few bits each (`artifact/packing/weights.py`); what that costs is measured.
 """
 
 import dataclasses
@@ -17,14 +17,20 @@ from videocompressa.artifact.packing.weights import rounded
 from videocompressa.clip import Candidates
 from videocompressa.codecs import weights_sha256
 from videocompressa.errors import check_least
-from videocompressa.labeler import Labeler, LabelerSpec
+from videocompressa.labeler import Agreement, Labeler, LabelerSpec
 from videocompressa.networks import Student
 from videocompressa.run import Run
-from videocompressa.students.clips import Labeling, LabelsOf
+from videocompressa.students.clips import LabeledClips, Labeling, LabelsOf
 from videocompressa.students.precision import autocast
 from videocompressa.students.settings import TrainConfig
 from videocompressa.students.teachers import real_clips
 from videocompressa.students.training import fit
+from videocompressa.views import random_views
+
+_AGREEMENT = "agreement"
+"""Of the stage, besides the weights."""
+# Views whose labels are compared.
+_MOST_VIEWS, _BATCH = 512, 32
 
 
 @dataclass(frozen=True)
@@ -56,15 +62,32 @@ def train_labeler(train_data: Candidates, teachers: Sequence[Student], config: L
 
     def compute() -> dict[str, Tensor]:
         student = fit(clips, config.train, part, step_name="labeler")
-        return {name: tensor.cpu() for name, tensor in student.state_dict().items() if tensor.is_floating_point()}
+        weights = {name: tensor.cpu() for name, tensor in student.state_dict().items() if tensor.is_floating_point()}
+        both = [Labeler(spec, each, clips.normalization) for each in (weights, rounded(weights, spec.bits))]
+        return {**weights, _AGREEMENT: agreement_on(clips, labeling, both, part)}
 
     key = {
         "config": dataclasses.asdict(config.train),
+        "bits": spec.bits,
         "views": dataclasses.asdict(spec.views),
         "teachers": [weights_sha256(teacher.state_dict()) for teacher in teachers],
     }
     weights = part.recall("labeler", key, compute)
-    return Labeler(spec, rounded(weights, spec.bits), train_data.normalization).to(run.device)
+    agreement = Agreement(*(round(float(share), 3) for share in weights.pop(_AGREEMENT)))
+    return Labeler(spec, rounded(weights, spec.bits), train_data.normalization, agreement).to(run.device)
+
+
+@torch.no_grad()
+def agreement_on(clips: LabeledClips, labeling: Labeling, labelers: Sequence[Labeler], run: Run) -> Tensor:
+    """Return for each labeler the share of views, unlike those of its training, that it labels as `labeling` does."""
+    draws, agreed, total = run.generator("agreement"), torch.zeros(len(labelers)), 0
+    for rows in torch.split(torch.randperm(len(clips), generator=draws)[:_MOST_VIEWS], _BATCH):
+        pixels, _ = random_views(clips.pixels(rows, run.device), labeling.views, draws)
+        wanted = labeling.labels_of(pixels).argmax(1)
+        answers = [labeler.to(run.device)(pixels).argmax(1) for labeler in labelers]
+        agreed += torch.tensor([int((answer == wanted).sum()) for answer in answers])
+        total += len(rows)
+    return agreed / total
 
 
 def mean_of(teachers: Sequence[Student], train_data: Candidates, precision: str) -> LabelsOf:
