@@ -57,6 +57,10 @@ class JointConfig:
             raise InputError(f"joint.width is {self.width}; it must be a multiple of 8")
 
 
+# Of the understanding module: latents of pixels have as many cells as pixels, and 48 a side took 30 times as long.
+_MOST_CELLS = 16
+
+
 def train_selector(
     train_data: Candidates, scorer: SelectorConfig, config: JointConfig, run: Run, *, keyframes: int, fill: str
 ) -> GumbelSelector:
@@ -149,4 +153,11 @@ def _batches(
     generator = run.generator(stream)
     while True:
         for rows in torch.split(half[torch.randperm(len(half), generator=generator)], config.batch_size):
-            yield rows, train_data.latents[rows].to(run.device).float(), train_data.labels[rows].to(run.device)
+            latents = _coarse(train_data.latents[rows].to(run.device).float())
+            yield rows, latents, train_data.labels[rows].to(run.device)
+
+
+def _coarse(latents: Tensor) -> Tensor:
+    """Return latents (B,T,C,h,w) averaged to at most `_MOST_CELLS` cells a side."""
+    sides = [min(side, _MOST_CELLS) for side in latents.shape[3:]]
+    return F.adaptive_avg_pool2d(latents.flatten(0, 1), sides).view(*latents.shape[:3], *sides)
