@@ -30,9 +30,6 @@ from videocompressa.students.labelers import LabelerConfig, train_labeler
 from videocompressa.students.teachers import RealClips, TeacherConfig, check_labels, real_clips, relabel, train_teachers
 from videocompressa.synthetic import Budget, SyntheticSet, check_fill, gather
 
-DEFAULT_KEYFRAMES = 8
-"""K when none is asked for; T where T is smaller."""
-
 
 @dataclass(frozen=True)
 class MethodConfig(ABC):
@@ -100,10 +97,6 @@ class MethodConfig(ABC):
         """Return about how many training steps of its teacher the method's work comes to."""
         teachers = self.teacher.train.steps * self.teacher.num_teachers if self.needs_teacher else 0
         return teachers + (self.labeler.steps if self.labels == "views" else 0)
-
-    def default_keyframes(self, train_data: Candidates, codec: Codec, run: Run) -> int:
-        """Return K where none is asked for."""
-        return min(DEFAULT_KEYFRAMES, train_data.clip.num_frames)
 
     def find_selector(self, train_data: Candidates, keyframes: int, run: Run) -> Selector | None:
         """Return what picks keyframes, learned or from its finished stage; None where the method picks none."""

@@ -14,9 +14,9 @@ from videocompressa.errors import BudgetError, InputError
 from videocompressa.files import check_output
 from videocompressa.labeler import Labeler
 from videocompressa.methods import MethodConfig, find_method
-from videocompressa.methods.config import DEFAULT_KEYFRAMES
 from videocompressa.networks import STUDENTS, check_size
 from videocompressa.recipes.budgets import (
+    DEFAULT_KEYFRAMES,
     blank_files,
     check_classes,
     resolve_budget,
@@ -83,11 +83,10 @@ def compress_folder(
     files = blank_files(
         train_data, config, storage.counting(budget.bytes), options.seed, sample_of(train_data.latents), codec
     )
+    resolved, notes = resolve_budget(budget, files)
     stages = stages_of(train_data, surroundings)
     run = Run(Streams(options.seed, "compress"), surroundings.device, surroundings.watch, stages)
     started = surroundings.clock()
-    keyframes = budget.keyframes or config.default_keyframes(train_data, codec, run)
-    resolved, notes = resolve_budget(budget, files, keyframes)
     method_set = config.compress(train_data, codec, resolved, run)
     synthetic = stored(method_set, codec, storage, limit=budget.bytes)
     if budget.bytes is not None and (size := len(to_bytes(synthetic, storage.quantization))) > budget.bytes:

@@ -100,8 +100,7 @@ class BudgetOptions:
     bytes: NumBytes | None = None
     """Size of the file, such as 2MB or 300kB; it will not be larger."""
     keyframes: int | None = None
-    """Keyframes of each video (K), at most T; 8 when not given, or T where T is smaller. A tight ratio or bytes lowers
-    it."""
+    """Keyframes of each video (K), at most T; 4 when not given. A tight ratio or bytes lowers it."""
     allow_fewer: bool = False
     """Take all videos of a class that has fewer than VPC, instead of stopping."""
 

@@ -21,7 +21,6 @@ from videocompressa.datasets.videos import SPLITS
 from videocompressa.engine import run_shards
 from videocompressa.errors import InputError, VideoError
 from videocompressa.methods import MethodConfig
-from videocompressa.methods.config import DEFAULT_KEYFRAMES
 from videocompressa.recipes.budgets import blank_files, num_items, resolve_budget
 from videocompressa.recipes.compress import check_training, configured, labeled_by
 from videocompressa.recipes.data import list_videos
@@ -108,7 +107,7 @@ def plan(
     frames, latents, seconds_per_video = _encode_sample(list(train), candidates.clip, codec, videos.root, surroundings)
     blank = _blank_candidates(videos, train, train_bad, candidates.clip, codec.spec)
     files = blank_files(blank, config, storage.counting(budget.bytes), options.seed, latents, codec)
-    resolved, notes = resolve_budget(budget, files, min(DEFAULT_KEYFRAMES, candidates.frames))
+    resolved, notes = resolve_budget(budget, files)
     size = budget.bytes if config.fills_bytes else None
     return Plan(
         source=videos.name,

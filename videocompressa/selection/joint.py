@@ -159,5 +159,5 @@ def _batches(
 
 def _coarse(latents: Tensor) -> Tensor:
     """Return latents (B,T,C,h,w) averaged to at most `_MOST_CELLS` cells a side."""
-    sides = [min(side, _MOST_CELLS) for side in latents.shape[3:]]
-    return F.adaptive_avg_pool2d(latents.flatten(0, 1), sides).view(*latents.shape[:3], *sides)
+    height, width = (min(side, _MOST_CELLS) for side in latents.shape[3:])
+    return F.adaptive_avg_pool2d(latents.flatten(0, 1), (height, width)).view(*latents.shape[:3], height, width)

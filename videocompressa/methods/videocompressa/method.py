@@ -28,17 +28,15 @@ from videocompressa.artifact.packing import transform
 from videocompressa.artifact.storage import sample_of
 from videocompressa.clip import Candidates
 from videocompressa.codecs import Codec
-from videocompressa.errors import InputError, check_known
+from videocompressa.errors import check_known
 from videocompressa.methods.config import SelectingConfig
 from videocompressa.methods.videocompressa.pool import Member, PoolConfig, build_pool
 from videocompressa.methods.videocompressa.synthesis import SynthesisConfig, synthesize
-from videocompressa.networks import Student
 from videocompressa.run import Run
-from videocompressa.selection.keyframes import Selector, UniformSelector, check_keyframes
+from videocompressa.selection.keyframes import Selector, check_keyframes
 from videocompressa.selection.videos import FeaturesOf, choose_videos, visible_latents
-from videocompressa.students.evaluation import predict
-from videocompressa.students.teachers import RealClips, real_clips, recognized
-from videocompressa.synthetic import Budget, SyntheticSet, fill_clips
+from videocompressa.students.teachers import RealClips, recognized
+from videocompressa.synthetic import Budget, SyntheticSet
 
 FEATURES = ("latents", "pool")
 
@@ -57,9 +55,6 @@ class VideoCompressaConfig(SelectingConfig):
     """Step 6: rule that chooses videos; a name of `selection.SUBSETS`."""
     features: str = "latents"
     """What that rule compares: "latents", weighted by how far pixels move with them, or the features of the "pool"."""
-    knowledge: float = 0.6
-    """In (0,1]: without an asked K, the fewest keyframes are kept (8, 4, 2 or 1) of which the teachers give a video's
-    class at least this share of the probability that they give it of all T frames."""
     pool: PoolConfig = field(default_factory=PoolConfig)
     """The students of steps 6 and 7."""
     synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
@@ -68,8 +63,6 @@ class VideoCompressaConfig(SelectingConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_known("features is", self.features, FEATURES)
-        if not 0 < self.knowledge <= 1:
-            raise InputError(f"knowledge is {self.knowledge}; it must be in (0,1], such as 0.6")
 
     @property
     def needs_teacher(self) -> bool:
@@ -90,24 +83,6 @@ class VideoCompressaConfig(SelectingConfig):
         """See `MethodConfig.training_steps`."""
         pool = sum(self.pool.ages) if self.needs_pool else 0
         return pool + self.synthesis_steps + super().training_steps(num_clips, num_classes)
-
-    def default_keyframes(self, train_data: Candidates, codec: Codec, run: Run) -> int:
-        """Return the fewest keyframes that keep what the teachers know, see `knowledge`.
-
-        No student is trained for it. With uniform keyframes, so that it depends on no selector.
-        """
-        keyframes = most = super().default_keyframes(train_data, codec, run)
-        if self.labels != "views":
-            return most
-        teachers = self.train_teachers(train_data, codec, most, run)
-        complete = class_probability(teachers, train_data, train_data.clip.num_frames, self.fill, run)
-        while keyframes > 1:
-            fewer = class_probability(teachers, train_data, keyframes // 2, self.fill, run)
-            run.watch("keyframes", done=keyframes // 2, total=most, probability=fewer)
-            if fewer < self.knowledge * complete:
-                break
-            keyframes //= 2
-        return keyframes
 
     def compress(self, train_data: Candidates, codec: Codec, budget: Budget, run: Run) -> SyntheticSet:
         """Return the synthetic set of steps 2 to 8."""
@@ -167,17 +142,3 @@ class VideoCompressaConfig(SelectingConfig):
         positions = stage["positions"]
         times_seconds = chosen.times_seconds.gather(1, positions)
         return dataclasses.replace(start, latents=stage["latents"], positions=positions, times_seconds=times_seconds)
-
-
-def class_probability(teachers: list[Student], train_data: Candidates, keyframes: int, fill: str, run: Run) -> float:
-    """Return the mean probability, in [0,1], of their class that teachers give training clips of K uniform frames."""
-    num_frames = train_data.clip.num_frames
-    positions = UniformSelector().positions(train_data.frames[:1], keyframes, torch.Generator())
-
-    def fewer(pixels: Tensor) -> Tensor:
-        rows = positions.expand(len(pixels), keyframes).to(pixels.device)
-        return fill_clips(pixels[:, positions[0]], rows, num_frames, fill)
-
-    clips = real_clips(train_data)
-    answers = torch.stack([predict(each, clips, run.device, augment=fewer) for each in teachers]).mean(0)
-    return float(answers.gather(1, train_data.labels[:, None]).mean())
