@@ -1,8 +1,8 @@
 """The labeler: a small network that a set file carries, which says what is in a view of the set's clips.
 
-What the networks of the compression learned of all videos would be lost with them; a labeler keeps it for a few kB (the
-paper's video understanding module; HeLlO, arXiv 2408.08201, stores label projectors of images). Whoever trains on the
-set asks it for the label of every augmented view (function matching: Beyer et al. 2022, arXiv 2106.05237).
+It learned all training videos, and keeps what it learned in some ten kB (the paper's video understanding module;
+HeLlO, arXiv 2408.08201, stores label projectors of images). Students of the set ask it for the label of every view
+(function matching: Beyer et al. 2022, arXiv 2106.05237).
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,11 +24,11 @@ MOST_BITS = 8
 class LabelerSpec:
     """What a labeler is, apart from its weights."""
 
-    network: str = "minic3d"
+    network: str = "compactc3d"
     """A name of `networks.STUDENTS`."""
-    width: float = 0.125
+    width: float = 1.0
     """Factor on the network's channels, > 0."""
-    bits: int = 4
+    bits: int = 5
     """Of each stored weight, 2 to 8, with a scale for each output channel."""
     views: Views = field(default_factory=lambda: Views(mix=0.5))
     """The views that it learned to label; training on the set shows such views. They are those of hard labels, and
@@ -50,21 +50,6 @@ class LabelerSpec:
         return {name: tuple(tensor.shape) for name, tensor in state.items() if tensor.is_floating_point()}
 
 
-@dataclass(frozen=True)
-class Agreement:
-    """On which share of views of the training videos a labeler names the class that its teachers name; in [0,1]."""
-
-    unrounded: float = 0.0
-    """Before its weights were rounded."""
-    rounded: float = 0.0
-    """As it is in the file."""
-
-    def __post_init__(self) -> None:
-        for name, share in vars(self).items():
-            if not 0 <= share <= 1:
-                raise InputError(f"labeler.agreement.{name} is {share}; it must be in [0,1]")
-
-
 class Labeler(nn.Module):
     """Pixels (B,T,3,H,W) float in [0,1] to probabilities (B,L) float32; frozen, in evaluation mode."""
 
@@ -73,11 +58,16 @@ class Labeler(nn.Module):
         spec: LabelerSpec,
         weights: Mapping[str, Tensor],
         normalization: Normalization,
-        agreement: Agreement | None = None,
+        agreement: float = 1.0,
     ) -> None:
-        """Take the weights of `spec.shapes(L)` by name, float32 and finite."""
+        """Take the weights of `spec.shapes(L)` by name, float32 and finite.
+
+        `agreement` in [0,1] is the share of views on which they name the class that they named before being rounded.
+        """
         super().__init__()
-        self.spec, self.normalization, self.agreement = spec, normalization, agreement or Agreement()
+        if not 0 <= agreement <= 1:
+            raise InputError(f"labeler.agreement is {agreement}; it must be in [0,1]")
+        self.spec, self.normalization, self.agreement = spec, normalization, agreement
         num_classes = len(weights["classifier.bias"])
         with torch.device("meta"):
             student: Student = STUDENTS[spec.network](num_classes, spec.width)

@@ -19,7 +19,7 @@ from videocompressa.artifact.marks import marks_of, positions_of
 from videocompressa.artifact.packing import PACKINGS
 from videocompressa.clip import ClipSpec, CodecSpec, Normalization
 from videocompressa.errors import InputError
-from videocompressa.labeler import Agreement, Labeler, LabelerSpec
+from videocompressa.labeler import Labeler, LabelerSpec
 from videocompressa.synthetic import Provenance, Source, SyntheticSet
 from videocompressa.views import Views
 
@@ -59,7 +59,7 @@ PROVENANCE_SCHEMA: Schema = {
 """Likewise of the JSON in the tensor `provenance`."""
 
 LABELER_SCHEMA: Schema = {
-    "agreement": {"rounded": float, "unrounded": float},
+    "agreement": float,
     "bits": int,
     "network": str,
     "views": {"color": float, "crop": float, "mirror": bool, "mix": float, "scenes": float, "time": float},
@@ -99,7 +99,7 @@ class Metadata:
     provenance: Provenance
     fill: str
     packing: str
-    labeler: tuple[LabelerSpec, Agreement] | None
+    labeler: tuple[LabelerSpec, float] | None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -172,15 +172,15 @@ def _labeler_content(labeler: Labeler | None) -> dict[str, Any]:
     if labeler is None:
         return {}
     spec = labeler.spec
-    return {**vars(spec), "views": vars(spec.views), "agreement": vars(labeler.agreement)}
+    return {**vars(spec), "views": vars(spec.views), "agreement": labeler.agreement}
 
 
-def _labeler_from(content: Mapping[str, Any]) -> tuple[LabelerSpec, Agreement] | None:
+def _labeler_from(content: Mapping[str, Any]) -> tuple[LabelerSpec, float] | None:
     if not content:
         return None
     check_schema(content, LABELER_SCHEMA, "provenance.labeler")
     spec = record_from(LabelerSpec, content, views=record_from(Views, content["views"]))
-    return spec, record_from(Agreement, content["agreement"])
+    return spec, content["agreement"]
 
 
 def _time_steps(times_seconds: Tensor) -> list[int]:

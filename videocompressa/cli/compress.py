@@ -55,7 +55,7 @@ def compress(
         return
     rows = {"file": str(outcome.path), **terminal.cost_rows(outcome.cost)}
     if outcome.labeler is not None:
-        rows["labeler"] = terminal.labeler_text(outcome.labeler).removeprefix("a labeler ")
+        rows["labeler"] = terminal.labeler_text(outcome.labeler)
     rows["kept"] += f", of {outcome.num_train_videos} videos with {outcome.num_train_frames} frames"
     terminal.stdout_console().print(terminal.facts_table({**rows, "time": duration_text(seconds), **selector}))
     terminal.note(f"next: videocompressa train {outcome.path} --data {data}", reporting)

@@ -58,8 +58,6 @@ def _print_set(path: Path, synthetic: SyntheticSet, cost: Cost) -> None:
     clip, origin, source = synthetic.clip, synthetic.provenance, synthetic.provenance.source
     labels = "soft (probabilities of a teacher)" if synthetic.labels.ndim == 2 else "hard"
     skipped = f", {source.num_skipped} skipped" if source.num_skipped else ""
-    if (labeler := synthetic.labeler) is not None:
-        labels += f"; {terminal.labeler_text(labeler)}"
     rows = {
         "file": path,
         **terminal.cost_rows(cost),
@@ -71,6 +69,8 @@ def _print_set(path: Path, synthetic: SyntheticSet, cost: Cost) -> None:
         "compressed from": f"{source.name}: {source.num_videos} videos, {source.num_frames} frames{skipped}",
         "split hash": source.split_hash[:16],
     }
+    if synthetic.labeler is not None:
+        rows["labeler"] = terminal.labeler_text(synthetic.labeler)
     console.print(terminal.facts_table(rows))
     items = terminal.table("item", "class", "video", "keyframes of T", "seconds", right=("item",), title="items")
     for item in range(len(synthetic)):

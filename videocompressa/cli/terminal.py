@@ -196,16 +196,13 @@ def peak_memory_bytes(workers: int) -> int:
 
 def labeler_json(labeler: Labeler) -> dict[str, Any]:
     """Return what a labeler is as JSON values."""
-    return {**asdict(labeler.spec), "agreement": vars(labeler.agreement)}
+    return {**asdict(labeler.spec), "agreement": labeler.agreement}
 
 
 def labeler_text(labeler: Labeler) -> str:
-    """Return what a labeler is, and how well it does what it is for."""
-    spec, agreement = labeler.spec, labeler.agreement
-    return (
-        f"a labeler ({spec.network} at {spec.width:g} of its width, {spec.bits} bits a weight) agrees with its "
-        f"teachers on {100 * agreement.rounded:.0f} % of views ({100 * agreement.unrounded:.0f} % before rounding)"
-    )
+    """Return what a labeler is, and what rounding its weights changed."""
+    spec, share = labeler.spec, f"{100 * labeler.agreement:.0f} %"
+    return f"{spec.network} at width {spec.width:g}, {spec.bits} bits a weight; {share} of labels as before rounding"
 
 
 def cost_rows(cost: Cost) -> dict[str, str]:

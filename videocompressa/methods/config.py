@@ -18,6 +18,7 @@ from videocompressa.artifact.fitting import blank_labeler, blank_set, largest_fi
 from videocompressa.clip import Candidates
 from videocompressa.codecs import Codec
 from videocompressa.errors import check_known, too_few_bytes
+from videocompressa.labeler import Labeler
 from videocompressa.matching.tuning import TuningConfig
 from videocompressa.networks import Student
 from videocompressa.run import Run
@@ -32,6 +33,15 @@ from videocompressa.synthetic import Budget, SyntheticSet, check_fill, gather
 
 
 @dataclass(frozen=True)
+class Teachers:
+    """Networks that learned all training videos."""
+
+    networks: list[Student] = field(default_factory=list)
+    labeler: Labeler | None = None
+    """Of labels "views"; its network is then the only one."""
+
+
+@dataclass(frozen=True)
 class MethodConfig(ABC):
     """A method with its settings; every field can be set from the command line with `--set name=value`."""
 
@@ -40,9 +50,9 @@ class MethodConfig(ABC):
     fill: str = "linear"
     """How keyframes are placed back on the time line: "hold" or "linear"."""
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
-    """The teacher of soft labels, of the labeler and of the method; trained only where it is needed."""
+    """The teacher of soft labels and of the method; trained only where it is needed."""
     labeler: LabelerConfig = field(default_factory=LabelerConfig)
-    """The labeler of labels "views"."""
+    """The labeler of labels "views", which then is the method's teacher too."""
 
     fills_bytes: ClassVar[bool] = False
     """The method keeps as much as a file of a given size holds, whatever VPC and K are."""
@@ -76,6 +86,8 @@ class MethodConfig(ABC):
     @property
     def network(self) -> str:
         """The student whose gradients, features or labels make the set; "" for none."""
+        if self.labels == "views":
+            return self.labeler.spec.network
         return self.teacher.train.student if self.needs_teacher else ""
 
     @property
@@ -95,8 +107,9 @@ class MethodConfig(ABC):
 
     def training_steps(self, num_clips: int, num_classes: int) -> int:
         """Return about how many training steps of its teacher the method's work comes to."""
-        teachers = self.teacher.train.steps * self.teacher.num_teachers if self.needs_teacher else 0
-        return teachers + (self.labeler.steps if self.labels == "views" else 0)
+        if self.labels == "views":
+            return self.labeler.steps
+        return self.teacher.train.steps * self.teacher.num_teachers if self.needs_teacher else 0
 
     def find_selector(self, train_data: Candidates, keyframes: int, run: Run) -> Selector | None:
         """Return what picks keyframes, learned or from its finished stage; None where the method picks none."""
@@ -110,16 +123,19 @@ class MethodConfig(ABC):
         """Return the settings that differ from `reference`, nested as the configuration is, JSON values only."""
         return _differences(self, self.reference())
 
-    def train_teachers(self, train_data: Candidates, codec: Codec, keyframes: int, run: Run) -> list[Student]:
+    def train_teachers(self, train_data: Candidates, codec: Codec, keyframes: int, run: Run) -> Teachers:
         """Train the teachers on clips of `keyframes` as the set stores them, or none where none is needed.
 
-        Methods of one run with the same K, fill and codec share them, as stages.
+        With labels "views" the labeler is the teacher. Methods of one run with the same K, fill and codec share
+        teachers, as stages, and all of them the labeler.
         """
         if not self.needs_teacher:
-            return []
-        # Labelers see clips as students do, complete or not; so that all methods of a run share one, it is of no K.
-        as_stored = 0.0 if self.labels == "views" else self.teacher.as_stored
-        return train_teachers(RealClips(train_data, codec, keyframes, self.fill, as_stored), self.teacher, run)
+            return Teachers()
+        if self.labels == "views":
+            labeler = train_labeler(train_data, self.labeler, run)
+            return Teachers([labeler.student], labeler)
+        real = RealClips(train_data, codec, keyframes, self.fill, self.teacher.as_stored)
+        return Teachers(train_teachers(real, self.teacher, run))
 
     def gather(
         self,
@@ -191,14 +207,11 @@ class MethodConfig(ABC):
             raise too_few_bytes(limit, one, f"{size(choose(1))}{advice}")
         return choose(count)
 
-    def relabel(
-        self, synthetic: SyntheticSet, train_data: Candidates, teachers: list[Student], run: Run
-    ) -> SyntheticSet:
+    def relabel(self, synthetic: SyntheticSet, teachers: Teachers, run: Run) -> SyntheticSet:
         """Give a set with hard labels those that the settings ask for."""
         if self.labels == "views":
-            labeler = train_labeler(train_data, teachers, self.labeler, run)
-            return dataclasses.replace(synthetic, labeler=labeler)
-        return relabel(synthetic, teachers, self.teacher, run) if self.labels == "soft" else synthetic
+            return dataclasses.replace(synthetic, labeler=teachers.labeler)
+        return relabel(synthetic, teachers.networks, self.teacher, run) if self.labels == "soft" else synthetic
 
 
 @dataclass(frozen=True)
@@ -268,11 +281,11 @@ class TunedConfig(TuningConfig, MethodConfig):
         return tuning + super().training_steps(num_clips, num_classes)
 
 
-def features_of_student(train_data: Candidates, subset: str, teachers: list[Student], run: Run) -> FeaturesOf | None:
+def features_of_student(train_data: Candidates, subset: str, teachers: Teachers, run: Run) -> FeaturesOf | None:
     """Return what gives the first teacher's features of the real clips; None for the rule "random"."""
     if subset == "random":
         return None
-    return student_features(teachers[0], real_clips(train_data), run.device).__getitem__
+    return student_features(teachers.networks[0], real_clips(train_data), run.device).__getitem__
 
 
 def first_of_each_class(order: Tensor, labels: Tensor, count: int) -> Tensor:

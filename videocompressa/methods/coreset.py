@@ -42,4 +42,4 @@ class CoresetConfig(SelectingConfig):
         rows = choose_videos(train_data, self.subset, budget, run.generator("videos"), features=features)
         selector = self.find_selector(train_data, budget.keyframes, run)
         positions = selector.positions(train_data.frames[rows], budget.keyframes, run.generator("keyframes"))
-        return self.relabel(self.gather(train_data, rows, positions, codec, run), train_data, teachers, run)
+        return self.relabel(self.gather(train_data, rows, positions, codec, run), teachers, run)

@@ -81,7 +81,7 @@ class LvddConfig(MethodConfig):
         positions = kept.expand(len(rows), -1).contiguous()
         synthetic = self.gather(train_data, rows, positions, codec, run, tucker.unpack(packed, tuple(latents.shape)))
         synthetic = dataclasses.replace(synthetic, packing="tucker", packed=packed)
-        return self.relabel(synthetic, train_data, self.train_teachers(train_data, codec, keyframes, run), run)
+        return self.relabel(synthetic, self.train_teachers(train_data, codec, keyframes, run), run)
 
     def _choose_clips(self, train_data: Candidates, kept: Tensor, budget: Budget, run: Run) -> Tensor:
         """Steps 2 and 4: rows (N,) of the chosen clips, n of each class."""

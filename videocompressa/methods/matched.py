@@ -57,7 +57,7 @@ class MatchedConfig(TunedConfig):
         start = self.gather(train_data, rows, positions, codec, run)
         teachers = self.train_teachers(train_data, codec, budget.keyframes, run)
         latents = self._tuned(start, train_data, codec, budget, run)  # 2.
-        return self.relabel(dataclasses.replace(start, latents=latents), train_data, teachers, run)  # 3.
+        return self.relabel(dataclasses.replace(start, latents=latents), teachers, run)  # 3.
 
     def _tuned(self, start: SyntheticSet, train_data: Candidates, codec: Codec, budget: Budget, run: Run) -> Tensor:
         """Step 2; the objective is built only where the stage is not finished yet."""

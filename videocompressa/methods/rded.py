@@ -84,13 +84,13 @@ class RdedConfig(MethodConfig):
         teachers = self.train_teachers(train_data, codec, budget.keyframes, run)
         pool_size = max(self.pool_per_class, budget.videos_per_class) if self.pool_per_class else len(train_data)
         pool = random_of_each_class(train_data.labels, pool_size, run.generator("pool"))  # 1.
-        losses, crops = self._best_crops(train_data, pool, teachers, budget.keyframes, run)  # 2. to 4.
+        losses, crops = self._best_crops(train_data, pool, teachers.networks, budget.keyframes, run)  # 2. to 4.
         items = first_of_each_class(losses.argsort(stable=True), train_data.labels[pool], budget.videos_per_class)
         positions = crops.positions[items, 0]
         clips = _cut_clips(train_data, pool[items], positions, crops.boxes[items, 0])
         latents = torch.stack([codec.encode(clip).cpu() for clip in clips])  # 5.
         synthetic = self.gather(train_data, pool[items], positions, codec, run, latents)
-        return self.relabel(synthetic, train_data, teachers, run)
+        return self.relabel(synthetic, teachers, run)
 
     def _best_crops(
         self, train_data: Candidates, pool: Tensor, teachers: list[Student], keyframes: int, run: Run

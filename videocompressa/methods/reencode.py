@@ -28,8 +28,7 @@ from videocompressa.artifact.packing.streams import CODERS, CodedClip, FrameCode
 from videocompressa.clip import Candidates
 from videocompressa.codecs import Codec, PixelCodec
 from videocompressa.errors import InputError, check_known, too_few_bytes
-from videocompressa.methods.config import MethodConfig, features_of_student
-from videocompressa.networks import Student
+from videocompressa.methods.config import MethodConfig, Teachers, features_of_student
 from videocompressa.run import Run
 from videocompressa.selection.keyframes import UniformSelector, check_keyframes
 from videocompressa.selection.videos import choose_videos
@@ -101,9 +100,9 @@ class ReencodeConfig(MethodConfig):
             return len(to_bytes(trials.blank(ordered[ranks < count], setting)))
 
         count, setting = self._fill(size, int(ranks.max()) + 1, len(train_data.classes), budget.file_bytes)
-        return self.relabel(trials.decoded(ordered[ranks < count], setting), train_data, teachers, run)
+        return self.relabel(trials.decoded(ordered[ranks < count], setting), teachers, run)
 
-    def _order(self, train_data: Candidates, teachers: list[Student], run: Run) -> tuple[Tensor, Tensor]:
+    def _order(self, train_data: Candidates, teachers: Teachers, run: Run) -> tuple[Tensor, Tensor]:
         """Step 1: return all rows (N,), grouped by class, best first, and the rank of each in its class."""
         features = features_of_student(train_data, self.subset, teachers, run)
         all_rows = Budget(max(train_data.class_sizes.values()), 1, allow_fewer=True)

@@ -70,10 +70,10 @@ class TypicalClipsConfig(MethodConfig):
             Budget(count, len(positions), allow_fewer=True),
             run.generator("videos"),
             features=features,
-            eligible=recognized(train_data, teachers, run),
+            eligible=recognized(train_data, teachers.networks, run),
         )
         synthetic = self.gather(train_data, rows, positions.repeat(len(rows), 1), codec, run)
-        return self.relabel(synthetic, train_data, teachers, run)
+        return self.relabel(synthetic, teachers, run)
 
     def _videos_per_class(self, train_data: Candidates, weights: Tensor, step: float, file_bytes: int, run: Run) -> int:
         """Step 3: the most videos a class of which a file of random ones is within the bytes, at least 1."""

@@ -115,7 +115,7 @@ class VDSDConfig(TunedConfig):
         shape = (*positions.shape, *train_data.codec.latent_shape(train_data.clip.height, train_data.clip.width))
         synthetic = self.gather(train_data, rows, positions, codec, run, memories.unpack(packed, shape))
         synthetic = dataclasses.replace(synthetic, packing=memories.NAME, packed=packed)
-        return self.relabel(synthetic, train_data, self.train_teachers(train_data, codec, num_frames, run), run)
+        return self.relabel(synthetic, self.train_teachers(train_data, codec, num_frames, run), run)
 
     def _choose_videos(self, train_data: Candidates, budget: Budget, run: Run) -> Tensor:
         """Step 1: random rows (N,), V of each class; a larger V adds to those of a smaller one."""

@@ -34,7 +34,7 @@ DEFAULT_KEYFRAMES = 4
 8 or more on validation videos of four data sets, and 12 x 2 less on all (docs/log.md)."""
 DEFAULT_PER_CLASS = 24
 """Keyframes of each class when no budget is asked for: the paper's 0.13 % of the frames of UCF101."""
-WIDTHS = (0.25, 0.1875, 0.125, 0.09375, 0.0625)
+WIDTHS = (2.0, 1.5, 1.0, 0.75, 0.5)
 """Factors on the channels of labelers, from which a size in bytes takes the largest that fits."""
 SPARE, SPARE_BYTES = 0.05, 32
 """Room for videos that code worse than the measured ones: a share of the stream, and bytes."""

@@ -92,7 +92,7 @@ class VideoCompressaConfig(SelectingConfig):
         pool: list[Member] = []
         if self.needs_pool:
             real = RealClips(train_data, codec, budget.keyframes, self.fill, self.teacher.as_stored)
-            pool = build_pool(real, self.pool, self.teacher.train, teachers, run)
+            pool = build_pool(real, self.pool, self.teacher.train, teachers.networks, run)
         features = self._features(train_data, codec, pool, run)
         rows = choose_videos(  # 6.
             train_data,
@@ -100,13 +100,13 @@ class VideoCompressaConfig(SelectingConfig):
             budget,
             run.generator("videos"),
             features=features,
-            eligible=recognized(train_data, teachers, run),
+            eligible=recognized(train_data, teachers.networks, run),
         )
         positions = selector.positions(train_data.frames[rows], budget.keyframes, run.generator("keyframes"))
         synthetic = self.gather(train_data, rows, positions, codec, run)
         if self.synthesis.enabled:
             synthetic = self._tuned(synthetic, train_data, rows, pool, selector, codec, run)  # 7.
-        return self.relabel(synthetic, train_data, teachers, run)  # 8.
+        return self.relabel(synthetic, teachers, run)  # 8.
 
     def _features(self, train_data: Candidates, codec: Codec, pool: Sequence[Member], run: Run) -> FeaturesOf | None:
         """Return what step 6 compares; nothing at random."""
