@@ -7,6 +7,7 @@
 """
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -16,7 +17,7 @@ from torch import Tensor
 from videocompressa.artifact.packing.weights import rounded
 from videocompressa.clip import Candidates
 from videocompressa.codecs import weights_sha256
-from videocompressa.errors import check_least
+from videocompressa.errors import InputError, check_least
 from videocompressa.labeler import Labeler, LabelerSpec
 from videocompressa.networks import Student
 from videocompressa.run import Run
@@ -39,7 +40,9 @@ class LabelerConfig:
     """Highest learning rate, > 0."""
 
     def __post_init__(self) -> None:
-        check_least(self, "labeler.", steps=1, lr=0)
+        check_least(self, "labeler.", steps=1)
+        if not 0 < self.lr < math.inf:
+            raise InputError(f"labeler.lr is {self.lr}; it must be above 0")
 
     @property
     def train(self) -> TrainConfig:
