@@ -65,6 +65,7 @@ class Labeler(nn.Module):
         # What is left out counts batches, which evaluation does not read.
         student.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, strict=False)
         self.student = student.eval().requires_grad_(False)
+        self.training = False  # `train` leaves it so
 
     def train(self, mode: bool = True) -> "Labeler":
         """Stay in evaluation mode, whatever model this is a part of."""
