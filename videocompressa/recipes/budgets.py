@@ -167,10 +167,12 @@ def with_labeler(
     return dataclasses.replace(config, labels="soft"), (note,)
 
 
+@functools.cache
 def labeler_bytes(spec: LabelerSpec, num_classes: int) -> int:
     """Return the most bytes that the weights of a labeler take in a file."""
     weights = blank_labeler(spec, num_classes, Normalization((0.0,) * 3, (1.0,) * 3)).weights
-    return sum(tensor.nbytes for tensor in pack(weights, spec.bits).values())
+    # Other random weights may take a few bytes more.
+    return sum(tensor.nbytes for tensor in pack(weights, spec.bits).values()) + MARGIN_BYTES
 
 
 def _labeler_limit(labeler: str, budget: BudgetOptions) -> int:
