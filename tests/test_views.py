@@ -11,7 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from videocompressa.clip import Normalization
 from videocompressa.errors import InputError
+from videocompressa.students import training
+from videocompressa.students.clips import LabeledClips
+from videocompressa.students.settings import TrainConfig
 from videocompressa.views import STRONG, UNCHANGED, Views, mixed, random_views, slowed
 
 shares = st.sampled_from([0.0, 0.3, 1.0])
@@ -159,11 +163,6 @@ def test_half_of_the_mixed_batches_are_blended_and_the_others_get_boxes() -> Non
 
 def test_labels_of_a_mixed_batch_are_the_shares_of_the_labels(monkeypatch: pytest.MonkeyPatch) -> None:
     """Training: hard labels become probabilities, soft ones their mixture."""
-    from videocompressa.clip import Normalization
-    from videocompressa.students import training
-    from videocompressa.students.clips import LabeledClips
-    from videocompressa.students.settings import TrainConfig
-
     parts = torch.tensor([[0.25, 0.75], [1.0, 0.0]])
     monkeypatch.setattr(training, "random_views", lambda pixels, views, draws: (pixels, parts))
     hard = LabeledClips(clips(2), torch.tensor([2, 0]), Normalization((0.0,) * 3, (1.0,) * 3), ("a", "b", "c"))
