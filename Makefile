@@ -69,7 +69,7 @@ bench-lossless: $(ENVIRONMENT) ## table and curve from 4 to 240 keyframes a clas
 	for name in $(LOSSLESS); do \
 	  $(BIN)videocompressa bench $(SETS)/$$name -o runs/lossless/$$name --methods $(RIVALS) $(PROTOCOL) || exit; \
 	  $(BIN)videocompressa bench $(SETS)/$$name -o runs/lossless/$$name-background --methods full,typical-clips \
-	    $(PROTOCOL) --train background=0.5 || exit; \
+	    $(PROTOCOL) --train views.scenes=0.5 || exit; \
 	done
 	$(PYTHON) tools/lossless.py runs/lossless/*/results.json -o runs/lossless
 

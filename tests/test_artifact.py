@@ -26,10 +26,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from videocompressa import files
-from videocompressa.artifact import container, measure, read_set, set_file, to_bytes, write_set
+from videocompressa.artifact import container, lzma_stream, measure, read_set, set_file, to_bytes, write_set
 from videocompressa.artifact.container import Quantization, errors_of, pack_text, parse, unpack_text
 from videocompressa.artifact.marks import marks_of, positions_of
-from videocompressa.artifact.metadata import FORMAT, PROVENANCE_SCHEMA, SCHEMA
+from videocompressa.artifact.metadata import FORMAT, LABELER_SCHEMA, PROVENANCE_SCHEMA, SCHEMA
+from videocompressa.artifact.packing import weights
 from videocompressa.artifact.packing.quantization import (
     dequantize,
     label_codes,
@@ -41,6 +42,7 @@ from videocompressa.artifact.set_file import set_of
 from videocompressa.clip import ClipSpec, CodecSpec, Normalization
 from videocompressa.errors import ArtifactError, InputError
 from videocompressa.files import check_output
+from videocompressa.networks import STUDENTS
 from videocompressa.synthetic import Cost, Provenance, Source, SyntheticSet
 
 ROOT = Path(__file__).parents[1]
@@ -110,7 +112,7 @@ def as_tensor(text: str) -> Any:
 
 
 def lzma_tensor(content: bytes) -> Any:
-    data = lzma.compress(content, format=lzma.FORMAT_RAW, filters=container._FILTERS)
+    data = lzma.compress(content, format=lzma.FORMAT_RAW, filters=lzma_stream._FILTERS)
     return np.frombuffer(data, np.uint8)
 
 
@@ -150,12 +152,12 @@ GOLDEN_JSON = (
 GOLDEN_PROVENANCE = (
     '{"classes":["class 0","class 1"],"codec":{"bytes":123456,"channels":2,"downscale":4,"scale":[1.0,0.7],"sha'
     '256":"0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f","shift":[0.125,-1.5]},"config":{"r'
-    'ate":0.1,"selector":"gumbel","steps":100},"normalization":{"mean":[0.45,0.4,0.35],"std":[0.25,0.2,0.1]},"p'
-    'ositions":"a1a1","split":"abababababababababababababababababababababababababababababababab","times":[100,4'
-    '00,1250,100,400,1250],"videos":["class/000.mp4","class/001.mp4"]}'
+    'ate":0.1,"selector":"gumbel","steps":100},"labeler":{},"normalization":{"mean":[0.45,0.4,0.35],"std":[0.25'
+    ',0.2,0.1]},"positions":"a1a1","split":"abababababababababababababababababababababababababababababababab","'
+    'times":[100,400,1250,100,400,1250],"videos":["class/000.mp4","class/001.mp4"]}'
 )
-GOLDEN_INT8 = "eca05022391626bbd1d57981cfe9af98ec98bbd22c7ca956da64cb9a73aa181c"
-GOLDEN_SOFT_FLOAT16 = "2950140316a5a6732e452ae5c8357023f2410d1e47677a0185e8ede0294b27c4"
+GOLDEN_INT8 = "959120661fbe6bbc60890ade332a84c08943d561bceacbbcff97d310adb519b5"
+GOLDEN_SOFT_FLOAT16 = "3284548d0027380a579985a49d4a523a9994b219cd8f1478145c7dcda24224e3"
 
 
 def test_another_process_writes_the_same_bytes() -> None:
@@ -399,6 +401,7 @@ def test_budget_equals_the_hand_computation(tmp_path: Path) -> None:
         frame_ratio=6 / 1200,
         latent_bytes=2 * 3 * 2 * 2 * 2 + 2 * 2 * 2,  # int8 cells, float16 scales
         label_bytes=2,
+        labeler_bytes=0,
         file_bytes=size,
         byte_ratio=size / 999_000,
         codec_bytes=123456,
@@ -856,6 +859,10 @@ def test_the_page_lists_the_keys_the_tensors_and_the_example() -> None:
     for start, end, schema in (("## Metadata", "## Provenance", SCHEMA), ("## Provenance", "##", PROVENANCE_SCHEMA)):
         table = page[page.index(start) + len(start) :]
         assert set(re.findall(r"^\| `([a-z0-9_.]+)` \|", table[: table.index(end)], re.MULTILINE)) == keys_of(schema)
+    part = page[page.index("## Labeler") : page.index("## Example")]
+    listed = set(re.findall(r"^\| `([a-z0-9_.]+)` \|", part, re.MULTILINE))
+    assert listed == keys_of(LABELER_SCHEMA, "labeler.") | set(weights.TENSORS)
+    assert all(f"`{name}`" in part for name in STUDENTS)
     tensors = page[page.index("## Tensors") : page.index("## Metadata")]
     assert set(re.findall(r"^\| `([a-z0-9_.]+)` \|", tensors, re.MULTILINE)) == set(
         safetensors.numpy.load(to_bytes(make_set()))

@@ -31,6 +31,7 @@ from videocompressa.datasets.layouts import LAYOUTS
 from videocompressa.engine import WorkerError
 from videocompressa.networks import STUDENTS
 from videocompressa.students.settings import TrainConfig
+from videocompressa.students.teachers import TeacherConfig
 from videocompressa.video import write_video
 
 COMPRESS_KEYS = {
@@ -60,8 +61,9 @@ def run(capsys: pytest.CaptureFixture[str], cache: Path) -> Runner:
 @pytest.fixture(scope="module")
 def set_file(videos: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("sets") / "set.safetensors"
-    arguments = ["compress", videos, "-o", path, *TINY, "--cache", cache, "--method", "random-real", "--keyframes", 2]
-    assert main([str(argument) for argument in arguments] + ["--quiet"]) == 0
+    options = ("--method", "random-real", "--vpc", 1, "--keyframes", 2, "--quiet")
+    arguments = ["compress", videos, "-o", path, *TINY, "--cache", cache, *options]
+    assert main([str(argument) for argument in arguments]) == 0
     return path
 
 
@@ -276,7 +278,10 @@ def test_unusable_folders(run: Runner, tmp_path: Path, make: Callable[[Path], Pa
         (("--method", "magic"), ("unknown method 'magic'", *METHODS)),
         (("--codec", "magic"), ("unknown codec 'magic'", *CODECS)),
         (("--set", "selektor=uniform"), ("selektor", "known: labels, fill, teacher")),
-        (("--set", "teacher.train.steps=many"), ("teacher.train.steps=many", "a whole number", "1000")),
+        (
+            ("--set", "teacher.train.steps=many"),
+            ("teacher.train.steps=many", "a whole number", str(TeacherConfig().train.steps)),
+        ),
         (("--set", "labels"), ("--set labels", "name=value")),
         (("--set", "teacher=3"), ("teacher", "teacher.num_views")),
         (("--set", "teacher.num_views=0"), ("teacher.num_views is 0", "at least 1")),
@@ -616,10 +621,10 @@ def test_help_names_every_option(run: Runner) -> None:
         "compress": (
             "DATA", "-o", "--vpc", "--ratio", "--bytes", "--keyframes", "--method", "--codec", "--seed", "--set",
             "--quiet", "--json", "--size", "--frames", "--max-bad", "--allow-fewer", "--force", "--workers", "--device",
-            "--threads", "--cache", "--layout", "--csv", "--fold", "--hold-out", "--storage", "--step",
+            "--threads", "--cache", "--layout", "--csv", "--fold", "--hold-out", "--storage", "--step", "--labeler",
         ),
-        "train": ("SET", "--data", "--student", "--seeds", "--steps", "--batch-size", "--lr", "--width", "--no-flip",
-                  "--split", "--set", "--json", "--quiet"),
+        "train": ("SET", "--data", "--student", "--seeds", "--steps", "--batch-size", "--lr", "--width",
+                  "--stored-labels", "--split", "--set", "--json", "--quiet"),
         "inspect": ("SET", "--contact-sheet", "--json", "--codec"),
         "decode": ("SET", "-o", "--format", "mp4, gif, png", "--force"),
         "demo": ("-o", "--seed", "--force"),

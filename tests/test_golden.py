@@ -23,6 +23,7 @@ from videocompressa.students.evaluation import predict
 from videocompressa.students.settings import TrainConfig
 from videocompressa.students.training import fit
 from videocompressa.synthetic import Budget
+from videocompressa.views import Views
 
 GOLDEN: dict[str, Any] = json.loads((Path(__file__).parent / "golden.json").read_text())
 METHOD_CASES = sorted(case for case in GOLDEN if not case.startswith("fit/"))
@@ -81,8 +82,8 @@ def test_training_takes_the_recorded_steps(student: str, monkeypatch: pytest.Mon
     frames[labels == 1, :, :, :24] //= 2
     data = LabeledClips(frames, labels, Normalization((0.5,) * 3, (0.25,) * 3), ("a", "b"))
     config = TrainConfig(
-        student=student, width=0.1, steps=10, batch_size=4, lr=1e-3, warmup_steps=2, color=0.2, background=0.5,
-        mixup=0.2, cutmix=0.2, precision="float32",
+        student=student, width=0.1, steps=10, batch_size=4, lr=1e-3, warmup_steps=2, precision="float32",
+        views=Views(crop=0.8, mirror=True, color=0.2, time=0.5, scenes=0.5, mix=0.4),
     )  # fmt: skip
     losses: list[float] = []
     run = Run(Streams(0, "train"), watch=lambda step, **numbers: losses.append(numbers["loss"]))

@@ -24,10 +24,14 @@ from videocompressa.selection.videos import SUBSETS
 from videocompressa.students.settings import TrainConfig
 from videocompressa.students.teachers import TeacherConfig
 from videocompressa.synthetic import Budget, SyntheticSet, take_keyframes
+from videocompressa.views import Views
 
 SIDE, FRAMES = 16, 6
 TEACHER = TeacherConfig(
-    train=TrainConfig(student="framenet2d", width=0.25, steps=2, batch_size=4, flip=False, crop_scale=0.8), num_views=2
+    train=TrainConfig(
+        student="framenet2d", width=0.25, steps=2, batch_size=4, lr=1e-3, warmup_steps=0, views=Views(scenes=0.0)
+    ),
+    num_views=2,
 )
 
 

@@ -28,17 +28,21 @@ from videocompressa.matching.objectives import (
 from videocompressa.matching.tuning import TuningConfig, decoded_clips, into_range, tune
 from videocompressa.methods import METHODS
 from videocompressa.methods.matched import DM, MTT, MatchedConfig
+from videocompressa.networks import Dropout, build_student
 from videocompressa.rng import Streams
 from videocompressa.run import Run, Stages, watch_nothing
-from videocompressa.networks import Dropout, build_student
 from videocompressa.students.settings import TrainConfig
 from videocompressa.students.teachers import TeacherConfig
 from videocompressa.synthetic import Budget, SyntheticSet
+from videocompressa.views import Views
 
 FRAMES, SIDE = 4, 16
 QUICK = ExpertConfig(student="framenet2d", width=0.1, num_experts=2, epochs=2, batch_size=8)
 TEACHER = TeacherConfig(
-    train=TrainConfig(student="framenet2d", width=0.1, steps=2, batch_size=8, flip=False, crop_scale=0.8), num_views=2
+    train=TrainConfig(
+        student="framenet2d", width=0.1, steps=2, batch_size=8, lr=1e-3, warmup_steps=0, views=Views(scenes=0.0)
+    ),
+    num_views=2,
 )
 
 

@@ -26,6 +26,7 @@ from videocompressa.selection.joint import JointConfig, place, train_selector, u
 from videocompressa.selection.keyframes import UniformSelector
 from videocompressa.students.teachers import RealClips, TeacherConfig, train_teachers
 from videocompressa.synthetic import gather
+from videocompressa.views import UNCHANGED
 
 CPU = torch.device("cpu")
 BY_ITEMS = sorted(name for name, config in METHODS.items() if not config.stored_as and name != "typical-clips")
@@ -141,7 +142,7 @@ def test_planted_truth_synthesis_moves_the_cell_that_shows_the_class() -> None:
     blank = frames.clone()
     blank[labels == 1, :, :, 4:8, 4:8] = 100  # what synthesis starts from does not show the classes
     start = candidates(blank, labels)
-    teacher = dataclasses.replace(TEACHER, train=dataclasses.replace(TEACHER.train, steps=40, augment="none"))
+    teacher = dataclasses.replace(TEACHER, train=dataclasses.replace(TEACHER.train, steps=40, views=UNCHANGED))
     config = SynthesisConfig(steps=150, lr=0.05, batch_size=8, manifold_weight=0.0)
     clips = RealClips(real, PixelCodec(), 2, "hold", 0.0)
     run = Run(Streams(0))

@@ -17,16 +17,20 @@ from videocompressa.errors import InputError
 from videocompressa.methods import METHODS, rded
 from videocompressa.methods.config import first_of_each_class
 from videocompressa.methods.rded import Crops, RdedConfig, cut, draw_crops, score_crops
+from videocompressa.networks import Student
 from videocompressa.rng import Streams
 from videocompressa.run import Run, Stages
-from videocompressa.networks import Student
 from videocompressa.students.settings import TrainConfig
 from videocompressa.students.teachers import TeacherConfig
 from videocompressa.synthetic import Budget, SyntheticSet
+from videocompressa.views import Views
 
 SIDE, FRAMES = 16, 6
 TEACHER = TeacherConfig(
-    train=TrainConfig(student="framenet2d", width=0.25, steps=2, batch_size=8, flip=False, crop_scale=0.8), num_views=2
+    train=TrainConfig(
+        student="framenet2d", width=0.25, steps=2, batch_size=8, lr=1e-3, warmup_steps=0, views=Views(scenes=0.0)
+    ),
+    num_views=2,
 )
 SMALL = RdedConfig(num_crops=3, teacher=TEACHER)
 

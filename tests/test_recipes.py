@@ -69,8 +69,8 @@ def surroundings(cache: Path) -> Surroundings:
 @pytest.fixture(scope="module")
 def set_file(videos: Path, here: Surroundings, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("sets") / "set.safetensors"
-    budget = BudgetOptions(vpc=2, keyframes=2)
-    compress_folder(videos, path, CompressOptions("random-real"), candidates=SMALL, budget=budget, surroundings=here)
+    options, budget = CompressOptions("random-real", codec="tiny"), BudgetOptions(vpc=2, keyframes=2)
+    compress_folder(videos, path, options, candidates=SMALL, budget=budget, surroundings=here)
     return path
 
 
@@ -226,9 +226,17 @@ def test_a_file_of_any_choice_of_videos_is_within_the_bytes(asked: int, keyframe
     assert len(to_bytes(synthetic)) <= files.size(budget.videos_per_class, budget.keyframes) <= asked
 
 
-def test_without_a_budget_one_video_a_class_and_four_keyframes_or_all() -> None:
-    assert resolve_budget(BudgetOptions(), blank_files([3, 4])) == (Budget(1, 4), ())
-    assert resolve_budget(BudgetOptions(), blank_files([3, 4], num_frames=2)) == (Budget(1, 2), ())
+def test_without_a_budget_as_many_videos_as_make_the_usual_keyframes_of_a_class() -> None:
+    assert resolve_budget(BudgetOptions(), blank_files([3, 4])) == (Budget(3, 8, allow_fewer=True), ())
+    few = "class 'class 0' has only 3 of 12 videos"
+    assert resolve_budget(BudgetOptions(), blank_files([3, 4], num_frames=2)) == (
+        Budget(12, 2, allow_fewer=True),
+        (few,),
+    )
+    assert resolve_budget(BudgetOptions(keyframes=30), blank_files([3, 4], num_frames=40))[0] == Budget(
+        1, 30, allow_fewer=True
+    )
+    assert resolve_budget(BudgetOptions(vpc=2), blank_files([3, 4]))[0] == Budget(2, 8)
 
 
 def test_methods_that_fill_bytes_take_bytes_alone(videos: Path, here: Surroundings, tmp_path: Path) -> None:
@@ -240,14 +248,14 @@ def test_methods_that_fill_bytes_take_bytes_alone(videos: Path, here: Surroundin
                     videos, tmp_path / "set", CompressOptions(name), candidates=SMALL, budget=budget, surroundings=here
                 )
     files = dataclasses.replace(blank_files([3, 4]), config=METHODS["lvdd"])
-    assert resolve_budget(BudgetOptions(bytes=NumBytes(9000)), files) == (Budget(1, 4, file_bytes=9000), ())
+    assert resolve_budget(BudgetOptions(bytes=NumBytes(9000)), files) == (Budget(1, 8, file_bytes=9000), ())
 
 
 def test_a_file_that_comes_out_too_large_is_refused(
     videos: Path, here: Surroundings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def compress(budget: BudgetOptions, name: str) -> CompressOutcome:
-        options = CompressOptions("random-real", storage="int8")
+        options = CompressOptions("random-real", codec="tiny", storage="int8")
         return compress_folder(videos, tmp_path / name, options, candidates=SMALL, budget=budget, surroundings=here)
 
     three = compress(BudgetOptions(vpc=3, keyframes=2), "a").cost.file_bytes
@@ -403,7 +411,7 @@ def test_the_clip_of_the_set_counts_in_training(set_file: Path, videos: Path, he
 @pytest.mark.slow
 def test_the_demo_ends_with_a_table_and_a_sheet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All of the demo's steps, at toy size."""
-    steps = ("joint.steps=2", "synthesis.steps=2", "pool.ages=1,2", "pool.task_from=1")
+    steps = ("joint.steps=2", "labeler.steps=2", "labeler.spec.network=framenet2d")
     teacher = ("teacher.train.steps=2", "teacher.train.warmup_steps=0", "teacher.train.student=framenet2d")
     monkeypatch.setattr(demo_recipe, "CLIPS_PER_CLASS", (2, 1))
     monkeypatch.setattr(demo_recipe, "CANDIDATES", SMALL)

@@ -25,9 +25,13 @@ from videocompressa.run import Run
 from videocompressa.students.settings import TrainConfig
 from videocompressa.students.teachers import TeacherConfig
 from videocompressa.synthetic import Budget, SyntheticSet
+from videocompressa.views import Views
 
 TEACHER = TeacherConfig(
-    train=TrainConfig(student="framenet2d", width=0.25, steps=4, batch_size=8, flip=False, crop_scale=0.8), num_views=2
+    train=TrainConfig(
+        student="framenet2d", width=0.25, steps=4, batch_size=8, lr=1e-3, warmup_steps=0, views=Views(scenes=0.0)
+    ),
+    num_views=2,
 )
 NAMES = [name for name, method in METHODS.items() if isinstance(method, ReencodeConfig)]
 RANDOM = ["real-h264", "real-av1", "real-webp"]

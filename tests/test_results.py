@@ -112,7 +112,7 @@ def test_file_and_codec_are_added_here_and_nowhere_else() -> None:
     [
         ({"data": ""}, "Record of 'videocompressa' has an empty data; give its name"),
         ({"selector": None}, "has selector=None; it must be a text"),
-        ({"labels": "none"}, "has labels='none'; known: hard, soft"),
+        ({"labels": "none"}, "has labels='none'; known: hard, soft, views"),
         ({"axis": "x"}, "has axis='x'; known: main, ablation, steps, keyframes, cross"),
         ({"status": "done"}, "has status='done'; known: ok, failed"),
         ({"settings": "steps=1"}, "has settings='steps=1'; it must be a tuple"),

@@ -114,7 +114,7 @@ def test_allowances_below_one_are_refused(name: str) -> None:
 
 
 def test_budget_adds_the_codec() -> None:
-    assert Cost(1, 4, 0.1, 100, 1, 700, 0.01, 3000).file_and_codec_bytes == 3700
+    assert Cost(1, 4, 0.1, 100, 1, 50, 700, 0.01, 3000).file_and_codec_bytes == 3700
 
 
 def test_the_shown_set_names_its_shapes() -> None:

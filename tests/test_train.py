@@ -13,21 +13,24 @@ from torch import Tensor
 
 from videocompressa.clip import ClipSpec, Normalization
 from videocompressa.errors import DivergedError, InputError
+from videocompressa.networks import Student
 from videocompressa.rng import Streams
 from videocompressa.run import Run
 from videocompressa.students import evaluation
 from videocompressa.students.clips import LabeledClips
 from videocompressa.students.evaluation import evaluate, predict, score, train_seeds
-from videocompressa.networks import Student
 from videocompressa.students.settings import TrainConfig
 from videocompressa.students.teachers import TeacherConfig, soft_labels
 from videocompressa.students.training import fit, logit_mse
-from videocompressa.views import augmented, mixed_with_background, recolored
+from videocompressa.views import UNCHANGED, Views, augmented, before_other_scenes, recolored
 
 CPU = torch.device("cpu")
 SMALL = ClipSpec(4, 43, 43)
+MIRRORED = Views(crop=0.8, mirror=True)
 NORMALISATION = Normalization((0.2, 0.2, 0.2), (0.25, 0.25, 0.25))
-QUICK = TrainConfig(steps=3, batch_size=4, width=0.125, precision="float32")
+QUICK = TrainConfig(
+    steps=3, batch_size=4, width=0.125, lr=1e-3, warmup_steps=0, views=Views(scenes=0.0), precision="float32"
+)
 
 
 def moving_squares(num_clips: int, seed: int, clip: ClipSpec = SMALL) -> LabeledClips:
@@ -81,14 +84,14 @@ def table_clips(logits: list[list[float]], labels: list[int]) -> LabeledClips:
 
 
 def test_minic3d_learns_a_direction_that_only_time_tells() -> None:
-    config = replace(QUICK, steps=40, width=0.25, batch_size=16, flip=False)
+    config = replace(QUICK, steps=40, width=0.25, batch_size=16)
     student = trained(config, data=moving_squares(32, 0))
     assert not student.training
     assert evaluate(student, moving_squares(32, 1), CPU).top1 > 0.9
 
 
 def test_framenet_cannot_learn_that_direction() -> None:
-    config = TrainConfig(student="framenet2d", steps=40, width=0.25, flip=False)
+    config = replace(QUICK, student="framenet2d", steps=40, width=0.25, batch_size=16)
     student = trained(config, data=moving_squares(32, 0))
     assert evaluate(student, moving_squares(64, 1), CPU).top1 < 0.75
 
@@ -152,7 +155,7 @@ def test_the_smallest_share_is_of_the_largest_probability() -> None:
 def test_a_student_learns_a_teachers_logits() -> None:
     data = moving_squares(32, 0)
     soft = torch.nn.functional.one_hot(data.labels, 2).float() * 0.8 + 0.1
-    config = TrainConfig(steps=60, width=0.25, flip=False, loss="logit-mse")
+    config = replace(QUICK, steps=60, width=0.25, batch_size=16, loss="logit-mse")
     student = trained(config, data=replace(data, labels=soft))
     seen = predict(student, data, CPU).gather(1, data.labels[:, None])
     assert float(seen.mean()) == pytest.approx(0.9, abs=0.07)  # cross-entropy alone would end at 1 on hard labels
@@ -164,12 +167,10 @@ def test_cross_entropy_is_the_default_and_changes_nothing() -> None:
     assert not same_weights(trained(data=soft), trained(replace(QUICK, loss="logit-mse"), data=soft))
 
 
-@pytest.mark.parametrize("name", ["mixup", "cutmix"])
-def test_logits_are_not_mixed(name: str) -> None:
-    with pytest.raises(
-        InputError, match=f"'logit-mse', which takes labels as the teacher gave them, but {name} is 0.5"
-    ):
-        TrainConfig(**{name: 0.5, "loss": "logit-mse"})
+def test_logits_are_not_mixed() -> None:
+    message = r"'logit-mse', which takes labels as the teacher gave them, but views\.mix is 0\.5; set views\.mix to 0"
+    with pytest.raises(InputError, match=message):
+        TrainConfig(views=Views(mix=0.5), loss="logit-mse")
 
 
 def test_logits_need_soft_labels() -> None:
@@ -185,7 +186,7 @@ def test_logits_need_soft_labels() -> None:
     [
         QUICK,
         replace(QUICK, student="convnet3d", optimizer="sgd", schedule="step", precision="bfloat16"),
-        replace(QUICK, mixup=0.5, cutmix=0.5, warmup_steps=2),
+        replace(QUICK, views=Views(time=0.5, color=0.2, mix=1.0), warmup_steps=2),
     ],
     ids=["plain", "sgd", "mixed"],
 )
@@ -256,7 +257,7 @@ def test_watch_gets_the_progress() -> None:
 
 def test_a_static_clip_stays_static() -> None:
     still = torch.rand(6, 1, 3, 20, 24, generator=torch.Generator().manual_seed(0)).expand(6, 5, 3, 20, 24)
-    views = augmented(still, TrainConfig(), torch.Generator().manual_seed(1))
+    views = augmented(still, MIRRORED, torch.Generator().manual_seed(1))
     assert views.shape == still.shape
     assert torch.equal(views, views[:, :1].expand_as(views))
     assert not torch.allclose(views, still, atol=0.05)
@@ -264,13 +265,13 @@ def test_a_static_clip_stays_static() -> None:
 
 def test_clips_of_a_batch_get_different_views() -> None:
     same = torch.rand(1, 2, 3, 16, 16, generator=torch.Generator().manual_seed(0)).expand(4, 2, 3, 16, 16)
-    views = augmented(same, TrainConfig(), torch.Generator().manual_seed(1))
+    views = augmented(same, MIRRORED, torch.Generator().manual_seed(1))
     assert all(not torch.equal(one, two) for one, two in itertools.combinations(views, 2))
 
 
 def test_mirrors_are_exact_and_half_of_all() -> None:
     clips = torch.rand(200, 1, 3, 2, 4, generator=torch.Generator().manual_seed(0))
-    views = augmented(clips, TrainConfig(crop_scale=1.0), torch.Generator().manual_seed(1))
+    views = augmented(clips, Views(crop=1.0, mirror=True), torch.Generator().manual_seed(1))
     kept = (views == clips).flatten(1).all(1)
     mirrored = (views == clips.flip(-1)).flatten(1).all(1)
     assert bool((kept ^ mirrored).all())
@@ -280,7 +281,7 @@ def test_mirrors_are_exact_and_half_of_all() -> None:
 def test_crops_are_boxes_of_the_frame() -> None:
     """On a ramp image a crop is a ramp: its slope gives the side, its middle the place; both stay in range."""
     ramp = torch.linspace(0.5, 63.5, 64).expand(300, 1, 3, 64, 64)
-    config = TrainConfig(crop_scale=0.4, flip=False)
+    config = Views(crop=0.4)
     views = augmented(ramp, config, torch.Generator().manual_seed(2))
     across = views[:, 0, 0, 32, 33] - views[:, 0, 0, 32, 32]
     down = augmented(ramp.mT, config, torch.Generator().manual_seed(2))
@@ -296,9 +297,9 @@ def test_crops_are_boxes_of_the_frame() -> None:
 
 def test_augmentation_off_returns_the_clips_and_gradients_flow_through_it() -> None:
     clips = torch.rand(2, 2, 3, 8, 8, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    assert augmented(clips, TrainConfig(augment="none"), torch.Generator()) is clips
-    assert augmented(clips, TrainConfig(crop_scale=1.0, flip=False), torch.Generator()) is clips
-    augmented(clips, TrainConfig(), torch.Generator().manual_seed(0)).sum().backward()
+    assert augmented(clips, UNCHANGED, torch.Generator()) is clips
+    assert augmented(clips, Views(crop=1.0, time=1.0, scenes=1.0, mix=1.0), torch.Generator()) is clips
+    augmented(clips, MIRRORED, torch.Generator().manual_seed(0)).sum().backward()
     assert clips.grad is not None
     assert float(clips.grad.abs().sum()) > 0
 
@@ -320,7 +321,7 @@ def test_colors_change_a_complete_clip_by_one_map_a_channel() -> None:
 
 def test_colors_stay_pixels_and_leave_clips_alone_at_zero() -> None:
     clips = torch.rand(8, 2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
-    seen = augmented(clips, TrainConfig(augment="none", color=0.9), torch.Generator().manual_seed(1))
+    seen = augmented(clips, replace(UNCHANGED, color=0.9), torch.Generator().manual_seed(1))
     assert (float(seen.min()), float(seen.max())) == (0.0, 1.0)
     assert recolored(clips, 0, torch.Generator()) is clips
 
@@ -329,7 +330,7 @@ def test_a_mixed_clip_keeps_its_motion_and_takes_another_stillness() -> None:
     still = 0.3 + 0.4 * torch.rand(40, 1, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     motion = 0.1 * torch.randn(40, 5, 3, 4, 4, generator=torch.Generator().manual_seed(1)).clamp(-1, 1)
     clips = still + motion - motion.mean(1, keepdim=True)
-    seen = mixed_with_background(clips, 0.5, torch.Generator().manual_seed(2))
+    seen = before_other_scenes(clips, 0.5, torch.Generator().manual_seed(2))
     mean, before = seen.mean(1, keepdim=True), clips.mean(1, keepdim=True)
     torch.testing.assert_close(seen - mean, clips - before)
     kept = (seen == clips).flatten(1).all(1)
@@ -345,7 +346,7 @@ def test_a_mixed_clip_keeps_its_motion_and_takes_another_stillness() -> None:
 
 def test_moving_no_clips_draws_nothing() -> None:
     clips, generator = torch.rand(4, 2, 3, 4, 4), torch.Generator().manual_seed(3)
-    assert mixed_with_background(clips, 0, generator) is clips
+    assert before_other_scenes(clips, 0, generator) is clips
     assert torch.equal(generator.get_state(), torch.Generator().manual_seed(3).get_state())
 
 
@@ -358,10 +359,10 @@ def test_clips_before_other_scenes_teach_motion_where_the_scene_tells_the_class(
         light = 100 * (data.labels == bright).view(-1, 1, 1, 1, 1)  # added to all: the motion is as strong in both
         return replace(data, frames=(data.frames // 2 + light).to(torch.uint8))
 
-    config = TrainConfig(steps=60, width=0.25, flip=False)
+    config = replace(QUICK, steps=60, width=0.25, batch_size=16)
     test_clips = scenes(32, 1, bright=1)
     misled = trained(config, data=scenes(32, 0, bright=0))
-    taught = trained(replace(config, background=1.0), data=scenes(32, 0, bright=0))
+    taught = trained(replace(config, views=Views(scenes=1.0)), data=scenes(32, 0, bright=0))
     assert evaluate(misled, test_clips, CPU).top1 < 0.5
     assert evaluate(taught, test_clips, CPU).top1 > 0.8
 
@@ -418,7 +419,7 @@ def test_soft_labels_are_the_mean_of_the_teachers_probabilities() -> None:
 
 def test_soft_labels_average_views_and_sum_to_one() -> None:
     clips, teacher = moving_squares(5, 1), trained()
-    four, one = TeacherConfig(TrainConfig(), num_views=4), TeacherConfig(TrainConfig(), num_views=1)
+    four, one = TeacherConfig(QUICK, num_views=4), TeacherConfig(QUICK, num_views=1)
     run = Run(Streams(0))
     labels = soft_labels([teacher], clips, four, run)
     assert labels.dtype == torch.float32
@@ -496,7 +497,6 @@ def test_diverged_seeds_are_counted_and_not_averaged(monkeypatch: pytest.MonkeyP
     [
         ("optimizer", "adam", "known: adamw, sgd"),
         ("schedule", "linear", "known: cosine, step, constant"),
-        ("augment", "crop", "known: none, flip-crop"),
         ("precision", "fp16", "known: auto, float32, bfloat16"),
         ("width", 0.0, "above 0"),
         ("steps", 0, "at least 1"),
@@ -507,12 +507,7 @@ def test_diverged_seeds_are_counted_and_not_averaged(monkeypatch: pytest.MonkeyP
         ("momentum", 1.0, r"in \[0,1\)"),
         ("milestones", (0.7, 0.5), "rising shares"),
         ("milestones", (1.0,), "rising shares"),
-        ("warmup_steps", 301, r"in \[0,300\]"),
-        ("crop_scale", 0.0, r"in \(0,1\]"),
-        ("color", 1.0, r"in \[0,1\)"),
-        ("background", 1.1, r"in \[0,1\]"),
-        ("mixup", 1.1, r"in \[0,1\]"),
-        ("cutmix", -0.1, r"in \[0,1\]"),
+        ("warmup_steps", -1, "at least 0"),
     ],
 )
 def test_config_refuses(name: str, value: Any, allowed: str) -> None:
@@ -527,10 +522,9 @@ def test_an_unknown_student_is_refused_by_the_config() -> None:
 
 def test_every_field_of_the_config_is_checked() -> None:
     """A field that takes any value would be a hole: each one has a value that is refused."""
-    unchecked = {"flip"}
     for field in fields(TrainConfig):
         bad: Any = "nonsense" if isinstance(field.default, str) else (-1.0,) if field.name == "milestones" else -1
-        if field.name not in unchecked:
+        if field.name != "views":  # a record that checks itself
             with pytest.raises(InputError):
                 TrainConfig(**{field.name: bad})
 

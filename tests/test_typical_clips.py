@@ -105,7 +105,7 @@ def test_planted_truth_clips_that_resemble_many_are_chosen(monkeypatch: pytest.M
 
 def test_the_paper_s_method_chooses_the_same_videos() -> None:
     data, heap = heaps()
-    plain = VideoCompressaConfig(labels="hard", selector="uniform")
+    plain = VideoCompressaConfig(labels="hard", selector="uniform", subset="facility-location")
     plain = dataclasses.replace(plain, synthesis=dataclasses.replace(plain.synthesis, enabled=False))
     synthetic = compress(data, plain, videos_per_class=3)
     assert chosen_heaps(synthetic.provenance.video_ids, data, heap) == [{0, 1, 2}] * 2

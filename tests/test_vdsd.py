@@ -25,13 +25,17 @@ from videocompressa.run import Run, Stages
 from videocompressa.students.settings import TrainConfig
 from videocompressa.students.teachers import TeacherConfig
 from videocompressa.synthetic import Budget, SyntheticSet
+from videocompressa.views import Views
 
 FRAMES, SIDE = 4, 16
 DM = DMConfig(student="framenet2d", width=0.1, real_per_class=3)
 EXPERTS = ExpertConfig(student="framenet2d", width=0.1, num_experts=3, epochs=1, batch_size=6)
 MTT = MTTConfig(EXPERTS, max_start_epoch=0, inner_steps=2, inner_lr_lr=0.0)
 TEACHER = TeacherConfig(
-    train=TrainConfig(student="framenet2d", width=0.1, steps=2, batch_size=8, flip=False, crop_scale=0.8), num_views=2
+    train=TrainConfig(
+        student="framenet2d", width=0.1, steps=2, batch_size=8, lr=1e-3, warmup_steps=0, views=Views(scenes=0.0)
+    ),
+    num_views=2,
 )
 SMALL = VDSDConfig(
     matching=DM,

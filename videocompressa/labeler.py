@@ -18,6 +18,8 @@ from videocompressa.networks import STUDENTS, Student
 from videocompressa.views import Views, random_views
 
 MOST_BITS = 8
+MOST_WIDTH = 2.0
+"""Of a labeler's network; bounds the weights that a file can claim."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class LabelerSpec:
     network: str = "compactc3d"
     """A name of `networks.STUDENTS`."""
     width: float = 1.0
-    """Factor on the network's channels, > 0."""
+    """Factor on the network's channels, in (0,2]."""
     bits: int = 5
     """Of each stored weight, 2 to 8, with a scale for each output channel."""
     views: Views = field(default_factory=lambda: Views(mix=0.5))
@@ -40,8 +42,8 @@ class LabelerSpec:
         check_least(self, "labeler.", bits=2)
         if self.bits > MOST_BITS:
             raise InputError(f"labeler.bits is {self.bits}; it must be at most {MOST_BITS}")
-        if not 0 < self.width <= 16:
-            raise InputError(f"labeler.width is {self.width}; it must be above 0, and at most 16")
+        if not 0 < self.width <= MOST_WIDTH:
+            raise InputError(f"labeler.width is {self.width}; it must be above 0, and at most {MOST_WIDTH:g}")
 
     def shapes(self, num_classes: int) -> dict[str, tuple[int, ...]]:
         """Return the shape of every weight that is stored, by name; takes no memory."""
@@ -75,6 +77,7 @@ class Labeler(nn.Module):
         # What is left out counts batches, which evaluation does not read.
         student.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, strict=False)
         self.student = student.eval().requires_grad_(False)
+        self.training = False  # `train` leaves it so
 
     def train(self, mode: bool = True) -> "Labeler":
         """Stay in evaluation mode, whatever model this is a part of."""
@@ -101,34 +104,25 @@ class Labeler(nn.Module):
 class LabeledViews(Dataset[tuple[Tensor, Tensor]]):
     """Endless views of clips, each labeled when it is taken: pairs (view, probabilities).
 
-    A `DataLoader` asks for complete batches, which are changed and labeled at once. Draws come from a generator that is
-    seeded by `torch.initial_seed()`, so each worker process and each epoch with workers sees others, and
-    `torch.manual_seed` repeats them.
+    A `DataLoader` asks for complete batches, which are changed and labeled at once. Draws come from torch's own
+    generator, as those of a `DataLoader` do: each worker process and each epoch sees others, and `torch.manual_seed`
+    repeats them.
     """
 
     def __init__(self, clips: Tensor, labeler: Labeler) -> None:
         """Take clips (N,T,3,H,W) float32 in [0,1]."""
         self.clips, self.labeler = clips, labeler
-        self._seed, self._generator = -1, torch.Generator()
 
     def __len__(self) -> int:
         return len(self.clips)
 
     def __getitem__(self, row: int) -> tuple[Tensor, Tensor]:
         """Return a view (T,3,H,W) float32 in [0,1] of one clip and its probabilities (L,), both on the CPU."""
-        self._seed_once()
-        other = int(torch.randint(len(self), (), generator=self._generator))  # the scene, or what is mixed in
+        other = int(torch.randint(len(self), ()))  # the scene, or what is mixed in
         return self.__getitems__([range(len(self))[row], other])[0]
 
     def __getitems__(self, rows: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
         """Return views of several clips, which are also what these are mixed with."""
-        self._seed_once()
-        pixels, _ = random_views(self.clips[list(rows)], self.labeler.spec.views, self._generator)
+        pixels, _ = random_views(self.clips[list(rows)], self.labeler.spec.views, torch.default_generator)
         labels = self.labeler(pixels.to(self.labeler.device)).cpu()
         return list(zip(pixels, labels, strict=True))
-
-    def _seed_once(self) -> None:
-        """Seed again where the process has another seed: a new worker."""
-        if self._seed != (seed := torch.initial_seed()):
-            self._seed = seed
-            self._generator.manual_seed(seed)

@@ -15,7 +15,7 @@ AXES = ("main", "ablation", "steps", "keyframes", "cross")
 FULL, FULL_LONG = "full", "full-long"
 """Training on all videos: with the steps of every other row, and with more."""
 
-CHOICES = {"labels": ("hard", "soft"), "axis": AXES, "status": ("ok", "failed")}
+CHOICES = {"labels": ("hard", "soft", "views"), "axis": AXES, "status": ("ok", "failed")}
 NAMED = ("method", "data", "protocol", "student")
 """Texts that must not be empty."""
 

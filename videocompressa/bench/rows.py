@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from videocompressa.bench.cells import RunJob, SetJob
@@ -193,7 +193,13 @@ def teacher_settings(protocol: Protocol, num_clips: int) -> tuple[str, ...]:
     """Return how teachers are trained under a protocol of the literature: as its full data is; ours: by default."""
     if protocol.name == FAIR:
         return ()
-    return tuple(
-        f"teacher.train.{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}"
-        for name, value in vars(protocol.on_full.for_clips(num_clips)).items()
-    )
+    return tuple(_settings_of(protocol.on_full.for_clips(num_clips), "teacher.train."))
+
+
+def _settings_of(config: object, prefix: str) -> Iterator[str]:
+    """Yield every field of a record as `--set` takes it, those of records in it too."""
+    for name, value in vars(config).items():
+        if dataclasses.is_dataclass(value):
+            yield from _settings_of(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}"

@@ -117,7 +117,8 @@ def resolve_budget(asked: BudgetOptions, files: BlankFiles) -> tuple[Budget, tup
     check_classes(sizes := data.class_sizes, asked)
     if files.config.fills_bytes or (asked.ratio is None and asked.bytes is None):
         if asked.vpc is not None or asked.bytes is not None:
-            return Budget(asked.vpc or 1, keyframes, asked.allow_fewer, asked.bytes), ()
+            vpc = 1 if asked.vpc is None else asked.vpc
+            return Budget(vpc, keyframes, asked.allow_fewer, asked.bytes), ()
         vpc = max(1, DEFAULT_PER_CLASS // keyframes)
         small = [f"class {name!r} has only {size} of {vpc} videos" for name, size in sizes.items() if size < vpc]
         return Budget(vpc, keyframes, allow_fewer=True), tuple(small[:1])
@@ -160,16 +161,19 @@ def with_labeler(
         return config, ()
     if fitting := _labelers_within(config, min(budget.bytes // 2, own), num_classes):
         return fitting[0], (f"the labeler has {fitting[0].labeler.spec.width:g} of its full width, for --bytes",)
+    enough = 2 * min(own, labeler_bytes(_of_width(config, WIDTHS[-1]).labeler.spec, num_classes))
     if needed:
-        raise BudgetError(f"--bytes {budget.bytes} has no room for a labeler; give at least --bytes {2 * own}")
-    note = f"--bytes {budget.bytes} has no room for a labeler, so the file stores soft labels; from {2 * own} on it has"
+        raise BudgetError(f"--bytes {budget.bytes} has no room for a labeler; give at least --bytes {enough}")
+    note = f"--bytes {budget.bytes} has no room for a labeler, so the file stores soft labels; from {enough} on it has"
     return dataclasses.replace(config, labels="soft"), (note,)
 
 
+@functools.cache
 def labeler_bytes(spec: LabelerSpec, num_classes: int) -> int:
     """Return the most bytes that the weights of a labeler take in a file."""
     weights = blank_labeler(spec, num_classes, Normalization((0.0,) * 3, (1.0,) * 3)).weights
-    return sum(tensor.nbytes for tensor in pack(weights, spec.bits).values())
+    # Other random weights may take a few bytes more.
+    return sum(tensor.nbytes for tensor in pack(weights, spec.bits).values()) + MARGIN_BYTES
 
 
 def _labeler_limit(labeler: str, budget: BudgetOptions) -> int:

@@ -77,7 +77,7 @@ def compress_folder(
         _check_selector_out(selector_out, path, options.method, config, candidates, budget, overwrite=overwrite)
     videos = list_videos(data, candidates)
     check_training(videos, data, budget)
-    config, labeler_notes = labeled_by(config, options, budget, len(videos.classes))
+    config, labeler_notes = labeled_by(config, options, candidates, budget, len(videos.classes))
     codec = build_codec(options.codec).to(surroundings.device)
     train_data = encode_train(videos, candidates, codec, surroundings)
     files = blank_files(
@@ -139,13 +139,24 @@ def configured(
 
 
 def labeled_by(
-    config: MethodConfig, options: CompressOptions, budget: BudgetOptions, num_classes: int
+    config: MethodConfig,
+    options: CompressOptions,
+    candidates: CandidateOptions,
+    budget: BudgetOptions,
+    num_classes: int,
 ) -> tuple[MethodConfig, tuple[str, ...]]:
     """Return the method with the labeler that was asked for, and notes; labels that were set are never changed."""
     were_set = any(setting.partition("=")[0].strip() == "labels" for setting in options.settings)
-    if were_set and options.labeler == "off" and config.labels == "views":
-        raise InputError("--labeler off and --set labels=views contradict each other; leave one out")
-    return with_labeler(config, options.labeler, budget, num_classes, needed=were_set)
+    by_views = config.labels == "views"
+    if were_set and (by_views if options.labeler == "off" else not by_views and options.labeler != "auto"):
+        raise InputError(
+            f"--labeler {options.labeler} and --set labels={config.labels} contradict each other; leave one out"
+        )
+    config, notes = with_labeler(config, options.labeler, budget, num_classes, needed=were_set)
+    if config.labels == "views":
+        for network in (config.teacher.train.student, config.labeler.spec.network):
+            check_size(candidates.clip.size, STUDENTS[network])
+    return config, notes
 
 
 def method_config(method: str, settings: Sequence[str]) -> MethodConfig:

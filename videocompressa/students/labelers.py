@@ -6,6 +6,7 @@
 """
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from videocompressa.artifact.packing.weights import rounded
 from videocompressa.clip import Candidates
-from videocompressa.errors import check_least
+from videocompressa.errors import InputError, check_least
 from videocompressa.labeler import Labeler, LabelerSpec
 from videocompressa.run import Run
 from videocompressa.students.clips import LabeledClips
@@ -42,7 +43,9 @@ class LabelerConfig:
     """The views that it learns from; the views that it labels later may be changed more."""
 
     def __post_init__(self) -> None:
-        check_least(self, "labeler.", steps=1, lr=0)
+        check_least(self, "labeler.", steps=1)
+        if not 0 < self.lr < math.inf:
+            raise InputError(f"labeler.lr is {self.lr}; it must be above 0")
 
     @property
     def train(self) -> TrainConfig:

@@ -21,6 +21,8 @@ from videocompressa.errors import InputError
 TENSORS = {"labeler": "U8", "labeler_scales": "F16", "labeler_vectors": "F16"}
 """Name of each tensor in the file and its dtype as safetensors writes it."""
 _SHRINKS = torch.linspace(0.5, 1, 11).tolist()
+# Smallest and largest scale: float16 has fewer digits below 2^-14, and rounding would not be its own fixed point.
+_SCALES = (2.0**-14, 65504.0)
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -38,12 +40,17 @@ def _rounded_matrix(weight: Tensor, bits: int) -> Tensor:
     largest = rows.abs().amax(1, keepdim=True)
     best, least = torch.zeros_like(rows), torch.full_like(largest, torch.inf)
     for shrink in _SHRINKS:
-        scale = (largest * shrink / most).half().float()
-        coded = (rows / scale.where(scale > 0, 1)).round().clamp(-most, most) * scale
+        scale = _stored(largest * shrink / most)
+        coded = (rows / scale).round().clamp(-most, most) * scale
         error = (coded - rows).square().sum(1, keepdim=True)
         best = torch.where(error < least, coded, best)
         least = torch.minimum(error, least)
     return best.view_as(weight)
+
+
+def _stored(scale: Tensor) -> Tensor:
+    """Return scales as float16 holds them, as float32."""
+    return scale.clamp(*_SCALES).half().float()
 
 
 def pack(weights: Mapping[str, Tensor], bits: int) -> dict[str, Tensor]:
@@ -55,8 +62,8 @@ def pack(weights: Mapping[str, Tensor], bits: int) -> dict[str, Tensor]:
             vectors.append(weight.half())
             continue
         rows = weight.flatten(1)
-        scale = rows.abs().amax(1, keepdim=True) / most
-        codes.append((rows / scale.where(scale > 0, 1)).round().to(torch.int8).flatten())
+        scale = _stored(rows.abs().amax(1, keepdim=True) / most)
+        codes.append((rows / scale).round().to(torch.int8).flatten())
         scales.append(scale[:, 0].half())
     stream = pack_bytes(torch.cat(codes).numpy().tobytes())
     return {
@@ -71,6 +78,8 @@ def unpack(tensors: Mapping[str, Tensor], shapes: Shapes, bits: int) -> dict[str
     matrices = {name: shape for name, shape in shapes.items() if len(shape) > 1}
     vectors = {name: shape for name, shape in shapes.items() if len(shape) == 1}
     rows = {name: shape[0] for name, shape in matrices.items()}
+    if tensors["labeler"].ndim != 1:
+        raise InputError(f"tensor labeler has shape {tuple(tensors['labeler'].shape)}; it must be (bytes,)")
     for name, size in (("labeler_scales", sum(rows.values())), ("labeler_vectors", _size(vectors))):
         if tuple(tensors[name].shape) != (size,):
             raise InputError(f"tensor {name} has shape {tuple(tensors[name].shape)}; it must be ({size},)")
