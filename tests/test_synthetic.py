@@ -14,7 +14,8 @@ from torch.utils.data import DataLoader
 
 from videocompressa.clip import ClipSpec, CodecSpec, Normalization
 from videocompressa.errors import InputError
-from videocompressa.synthetic import Budget, Cost, Provenance, Source, SyntheticSet, fill_clips, fill_weights
+from videocompressa.fill import fill_clips, fill_weights
+from videocompressa.synthetic import Budget, Cost, Provenance, Source, SyntheticSet
 
 CODEC = CodecSpec("blocks", "0123456789abcdef" * 4, 3, 4, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), 1000)
 

@@ -2,7 +2,7 @@
 
 One record of settings, `Views`, says how much of each; a set file with a labeler stores it. Steps of `random_views`:
 
-1. Time.   A share of the clips shows a part of its time, at a lower speed.
+1. Time.   A share of the clips keeps only half of its frames; a share shows a part of its time, at a lower speed.
 2. Scene.  A share of the clips gets the still picture of another clip as background.
 3. Color.  Contrast, brightness and color balance.
 4. Place.  A random resized crop (Szegedy et al. 2015), and a mirror.
@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from videocompressa.errors import InputError
+from videocompressa.fill import fill_clips
 
 # Largest aspect ratio of a crop, as in Szegedy et al. 2015.
 _ASPECT = 4 / 3
@@ -37,6 +38,8 @@ class Views:
     """Mirror half of the clips; only where left and right tell no classes apart."""
     color: float = 0.0
     """Largest change of brightness, contrast and color balance, in [0,1); see `recolored`."""
+    thinned: float = 0.0
+    """Share of clips in [0,1] that keep half of their frames; see `thinned`."""
     time: float = 0.0
     """Share of clips in [0,1] that show a part of their time; see `slowed`."""
     scenes: float = 0.5
@@ -48,6 +51,7 @@ class Views:
         ranges = {
             "crop": (0 < self.crop <= 1, "in (0,1]"),
             "color": (0 <= self.color < 1, "in [0,1)"),
+            "thinned": (0 <= self.thinned <= 1, "in [0,1]"),
             "time": (0 <= self.time <= 1, "in [0,1]"),
             "scenes": (0 <= self.scenes <= 1, "in [0,1]"),
             "mix": (0 <= self.mix <= 1, "in [0,1]"),
@@ -67,7 +71,8 @@ def random_views(pixels: Tensor, views: Views, generator: torch.Generator) -> tu
     Shares (B,B) sum to 1 in each row; they are the identity where nothing is mixed. A view's label is their product
     with the labels (B,L) of the clips, unless a labeler says it.
     """
-    pixels = before_other_scenes(slowed(pixels, views.time, generator), views.scenes, generator)
+    pixels = slowed(thinned(pixels, views.thinned, generator), views.time, generator)
+    pixels = before_other_scenes(pixels, views.scenes, generator)
     return mixed(augmented(pixels, views, generator), views.mix, generator)
 
 
@@ -98,6 +103,18 @@ def augmented(pixels: Tensor, views: Views, generator: torch.Generator) -> Tenso
         pixels.flatten(1, 2), grid.to(pixels.dtype), mode="bilinear", padding_mode="border", align_corners=False
     )
     return seen.view_as(pixels)
+
+
+def thinned(pixels: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """Keep a random half of the frames of a share of clips (B,T,3,H,W), and fade between them, as a set's clips do."""
+    batch, num_frames = pixels.shape[:2]
+    if share == 0 or num_frames < 2:
+        return pixels
+    chosen = (torch.rand(batch, generator=generator) < share).to(pixels.device)
+    draws = torch.rand(batch, num_frames, generator=generator)
+    positions = draws.topk(num_frames // 2, dim=1).indices.sort(1).values.to(pixels.device)
+    kept = pixels[torch.arange(batch, device=pixels.device)[:, None], positions]
+    return torch.where(chosen.view(-1, 1, 1, 1, 1), fill_clips(kept, positions, num_frames, "linear"), pixels)
 
 
 def slowed(pixels: Tensor, share: float, generator: torch.Generator) -> Tensor:

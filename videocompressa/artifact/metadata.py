@@ -62,7 +62,15 @@ LABELER_SCHEMA: Schema = {
     "agreement": float,
     "bits": int,
     "network": str,
-    "views": {"color": float, "crop": float, "mirror": bool, "mix": float, "scenes": float, "time": float},
+    "views": {
+        "color": float,
+        "crop": float,
+        "mirror": bool,
+        "mix": float,
+        "scenes": float,
+        "thinned": float,
+        "time": float,
+    },
     "width": float,
 }
 """Likewise of its key `labeler`, which is an empty object where the file has none."""

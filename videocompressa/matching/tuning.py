@@ -14,9 +14,10 @@ from torch import Tensor
 
 from videocompressa.codecs import Codec
 from videocompressa.errors import DivergedError, InputError, check_least
+from videocompressa.fill import fill_clips
 from videocompressa.matching.objectives import DMConfig, Matching, MatchingConfig, ShowClips
 from videocompressa.run import Watch
-from videocompressa.synthetic import SyntheticSet, fill_clips
+from videocompressa.synthetic import SyntheticSet
 
 
 def decoded_clips(latents: Tensor, start: SyntheticSet, codec: Codec) -> ShowClips:

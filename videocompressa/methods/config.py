@@ -18,6 +18,7 @@ from videocompressa.artifact.fitting import blank_labeler, blank_set, largest_fi
 from videocompressa.clip import Candidates
 from videocompressa.codecs import Codec
 from videocompressa.errors import check_known, too_few_bytes
+from videocompressa.fill import check_fill
 from videocompressa.labeler import Labeler
 from videocompressa.matching.tuning import TuningConfig
 from videocompressa.networks import Student
@@ -29,7 +30,7 @@ from videocompressa.selection.videos import SUBSETS, FeaturesOf, choose_videos
 from videocompressa.students.evaluation import student_features
 from videocompressa.students.labelers import LabelerConfig, train_labeler
 from videocompressa.students.teachers import RealClips, TeacherConfig, check_labels, real_clips, relabel, train_teachers
-from videocompressa.synthetic import Budget, SyntheticSet, check_fill, gather
+from videocompressa.synthetic import Budget, SyntheticSet, gather
 
 
 @dataclass(frozen=True)

@@ -28,12 +28,13 @@ from torch.nn import functional
 from videocompressa.clip import Candidates
 from videocompressa.codecs import Codec, weights_sha256
 from videocompressa.errors import InputError, check_least
+from videocompressa.fill import fill_clips
 from videocompressa.methods.config import MethodConfig, first_of_each_class, random_of_each_class
 from videocompressa.networks import Student
 from videocompressa.run import Run
 from videocompressa.selection.keyframes import check_keyframes
 from videocompressa.selection.videos import check_enough
-from videocompressa.synthetic import Budget, SyntheticSet, fill_clips, take_keyframes
+from videocompressa.synthetic import Budget, SyntheticSet, take_keyframes
 
 CHUNK = 64
 """Crops in memory at once: bounds it whatever the number of clips and crops (our choice)."""

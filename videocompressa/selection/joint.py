@@ -24,10 +24,10 @@ from torch import Tensor
 
 from videocompressa.clip import Candidates
 from videocompressa.errors import DivergedError, InputError, check_least
+from videocompressa.fill import fill_weights
 from videocompressa.run import Run
 from videocompressa.selection.gumbel import GumbelSelector, SelectorConfig, temperature
 from videocompressa.selection.understanding import UnderstandingModule
-from videocompressa.synthetic import fill_weights
 
 
 @dataclass(frozen=True)

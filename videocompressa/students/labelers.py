@@ -39,8 +39,8 @@ class LabelerConfig:
     """Optimizer steps, >= 1: twice those of a student."""
     lr: float = 2e-3
     """Highest learning rate, > 0."""
-    views: Views = field(default_factory=Views)
-    """The views that it learns from; the views that it labels later may be changed more."""
+    views: Views = field(default_factory=lambda: Views(thinned=0.5))
+    """The views that it learns from: those of hard labels, half of them thinned, as the clips of the set are."""
 
     def __post_init__(self) -> None:
         check_least(self, "labeler.", steps=1)

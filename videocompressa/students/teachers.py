@@ -14,13 +14,14 @@ from torch import Tensor
 from videocompressa.clip import Candidates
 from videocompressa.codecs import Codec
 from videocompressa.errors import InputError
+from videocompressa.fill import fill_clips
 from videocompressa.networks import Student, build_student
 from videocompressa.run import Run
 from videocompressa.students.clips import LabeledClips
 from videocompressa.students.evaluation import predict
 from videocompressa.students.settings import TrainConfig
 from videocompressa.students.training import fit
-from videocompressa.synthetic import SyntheticSet, fill_clips, take_keyframes
+from videocompressa.synthetic import SyntheticSet, take_keyframes
 from videocompressa.views import augmented
 
 LABELS = ("soft", "hard", "views")

@@ -24,13 +24,14 @@ from torch import Tensor
 from videocompressa.clip import Candidates
 from videocompressa.codecs import Codec
 from videocompressa.errors import DivergedError, check_least
+from videocompressa.fill import fill_clips
 from videocompressa.methods.videocompressa.pool import Member, summary
 from videocompressa.run import Run
 from videocompressa.selection.gumbel import GumbelSelector, top_k_straight_through
 from videocompressa.selection.keyframes import Selector
 from videocompressa.students.precision import autocast
 from videocompressa.students.settings import TrainConfig
-from videocompressa.synthetic import SyntheticSet, fill_clips, take_keyframes
+from videocompressa.synthetic import SyntheticSet, take_keyframes
 from videocompressa.views import augmented
 
 
