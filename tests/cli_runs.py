@@ -12,12 +12,18 @@ import torch
 from videocompressa.cli.main import main
 from videocompressa.video import write_video
 
-TINY = ("--size", "32", "--frames", "4", "--workers", "0", "--device", "cpu")
+CLIPS = ("--size", "32", "--frames", "4", "--workers", "0", "--device", "cpu")
 """Candidates small enough for tests."""
+
+TINY = (*CLIPS, "--codec", "tiny")
+"""The same behind a codec with weights."""
 
 QUICK = tuple(
     part
     for setting in (
+        "labels=soft",
+        "subset=facility-location",
+        "synthesis.enabled=true",
         "joint.steps=2",
         "joint.width=8",
         "teacher.train.student=framenet2d",
@@ -31,7 +37,7 @@ QUICK = tuple(
     )
     for part in ("--set", setting)
 )
-"""The complete method, two steps of each part."""
+"""The complete method with synthesis and soft labels, two steps of each part."""
 
 STUDENT = ("--student", "framenet2d", "--steps", "3", "--batch-size", "4", "--width", "0.25", "--seeds", "2")
 
@@ -75,14 +81,15 @@ class Runner:
         return Ran(code, captured.out, captured.err)
 
     def compress(self, data: Path, output: Path, *more: object) -> Ran:
-        """Compress by random selection, which trains nothing, unless a method is given."""
+        """Compress by random selection, which trains nothing, and one video a class, unless others are given."""
         method = () if "--method" in more else ("--method", "random-real")
+        budget = () if {"--vpc", "--ratio", "--bytes"} & set(more) else ("--vpc", "1")
         usual = _not_in(more, *TINY, "--cache", self.cache)
-        return self("compress", data, "-o", output, *usual, *method, *more)
+        return self("compress", data, "-o", output, *usual, *method, *budget, *more)
 
     def train(self, subject: Path, *more: object) -> Ran:
         """Train two tiny students for three steps."""
-        return self("train", subject, *_not_in(more, *TINY, "--cache", self.cache, *STUDENT), *more)
+        return self("train", subject, *_not_in(more, *CLIPS, "--cache", self.cache, *STUDENT), *more)
 
 
 def _not_in(given: tuple[object, ...], *usual: object) -> list[object]:

@@ -24,18 +24,28 @@ from videocompressa.selection.joint import JointConfig
 from videocompressa.students.settings import TrainConfig
 from videocompressa.students.teachers import TeacherConfig
 from videocompressa.synthetic import Budget, SyntheticSet
+from videocompressa.views import Views
 
 SIDE, FRAMES = 16, 6
 TEACHER = TeacherConfig(
     train=TrainConfig(
-        student="framenet2d", width=0.25, steps=4, batch_size=8, flip=False, crop_scale=0.8, precision="float32"
+        student="framenet2d",
+        width=0.25,
+        steps=4,
+        batch_size=8,
+        lr=1e-3,
+        warmup_steps=0,
+        views=Views(scenes=0.0),
+        precision="float32",
     ),
     num_views=2,
 )
 SMALL = VideoCompressaConfig(
+    labels="soft",
+    subset="facility-location",
     joint=JointConfig(steps=3, batch_size=8, width=8),
     scorer=SelectorConfig(thumbnail=16, width=8),
-    synthesis=SynthesisConfig(steps=3, batch_size=8, selector_lr=1e-3),
+    synthesis=SynthesisConfig(enabled=True, steps=3, batch_size=8, selector_lr=1e-3),
     pool=PoolConfig(ages=(1, 2), task_from=2),
     teacher=TEACHER,
 )

@@ -48,7 +48,8 @@ class FirstVideosConfig(MethodConfig):
         synthetic = self.gather(train_data, rows, positions, codec, run)
         if self.backwards:
             synthetic = dataclasses.replace(synthetic, latents=synthetic.latents.flip(1))
-        return self.relabel(synthetic, self.train_teachers(train_data, codec, budget.keyframes, run), run)
+        teachers = self.train_teachers(train_data, codec, budget.keyframes, run)
+        return self.relabel(synthetic, train_data, teachers, run)
 
 
 @pytest.fixture
