@@ -14,8 +14,10 @@ from videocompressa.datasets.layouts import LAYOUTS
 from videocompressa.datasets.videos import VideoEntry, VideoSet, keep_classes
 from videocompressa.errors import InputError
 from videocompressa.networks import STUDENTS, build_student, check_student
+from videocompressa.recipes.options import CandidateOptions
 from videocompressa.students.settings import TrainConfig
 from videocompressa.students.teachers import LABELS
+from videocompressa.views import UNCHANGED, Views
 
 VDSD, VIDEO_DC, FAIR = (PROTOCOLS[name] for name in ("vdsd", "video-dc", "fair"))
 
@@ -38,7 +40,9 @@ def test_vdsd_is_as_published() -> None:
         steps=500,
         schedule="step",
         milestones=(0.5,),
-        augment="none",
+        width=1.0,
+        warmup_steps=0,
+        views=UNCHANGED,
         loss="cross-entropy",
     )
     assert VDSD.labels == ("hard",)
@@ -58,9 +62,9 @@ def test_video_dc_is_as_published() -> None:
         batch_size=10,
         steps=300 * 11,
         schedule="cosine",
-        augment="flip-crop",
-        crop_scale=0.08,
-        flip=True,
+        width=1.0,
+        warmup_steps=0,
+        views=Views(crop=0.08, mirror=True, scenes=0.0),
         loss="logit-mse",
     )
     teacher = VIDEO_DC.on_full.for_clips(9537)
@@ -69,7 +73,7 @@ def test_video_dc_is_as_published() -> None:
     assert teacher.warmup_steps == 10 * per_epoch
     assert [share * teacher.steps / per_epoch for share in teacher.milestones] == pytest.approx([90, 130])
     assert (teacher.optimizer, teacher.lr, teacher.momentum, teacher.weight_decay) == ("sgd", 0.02, 0.9, 1e-4)
-    assert (teacher.batch_size, teacher.schedule, teacher.crop_scale, teacher.loss) == (
+    assert (teacher.batch_size, teacher.schedule, teacher.views.crop, teacher.loss) == (
         16,
         "step",
         0.08,
@@ -83,11 +87,10 @@ def test_video_dc_is_as_published() -> None:
 
 def test_fair_is_the_same_for_every_set_and_for_full_data() -> None:
     assert FAIR.reading("whatever") == FAIR.reading("lip_words")
-    assert FAIR.reading("x").options.clip == ClipSpec(8, 64, 64)
+    assert FAIR.reading("x").options.clip == CandidateOptions().clip
     every = [config_of(FAIR, "x", clips, vpc, labels) for clips, vpc, labels in ((2, 1, "soft"), (4000, 10, "hard"))]
     assert {*every, FAIR.on_full.for_clips(5000)} == {TrainConfig()}
-    assert TrainConfig().steps == 300
-    assert set(FAIR.labels) == {"hard", "soft"}
+    assert set(FAIR.labels) == {"hard", "soft", "views"}
     assert set(FAIR.students) == set(STUDENTS)
 
 
