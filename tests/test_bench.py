@@ -66,11 +66,87 @@ SET = SetJob(
 RUN = RunJob(SET, "random-real", "hard", "minic3d", (), (), "linear", 2, 0)
 
 
-def test_rows_hold_every_method_with_both_labels_at_every_budget() -> None:
-    rows = rows_of(BenchOptions())
-    assert len(rows) == len(METHODS) * 2 * 3 + 2 * 2  # full data has no budget
-    assert {row.method for row in rows} == {"full", "full-long", *METHODS}
-    assert all({row.labels for row in rows if row.method == name} == {"hard", "soft"} for name in METHODS)
+def test_rows_hold_every_method_with_all_labels_at_every_budget() -> None:
+    rows, methods = rows_of(BenchOptions()), {*METHODS} - {"noise"}
+    assert len(rows) == len(methods) * 3 * 3 + 2 * 3 + 2 * 3  # full data has no budget, controls have one kind
+    assert {row.method for row in rows} == {"full", "full-long", *methods, "noise", "labeler"}
+    assert all({row.labels for row in rows if row.method == name} == {"hard", "soft", "views"} for name in methods)
+    assert {row.labels for row in rows if row.method in ("noise", "labeler")} == {"views"}
+
+
+def test_controls_are_shown_with_views_unless_they_are_turned_off() -> None:
+    asked = BenchOptions(methods=("dm",), labels=("soft", "views"), budgets=(BudgetOptions(vpc=1),))
+    controls = [("random-real", "views"), ("noise", "views"), ("labeler", "views")]
+    for options, more in (
+        (asked, controls),
+        (dataclasses.replace(asked, controls=True), controls),
+        (dataclasses.replace(asked, controls=False), []),
+        (dataclasses.replace(asked, labels=("soft",)), []),
+    ):
+        expected = [("dm", labels) for labels in options.labels] + more
+        assert [(row.method, row.labels) for row in rows_of(options)] == expected
+    rows = rows_of(dataclasses.replace(asked, methods=("random-real", "noise"), labels=("views",)))
+    assert sorted(row.method for row in rows) == ["labeler", "noise", "random-real"]  # none of them twice
+
+
+def test_full_data_with_hard_labels_is_the_reference_of_every_regime() -> None:
+    for labels in (("views",), ("soft",), ("hard", "views")):
+        rows = rows_of(BenchOptions(methods=("full",), labels=labels, controls=False))
+        assert sorted(row.labels for row in rows) == sorted({*labels, "hard"})
+
+
+def test_students_of_every_set_and_of_full_data_are_trained_for_the_steps(setting: Setting) -> None:
+    options = BenchOptions(
+        methods=("full", "full-long", "dm"), labels=("views",), budgets=(BudgetOptions(vpc=1),), train_steps=(7, 9),
+        train=("steps=5",),
+    )  # fmt: skip
+    rows = [row for row in rows_of(options) if row.axis == "train-steps"]
+    of_seven = [("full", 7), ("dm", 7), ("random-real", 7), ("noise", 7)]
+    assert [(row.method, row.train_steps) for row in rows] == of_seven + [(name, 9) for name, _ in of_seven]
+    assert {row.labels for row in rows} == {"views"}
+    jobs = [job_of(row, 0, options, ()) for row in rows_of(options) if row.method == "dm"]
+    assert [cells.training(setting, job, 9, 1).steps for job in jobs] == [5, 7, 9]
+    assert len({job.trained_on for job in jobs}) == 1  # of one set
+
+
+def test_settings_for_all_go_to_methods_that_have_them_and_to_full_data() -> None:
+    budgets, settings = (BudgetOptions(vpc=1),), ("teacher.num_teachers=2", "synthesis.steps=9", "labeler.steps=3")
+    options = BenchOptions(
+        methods=("full", "dm", "videocompressa"), labels=("views",), budgets=budgets, controls=False, settings=settings
+    )
+    rows = rows_of(options)
+    settings_of = {
+        job.method: job.trained_on.options.settings for row in rows if (job := job_of(row, 0, options, ())).trained_on
+    }
+    assert settings_of["videocompressa"] == (*settings, "labels=views")
+    assert settings_of["dm"] == (settings[0], settings[2], "labels=views")
+    teachers = {row.labels: job_of(row, 0, options, ()).teacher for row in rows if row.method == "full"}
+    assert teachers == {"views": (settings[0], settings[2]), "hard": ()}
+    small = dataclasses.replace(options, scale="small", settings=("steps=9",))
+    dm = job_of(rows[1], 0, small, ()).trained_on
+    assert dm is not None
+    assert dm.options.settings.index("steps=9") > dm.options.settings.index("steps=100")  # the last one counts
+    record = record_of(rows[1], [{"reason": "x"}], "rendered", ClipSpec(8, 48, 48), options)
+    assert record.settings == (settings[0], settings[2])
+
+
+def test_the_labeler_is_that_of_the_random_clips_of_its_column() -> None:
+    options = BenchOptions(methods=("dm",), labels=("views",), budgets=(BudgetOptions(vpc=3),))
+    jobs = {row.method: job_of(row, 1, options, ()) for row in rows_of(options)}
+    assert jobs["labeler"].trained_on == jobs["random-real"].trained_on
+    row = next(row for row in rows_of(options) if row.method == "labeler")
+    run = {"top1": 0.5, "top5": 0.9, "labeler": "minic3d, width 0.125, 4 bits", "views": ["crop=0.8"]}
+    of_set = {
+        "labeler_bytes": 300, "file_bytes": 400, "byte_ratio": 0.04, "codec_bytes": 9, "num_frames": 8,
+        "frame_ratio": 0.1, "videos_per_class": 3, "compress_seconds": 5.0, "peak_memory_bytes": 1,
+        "gpu_peak_memory_bytes": None,
+    }  # fmt: skip
+    record = record_of(row, [{**run, "set": of_set}], "rendered", ClipSpec(8, 48, 48), options)
+    assert (record.file_bytes, record.labeler_bytes, record.file_and_codec_bytes) == (300, 300, 300)
+    assert record.byte_ratio == pytest.approx(0.03)
+    assert (record.codec, record.selector, record.network, record.vpc) == ("", "", "minic3d", 3)
+    assert (record.num_frames, record.frame_ratio, record.num_train_clips, record.train_steps) == (0, None, None, None)
+    assert (record.labeler, record.views, record.compress_seconds) == (run["labeler"], ("crop=0.8",), 5.0)
 
 
 def test_experiments_are_rows_of_their_own() -> None:
@@ -113,7 +189,14 @@ def test_every_scale_names_settings_that_exist() -> None:
     [
         ({"methods": ("magic",)}, "unknown method 'magic'; known: videocompressa"),
         ({"methods": ("dm:speed=1",)}, "--set speed: is not a setting; known: "),
-        ({"labels": ("firm",)}, "--labels firm: protocol 'fair' has soft, hard labels only"),
+        ({"labels": ("firm",)}, "--labels firm: protocol 'fair' has soft, hard, views labels only"),
+        ({"labels": ("views",), "protocol": "vdsd:miniucf"}, "--labels views: protocol 'vdsd' has hard labels only"),
+        ({"labels": ("hard",), "controls": True}, "--controls is for labels views, but --labels is hard; add views"),
+        ({"train_steps": (400, 0)}, "--train-steps has 0; each must be at least 1"),
+        ({"settings": ("speed=1",)}, "--set speed: no method of --methods has this setting; known: fill, teacher."),
+        ({"settings": ("labels=soft",)}, "--set labels: no method of --methods has this setting; known: fill, teacher"),
+        ({"settings": ("fill",)}, "--set fill: has no value; write --set name=value"),
+        ({"settings": ("labeler.steps=many",)}, "--set labeler.steps=many: it takes a whole number, such as 1600"),
         ({"students": ("bert",)}, "unknown student 'bert'; known: convnet3d"),
         ({"protocol": "kind"}, "unknown protocol 'kind'; known: fair, vdsd, video-dc"),
         ({"protocol": "vdsd:cats"}, "protocol 'vdsd' does not define how to read 'cats'; known: miniucf"),
@@ -185,6 +268,10 @@ def test_methods_that_fill_bytes_get_those_of_the_reference_of_their_column(
     assert filling.reference.options.method == "random-real"
     assert (filling.reference.budget.vpc, filling.reference.budget.keyframes) == (2, 4)
     assert filling.reference.options.settings[-1] == "labels=soft"
+    views = dataclasses.replace(options, labels=("views",), budgets=budgets[:1], controls=False)
+    filling_views = job_of(rows_of(views)[0], 1, views, ()).trained_on
+    assert filling_views is not None
+    assert filling_views.options.settings[-1] == "labeler.spec.width=0.125"  # that of the reference
     asked: list[BudgetOptions] = []
 
     def compressed(setting: Setting, path: Path, work: object) -> dict[str, object]:
@@ -280,6 +367,54 @@ def test_a_benchmark_from_the_command_line(
     assert (out / "results.json").read_bytes() == before
 
 
+QUICK = tuple(
+    part
+    for text in (
+        "teacher.train.student=framenet2d", "teacher.train.width=0.25", "teacher.train.steps=2", "labeler.steps=2",
+        "labeler.spec.network=framenet2d", "labeler.spec.width=0.0625",
+    )
+    for part in ("--set", text)
+)  # fmt: skip
+
+
+@pytest.mark.slow
+def test_regimes_side_by_side_with_controls_and_training_steps(rendered_set: Path, tmp_path: Path, run: Runner) -> None:
+    result = run(
+        "bench", rendered_set, "-o", tmp_path / "out", "--cache", tmp_path / "cache", "--codec", "linear", "--methods",
+        "full,random-real,typical-clips", "--labels", "hard,views", "--vpc", "1", "--keyframes", "2", "--seeds", "1",
+        "--train-steps", "1,4", *SMALL, *SHORT, *QUICK, "--json", "--quiet",
+    ).json  # fmt: skip
+    out = tmp_path / "out"
+    records = from_json((out / "results.json").read_text())
+    assert result["num_failed"] == 0, [record.reason for record in records]
+    main = {(record.method, record.labels): record for record in records if record.axis == "main"}
+    sets = {"random-real", "typical-clips"}
+    assert {method for method, labels in main if labels == "hard"} == {"full", *sets}
+    assert {method for method, labels in main if labels == "views"} == {"full", *sets, "noise", "labeler"}
+    # One labeler for all, counted in every file; the method that fills bytes has as many.
+    labeled = [main[method, "views"] for method in (*sorted(sets), "noise", "labeler")]
+    assert {record.labeler for record in labeled} == {"framenet2d, width 0.0625, 4 bits"}
+    assert len({record.labeler_bytes for record in labeled}) == 1
+    random, filling, _, alone = labeled
+    assert alone.file_bytes == alone.labeler_bytes > 1000
+    assert 0.9 * random.file_bytes < filling.file_bytes <= random.file_bytes
+    assert main["random-real", "hard"].file_bytes + alone.labeler_bytes < random.file_bytes
+    stored = list((out / "sets").glob("*-views-*.safetensors"))
+    weights = [read_set(path).labeler.weights for path in stored]
+    assert len(weights) == 3
+    assert all(torch.equal(each[name], weights[0][name]) for each in weights for name in weights[0])
+    assert main["full", "views"].labeler == "the teacher"
+    assert all("crop=0.8" in record.views for record in records)
+    assert [main[method, "views"].hard_label_recovery is None for method in ("random-real", "noise")] == [False, True]
+    assert main["random-real", "views"].label_robust_score is not None
+    longer = [(record.method, record.labels) for record in records if record.train_steps == 4]
+    assert longer == [(method, labels) for method, labels in main if method != "labeler"]
+    assert {record.train_steps for record in main.values()} == {3, None}
+    text = (out / "results.md").read_text()
+    assert "### rendered0, framenet2d, views labeled by a network, steps of the students" in text
+    assert (out / "accuracy_against_train_steps.png").stat().st_size > 1000
+
+
 @pytest.mark.slow
 def test_a_run_that_diverges_is_counted(rendered_set: Path, tmp_path: Path, run: Runner) -> None:
     command = (
@@ -305,6 +440,11 @@ def test_a_run_that_diverges_is_counted(rendered_set: Path, tmp_path: Path, run:
         (("--methods", ","), "--methods is empty; give at least one"),
         (("--jobs", "0"), "--jobs is 0; it must be at least 1"),
         (("--seeds", "0"), "--seeds is 0; it must be at least 1"),
+        (("--labels", "firm"), "--labels firm: protocol 'fair' has soft, hard, views labels only"),
+        (("--labels", "hard", "--controls"), "--controls is for labels views, but --labels is hard; add views"),
+        (("--train-steps", "400,many"), "--train-steps is '400,many'; write whole numbers with commas between them"),
+        (("--train-steps", "0"), "--train-steps has 0; each must be at least 1"),
+        (("--set", "speed=1"), "--set speed: no method of --methods has this setting; known: fill, teacher."),
     ],
 )
 def test_bad_options(rendered_set: Path, tmp_path: Path, run: Runner, options: tuple[str, ...], message: str) -> None:

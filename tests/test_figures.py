@@ -70,7 +70,12 @@ ABLATION = [
 ]
 STEPS = [record("videocompressa", 0.3 + steps / 1e4, axis="steps", steps=steps) for steps in (1000, 0, 100)]
 KEYFRAMES = [record("videocompressa", 0.3 + k / 100, axis="keyframes", keyframes=k) for k in (1, 2, 4)]
-ALL = [*MAIN, *ABLATION, *STEPS, *KEYFRAMES]
+TRAIN_STEPS = [
+    make(mean, labels="views", axis="train-steps", train_steps=steps)
+    for make, start in ((full, 0.5), (lambda mean, **changes: record("dm", mean, **changes), 0.3))
+    for steps, mean in ((1600, start + 0.2), (400, start), (4800, start + 0.3))
+]
+ALL = [*MAIN, *ABLATION, *STEPS, *KEYFRAMES, *TRAIN_STEPS]
 
 Draw = Callable[..., Any]
 FIGURES: dict[str, tuple[str, Draw]] = {
@@ -149,7 +154,7 @@ def legend(figure: Any) -> list[str]:
 def test_legend_names_each_line_and_titles_the_kind_of_labels(tmp_path: Path) -> None:
     figure = figures.accuracy_against(ALL, tmp_path / "a.png")
     assert legend(figure) == ["videocompressa", "full data", "dm"]
-    assert [axes.get_title() for axes in figure.axes] == ["rendered, hard labels", "rendered, soft labels"]
+    assert [axes.get_title() for axes in figure.axes] == ["rendered, hard labels", "rendered, stored soft labels"]
     hard = figures.accuracy_against([r for r in ALL if r.labels == "hard" and r.method != "full"], tmp_path / "a.png")
     assert legend(hard) == ["dm"]
     assert [axes.get_title() for axes in hard.axes] == ["rendered"]
@@ -173,7 +178,7 @@ def test_data_sets_are_columns_of_panels_and_labels_are_rows(tmp_path: Path) -> 
     ]
     figure = figures.accuracy_against([*many, full(data="other")], tmp_path / "a.png")
     assert [axes.get_title() for axes in figure.axes] == [
-        f"{data}, {labels} labels" for labels in ("hard", "soft") for data in ("rendered", "other")
+        f"{data}, {labels} labels" for labels in ("hard", "stored soft") for data in ("rendered", "other")
     ]
     assert figure.get_figwidth() == 6.9
     assert not lines(figure.axes[0], "full data")
@@ -300,6 +305,24 @@ def test_steps_begin_at_nothing_and_keyframes_are_counted(tmp_path: Path) -> Non
     assert list(axes.get_xticks()) == [1, 2, 4]
 
 
+def test_along_training_steps_full_data_is_a_curve_of_the_same_labels(tmp_path: Path) -> None:
+    hard = [record("dm", 0.2, axis="train-steps", train_steps=400)]
+    figure = figures.accuracy_against([*ALL, *hard], tmp_path / "a.png", "train_steps")
+    first, second = figure.axes
+    assert [axes.get_title() for axes in figure.axes] == [
+        "rendered, hard labels",
+        "rendered, views labeled by a network",
+    ]
+    assert points(lines(second, "dm")[0]) == [(400, 30.0), (1600, 50.0), (4800, 60.0)]
+    (curve,) = lines(second, "full data")
+    assert points(curve) == [(400, 50.0), (1600, 70.0), (4800, 80.0)]
+    assert (curve.get_linestyle(), curve.get_color()) == ("--", "black")
+    assert not lines(first, "full data")  # that of other labels, and of the main table, is in no panel of these
+    assert second.get_xscale() == "log"
+    assert list(second.get_xticks()) == [400, 1600, 4800]
+    assert legend(figure) == ["dm", "full data"]
+
+
 def test_along_steps_each_number_of_videos_is_a_line(tmp_path: Path) -> None:
     more = [record("videocompressa", 0.5, axis="steps", steps=steps, vpc=5) for steps in (10, 50)]
     first = [record("videocompressa", 0.4, axis="steps", steps=steps) for steps in (10, 50)]
@@ -327,7 +350,9 @@ def test_figures_of_nothing_are_refused(axis: str, draw: Draw, tmp_path: Path) -
 
 
 def test_unknown_choices_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="unknown quantity 'files'; known: frames, bytes, steps, keyframes"):
+    with pytest.raises(
+        InputError, match="unknown quantity 'files'; known: frames, bytes, steps, keyframes, train_steps"
+    ):
         figures.accuracy_against(ALL, tmp_path / "a.png", "files")
     with pytest.raises(InputError, match="unknown memory 'disk'; known: host, gpu"):
         figures.cost_against_accuracy(ALL, tmp_path / "a.png", memory="disk")

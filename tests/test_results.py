@@ -7,6 +7,7 @@ import dataclasses
 import importlib
 import io
 import json
+import math
 import subprocess
 import sys
 from dataclasses import replace
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 
 from videocompressa.bench.names import row_names, variant_parts
 from videocompressa.bench.record import AXES, Record
+from videocompressa.bench.scores import label_robust_score, with_scores
 from videocompressa.bench.tables import (
     ablation_markdown,
     cross_markdown,
@@ -27,7 +29,7 @@ from videocompressa.bench.tables import (
     markdown,
     to_csv,
     to_json,
-    with_scores,
+    train_steps_markdown,
 )
 from videocompressa.errors import InputError
 
@@ -61,7 +63,13 @@ def failed(method: str, reason: str, **changes: Any) -> Record:
 
 
 EVERYTHING = record(
-    labels="soft",
+    labels="views",
+    labeler="minic3d, width 0.125, 4 bits",
+    labeler_bytes=4000,
+    views=("crop=0.8", "mirror=False"),
+    train_steps=400,
+    hard_label_recovery=0.25,
+    label_robust_score=0.2,
     num_frames=64,
     frame_ratio=0.0013,
     byte_ratio=0.004,
@@ -113,7 +121,7 @@ def test_file_and_codec_are_added_here_and_nowhere_else() -> None:
         ({"data": ""}, "Record of 'videocompressa' has an empty data; give its name"),
         ({"selector": None}, "has selector=None; it must be a text"),
         ({"labels": "none"}, "has labels='none'; known: hard, soft, views"),
-        ({"axis": "x"}, "has axis='x'; known: main, ablation, steps, keyframes, cross"),
+        ({"axis": "x"}, "has axis='x'; known: main, ablation, steps, keyframes, train-steps, cross"),
         ({"status": "done"}, "has status='done'; known: ok, failed"),
         ({"settings": "steps=1"}, "has settings='steps=1'; it must be a tuple"),
         ({"top1_runs": [0.5, 0.6]}, r"has top1_runs=\[0.5, 0.6\]; it must be a tuple"),
@@ -136,6 +144,10 @@ def test_file_and_codec_are_added_here_and_nowhere_else() -> None:
             r"has improvement_over_random=20.0; it must be a finite number in \[-1,1\]",
         ),
         ({"train": ("steps",)}, "has the setting 'steps'; each is a text name=value"),
+        ({"views": ("crop",)}, "has the setting 'crop'; each is a text name=value"),
+        ({"train_steps": 0}, "has train_steps=0; it must be a whole number of at least 1, or None"),
+        ({"hard_label_recovery": 2.0}, r"has hard_label_recovery=2.0; it must be a finite number in \[-1,1\]"),
+        ({"label_robust_score": -0.1}, r"has label_robust_score=-0.1; it must be a finite number in \[0,1\]"),
         ({"status": "failed"}, "has status='failed' and reason=''; give a reason when it failed"),
         ({"reason": "x"}, "has status='ok' and reason='x'; give a reason when it failed"),
         ({"status": "failed", "reason": "x"}, "failed but has an accuracy; a failed cell has none"),
@@ -285,6 +297,61 @@ def test_scores_without_an_accuracy_are_unknown() -> None:
     assert scores([full((0.0,)), broken, record()])[2] == (None, None)
 
 
+def ranking(records: list[Record]) -> list[tuple[float | None, float | None]]:
+    return [(one.hard_label_recovery, one.label_robust_score) for one in with_scores(records)]
+
+
+def test_dd_ranking_by_hand() -> None:
+    """HLR = 0.8 - 0.5 for every regime of the set; IOR is of the regime: 0.1 with hard labels, 0.3 with views."""
+    records = [
+        full(), full((0.9,), labels="views"),
+        record(runs=(0.5,)), record("random-real", (0.4,)),
+        record(runs=(0.7,), labels="views"), record("random-real", (0.4,), labels="views"),
+        record("labeler", (0.75,), labels="views", codec="", selector=""),
+    ]  # fmt: skip
+    scored = with_scores(records)
+    assert [one.hard_label_recovery for one in scored[:2]] == [None, None]
+    expected = [(0.3, 0.1), (0.4, 0.0), (0.3, 0.3), (0.4, 0.0)]
+    for one, (hard, over) in zip(scored[2:6], expected, strict=True):
+        assert one.hard_label_recovery == pytest.approx(hard)
+        assert one.improvement_over_random == pytest.approx(over)
+        alpha = over / 2 - hard / 2
+        assert one.label_robust_score == pytest.approx((math.exp(alpha) - 1 / math.e) / (math.e - 1 / math.e))
+    assert scored[4].label_robust_score == pytest.approx(0.26894, abs=1e-4)  # alpha is 0
+    alone = scored[6]
+    assert (alone.improvement_over_random, alone.hard_label_recovery, alone.label_robust_score) == (None, None, None)
+    assert alone.recovery_of_full == pytest.approx(0.75 / 0.8)
+    assert [label_robust_score(*ends) for ends in ((1, -1), (-1, 1))] == [pytest.approx(1.0), pytest.approx(0.0)]
+
+
+def test_hard_label_recovery_needs_the_same_set_with_hard_labels() -> None:
+    views, hard = record(runs=(0.7,), labels="views"), record(runs=(0.5,))
+    assert ranking([full(), views])[1] == (None, None)
+    assert ranking([full(labels="views"), hard, views])[2] == (None, None)  # no full data with hard labels
+    for other in ({"vpc": 5}, {"codec": "pixel"}, {"selector": "shots"}, {"settings": ("a=1",)}, {"student": "x"}):
+        assert ranking([full(), replace(hard, **other), views])[2] == (None, None)
+    hlr, lrs = ranking([full(), hard, views])[2]
+    assert (hlr, lrs) == (pytest.approx(0.3), None)  # without random clips there is no LRS
+    lost = record(runs=(), labels="views", num_diverged=3)
+    assert ranking([full(), hard, lost])[2] == (None, None)
+
+
+def test_scores_along_training_steps_compare_as_many_steps() -> None:
+    def at(steps: int, one: Record) -> Record:
+        return replace(one, axis="train-steps", train_steps=steps)
+
+    records = [
+        full((0.9,)), at(4, full((0.5,))), at(8, full((0.8,))),
+        record("random-real", (0.6,)), at(4, record("random-real", (0.2,))), at(8, record("random-real", (0.3,))),
+        at(4, record(runs=(0.4,))), at(8, record(runs=(0.6,))),
+    ]  # fmt: skip
+    first, second = with_scores(records)[6:]
+    assert (first.improvement_over_random, first.recovery_of_full) == (pytest.approx(0.2), pytest.approx(0.8))
+    assert (second.improvement_over_random, second.recovery_of_full) == (pytest.approx(0.3), pytest.approx(0.75))
+    assert second.hard_label_recovery == pytest.approx(0.2)
+    assert with_scores(records)[3].recovery_of_full == pytest.approx(0.6 / 0.9)
+
+
 # -- tables -----------------------------------------------------------------------------------------------------------
 
 SMALL = [
@@ -336,17 +403,66 @@ def test_markdown_has_accuracies_and_costs() -> None:
         "| mtt | - †3 (6.0 kB) | failed: out of \\| memory |",
         "",
         "| method | VPC | K | compress s | peak memory | file | file + codec | of all frames | of all bytes | top-5 % "
-        "| over random | of full data |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
-        "| full | all | all | - | - | - | - | 100 % | - | - | - | 100.0 % |",
-        "| dm | 1 | 4 | 9,123 | 3.0 GB | 6.0 kB | 2.9 MB | - | - | - | -3.0 | 46.7 % |",
-        "| dm | 5 | 4 | 100 | - | 30.1 kB | 2.9 MB | - | - | - | -2.0 | 55.6 % |",
-        "| videocompressa | 1 | 4 | 12.3 | - | 6.0 kB | 2.9 MB | - | - | - | +10.0 | 61.1 % |",
-        "| videocompressa | 5 | 4 | - | - | 29.0 kB | 2.9 MB | 0.13 % | 0.4 % | 100.0 | +23.0 | 83.3 % |",
-        "| random-real | 1 | 4 | - | - | 6.0 kB | 2.9 MB | - | - | - | +0.0 | 50.0 % |",
-        "| random-real | 5 | 4 | - | - | 30.0 kB | 2.9 MB | - | - | - | +0.0 | 57.8 % |",
-        "| mtt | 1 | 4 | - | - | 6.0 kB | 2.9 MB | - | - | - | - | - |",
-        "| mtt | 5 | 4 | - | - | - | - | - | - | - | - | - |",
+        "| over random | of full data | HLR | LRS |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| full | all | all | - | - | - | - | 100 % | - | - | - | 100.0 % | - | - |",
+        "| dm | 1 | 4 | 9,123 | 3.0 GB | 6.0 kB | 2.9 MB | - | - | - | -3.0 | 46.7 % | +48.0 | 17.3 |",
+        "| dm | 5 | 4 | 100 | - | 30.1 kB | 2.9 MB | - | - | - | -2.0 | 55.6 % | +40.0 | 18.8 |",
+        "| videocompressa | 1 | 4 | 12.3 | - | 6.0 kB | 2.9 MB | - | - | - | +10.0 | 61.1 % | +35.0 | 21.9 |",
+        "| videocompressa | 5 | 4 | - | - | 29.0 kB | 2.9 MB | 0.13 % | 0.4 % | 100.0 | +23.0 | 83.3 % | +15.0 | 28.6 |",  # noqa: E501
+        "| random-real | 1 | 4 | - | - | 6.0 kB | 2.9 MB | - | - | - | +0.0 | 50.0 % | +45.0 | 18.3 |",
+        "| random-real | 5 | 4 | - | - | 30.0 kB | 2.9 MB | - | - | - | +0.0 | 57.8 % | +38.0 | 19.5 |",
+        "| mtt | 1 | 4 | - | - | 6.0 kB | 2.9 MB | - | - | - | - | - | - | - |",
+        "| mtt | 5 | 4 | - | - | - | - | - | - | - | - | - | - | - |",
+    ]
+
+
+def test_views_have_a_section_with_full_data_of_both_labels_and_controls_below() -> None:
+    labeled = {"labels": "views", "labeler": "minic3d, width 0.125, 4 bits", "labeler_bytes": 4000}
+    records = [
+        full((0.8,)), full((0.85,), labels="views", labeler="the teacher"), record("dm", (0.2,)),
+        record("labeler", (0.9,), **labeled | {"file_bytes": 4000, "codec_bytes": 0}),
+        record("noise", (0.3,), **labeled), record("dm", (0.6,), **labeled), record("random-real", (0.5,), **labeled),
+    ]  # fmt: skip
+    text = markdown(with_scores(records))
+    assert text.splitlines()[2].startswith("Controls: `labeler` is the labeler itself as the classifier")
+    section = text.partition("### rendered, minic3d, views labeled by a network")[2]
+    table, costs = section.strip().split("\n\n")
+    assert table.splitlines()[2:] == [
+        "| full | 85.0 |",
+        "| full, hard labels | 80.0 |",
+        "| dm | **60.0** (6.0 kB) |",
+        "| random-real | 50.0 (6.0 kB) |",
+        "| labeler | 90.0 (4.0 kB) |",
+        "| noise | 30.0 (6.0 kB) |",
+    ]
+    assert "| file | of which labeler | labeled by |" in costs
+    assert "| full | all | all | - | - | the teacher |" in costs
+    assert "| dm | 1 | 4 | 6.0 kB | 4.0 kB | minic3d, width 0.125, 4 bits |" in costs
+    assert "Controls" not in markdown([record(), full()])
+
+
+def test_training_steps_are_columns() -> None:
+    at = {"axis": "train-steps", "labels": "views"}
+    records = [
+        record("dm", (0.3,), train_steps=400, **at), record("dm", (0.4,), train_steps=1600, **at),
+        record("dm", (0.5,), train_steps=1600, vpc=5, **at), full((0.7,), train_steps=1600, **at),
+        failed("dm", "no", axis="train-steps", train_steps=400),
+    ]  # fmt: skip
+    assert train_steps_markdown(records).splitlines() == [
+        "### rendered, minic3d, views labeled by a network, steps of the students",
+        "",
+        "| method | budget | 400 steps | 1600 steps |",
+        "| --- | --- | ---: | ---: |",
+        "| full | - | - | 70.0 |",
+        "| dm | VPC 1 | 30.0 (6.0 kB) | 40.0 (6.0 kB) |",
+        "| dm | VPC 5 | - | 50.0 (6.0 kB) |",
+        "",
+        "### rendered, minic3d, hard labels, steps of the students",
+        "",
+        "| method | budget | 400 steps |",
+        "| --- | --- | ---: |",
+        "| dm | VPC 1 | failed: no |",
     ]
 
 
@@ -374,11 +490,12 @@ def test_each_data_set_student_and_kind_of_labels_has_a_table() -> None:
     lines = markdown(records).splitlines()
     assert [line for line in lines if line.startswith("###")] == [
         "### rendered, minic3d, hard labels",
-        "### rendered, minic3d, soft labels",
+        "### rendered, minic3d, stored soft labels",
         "### rendered, r2plus1d_18, hard labels",
         "### other, minic3d, hard labels",
     ]
-    assert sum(line.startswith("| full | 80.0 ± 7.1 |") for line in lines) == 3
+    assert sum(line.startswith("| full | 80.0 ± 7.1 |") for line in lines) == 2
+    assert sum(line.startswith("| full, hard labels | 80.0 ± 7.1 |") for line in lines) == 1  # the reference
     twice = markdown([record(), record(protocol="vdsd")])
     assert "### rendered, minic3d, hard labels, protocol vdsd" in twice
 
@@ -458,7 +575,13 @@ def test_other_students_are_columns() -> None:
 
 
 @pytest.mark.parametrize(
-    ("table", "axis"), [(markdown, "main"), (ablation_markdown, "ablation"), (cross_markdown, "cross")]
+    ("table", "axis"),
+    [
+        (markdown, "main"),
+        (ablation_markdown, "ablation"),
+        (train_steps_markdown, "train-steps"),
+        (cross_markdown, "cross"),
+    ],
 )
 def test_tables_of_nothing_are_refused(table: Any, axis: str) -> None:
     with pytest.raises(InputError, match=f"none of 1 records has axis '{axis}'; give bench the options that make them"):

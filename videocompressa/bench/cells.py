@@ -1,6 +1,7 @@
 """The work of a benchmark as jobs that each run in a process of their own and leave one small file.
 
-A `RunJob` trains one student on a synthetic set (compressed first by its `SetJob`) or on all videos, and evaluates it.
+A `RunJob` trains one student on a synthetic set (compressed first by its `SetJob`) or on all videos, and evaluates it;
+or, of the control "labeler", evaluates the labeler of a set and trains nothing.
 What has its file is not done again. Bad input and lack of memory are answers with a reason, without a file, so that the
 next run tries again.
 """
@@ -16,12 +17,13 @@ from typing import Any
 import torch
 
 from videocompressa.bench.protocols import Protocol
-from videocompressa.bench.record import FULL_LONG
+from videocompressa.bench.record import FULL_LONG, LABELER
 from videocompressa.codecs import build_codec
 from videocompressa.datasets import VideoSet
 from videocompressa.engine import peak_memory_bytes
 from videocompressa.errors import DivergedError, InputError
 from videocompressa.files import write_text
+from videocompressa.labeler import Labeler
 from videocompressa.recipes.compress import compress_folder, method_config
 from videocompressa.recipes.data import decode_videos, encode_train, list_videos, stages_of
 from videocompressa.recipes.options import BudgetOptions, CandidateOptions, CompressOptions, NumBytes, Surroundings
@@ -29,10 +31,11 @@ from videocompressa.recipes.sets import open_set
 from videocompressa.recipes.settings import with_settings
 from videocompressa.rng import Streams
 from videocompressa.run import Run
-from videocompressa.students.clips import LabeledClips
-from videocompressa.students.evaluation import train_seeds
+from videocompressa.students.clips import LabeledClips, Labeling
+from videocompressa.students.evaluation import evaluate, train_seeds
+from videocompressa.students.labelers import mean_of
 from videocompressa.students.settings import TrainConfig
-from videocompressa.students.teachers import RealClips, TeacherConfig, real_clips, soft_labels, train_teachers
+from videocompressa.students.teachers import real_clips, soft_labels
 
 LONG = 4
 """How many times as many steps "full-long" takes."""
@@ -106,7 +109,7 @@ class RunJob:
     train: tuple[str, ...]
     """Settings on top of the protocol's training, as `train --set` takes them."""
     teacher: tuple[str, ...]
-    """Settings of the teacher that labels all videos; for full data with soft labels."""
+    """Settings of the teachers that label all videos, or views of them; () for other runs."""
     codec: str
     keyframes: int
     seed: int
@@ -181,33 +184,54 @@ def run_student(task: tuple[Setting, RunJob]) -> Answer:
     return {**_answer(setting, job.path(setting), lambda: _train(setting, job, of_set)), "set": of_set}
 
 
+@dataclass(frozen=True)
+class Lesson:
+    """What the student of a job learns from."""
+
+    clips: LabeledClips
+    num_frames: int
+    labeled_by: str = ""
+    """What labels views of the clips; "" where labels are stored."""
+    labeler: Labeler | None = None
+    """That of the set."""
+
+
 def _train(setting: Setting, job: RunJob, of_set: Answer | None) -> Answer:
     around = setting.surroundings
     videos = list_videos(setting.data, setting.candidates)
-    if job.trained_on is None:
-        train, num_frames = _full_data(setting, job, videos)
-    else:
-        codec = job.trained_on.options.codec
-        synthetic = open_set(job.trained_on.path(setting), codec if ":" in codec else None)
-        train = LabeledClips.of_set(synthetic, setting.surroundings.device)
-        num_frames = synthetic.positions.numel()
-    test = decode_videos(videos, setting.split, setting.candidates.clip, setting.candidates, around)
-    result = train_seeds(
-        train,
-        LabeledClips(test.frames, test.labels, train.normalization, test.classes),
-        training(setting, job, len(train), None if of_set is None else of_set["videos_per_class"]),
-        Run(Streams(job.seed), around.device),
-        seeds=(job.seed,),
-        clock=around.clock,
-    )
+    lesson = _full_data(setting, job, videos) if job.trained_on is None else _of_set(setting, job.trained_on)
+    train = lesson.clips
+    decoded = decode_videos(videos, setting.split, setting.candidates.clip, setting.candidates, around)
+    test = LabeledClips(decoded.frames, decoded.labels, train.normalization, decoded.classes)
+    config = training(setting, job, len(train), None if of_set is None else of_set["videos_per_class"])
+    views = config.views if train.labeling is None else train.labeling.views
+    labeling = {"labeler": lesson.labeled_by, "views": [f"{name}={getattr(views, name)}" for name in vars(views)]}
+    if job.method == LABELER:
+        assert lesson.labeler is not None
+        scores = evaluate(lesson.labeler.student, test, around.device)
+        return {"top1": scores.top1, "top5": scores.top5, **labeling}
+    run = Run(Streams(job.seed), around.device)
+    result = train_seeds(train, test, config, run, seeds=(job.seed,), clock=around.clock)
     return {
         "top1": result.top1_mean,
         "top5": result.top5_mean,
         "precision": result.precision,
         "train_seconds": result.train_seconds,
+        "train_steps": config.steps,
         "num_train_clips": len(train),
-        "num_frames": num_frames,
+        "num_frames": lesson.num_frames,
+        **labeling,
     }
+
+
+def _of_set(setting: Setting, job: SetJob) -> Lesson:
+    codec = job.options.codec
+    synthetic = open_set(job.path(setting), codec if ":" in codec else None)
+    clips = LabeledClips.of_set(synthetic, setting.surroundings.device)
+    labeler, text = synthetic.labeler, ""
+    if labeler is not None:
+        text = f"{labeler.spec.network}, width {labeler.spec.width:g}, {labeler.spec.bits} bits"
+    return Lesson(clips, synthetic.positions.numel(), text, labeler)
 
 
 def training(setting: Setting, job: RunJob, num_clips: int, videos_per_class: int | None) -> TrainConfig:
@@ -219,19 +243,23 @@ def training(setting: Setting, job: RunJob, num_clips: int, videos_per_class: in
     return dataclasses.replace(config, steps=LONG * config.steps) if job.method == FULL_LONG else config
 
 
-def _full_data(setting: Setting, job: RunJob, videos: VideoSet) -> tuple[LabeledClips, int]:
-    """Return all training clips, labeled by a teacher where soft labels are asked for, and the frames of all videos."""
+def _full_data(setting: Setting, job: RunJob, videos: VideoSet) -> Lesson:
+    """Return all training clips; soft labels, and those of views, are of the teachers of the same seed's sets."""
     around = setting.surroundings
     codec = build_codec(job.codec).to(around.device)
     train_data = encode_train(videos, setting.candidates, codec, around)
     clips, num_frames = real_clips(train_data), int(train_data.num_video_frames.sum())
     if job.labels == "hard":
-        return clips, num_frames
-    teacher = with_settings(TeacherConfig(), job.teacher)
+        return Lesson(clips, num_frames)
+    config = method_config("random-real", (*job.teacher, f"labels={job.labels}"))
     run = Run(Streams(job.seed, "compress"), around.device, around.watch, stages_of(train_data, around))
-    real = RealClips(train_data, codec, job.keyframes, "linear", teacher.as_stored)
-    labels = soft_labels(train_teachers(real, teacher, run), clips, teacher, run)
-    return dataclasses.replace(clips, labels=labels), num_frames
+    teachers = config.train_teachers(train_data, codec, job.keyframes, run)
+    if job.labels == "soft":
+        labels = soft_labels(teachers, clips, config.teacher, run)
+        return Lesson(dataclasses.replace(clips, labels=labels), num_frames)
+    labels_of = mean_of(teachers, train_data, config.labeler.train.precision)
+    text = f"mean of {len(teachers)} teachers" if len(teachers) > 1 else "the teacher"
+    return Lesson(dataclasses.replace(clips, labeling=Labeling(labels_of, config.labeler.spec.views)), num_frames, text)
 
 
 def _read(path: Path) -> Answer | None:

@@ -6,7 +6,7 @@ from videocompressa.bench.record import Column, Record, grouped
 from videocompressa.texts import bytes_text, count_text, percent_text
 
 DISTINCTIONS = ((), ("codec",), ("selector",), ("codec", "selector"), ("settings",), ("codec", "selector", "settings"))
-CELL = ("data", "protocol", "student", "labels", "axis", "variant", "column", "steps", "network")
+CELL = ("data", "protocol", "student", "labels", "axis", "variant", "column", "steps", "train_steps", "network")
 """What the place of a record in tables and figures depends on, but for its row or line."""
 
 

@@ -112,7 +112,7 @@ _FAIR = Protocol(
     name="fair",
     readings={"any": Reading(CandidateOptions())},
     students=("minic3d", "convnet3d", "r2plus1d18", "framenet2d"),
-    labels=("soft", "hard"),
+    labels=("soft", "hard", "views"),
     on_set=Regime(TrainConfig()),
     on_full=Regime(TrainConfig()),
 )

@@ -9,21 +9,28 @@ from typing import Any, NamedTuple
 
 from videocompressa.errors import InputError
 
-AXES = ("main", "ablation", "steps", "keyframes", "cross")
-"""Experiments: the table of methods; one component, the synthesis steps or K varied; other students."""
+AXES = ("main", "ablation", "steps", "keyframes", "train-steps", "cross")
+"""Experiments: the table of methods; one component, the synthesis steps, K or the students' steps varied; other
+students."""
+
+REGIMES = {"hard": "hard labels", "soft": "stored soft labels", "views": "views labeled by a network"}
+"""Kinds of labels in plain words. Accuracies of different ones are never compared."""
 
 FULL, FULL_LONG = "full", "full-long"
 """Training on all videos: with the steps of every other row, and with more."""
 
-CHOICES = {"labels": ("hard", "soft", "views"), "axis": AXES, "status": ("ok", "failed")}
+LABELER, NOISE = "labeler", "noise"
+"""Controls of labels "views": the labeler as the classifier, without set or student, and clips of noise."""
+
+CHOICES = {"labels": tuple(REGIMES), "axis": AXES, "status": ("ok", "failed")}
 NAMED = ("method", "data", "protocol", "student")
 """Texts that must not be empty."""
 
 FRACTION = (0, 1)
 RANGES: dict[str, tuple[float, float]] = {
-    **dict.fromkeys(("vpc", "keyframes", "asked_bytes"), (1, math.inf)),
-    **dict.fromkeys(("frame_ratio", "top1_mean", "top1_std", "top5_mean"), FRACTION),
-    "improvement_over_random": (-1, 1),
+    **dict.fromkeys(("vpc", "keyframes", "asked_bytes", "train_steps"), (1, math.inf)),
+    **dict.fromkeys(("frame_ratio", "top1_mean", "top1_std", "top5_mean", "label_robust_score"), FRACTION),
+    **dict.fromkeys(("improvement_over_random", "hard_label_recovery"), (-1, 1)),
 }
 """Least and greatest value of a number, where they are not 0 and infinity."""
 
@@ -45,13 +52,18 @@ class Record:
     """
 
     method: str
-    """Name in `methods.METHODS`, or "full" or "full-long" for training on all videos."""
+    """Name in `methods.METHODS`; "full" or "full-long" for training on all videos; "labeler" for no training."""
     data: str
     protocol: str
     """Such as "fair", or "vdsd:miniucf": the protocol and the set as it reads it."""
     student: str
     """Student that was trained on the set and evaluated."""
     labels: str = "hard"
+    """The regime, one of `REGIMES`: whose labels the students learned."""
+    labeler: str = ""
+    """What labeled the views, such as "minic3d, width 0.125, 4 bits"; "" where labels are stored."""
+    views: tuple[str, ...] = ()
+    """How clips were changed in training, as "name=value"; () where it is unknown."""
     selector: str = ""
     """Rule that chose the keyframes; "" where there is none."""
     codec: str = ""
@@ -73,7 +85,9 @@ class Record:
     frame_ratio: float | None = None
     """Kept frames / frames of all training videos, in [0,1]."""
     file_bytes: int | None = None
-    """The written file; None for full data."""
+    """The written file, or the labeler where that is all; None for full data."""
+    labeler_bytes: int | None = None
+    """Share of `file_bytes` that is the labeler's; 0 without one."""
     codec_bytes: int | None = None
     """Weights needed to decode."""
     file_and_codec_bytes: int | None = field(init=False, default=None)
@@ -94,6 +108,8 @@ class Record:
     """Runs whose loss stopped being finite."""
     num_train_clips: int | None = None
     """Clips that a student is trained on: items of the set, or all training videos."""
+    train_steps: int | None = None
+    """Optimizer steps of each student, >= 1; None where none was trained."""
     compress_seconds: float | None = None
     """Time to compress the set, all stages (teachers and experts included)."""
     train_seconds: float | None = None
@@ -106,6 +122,10 @@ class Record:
     """Difference of top-1 as a plain fraction; see `with_scores`."""
     recovery_of_full: float | None = None
     """Quotient of top-1 as a plain fraction; see `with_scores`."""
+    hard_label_recovery: float | None = None
+    """HLR of DD-Ranking, a difference of top-1 as a plain fraction (0 or less is best); see `with_scores`."""
+    label_robust_score: float | None = None
+    """LRS of DD-Ranking, in [0,1]; see `with_scores`."""
     scale: str = ""
     """How much work the methods did, such as "published" or "small"; "" where it is unknown."""
     split: str = "test"
@@ -132,6 +152,11 @@ class Record:
     def on_all_videos(self) -> bool:
         """Whether nothing was compressed: a baseline, in every column and never marked as the best."""
         return self.method in (FULL, FULL_LONG)
+
+    @property
+    def is_control(self) -> bool:
+        """Whether it says what the labeler does by itself: below all methods, and never marked as the best."""
+        return self.method in (LABELER, NOISE)
 
     @property
     def column(self) -> Column:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from videocompressa.bench.cells import RunJob, SetJob
 from videocompressa.bench.protocols import PROTOCOLS, Protocol
-from videocompressa.bench.record import FULL, FULL_LONG
+from videocompressa.bench.record import FULL, FULL_LONG, LABELER, NOISE, REGIMES
 from videocompressa.bench.scales import SCALES
 from videocompressa.errors import InputError
 from videocompressa.methods import METHODS, MethodConfig, find_method
@@ -37,9 +37,14 @@ ABLATION: dict[str, tuple[str, ...]] = {
 class BenchOptions:
     """What a benchmark compares."""
 
-    methods: tuple[str, ...] = (FULL, FULL_LONG, *METHODS)
+    methods: tuple[str, ...] = (FULL, FULL_LONG, *(name for name in METHODS if name != NOISE))
     """Names of `METHODS`, "full" or "full-long"; with settings as NAME:name=value;name=value."""
-    labels: tuple[str, ...] = ("hard", "soft")
+    labels: tuple[str, ...] = tuple(REGIMES)
+    """Regimes, each with a table of its own."""
+    controls: bool | None = None
+    """Rows of labels "views" that say what the labeler does by itself; None is on where these labels are asked for."""
+    settings: tuple[str, ...] = ()
+    """Of every method that has such a setting, and of the teachers of full data, as name=value."""
     budgets: tuple[BudgetOptions, ...] = (BudgetOptions(vpc=1), BudgetOptions(vpc=5), BudgetOptions(vpc=10))
     """Columns; each of one kind (vpc, ratio or bytes), without K."""
     keyframes: tuple[int, ...] = (4,)
@@ -53,6 +58,8 @@ class BenchOptions:
     """Further codecs of the ablation."""
     steps: tuple[int, ...] = ()
     """Synthesis steps of the experiment over steps; 0 turns synthesis off."""
+    train_steps: tuple[int, ...] = ()
+    """Steps of students of the table's sets and of full data, for the experiment over them."""
     protocol: str = "fair"
     """"fair", "vdsd:SET" or "video-dc:SET"."""
     scale: str = "published"
@@ -76,33 +83,78 @@ class Row:
     keyframes: int
     axis: str = "main"
     variant: str = ""
+    train_steps: int | None = None
+    """Of the student; None for the protocol's."""
+
+    @property
+    def set_method(self) -> str:
+        """The method whose set the row needs: the labeler is that of the reference's file in the same column."""
+        return REFERENCE if self.method == LABELER else self.method
 
 
 def rows_of(options: BenchOptions) -> list[Row]:
     """Return the cells of the table and of the experiments that were asked for; raises `InputError`."""
+    protocol, _ = protocol_of(options)
+    _check(options)
+    students = options.students or protocol.students[:1]
+    for name in students:
+        check_student(name)
+    main = _table(options, students[0])
+    asked = [kind for kind in (find_method(OURS).labels, *protocol.labels) if kind in options.labels]
+    experiments = [row for budget in options.budgets for row in _experiments(budget, students[0], asked[0], options)]
+    trained = [row for row in main if row.method != LABELER]
+    longer = [
+        dataclasses.replace(row, axis="train-steps", train_steps=steps)
+        for steps in options.train_steps
+        for row in trained
+        if row.method != FULL_LONG and row.labels in options.labels
+    ]
+    across = [dataclasses.replace(row, student=student, axis="cross") for student in students[1:] for row in trained]
+    return [*main, *experiments, *longer, *across]
+
+
+def _check(options: BenchOptions) -> None:
+    """Raise `InputError` for an option that cannot be used."""
     if options.num_seeds < 1:
         raise InputError(f"--seeds is {options.num_seeds}; it must be at least 1")
     if options.scale not in SCALES:
         raise InputError(f"unknown scale {options.scale!r}; known: {', '.join(SCALES)}")
-    protocol, _ = protocol_of(options)
-    students = options.students or protocol.students[:1]
-    for name in students:
-        check_student(name)
+    if least := [steps for steps in options.train_steps if steps < 1]:
+        raise InputError(f"--train-steps has {least[0]}; each must be at least 1")
+    if options.controls and "views" not in options.labels:
+        raise InputError(f"--controls is for labels views, but --labels is {','.join(options.labels)}; add views")
     with_settings(TrainConfig(), (*SCALES[options.scale].train, *options.train))
-    main = []
+    methods = sorted({_method(spec)[0] for spec in options.methods} - {FULL, FULL_LONG} | {REFERENCE})
+    known = dict.fromkeys(name for method in methods for name in setting_names(find_method(method)))
+    del known["labels"]
+    for name in (setting.partition("=")[0] for setting in options.settings):
+        if name not in known:
+            raise InputError(f"--set {name}: no method of --methods has this setting; known: {', '.join(known)}")
+    for method in methods:
+        method_config(method, _shared(method, options))
+
+
+def _table(options: BenchOptions, student: str) -> list[Row]:
+    """Return the rows of the table: methods, full data, and the controls of labels "views"."""
+    rows: list[Row] = []
     for budget, spec, labels in itertools.product(options.budgets, options.methods, options.labels):
         method, settings = _method(spec)
-        row = Row(method, settings, labels, students[0], options.codec, budget, options.keyframes[0])
+        row = Row(method, settings, labels, student, options.codec, budget, options.keyframes[0])
         if method not in (FULL, FULL_LONG):
             configuration(row, options)  # checks the settings
-            main.append(row)
+            rows.append(row)
         elif budget == options.budgets[0]:
-            main.append(dataclasses.replace(row, budget=None))
-    own = find_method(OURS).labels
-    labels = own if own in protocol.labels else protocol.labels[0]
-    experiments = [row for budget in options.budgets for row in _experiments(budget, students[0], labels, options)]
-    across = [dataclasses.replace(row, student=student, axis="cross") for student in students[1:] for row in main]
-    return [*main, *experiments, *across]
+            rows.append(dataclasses.replace(row, budget=None))
+    full = Row(FULL, (), "hard", student, options.codec, None, options.keyframes[0])
+    if FULL in options.methods:  # with hard labels it is the reference of every regime
+        rows.append(full)
+    if options.controls or (options.controls is None and "views" in options.labels):
+        rows += [
+            dataclasses.replace(full, method=method, labels="views", budget=budget)
+            for budget in options.budgets
+            for method in (REFERENCE, NOISE, LABELER)
+        ]
+    return list(dict.fromkeys(rows))
 
 
 def _method(spec: str) -> tuple[str, tuple[str, ...]]:
@@ -139,26 +191,38 @@ def _experiments(budget: BudgetOptions, student: str, labels: str, options: Benc
 
 def configuration(row: Row, options: BenchOptions) -> MethodConfig:
     """Return the configuration of a row's method; raises `InputError` for unknown methods and settings."""
-    return method_config(row.method, _settings(row, options, ()))
+    return method_config(row.set_method, _settings(row, options, ()))
+
+
+def known_settings(method: str, several: Sequence[str]) -> list[str]:
+    """Return those of several settings that a method has."""
+    known = setting_names(find_method(method))
+    return [setting for setting in several if setting.partition("=")[0] in known]
+
+
+def _shared(method: str, options: BenchOptions) -> list[str]:
+    """Return the settings of the scale, and on top of them those of `--set` that a method has."""
+    scale = SCALES[options.scale]
+    own = scale.methods.get(method, ())
+    return [*known_settings(method, scale.settings), *own, *known_settings(method, options.settings)]
 
 
 def _settings(row: Row, options: BenchOptions, teacher: Sequence[str]) -> tuple[str, ...]:
     """Return all settings of a row's method: of the protocol's teacher, the scale and the user, and the labels."""
-    known, scale = setting_names(find_method(row.method)), SCALES[options.scale]
-    scaled = [setting for setting in scale.settings if setting.partition("=")[0] in known]
-    return (*teacher, *scaled, *scale.methods.get(row.method, ()), *row.settings, f"labels={row.labels}")
+    return (*teacher, *_shared(row.set_method, options), *row.settings, f"labels={row.labels}")
 
 
 def job_of(row: Row, seed: int, options: BenchOptions, teacher: tuple[str, ...]) -> RunJob:
     """Return what is to be done for one seed of a row, with the settings of the protocol's teacher."""
     scale = SCALES[options.scale]
+    labeling = (*teacher, *_shared(REFERENCE, options)) if row.budget is None and row.labels != "hard" else ()
     return RunJob(
         trained_on=None if row.budget is None else _set_job(row, row.budget, seed, options, teacher),
         method=row.method,
         labels=row.labels,
         student=row.student,
-        train=(*scale.train, *options.train),
-        teacher=tuple(text[len("teacher.") :] for text in (*teacher, *scale.settings) if text.startswith("teacher.")),
+        train=(*scale.train, *options.train, *([f"steps={row.train_steps}"] if row.train_steps else [])),
+        teacher=tuple(text for text in labeling if text.startswith(("teacher.", "labeler."))),
         codec=row.codec,
         keyframes=row.keyframes,
         seed=seed,
@@ -167,13 +231,14 @@ def job_of(row: Row, seed: int, options: BenchOptions, teacher: tuple[str, ...])
 
 def _set_job(row: Row, budget: BudgetOptions, seed: int, options: BenchOptions, teacher: tuple[str, ...]) -> SetJob:
     """Return the set of a row; a method that fills bytes gets those of the file of `REFERENCE` in the same column."""
-    reference = None
-    if configuration(row, options).fills_bytes and budget.bytes is None:
+    reference, config, settings = None, configuration(row, options), _settings(row, options, teacher)
+    if config.fills_bytes and budget.bytes is None:
         same_column = dataclasses.replace(row, method=REFERENCE, settings=())
         reference = _set_job(same_column, budget, seed, options, teacher)
+        if row.labels == "views":  # the labeler of the reference, also where it is most of the file
+            settings = (*settings, f"labeler.spec.width={config.labeler.spec.width}")
     budget = dataclasses.replace(budget, keyframes=row.keyframes, allow_fewer=True)
-    settings = _settings(row, options, teacher)
-    compress = CompressOptions(row.method, row.codec, seed, settings=settings)
+    compress = CompressOptions(row.set_method, row.codec, seed, settings=settings)
     return SetJob(compress, row.labels, budget, reference)
 
 

@@ -21,18 +21,27 @@ import torch
 
 from videocompressa.bench import figures
 from videocompressa.bench.cells import Answer, Setting, known, run_student
-from videocompressa.bench.record import Record
+from videocompressa.bench.record import LABELER, Record
 from videocompressa.bench.rows import (
     FAIR,
     BenchOptions,
     Row,
     configuration,
     job_of,
+    known_settings,
     protocol_of,
     rows_of,
     teacher_settings,
 )
-from videocompressa.bench.tables import ablation_markdown, cross_markdown, markdown, to_csv, to_json, with_scores
+from videocompressa.bench.scores import with_scores
+from videocompressa.bench.tables import (
+    ablation_markdown,
+    cross_markdown,
+    markdown,
+    to_csv,
+    to_json,
+    train_steps_markdown,
+)
 from videocompressa.clip import ClipSpec
 from videocompressa.codecs import build_codec
 from videocompressa.datasets import VideoSet
@@ -40,7 +49,7 @@ from videocompressa.engine import WorkerError, run_apart
 from videocompressa.errors import InputError
 from videocompressa.files import write_text
 from videocompressa.recipes.data import check_split, decode_videos, encode_train, list_videos
-from videocompressa.recipes.options import CandidateOptions, Surroundings
+from videocompressa.recipes.options import BudgetOptions, CandidateOptions, Surroundings
 from videocompressa.run import watch_nothing
 from videocompressa.selection.keyframes import check_keyframes
 from videocompressa.video.shards import stamp_of
@@ -55,12 +64,17 @@ PLOTS: dict[str, tuple[str, Callable[[Sequence[Record], Path], object]]] = {
 }
 """Every plot: its file, the experiment it shows, and the function that draws it."""
 
-TABLES = {"main": markdown, "ablation": ablation_markdown, "cross": cross_markdown}
+TABLES = {
+    "main": markdown,
+    "ablation": ablation_markdown,
+    "train-steps": train_steps_markdown,
+    "cross": cross_markdown,
+}
 """Markdown of results.md by experiment."""
 
-OF_ROW = ("method", "student", "labels", "settings", "axis", "variant")
+OF_ROW = ("method", "student", "labels", "axis", "variant", "train_steps")
 OF_OPTIONS = ("protocol", "scale", "split", "train")
-OF_SET = ("num_frames", "frame_ratio", "file_bytes", "codec_bytes", "byte_ratio")
+OF_SET = ("num_frames", "frame_ratio", "file_bytes", "labeler_bytes", "codec_bytes", "byte_ratio")
 """Fields of a record with the names that they have in a row, in the options and in the answer of a `SetJob`."""
 
 
@@ -168,47 +182,67 @@ def record_of(row: Row, answers: Sequence[Answer], data: str, clip: ClipSpec, op
         "num_seeds": len(answers),
     }
     if row.budget is not None:
-        config = configuration(row, options)
-        values |= {
-            "selector": config.selector_name,
-            "codec": config.stored_as or row.codec,
-            "keyframes": row.keyframes,
-            "vpc": row.budget.vpc,
-            "asked_ratio": row.budget.ratio,
-            "asked_bytes": row.budget.bytes,
-            "steps": config.synthesis_steps,
-            "network": config.network,
-        }
+        values |= _of_budget(row, row.budget, options)
     if reasons := [answer["reason"] for answer in answers if "reason" in answer]:
         return Record(**values, status="failed", reason=" ".join(reasons[0].split()))
     sets = [answer["set"] for answer in answers if answer.get("set")]
     if sets:
         largest = max(sets, key=lambda each: each["file_bytes"])
-        values |= {name: largest[name] for name in OF_SET}
+        values |= _labeler_alone(largest) if row.method == LABELER else {name: largest.get(name) for name in OF_SET}
         values["vpc"] = values["vpc"] or largest["videos_per_class"]
         values["compress_seconds"] = mean(each["compress_seconds"] for each in sets)
     elif row.budget is None:
         values |= {"num_frames": answers[0].get("num_frames"), "frame_ratio": 1.0, "byte_ratio": 1.0}
     runs = [answer for answer in answers if "top1" in answer]
     return Record(
-        **values,
-        **(_scores(runs) if runs else {}),
+        **(values | (_scores(runs) if runs else {})),
         num_diverged=len(answers) - len(runs),
         peak_memory_bytes=max(each["peak_memory_bytes"] for each in sets or answers),
         gpu_peak_memory_bytes=max(each["gpu_peak_memory_bytes"] or 0 for each in sets or answers) or None,
     )
 
 
+def _of_budget(row: Row, budget: BudgetOptions, options: BenchOptions) -> dict[str, Any]:
+    """Return the fields of a record that describe its column, and the method of a set."""
+    config = configuration(row, options)
+    column = {
+        "keyframes": row.keyframes,
+        "vpc": budget.vpc,
+        "asked_ratio": budget.ratio,
+        "asked_bytes": budget.bytes,
+        "settings": (*known_settings(row.set_method, options.settings), *row.settings),
+    }
+    if row.method == LABELER:
+        return {**column, "network": config.labeler.spec.network}
+    return {
+        **column,
+        "selector": config.selector_name,
+        "codec": config.stored_as or row.codec,
+        "steps": config.synthesis_steps,
+        "network": config.network,
+    }
+
+
+def _labeler_alone(of_set: Answer) -> dict[str, Any]:
+    """Return the sizes of the labeler of a set, without the set."""
+    size = of_set["labeler_bytes"]
+    ratio = of_set["byte_ratio"] * size / of_set["file_bytes"]
+    return {"num_frames": 0, "file_bytes": size, "labeler_bytes": size, "codec_bytes": 0, "byte_ratio": ratio}
+
+
 def _scores(runs: Sequence[Answer]) -> dict[str, Any]:
-    """Return the fields of a record that come from the runs that did not diverge."""
+    """Return the fields of a record that come from the runs that did not diverge; some a labeler alone has not."""
     top1 = tuple(float(run["top1"]) for run in runs)
+    several = {name: [run[name] for run in runs if name in run] for name in ("num_train_clips", "train_steps")}
     return {
         "top1_mean": mean(top1),
         "top1_std": stdev(top1) if len(top1) > 1 else 0.0,
         "top1_runs": top1,
         "top5_mean": mean(run["top5"] for run in runs),
-        "num_train_clips": max(run["num_train_clips"] for run in runs),
-        "train_seconds": sum(run["train_seconds"] for run in runs),
+        **{name: max(numbers, default=None) for name, numbers in several.items()},
+        "train_seconds": sum(run.get("train_seconds", 0.0) for run in runs),
+        "labeler": runs[0].get("labeler", ""),
+        "views": tuple(runs[0].get("views", ())),
         "precision": ", ".join(sorted({run["precision"] for run in runs if "precision" in run})),
     }
 

@@ -9,7 +9,7 @@ from statistics import fmean
 from typing import Any, NoReturn
 
 from videocompressa.bench.names import ablation_groups, budget_text, budgets, row_names
-from videocompressa.bench.record import FULL, NAMED, Column, Record, grouped, of_axis
+from videocompressa.bench.record import NAMED, REGIMES, Column, Record, grouped, of_axis
 from videocompressa.errors import InputError, how_to_install
 from videocompressa.texts import (
     bytes_text,
@@ -29,11 +29,7 @@ except ImportError as error:
 FIELDS = {field.name: field for field in dataclasses.fields(Record)}
 LISTS = [name for name, field in FIELDS.items() if str(field.type).startswith("tuple")]
 
-RANDOM, RANDOM_SELECTOR = "random-real", "uniform"
-"""Baseline of `improvement_over_random`, and its keyframes where it was run with several selectors."""
-
 COST_COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
-    "labels": ("labels", str),
     "VPC": ("vpc", count_text),
     "K": ("keyframes", count_text),
     "compress s": ("compress_seconds", seconds_text),
@@ -41,18 +37,26 @@ COST_COLUMNS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "peak memory": ("peak_memory_bytes", bytes_text),
     "peak GPU memory": ("gpu_peak_memory_bytes", bytes_text),
     "file": ("file_bytes", bytes_text),
+    "of which labeler": ("labeler_bytes", lambda number: bytes_text(number or None)),
+    "labeled by": ("labeler", lambda text: text or "-"),
     "file + codec": ("file_and_codec_bytes", bytes_text),
     "of all frames": ("frame_ratio", percent_text),
     "of all bytes": ("byte_ratio", percent_text),
     "top-5 %": ("top5_mean", mean_text),
     "over random": ("improvement_over_random", points_text),
     "of full data": ("recovery_of_full", lambda ratio: "-" if ratio is None else f"{100 * ratio:.1f} %"),
+    "HLR": ("hard_label_recovery", points_text),
+    "LRS": ("label_robust_score", mean_text),
 }
 """Field and format of the columns of the table of costs; one that is unknown in every row is left out."""
 
 LEGEND = (
     "Top-1 in percent on real videos: mean ± sample deviation over the runs that did not diverge, †n where n did; "
-    "in brackets the size of the file. Bold is the best of a column, full data apart.\n"
+    "in brackets the size of the file. Bold is the best of a column, full data and controls apart.\n"
+)
+CONTROLS_LEGEND = (
+    "Controls: `labeler` is the labeler itself as the classifier (no set, no student), `noise` are clips of random "
+    "colors with the same labeler, and `random-real` are random clips with it.\n"
 )
 
 
@@ -112,50 +116,13 @@ def _from_row(row: dict[str, Any], where: str) -> Record:
     return record
 
 
-def with_scores(records: Sequence[Record]) -> list[Record]:
-    """Return the records with `improvement_over_random` and `recovery_of_full`, as plain fractions.
-
-    Our definition. With top1 the mean over the runs that did not diverge, on the same test clips:
-
-    - improvement_over_random = top1 - top1 of `RANDOM` with the same data, protocol, student, labels and budget
-      (a column of equal file bytes). Where several fit, that with the same codec, then uniform keyframes, then the
-      same axis, then the nearest file size. None for full data.
-    - recovery_of_full = top1 / top1 of `FULL` with the same data, protocol and student, and hard labels, because those
-      come with the videos. Above 1 means better than all videos.
-
-    Both are None where either accuracy is unknown. A baseline is of the record's own axis or of "main".
-    """
-    finished = [record for record in records if record.top1_mean is not None]
-    same = grouped(finished, "data", "protocol", "student")
-    return [_scored(record, same.get((record.data, record.protocol, record.student), [])) for record in records]
-
-
-def _scored(record: Record, same: Sequence[Record]) -> Record:
-    """Return a record with its scores; `same` are finished records of the same data, protocol and student."""
-
-    def distance(other: Record) -> tuple[bool, bool, bool, int]:
-        size = abs((other.file_bytes or 0) - (record.file_bytes or 0))
-        return other.codec != record.codec, other.selector != RANDOM_SELECTOR, other.axis != record.axis, size
-
-    top1, cell = record.top1_mean, (RANDOM, record.labels, record.column)
-    near = [each for each in same if each.axis in (record.axis, "main") and each.variant in (record.variant, "")]
-    near.sort(key=lambda each: each.axis != record.axis)
-    random = [each for each in near if (each.method, each.labels, each.column) == cell]
-    full = [each.top1_mean for each in near if (each.method, each.labels) == (FULL, "hard")]
-    change = recovery = None
-    if top1 is not None and random and not record.on_all_videos:
-        change = top1 - (min(random, key=distance).top1_mean or 0.0)
-    if top1 is not None and full and full[0]:
-        recovery = top1 / full[0]
-    return dataclasses.replace(record, improvement_over_random=change, recovery_of_full=recovery)
-
-
 def markdown(records: Sequence[Record]) -> str:
     """Return the records of axis "main" as Markdown, one section for each data set, student and kind of labels.
 
-    The first table of a section has the methods as rows: full data first (in every section, with hard labels where it
-    was not trained with others), then by the mean over the budgets; rows without an accuracy in some column come last.
-    Its columns are the budgets, with the largest file in the heading. The second table has the costs, a line a record.
+    The first table of a section has the methods as rows: full data first (that with hard labels in every section, and
+    that with the section's labels), then by the mean over the budgets; rows without an accuracy in some column come
+    last, and controls below all. Its columns are the budgets, with the largest file in the heading. The second table
+    has the costs, a line a record.
     Raises `InputError` when there is no record of axis "main", or two are of the same cell.
     """
     main = of_axis(records, "main")
@@ -166,10 +133,19 @@ def markdown(records: Sequence[Record]) -> str:
     for key, rows in grouped(compressed or main, "data", "student", "protocol", "labels").items():
         *same, labels = key
         baselines = full.get(tuple(same), []) if compressed else []
-        rows = ([record for record in baselines if record.labels == labels] or baselines) + rows
-        title = f"### {same[0]}, {same[1]}, {labels} labels" + (f", protocol {same[2]}" if several else "")
-        sections.append(f"{title}\n\n{_accuracy_table(rows)}\n{_cost_table(rows)}")
-    return "\n".join([LEGEND, *_conditions(main), *sections])
+        rows = [record for record in baselines if record.labels in (labels, "hard")] + rows
+        title = f"### {same[0]}, {same[1]}, {REGIMES[labels]}" + (f", protocol {same[2]}" if several else "")
+        sections.append(f"{title}\n\n{_accuracy_table(rows, labels)}\n{_cost_table(rows, labels)}")
+    controls = [CONTROLS_LEGEND] if any(record.is_control for record in main) else []
+    return "\n".join([LEGEND, *controls, *_conditions(main), *sections])
+
+
+def _names(records: Sequence[Record], labels: str) -> list[str]:
+    """Return the names of rows; that of full data states its labels where they are not those of the section."""
+    return [
+        name if record.labels == labels else f"{name}, {REGIMES[record.labels]}"
+        for name, record in zip(row_names(records), records, strict=True)
+    ]
 
 
 def _conditions(records: Sequence[Record]) -> list[str]:
@@ -181,15 +157,16 @@ def _conditions(records: Sequence[Record]) -> list[str]:
     return lines
 
 
-def _accuracy_table(records: Sequence[Record]) -> str:
+def _accuracy_table(records: Sequence[Record], labels: str) -> str:
     columns = budgets(records) or [Column()]
     rows: dict[str, dict[Column, Record]] = {}
-    for name, record in zip(row_names(records), records, strict=True):
+    for name, record in zip(_names(records, labels), records, strict=True):
         for column in columns if record.on_all_videos else [record.column]:
             if rows.setdefault(name, {}).setdefault(column, record) is not record:
                 budget = budget_text(column, columns)
                 raise InputError(f"two records of {name!r} on {record.data!r} at {budget}; keep one of them")
-    finished = [record for record in records if record.top1_mean is not None and not record.on_all_videos]
+    methods = [record for record in records if not record.on_all_videos and not record.is_control]
+    finished = [record for record in methods if record.top1_mean is not None]
     best = {record.column: record.top1_mean for record in sorted(finished, key=attrgetter("top1_mean"))}
     bold = [record for record in finished if record.top1_mean == best[record.column]]
     cells = [
@@ -200,10 +177,11 @@ def _accuracy_table(records: Sequence[Record]) -> str:
     return _wide_table(cells, ["method"], [_heading(column, columns, records) for column in columns])
 
 
-def _rank(row: Collection[Record]) -> tuple[bool, int, float]:
-    """Return what the rows of a table are ordered by: full data, known accuracies, and their mean."""
+def _rank(row: Collection[Record]) -> tuple[bool, bool, int, float]:
+    """Return what the rows of a table are ordered by: full data, controls last, known accuracies, and their mean."""
     known = [record.top1_mean for record in row if record.top1_mean is not None]
-    return any(record.on_all_videos for record in row), len(known), fmean(known or [0.0])
+    first, last = any(record.on_all_videos for record in row), any(record.is_control for record in row)
+    return first, not last, len(known), fmean(known or [0.0])
 
 
 def _heading(column: Column, columns: Sequence[Column], records: Sequence[Record]) -> str:
@@ -230,14 +208,31 @@ def _wide_table(cells: Iterable[tuple[Any, ...]], keys: Sequence[str], headings:
     return markdown_table([[*keys, *headings], *([*key, *texts] for key, texts in rows.items())], num_left=len(keys))
 
 
-def _cost_table(records: Sequence[Record]) -> str:
+def _cost_table(records: Sequence[Record], labels: str) -> str:
     table = frame(records)
     texts = pd.DataFrame({heading: table[name].map(text) for heading, (name, text) in COST_COLUMNS.items()})
-    if table["labels"].nunique() == 1:
-        texts = texts.drop(columns="labels")
     texts = texts.loc[:, (texts != "-").any()]
-    texts.insert(0, "method", row_names(records))
+    texts.insert(0, "method", _names(records, labels))
     return markdown_table([list(texts), *texts.to_numpy().tolist()])
+
+
+def train_steps_markdown(records: Sequence[Record]) -> str:
+    """Return the records of axis "train-steps" as Markdown: a row a set, columns are the steps of its students.
+
+    One section for each data set, student and kind of labels, full data first. Raises `InputError` when there is none.
+    """
+    sections = []
+    chosen = sorted(of_axis(records, "train-steps"), key=lambda record: not record.on_all_videos)
+    for (data, student, labels), here in grouped(chosen, "data", "student", "labels").items():
+        columns, steps = budgets(here), sorted({record.train_steps or 0 for record in here})
+        cells = [
+            (name, "-" if record.on_all_videos else budget_text(record.column, columns), place, _accuracy_text(record))
+            for name, record in zip(row_names(here), here, strict=True)
+            for place in [steps.index(record.train_steps or 0)]
+        ]
+        table = _wide_table(cells, ("method", "budget"), [f"{count_text(number)} steps" for number in steps])
+        sections.append(f"### {data}, {student}, {REGIMES[labels]}, steps of the students\n\n{table}")
+    return "\n".join(sections)
 
 
 def cross_markdown(records: Sequence[Record]) -> str:

@@ -29,8 +29,14 @@ class BenchArguments:
     methods: str = "all"
     """Names with commas between them, or all. "full" is training on all videos with the same steps, "full-long" with
     four times as many. Settings of a method follow its name: random-real:selector=shots;fill=linear."""
-    labels: str = "hard,soft"
-    """Kinds of labels of every method: hard, soft or both."""
+    labels: str = "hard,soft,views"
+    """Kinds of labels of every method, each with tables of its own: hard; soft (stored, of a teacher); views (each view
+    of the clips is labeled in training, by the labeler that the file carries)."""
+    controls: bool | None = None
+    """With labels views, show what the labeler does by itself: as the classifier, on noise and on random clips; on when
+    not given."""
+    settings: Annotated[tuple[str, ...], Parameter(name="--set", negative="", show_default=False)] = ()
+    """A setting of every method that has it, and of the teachers of full data, as name=value; repeat for more."""
     vpc: Annotated[str | None, Parameter(group=COLUMNS)] = None
     """Videos per class of each column, such as 1,5,10 (used when no other budget is given)."""
     ratio: Annotated[str | None, Parameter(group=COLUMNS)] = None
@@ -52,6 +58,9 @@ class BenchArguments:
     """Further codecs of the ablation."""
     steps: Annotated[str | None, Parameter(group=EXPERIMENTS)] = None
     """Synthesis steps for the plot of accuracy against steps, such as 0,25,50,100,200."""
+    train_steps: Annotated[str | None, Parameter(group=EXPERIMENTS)] = None
+    """Training steps of students for the curve of accuracy against compute, such as 400,1600,4800: of every set of the
+    table, and of full data."""
     protocol: str = "fair"
     """fair, vdsd:SET (miniucf, hmdb51, k400 or ssv2) or video-dc:SET (ucf101, hmdb51 or k400). The last two set
     size, frames, placement, layout and classes themselves."""
@@ -71,14 +80,16 @@ class BenchArguments:
         known = (FULL, FULL_LONG, *METHODS)
         columns = {"vpc": self.vpc, "ratio": self.ratio, "bytes": self.num_bytes}
         given = {name: text for name, text in columns.items() if text is not None}
-        same = ("codec", "ablation", "protocol", "scale", "split", "train")
+        same = ("controls", "settings", "codec", "ablation", "protocol", "scale", "split", "train")
         values: dict[str, Any] = {name: getattr(self, name) for name in same}
-        for name, kind in {"labels": str, "keyframes": int, "students": str, "codecs": str, "steps": int}.items():
+        listed = {"labels": str, "keyframes": int, "students": str, "codecs": str, "steps": int, "train_steps": int}
+        for name, kind in listed.items():
             if (text := getattr(self, name)) is not None:
-                values[name] = _listed(f"--{name}", text, kind)
+                values[name] = _listed(f"--{name.replace('_', '-')}", text, kind)
+        if self.methods != "all":
+            values["methods"] = _methods(self.methods, known)
         return BenchOptions(
             **values,
-            methods=known if self.methods == "all" else _methods(self.methods, known),
             budgets=_budgets(given or {"vpc": "1,5,10"}),
             num_seeds=self.seeds,
         )

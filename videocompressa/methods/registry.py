@@ -5,6 +5,7 @@ from videocompressa.methods.config import MethodConfig
 from videocompressa.methods.coreset import CoresetConfig
 from videocompressa.methods.lvdd import LvddConfig
 from videocompressa.methods.matched import DM, MTT
+from videocompressa.methods.noise import NoiseConfig
 from videocompressa.methods.rded import RdedConfig
 from videocompressa.methods.reencode import ReencodeConfig
 from videocompressa.methods.typical_clips import TypicalClipsConfig
@@ -33,9 +34,10 @@ METHODS: dict[str, MethodConfig] = {
     "herding-webp": ReencodeConfig(coder="webp", subset="herding"),
     "vdsd-dm": VDSD_DM,
     "vdsd-mtt": VDSD_MTT,
+    "noise": NoiseConfig(),
 }
 """Methods by name; those that end in "-real" store real keyframes as they are, those that end in the name of a real
-codec fill a given size with re-encoded clips."""
+codec fill a given size with re-encoded clips; "noise" is a control."""
 
 
 def find_method(name: str) -> MethodConfig:

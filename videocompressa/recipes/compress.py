@@ -1,14 +1,16 @@
 """The compress run: videos to candidates, candidates to a synthetic set, the set to a file."""
 
+import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from videocompressa.artifact import to_bytes, write_set
+from videocompressa.artifact.packing.weights import pack
 from videocompressa.artifact.storage import Storage, sample_of, stored
 from videocompressa.clip import Candidates
-from videocompressa.codecs import build_codec
+from videocompressa.codecs import Codec, build_codec
 from videocompressa.datasets import BadVideo, VideoSet
 from videocompressa.errors import BudgetError, InputError
 from videocompressa.files import check_output
@@ -19,6 +21,7 @@ from videocompressa.recipes.budgets import (
     DEFAULT_KEYFRAMES,
     blank_files,
     check_classes,
+    labeler_bytes,
     resolve_budget,
     with_labeler,
 )
@@ -30,7 +33,8 @@ from videocompressa.run import Run
 from videocompressa.selection.gumbel import GumbelSelector
 from videocompressa.selection.keyframes import check_keyframes
 from videocompressa.selection.selector_file import Origin, TrainedSelector, write_selector
-from videocompressa.synthetic import Cost
+from videocompressa.students.labelers import train_labeler
+from videocompressa.synthetic import Budget, Cost
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,7 @@ def compress_folder(
     stages = stages_of(train_data, surroundings)
     run = Run(Streams(options.seed, "compress"), surroundings.device, surroundings.watch, stages)
     started = surroundings.clock()
+    resolved = _with_spare(resolved, config, train_data, codec, run)
     method_set = config.compress(train_data, codec, resolved, run)
     synthetic = stored(method_set, codec, storage, limit=budget.bytes)
     if budget.bytes is not None and (size := len(to_bytes(synthetic, storage.quantization))) > budget.bytes:
@@ -146,6 +151,8 @@ def labeled_by(
     num_classes: int,
 ) -> tuple[MethodConfig, tuple[str, ...]]:
     """Return the method with the labeler that was asked for, and notes; labels that were set are never changed."""
+    if any(setting.startswith("labeler.spec.width=") for setting in options.settings):
+        budget = dataclasses.replace(budget, bytes=None)  # nor is a width, however small the file
     were_set = any(setting.partition("=")[0].strip() == "labels" for setting in options.settings)
     by_views = config.labels == "views"
     if were_set and (by_views if options.labeler == "off" else not by_views and options.labeler != "auto"):
@@ -169,6 +176,20 @@ def check_training(videos: VideoSet, data: Path, budget: BudgetOptions) -> None:
     check_split(videos, "train", data)
     labels = [entry.label for entry in videos.select("train").entries]
     check_classes({name: labels.count(label) for label, name in enumerate(videos.classes)}, budget)
+
+
+def _with_spare(budget: Budget, config: MethodConfig, train_data: Candidates, codec: Codec, run: Run) -> Budget:
+    """Return the budget of a method that fills bytes, with those added that a blank labeler has and the real one lacks.
+
+    So the labeler, a finished stage, is trained first.
+    """
+    if budget.file_bytes is None or not config.fills_bytes or config.labels != "views":
+        return budget
+    teachers = config.train_teachers(train_data, codec, budget.keyframes, run)
+    labeler, spec = train_labeler(train_data, teachers, config.labeler, run), config.labeler.spec
+    real = sum(tensor.nbytes for tensor in pack(labeler.weights, spec.bits).values())
+    spare = labeler_bytes(spec, len(train_data.classes)) - real - 16  # the header pads, and holds the sizes as digits
+    return dataclasses.replace(budget, file_bytes=budget.file_bytes + max(0, spare))
 
 
 def _check_selector_out(

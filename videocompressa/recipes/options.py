@@ -146,7 +146,7 @@ class CompressOptions:
     most typical videos that --bytes holds; trains nothing); for comparison random-real, herding-real, k-center-real or
     facility-location-real (real keyframes), rded (crops that a teacher recognizes), dm, mtt, vdsd-dm or vdsd-mtt (clips
     tuned by matching), lvdd, lvdd-random, lvdd-k-means or lvdd-scaled (factors of latents), real-h264, real-av1,
-    real-webp, herding-h264, herding-av1 or herding-webp (re-encoded clips)."""
+    real-webp, herding-h264, herding-av1 or herding-webp (re-encoded clips), noise (a control: random colors)."""
     codec: str = "ycbcr"
     """ycbcr (pixels as luma and chroma, no weights), tiny (a small autoencoder), linear, pixel, or diffusers:NAME with
     a hub name, folder or file."""

@@ -1,4 +1,5 @@
-"""Accuracy as lines: against what is kept (the paper's Figures 1 and 3), cost (Figure 1), steps (Figure 5) and K.
+"""Accuracy as lines: against what is kept (the paper's Figures 1 and 3), cost (Figure 1), steps (Figure 5), K, and the
+steps of the students.
 
 Columns of panels are data sets, rows are kinds of labels; every panel has a line for each method and for full data.
 The components of an ablation (Figure 4) are groups of bars.
@@ -15,7 +16,7 @@ from typing import Any
 from videocompressa.bench.figures import style
 from videocompressa.bench.figures.style import Axes, Figure, Line2D, Patch, percent, to_rgba
 from videocompressa.bench.names import ablation_groups, budget_text, budgets, row_names
-from videocompressa.bench.record import Record, grouped, of_axis
+from videocompressa.bench.record import REGIMES, Record, grouped, of_axis
 from videocompressa.errors import InputError
 from videocompressa.texts import bytes_text, count_text
 
@@ -40,6 +41,7 @@ QUANTITIES: dict[str, tuple[str, str, Position]] = {
     "bytes": ("main", "File (% of all bytes)", lambda record: percent(record.byte_ratio) or None),
     "steps": ("steps", "Synthesis steps", lambda record: record.steps),
     "keyframes": ("keyframes", "Keyframes per video", lambda record: record.keyframes),
+    "train_steps": ("train-steps", "Training steps of the student", lambda record: record.train_steps),
 }
 """Experiment, label and values of the x axis of `accuracy_against`, by name; ratios are of all training videos."""
 MEMORIES = {"host": ("peak_memory_bytes", "Peak memory"), "gpu": ("gpu_peak_memory_bytes", "Peak GPU memory")}
@@ -48,8 +50,8 @@ MEMORIES = {"host": ("peak_memory_bytes", "Peak memory"), "gpu": ("gpu_peak_memo
 def accuracy_against(records: Sequence[Record], path: Path, quantity: str = "frames") -> Figure:
     """Draw top-1 accuracy against one of `QUANTITIES`, of the records of its experiment: a line a method.
 
-    Bars are one standard deviation over runs; the dashed line is full data, its band one deviation. Failed cells are
-    left out.
+    Bars are one standard deviation over runs; the dashed line is full data with hard labels, its band one deviation;
+    against "train_steps", it is full data with the labels of the panel. Failed cells are left out.
     """
     if quantity not in QUANTITIES:
         raise InputError(f"unknown quantity {quantity!r}; known: {', '.join(QUANTITIES)}")
@@ -91,9 +93,13 @@ def cost_against_accuracy(records: Sequence[Record], path: Path, *, memory: str 
 
 
 def _plottable(records: Sequence[Record], axis: str, x_label: str, position: Position) -> list[Record]:
-    """Return the records of an experiment to draw: those of sets that have an accuracy and a position."""
+    """Return the records of an experiment to draw: those that have an accuracy and a position.
+
+    Those of full data only where it has a line of its own, along the steps of the students.
+    """
     chosen = of_axis(records, axis)
-    finished = [record for record in chosen if record.top1_mean is not None and not record.on_all_videos]
+    sets = [record for record in chosen if axis == "train-steps" or not record.on_all_videos]
+    finished = [record for record in sets if record.top1_mean is not None]
     plotted = [record for record in finished if position(record) is not None]
     if not plotted:
         raise InputError(f"none of {len(chosen)} records has both an accuracy and {x_label.lower()!r}; nothing to draw")
@@ -122,13 +128,13 @@ def _line_figure(
     for name, record in zip(names, plotted, strict=True):
         members.setdefault((_panel_of(record), record.labels, name), []).append(record)
     panels, kinds = list(dict.fromkeys(map(_panel_of, plotted))), sorted({record.labels for record in plotted})
-    full = style.full_data(records, plotted[0].axis)
+    full = [] if plotted[0].axis == "train-steps" else style.full_data(records, plotted[0].axis)
     lines: list[PlottedLine] = []
     with style.paper_figure(path, wide=len(panels) > 1, num_rows=len(kinds)) as figure:
         grid = figure.subplots(len(kinds), len(panels), squeeze=False, sharex="col", sharey="col")
         for column, panel, title in zip(grid.T, panels, panel_titles(panels), strict=True):
             for axes, kind in zip(column, kinds, strict=True):
-                axes.set_title(f"{title}, {kind} labels" if len(kinds) > 1 else title)
+                axes.set_title(f"{title}, {REGIMES[kind]}" if len(kinds) > 1 else title)
                 style.draw_full(axes, [record for record in full if _panel_of(record) == panel])
                 lines += [
                     (axes, same, look) for name, look in looks.items() if (same := members.get((panel, kind, name)))
@@ -145,18 +151,23 @@ def _line_figure(
 
 def _line_names(plotted: Sequence[Record], axis: str) -> list[str]:
     """Return the name of each record's line; along steps and keyframes each budget has a line of its own."""
-    names = row_names(plotted)
-    columns = [record.column._replace(keyframes=None) for record in plotted]
-    if axis == "main" or len(set(columns)) == 1:
+    names, columns = row_names(plotted), [record.column._replace(keyframes=None) for record in plotted]
+    several = {column for column, record in zip(columns, plotted, strict=True) if not record.on_all_videos}
+    if axis == "main" or len(several) <= 1:
         return names
-    return [f"{name}, {budget_text(column, columns)}" for name, column in zip(names, columns, strict=True)]
+    return [
+        name if record.on_all_videos else f"{name}, {budget_text(column, columns)}"
+        for name, column, record in zip(names, columns, plotted, strict=True)
+    ]
 
 
 def _set_scale(axes: Axes, values: Sequence[float], axis: str) -> None:
-    """Choose the x axis: logarithmic for ratios, and for steps that span more than a decade; else linear."""
+    """Choose the x axis: logarithmic for ratios and training, and for steps beyond a decade; else linear."""
     least = min((value for value in values if value > 0), default=math.inf)
     if axis == "steps" and values[-1] >= 10 * least:
         axes.set_xscale("symlog", linthresh=least, linscale=0.5)
+    if axis == "train-steps":
+        axes.set_xscale("log")
     if axis == "main":
         style.set_log_scale(axes, values)
     elif len(values) <= MOST_TICKS:

@@ -100,6 +100,7 @@ def looks(names: Iterable[str]) -> dict[str, dict[str, Any]]:
             dash = DASHES[(family.dash + turn) % len(DASHES)]
             styles[name] = {"label": name, "color": family.color, "marker": family.markers[place], "linestyle": dash}
             styles[name] |= OUR_LINE if is_ours(name) else OTHER_LINE
+            styles[name] |= FULL_LINE if name == FULL else {}
     return styles
 
 
