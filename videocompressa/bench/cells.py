@@ -33,7 +33,6 @@ from videocompressa.rng import Streams
 from videocompressa.run import Run
 from videocompressa.students.clips import LabeledClips, Labeling
 from videocompressa.students.evaluation import evaluate, train_seeds
-from videocompressa.students.labelers import mean_of
 from videocompressa.students.settings import TrainConfig
 from videocompressa.students.teachers import real_clips, soft_labels
 
@@ -193,7 +192,7 @@ class Lesson:
     labeled_by: str = ""
     """What labels views of the clips; "" where labels are stored."""
     labeler: Labeler | None = None
-    """That of the set."""
+    """It, as a network."""
 
 
 def _train(setting: Setting, job: RunJob, of_set: Answer | None) -> Answer:
@@ -228,10 +227,13 @@ def _of_set(setting: Setting, job: SetJob) -> Lesson:
     codec = job.options.codec
     synthetic = open_set(job.path(setting), codec if ":" in codec else None)
     clips = LabeledClips.of_set(synthetic, setting.surroundings.device)
-    labeler, text = synthetic.labeler, ""
-    if labeler is not None:
-        text = f"{labeler.spec.network}, width {labeler.spec.width:g}, {labeler.spec.bits} bits"
+    labeler = synthetic.labeler
+    text = "" if labeler is None else _labeler_text(labeler)
     return Lesson(clips, synthetic.positions.numel(), text, labeler)
+
+
+def _labeler_text(labeler: Labeler) -> str:
+    return f"{labeler.spec.network}, width {labeler.spec.width:g}, {labeler.spec.bits} bits"
 
 
 def training(setting: Setting, job: RunJob, num_clips: int, videos_per_class: int | None) -> TrainConfig:
@@ -244,7 +246,7 @@ def training(setting: Setting, job: RunJob, num_clips: int, videos_per_class: in
 
 
 def _full_data(setting: Setting, job: RunJob, videos: VideoSet) -> Lesson:
-    """Return all training clips; soft labels, and those of views, are of the teachers of the same seed's sets."""
+    """Return all training clips; soft labels and labelers are those of the same seed's sets."""
     around = setting.surroundings
     codec = build_codec(job.codec).to(around.device)
     train_data = encode_train(videos, setting.candidates, codec, around)
@@ -255,11 +257,11 @@ def _full_data(setting: Setting, job: RunJob, videos: VideoSet) -> Lesson:
     run = Run(Streams(job.seed, "compress"), around.device, around.watch, stages_of(train_data, around))
     teachers = config.train_teachers(train_data, codec, job.keyframes, run)
     if job.labels == "soft":
-        labels = soft_labels(teachers, clips, config.teacher, run)
+        labels = soft_labels(teachers.networks, clips, config.teacher, run)
         return Lesson(dataclasses.replace(clips, labels=labels), num_frames)
-    labels_of = mean_of(teachers, train_data, config.labeler.train.precision)
-    text = f"mean of {len(teachers)} teachers" if len(teachers) > 1 else "the teacher"
-    return Lesson(dataclasses.replace(clips, labeling=Labeling(labels_of, config.labeler.spec.views)), num_frames, text)
+    assert (labeler := teachers.labeler) is not None
+    labeled = dataclasses.replace(clips, labeling=Labeling(labeler, labeler.spec.views))
+    return Lesson(labeled, num_frames, _labeler_text(labeler), labeler)
 
 
 def _read(path: Path) -> Answer | None:

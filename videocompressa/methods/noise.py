@@ -43,4 +43,4 @@ class NoiseConfig(MethodConfig):
         latents = codec.encode(functional.interpolate(colors, (clip.height, clip.width), mode="bilinear"))
         latents = latents.view(*positions.shape, *latents.shape[1:])
         synthetic = self.gather(train_data, rows, positions, codec, run, latents)
-        return self.relabel(synthetic, train_data, self.train_teachers(train_data, codec, budget.keyframes, run), run)
+        return self.relabel(synthetic, self.train_teachers(train_data, codec, budget.keyframes, run), run)

@@ -10,7 +10,7 @@ from videocompressa.artifact import to_bytes, write_set
 from videocompressa.artifact.packing.weights import pack
 from videocompressa.artifact.storage import Storage, sample_of, stored
 from videocompressa.clip import Candidates
-from videocompressa.codecs import Codec, build_codec
+from videocompressa.codecs import build_codec
 from videocompressa.datasets import BadVideo, VideoSet
 from videocompressa.errors import BudgetError, InputError
 from videocompressa.files import check_output
@@ -91,7 +91,7 @@ def compress_folder(
     stages = stages_of(train_data, surroundings)
     run = Run(Streams(options.seed, "compress"), surroundings.device, surroundings.watch, stages)
     started = surroundings.clock()
-    resolved = _with_spare(resolved, config, train_data, codec, run)
+    resolved = _with_spare(resolved, config, train_data, run)
     method_set = config.compress(train_data, codec, resolved, run)
     synthetic = stored(method_set, codec, storage, limit=budget.bytes)
     if budget.bytes is not None and (size := len(to_bytes(synthetic, storage.quantization))) > budget.bytes:
@@ -178,15 +178,14 @@ def check_training(videos: VideoSet, data: Path, budget: BudgetOptions) -> None:
     check_classes({name: labels.count(label) for label, name in enumerate(videos.classes)}, budget)
 
 
-def _with_spare(budget: Budget, config: MethodConfig, train_data: Candidates, codec: Codec, run: Run) -> Budget:
+def _with_spare(budget: Budget, config: MethodConfig, train_data: Candidates, run: Run) -> Budget:
     """Return the budget of a method that fills bytes, with those added that a blank labeler has and the real one lacks.
 
     So the labeler, a finished stage, is trained first.
     """
     if budget.file_bytes is None or not config.fills_bytes or config.labels != "views":
         return budget
-    teachers = config.train_teachers(train_data, codec, budget.keyframes, run)
-    labeler, spec = train_labeler(train_data, teachers, config.labeler, run), config.labeler.spec
+    labeler, spec = train_labeler(train_data, config.labeler, run), config.labeler.spec
     real = sum(tensor.nbytes for tensor in pack(labeler.weights, spec.bits).values())
     spare = labeler_bytes(spec, len(train_data.classes)) - real - 16  # the header pads, and holds the sizes as digits
     return dataclasses.replace(budget, file_bytes=budget.file_bytes + max(0, spare))

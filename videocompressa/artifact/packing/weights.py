@@ -4,7 +4,8 @@
           1) with c from 0.5 to 1, that with the least squared error: clipping few large weights costs less than coarse
           steps do (Banner et al. 2019, arXiv 1810.05723).
 2. Round. Codes in [-(2^(bits-1) - 1), 2^(bits-1) - 1].
-3. Code.  All codes as bytes, in the order of the names, as one raw LZMA stream: near their entropy. Vectors (biases, norms) are few, and stay as float16.
+3. Code.  All codes as bytes, in the order of the names, as one raw LZMA stream: near their entropy.
+          Vectors (biases, norms) are few, and stay as float16.
 
 Rounding what was rounded changes nothing, so a file that is read and written has the same bytes.
 """
