@@ -137,10 +137,10 @@ def test_inspect_shows_the_labeler(tmp_path: Path, capsys: pytest.CaptureFixture
     cost = write_set(labeled_set(), path)
     printed = " ".join(run("inspect", path).out.split())
     spec = SMALL_SPEC
-    assert f"hard, and a labeler ({spec.network} at {spec.width:g} of its width, {spec.bits} bits a weight)" in printed
+    assert f"{spec.network} at width {spec.width:g}, {spec.bits} bits a weight; 100 % of labels" in printed
     assert f"labeler {bytes_text(cost.labeler_bytes)}" in printed
     values = run("inspect", path, "--json").json
-    assert values["labeler"] == asdict(spec)
+    assert values["labeler"] == {**asdict(spec), "agreement": 1.0}
     assert values["labeler_bytes"] == cost.labeler_bytes
     write_set(make_set(), path, overwrite=True)
     assert "a labeler" not in run("inspect", path).out
@@ -197,7 +197,7 @@ ABUSE: dict[str, tuple[Callable[[], bytes], str]] = {
     "another network": (lambda: relabeled(network="minic3d"), r"labeler_scales has shape \(\d+,\); it must be"),
     "another width": (lambda: relabeled(width=0.125), r"labeler_scales has shape \(\d+,\); it must be"),
     "width zero": (lambda: relabeled(width=0), "labeler.width is 0; it must be above 0"),
-    "width huge": (lambda: relabeled(width=16.0), "labeler.width is 16.0; it must be above 0, and at most 1"),
+    "width huge": (lambda: relabeled(width=16.0), "labeler.width is 16.0; it must be above 0, and at most 2"),
     "width text": (lambda: relabeled(width="1"), r"provenance.labeler.width is '1'; it must be float"),
     "bits low": (lambda: relabeled(bits=1), "labeler.bits is 1; it must be at least 2"),
     "bits high": (lambda: relabeled(bits=9), "labeler.bits is 9; it must be at most 8"),

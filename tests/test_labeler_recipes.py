@@ -11,7 +11,7 @@ import torch
 from cli_runs import QUICK, Runner, draw_videos, everything_in
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from labelers import SMALL_SPEC, Brightness, random_labeler
+from labelers import SMALL_SPEC, random_labeler
 from method_runs import candidates, noise
 
 from videocompressa.artifact import measure, read_set, to_bytes, write_set
@@ -133,7 +133,7 @@ def test_no_labeler_takes_more_than_its_foreseen_bytes(bits: int) -> None:
     """Trained or random: what was foreseen are codes that do not compress."""
     spec = dataclasses.replace(SMALL_SPEC, bits=bits)
     data = candidates(noise((8, 4, 3, 12, 12), 0), torch.arange(8) % 2)
-    trained = train_labeler(data, [Brightness()], LabelerConfig(spec, steps=3), Run(Streams(0)))
+    trained = train_labeler(data, LabelerConfig(spec, steps=3), Run(Streams(0)))
     for labeler in (trained, random_labeler(spec)):
         real = sum(tensor.nbytes for tensor in pack(labeler.weights, bits).values())
         assert real <= labeler_bytes(spec, 2)
@@ -268,7 +268,7 @@ def test_planted_truth_train_reads_the_labeler_or_the_stored_labels(
     data = candidates(frames, torch.arange(32) // 16)
     data = dataclasses.replace(data, normalization=plain.normalization)
     spec = dataclasses.replace(SMALL_SPEC, width=0.125, bits=6)
-    labeler = train_labeler(data, [Brightness()], LabelerConfig(spec, steps=60, lr=5e-3), Run(Streams(0)))
+    labeler = train_labeler(data, LabelerConfig(spec, steps=60, lr=5e-3), Run(Streams(0)))
     path = tmp_path / "wrong.safetensors"
     write_set(dataclasses.replace(plain, labels=1 - plain.labels, labeler=labeler), path)
     assert to_bytes(read_set(path)) == path.read_bytes()

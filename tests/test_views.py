@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from labelers import STRONG
 from torch import Tensor
 
 from videocompressa.clip import Normalization
@@ -16,12 +17,12 @@ from videocompressa.errors import InputError
 from videocompressa.students import training
 from videocompressa.students.clips import LabeledClips
 from videocompressa.students.settings import TrainConfig
-from videocompressa.views import STRONG, UNCHANGED, Views, mixed, random_views, slowed
+from videocompressa.views import UNCHANGED, Views, mixed, random_views, slowed
 
 shares = st.sampled_from([0.0, 0.3, 1.0])
 any_views = st.builds(
     Views, crop=st.sampled_from([0.3, 1.0]), mirror=st.booleans(), color=st.sampled_from([0.0, 0.5]),
-    time=shares, scenes=shares, mix=shares,
+    thinned=shares, time=shares, scenes=shares, mix=shares,
 )  # fmt: skip
 
 
@@ -122,6 +123,23 @@ def test_slowed_parts_lie_anywhere_and_the_others_stay() -> None:
     assert float(first.max()) > 0.25  # the last 60 %, nearly
     assert float(last[~kept].min()) < 0.75
     assert float((last - first).min()) < 0.65
+
+
+@given(frames=st.integers(2, 9), seed=st.integers(0, 99))
+def test_thinned_clips_show_half_of_their_frames_and_fade_between_them(frames: int, seed: int) -> None:
+    ramp = torch.linspace(0, 1, frames).view(1, frames, 1, 1, 1).expand(4, frames, 3, 2, 2)
+    seen = thinned(ramp, 1.0, generator(seed))[:, :, 0, 0, 0]
+    assert bool((seen.diff(dim=1) >= -1e-6).all())
+    kept = (seen - torch.linspace(0, 1, frames)).abs() < 1e-6
+    assert bool((kept.sum(1) >= frames // 2).all())
+    assert bool((seen.unique(dim=1).shape[1] == 1) or frames > 3)  # one frame of two or three is held
+
+
+def test_no_clip_is_thinned_without_a_share() -> None:
+    pixels = clips()
+    assert thinned(pixels, 0.0, generator()) is pixels
+    some = (thinned(clips(40, 6), 0.5, generator()) != clips(40, 6)).flatten(1).any(1)
+    assert 10 < int(some.sum()) < 30
 
 
 def test_one_frame_has_no_time_to_change() -> None:

@@ -259,7 +259,8 @@ def _full_data(setting: Setting, job: RunJob, videos: VideoSet) -> Lesson:
     if job.labels == "soft":
         labels = soft_labels(teachers.networks, clips, config.teacher, run)
         return Lesson(dataclasses.replace(clips, labels=labels), num_frames)
-    assert (labeler := teachers.labeler) is not None
+    labeler = teachers.labeler
+    assert labeler is not None
     labeled = dataclasses.replace(clips, labeling=Labeling(labeler, labeler.spec.views))
     return Lesson(labeled, num_frames, _labeler_text(labeler), labeler)
 
