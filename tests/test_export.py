@@ -34,6 +34,7 @@ from PIL import Image
 
 from videocompressa.artifact import read_set, write_set
 from videocompressa.errors import InputError, VideoError
+from videocompressa.recipes.options import NumBytes
 from videocompressa.rng import Streams
 from videocompressa.video import probe, read_frames, read_frames_at
 from videocompressa.vlm.export import formats
@@ -231,12 +232,9 @@ def test_a_single_keyframe_becomes_four_frames(set_file: Path, videos: Path, tmp
     assert check_export(tmp_path / "qwen").faults == ()
 
 
-def test_a_full_shard_is_followed_by_another(
-    exported_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("videocompressa.vlm.export.formats.SHARD_SAMPLES", 3)
-    folder = exported_folder("webdataset")
-    assert {"train-000000.tar", "train-000001.tar"} <= everything_in(folder)
+def test_a_full_shard_is_followed_by_another(exported_folder: Callable[..., Path]) -> None:
+    folder = exported_folder("webdataset-frames", shard_size=NumBytes("20480"))
+    assert {"shard-000000.tar", "shard-000001.tar"} <= everything_in(folder)
     assert check_export(folder).num_rows == 4
 
 
@@ -371,8 +369,8 @@ def test_datasets_takes_the_rows_of_llama_factory(exported_folder: Callable[...,
 @pytest.mark.usefixtures("quiet_packages")
 def test_webdataset_reads_the_shards(exported_folder: Callable[..., Path], set_file: Path) -> None:
     webdataset = pytest.importorskip("webdataset", reason="needs webdataset")
-    folder = exported_folder("webdataset", questions="yes-no")
-    samples = list(webdataset.WebDataset(str(folder / "train-000000.tar"), shardshuffle=False).decode("pil"))
+    folder = exported_folder("webdataset-frames", questions="yes-no")
+    samples = list(webdataset.WebDataset(str(folder / "shard-000000.tar"), shardshuffle=False).decode("pil"))
     assert len(samples) == 8
     for sample, levels in zip(samples[::2], planted_levels(set_file), strict=True):
         assert [level(sample[f"{place:02d}.png"]) for place in range(3)] == levels
@@ -487,7 +485,7 @@ def test_options_that_cannot_be_followed_are_refused(run: Runner, set_file: Path
     names.write_text('{"brush_hair": "brush hair"}')
     ask = ("export", set_file, "--to", "frames", "-o", out)
     assert (
-        "--to is 'cog'; known: llama-factory, qwen, trl, hf, webdataset, frames"
+        "--to is 'cog'; known: llama-factory, qwen, trl, hf, webdataset, webdataset-frames, frames"
         in run("export", set_file, "--to", "cog", "-o", out).error
     )
     assert "SET is missing; give SET --to FORMAT -o FOLDER, or --check FOLDER" in run("export").error

@@ -19,6 +19,7 @@ from PIL import Image
 from videocompressa.errors import InputError
 from videocompressa.video import write_video
 from videocompressa.vlm.export.check import check_export
+from videocompressa.vlm.export.formats import FORMATS
 from videocompressa.vlm.export.run import export_set
 from videocompressa.vlm.settings import ExportOptions
 
@@ -66,7 +67,7 @@ def truncate(name: str, size: int) -> Callable[[Path], None]:
 
 def shards(change: Callable[[dict[str, bytes]], dict[str, bytes]]) -> Callable[[Path], None]:
     def damage(folder: Path) -> None:
-        path = folder / "train-000000.tar"
+        path = folder / "shard-000000.tar"
         with tarfile.open(path) as shard:
             members = {member.name: shard.extractfile(member).read() for member in shard}  # type: ignore[union-attr]
         with tarfile.open(path, "w") as shard:
@@ -74,6 +75,22 @@ def shards(change: Callable[[dict[str, bytes]], dict[str, bytes]]) -> Callable[[
                 entry = tarfile.TarInfo(name)
                 entry.size = len(content)
                 shard.addfile(entry, io.BytesIO(content))
+
+    return damage
+
+
+def clip_facts(**changes: Any) -> Callable[[dict[str, bytes]], dict[str, bytes]]:
+    def change(members: dict[str, bytes]) -> dict[str, bytes]:
+        return members | {"00001.json": json.dumps(json.loads(members["00001.json"]) | changes).encode()}
+
+    return change
+
+
+def change_facts(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        facts = json.loads((folder / "classes.json").read_text())
+        change(facts)
+        (folder / "classes.json").write_text(json.dumps(facts))
 
     return damage
 
@@ -244,44 +261,95 @@ FAULTS: dict[str, tuple[tuple[str, Callable[[Path], None]], str]] = {
         pictures(lambda rows: [row.pop("answer") for row in rows]),
         r"row 0: lacks 'answer'; add it",
     ),
-    "webdataset: no shard": (
-        ("webdataset", lambda folder: (folder / "train-000000.tar").unlink()),
-        r"holds no train-NNNNNN.tar",
+    "webdataset-frames: no shard": (
+        ("webdataset-frames", lambda folder: (folder / "shard-000000.tar").unlink()),
+        r"holds no shard-NNNNNN.tar",
     ),
-    "webdataset: cut": (("webdataset", truncate("train-000000.tar", 1500)), r"train-000000.tar"),
-    "webdataset: scattered": (
+    "webdataset-frames: cut": (("webdataset-frames", truncate("shard-000000.tar", 1500)), r"shard-000000.tar"),
+    "webdataset-frames: scattered": (
         (
-            "webdataset",
+            "webdataset-frames",
             shards(lambda members: dict(sorted(members.items(), key=lambda pair: pair[0].partition(".")[2]))),
         ),
         r"sample 00000: lacks 'json'; add it or export again",
     ),
-    "webdataset: torn": (
-        ("webdataset", shards(lambda members: members | {"00001.09.png": members["00001.00.png"]})),
-        r"train-000000.tar: the files of sample 00001 are not next to each other; export again",
+    "webdataset-frames: torn": (
+        ("webdataset-frames", shards(lambda members: members | {"00001.09.png": members["00001.00.png"]})),
+        r"shard-000000.tar: the files of sample 00001 are not next to each other; export again",
     ),
-    "webdataset: no class": (
-        ("webdataset", shards(lambda members: {k: v for k, v in members.items() if k != "00001.cls"})),
-        r"train-000000.tar sample 00001: lacks 'cls'; add it or export again",
+    "webdataset-frames: no class": (
+        ("webdataset-frames", shards(lambda members: {k: v for k, v in members.items() if k != "00001.cls"})),
+        r"shard-000000.tar sample 00001: lacks 'cls'; add it or export again",
     ),
-    "webdataset: other class": (
-        ("webdataset", shards(lambda members: {k: b"7" if k == "00001.cls" else v for k, v in members.items()})),
-        r"train-000000.tar sample 00001: has class '7', its json has",
+    "webdataset-frames: other class": (
+        ("webdataset-frames", shards(lambda members: {k: b"7" if k == "00001.cls" else v for k, v in members.items()})),
+        r"shard-000000.tar sample 00001: has class '7', its json has",
     ),
-    "webdataset: other count": (
+    "webdataset-frames: other count": (
         (
-            "webdataset",
+            "webdataset-frames",
             shards(lambda members: {k: v.replace(b'"num_frames": 3', b'"num_frames": 2') for k, v in members.items()}),
         ),
-        r"train-000000.tar sample 00000: has 3 pictures, its json has 2",
+        r"shard-000000.tar sample 00000: has 3 pictures, its json has 2",
     ),
-    "webdataset: picture less": (
-        ("webdataset", shards(lambda members: {k: v for k, v in members.items() if k != "00001.01.png"})),
+    "webdataset-frames: picture less": (
+        ("webdataset-frames", shards(lambda members: {k: v for k, v in members.items() if k != "00001.01.png"})),
         r"sample 00001: has 2 frames and 3 times",
     ),
-    "webdataset: broken picture": (
-        ("webdataset", shards(lambda members: {k: v[:90] if k == "00001.01.png" else v for k, v in members.items()})),
+    "webdataset-frames: broken picture": (
+        (
+            "webdataset-frames",
+            shards(lambda members: {k: v[:90] if k == "00001.01.png" else v for k, v in members.items()}),
+        ),
         r"00001.01.png is no complete picture",
+    ),
+    "webdataset: broken video": (
+        ("webdataset", shards(lambda members: {k: v[:300] if k == "00001.mp4" else v for k, v in members.items()})),
+        r"00001.mp4: .*; export again",
+    ),
+    "webdataset: no video": (
+        ("webdataset", shards(lambda members: {k: v for k, v in members.items() if k != "00001.mp4"})),
+        r"shard-000000.tar sample 00001: lacks 'mp4'; add it",
+    ),
+    "webdataset: other size": (
+        ("webdataset", change_facts(lambda facts: facts.update(height=48))),
+        r"shard-000000.tar sample 0000.: its mp4 is 4x32x32, classes.json has 4x48x32; export again",
+    ),
+    "webdataset: other classes": (
+        ("webdataset", change_facts(lambda facts: facts["classes"].reverse())),
+        r"classes.json has other classes than export.json",
+    ),
+    "webdataset: no size": (
+        ("webdataset", change_facts(lambda facts: facts.pop("width"))),
+        r"classes.json: lacks 'width'; add it or export again",
+    ),
+    "webdataset: no facts": (
+        ("webdataset", lambda folder: (folder / "classes.json").unlink()),
+        r"classes.json is missing; export again",
+    ),
+    "webdataset: shares of another sum": (
+        ("webdataset", shards(clip_facts(probabilities=[0.7, 0.7]))),
+        r"sample 00001: its probabilities are not 2 shares that sum to 1",
+    ),
+    "webdataset: a share less": (
+        ("webdataset", shards(clip_facts(probabilities=[1.0]))),
+        r"sample 00001: its probabilities are not 2 shares that sum to 1",
+    ),
+    "webdataset: less likely class": (
+        ("webdataset", shards(clip_facts(probabilities=[0.5, 0.5], label=2))),
+        r"sample 00001: label 2, '.*', is not its most likely class; fix it",
+    ),
+    "webdataset: other name": (
+        ("webdataset", shards(clip_facts(**{"class": "golf"}))),
+        r"sample 00001: label ., 'golf', is not its most likely class; fix it",
+    ),
+    "webdataset: other number": (
+        ("webdataset", shards(lambda members: {k: b"7" if k == "00001.cls" else v for k, v in members.items()})),
+        r"shard-000000.tar sample 00001: has class '7', its json has",
+    ),
+    "webdataset: sample less": (
+        ("webdataset", shards(lambda members: {k: v for k, v in members.items() if not k.startswith("00001")})),
+        r"holds 3 rows, export.json has 4",
     ),
     "trl: no pictures": (
         ("trl", table(lambda rows: rows[1].update(images=[]))),
@@ -332,7 +400,8 @@ def good(set_file: Path, videos: Path, tmp_path_factory: pytest.TempPathFactory)
 
     def folder(to: str) -> Path:
         if not (root / to).exists():
-            export_set(set_file, root / to, to=to, options=ExportOptions(from_source=videos))
+            options = ExportOptions() if FORMATS[to].holds_clips else ExportOptions(from_source=videos)
+            export_set(set_file, root / to, to=to, options=options)
         return root / to
 
     return folder

@@ -334,6 +334,17 @@ class TestWriting:
         assert info.duration_seconds == pytest.approx(0.8)
         assert numbers(path, 10, 25) == list(range(10))
 
+    def test_a_fine_mp4_keeps_sides_and_colors(self, tmp_path: Path) -> None:
+        rows, columns = torch.meshgrid(torch.arange(15), torch.arange(21), indexing="ij")
+        stripes = torch.stack([255 * (columns % 2), 128 + 0 * rows, 255 - 255 * (columns % 2)]).to(torch.uint8)
+        for fine, sides, near in ((True, (15, 21), True), (False, (16, 22), False)):
+            path = tmp_path / f"{fine}.mp4"
+            write_video(path, stripes.expand(3, 3, 15, 21), 4, fine=fine)
+            info = probe(path)
+            assert (info.num_frames, info.height, info.width) == (3, *sides)
+            read = torch.from_numpy(read_frames(path, 3, *sides).frames)[..., :15, :21]
+            assert bool((read.float() - stripes.float()).abs().mean() < 5) is near
+
     @pytest.mark.parametrize("name", ["a.mp4", "a.gif"])
     def test_same_bytes_each_time(self, tmp_path: Path, name: str) -> None:
         frames = torch.randint(0, 255, (5, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))

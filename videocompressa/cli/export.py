@@ -1,4 +1,4 @@
-"""The verb `export`: a set file as a folder that trainers of video-language models read, and the check of one."""
+"""The verb `export`: a set file as a folder that trainers of other packages read, and the check of one."""
 
 from pathlib import Path
 from typing import Annotated
@@ -25,17 +25,20 @@ def export(
     check: Path | None = None,
     reporting: cli.ReportingArguments = cli.REPORTING,
 ) -> None:
-    """Write the keyframes of a set file as a folder for a trainer of video-language models, or check such a folder.
+    """Write a set file as a folder for a trainer that does not know it, or check such a folder.
 
-    Pictures are decoded from the latents, or read from the videos with --from-source. Class names become words
-    (TableTennisShot: table tennis shot). Videos that cannot be read are left out and listed.
+    webdataset holds clips, or random views of them with the probabilities of the set's labeler (--views 64), for video
+    classifiers. All others hold keyframes with questions, for video-language models: pictures are decoded from the
+    latents, or read from the videos with --from-source; class names become words (TableTennisShot: table tennis shot);
+    videos that cannot be read are left out and listed.
 
     Parameters
     ----------
     path
         A set file.
     to
-        llama-factory, qwen (qwen-vl-finetune), trl, hf (Hugging Face data set), webdataset or frames (png and jsonl).
+        llama-factory, qwen (qwen-vl-finetune), trl, hf (Hugging Face data set), webdataset (clips),
+        webdataset-frames or frames (png and jsonl).
     output
         Folder to write.
     force
@@ -72,8 +75,10 @@ def _export(
     rows = {
         "folder": str(folder),
         "rows": f"{exported.num_rows} about {exported.num_items} videos{left_out}",
-        "names": ", ".join(f"{name} = {words!r}" for name, words in names[:3]) + (", ..." if len(names) > 3 else ""),
     }
+    if names:
+        rows["names"] = ", ".join(f"{name} = {words!r}" for name, words in names[:3])
+        rows["names"] += ", ..." if len(names) > 3 else ""
     terminal.stdout_console().print(terminal.facts_table(rows))
     for step in exported.next_steps:
         terminal.note(f"next: {step}", reporting)

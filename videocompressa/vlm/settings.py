@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from videocompressa.errors import InputError
+from videocompressa.recipes.options import NumBytes
 
 Phase = Literal["zero-shot", "set", "full"]
 """One evaluation of a model: as it is, after the set file, or after all training videos."""
@@ -15,6 +16,9 @@ TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down
 
 VISION = ("frozen", "merger", "all")
 PRECISIONS = ("bfloat16", "float32")
+MOST_VIEWS = 10_000
+"""Views a clip of one export (our choice: a mistyped number must not fill a disk)."""
+_SHARD_BYTES = NumBytes("256MB")
 NO_RESULT = ("micro_batch", "save_every", "gradient_checkpointing")
 """Settings that change time and memory only (and rounding)."""
 
@@ -30,9 +34,19 @@ class ExportOptions:
     questions: Literal["open", "choice", "yes-no"] = "open"
     """open asks what is seen, choice lists all classes, yes-no asks about the class and about another one."""
     seed: int = 0
-    """Seed of the questions."""
+    """Seed of the questions, and of the views."""
     codec: str | None = None
     """Where the set's codec is, when the file does not name it: diffusers:FOLDER."""
+    views: int = 0
+    """webdataset: random views of each clip, labeled by the set's labeler; 0 writes the clips with their stored
+    labels."""
+    shard_size: NumBytes = _SHARD_BYTES
+    """webdataset and webdataset-frames: largest tar file (one sample may be larger), such as 256MB."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.views <= MOST_VIEWS:
+            more = "; for more, export again with another --seed" if self.views > 0 else ""
+            raise InputError(f"--views is {self.views}; give 0 (the clips as they are) to {MOST_VIEWS}{more}")
 
 
 @dataclass(frozen=True)

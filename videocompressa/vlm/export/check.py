@@ -16,9 +16,21 @@ from typing import Any
 from videocompressa.errors import InputError, VideoError
 from videocompressa.video import probe
 from videocompressa.vlm.export import rows
-from videocompressa.vlm.export.formats import DATASET, DATASET_INFO, FORMATS, FPS, MANIFEST, VERSION, check_packages
+from videocompressa.vlm.export.formats import (
+    CLASSES_FILE,
+    DATASET,
+    DATASET_INFO,
+    FORMATS,
+    FPS,
+    MANIFEST,
+    VERSION,
+    check_packages,
+)
 from videocompressa.vlm.export.items import FrameRules
 from videocompressa.vlm.export.rows import LIST, NUMBER, TEXT, FaultError
+
+MOST_ROUNDING = 1e-2
+"""How far the sum of probabilities may be from 1, as for the labels of a `SyntheticSet`."""
 
 
 @dataclass(frozen=True)
@@ -196,8 +208,33 @@ def _check_sample(export: _Export, row: dict[str, Any]) -> None:
     export.check_facts(facts, num_pictures)
     if facts["num_frames"] != num_pictures:
         raise FaultError(f"has {num_pictures} pictures, its json has {facts['num_frames']}")
-    if row["cls"] != str(facts["label"]):
-        raise FaultError(f"has class {row['cls']!r}, its json has {facts['label']}")
+    _check_class(row)
+
+
+def _check_class(row: dict[str, Any]) -> None:
+    if row["cls"] != str(row["json"]["label"]):
+        raise FaultError(f"has class {row['cls']!r}, its json has {row['json']['label']}")
+
+
+def _clip_rows(folder: Path) -> rows.Rows:
+    training = rows.parse_json(rows.read_file(folder, CLASSES_FILE), CLASSES_FILE)
+    yield from ((where, row | {CLASSES_FILE: training}) for where, row in rows.shard_rows(folder))
+
+
+def _check_clip(export: _Export, row: dict[str, Any]) -> None:
+    facts, training = row["json"], row[CLASSES_FILE]
+    if training["classes"] != export.classes:
+        raise FaultError(f"{CLASSES_FILE} has other classes than {MANIFEST}")
+    sizes = row["mp4"], [training[name] for name in ("num_frames", "height", "width")]
+    if sizes[0] != sizes[1]:
+        clip, expected = ("x".join(map(str, size)) for size in sizes)
+        raise FaultError(f"its mp4 is {clip}, {CLASSES_FILE} has {expected}")
+    shares, label = facts["probabilities"], facts["label"]
+    if len(shares) != len(export.classes) or min(shares) < 0 or abs(sum(shares) - 1) > MOST_ROUNDING:
+        raise FaultError(f"its probabilities are not {len(export.classes)} shares that sum to 1")
+    if label not in range(len(shares)) or shares[label] < max(shares) or facts["class"] != export.classes[label]:
+        raise FaultError(f"label {label}, {facts['class']!r}, is not its most likely class", "fix it")
+    _check_class(row)
 
 
 @dataclass(frozen=True)
@@ -217,6 +254,9 @@ _FACTS = {"times_seconds": [NUMBER], "label": NUMBER, **dict.fromkeys(("class", 
 _NAMED = {**_FACTS, "name": TEXT}
 _TRL = {"messages": _MESSAGES, "images": LIST}
 _HF = {"frames": LIST, **_FACTS}
+_SIZE = dict.fromkeys(("num_frames", "height", "width"), NUMBER)
+_SHARES = {"label": NUMBER, "class": TEXT, "probabilities": [NUMBER], "video": TEXT}
+_CLIP = {"json": _SHARES, "cls": TEXT, "mp4": LIST, CLASSES_FILE: {"classes": [TEXT], **_SIZE}}
 
 CHECKS: dict[str, _Check] = {
     "llama-factory": _Check(_llama_factory_rows, {"messages": _MESSAGES, "videos": [[TEXT]]}, _check_llama_factory),
@@ -227,7 +267,8 @@ CHECKS: dict[str, _Check] = {
     ),
     "trl": _Check(partial(rows.table_rows, columns=tuple(_TRL)), _TRL, _check_trl),
     "hf": _Check(partial(rows.table_rows, columns=tuple(_HF)), _HF, _check_frames),
-    "webdataset": _Check(
+    "webdataset": _Check(_clip_rows, _CLIP, _check_clip),
+    "webdataset-frames": _Check(
         rows.shard_rows, {"json": {"num_frames": NUMBER, **_NAMED}, "cls": TEXT, "png": LIST}, _check_sample
     ),
     "frames": _Check(partial(rows.json_lines, name="train.jsonl"), {"frames": [TEXT], **_NAMED}, _check_frames),

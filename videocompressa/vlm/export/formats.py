@@ -8,7 +8,6 @@ import io
 import itertools
 import json
 import shlex
-import tarfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,10 +16,16 @@ from typing import Any
 import PIL.Image
 
 from videocompressa.errors import InputError, how_to_install
+from videocompressa.recipes.sets import DEFAULT_FPS
 from videocompressa.video import write_png, write_video
+from videocompressa.vlm.export.clips import readme
 from videocompressa.vlm.export.items import FrameRules, Item
+from videocompressa.vlm.export.shards import write_shards
 
 MANIFEST = "export.json"
+CLASSES_FILE = "classes.json"
+FOR_TRAINERS = ("classes", "num_frames", "height", "width", "frames_per_second", "mean", "std")
+"""What the file of classes holds, by name: all that a trainer must know of every clip."""
 VERSION = 1
 """Number of the layout of these folders, written to the manifest."""
 
@@ -37,9 +42,6 @@ QWEN_IMAGE = FrameRules(min_pixels=56 * 56)
 
 DATASET = "videocompressa"
 """Name of the data set in LLaMA-Factory's `dataset_info.json`."""
-
-SHARD_SAMPLES = 1000
-"""Samples a WebDataset shard (our choice: sets of this kind fit in one)."""
 
 PARQUET = Path("data/train-00000-of-00001.parquet")
 """The only table; by this name `datasets` knows the split."""
@@ -60,6 +62,10 @@ Facts = Mapping[str, Any]
 """What is known about an item, or about the export (JSON values)."""
 
 
+KEYFRAME_OPTIONS = ("from_source", "names", "questions")
+"""Fields of `ExportOptions` that formats of keyframes take."""
+
+
 @dataclass(frozen=True)
 class Format:
     """One way to write an export."""
@@ -73,6 +79,13 @@ class Format:
     rules: FrameRules = field(default_factory=FrameRules)
     packages: tuple[str, ...] = ()
     """Packages of the extra `vlm` that it is written with."""
+    options: tuple[str, ...] = KEYFRAME_OPTIONS
+    """Fields of `ExportOptions` that it takes besides `seed` and `codec`."""
+
+    @property
+    def holds_clips(self) -> bool:
+        """Whether its items are clips or views of them, and not keyframes with questions."""
+        return "views" in self.options
 
     def rows(self, folder: Path, items: Iterable[Item]) -> Iterator[TrainerRow]:
         """Yield the rows of items, after their media are written."""
@@ -124,6 +137,21 @@ def _shard_row(key: str, facts: Facts, pictures: list[bytes]) -> TrainerRow:
     }
 
 
+def _clip_row(key: str, facts: Facts, video: bytes) -> TrainerRow:
+    """Return the content of each file of a sample, by name: KEY.mp4, KEY.cls, KEY.json."""
+    content = json.dumps(facts, ensure_ascii=False).encode()
+    return {f"{key}.mp4": video, f"{key}.cls": str(facts["label"]).encode(), f"{key}.json": content}
+
+
+def _encode_clip(folder: Path, item: Item) -> bytes:
+    """Return the clip as an mp4 file, which passes through the folder."""
+    path = folder / "clip.mp4"
+    write_video(path, item.frames, DEFAULT_FPS, fine=True)
+    video = path.read_bytes()
+    path.unlink()
+    return video
+
+
 def _write_mp4(folder: Path, item: Item) -> str:
     """One mp4 a video: in this trainer a list under "video" means several videos, not frames of one."""
     path = f"videos/{item.stem}.mp4"
@@ -173,14 +201,14 @@ def _write_lines(folder: Path, rows: Iterable[TrainerRow], facts: Facts) -> None
         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
-def _write_shards(folder: Path, rows: Iterable[TrainerRow], facts: Facts) -> None:
-    """Plain tar files; owner, mode and time of the members are fixed, so that equal exports are equal bytes."""
-    for number, samples in itertools.groupby(enumerate(rows), lambda pair: pair[0] // SHARD_SAMPLES):
-        with tarfile.open(folder / f"train-{number:06d}.tar", "w", format=tarfile.USTAR_FORMAT) as shard:
-            for name, content in itertools.chain.from_iterable(files.items() for _, files in samples):
-                entry = tarfile.TarInfo(name)
-                entry.size, entry.mode = len(content), 0o644
-                shard.addfile(entry, io.BytesIO(content))
+def _write_frame_shards(folder: Path, rows: Iterable[TrainerRow], facts: Facts) -> None:
+    write_shards(folder, rows, facts["shard_bytes"])
+
+
+def _write_clip_shards(folder: Path, rows: Iterable[TrainerRow], facts: Facts) -> None:
+    write_shards(folder, rows, facts["shard_bytes"])
+    write_json(folder / CLASSES_FILE, {name: facts[name] for name in FOR_TRAINERS})
+    (folder / "README.md").write_text(readme(facts), encoding="utf-8")
 
 
 def _write_trl(folder: Path, rows: Iterable[TrainerRow], facts: Facts) -> None:
@@ -288,8 +316,11 @@ COMMANDS = {
     "--use_peft --output_dir {quoted}-lora",
     "hf": 'python -c "from sys import argv; from datasets import load_dataset; '
     "print(load_dataset(argv[1], split='train')[0])\" {quoted}",
-    "webdataset": 'python -c "from sys import argv; from webdataset import WebDataset; '
-    "print(next(iter(WebDataset(argv[1], shardshuffle=False).decode('pil'))))\" {quoted}/train-000000.tar",
+    "webdataset": "the training loop is in {folder}/README.md\n"
+    'python -c "from sys import argv; from webdataset import WebDataset; '
+    "print(next(iter(WebDataset(argv[1], shardshuffle=False)))['json'].decode())\" {quoted}/shard-000000.tar",
+    "webdataset-frames": 'python -c "from sys import argv; from webdataset import WebDataset; '
+    "print(next(iter(WebDataset(argv[1], shardshuffle=False).decode('pil'))))\" {quoted}/shard-000000.tar",
     "frames": "head -n 1 {quoted}/train.jsonl",
 }
 """What to run next, after a line with what to do by hand before: {folder} is the export, {quoted} the same for a shell,
@@ -301,7 +332,10 @@ FORMATS = {
     "qwen": Format(_write_mp4, _qwen_row, _write_annotations, QWEN_VIDEO),
     "trl": Format(_frame_cells, _trl_row, _write_trl, QWEN_IMAGE, _TABLES),
     "hf": Format(_frame_cells, _facts_row, _write_hf, packages=_TABLES),
-    "webdataset": Format(_encode_frames, _shard_row, _write_shards),
+    "webdataset": Format(_encode_clip, _clip_row, _write_clip_shards, options=("views", "shard_size")),
+    "webdataset-frames": Format(
+        _encode_frames, _shard_row, _write_frame_shards, options=(*KEYFRAME_OPTIONS, "shard_size")
+    ),
     "frames": Format(_write_frames, _facts_row, _write_lines),
 }
 """Every format, by `--to`."""

@@ -6,6 +6,7 @@ A schema is the name of a type (`TEXT`, ...), {key: schema} of an object, or [sc
 import io
 import json
 import tarfile
+import tempfile
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Any
 
 from PIL import Image
 
+from videocompressa.errors import VideoError
+from videocompressa.video import probe, read_frames
 from videocompressa.vlm.export.formats import PARQUET
 
 Rows = Iterator[tuple[str, Any]]
@@ -94,10 +97,13 @@ def json_lines(folder: Path, name: str) -> Rows:
 
 
 def shard_rows(folder: Path) -> Rows:
-    """Yield the samples of tar shards: {extension: content}, with the (height, width) of all pictures as "png"."""
-    shards = sorted(folder.glob("train-*.tar"))
+    """Yield the samples of tar shards: {extension: content}.
+
+    "png" is the (height, width) of each picture, "mp4" the [T, height, width] of the video.
+    """
+    shards = sorted(folder.glob("shard-*.tar"))
     if not shards:
-        raise FaultError("holds no train-NNNNNN.tar")
+        raise FaultError("holds no shard-NNNNNN.tar")
     for path in shards:
         try:
             with tarfile.open(path) as shard:
@@ -112,12 +118,14 @@ def _samples(name: str, shard: tarfile.TarFile) -> Rows:
         if stem in finished:
             raise FaultError(f"{name}: the files of sample {stem} are not next to each other")
         finished.add(stem)
-        sample: dict[str, Any] = {"png": []}
+        sample: dict[str, Any] = {}
         for member in members:
             file, kind = shard.extractfile(member), member.name.partition(".")[2]
             content = b"" if file is None else file.read()
             if kind.endswith("png"):
-                sample["png"].append(picture_sides(content, member.name))
+                sample.setdefault("png", []).append(picture_sides(content, member.name))
+            elif kind == "mp4":
+                sample[kind] = _video_size(content, member.name)
             elif kind == "json":
                 sample[kind] = parse_json(content, member.name)
             else:
@@ -154,3 +162,16 @@ def picture_sides(content: bytes, name: str) -> tuple[int, int]:
     except (OSError, SyntaxError) as error:  # UnidentifiedImageError is an OSError.
         reason = " ".join(str(error).split()[:8])
         raise FaultError(f"{name} is no complete picture ({reason})") from error
+
+
+def _video_size(content: bytes, name: str) -> list[int]:
+    """Return [T, height, width] of a video that can be decoded to its end."""
+    with tempfile.NamedTemporaryFile(suffix=".mp4") as file:
+        file.write(content)
+        file.flush()
+        try:
+            video = probe(Path(file.name))
+            read_frames(Path(file.name), video.num_frames, video.height, video.width)
+        except VideoError as error:
+            raise FaultError(f"{name}: {error}") from error
+    return [video.num_frames, video.height, video.width]

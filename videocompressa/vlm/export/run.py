@@ -1,6 +1,7 @@
-"""Exporting a set file for the trainers of video-language models."""
+"""Exporting a set file for trainers of other packages."""
 
-from collections.abc import Iterator, Sequence
+import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from videocompressa.recipes.sets import open_set
 from videocompressa.rng import Streams
 from videocompressa.run import Watch, watch_nothing
 from videocompressa.synthetic import SyntheticSet
+from videocompressa.vlm.export.clips import ClipStream
 from videocompressa.vlm.export.formats import FORMATS, MANIFEST, VERSION, check_packages, next_steps, write_json
 from videocompressa.vlm.export.items import ItemStream, picture_reader, source_note
 from videocompressa.vlm.settings import ExportOptions
@@ -28,7 +30,7 @@ class Exported:
     skipped: tuple[BadVideo, ...]
     """Items whose source video could not be read."""
     names: dict[str, str]
-    """Each class in words."""
+    """Each class in words; empty where no words are written."""
     notes: tuple[str, ...]
     next_steps: tuple[str, ...]
     """What to do with the folder; the last is a command."""
@@ -43,7 +45,7 @@ def export_set(
     overwrite: bool = False,
     watch: Watch = watch_nothing,
 ) -> Exported:
-    """Write the keyframes of the set file `path` as a folder that a trainer reads; it appears only when it is complete.
+    """Write the set file `path` as a folder that a trainer reads; it appears only when it is complete.
 
     `to` is a key of `vlm.export.formats.FORMATS`; `overwrite` replaces the folder; `watch` is called after each item.
     Raises `InputError` when an option cannot be followed, or no item could be read.
@@ -52,16 +54,16 @@ def export_set(
     if to not in FORMATS:
         raise InputError(f"--to is {to!r}; known: {', '.join(FORMATS)}")
     kind, root = FORMATS[to], options.from_source
+    _check_options(to, options)
     check_packages(kind.packages, f"--to {to}")
     check_output_folder(folder, overwrite=overwrite)
     _keep_inputs(folder, path, root)
     # The codec is needed only where latents are decoded.
     synthetic = open_set(path, options.codec) if root is None else read_set(path)
-    names = readable_names(synthetic.classes, options.names)
-    check_questions(options.questions, len(names))
-    streams = Streams(options.seed).child("questions")
-    items = ItemStream(synthetic, picture_reader(synthetic, root), kind.rules, names, options.questions, streams, watch)
-    facts = {"version": VERSION, "format": to, **_facts(synthetic, names, options)}
+    items = _clips(synthetic, path, options, watch) if kind.holds_clips else _items(synthetic, to, options, watch)
+    facts = {"version": VERSION, "format": to, **_facts(synthetic, items, options)}
+    if "shard_size" in kind.options:
+        facts["shard_bytes"] = options.shard_size
     with complete_folder(folder, overwrite=overwrite) as part:
         kind.write(part, kind.rows(part, items), facts)
         num_items = len(synthetic) - len(items.skipped)
@@ -77,15 +79,45 @@ def export_set(
         num_items,
         items.num_rows,
         tuple(items.skipped),
-        names=dict(zip(synthetic.classes, names, strict=True)),
+        names={} if kind.holds_clips else dict(zip(facts["classes"], facts["names"], strict=True)),
         notes=tuple(_notes(items, to, root)),
         next_steps=next_steps(to, folder.absolute(), synthetic.times_seconds.shape[1]),
     )
 
 
-def _facts(synthetic: SyntheticSet, names: Sequence[str], options: ExportOptions) -> dict[str, Any]:
+def _check_options(to: str, options: ExportOptions) -> None:
+    """Refuse options that the format does not take, unless they have their default."""
+    for field in dataclasses.fields(ExportOptions):
+        takers = [name for name, kind in FORMATS.items() if field.name in kind.options]
+        if takers and to not in takers and getattr(options, field.name) != field.default:
+            option = f"--{field.name.replace('_', '-')}"
+            raise InputError(f"{option} does not apply to --to {to}; leave it out, or give --to {' or '.join(takers)}")
+
+
+def _items(synthetic: SyntheticSet, to: str, options: ExportOptions, watch: Watch) -> ItemStream:
+    names = readable_names(synthetic.classes, options.names)
+    check_questions(options.questions, len(names))
+    pictures, streams = picture_reader(synthetic, options.from_source), Streams(options.seed).child("questions")
+    return ItemStream(synthetic, pictures, FORMATS[to].rules, names, options.questions, streams, watch)
+
+
+def _clips(synthetic: SyntheticSet, path: Path, options: ExportOptions, watch: Watch) -> ClipStream:
+    if options.views and synthetic.labeler is None:
+        raise InputError(
+            f"--views {options.views}: {path}, compressed by {synthetic.provenance.method!r}, has no labeler to label "
+            "views; compress with --labeler auto, or leave --views out for the clips with their stored labels"
+        )
+    return ClipStream(synthetic, options.views, Streams(options.seed).child("views"), watch)
+
+
+def _facts(synthetic: SyntheticSet, items: ItemStream | ClipStream, options: ExportOptions) -> dict[str, Any]:
     """Return what the manifest records about the set and the options."""
     provenance = synthetic.provenance
+    if isinstance(items, ClipStream):
+        shown, names = items.facts, synthetic.classes
+    else:
+        pixels = "latents" if options.from_source is None else "source"
+        shown, names = {"pixels": pixels, "questions": options.questions}, tuple(items.names)
     return {
         "source": provenance.source.name,
         "num_source_videos": provenance.source.num_videos,
@@ -95,9 +127,8 @@ def _facts(synthetic: SyntheticSet, names: Sequence[str], options: ExportOptions
         "soft": synthetic.labels.ndim == 2,
         "classes": list(synthetic.classes),
         "names": list(names),
-        "pixels": "latents" if options.from_source is None else "source",
-        "questions": options.questions,
         "seed": options.seed,
+        **shown,
     }
 
 
@@ -111,7 +142,11 @@ def _keep_inputs(folder: Path, path: Path, root: Path | None) -> None:
             raise InputError(f"output {folder} holds {option} {source}, which is read; give another folder")
 
 
-def _notes(items: ItemStream, to: str, root: Path | None) -> Iterator[str]:
+def _notes(items: ItemStream | ClipStream, to: str, root: Path | None) -> Iterator[str]:
+    if isinstance(items, ClipStream):
+        if items.synthetic.labeler is not None and not items.views:
+            yield "the set has a labeler: --views 64 writes random views of each clip with its labels"
+        return
     rules, clip, keyframes = items.rules, items.synthetic.clip, items.synthetic.times_seconds.shape[1]
     if root is None:
         pictures = f"pictures are decoded latents of {clip.height}x{clip.width} px"
