@@ -1,4 +1,4 @@
-"""The labeler: what it answers, that it stays frozen, views for any training loop, and what it learns from teachers."""
+"""The labeler: what it answers, that it stays frozen, views for any training loop, and what it learns."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from labelers import HALF, SMALL_SPEC, random_labeler
+from labelers import HALF, SMALL_SPEC, STRONG, random_labeler
 from method_runs import candidates, compress, dark_and_bright
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -32,6 +32,7 @@ from videocompressa.students.clips import LabeledClips
 from videocompressa.students.evaluation import evaluate
 from videocompressa.students.labelers import LabelerConfig, train_labeler
 from videocompressa.students.settings import TrainConfig
+from videocompressa.students.teachers import real_clips
 from videocompressa.students.training import fit
 from videocompressa.views import UNCHANGED
 

@@ -17,7 +17,7 @@ from videocompressa.errors import InputError
 from videocompressa.students import training
 from videocompressa.students.clips import LabeledClips
 from videocompressa.students.settings import TrainConfig
-from videocompressa.views import UNCHANGED, Views, mixed, random_views, slowed
+from videocompressa.views import UNCHANGED, Views, mixed, random_views, slowed, thinned
 
 shares = st.sampled_from([0.0, 0.3, 1.0])
 any_views = st.builds(

@@ -48,9 +48,9 @@ class VideoCompressaConfig(SelectingConfig):
     name: ClassVar[str] = "videocompressa"
     labels: str = "views"
     """Step 8: "views" (a labeler in the file), "soft" or "hard"."""
-    selector: str = "gumbel"
-    """Steps 2 to 5: "gumbel" (learned), or another rule as an ablation, as are `joint.enabled=false` and
-    `joint.understanding=false`."""
+    selector: str = "uniform"
+    """Steps 2 to 5: "gumbel" (learned; `joint.enabled=false` and `joint.understanding=false` are ablations) or a fixed
+    rule. Uniform by default: with labeled views, learned keyframes taught less (docs/log.md)."""
     subset: str = "random"
     """Step 6: rule that chooses videos; a name of `selection.SUBSETS`."""
     features: str = "latents"
