@@ -42,6 +42,7 @@ TEACHER = TeacherConfig(
 )
 SMALL = VideoCompressaConfig(
     labels="soft",
+    selector="gumbel",
     subset="facility-location",
     joint=JointConfig(steps=3, batch_size=8, width=8),
     scorer=SelectorConfig(thumbnail=16, width=8),

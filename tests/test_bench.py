@@ -144,7 +144,7 @@ def test_the_labeler_is_that_of_the_random_clips_of_its_column() -> None:
     record = record_of(row, [{**run, "set": of_set}], "rendered", ClipSpec(8, 48, 48), options)
     assert (record.file_bytes, record.labeler_bytes, record.file_and_codec_bytes) == (300, 300, 300)
     assert record.byte_ratio == pytest.approx(0.03)
-    assert (record.codec, record.selector, record.network, record.vpc) == ("", "", "minic3d", 3)
+    assert (record.codec, record.selector, record.network, record.vpc) == ("", "", "compactc3d", 3)
     assert (record.num_frames, record.frame_ratio, record.num_train_clips, record.train_steps) == (0, None, None, None)
     assert (record.labeler, record.views, record.compress_seconds) == (run["labeler"], ("crop=0.8",), 5.0)
 
@@ -196,7 +196,7 @@ def test_every_scale_names_settings_that_exist() -> None:
         ({"settings": ("speed=1",)}, "--set speed: no method of --methods has this setting; known: fill, teacher."),
         ({"settings": ("labels=soft",)}, "--set labels: no method of --methods has this setting; known: fill, teacher"),
         ({"settings": ("fill",)}, "--set fill: has no value; write --set name=value"),
-        ({"settings": ("labeler.steps=many",)}, "--set labeler.steps=many: it takes a whole number, such as 1600"),
+        ({"settings": ("labeler.steps=many",)}, "--set labeler.steps=many: it takes a whole number, such as 3200"),
         ({"students": ("bert",)}, "unknown student 'bert'; known: convnet3d"),
         ({"protocol": "kind"}, "unknown protocol 'kind'; known: fair, vdsd, video-dc"),
         ({"protocol": "vdsd:cats"}, "protocol 'vdsd' does not define how to read 'cats'; known: miniucf"),
@@ -271,7 +271,7 @@ def test_methods_that_fill_bytes_get_those_of_the_reference_of_their_column(
     views = dataclasses.replace(options, labels=("views",), budgets=budgets[:1], controls=False)
     filling_views = job_of(rows_of(views)[0], 1, views, ()).trained_on
     assert filling_views is not None
-    assert filling_views.options.settings[-1] == "labeler.spec.width=0.125"  # that of the reference
+    assert filling_views.options.settings[-1] == "labeler.spec.width=1.0"  # that of the reference
     asked: list[BudgetOptions] = []
 
     def compressed(setting: Setting, path: Path, work: object) -> dict[str, object]:
@@ -393,7 +393,7 @@ def test_regimes_side_by_side_with_controls_and_training_steps(rendered_set: Pat
     assert {method for method, labels in main if labels == "views"} == {"full", *sets, "noise", "labeler"}
     # One labeler for all, counted in every file; the method that fills bytes has as many.
     labeled = [main[method, "views"] for method in (*sorted(sets), "noise", "labeler")]
-    assert {record.labeler for record in labeled} == {"framenet2d, width 0.0625, 4 bits"}
+    assert {record.labeler for record in labeled} == {"framenet2d, width 0.0625, 5 bits"}
     assert len({record.labeler_bytes for record in labeled}) == 1
     random, filling, _, alone = labeled
     assert alone.file_bytes == alone.labeler_bytes > 1000

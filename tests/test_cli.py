@@ -533,7 +533,7 @@ def test_ctrl_c_leaves_nothing_and_the_next_run_goes_on(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    options = ("--method", "videocompressa", "--keyframes", 2, *QUICK)
+    options = ("--method", "videocompressa", "--set", "selector=gumbel", "--keyframes", 2, *QUICK)
     assert run.compress(videos, tmp_path / "complete.safetensors", "--cache", tmp_path / "a", *options).code == 0
     path = tmp_path / "out/set.safetensors"
     path.parent.mkdir()

@@ -49,7 +49,7 @@ class FirstVideosConfig(MethodConfig):
         if self.backwards:
             synthetic = dataclasses.replace(synthetic, latents=synthetic.latents.flip(1))
         teachers = self.train_teachers(train_data, codec, budget.keyframes, run)
-        return self.relabel(synthetic, train_data, teachers, run)
+        return self.relabel(synthetic, teachers, run)
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def test_every_method_says_what_recipes_must_know(name: str) -> None:
     assert isinstance(config, MethodConfig)
     assert config.name == name
     assert config.differing_settings() == {} or config.reference().name != name
-    assert config.network == "" or config.network in ("minic3d", "convnet3d")
+    assert config.network == "" or config.network in ("minic3d", "convnet3d", "compactc3d")
     assert dataclasses.replace(config, labels="soft").needs_teacher
     assert dataclasses.replace(config, labels="soft").training_steps(100, 10) >= config.teacher.train.steps
     assert config.fill == "linear"

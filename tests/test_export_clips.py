@@ -20,6 +20,7 @@ import torch
 from cli_runs import Runner, everything_in
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from labelers import STRONG
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -36,7 +37,6 @@ from videocompressa.recipes.sets import open_set
 from videocompressa.rng import Streams
 from videocompressa.synthetic import Provenance, Source, SyntheticSet
 from videocompressa.video import read_clip
-from videocompressa.views import STRONG
 from videocompressa.vlm.export import clips as export_clips
 from videocompressa.vlm.export import formats
 from videocompressa.vlm.export.check import check_export

@@ -202,7 +202,17 @@ def test_a_selector_that_picks_more_frames_than_it_gets_is_refused() -> None:
 def test_compress_writes_the_selector_that_it_trained(run: Runner, tmp_path: Path) -> None:
     data = draw_videos(tmp_path / "shades", train=2, test=0)
     out, again = tmp_path / "selector.safetensors", tmp_path / "again.safetensors"
-    learned = ("--method", "videocompressa", *QUICK, "--set", "synthesis.enabled=false", "--keyframes", 2)
+    learned = (
+        "--method",
+        "videocompressa",
+        "--set",
+        "selector=gumbel",
+        *QUICK,
+        "--set",
+        "synthesis.enabled=false",
+        "--keyframes",
+        2,
+    )
     result = run.compress(data, tmp_path / "set.safetensors", *learned, "--selector-out", out, "--json")
     assert result.json["selector"] == str(out)
     got = parse_selector(out.read_bytes(), str(out))
@@ -228,9 +238,9 @@ def test_selectors_that_cannot_be_written_are_refused_before_the_run(run: Runner
     for method in ("dm", "random-real"):
         refused = f"method '{method}' with these settings learns no selector; use --method videocompressa"
         assert refused in error("--method", method, "--selector-out", out)
-    learned = ("--method", "videocompressa", *QUICK, "--selector-out")
+    learned = ("--method", "videocompressa", "--set", "selector=gumbel", *QUICK, "--selector-out")
     uniform = ("--set", "selector=uniform")
-    assert "learns no selector; use --method videocompressa, with --set" in error(*learned, out, *uniform)
+    assert "learns no selector; use --method videocompressa with --set" in error(*learned, out, *uniform)
     assert "give two names" in error(*learned, tmp_path / "set.safetensors")
     assert "does not exist; make it first" in error(*learned, tmp_path / "gone/selector.safetensors")
     nothing = "all 4 candidate frames would be kept, which leaves nothing to learn; give --keyframes below --frames"

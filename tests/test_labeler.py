@@ -103,7 +103,7 @@ def test_it_is_pickled_and_copied() -> None:
         ({"bits": 1}, "^labeler.bits is 1; it must be at least 2$"),
         ({"bits": 9}, f"^labeler.bits is 9; it must be at most {MOST_BITS}$"),
         ({"width": 0.0}, f"^labeler.width is 0.0; it must be above 0, and at most {MOST_WIDTH:g}$"),
-        ({"width": 1.5}, f"^labeler.width is 1.5; it must be above 0, and at most {MOST_WIDTH:g}$"),
+        ({"width": 2.5}, f"^labeler.width is 2.5; it must be above 0, and at most {MOST_WIDTH:g}$"),
         ({"width": float("nan")}, "^labeler.width is nan; it must be above 0"),
     ],
 )

@@ -15,7 +15,7 @@ from videocompressa.clip import Candidates, ClipSpec, Normalization
 from videocompressa.codecs import Codec, LinearCodec, PixelCodec
 from videocompressa.errors import InputError
 from videocompressa.methods import METHODS, rded
-from videocompressa.methods.config import first_of_each_class
+from videocompressa.methods.config import Teachers, first_of_each_class
 from videocompressa.methods.rded import Crops, RdedConfig, cut, draw_crops, score_crops
 from videocompressa.networks import Student
 from videocompressa.rng import Streams
@@ -88,7 +88,7 @@ def noisy() -> Candidates:
 
 @pytest.fixture
 def bright_teacher(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(RdedConfig, "train_teachers", lambda *_: [BrightIsB().eval()])
+    monkeypatch.setattr(RdedConfig, "train_teachers", lambda *_: Teachers([BrightIsB().eval()]))
 
 
 def run(

@@ -55,7 +55,7 @@ def psnr(decoded: Tensor, original: Tensor) -> float:
 
 
 def test_the_file_holds_the_latents_of_the_set(dense: SyntheticSet, codec: TinyCodec, tmp_path: Path) -> None:
-    kept = stored(dense, codec, Storage())
+    kept = stored(dense, codec, Storage(step=1.0))
     assert kept.packing == "transform"
     write_set(kept, tmp_path / "set.safetensors")
     back = read_set(tmp_path / "set.safetensors")

@@ -204,8 +204,8 @@ def _check_selector_out(
     """Raise when no selector could be written there, or the method learns none."""
     if config.selector_name != "gumbel":
         raise InputError(
-            f"--selector-out: method {method!r} with these settings learns no selector; use --method videocompressa, "
-            "with --set selector=gumbel (its default), or leave the option out"
+            f"--selector-out: method {method!r} with these settings learns no selector; use --method videocompressa "
+            "with --set selector=gumbel, or leave the option out"
         )
     if selector_out.absolute() == path.absolute():
         raise InputError(f"--selector-out and --output are both {path}; give two names")
