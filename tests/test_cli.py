@@ -727,7 +727,7 @@ def test_a_log_file_is_flushed_while_the_command_runs(videos: Path, tmp_path: Pa
     arguments = ["compress", videos, "-o", tmp_path / "set.safetensors", *TINY, "--cache", tmp_path / "cache"]
     script = "import sys; from videocompressa.cli.main import main; sys.exit(main(sys.argv[1:]))"
     with (tmp_path / "log").open("w") as log:
-        more = [*QUICK, "--set", "teacher.train.steps=100000", "--keyframes", "2"]
+        more = [*QUICK, "--set", "selector=gumbel", "--set", "teacher.train.steps=100000", "--keyframes", "2"]
         process = subprocess.Popen([sys.executable, "-c", script, *map(str, [*arguments, *more])], stderr=log)
         deadline = time.monotonic() + 60
         while "selector: 2 of 2" not in (tmp_path / "log").read_text() and time.monotonic() < deadline:

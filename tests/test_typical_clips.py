@@ -10,7 +10,7 @@ from method_runs import FRAMES, SIDE, candidates, compress, noise
 
 from videocompressa.artifact import to_bytes
 from videocompressa.artifact.packing import transform
-from videocompressa.artifact.storage import Storage, stored
+from videocompressa.artifact.storage import STEP, Storage, stored
 from videocompressa.clip import Candidates
 from videocompressa.codecs import PixelCodec
 from videocompressa.errors import InputError
@@ -77,10 +77,10 @@ def test_the_method_fills_the_file_and_loses_what_it_may(smooth: Candidates) -> 
 def test_a_file_is_filled_by_finer_steps_unless_a_step_was_asked_for(smooth: Candidates) -> None:
     synthetic = compress(smooth, TYPICAL, file_bytes=10**5)
 
-    def size(step: float | None, *, fill: bool) -> int:
-        return len(to_bytes(stored(synthetic, PixelCodec(), Storage(step=step), limit=10**5, fill=fill)))
+    def size(step: float | None) -> int:
+        return len(to_bytes(stored(synthetic, PixelCodec(), Storage(step=step), limit=10**5)))
 
-    assert size(None, fill=False) == size(1.0, fill=False) == size(1.0, fill=True) < size(None, fill=True) <= 10**5
+    assert size(1.0) < size(None) == size(STEP) <= 10**5
 
 
 def heaps() -> tuple[Candidates, torch.Tensor]:
