@@ -282,6 +282,7 @@ def test_a_finished_labeler_is_recalled_and_another_one_is_trained(
         assert len(fits) == before + 1, changes
 
 
+@pytest.mark.slow
 def test_planted_truth_students_learn_the_labelers_classes_and_not_the_stored_ones() -> None:
     """All stored labels are wrong, the labeler is right: who reads which is seen at once."""
     data = dark_and_bright()

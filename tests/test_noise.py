@@ -40,6 +40,7 @@ def test_noise_is_a_grid_of_uniform_colors_for_every_keyframe() -> None:
     assert (clips[..., 1:] - clips[..., :-1]).abs().mean() < 0.1  # smooth within it
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(METHODS))
 def test_every_method_carries_the_labeler_of_the_seed(name: str, tmp_path: Path) -> None:
     """Whatever K it keeps and however it stores it: the labeler is one stage of the run."""

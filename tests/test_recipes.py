@@ -272,6 +272,7 @@ def test_a_file_that_comes_out_too_large_is_refused(
         compress(BudgetOptions(bytes=NumBytes(900), keyframes=1), "d")
 
 
+@pytest.mark.slow
 def test_bytes_left_over_go_into_finer_pictures_unless_a_step_is_asked_for(
     videos: Path, here: Surroundings, tmp_path: Path
 ) -> None:

@@ -64,6 +64,7 @@ def test_coarser_pictures_leave_bytes_for_more_videos(smooth: Candidates) -> Non
     assert counts[0] < counts[-1]
 
 
+@pytest.mark.slow
 def test_the_method_fills_the_file_and_loses_what_it_may(smooth: Candidates) -> None:
     synthetic = compress(smooth, TYPICAL, file_bytes=3000)
     file = stored(synthetic, PixelCodec(), Storage(), limit=3000)
