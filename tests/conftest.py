@@ -1,10 +1,11 @@
-"""Fixtures of all tests: real clips and models next to the repository, and a very small rendered set."""
+"""Fixtures of several tests: real clips and models next to the repository, very small videos, and the command line."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+from cli_runs import Runner, draw_videos
 from hypothesis import settings
 
 SHARED = Path(__file__).parents[1].parent / "shared"
@@ -41,3 +42,21 @@ def rendered_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("rendered")
     render_set(root, clips_per_class=(6, 3), size=(48, 64), seed=7, actions=("sit_down", "stand_up", "jump"))
     return root
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Root of very small videos of two classes, dark and light, as train/CLASS and test/CLASS."""
+    return draw_videos(tmp_path_factory.mktemp("videos") / "shades")
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder that the commands of one test file share."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], cache: Path) -> Runner:
+    """The command line, run in this process."""
+    return Runner(capsys, cache)

@@ -826,15 +826,20 @@ ABUSE: dict[str, tuple[Callable[[], bytes], str]] = {
 }
 
 
-@pytest.mark.parametrize("name", ABUSE)
-def test_abuse(tmp_path: Path, name: str) -> None:
-    make, message = ABUSE[name]
+def check_refused(data: bytes, tmp_path: Path, message: str) -> None:
+    """Check that reading such a file raises one line that names it and matches `message`."""
     path = tmp_path / "bad.safetensors"
-    path.write_bytes(make())
+    path.write_bytes(data)
     with pytest.raises(ArtifactError, match=message) as caught:
         read_set(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ABUSE)
+def test_abuse(tmp_path: Path, name: str) -> None:
+    make, message = ABUSE[name]
+    check_refused(make(), tmp_path, message)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

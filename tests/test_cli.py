@@ -44,21 +44,6 @@ PLAN_KEYS = {"num_videos", "num_frames", "classes", "bad"}
 
 
 @pytest.fixture(scope="module")
-def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return draw_videos(tmp_path_factory.mktemp("videos") / "shades")
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], cache: Path) -> Runner:
-    return Runner(capsys, cache)
-
-
-@pytest.fixture(scope="module")
 def set_file(videos: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("sets") / "set.safetensors"
     options = ("--method", "random-real", "--vpc", 1, "--keyframes", 2, "--quiet")

@@ -39,23 +39,8 @@ SCORES = {
 
 
 @pytest.fixture(scope="module")
-def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return draw_videos(tmp_path_factory.mktemp("videos") / "shades")
-
-
-@pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_model(tmp_path_factory.mktemp("models") / "tiny", "qwen2_5_vl")
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], cache: Path) -> Runner:
-    return Runner(capsys, cache)
 
 
 @pytest.fixture(scope="module")
