@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 import torch
-from cli_runs import QUICK, Runner, draw_videos, everything_in
+from cli_runs import QUICK, Runner, everything_in
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from labelers import SMALL_SPEC, random_labeler
 from method_runs import candidates, noise
 
 from videocompressa.artifact import measure, read_set, to_bytes, write_set
-from videocompressa.artifact.packing.weights import pack
+from videocompressa.artifact.packing.weights import packed_bytes
 from videocompressa.cli.train import REGIMES
 from videocompressa.errors import BudgetError, InputError
 from videocompressa.methods import METHODS, MethodConfig
@@ -135,27 +135,12 @@ def test_no_labeler_takes_more_than_its_foreseen_bytes(bits: int) -> None:
     data = candidates(noise((8, 4, 3, 12, 12), 0), torch.arange(8) % 2)
     trained = train_labeler(data, LabelerConfig(spec, steps=3), Run(Streams(0)))
     for labeler in (trained, random_labeler(spec)):
-        real = sum(tensor.nbytes for tensor in pack(labeler.weights, bits).values())
+        real = packed_bytes(labeler.weights, bits)
         assert real <= labeler_bytes(spec, 2)
     assert real > 0.5 * labeler_bytes(spec, 2)
 
 
 # --- The command line ---
-
-
-@pytest.fixture(scope="module")
-def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return draw_videos(tmp_path_factory.mktemp("videos") / "shades")
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], cache: Path) -> Runner:
-    return Runner(capsys, cache)
 
 
 def learned(run: Runner, videos: Path, path: Path, *more: object) -> Any:

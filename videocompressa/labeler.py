@@ -33,8 +33,8 @@ class LabelerSpec:
     bits: int = 5
     """Of each stored weight, 2 to 8, with a scale for each output channel."""
     views: Views = field(default_factory=lambda: Views(mix=0.5))
-    """The views that it learned to label; training on the set shows such views. They are those of hard labels, and
-    mixed: a label that is given to the mixture costs no truth (docs/method.md)."""
+    """The views that it labels; training on the set shows such views. They are those of hard labels, and mixed: a
+    label that is given to the mixture costs no truth (docs/method.md)."""
 
     def __post_init__(self) -> None:
         if self.network not in STUDENTS:

@@ -4,6 +4,7 @@ How large a file is depends on shapes, ids, times and settings. Before the conte
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -39,6 +40,7 @@ def blank_set(
     return dataclasses.replace(blank, labels=labels, packing=packing, packed=packed or {})
 
 
+@functools.cache
 def blank_labeler(spec: LabelerSpec, num_classes: int, normalization: Normalization) -> Labeler:
     """Return a labeler of L classes whose weights take the most bytes that they can: random ones."""
     most, generator = 2 ** (spec.bits - 1) - 1, torch.Generator().manual_seed(0)

@@ -179,4 +179,5 @@ def _compare(wanted: SyntheticSet, stored: SyntheticSet, arrays: Mapping[str, Ar
 def _same_weights(stored: Labeler | None, wanted: Labeler | None) -> bool:
     if stored is None or wanted is None:
         return stored is wanted
-    return all(torch.equal(weight, wanted.weights[name]) for name, weight in stored.weights.items())
+    weights_of_wanted = wanted.weights
+    return all(torch.equal(weight, weights_of_wanted[name]) for name, weight in stored.weights.items())

@@ -31,7 +31,7 @@ from videocompressa.recipes.sets import open_set
 from videocompressa.recipes.settings import with_settings
 from videocompressa.rng import Streams
 from videocompressa.run import Run
-from videocompressa.students.clips import LabeledClips, Labeling
+from videocompressa.students.clips import LabeledClips
 from videocompressa.students.evaluation import evaluate, train_seeds
 from videocompressa.students.settings import TrainConfig
 from videocompressa.students.teachers import real_clips, soft_labels
@@ -183,31 +183,20 @@ def run_student(task: tuple[Setting, RunJob]) -> Answer:
     return {**_answer(setting, job.path(setting), lambda: _train(setting, job, of_set)), "set": of_set}
 
 
-@dataclass(frozen=True)
-class Lesson:
-    """What the student of a job learns from."""
-
-    clips: LabeledClips
-    num_frames: int
-    labeled_by: str = ""
-    """What labels views of the clips; "" where labels are stored."""
-    labeler: Labeler | None = None
-    """It, as a network."""
-
-
 def _train(setting: Setting, job: RunJob, of_set: Answer | None) -> Answer:
     around = setting.surroundings
     videos = list_videos(setting.data, setting.candidates)
-    lesson = _full_data(setting, job, videos) if job.trained_on is None else _of_set(setting, job.trained_on)
-    train = lesson.clips
+    if job.trained_on is None:
+        train, num_frames = _full_data(setting, job, videos)
+    else:
+        train, num_frames = _of_set(setting, job.trained_on)
     decoded = decode_videos(videos, setting.split, setting.candidates.clip, setting.candidates, around)
     test = LabeledClips(decoded.frames, decoded.labels, train.normalization, decoded.classes)
     config = training(setting, job, len(train), None if of_set is None else of_set["videos_per_class"])
-    views = config.views if train.labeling is None else train.labeling.views
-    labeling = {"labeler": lesson.labeled_by, "views": [f"{name}={getattr(views, name)}" for name in vars(views)]}
+    labeling = _labeling(config, train.labeler)
     if job.method == LABELER:
-        assert lesson.labeler is not None
-        scores = evaluate(lesson.labeler.student, test, around.device)
+        assert train.labeler is not None
+        scores = evaluate(train.labeler.student, test, around.device)
         return {"top1": scores.top1, "top5": scores.top5, **labeling}
     run = Run(Streams(job.seed), around.device)
     result = train_seeds(train, test, config, run, seeds=(job.seed,), clock=around.clock)
@@ -218,22 +207,25 @@ def _train(setting: Setting, job: RunJob, of_set: Answer | None) -> Answer:
         "train_seconds": result.train_seconds,
         "train_steps": config.steps,
         "num_train_clips": len(train),
-        "num_frames": lesson.num_frames,
+        "num_frames": num_frames,
         **labeling,
     }
 
 
-def _of_set(setting: Setting, job: SetJob) -> Lesson:
+def _of_set(setting: Setting, job: SetJob) -> tuple[LabeledClips, int]:
+    """Return the clips of a set and its number of frames."""
     codec = job.options.codec
     synthetic = open_set(job.path(setting), codec if ":" in codec else None)
-    clips = LabeledClips.of_set(synthetic, setting.surroundings.device)
-    labeler = synthetic.labeler
-    text = "" if labeler is None else _labeler_text(labeler)
-    return Lesson(clips, synthetic.positions.numel(), text, labeler)
+    return LabeledClips.of_set(synthetic, setting.surroundings.device), synthetic.positions.numel()
 
 
-def _labeler_text(labeler: Labeler) -> str:
-    return f"{labeler.spec.network}, width {labeler.spec.width:g}, {labeler.spec.bits} bits"
+def _labeling(config: TrainConfig, labeler: Labeler | None) -> Answer:
+    """Return the fields of an answer that say what labeled the clips, and how they were changed."""
+    text, views = "", config.views
+    if labeler is not None:
+        spec, views = labeler.spec, labeler.spec.views
+        text = f"{spec.network}, width {spec.width:g}, {spec.bits} bits"
+    return {"labeler": text, "views": [f"{name}={value}" for name, value in vars(views).items()]}
 
 
 def training(setting: Setting, job: RunJob, num_clips: int, videos_per_class: int | None) -> TrainConfig:
@@ -245,24 +237,24 @@ def training(setting: Setting, job: RunJob, num_clips: int, videos_per_class: in
     return dataclasses.replace(config, steps=LONG * config.steps) if job.method == FULL_LONG else config
 
 
-def _full_data(setting: Setting, job: RunJob, videos: VideoSet) -> Lesson:
-    """Return all training clips; soft labels and labelers are those of the same seed's sets."""
+def _full_data(setting: Setting, job: RunJob, videos: VideoSet) -> tuple[LabeledClips, int]:
+    """Return all training clips and the number of frames of their videos.
+
+    Soft labels and labelers are those of the same seed's sets.
+    """
     around = setting.surroundings
     codec = build_codec(job.codec).to(around.device)
     train_data = encode_train(videos, setting.candidates, codec, around)
     clips, num_frames = real_clips(train_data), int(train_data.num_video_frames.sum())
     if job.labels == "hard":
-        return Lesson(clips, num_frames)
+        return clips, num_frames
     config = method_config("random-real", (*job.teacher, f"labels={job.labels}"))
     run = Run(Streams(job.seed, "compress"), around.device, around.watch, stages_of(train_data, around))
     teachers = config.train_teachers(train_data, codec, job.keyframes, run)
     if job.labels == "soft":
         labels = soft_labels(teachers.networks, clips, config.teacher, run)
-        return Lesson(dataclasses.replace(clips, labels=labels), num_frames)
-    labeler = teachers.labeler
-    assert labeler is not None
-    labeled = dataclasses.replace(clips, labeling=Labeling(labeler, labeler.spec.views))
-    return Lesson(labeled, num_frames, _labeler_text(labeler), labeler)
+        return dataclasses.replace(clips, labels=labels), num_frames
+    return dataclasses.replace(clips, labeler=teachers.labeler), num_frames
 
 
 def _read(path: Path) -> Answer | None:

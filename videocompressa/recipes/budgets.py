@@ -17,7 +17,7 @@ from torch import Tensor
 
 from videocompressa.artifact import to_bytes
 from videocompressa.artifact.fitting import blank_labeler, largest_fitting
-from videocompressa.artifact.packing.weights import pack
+from videocompressa.artifact.packing.weights import packed_bytes
 from videocompressa.artifact.storage import Storage, blank_stream, item_bytes, transform_of
 from videocompressa.clip import Candidates, Normalization
 from videocompressa.codecs import Codec
@@ -173,7 +173,7 @@ def labeler_bytes(spec: LabelerSpec, num_classes: int) -> int:
     """Return the most bytes that the weights of a labeler take in a file."""
     weights = blank_labeler(spec, num_classes, Normalization((0.0,) * 3, (1.0,) * 3)).weights
     # Other random weights may take a few bytes more.
-    return sum(tensor.nbytes for tensor in pack(weights, spec.bits).values()) + MARGIN_BYTES
+    return packed_bytes(weights, spec.bits) + MARGIN_BYTES
 
 
 def _labeler_limit(labeler: str, budget: BudgetOptions) -> int:

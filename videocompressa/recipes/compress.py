@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from videocompressa.artifact import to_bytes, write_set
-from videocompressa.artifact.packing.weights import pack
+from videocompressa.artifact.packing.weights import packed_bytes
 from videocompressa.artifact.storage import Storage, sample_of, stored
 from videocompressa.clip import Candidates
 from videocompressa.codecs import build_codec
@@ -186,7 +186,7 @@ def _with_spare(budget: Budget, config: MethodConfig, train_data: Candidates, ru
     if budget.file_bytes is None or not config.fills_bytes or config.labels != "views":
         return budget
     labeler, spec = train_labeler(train_data, config.labeler, run), config.labeler.spec
-    real = sum(tensor.nbytes for tensor in pack(labeler.weights, spec.bits).values())
+    real = packed_bytes(labeler.weights, spec.bits)
     spare = labeler_bytes(spec, len(train_data.classes)) - real - 16  # the header pads, and holds the sizes as digits
     return dataclasses.replace(budget, file_bytes=budget.file_bytes + max(0, spare))
 

@@ -1,6 +1,5 @@
 """Labeled clips, to train and to test students on."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
@@ -9,20 +8,8 @@ from torch import Tensor
 
 from videocompressa.clip import Normalization, shape_text
 from videocompressa.errors import InputError
+from videocompressa.labeler import Labeler
 from videocompressa.synthetic import SyntheticSet, check_item_labels
-from videocompressa.views import Views
-
-LabelsOf = Callable[[Tensor], Tensor]
-"""Pixels (B,T,3,H,W) float32 in [0,1] to class probabilities (B,L) float32 on the same device."""
-
-
-@dataclass(frozen=True)
-class Labeling:
-    """What labels the views of training clips, in place of stored labels."""
-
-    labels_of: LabelsOf
-    views: Views
-    """The views that it can label; they take the place of the training's own."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +24,8 @@ class LabeledClips:
     """Of the real training split, the same for every set compressed from it."""
     classes: tuple[str, ...]
     """L class names in label order."""
-    labeling: Labeling | None = None
-    """With it, views are labeled and `labels` are not read in training; evaluation reads `labels` alone."""
+    labeler: Labeler | None = None
+    """With it, training shows its views, which it labels, and reads no `labels`; evaluation reads `labels` alone."""
 
     def __post_init__(self) -> None:
         frames = self.frames
@@ -52,10 +39,8 @@ class LabeledClips:
     @classmethod
     def of_set(cls, synthetic: SyntheticSet, device: torch.device | None = None) -> Self:
         """Return the decoded clips of a set, whose views are labeled on `device` if the set has a labeler."""
-        labeling = None
-        if (labeler := synthetic.labeler) is not None:
-            labeling = Labeling(labeler.to(device), labeler.spec.views)
-        return cls(synthetic.clips(), synthetic.labels, synthetic.normalization, synthetic.classes, labeling)
+        labeler = None if synthetic.labeler is None else synthetic.labeler.to(device)
+        return cls(synthetic.clips(), synthetic.labels, synthetic.normalization, synthetic.classes, labeler)
 
     def __repr__(self) -> str:
         frames, labels = shape_text(self.frames), shape_text(self.labels)
@@ -64,7 +49,7 @@ class LabeledClips:
     @property
     def regime(self) -> str:
         """Whose labels students learn: "hard" or "soft" stored ones, or those of "views" by a network."""
-        return "views" if self.labeling is not None else "hard" if self.labels.ndim == 1 else "soft"
+        return "views" if self.labeler is not None else "hard" if self.labels.ndim == 1 else "soft"
 
     @property
     def size(self) -> tuple[int, int, int]:

@@ -104,8 +104,7 @@ class RealClips:
             return {key: value.cpu() for key, value in student.state_dict().items()}
 
         stored = [self.keyframes, self.fill, self.as_stored, self.codec.spec.weights_sha256]
-        # Teachers of complete clips alone are the same ones for every K, fill and codec.
-        key = {"config": dataclasses.asdict(config), "stored": stored if self.as_stored else []}
+        key = {"config": dataclasses.asdict(config), "stored": stored}
         generator = run.generator("init")
         student = build_student(config.student, len(clips.classes), clips.size, generator, width=config.width)
         student.load_state_dict(run.recall(name, key, compute))

@@ -103,9 +103,9 @@ def _batch(
     pixels = data.pixels(rows, device)
     if view is not None:
         pixels = view(rows, pixels)
-    if (labeling := data.labeling) is not None:
-        pixels, _ = random_views(pixels, labeling.views, draws)
-        return data.normalization.apply(pixels), labeling.labels_of(pixels)
+    if (labeler := data.labeler) is not None:
+        pixels, _ = random_views(pixels, labeler.spec.views, draws)
+        return data.normalization.apply(pixels), labeler(pixels)
     labels = data.labels[rows].to(device)
     pixels, shares = random_views(pixels, config.views, draws)
     if config.views.mix:
@@ -116,7 +116,7 @@ def _batch(
 def _check_set(data: LabeledClips, config: TrainConfig) -> None:
     if len(data) < 2:
         raise InputError(f"the training set holds {len(data)} clips; training needs at least 2")
-    if config.loss == "logit-mse" and data.labels.ndim == 1 and data.labeling is None:
+    if config.loss == "logit-mse" and data.labels.ndim == 1 and data.labeler is None:
         raise InputError(
             "TrainConfig.loss is 'logit-mse', which needs the soft labels of a teacher, but the clips have hard ones; "
             "compress with --set labels=soft, or train with loss 'cross-entropy'"

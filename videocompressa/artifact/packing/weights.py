@@ -73,6 +73,11 @@ def pack(weights: Mapping[str, Tensor], bits: int) -> dict[str, Tensor]:
     }
 
 
+def packed_bytes(weights: Mapping[str, Tensor], bits: int) -> int:
+    """Return the bytes that weights take in a file."""
+    return sum(tensor.nbytes for tensor in pack(weights, bits).values())
+
+
 def unpack(tensors: Mapping[str, Tensor], shapes: Shapes, bits: int) -> dict[str, Tensor]:
     """Return the weights (float32) by name; raises `InputError` for tensors that `pack` would not write."""
     matrices = {name: shape for name, shape in shapes.items() if len(shape) > 1}
