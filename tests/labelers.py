@@ -15,7 +15,7 @@ SMALL_SPEC = LabelerSpec("framenet2d", width=0.0625, bits=4, views=Views(crop=0.
 """A network for clips of any size."""
 
 
-STRONG = Views(crop=0.6, color=0.3, thinned=0.5, time=0.5, scenes=0.5, mix=0.5)
+STRONG = Views(crop=0.6, color=0.3, time=0.5, scenes=0.5, mix=0.5)
 """Every change."""
 
 

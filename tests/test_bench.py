@@ -144,7 +144,7 @@ def test_the_labeler_is_that_of_the_random_clips_of_its_column() -> None:
     record = record_of(row, [{**run, "set": of_set}], "rendered", ClipSpec(8, 48, 48), options)
     assert (record.file_bytes, record.labeler_bytes, record.file_and_codec_bytes) == (300, 300, 300)
     assert record.byte_ratio == pytest.approx(0.03)
-    assert (record.codec, record.selector, record.network, record.vpc) == ("", "", "compactc3d", 3)
+    assert (record.codec, record.selector, record.network, record.vpc) == ("", "", "minic3d", 3)
     assert (record.num_frames, record.frame_ratio, record.num_train_clips, record.train_steps) == (0, None, None, None)
     assert (record.labeler, record.views, record.compress_seconds) == (run["labeler"], ("crop=0.8",), 5.0)
 

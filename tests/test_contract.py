@@ -94,7 +94,7 @@ def test_every_method_says_what_recipes_must_know(name: str) -> None:
     assert isinstance(config, MethodConfig)
     assert config.name == name
     assert config.differing_settings() == {} or config.reference().name != name
-    assert config.network == "" or config.network in ("minic3d", "convnet3d", "compactc3d")
+    assert config.network == "" or config.network in ("minic3d", "convnet3d")
     assert dataclasses.replace(config, labels="soft").needs_teacher
     assert dataclasses.replace(config, labels="soft").training_steps(100, 10) >= config.teacher.train.steps
     assert config.fill == "linear"

@@ -91,7 +91,7 @@ def test_fair_is_the_same_for_every_set_and_for_full_data() -> None:
     every = [config_of(FAIR, "x", clips, vpc, labels) for clips, vpc, labels in ((2, 1, "soft"), (4000, 10, "hard"))]
     assert {*every, FAIR.on_full.for_clips(5000)} == {TrainConfig()}
     assert set(FAIR.labels) == {"hard", "soft", "views"}
-    assert set(FAIR.students) == set(STUDENTS) - {"compactc3d"}  # the network of labelers
+    assert set(FAIR.students) == set(STUDENTS)
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,6 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
         ("minic3d", 50, 3_647_666 + 2 * (64 + 128 + 128)),  # and a norm after each convolution
         ("r2plus1d18", 400, 31_505_325),  # the published Kinetics-400 network
         ("framenet2d", 50, 1_220_690),
-        ("compactc3d", 16, 63_424),
     ],
 )
 def test_published_parameter_counts(name: str, num_classes: int, parameters: int) -> None:
@@ -223,9 +222,7 @@ def test_another_layout_is_refused(shape: tuple[int, ...]) -> None:
 
 
 def test_unknown_student_lists_the_known() -> None:
-    with pytest.raises(
-        InputError, match="unknown student 'resnet'; known: convnet3d, minic3d, compactc3d, r2plus1d18, framenet2d"
-    ):
+    with pytest.raises(InputError, match="unknown student 'resnet'; known: convnet3d, minic3d, r2plus1d18, framenet2d"):
         fresh("resnet")
 
 

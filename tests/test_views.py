@@ -17,12 +17,12 @@ from videocompressa.errors import InputError
 from videocompressa.students import training
 from videocompressa.students.clips import LabeledClips
 from videocompressa.students.settings import TrainConfig
-from videocompressa.views import UNCHANGED, Views, mixed, random_views, slowed, thinned
+from videocompressa.views import UNCHANGED, Views, mixed, random_views, slowed
 
 shares = st.sampled_from([0.0, 0.3, 1.0])
 any_views = st.builds(
     Views, crop=st.sampled_from([0.3, 1.0]), mirror=st.booleans(), color=st.sampled_from([0.0, 0.5]),
-    thinned=shares, time=shares, scenes=shares, mix=shares,
+    time=shares, scenes=shares, mix=shares,
 )  # fmt: skip
 
 
@@ -47,7 +47,6 @@ def test_views_are_clips_and_their_shares_sum_to_one(views: Views, count: int, f
     assert parts.shape == (count, count)
     assert bool((parts >= 0).all())
     torch.testing.assert_close(parts.sum(1), torch.ones(count))
-    torch.testing.assert_close(parts.sum(0), torch.ones(count))  # each clip is in as many views as there are of it
     if views.mix == 0:
         assert torch.equal(parts, torch.eye(count))
     again, same = random_views(pixels, views, generator(seed))
@@ -125,23 +124,6 @@ def test_slowed_parts_lie_anywhere_and_the_others_stay() -> None:
     assert float((last - first).min()) < 0.65
 
 
-@given(frames=st.integers(2, 9), seed=st.integers(0, 99))
-def test_thinned_clips_show_half_of_their_frames_and_fade_between_them(frames: int, seed: int) -> None:
-    ramp = torch.linspace(0, 1, frames).view(1, frames, 1, 1, 1).expand(4, frames, 3, 2, 2)
-    seen = thinned(ramp, 1.0, generator(seed))[:, :, 0, 0, 0]
-    assert bool((seen.diff(dim=1) >= -1e-6).all())
-    kept = (seen - torch.linspace(0, 1, frames)).abs() < 1e-6
-    assert bool((kept.sum(1) >= frames // 2).all())
-    assert bool((seen.unique(dim=1).shape[1] == 1) or frames > 3)  # one frame of two or three is held
-
-
-def test_no_clip_is_thinned_without_a_share() -> None:
-    pixels = clips()
-    assert thinned(pixels, 0.0, generator()) is pixels
-    some = (thinned(clips(40, 6), 0.5, generator()) != clips(40, 6)).flatten(1).any(1)
-    assert 10 < int(some.sum()) < 30
-
-
 def test_one_frame_has_no_time_to_change() -> None:
     pixels = clips(3, 1)
     assert slowed(pixels, 1.0, generator()) is pixels
@@ -157,7 +139,8 @@ def test_shares_are_those_of_the_pixels(seed: int) -> None:
     pixels = values.view(5, 1, 1, 1, 1).expand(5, 2, 3, 20, 20)
     seen, parts = mixed(pixels, 1.0, generator(seed))
     torch.testing.assert_close(seen.mean((1, 2, 3, 4)), parts @ values)
-    assert bool((parts > 0).sum(1).le(2).all())
+    assert bool((parts > 0).sum(1).le(3).all())
+    torch.testing.assert_close(parts.sum(1), torch.ones(5))
 
 
 def test_half_of_the_mixed_batches_are_blended_and_the_others_get_boxes() -> None:
@@ -172,8 +155,8 @@ def test_half_of_the_mixed_batches_are_blended_and_the_others_get_boxes() -> Non
         else:
             boxed += 1
             first = seen[(seen != seen[..., :1, :1]).flatten(1).any(1)][0, 0, 0]
-            assert len(first.unique()) == 2
-    # A box may be empty or of all pixels, and an order may leave a clip in its place: both look like the others.
+            assert len(first.unique()) in (2, 3)
+    # Orders may leave every clip in its place, which looks like a blend.
     assert 30 < kept < 95
     assert 85 < blended < 160
     assert 75 < boxed < 150

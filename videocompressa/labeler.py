@@ -26,14 +26,14 @@ MOST_WIDTH = 2.0
 class LabelerSpec:
     """What a labeler is, apart from its weights."""
 
-    network: str = "compactc3d"
+    network: str = "minic3d"
     """A name of `networks.STUDENTS`."""
-    width: float = 1.0
+    width: float = 0.25
     """Factor on the network's channels, in (0,2]."""
     bits: int = 5
     """Of each stored weight, 2 to 8, with a scale for each output channel."""
-    views: Views = field(default_factory=lambda: Views(mix=0.5))
-    """The views that it labels; training on the set shows such views. They are those of hard labels, and mixed: a
+    views: Views = field(default_factory=lambda: Views(mix=1.0))
+    """The views that it labels; training on the set shows such views. They are those of hard labels, all of them mixed: a
     label that is given to the mixture costs no truth (docs/method.md)."""
 
     def __post_init__(self) -> None:

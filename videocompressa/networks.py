@@ -145,7 +145,6 @@ def _normed_stages(
 # Pools and channels of the three stages, as both protocols have them.
 _POOLS = ((1, 2, 2), (2, 2, 2), (2, 2, 2))
 _CHANNELS = (64, 128, 128)
-_COMPACT_POOLS = ((1, 2, 2), (1, 2, 2), (2, 2, 2))
 # Three times halved rounding up, then halved rounding down: 43 px is the first side that leaves one cell.
 _SMALLEST = (4, 43, 43)
 
@@ -200,31 +199,6 @@ class MiniC3D(Student):
     def _head(self, body: Tensor) -> Tensor:
         logits: Tensor = self.classifier(self.dropout(body.flatten(2).mean(2)))
         return logits
-
-
-class CompactC3D(Student):
-    """Few weights that know much (our choice, for labelers): the first convolution of the others, then 3x3x3 ones.
-
-    3-16-32-48 with BatchNorm, pools (1,2,2), (1,2,2) and (2,2,2): 63,424 parameters at 16 classes. Large kernels after
-    the first layer took 9 of 10 weights of `MiniC3D` and, at as many weights, labeled worse (docs/log.md).
-    """
-
-    smallest = (2, 16, 16)
-
-    def __init__(self, num_classes: int, width: float = 1.0) -> None:
-        super().__init__()
-        self.num_classes = num_classes
-        channels = _scaled(width, 16, 32, 48)
-        first = FrameConv3d(3, channels[0])
-        self.convs = nn.ModuleList([first, *(nn.Conv3d(*pair, 3, padding=1) for pair in pairwise(channels))])
-        self.norms = nn.ModuleList(nn.BatchNorm3d(each) for each in channels)
-        self.classifier = nn.Linear(channels[-1], num_classes)
-
-    def _body(self, volume: Tensor, maps: list[Tensor] | None) -> Tensor:
-        small = volume.shape[2] < _LEAST_BFLOAT16 or min(volume.shape[3:]) < 8 * _LEAST_BFLOAT16
-        with torch.autocast("cpu", enabled=False) if small else contextlib.nullcontext():
-            volume = _normed_stages(volume, self.convs, self.norms, _COMPACT_POOLS, maps)
-        return volume.to(self.classifier.weight.dtype)  # means over positions in float32
 
 
 class _Factorized(nn.Sequential):
@@ -321,10 +295,9 @@ class FrameNet2D(Student):
         return torch.unflatten(flat, 0, (-1, frames)).transpose(1, 2)
 
 
-STUDENTS: dict[str, type[ConvNet3D | MiniC3D | CompactC3D | R2Plus1D18 | FrameNet2D]] = {
+STUDENTS: dict[str, type[ConvNet3D | MiniC3D | R2Plus1D18 | FrameNet2D]] = {
     "convnet3d": ConvNet3D,
     "minic3d": MiniC3D,
-    "compactc3d": CompactC3D,
     "r2plus1d18": R2Plus1D18,
     "framenet2d": FrameNet2D,
 }

@@ -68,7 +68,6 @@ LABELER_SCHEMA: Schema = {
         "mirror": bool,
         "mix": float,
         "scenes": float,
-        "thinned": float,
         "time": float,
     },
     "width": float,

@@ -23,7 +23,7 @@ class TrainArguments:
     """How students are trained and evaluated, as given on the command line."""
 
     student: str = "minic3d"
-    """convnet3d, minic3d, compactc3d, r2plus1d18 or framenet2d."""
+    """convnet3d, minic3d, r2plus1d18 or framenet2d."""
     seeds: int = 3
     """Students to train, from seeds 0, 1, ...; the mean and the spread are reported."""
     steps: int = 1600

@@ -1,6 +1,6 @@
 """Labelers are trained here: a small network learns all training videos, and its weights are rounded.
 
-1. Train. With hard labels, by the recipe that is best for full data, and for longer: what a small network learned
+1. Train. With hard labels, by the recipe that is best for full data: what a small network learned
           directly was as good as what it learned from larger teachers, which need not be trained (docs/log.md).
 2. Round. The weights, to a few bits each (`artifact/packing/weights.py`); what that changes is measured.
 """
@@ -35,12 +35,12 @@ class LabelerConfig:
 
     spec: LabelerSpec = field(default_factory=LabelerSpec)
     """Its network, its bits, and the views that it labels."""
-    steps: int = 3200
-    """Optimizer steps, >= 1: twice those of a student."""
+    steps: int = 1600
+    """Optimizer steps, >= 1: those of a student. After more, it is surer of its training videos and teaches less."""
     lr: float = 2e-3
     """Highest learning rate, > 0."""
-    views: Views = field(default_factory=lambda: Views(thinned=0.5))
-    """The views that it learns from: those of hard labels, half of them thinned, as the clips of the set are."""
+    views: Views = field(default_factory=Views)
+    """The views that it learns from: those that are best for hard labels."""
 
     def __post_init__(self) -> None:
         check_least(self, "labeler.", steps=1)
