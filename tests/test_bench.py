@@ -196,7 +196,7 @@ def test_every_scale_names_settings_that_exist() -> None:
         ({"settings": ("speed=1",)}, "--set speed: no method of --methods has this setting; known: fill, teacher."),
         ({"settings": ("labels=soft",)}, "--set labels: no method of --methods has this setting; known: fill, teacher"),
         ({"settings": ("fill",)}, "--set fill: has no value; write --set name=value"),
-        ({"settings": ("labeler.steps=many",)}, "--set labeler.steps=many: it takes a whole number, such as 3200"),
+        ({"settings": ("labeler.steps=many",)}, "--set labeler.steps=many: it takes a whole number, such as 1600"),
         ({"students": ("bert",)}, "unknown student 'bert'; known: convnet3d"),
         ({"protocol": "kind"}, "unknown protocol 'kind'; known: fair, vdsd, video-dc"),
         ({"protocol": "vdsd:cats"}, "protocol 'vdsd' does not define how to read 'cats'; known: miniucf"),
@@ -271,7 +271,7 @@ def test_methods_that_fill_bytes_get_those_of_the_reference_of_their_column(
     views = dataclasses.replace(options, labels=("views",), budgets=budgets[:1], controls=False)
     filling_views = job_of(rows_of(views)[0], 1, views, ()).trained_on
     assert filling_views is not None
-    assert filling_views.options.settings[-1] == "labeler.spec.width=1.0"  # that of the reference
+    assert filling_views.options.settings[-1] == "labeler.spec.width=0.25"  # that of the reference
     asked: list[BudgetOptions] = []
 
     def compressed(setting: Setting, path: Path, work: object) -> dict[str, object]:

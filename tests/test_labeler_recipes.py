@@ -121,10 +121,10 @@ def test_sizes_that_cannot_be() -> None:
     ):
         asked("99")
     assert asked(str(SIZES[0]))[0].labels == "views"
-    with pytest.raises(BudgetError, match="--labeler 30kB is as large as --bytes 30000, which the labeler is a part"):
-        asked("30kB", budget=within(30_000))
+    with pytest.raises(BudgetError, match="--labeler 40kB is as large as --bytes 40000, which the labeler is a part"):
+        asked("40kB", budget=within(40_000))
     for text in ("big", "30 apples", "-1", ""):
-        with pytest.raises(InputError, match=f"^--labeler {text}: known: auto, off, or a size such as 30kB$"):
+        with pytest.raises(InputError, match=f"^--labeler {text}: known: auto, off, or a size such as 40kB$"):
             asked(text)
 
 
@@ -150,15 +150,15 @@ def learned(run: Runner, videos: Path, path: Path, *more: object) -> Any:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--labeler", "magic"), "--labeler magic: known: auto, off, or a size such as 30kB"),
+        (("--labeler", "magic"), "--labeler magic: known: auto, off, or a size such as 40kB"),
         (("--labeler", "10"), "--labeler 10 is too small for a labeler; give at least --labeler "),
         (("--labeler", "9kB", "--bytes", "9kB"), "--labeler 9kB is as large as --bytes 9000, which the labeler is a"),
         ((*LABELS_OF_VIEWS, "--labeler", "off"), "--labeler off and --set labels=views contradict each other; leave o"),
-        (("--set", "labels=hard", "--labeler", "30kB"), "--labeler 30kB and --set labels=hard contradict each other"),
+        (("--set", "labels=hard", "--labeler", "40kB"), "--labeler 40kB and --set labels=hard contradict each other"),
         ((*LABELS_OF_VIEWS, "--bytes", "300"), "--bytes 300 has no room for a labeler; give at least --bytes "),
         (("--set", "labels=firm"), "unknown labels 'firm'; known: soft, hard, views"),
         (("--set", "labeler.spec.bits=9"), "labeler.bits is 9; it must be at most 8"),
-        (("--labeler", "30kB"), "4 frames at 32x32 px are too small for MiniC3D"),
+        (("--labeler", "40kB"), "4 frames at 32x32 px are too small for MiniC3D"),
     ],
 )
 @pytest.mark.parametrize("verb", ["compress", "plan"])

@@ -228,9 +228,10 @@ def test_a_file_of_any_choice_of_videos_is_within_the_bytes(asked: int, keyframe
 
 def test_without_a_budget_as_many_videos_as_make_the_usual_keyframes_of_a_class() -> None:
     assert resolve_budget(BudgetOptions(), blank_files([3, 4])) == (
-        Budget(6, 4, allow_fewer=True),
-        ("class 'class 0' has only 3 of 6 videos",),
+        Budget(3, 8, allow_fewer=True),
+        (),
     )
+    assert resolve_budget(BudgetOptions(), blank_files([2, 4]))[1] == ("class 'class 0' has only 2 of 3 videos",)
     few = "class 'class 0' has only 3 of 12 videos"
     assert resolve_budget(BudgetOptions(), blank_files([3, 4], num_frames=2)) == (
         Budget(12, 2, allow_fewer=True),
@@ -239,7 +240,7 @@ def test_without_a_budget_as_many_videos_as_make_the_usual_keyframes_of_a_class(
     assert resolve_budget(BudgetOptions(keyframes=30), blank_files([3, 4], num_frames=40))[0] == Budget(
         1, 30, allow_fewer=True
     )
-    assert resolve_budget(BudgetOptions(vpc=2), blank_files([3, 4]))[0] == Budget(2, 4)
+    assert resolve_budget(BudgetOptions(vpc=2), blank_files([3, 4]))[0] == Budget(2, 8)
 
 
 def test_methods_that_fill_bytes_take_bytes_alone(videos: Path, here: Surroundings, tmp_path: Path) -> None:
@@ -251,7 +252,7 @@ def test_methods_that_fill_bytes_take_bytes_alone(videos: Path, here: Surroundin
                     videos, tmp_path / "set", CompressOptions(name), candidates=SMALL, budget=budget, surroundings=here
                 )
     files = dataclasses.replace(blank_files([3, 4]), config=METHODS["lvdd"])
-    assert resolve_budget(BudgetOptions(bytes=NumBytes(9000)), files) == (Budget(1, 4, file_bytes=9000), ())
+    assert resolve_budget(BudgetOptions(bytes=NumBytes(9000)), files) == (Budget(1, 8, file_bytes=9000), ())
 
 
 def test_a_file_that_comes_out_too_large_is_refused(

@@ -1,6 +1,6 @@
 """The labeler: a small network that a set file carries, which says what is in a view of the set's clips.
 
-It learned all training videos, and keeps what it learned in some ten kB (the paper's video understanding module;
+It learned all training videos, and keeps what it learned in some hundred kB (the paper's video understanding module;
 HeLlO, arXiv 2408.08201, stores label projectors of images). Students of the set ask it for the label of every view
 (function matching: Beyer et al. 2022, arXiv 2106.05237).
 """
@@ -33,8 +33,8 @@ class LabelerSpec:
     bits: int = 5
     """Of each stored weight, 2 to 8, with a scale for each output channel."""
     views: Views = field(default_factory=lambda: Views(mix=1.0))
-    """The views that it labels; training on the set shows such views. They are those of hard labels, all of them mixed: a
-    label that is given to the mixture costs no truth (docs/method.md)."""
+    """The views that it labels; training on the set shows such views. They are those of hard labels, all of them mixed:
+    a label that is given to the mixture costs no truth (docs/method.md)."""
 
     def __post_init__(self) -> None:
         if self.network not in STUDENTS:

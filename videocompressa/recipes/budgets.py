@@ -30,8 +30,8 @@ from videocompressa.selection.videos import check_enough
 from videocompressa.synthetic import Budget
 
 DEFAULT_KEYFRAMES = 8
-"""K when none is asked for; T where T is smaller. Of 24 keyframes of 8-frame clips a class, 3 x 8 taught more than 6 x 4
-on groups that were held out in turn (docs/log.md)."""
+"""K when none is asked for; T where T is smaller. Of 24 keyframes of 8-frame clips a class, 3 x 8 taught more than 6 x
+4 on groups that were held out in turn (docs/log.md)."""
 DEFAULT_PER_CLASS = 24
 """Keyframes of each class when no budget is asked for: the paper's 0.13 % of the frames of UCF101."""
 WIDTHS = (0.5, 0.375, 0.25, 0.1875, 0.125)
@@ -180,7 +180,7 @@ def _labeler_limit(labeler: str, budget: BudgetOptions) -> int:
     try:
         limit = NumBytes(labeler)
     except InputError:
-        raise InputError(f"--labeler {labeler}: known: auto, off, or a size such as 30kB") from None
+        raise InputError(f"--labeler {labeler}: known: auto, off, or a size such as 40kB") from None
     if budget.bytes is not None and limit >= budget.bytes:
         raise BudgetError(
             f"--labeler {labeler} is as large as --bytes {budget.bytes}, which the labeler is a part of; give a larger "

@@ -153,7 +153,7 @@ class CompressOptions:
     seed: int = 0
     """Equal seeds give equal files."""
     labeler: str = "auto"
-    """The small network in the file that labels every view of its clips: a size such as 30kB; off stores soft labels
+    """The small network in the file that labels every view of its clips: a size such as 40kB; off stores soft labels
     instead; auto takes 60,000 weights, fewer where they would be more than half of --bytes."""
     settings: tuple[str, ...] = ()
     """A setting of the method, as name=value, such as teacher.num_teachers=2; repeat for more."""
