@@ -154,8 +154,8 @@ def mixed(pixels: Tensor, share: float, generator: torch.Generator) -> tuple[Ten
     """With chance `share`, mix a batch (B,T,3,H,W) with itself in two other orders; return it and the shares (B,B).
 
     Half of these batches are blended, each clip by weights that are uniform over all that sum to 1; in the others, a
-    box of each other order is pasted in, with sides of 30 to 80 % of the frame's. Students learned more from three
-    clips than from two (docs/log.md).
+    box of each other order is pasted in, with sides of 30 to 80 % of the frame's. Three clips taught as much as two, or
+    more (docs/log.md).
     """
     batch, (height, width) = len(pixels), pixels.shape[-2:]
     own = torch.eye(batch, device=pixels.device)

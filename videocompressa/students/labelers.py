@@ -1,7 +1,7 @@
 """Labelers are trained here: a small network learns all training videos, and its weights are rounded.
 
-1. Train. With hard labels, by the recipe that is best for full data: what a small network learned
-          directly was as good as what it learned from larger teachers, which need not be trained (docs/log.md).
+1. Train. With hard labels, by the recipe that is best for full data: what a network learned directly was as good as
+          what it learned from larger teachers, which need not be trained (docs/log.md).
 2. Round. The weights, to a few bits each (`artifact/packing/weights.py`); what that changes is measured.
 """
 
