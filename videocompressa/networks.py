@@ -129,19 +129,6 @@ def _pooled(volume: Tensor, pool: tuple[int, int, int], maps: list[Tensor] | Non
         return functional.max_pool3d(maps[-1], pool)
 
 
-def _normed_stages(
-    volume: Tensor,
-    convs: nn.ModuleList,
-    norms: nn.ModuleList,
-    pools: tuple[tuple[int, int, int], ...],
-    maps: list[Tensor] | None,
-) -> Tensor:
-    """Return (B,D,t,h,w) after stages of convolution, norm, ReLU and pool, keeping those before the pools in `maps`."""
-    for conv, norm, pool in zip(convs, norms, pools, strict=True):
-        volume = _pooled(norm(conv(volume)), pool, maps)
-    return volume
-
-
 # Pools and channels of the three stages, as both protocols have them.
 _POOLS = ((1, 2, 2), (2, 2, 2), (2, 2, 2))
 _CHANNELS = (64, 128, 128)
@@ -193,7 +180,8 @@ class MiniC3D(Student):
         self.classifier = nn.Linear(channels[-1], num_classes)
 
     def _body(self, volume: Tensor, maps: list[Tensor] | None) -> Tensor:
-        volume = _normed_stages(volume, self.convs, self.norms, _POOLS, maps)
+        for conv, norm, pool in zip(self.convs, self.norms, _POOLS, strict=True):
+            volume = _pooled(norm(conv(volume)), pool, maps)
         return volume.to(self.classifier.weight.dtype)  # means over positions in float32
 
     def _head(self, body: Tensor) -> Tensor:

@@ -165,10 +165,11 @@ def mixed(pixels: Tensor, share: float, generator: torch.Generator) -> tuple[Ten
     orders = [torch.randperm(batch, generator=generator).to(pixels.device) for _ in range(_MIXED - 1)]
     if odds >= share:
         return pixels, own
+    sources = torch.stack([own, *(own[order] for order in orders)])
     if odds < share / 2:
         draws = torch.rand(_MIXED, batch, 1, generator=generator).clamp(min=1e-6).log()
         weights = (draws / draws.sum(0)).to(own)
-        shares = weights[0] * own + sum(weight * own[order] for weight, order in zip(weights[1:], orders, strict=True))
+        shares = (weights * sources).sum(0)
         return (shares.to(pixels) @ pixels.flatten(1)).clamp(0, 1).view_as(pixels), shares
     view, owner = pixels.clone(), torch.zeros(height, width, dtype=torch.int64)
     for number, order in enumerate(orders, start=1):
@@ -176,8 +177,8 @@ def mixed(pixels: Tensor, share: float, generator: torch.Generator) -> tuple[Ten
         rows, columns = _box_side(tall, down, height), _box_side(wide, right, width)
         view[..., rows, columns] = pixels[..., rows, columns][order]
         owner[rows, columns] = number
-    areas = (torch.bincount(owner.flatten(), minlength=_MIXED) / (height * width)).tolist()
-    return view, areas[0] * own + sum(area * own[order] for area, order in zip(areas[1:], orders, strict=True))
+    areas = torch.bincount(owner.flatten(), minlength=_MIXED) / owner.numel()
+    return view, (areas.view(-1, 1, 1).to(own) * sources).sum(0)
 
 
 def _box_side(length: float, start: float, side: int) -> slice:

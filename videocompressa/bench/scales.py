@@ -2,7 +2,7 @@
 
 A scale changes lengths (steps, epochs, experts), widths, and the rates that go with them, and is in every set's
 provenance. `small` shortens the longest most: DM to 100 of 5,000 steps, MTT to 40 of 8,000 and to 6 of 1,500 expert
-epochs, VDSD in the same way; our teacher to 600 of 1,600, our labeler to 600 of 3,200 and our
+epochs, VDSD in the same way; our teacher and our labeler to 600 of 1,600, and our
 selector to 200 of 400 steps.
 """
 
