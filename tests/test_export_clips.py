@@ -457,7 +457,7 @@ def test_a_network_learns_the_rendered_actions_from_the_shards(rendered_set: Pat
     clips = normalized(decoded)
     labels = torch.tensor([json.loads(sample["json"])["probabilities"] for sample in samples])
     assert labeler is not None
-    assert (labeler(torch.stack(decoded).float() / 255) - labels).abs().max() < 0.04  # mp4 loses something
+    assert (labeler(torch.stack(decoded).float() / 255) - labels).abs().max() < 0.03  # 0.016 was seen
     videos = sorted(rendered_set.rglob("*.mp4"))
     real = normalized([read_clip(video, ClipSpec(6, 48, 48), label=0, video_id="").frames for video in videos])
     truth = torch.tensor([facts["classes"].index(video.parent.name) for video in videos])
