@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from videocompressa.clip import Normalization
 from videocompressa.errors import InputError, check_known
 
 
@@ -33,13 +34,20 @@ class Dropout(nn.Module):
         return features * (keep.to(features.device, features.dtype) / (1 - self.probability))
 
 
-class Student(nn.Module, ABC):
+class Classifier(nn.Module):
     """A video classifier: clips (B,T,3,H,W) float, normalized, to logits (B,L)."""
+
+    num_classes: int
+    """L."""
+    normalization: Normalization | None = None
+    """Of the pixels that it was pretrained on; None takes that of its training clips."""
+
+
+class Student(Classifier, ABC):
+    """A classifier of the literature, whose inner features methods match and compare."""
 
     smallest: ClassVar[tuple[int, int, int]] = (1, 1, 1)
     """Smallest T, H, W that leave something after all pooling."""
-    num_classes: int
-    """L."""
     classifier: nn.Linear | nn.Conv3d
     """The last layer: D features to L logits."""
 

@@ -1,10 +1,12 @@
-"""Named random streams: every draw belongs to a stream made from (seed, name), and none touches the global seed.
+"""Named random streams: every draw belongs to a stream made from (seed, name), and none changes the global seed.
 
 A stream is a `torch.Generator` on the CPU, seeded by SHA-256 of the run's seed and the stream's name, so adding a
 draw to one stream never moves another one, and the same seed gives the same bytes on CPU.
 """
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -28,3 +30,11 @@ class Streams:
     def child(self, name: str) -> Self:
         """Return the streams of a part of the run, independent of this one's."""
         return replace(self, scope=f"{self.scope}/{name}")
+
+
+@contextmanager
+def seeded(generator: torch.Generator) -> Iterator[None]:
+    """Seed torch's own generators, which foreign modules draw from, by `generator`; afterwards they are as before."""
+    with torch.random.fork_rng():
+        torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
+        yield

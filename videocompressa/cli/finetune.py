@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from dataclasses import asdict, replace
 from functools import partial
@@ -58,6 +57,7 @@ def finetune(
     force
         Start again where the output holds a run with other settings.
     """
+    from videocompressa.hub import quiet_transformers
     from videocompressa.vlm.tune.figure3 import FIGURES, make_figure
     from videocompressa.vlm.tune.run import finetune_on
 
@@ -66,7 +66,7 @@ def finetune(
         raise InputError(f"{subject.name}: is neither a set file nor a recipe; known recipes: {', '.join(FIGURES)}")
     if figure is not None and not (options.zero_shot and options.after_set):
         raise InputError(f"recipe {subject.name} makes all rows; leave --no-zero-shot and --no-after-set out")
-    _quiet_libraries()
+    quiet_transformers("fine-tuning")
     with terminal.progress(reporting) as watch:
         surroundings, group = _processes(running.surroundings(watch))
         shared: dict[str, Any] = {"options": options, "load": loading, "overwrite": force, "group": group}
@@ -92,16 +92,6 @@ def finetune(
         return
     _print_scores(outcome)
     terminal.note(f"wrote {output}", reporting)
-
-
-def _quiet_libraries() -> None:
-    """Keep the bars and advice of transformers and the hub off the terminal, where ours are."""
-    from videocompressa.vlm.tune.models import need
-
-    transformers_log = need("transformers", "fine-tuning").utils.logging
-    transformers_log.set_verbosity_error()
-    transformers_log.disable_progress_bar()
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # It reports each retry.
 
 
 def _with_changes(values: Values, given: Values, default: Values) -> Values:
@@ -146,7 +136,7 @@ def _cells(phase: PhaseScores) -> dict[str, str]:
 
 def _processes(surroundings: Surroundings) -> tuple[Surroundings, ProcessGroup]:
     """Return the processes that torchrun started, or this one alone, and the surroundings with its device."""
-    from videocompressa.vlm.tune.models import need
+    from videocompressa.hub import need
     from videocompressa.vlm.tune.processes import ALONE, ProcessGroup
 
     if int(os.environ.get("WORLD_SIZE", "1")) < 2:

@@ -23,15 +23,17 @@ class TrainArguments:
     """How students are trained and evaluated, as given on the command line."""
 
     student: str = "minic3d"
-    """convnet3d, minic3d, r2plus1d18 or framenet2d."""
+    """convnet3d, minic3d, r2plus1d18 or framenet2d; a pretrained backbone of transformers, as hf:FOLDER_OR_NAME[:MODE]
+    with mode probe (a linear layer on its features; seconds on a CPU), lora or full; or a network of yours, as
+    FILE.py:FUNCTION, where FUNCTION(num_classes, clip) returns a module from normalized clips (B,T,3,H,W) to logits."""
     seeds: int = 3
     """Students to train, from seeds 0, 1, ...; the mean and the spread are reported."""
     steps: int = 1600
     """Optimizer steps of each student."""
     batch_size: int = 16
     """Clips a step."""
-    lr: float = 2e-3
-    """Highest learning rate."""
+    lr: float | None = None
+    """Highest learning rate; when not given 2e-3, for backbones 5e-4 (lora) and 5e-5 (full)."""
     width: float = 0.25
     """Factor on the student's channels; 1 is the published network."""
     stored_labels: Annotated[bool, Parameter(negative="")] = False
@@ -44,10 +46,12 @@ class TrainArguments:
     def config(self) -> TrainConfig:
         """Return the training of a student; raises `InputError` for values out of range."""
         from videocompressa.recipes.settings import with_settings
+        from videocompressa.students.named import parse_student
         from videocompressa.students.settings import TrainConfig
 
-        own = ("student", "steps", "batch_size", "lr", "width")
-        return with_settings(TrainConfig(**{name: getattr(self, name) for name in own}), self.settings)
+        own = {name: getattr(self, name) for name in ("student", "steps", "batch_size", "width")}
+        lr = parse_student(self.student).usual_lr if self.lr is None else self.lr
+        return with_settings(TrainConfig(**own, lr=lr), self.settings)
 
 
 TRAINING = TrainArguments()
@@ -61,6 +65,8 @@ def train(
     *,
     data: Path | None = None,
     training: Annotated[TrainArguments, Parameter(name="*")] = TRAINING,
+    save_model: Path | None = None,
+    force: cli.Replace = False,
     codec: cli.CodecFolder = None,
     candidates: cli.CandidateArguments = cli.CANDIDATES,
     running: cli.RunningArguments = cli.RUNNING,
@@ -78,6 +84,8 @@ def train(
         A set file, or a folder of labeled videos.
     data
         Folder (or csv) of labeled videos whose test videos are classified; for a folder SET, the folder itself.
+    save_model
+        Folder to write the student of the first seed to, for `predict`; a backbone's is one of transformers.
     """
     from videocompressa.recipes.train import train_on
 
@@ -94,6 +102,8 @@ def train(
             split=training.split,
             stored_labels=training.stored_labels,
             codec=codec,
+            save_model=save_model,
+            overwrite=force,
             surroundings=running.surroundings(watch),
         )
     terminal.notes_and_skipped((), outcome.skipped, reporting)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from videocompressa.clip import Candidates
 from videocompressa.errors import check_least
-from videocompressa.networks import Student
+from videocompressa.networks import Classifier
 from videocompressa.run import Run
 from videocompressa.students.settings import TrainConfig
 from videocompressa.students.teachers import real_clips
@@ -105,7 +105,7 @@ def _trajectory(train_data: Candidates, config: ExpertConfig, run: Run) -> dict[
     steps_per_epoch = config.steps_per_epoch(len(train_data))
     snapshots: list[Tensor] = []
 
-    def keep(steps_done: int, student: Student) -> None:
+    def keep(steps_done: int, student: Classifier) -> None:
         if steps_done % steps_per_epoch == 0:
             snapshots.append(flat_parameters(student).cpu())
 

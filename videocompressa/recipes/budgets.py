@@ -30,8 +30,8 @@ from videocompressa.selection.videos import check_enough
 from videocompressa.synthetic import Budget
 
 DEFAULT_KEYFRAMES = 8
-"""K when none is asked for; T where T is smaller. Of as many keyframes of 8-frame clips, 3 x 8 taught more than 6 x 4 on
-groups that were held out in turn (docs/log.md)."""
+"""K when none is asked for; T where T is smaller. Of as many keyframes of 8-frame clips, 3 x 8 taught more than 6 x 4
+on groups that were held out in turn (docs/log.md)."""
 DEFAULT_PER_CLASS = 96
 """Keyframes of each class when no budget is asked for. Half-size ones, of the default codec, hold as many numbers as 24
 full-size ones, which are the paper's 0.13 % of the frames of UCF101, and teach more (docs/log.md)."""

@@ -3,12 +3,14 @@
 import dataclasses
 import hashlib
 import json
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from videocompressa.clip import Candidates, ClipSpec, DecodedSplit
 from videocompressa.codecs import Codec
-from videocompressa.datasets import decode_split, encode_pass, find_videos
+from videocompressa.datasets import decode_split, encode_pass, find_videos, walk_videos
 from videocompressa.datasets.videos import SPLITS, VideoSet, carve_validation, keep_classes
 from videocompressa.errors import InputError
 from videocompressa.recipes.options import CandidateOptions, Surroundings
@@ -85,3 +87,21 @@ def check_split(videos: VideoSet, split: str, data: Path) -> None:
             f"{data.name}/{split}/CLASS/, or evaluate on held-out ones: --split val --hold-out 20%"
         )
     raise InputError(f"{data}: has no {split} videos (only {others}); {advice}")
+
+
+def unlabeled_videos(sources: Sequence[Path]) -> dict[Path, str]:
+    """Return the name of every video by its path, each once; of a folder, all below it in sorted order."""
+    names: dict[Path, str] = {}
+    if not sources:
+        raise InputError("VIDEO is missing; give videos, or folders of them")
+    for source in sources:
+        if not source.exists():
+            raise InputError(f"{source}: there is no such file or folder; give videos, or folders of them")
+        paths = list(walk_videos(source)) if source.is_dir() else [source]
+        if not paths:
+            raise InputError(f"{source}: holds no videos; give a folder with some, or a video")
+        for path in paths:
+            name = path.relative_to(source) if source.is_dir() else path
+            # Text that any file can hold, whatever bytes the name has.
+            names.setdefault(path.absolute(), os.fsencode(name.as_posix()).decode("utf-8", "replace"))
+    return names

@@ -10,7 +10,6 @@ import dataclasses
 import functools
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -21,10 +20,11 @@ import torch
 from torch import Tensor
 
 from videocompressa.clip import ClipSpec
-from videocompressa.datasets import BadVideo, walk_videos
+from videocompressa.datasets import BadVideo
 from videocompressa.engine import run_shards
 from videocompressa.errors import InputError, VideoError
 from videocompressa.files import check_output_folder, complete_folder, read_bytes
+from videocompressa.recipes.data import unlabeled_videos
 from videocompressa.recipes.options import KeyframeOptions
 from videocompressa.rng import Streams
 from videocompressa.run import Watch, watch_nothing
@@ -131,7 +131,7 @@ def extract_keyframes(
     """
     check_output_folder(folder, overwrite=overwrite)
     picker = _picker(options or KeyframeOptions())
-    videos = _find(sources)
+    videos = unlabeled_videos(sources)
     for path in [*videos, *([Path(picker.options.selector)] if picker.selector else [])]:
         if folder.resolve() in {*path.resolve().parents, *path.absolute().parents}:
             raise InputError(f"output {folder} holds {path}, which is read; give another folder")
@@ -247,24 +247,6 @@ def _write_pictures(video: Path, keyframes: Sequence[Keyframe], folder: Path, sh
         for path in paths:
             path.unlink(missing_ok=True)
         raise
-
-
-def _find(sources: Sequence[Path]) -> dict[Path, str]:
-    """Return the name of every video by its path, each once; of a folder, all below it in sorted order."""
-    names: dict[Path, str] = {}
-    if not sources:
-        raise InputError("VIDEO is missing; give videos, or folders of them")
-    for source in sources:
-        if not source.exists():
-            raise InputError(f"{source}: there is no such file or folder; give videos, or folders of them")
-        paths = list(walk_videos(source)) if source.is_dir() else [source]
-        if not paths:
-            raise InputError(f"{source}: holds no videos; give a folder with some, or a video")
-        for path in paths:
-            name = path.relative_to(source) if source.is_dir() else path
-            # Text that any file can hold, whatever bytes the name has.
-            names.setdefault(path.absolute(), os.fsencode(name.as_posix()).decode("utf-8", "replace"))
-    return names
 
 
 def _stems(videos: Iterable[str]) -> list[str]:

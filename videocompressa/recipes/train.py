@@ -7,13 +7,16 @@ from pathlib import Path
 
 from videocompressa.datasets import BadVideo, VideoSet
 from videocompressa.errors import InputError
+from videocompressa.files import check_output_folder
+from videocompressa.networks import Classifier
 from videocompressa.recipes.data import check_split, decode_videos, list_videos
 from videocompressa.recipes.options import CandidateOptions, Surroundings
 from videocompressa.recipes.sets import open_set
 from videocompressa.rng import Streams
-from videocompressa.run import Run
+from videocompressa.run import Run, Stages
 from videocompressa.students.clips import LabeledClips
 from videocompressa.students.evaluation import TrainingResult, train_seeds
+from videocompressa.students.model_folder import TrainedModel, write_model
 from videocompressa.students.settings import TrainConfig
 from videocompressa.synthetic import SyntheticSet
 
@@ -46,17 +49,22 @@ def train_on(
     split: str = "test",
     codec: str | None = None,
     stored_labels: bool = False,
+    save_model: Path | None = None,
+    overwrite: bool = False,
     surroundings: Surroundings,
 ) -> TrainOutcome:
     """Train students on `subject` and evaluate them on a split of `data`.
 
     `subject` is a set file, or a folder (or csv) of videos: then on all of its training videos, the reference "full
     data". The steps are the same for either. The views of a set with a labeler are labeled by it, unless
-    `stored_labels`. For a set, T and the size of the frames come from its file. Seeds are 0
-    to `num_seeds` - 1. Raises `InputError`, and `DivergedError` when no run ends with a finite loss.
+    `stored_labels`. For a set, T and the size of the frames come from its file. Seeds are 0 to `num_seeds` - 1.
+    `save_model` is a folder for the first student (`write_model`). Raises `InputError`, and `DivergedError` when no run
+    ends with a finite loss.
     """
     if num_seeds < 1:
         raise InputError(f"--seeds is {num_seeds}; it must be at least 1")
+    if save_model is not None:
+        check_output_folder(save_model, overwrite=overwrite)
     videos = list_videos(data, candidates)
     check_split(videos, split, data)
     clip = candidates.clip
@@ -77,8 +85,19 @@ def train_on(
     check_same_classes(train.classes, videos.classes, subject, data)
     test = decode_videos(videos, split, clip, candidates, surroundings)
     test_clips = LabeledClips(test.frames, test.labels, train.normalization, test.classes)
-    run = Run(Streams(0), surroundings.device, surroundings.watch)
-    result = train_seeds(train, test_clips, config, run, seeds=range(num_seeds), clock=surroundings.clock)
+    stages = Stages(surroundings.cache / "features", surroundings.clock)
+    run = Run(Streams(0), surroundings.device, surroundings.watch, stages)
+    trained: dict[int, Classifier] = {}
+
+    def keep(seed: int, student: Classifier) -> None:
+        if save_model is not None and not trained:
+            trained[seed] = student
+
+    result = train_seeds(train, test_clips, config, run, seeds=range(num_seeds), clock=surroundings.clock, keep=keep)
+    for student in trained.values():
+        assert save_model is not None
+        model = TrainedModel(student, config.student, config.width, train.classes, clip, train.normalization)
+        write_model(model, save_model, overwrite=overwrite)
     return TrainOutcome(
         result=result,
         trained_on=str(subject),

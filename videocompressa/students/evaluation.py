@@ -7,11 +7,13 @@ import torch
 from torch import Tensor
 
 from videocompressa.errors import DivergedError, InputError
-from videocompressa.networks import Student
+from videocompressa.networks import Classifier, Student
 from videocompressa.rng import Streams
 from videocompressa.run import Run
 from videocompressa.students.clips import LabeledClips
+from videocompressa.students.named import parse_student
 from videocompressa.students.precision import resolved_precision
+from videocompressa.students.probe import fit_probe
 from videocompressa.students.settings import TrainConfig
 from videocompressa.students.training import fit
 
@@ -65,7 +67,11 @@ def student_features(student: Student, data: LabeledClips, device: torch.device)
 
 
 def predict(
-    student: Student, data: LabeledClips, device: torch.device, temperature: float = 1.0, augment: Augment | None = None
+    student: Classifier,
+    data: LabeledClips,
+    device: torch.device,
+    temperature: float = 1.0,
+    augment: Augment | None = None,
 ) -> Tensor:
     """Return class probabilities softmax(logits / temperature) (N,L) float32 on the CPU, in evaluation mode.
 
@@ -75,6 +81,8 @@ def predict(
         raise InputError(f"the student knows {student.num_classes} classes, the clips have {len(data.classes)}")
     was_training = student.training
     student.to(device).eval()
+    if student.normalization is not None:
+        data = replace(data, normalization=student.normalization)
     probabilities = _over_batches(
         data, device, lambda clips: (student(clips).float() / temperature).softmax(1), augment
     )
@@ -82,7 +90,7 @@ def predict(
     return probabilities.view(len(data), student.num_classes)
 
 
-def evaluate(student: Student, data: LabeledClips, device: torch.device) -> Scores:
+def evaluate(student: Classifier, data: LabeledClips, device: torch.device) -> Scores:
     """Score a student on unchanged clips; soft labels count by their most likely class."""
     return score(predict(student, data, device), data.hard_labels)
 
@@ -112,11 +120,13 @@ def train_seeds(
     *,
     seeds: Sequence[int],
     clock: Callable[[], float],
+    keep: Callable[[int, Classifier], None] = lambda seed, student: None,
 ) -> TrainingResult:
     """Train and evaluate one student a seed; the test set is read once a seed, after its last step.
 
     Each seed has random streams of its own in place of those of `run`. `clock` gives seconds, such as
     `time.perf_counter`: it times training without evaluation, and the core reads no clock of its own.
+    `keep(seed, student)` is given every student that did not diverge, once it is evaluated.
     """
     if not seeds:
         raise InputError("no seeds given; --seeds must be at least 1")
@@ -126,17 +136,19 @@ def train_seeds(
             f"both must be the same names in the same order"
         )
     scores: list[Scores] = []
+    train_one = fit_probe if parse_student(config.student).is_probe else fit
     seconds = 0.0
     for number, seed in enumerate(seeds):
         started = clock()
         try:
-            student = fit(train, config, replace(run, streams=Streams(seed, "train")))
+            student = train_one(train, config, replace(run, streams=Streams(seed, "train")))
         except DivergedError:
             continue
         finally:
             seconds += clock() - started
             run.watch("seeds", done=number + 1, total=len(seeds))
         scores.append(evaluate(student, test, run.device))
+        keep(seed, student)
     if not scores:
         raise DivergedError(
             f"all {len(seeds)} runs of {config.student!r} diverged at lr {config.lr:g}; choose a lower lr"

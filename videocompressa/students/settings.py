@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from videocompressa.errors import InputError
-from videocompressa.networks import check_student
+from videocompressa.students.named import parse_student
 from videocompressa.students.precision import PRECISIONS
 from videocompressa.views import Views
 
@@ -22,7 +22,7 @@ class TrainConfig:
     """How a student is trained; the defaults suit small synthetic sets on a CPU."""
 
     student: str = "minic3d"
-    """A name of `networks.STUDENTS`."""
+    """A name of `networks.STUDENTS`, a backbone or a network of one's own; see `students/named.py`."""
     width: float = 0.25
     """Factor on the student's channel counts, > 0."""
     steps: int = 1600
@@ -47,6 +47,8 @@ class TrainConfig:
     """How the clips are changed at random."""
     precision: str = "auto"
     """"float32", "bfloat16" (convolutions; weights stay float32), or "auto": where the hardware gains by it."""
+    probe_views: int = 4
+    """Views of each clip that a backbone's features are taken of, >= 1; of mode "probe" only."""
     loss: str = "cross-entropy"
     """"cross-entropy", or "logit-mse" to imitate the teacher's logits (see `logit_mse`): it needs soft labels."""
 
@@ -54,12 +56,13 @@ class TrainConfig:
         for name, known in _CHOICES.items():
             if getattr(self, name) not in known:
                 raise InputError(f"TrainConfig.{name} is {getattr(self, name)!r}; known: {', '.join(known)}")
-        check_student(self.student)
+        parse_student(self.student)
         rising = all(low < high for low, high in pairwise((0.0, *self.milestones, 1.0)))
         ranges: dict[str, tuple[bool, str]] = {
             "width": (0 < self.width < math.inf, "above 0"),
             "steps": (self.steps >= 1, "at least 1"),
             "batch_size": (self.batch_size >= 2, "at least 2, because a norm needs two clips"),
+            "probe_views": (self.probe_views >= 1, "at least 1"),
             "lr": (0 < self.lr < math.inf, "above 0"),
             "weight_decay": (0 <= self.weight_decay < math.inf, "at least 0"),
             "momentum": (0 <= self.momentum < 1, "in [0,1)"),

@@ -15,7 +15,7 @@ from videocompressa.clip import Candidates
 from videocompressa.codecs import Codec
 from videocompressa.errors import InputError
 from videocompressa.fill import fill_clips
-from videocompressa.networks import Student, build_student
+from videocompressa.networks import Student, build_student, check_student
 from videocompressa.run import Run
 from videocompressa.students.clips import LabeledClips
 from videocompressa.students.evaluation import predict
@@ -45,6 +45,7 @@ class TeacherConfig:
     codec, placed back. A teacher that never saw such clips labels them badly."""
 
     def __post_init__(self) -> None:
+        check_student(self.train.student)
         if self.num_teachers < 1:
             raise InputError(f"teacher.num_teachers is {self.num_teachers}; it must be at least 1")
         if self.num_views < 1:

@@ -8,10 +8,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from videocompressa.artifact.packing.quantization import LARGEST_CODE
+from videocompressa.clip import ClipSpec
 from videocompressa.errors import DivergedError, InputError
-from videocompressa.networks import Student, build_student
+from videocompressa.networks import Classifier
+from videocompressa.rng import seeded
 from videocompressa.run import Run
 from videocompressa.students.clips import LabeledClips
+from videocompressa.students.named import build_named
 from videocompressa.students.precision import autocast
 from videocompressa.students.settings import TrainConfig
 from videocompressa.views import random_views
@@ -54,8 +57,8 @@ def fit(
     *,
     step_name: str = "train",
     view: View | None = None,
-    each_step: Callable[[int, Student], None] = lambda steps_done, student: None,
-) -> Student:
+    each_step: Callable[[int, Classifier], None] = lambda steps_done, student: None,
+) -> Classifier:
     """Train a fresh student and return it in evaluation mode, on the device of the run.
 
     `view(rows, pixels)` may replace the pixels (B,T,3,H,W) of a batch before they are augmented.
@@ -65,27 +68,30 @@ def fit(
     Raises `DivergedError` when the loss or a weight stops being finite.
     """
     _check_set(data, config)
-    generator = run.generator("init")
-    student = build_student(config.student, len(data.classes), data.size, generator, width=config.width).to(run.device)
+    clip, generator = ClipSpec(*data.size), run.generator("init")
+    student = build_named(config.student, data.classes, clip, generator, width=config.width).to(run.device)
     optimizer = _optimizer(student, config)
     batches = _batches(len(data), config.batch_size, run.generator("batches"))
     draws = run.generator("augment")
     total = torch.zeros((), device=run.device)
-    each_step(0, student)
-    for step in range(config.steps):
-        optimizer.param_groups[0]["lr"] = config.lr * _lr_share(step, config)
-        clips, labels = _batch(data, next(batches), config, run.device, draws, view)
-        with autocast(config.precision, run.device):
-            logits = student(clips)
-        loss = LOSSES[config.loss](logits.float(), labels)
-        optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        optimizer.step()
-        each_step(step + 1, student)
-        total += loss.detach()  # once infinite or NaN it stays so: one reading covers all steps before it
-        if step % _CHECK_EVERY == _CHECK_EVERY - 1 or step == config.steps - 1:
-            _check_finite(total, config, step)
-            run.watch(step_name, done=step + 1, total=config.steps, loss=float(loss.detach()))
+    normalization = student.normalization or data.normalization
+    with seeded(run.generator("foreign")):  # our own students draw from generators of their own
+        each_step(0, student)
+        for step in range(config.steps):
+            optimizer.param_groups[0]["lr"] = config.lr * _lr_share(step, config)
+            clips, labels = _batch(data, next(batches), config, run.device, draws, view)
+            clips = normalization.apply(clips)
+            with autocast(config.precision, run.device):
+                logits = student(clips)
+            loss = LOSSES[config.loss](logits.float(), labels)
+            optimizer.zero_grad(set_to_none=True)
+            torch.autograd.backward(loss)
+            optimizer.step()
+            each_step(step + 1, student)
+            total += loss.detach()  # once infinite or NaN it stays so: one reading covers all steps before it
+            if step % _CHECK_EVERY == _CHECK_EVERY - 1 or step == config.steps - 1:
+                _check_finite(total, config, step)
+                run.watch(step_name, done=step + 1, total=config.steps, loss=float(loss.detach()))
     for weights in student.parameters():
         _check_finite(weights.detach().sum(), config, config.steps - 1)
     return student.eval()
@@ -99,18 +105,18 @@ def _batch(
     draws: torch.Generator,
     view: View | None,
 ) -> tuple[Tensor, Tensor]:
-    """Return normalized clips and labels of some rows, as a student sees them in training."""
+    """Return views of some clips (B,T,3,H,W) in [0,1], and their labels, as a student learns them."""
     pixels = data.pixels(rows, device)
     if view is not None:
         pixels = view(rows, pixels)
     if (labeler := data.labeler) is not None:
         pixels, _ = random_views(pixels, labeler.spec.views, draws)
-        return data.normalization.apply(pixels), labeler(pixels)
+        return pixels, labeler(pixels)
     labels = data.labels[rows].to(device)
     pixels, shares = random_views(pixels, config.views, draws)
     if config.views.mix:
         labels = shares @ (functional.one_hot(labels, len(data.classes)).float() if labels.ndim == 1 else labels)
-    return data.normalization.apply(pixels), labels
+    return pixels, labels
 
 
 def _check_set(data: LabeledClips, config: TrainConfig) -> None:
@@ -132,7 +138,7 @@ def _batches(num_clips: int, batch_size: int, generator: torch.Generator) -> Ite
 
 
 def _optimizer(student: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    parameters, decay = student.parameters(), config.weight_decay
+    parameters, decay = [each for each in student.parameters() if each.requires_grad], config.weight_decay
     if config.optimizer == "sgd":
         return torch.optim.SGD(parameters, config.lr, momentum=config.momentum, weight_decay=decay)
     return torch.optim.AdamW(parameters, config.lr, weight_decay=decay)

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from videocompressa.errors import InputError, VideoError
+from videocompressa.hub import check_packages
 from videocompressa.video import probe
 from videocompressa.vlm.export import rows
 from videocompressa.vlm.export.formats import (
@@ -24,7 +25,6 @@ from videocompressa.vlm.export.formats import (
     FPS,
     MANIFEST,
     VERSION,
-    check_packages,
 )
 from videocompressa.vlm.export.items import FrameRules
 from videocompressa.vlm.export.rows import LIST, NUMBER, TEXT, FaultError

@@ -3,19 +3,17 @@
 `docs/vlm.md` describes the files of each. Every folder also holds `export.json`, which `check` reads.
 """
 
-import importlib.util
 import io
 import itertools
 import json
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import PIL.Image
 
-from videocompressa.errors import InputError, how_to_install
 from videocompressa.recipes.sets import DEFAULT_FPS
 from videocompressa.video import write_png, write_video
 from videocompressa.vlm.export.clips import readme
@@ -94,14 +92,6 @@ class Format:
             for number, facts in enumerate(item.facts):
                 key = item.stem if len(item.facts) == 1 else f"{item.stem}-{number}"
                 yield self.row(key, facts, media)
-
-
-def check_packages(packages: Sequence[str], user: str) -> None:
-    """Raise unless the packages can be imported; `user` is the option that needs them."""
-    # A folder of the user's that is called "datasets" has a spec, too, but no origin.
-    missing = [name for name in packages if getattr(importlib.util.find_spec(name), "origin", None) is None]
-    if missing:
-        raise InputError(f"{user} needs {' and '.join(missing)}; run: {how_to_install('vlm')}")
 
 
 def _messages(facts: Facts, tag: str = "") -> list[dict[str, str]]:

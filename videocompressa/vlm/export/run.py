@@ -10,12 +10,13 @@ from videocompressa.artifact import read_set
 from videocompressa.datasets import BadVideo
 from videocompressa.errors import InputError
 from videocompressa.files import check_output_folder, complete_folder
+from videocompressa.hub import check_packages
 from videocompressa.recipes.sets import open_set
 from videocompressa.rng import Streams
 from videocompressa.run import Watch, watch_nothing
 from videocompressa.synthetic import SyntheticSet
 from videocompressa.vlm.export.clips import ClipStream
-from videocompressa.vlm.export.formats import FORMATS, MANIFEST, VERSION, check_packages, next_steps, write_json
+from videocompressa.vlm.export.formats import FORMATS, MANIFEST, VERSION, next_steps, write_json
 from videocompressa.vlm.export.items import ItemStream, picture_reader, source_note
 from videocompressa.vlm.settings import ExportOptions
 from videocompressa.vlm.words import check_questions, readable_names

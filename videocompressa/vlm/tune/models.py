@@ -4,10 +4,7 @@ Nothing here needs torchvision: model classes and tokenizers load without it, `A
 """
 
 import dataclasses
-import hashlib
-import importlib
 import importlib.util
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +15,7 @@ import torch
 from safetensors import SafetensorError
 
 from videocompressa.errors import InputError
-from videocompressa.vlm.export.formats import check_packages
+from videocompressa.hub import fault_of, model_config, model_identity, model_json, need
 from videocompressa.vlm.settings import PRECISIONS, LoadOptions
 from videocompressa.vlm.tune.families import SPECIAL_TOKENS, VIDEO_PAD, ModelFamily, PixelRules, find_family
 from videocompressa.vlm.tune.processor import VideoProcessor
@@ -47,12 +44,6 @@ class Vlm:
         return torch.device(self.model.device)
 
 
-def need(module: str, what_for: str) -> Any:
-    """Return an optional module, or raise `InputError` with the command that installs it."""
-    check_packages([module], what_for)
-    return importlib.import_module(module)
-
-
 def load_vlm(name: str, *, dtype: str, device: torch.device, options: LoadOptions | None = None) -> Vlm:
     """Load a model and its tokenizer: `name` is a hub name such as "Qwen/Qwen2.5-VL-7B-Instruct", or a folder.
 
@@ -63,17 +54,15 @@ def load_vlm(name: str, *, dtype: str, device: torch.device, options: LoadOption
     if dtype not in PRECISIONS:
         raise InputError(f"precision is {dtype!r}; known: {', '.join(PRECISIONS)}")
     _check_folder(name)
-    no_model = "is no folder, and the hub gave no model of that name ({}); check name and network, or give a folder"
-    with _fault_of(name, OSError, no_model):
-        values = model_json(name, "config.json", required=True)
-    family = find_family(str(values.get("model_type", "")), name)
+    option = f"--model {name}"
+    family = find_family(str(model_config(name, option).get("model_type", "")), name)
     model_class = getattr(need("transformers", "a video-language model"), family.model_class)
-    with _fault_of(name, (OSError, ValueError), "its config.json cannot be used ({})"):
+    with fault_of(option, (OSError, ValueError), "its config.json cannot be used ({})"):
         config = model_class.config_class.from_pretrained(name)
     rules = _pixel_rules(name, family, config.vision_config, options)
     processor = VideoProcessor(_load_tokenizer(name, config), family, rules)
     model = _load_weights(name, model_class, getattr(torch, dtype), device, options)
-    return Vlm(model, processor, name, _identity(model))
+    return Vlm(model, processor, name, model_identity(model))
 
 
 @contextmanager
@@ -88,27 +77,6 @@ def explain_memory(doing: str) -> Iterator[None]:
             f"not enough memory for {doing}; give --micro-batch 1, a smaller --max-pixels, --gradient-checkpointing, "
             "--four-bit (needs a GPU)"
         ) from error
-
-
-def model_json(name: str, file: str, *, required: bool = False) -> dict[str, Any]:
-    """Return a json file of a model (hub name or folder); empty where it has none of that name, unless `required`."""
-    hub = need("transformers.utils.hub", "a video-language model")
-    path = hub.cached_file(name, file, _raise_exceptions_for_missing_entries=required)
-    if path is None:
-        return {}
-    with _fault_of(name, ValueError, f"{file} is not json ({{}}); download it again"):
-        values = json.loads(Path(path).read_text(encoding="utf-8"))
-    return values if isinstance(values, dict) else {}
-
-
-@contextmanager
-def _fault_of(name: str, faults: type[Exception] | tuple[type[Exception], ...], problem: str) -> Iterator[None]:
-    """Raise `InputError` about a model for these faults; {} of `problem` is the first line of the error."""
-    try:
-        yield
-    except faults as error:
-        first_line = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise InputError(f"--model {name}: {problem.format(first_line)}") from error
 
 
 def _check_folder(name: str) -> None:
@@ -127,7 +95,7 @@ def _check_folder(name: str) -> None:
 
 
 def _load_tokenizer(name: str, config: Any) -> Any:
-    with _fault_of(name, (OSError, ValueError, KeyError), "its tokenizer cannot be read ({})"):
+    with fault_of(f"--model {name}", (OSError, ValueError, KeyError), "its tokenizer cannot be read ({})"):
         tokenizer = need("transformers", "a video-language model").AutoTokenizer.from_pretrained(name)
     known, expected, vocabulary = tokenizer.get_vocab(), config.video_token_id, config.text_config.vocab_size
     advice = "the two are of different models"
@@ -148,7 +116,10 @@ def _load_weights(name: str, model_class: Any, dtype: torch.dtype, device: torch
     if options.four_bit:
         more["quantization_config"] = _four_bit(device)
     faults = (OSError, ValueError, SafetensorError)
-    with explain_memory(f"the weights of {name}"), _fault_of(name, faults, "its weights cannot be read ({})"):
+    with (
+        explain_memory(f"the weights of {name}"),
+        fault_of(f"--model {name}", faults, "its weights cannot be read ({})"),
+    ):
         model, loading = model_class.from_pretrained(
             name, dtype=dtype, attn_implementation="sdpa", output_loading_info=True, **more
         )
@@ -169,7 +140,7 @@ def _four_bit(device: torch.device) -> Any:
 
 def _pixel_rules(name: str, family: ModelFamily, vision: Any, options: LoadOptions) -> PixelRules:
     """Return the family's rules, replaced by the model's own files and by the options."""
-    own: dict[str, Any] = next(filter(None, (model_json(name, file) for file in RULE_FILES)), {})
+    own: dict[str, Any] = next(filter(None, (model_json(name, file, f"--model {name}") for file in RULE_FILES)), {})
     # The image bounds of preprocessor_config.json hold for videos only where the file is of videos.
     size = (own.get("size") or {}) if own.get("video_processor_type") else {}
     changes = {
@@ -182,11 +153,3 @@ def _pixel_rules(name: str, family: ModelFamily, vision: Any, options: LoadOptio
         "std": own.get("image_std") and tuple(own["image_std"]),
     }
     return dataclasses.replace(family.rules, **{key: value for key, value in changes.items() if value})
-
-
-def _identity(model: Any) -> str:
-    digest = hashlib.sha256(model.config.to_json_string(use_diff=False).encode())
-    for name, weight in sorted(model.state_dict().items()):
-        sample = weight.detach().reshape(-1)[:16].cpu().contiguous().view(torch.uint8)
-        digest.update(name.encode() + sample.numpy().tobytes())
-    return digest.hexdigest()

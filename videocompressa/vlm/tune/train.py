@@ -16,9 +16,7 @@ near the usual ones of LoRA. docs/vlm.md states why the loop is our own.
 
 import json
 import math
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,11 +26,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from videocompressa.errors import DivergedError, InputError
+from videocompressa.hub import model_json, need, with_adapters
+from videocompressa.rng import seeded
 from videocompressa.run import Run
 from videocompressa.students.precision import autocast
 from videocompressa.vlm.settings import TARGETS, FinetuneConfig
 from videocompressa.vlm.tune.clips import Clips
-from videocompressa.vlm.tune.models import RULE_FILES, Vlm, explain_memory, model_json, need
+from videocompressa.vlm.tune.models import RULE_FILES, Vlm, explain_memory
 from videocompressa.vlm.tune.processes import ALONE, ProcessGroup
 from videocompressa.vlm.tune.processor import IGNORED, Prompt, collate
 from videocompressa.vlm.tune.progress import Checkpoint
@@ -70,7 +70,7 @@ class Prepared:
         model.save_pretrained(folder)
         self.vlm.processor.tokenizer.save_pretrained(folder)
         for name in RULE_FILES:
-            if values := model_json(self.vlm.name, name):
+            if values := model_json(self.vlm.name, name, f"--model {self.vlm.name}"):
                 (folder / name).write_text(json.dumps(values, indent=1), encoding="utf-8")
 
 
@@ -103,10 +103,8 @@ def _add_adapters(model: Any, config: FinetuneConfig, run: Run) -> Any:
         task_type="CAUSAL_LM",
     )
     try:
-        with _seeded(run, "adapters"), warnings.catch_warnings():
-            # peft 0.21 asks transformers 5.23 by a name that its version 6 will drop.
-            warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
-            return peft.get_peft_model(model, settings)
+        with seeded(run.generator("adapters")):
+            return with_adapters(model, settings)
     except ValueError as error:
         if "target" not in str(error).lower():
             raise
@@ -114,15 +112,6 @@ def _add_adapters(model: Any, config: FinetuneConfig, run: Run) -> Any:
             f"lora_targets are {', '.join(config.lora_targets)}; the model has no such layers; "
             f"known: {', '.join(TARGETS)}"
         ) from error
-
-
-@contextmanager
-def _seeded(run: Run, name: str) -> Iterator[None]:
-    """Seed the global generators, which libraries draw from, by the stream `name`; restore them at the end."""
-    seed = int(torch.randint(2**62, (), generator=run.generator(name)))
-    with torch.random.fork_rng(devices=[run.device] if run.device.type == "cuda" else [], device_type="cuda"):
-        torch.manual_seed(seed)
-        yield
 
 
 @dataclass(frozen=True)
@@ -162,7 +151,7 @@ def train_vlm(
         batch = example_batch(prepared.vlm, clips, config.questions, places, run)
         num_tokens += sum(len(prompt.ids) + len(answer) for prompt, answer in zip(*batch, strict=True))
         optimizer.param_groups[0]["lr"] = rate = learning_rate(config, step)
-        with explain_memory("training"), _seeded(run, f"dropout/{step}/{group.rank}"):
+        with explain_memory("training"), seeded(run.generator(f"dropout/{step}/{group.rank}")):
             losses.append(_step(prepared, optimizer, batch, group))
         if not math.isfinite(losses[-1]):
             raise DivergedError(

@@ -1,0 +1,328 @@
+"""Students by name: pretrained backbones, networks of one's own, and what is kept of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from test_train import CPU, moving_squares
+
+from videocompressa.clip import ClipSpec
+from videocompressa.errors import InputError
+from videocompressa.networks import STUDENTS
+from videocompressa.rng import Streams
+from videocompressa.run import Run, Stages
+from videocompressa.students.backbones import Backbone, load_backbone
+from videocompressa.students.clips import LabeledClips
+from videocompressa.students.evaluation import evaluate, train_seeds
+from videocompressa.students.model_folder import TrainedModel, read_model, write_model
+from videocompressa.students.named import MODES, OwnNetwork, build_named, parse_student
+from videocompressa.students.probe import fit_probe, logistic_regression
+from videocompressa.students.settings import TrainConfig
+from videocompressa.students.training import fit
+from videocompressa.views import UNCHANGED
+
+SIDE, FRAMES, WIDTH = 32, 4, 32
+CLIP = ClipSpec(FRAMES, 48, 48)
+SIZES = {"hidden_size": WIDTH, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+PATCHES = {"image_size": SIDE, "patch_size": 8}
+VIDEO = {
+    "videomae": ("VideoMAEConfig", {**SIZES, **PATCHES, "num_frames": FRAMES, "tubelet_size": 2}),
+    "timesformer": ("TimesformerConfig", {**SIZES, **PATCHES, "num_frames": FRAMES}),
+    "vivit": ("VivitConfig", {**SIZES, "image_size": SIDE, "num_frames": FRAMES, "tubelet_size": [2, 8, 8]}),
+    "vjepa2": (
+        "VJEPA2Config",
+        {
+            "crop_size": SIDE, "patch_size": 8, "frames_per_clip": FRAMES, "hidden_size": WIDTH,
+            "num_hidden_layers": 2, "num_attention_heads": 2, "num_pooler_layers": 1, "pred_hidden_size": WIDTH,
+            "pred_num_attention_heads": 2, "pred_num_hidden_layers": 1,
+        },
+    ),
+    "videoprism": (
+        "VideoPrismVisionConfig",
+        {
+            "image_size": SIDE, "num_frames": FRAMES, "tubelet_size": [1, 8, 8], "hidden_size": WIDTH,
+            "num_spatial_layers": 1, "num_temporal_layers": 1, "num_auxiliary_layers": 1, "num_attention_heads": 2,
+            "intermediate_size": 64,
+        },
+    ),
+}  # fmt: skip
+PICTURES = {
+    "dinov2": ("Dinov2Config", {**SIZES, **PATCHES}),
+    "siglip": ("SiglipConfig", {"vision_config": {**SIZES, **PATCHES}}),
+}
+RULES = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.25, 0.25, 0.25], "do_normalize": True}
+
+
+def write_backbone(folder: Path, name: str, *, rules: dict[str, Any] | None = None) -> Path:
+    """Write a tiny, randomly initialized model with three classes of its own."""
+    import transformers
+
+    config_name, values = {**VIDEO, **PICTURES}[name]
+    config = getattr(transformers, config_name)(num_labels=3, **values)
+    kind = "AutoModelForVideoClassification" if name in VIDEO else "AutoModelForImageClassification"
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        getattr(transformers, kind).from_config(config).save_pretrained(folder)
+    (folder / "preprocessor_config.json").write_text(json.dumps(RULES if rules is None else rules))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def videomae(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_backbone(tmp_path_factory.mktemp("videomae"), "videomae")
+
+
+def squares(num_clips: int, seed: int) -> LabeledClips:
+    """A bright square that is in the upper or the lower half: a backbone without pretraining can learn it."""
+    clips = moving_squares(num_clips, seed, CLIP)
+    frames = torch.full_like(clips.frames, 30)
+    for row, label in enumerate(clips.labels.tolist()):
+        frames[row, :, :, 24 * label : 24 * label + 24, 12:36] = 220 + row % 20
+    return dataclasses.replace(clips, frames=frames)
+
+
+def config(student: str, **changes: Any) -> TrainConfig:
+    steps, lr = {"lora": (60, 5e-3), "full": (5, 1e-3)}.get(student.rpartition(":")[2], (20, 1e-2))
+    defaults: dict[str, Any] = {"steps": steps, "batch_size": 8, "warmup_steps": 5, "views": UNCHANGED, "probe_views": 1}
+    return TrainConfig(student=student, **{**defaults, "lr": lr, "precision": "float32", **changes})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*VIDEO, *PICTURES])
+def test_every_backbone_trains_in_every_mode_and_is_kept(name: str, tmp_path: Path) -> None:
+    place = write_backbone(tmp_path / name, name)
+    train, test = squares(16, 0), squares(16, 1)
+    for mode in MODES:
+        one = config(f"hf:{place}:{mode}")
+        kept: dict[int, Any] = {}
+        result = train_seeds(train, test, one, Run(Streams(0)), seeds=[0], clock=lambda: 0.0, keep=kept.__setitem__)
+        if mode == "full":  # from random weights it takes more steps than a test has
+            fresh = load_backbone(str(place), mode, train.classes).state_dict()
+            moved = {name for name, value in kept[0].state_dict().items() if not torch.equal(value, fresh[name])}
+            assert len(moved) > len(fresh) / 2
+        else:
+            assert result.top1_mean > 0.9, mode
+        model = TrainedModel(kept[0], one.student, 1.0, train.classes, CLIP, train.normalization)
+        before = evaluate(kept[0], test, CPU).top1
+        write_model(model, tmp_path / mode)
+        again = read_model(tmp_path / mode)
+        assert (again.classes, again.clip, again.normalization) == (train.classes, CLIP, train.normalization)
+        assert evaluate(again.student, test, CPU).top1 == before
+        written = json.loads((tmp_path / mode / "config.json").read_text())
+        assert list(written["id2label"].values()) == list(train.classes)
+
+
+def test_only_what_the_mode_says_is_trained(videomae: Path) -> None:
+    def changed(mode: str) -> set[str]:
+        student = load_backbone(str(videomae), mode, ("a", "b"))
+        return {name for name, weight in student.named_parameters() if weight.requires_grad}
+
+    assert changed("probe") == {"head.weight", "head.bias"}
+    lora = changed("lora") - {"head.weight", "head.bias"}
+    assert lora
+    assert all("lora_" in name for name in lora)
+    assert len(changed("full")) > len(lora) / 2
+    assert not any("lora_" in name for name in changed("full"))
+
+
+def test_clips_are_resampled_normalized_and_averaged_as_the_models_take_them(tmp_path: Path) -> None:
+    import transformers
+
+    rules = {**RULES, "rescale_factor": 1 / 127.5, "offset": True}
+    place = write_backbone(tmp_path / "dinov2", "dinov2", rules=rules)
+    backbone = load_backbone(str(place), "probe", ("a", "b")).eval()
+    official = transformers.AutoModel.from_pretrained(place).eval()
+    pixels = torch.rand(2, 3, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    assert backbone.normalization is not None
+    # As `VivitImageProcessor` with an offset: x / 127.5 - 1, then (x - mean) / std.
+    expected_pixels = (pixels * 255 / 127.5 - 1 - 0.5) / 0.25
+    torch.testing.assert_close(backbone.normalization.apply(pixels), expected_pixels, rtol=1e-4, atol=1e-4)
+    with torch.no_grad():
+        states = official(expected_pixels.flatten(0, 1)).last_hidden_state
+        each = torch.cat([states[:, 0], states[:, 1:].mean(1)], 1)
+        features = backbone.features(backbone.normalization.apply(pixels))
+    torch.testing.assert_close(features, each.view(2, 3, -1).mean(1), rtol=1e-3, atol=1e-3)
+
+
+def test_more_or_fewer_frames_are_taken_nearest_in_time(videomae: Path) -> None:
+    backbone = load_backbone(str(videomae), "probe", ("a", "b")).eval()
+    clips = torch.randn(1, 8, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(backbone.features(clips), backbone.features(clips[:, 1::2]))
+        doubled = clips[:, :2].repeat_interleave(2, 1)
+        torch.testing.assert_close(backbone.features(clips[:, :2]), backbone.features(doubled))
+
+
+def test_a_probe_reads_features_once(videomae: Path, tmp_path: Path) -> None:
+    data, one = squares(8, 0), config(f"hf:{videomae}", probe_views=2)
+    stages = Stages(tmp_path)
+    first = fit_probe(data, one, Run(Streams(0), stages=stages))
+    assert len(list(tmp_path.iterdir())) == 1
+    again = Stages(tmp_path)
+    second = fit_probe(data, one, Run(Streams(0), stages=again))
+    assert again.recalled_seconds
+    assert isinstance(first, Backbone)
+    assert isinstance(second, Backbone)
+    assert torch.equal(first.head.weight, second.head.weight)
+    fit_probe(dataclasses.replace(data, labels=1 - data.labels), one, Run(Streams(0), stages=again))
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_logistic_regression_is_at_the_optimum() -> None:
+    draws = torch.Generator().manual_seed(0)
+    features = torch.randn(40, 3, generator=draws, dtype=torch.float32)
+    labels = torch.nn.functional.one_hot((features[:, 0] > 0).long(), 2).float()
+    weight, bias = logistic_regression(features, labels, l2=0.1)
+    probabilities = (features @ weight.T + bias).softmax(1)
+    gradient = (probabilities - labels).T @ features / len(features) + 0.1 * weight
+    assert float(gradient.abs().max()) < 1e-3
+    assert float((probabilities - labels).mean(0).abs().max()) < 1e-3
+
+
+def without_weights(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+
+
+def without_rules(folder: Path) -> None:
+    (folder / "preprocessor_config.json").unlink()
+
+
+def of_unknown_type(folder: Path) -> None:
+    (folder / "config.json").write_text(json.dumps({"model_type": "vjepa21", "auto_map": {"AutoModel": "code.Model"}}))
+
+
+def with_fewer_layers(folder: Path) -> None:
+    values = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**values, "num_hidden_layers": 3}))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (without_weights, "its weights cannot be read .*give safetensors"),
+        (without_rules, "has no normalization in video_preprocessor_config.json, .*copy the preprocessor's file"),
+        (of_unknown_type, "of type 'vjepa21'; it needs code of its own, which is not run; known: videomae, "),
+        (with_fewer_layers, "[0-9]+ weights are missing, such as videomae.*give a model with all of them"),
+    ],
+)
+def test_a_fault_of_a_backbone_is_named(spoil: Callable[[Path], None], message: str, tmp_path: Path) -> None:
+    place = write_backbone(tmp_path / "model", "videomae")
+    spoil(place)
+    with pytest.raises(InputError, match=f"student hf:{place}: .*{message}"):
+        load_backbone(str(place), "probe", ("a", "b"))
+
+
+OWN = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, num_classes, frames):
+        super().__init__()
+        self.dropout, self.linear = nn.Dropout(0.5), nn.Linear(3 * frames * 4, num_classes)
+
+    def forward(self, clips):
+        small = nn.functional.adaptive_avg_pool2d(clips.flatten(0, 1), 2)
+        return self.linear(self.dropout(small.reshape(len(clips), -1)))
+
+def make(num_classes, clip):
+    return Net(num_classes, clip.num_frames)
+
+def wrong(num_classes, clip):
+    return Net(num_classes + 1, clip.num_frames)
+
+def no_module(num_classes, clip):
+    return "a net"
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    path = tmp_path / "nets.py"
+    path.write_text(OWN)
+    return path
+
+
+def test_an_own_network_learns_by_seed_and_leaves_the_global_state(own: Path) -> None:
+    train, test = squares(16, 0), squares(16, 1)
+    state = torch.random.get_rng_state()
+    first, second = (fit(train, config(f"{own}:make"), Run(Streams(3))) for _ in range(2))
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+    assert evaluate(first, test, CPU).top1 > 0.9
+
+
+def test_a_wrong_own_network_is_named(own: Path, tmp_path: Path) -> None:
+    draws = torch.Generator()
+    student = build_named(f"{own}:wrong", ("a", "b"), CLIP, draws)
+    assert isinstance(student, OwnNetwork)
+    with pytest.raises(InputError, match=r"Net gives \(5, 3\) for clips \(5, 4, 3, 48, 48\); .*logits \(5, 2\)"):
+        student(torch.zeros(5, *(4, 3, 48, 48)))
+    with pytest.raises(InputError, match="gives a str; it must return a torch.nn.Module"):
+        build_named(f"{own}:no_module", ("a", "b"), CLIP, draws)
+    with pytest.raises(InputError, match="the file has no function nothing"):
+        build_named(f"{own}:nothing", ("a", "b"), CLIP, draws)
+    with pytest.raises(InputError, match=r"there is no file gone.py; give FILE.py:FUNCTION"):
+        parse_student("gone.py:make")
+
+
+def test_names_of_students() -> None:
+    for name in STUDENTS:
+        assert parse_student(name).kind == "network"
+    assert parse_student("hf:MCG-NJU/videomae-base").part == "probe"
+    assert parse_student("hf:MCG-NJU/videomae-base:full").usual_lr == 5e-5
+    assert parse_student("hf:C:/models/x:lora").place == "C:/models/x"
+    for bad in ("resnet", "hf:", "hf::probe", "nets.py", "nets.py:", "nets.py:a b"):
+        with pytest.raises(InputError, match=r"unknown student .*minic3d, .*hf:FOLDER_OR_NAME\[:probe\|lora\|full\]"):
+            TrainConfig(student=bad)
+
+
+def test_what_a_name_means_is_part_of_its_hash(own: Path, videomae: Path) -> None:
+    before = parse_student(f"{own}:make").content
+    own.write_text(OWN + "\n")
+    assert parse_student(f"{own}:make").content != before
+    assert parse_student(f"hf:{videomae}").content
+    assert parse_student("minic3d").content == ""
+
+
+@pytest.mark.parametrize("student", ["minic3d", "own"])
+def test_a_model_folder_predicts_what_was_trained(student: str, own: Path, tmp_path: Path) -> None:
+    data = squares(8, 0)
+    name = f"{own}:make" if student == "own" else student
+    trained = fit(data, config(name, width=0.125, steps=3), Run(Streams(0)))
+    write_model(TrainedModel(trained, name, 0.125, data.classes, CLIP, data.normalization), tmp_path / "model")
+    again = read_model(tmp_path / "model")
+    states = again.student.state_dict()
+    assert all(torch.equal(states[key], value) for key, value in trained.state_dict().items())
+    with pytest.raises(InputError, match="output .*model exists; give --force"):
+        write_model(again, tmp_path / "model")
+
+
+def test_a_damaged_model_folder_is_named(tmp_path: Path) -> None:
+    data = squares(8, 0)
+    trained = fit(data, config("minic3d", width=0.125, steps=1), Run(Streams(0)))
+    folder = tmp_path / "model"
+    write_model(TrainedModel(trained, "minic3d", 0.125, data.classes, CLIP, data.normalization), folder)
+    description = folder / "videocompressa.json"
+    good = description.read_text()
+    with pytest.raises(InputError, match="has no videocompressa.json; give a folder that train --save-model wrote"):
+        read_model(tmp_path)
+    for content, message in (
+        ("{", "is not json"),
+        ("{}", "is incomplete"),
+        (good.replace('"format": 1', '"format": 2'), "of another format"),
+        (good.replace("0.125", "0.25"), "model.safetensors does not hold its weights"),
+    ):
+        description.write_text(content)
+        with pytest.raises(InputError, match=message):
+            read_model(folder)
+    description.write_text(good)
+    (folder / "model.safetensors").write_bytes(b"no tensors")
+    with pytest.raises(InputError, match="model.safetensors does not hold its weights"):
+        read_model(folder)

@@ -1,0 +1,87 @@
+"""The classes of new videos, by a trained student."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from videocompressa.clip import Clip
+from videocompressa.datasets import BadVideo
+from videocompressa.errors import InputError, VideoError
+from videocompressa.recipes.data import unlabeled_videos
+from videocompressa.run import Watch, watch_nothing
+from videocompressa.students.clips import LabeledClips
+from videocompressa.students.evaluation import predict
+from videocompressa.students.model_folder import TrainedModel, read_model
+from videocompressa.video import read_clip
+
+_BATCH = 16
+"""Videos that are decoded before they are classified together."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What one video shows."""
+
+    video: str
+    """Its path as the user gave it, or relative to the folder that the user gave."""
+    classes: tuple[tuple[str, float], ...]
+    """The most likely classes with their probabilities in [0,1], the most likely first."""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """The result of a prediction."""
+
+    model: Path
+    videos: tuple[Prediction, ...]
+    skipped: tuple[BadVideo, ...]
+
+
+def predict_videos(
+    sources: Sequence[Path],
+    model: Path,
+    *,
+    top: int = 3,
+    device: torch.device | None = None,
+    watch: Watch = watch_nothing,
+) -> Predictions:
+    """Classify videos, or all videos of folders, by the student in `model` (`train --save-model`).
+
+    A video that cannot be read is skipped and listed. Raises `InputError`, also when none can be read.
+    """
+    if top < 1:
+        raise InputError(f"--top is {top}; it must be at least 1")
+    paths = unlabeled_videos(sources)
+    trained = read_model(model)
+    predictions: list[Prediction] = []
+    skipped: list[BadVideo] = []
+    clips: list[Clip] = []
+    for number, (path, name) in enumerate(paths.items(), start=1):
+        try:
+            clips.append(read_clip(path, trained.clip, label=0, video_id=name))
+        except VideoError as error:
+            skipped.append(BadVideo(name, str(error)))
+        if clips and (len(clips) == _BATCH or number == len(paths)):
+            predictions += _classified(clips, trained, top, device or torch.device("cpu"))
+            clips = []
+        watch("predict", done=number, total=len(paths))
+    if not predictions:
+        raise InputError(
+            f"none of the {len(skipped)} videos can be read ({skipped[0].video_id}: {skipped[0].reason}); "
+            "give videos that FFmpeg reads"
+        )
+    return Predictions(model, tuple(predictions), tuple(skipped))
+
+
+def _classified(clips: Sequence[Clip], model: TrainedModel, top: int, device: torch.device) -> list[Prediction]:
+    frames = torch.stack([clip.frames for clip in clips])
+    data = LabeledClips(frames, torch.zeros(len(clips), dtype=torch.int64), model.normalization, model.classes)
+    likely = predict(model.student, data, device).topk(min(top, len(model.classes)))
+    return [
+        Prediction(
+            clip.video_id, tuple((model.classes[label], round(share, 4)) for label, share in zip(*row, strict=True))
+        )
+        for clip, *row in zip(clips, likely.indices.tolist(), likely.values.tolist(), strict=True)
+    ]
