@@ -89,7 +89,13 @@ def squares(num_clips: int, seed: int) -> LabeledClips:
 
 def config(student: str, **changes: Any) -> TrainConfig:
     steps, lr = {"lora": (60, 5e-3), "full": (5, 1e-3)}.get(student.rpartition(":")[2], (20, 1e-2))
-    defaults: dict[str, Any] = {"steps": steps, "batch_size": 8, "warmup_steps": 5, "views": UNCHANGED, "probe_views": 1}
+    defaults: dict[str, Any] = {
+        "steps": steps,
+        "batch_size": 8,
+        "warmup_steps": 5,
+        "views": UNCHANGED,
+        "probe_views": 1,
+    }
     return TrainConfig(student=student, **{**defaults, "lr": lr, "precision": "float32", **changes})
 
 

@@ -9,6 +9,7 @@ next run tries again.
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,7 @@ from videocompressa.rng import Streams
 from videocompressa.run import Run
 from videocompressa.students.clips import LabeledClips
 from videocompressa.students.evaluation import evaluate, train_seeds
+from videocompressa.students.named import parse_student
 from videocompressa.students.settings import TrainConfig
 from videocompressa.students.teachers import real_clips, soft_labels
 
@@ -117,12 +119,13 @@ class RunJob:
     def name(self) -> str:
         """The readable part of the file's name."""
         trained_on = f"{self.method}-{self.labels}" if self.trained_on is None else self.trained_on.name
-        return f"{self.student}-on-{trained_on}-student{self.seed}"
+        return f"{re.sub('[^A-Za-z0-9.-]+', '_', self.student)[-60:]}-on-{trained_on}-student{self.seed}"
 
     def path(self, setting: Setting) -> Path:
         """Return the file of its scores."""
         trained_on = None if self.trained_on is None else self.trained_on.path(setting).name
-        key = {"trained_on": trained_on, "config": dataclasses.asdict(with_settings(TrainConfig(), self.train))}
+        config = dataclasses.asdict(with_settings(TrainConfig(), self.train))
+        key = {"trained_on": trained_on, "config": config, "student_content": parse_student(self.student).content}
         return setting.path("runs", self.name, {**dataclasses.asdict(self), **key, "split": setting.split}, ".json")
 
 
@@ -233,7 +236,10 @@ def training(setting: Setting, job: RunJob, num_clips: int, videos_per_class: in
     config = setting.protocol.train_config(
         setting.reading, num_clips=num_clips, videos_per_class=videos_per_class, labels=job.labels
     )
-    config = with_settings(dataclasses.replace(config, student=job.student), job.train)
+    config = dataclasses.replace(config, student=job.student)
+    if (student := parse_student(job.student)).kind == "hf":  # protocols know networks that start from nothing
+        config = dataclasses.replace(config, lr=student.usual_lr)
+    config = with_settings(config, job.train)
     return dataclasses.replace(config, steps=LONG * config.steps) if job.method == FULL_LONG else config
 
 

@@ -11,10 +11,10 @@ from videocompressa.bench.record import FULL, FULL_LONG, LABELER, NOISE, REGIMES
 from videocompressa.bench.scales import SCALES
 from videocompressa.errors import InputError
 from videocompressa.methods import METHODS, MethodConfig, find_method
-from videocompressa.networks import check_student
 from videocompressa.recipes.compress import method_config
 from videocompressa.recipes.options import BudgetOptions, CompressOptions
 from videocompressa.recipes.settings import setting_names, with_settings
+from videocompressa.students.named import parse_student
 from videocompressa.students.settings import TrainConfig
 
 OURS, FAIR = "videocompressa", "fair"
@@ -98,7 +98,7 @@ def rows_of(options: BenchOptions) -> list[Row]:
     _check(options)
     students = options.students or protocol.students[:1]
     for name in students:
-        check_student(name)
+        parse_student(name)
     main = _table(options, students[0])
     asked = [kind for kind in (find_method(OURS).labels, *protocol.labels) if kind in options.labels]
     experiments = [row for budget in options.budgets for row in _experiments(budget, students[0], asked[0], options)]
