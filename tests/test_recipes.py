@@ -227,18 +227,18 @@ def test_a_file_of_any_choice_of_videos_is_within_the_bytes(asked: int, keyframe
 
 
 def test_without_a_budget_as_many_videos_as_make_the_usual_keyframes_of_a_class() -> None:
-    assert resolve_budget(BudgetOptions(), blank_files([12, 14])) == (
-        Budget(12, 8, allow_fewer=True),
+    assert resolve_budget(BudgetOptions(), blank_files([3, 4])) == (
+        Budget(3, 8, allow_fewer=True),
         (),
     )
-    assert resolve_budget(BudgetOptions(), blank_files([2, 4]))[1] == ("class 'class 0' has only 2 of 12 videos",)
-    few = "class 'class 0' has only 3 of 48 videos"
+    assert resolve_budget(BudgetOptions(), blank_files([2, 4]))[1] == ("class 'class 0' has only 2 of 3 videos",)
+    few = "class 'class 0' has only 3 of 12 videos"
     assert resolve_budget(BudgetOptions(), blank_files([3, 4], num_frames=2)) == (
-        Budget(48, 2, allow_fewer=True),
+        Budget(12, 2, allow_fewer=True),
         (few,),
     )
     assert resolve_budget(BudgetOptions(keyframes=30), blank_files([3, 4], num_frames=40))[0] == Budget(
-        3, 30, allow_fewer=True
+        1, 30, allow_fewer=True
     )
     assert resolve_budget(BudgetOptions(vpc=2), blank_files([3, 4]))[0] == Budget(2, 8)
 

@@ -29,8 +29,7 @@ StorageName = Literal["transform", "int8", "float16"]
 """Every storage by name."""
 
 STEP = 0.25
-"""Behind `ycbcr`, every keyframe of four real data sets is within 30 dB of its frame; behind `ycbcr-half`, the half
-size costs more than the step (docs/log.md)."""
+"""Behind `ycbcr`, every keyframe of four real data sets is within 30 dB of its frame (docs/log.md)."""
 COARSE = 1.0
 """Where the size of the file decides, videos are counted at this step, and are stored as finely as the rest allows."""
 _SAMPLE = 64

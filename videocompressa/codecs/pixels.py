@@ -1,8 +1,7 @@
-"""Codecs without weights: RGB pixels as they are, and pixels as luma and chroma, at full or half size."""
+"""Codecs without weights and without downscale: RGB pixels as they are, and pixels as luma and chroma."""
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from videocompressa.clip import CodecSpec
 from videocompressa.codecs.codec import Codec
@@ -12,8 +11,8 @@ _RED, _BLUE = 0.299, 0.114
 _GREEN = 1 - _RED - _BLUE
 
 
-def _spec(name: str, shift: tuple[float, float, float], downscale: int = 1) -> CodecSpec:
-    return CodecSpec(name=name, weights_sha256="", channels=3, downscale=downscale, shift=shift, scale=(0.25,) * 3)
+def _spec(name: str, shift: tuple[float, float, float]) -> CodecSpec:
+    return CodecSpec(name=name, weights_sha256="", channels=3, downscale=1, shift=shift, scale=(0.25,) * 3)
 
 
 class PixelCodec(Codec):
@@ -37,27 +36,22 @@ class PixelCodec(Codec):
 class YCbCrCodec(Codec):
     """Luma and two chromas of every pixel, so that three channels which vary together are not stored three times.
 
-    C = 3; scaled: (Y - 0.5) / 0.25, Cb / 0.25, Cr / 0.25. With the packing `transform` this is a transform codec of
-    complete clips: a DCT over time, height and width of each channel, in steps that are equal in pixels
-    (`channel_weights`). With `downscale` 2 ("ycbcr-half"), frames are stored at half size, by the mean of 2x2 pixels,
-    and come back by bicubic interpolation: four times as many frames in as many numbers, which teach more than a
-    quarter of them at full size (docs/log.md; for pictures: IDC, Kim et al. 2022, arXiv 2205.14959).
+    C = 3, no downscale; scaled: (Y - 0.5) / 0.25, Cb / 0.25, Cr / 0.25. With the packing `transform` this is a
+    transform codec of complete clips: a DCT over time, height and width of each channel, in steps that are equal in
+    pixels (`channel_weights`).
     """
 
-    def __init__(self, downscale: int = 1) -> None:
-        super().__init__(_spec("ycbcr" if downscale == 1 else "ycbcr-half", (0.5, 0, 0), downscale))
+    def __init__(self) -> None:
+        super().__init__(_spec("ycbcr", (0.5, 0, 0)))
 
     def encode_raw(self, pixels: Tensor) -> Tensor:
-        """Return Y, Cb, Cr (B,3,h,w) of RGB pixels (B,3,H,W)."""
-        red, green, blue = functional.avg_pool2d(pixels, self.spec.downscale).unbind(1)
+        """Return Y, Cb, Cr (B,3,H,W) of RGB pixels (B,3,H,W)."""
+        red, green, blue = pixels.unbind(1)
         luma = _RED * red + _GREEN * green + _BLUE * blue
         return torch.stack([luma, (blue - luma) / (2 - 2 * _BLUE), (red - luma) / (2 - 2 * _RED)], 1)
 
     def decode_raw(self, latents: Tensor) -> Tensor:
-        """Return RGB (B,3,H,W) of Y, Cb, Cr (B,3,h,w)."""
+        """Return RGB (B,3,H,W) of Y, Cb, Cr (B,3,H,W)."""
         luma, cb, cr = latents.unbind(1)
         red, blue = luma + (2 - 2 * _RED) * cr, luma + (2 - 2 * _BLUE) * cb
-        pixels = torch.stack([red, (luma - _RED * red - _BLUE * blue) / _GREEN, blue], 1)
-        if (scale := self.spec.downscale) == 1:
-            return pixels
-        return functional.interpolate(pixels, scale_factor=scale, mode="bicubic", align_corners=False)
+        return torch.stack([red, (luma - _RED * red - _BLUE * blue) / _GREEN, blue], 1)

@@ -1,7 +1,6 @@
 """The table of codecs by name."""
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 from videocompressa.codecs.codec import Codec
@@ -16,7 +15,6 @@ CODECS: dict[str, Callable[[], Codec]] = {
     "linear": LinearCodec.load,
     "pixel": PixelCodec,
     "ycbcr": YCbCrCodec,
-    "ycbcr-half": partial(YCbCrCodec, downscale=2),
 }
 """Codecs that need nothing outside the package, by name."""
 

@@ -91,7 +91,7 @@ class CandidateOptions:
 
 @dataclass(frozen=True)
 class BudgetOptions:
-    """How large the set may be: at most one of vpc, ratio and bytes; 96 keyframes a class when none is given."""
+    """How large the set may be: at most one of vpc, ratio and bytes; 24 keyframes a class when none is given."""
 
     vpc: int | None = None
     """Videos per class."""
@@ -147,9 +147,9 @@ class CompressOptions:
     facility-location-real (real keyframes), rded (crops that a teacher recognizes), dm, mtt, vdsd-dm or vdsd-mtt (clips
     tuned by matching), lvdd, lvdd-random, lvdd-k-means or lvdd-scaled (factors of latents), real-h264, real-av1,
     real-webp, herding-h264, herding-av1 or herding-webp (re-encoded clips), noise (a control: random colors)."""
-    codec: str = "ycbcr-half"
-    """ycbcr-half (luma and chroma of the frames at half their size, no weights), ycbcr (at full size), tiny (a small
-    autoencoder), linear, pixel, or diffusers:NAME with a hub name, folder or file."""
+    codec: str = "ycbcr"
+    """ycbcr (pixels as luma and chroma, no weights), tiny (a small autoencoder), linear, pixel, or diffusers:NAME with
+    a hub name, folder or file."""
     seed: int = 0
     """Equal seeds give equal files."""
     labeler: str = "auto"
@@ -160,8 +160,8 @@ class CompressOptions:
     storage: Literal["transform", "int8", "float16"] = "transform"
     """How latents are stored: transform (entropy-coded, a few bytes a keyframe), int8 or float16 (a number a cell)."""
     step: float | None = None
-    """How coarse transform is: 2 takes about 0.4 of the bytes of 1, and 0.5 twice as many. When not given, 0.25, or as
-    fine as --bytes allows."""
+    """How coarse transform is: 2 takes about 0.4 of the bytes of 1, and 0.5 twice as many. When not given, 0.25, where
+    keyframes look like their frames, or as fine as --bytes allows."""
 
 
 @dataclass(frozen=True)
