@@ -104,7 +104,7 @@ class TestCsv:
         (tmp_path / "lists").mkdir()
         self.make(tmp_path, "path,label\n../v/1.mp4,a\n../v/2.mp4,b\n", "lists/l.csv")
         videos = find_videos(tmp_path, csv=tmp_path / "lists" / "l.csv")
-        assert [entry.path for entry in videos.entries] == [tmp_path / "v" / "1.mp4", tmp_path / "v" / "2.mp4"]
+        assert [entry.source for entry in videos.entries] == [tmp_path / "v" / "1.mp4", tmp_path / "v" / "2.mp4"]
         assert list(listed(videos)) == ["v/1.mp4", "v/2.mp4"]
 
     @pytest.mark.parametrize(

@@ -84,11 +84,14 @@ def measure(options: argparse.Namespace, stage: str) -> dict[str, float]:
 def _linked(videos: VideoSet, copies: int, folder: Path) -> Path:
     """Link every video `copies` times into a folder of class folders, and return the folder."""
     for entry in videos.entries:
+        source = entry.source
+        if not isinstance(source, Path):
+            raise SystemExit(f"{source}: --copies links files; give a folder of video files")
         target = folder / videos.classes[entry.label]
         target.mkdir(parents=True, exist_ok=True)
         for number in range(copies):
-            name = f"{entry.video_id.replace('/', '_')}-{number}{entry.path.suffix}"
-            os.symlink(entry.path.resolve(), target / name)
+            name = f"{entry.video_id.replace('/', '_')}-{number}{source.suffix}"
+            os.symlink(source.resolve(), target / name)
     return folder
 
 

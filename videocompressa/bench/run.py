@@ -168,7 +168,7 @@ def _as_published(published: CandidateOptions, given: CandidateOptions, protocol
 def _videos_hash(videos: VideoSet, split: str) -> str:
     """Return a hash of the training and evaluation videos, and of the stamps of their files."""
     parts = [videos.select(name) for name in ("train", split)]
-    stamps = [stamp_of(entry.path) for part in parts for entry in part.entries]
+    stamps = [stamp_of(entry.source) for part in parts for entry in part.entries]
     return hashlib.sha256(json.dumps([*(part.split_hash for part in parts), stamps]).encode()).hexdigest()
 
 

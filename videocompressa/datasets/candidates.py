@@ -120,8 +120,8 @@ class _SplitPass:
 
     def decode(self) -> Journal:
         """Bring the cache of frames up to date and return it."""
-        paths = [str(entry.path) for entry in self.videos.entries]
-        shards = [tuple(paths[start : start + SHARD_VIDEOS]) for start in range(0, len(paths), SHARD_VIDEOS)]
+        sources = [entry.source for entry in self.videos.entries]
+        shards = [tuple(sources[start : start + SHARD_VIDEOS]) for start in range(0, len(sources), SHARD_VIDEOS)]
         jobs = [Job(position, shard, *self.clip.size, self.clip.stride) for position, shard in enumerate(shards)]
         journal = Journal(self.folder / "frames.bin")
         journal.keep(_num_current(journal.lines, jobs))
@@ -129,7 +129,7 @@ class _SplitPass:
         with closing(run_shards(decode_shard, jobs[len(journal.lines) :], workers=self.workers)) as results:
             for decoded in results:
                 sums, squares = decoded.channel_sums()
-                rows = [asdict(row) for row in decoded.rows]
+                rows = [{key: each for key, each in asdict(row).items() if each is not None} for row in decoded.rows]
                 journal.append(decoded.frames.data, stamps=decoded.stamps, rows=rows, sums=sums, squares=squares)
                 self._report(journal.lines)
         self._check_classes(journal.lines)
@@ -138,9 +138,9 @@ class _SplitPass:
     def collect(self, journal: Journal) -> DecodedSplit:
         """Return what the cache of frames holds."""
         lines = journal.lines
-        sizes = [stamp[0] if stamp else 0 for line in lines for stamp in line["stamps"]]
-        outcomes = zip(self._outcomes(lines), sizes, strict=True)
-        good = [(entry, row, size) for (entry, row), size in outcomes if not row["bad"]]
+        file_sizes = [stamp[0] if stamp else 0 for line in lines for stamp in line["stamps"]]
+        outcomes = zip(self._outcomes(lines), file_sizes, strict=True)
+        good = [(entry, row, row.get("num_bytes", size)) for (entry, row), size in outcomes if not row["bad"]]
         shape = (len(good), self.clip.num_frames, 3, self.clip.height, self.clip.width)
         return DecodedSplit(
             frames=_mapped(journal.binary, "uint8", shape),
@@ -206,10 +206,10 @@ class _SplitPass:
 def _num_current(lines: list[Line], jobs: Sequence[Job]) -> int:
     """Return how many shards match the files of now; new stamps of unchanged content are noted in `lines`."""
     for position, (line, job) in enumerate(zip(lines, jobs, strict=False)):
-        stamps = [list(stamp) if (stamp := stamp_of(path)) else None for path in job.paths]
+        stamps = [list(stamp) if (stamp := stamp_of(source)) else None for source in job.sources]
         if stamps == line["stamps"]:
             continue
-        if hash_shard(job.paths) != [row["sha256"] for row in line["rows"]]:
+        if hash_shard(job.sources) != [row["sha256"] for row in line["rows"]]:
             return position
         lines[position] = {**line, "stamps": stamps}
     return len(lines)

@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from videocompressa.datasets.lists import (
     SPLIT_NAMES,
@@ -22,6 +22,7 @@ from videocompressa.datasets.lists import (
 )
 from videocompressa.datasets.videos import VideoEntry, VideoSet
 from videocompressa.errors import InputError
+from videocompressa.video.source import file_of
 
 VIDEO_SUFFIXES = frozenset({
     ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".gif", ".mpg", ".mpeg", ".wmv", ".flv", ".f4v", ".ts", ".mts",
@@ -105,12 +106,12 @@ def _video_set(data: DataFolder, listed: list[ListedVideo]) -> VideoSet:
     entries: dict[str, VideoEntry] = {}
     for video in listed:
         # As written, links not followed: an id is where the video is listed, not where it is stored.
-        video_id = Path(os.path.relpath(video.path, data.root)).as_posix()
+        video_id = Path(os.path.relpath(file_of(video.source), data.root)).as_posix()
         if video_id in entries:
             raise InputError(f"{video.where or data.root}: {video_id} is listed twice; keep one of its lines")
-        match = UCF_GROUP.match(video.path.stem)
+        match = UCF_GROUP.match(PurePosixPath(video.source.name).stem)
         group = video.group or (match[1] if match else video_id)
-        entries[video_id] = VideoEntry(video.path, video_id, label_of[video.label], video.split, group)
+        entries[video_id] = VideoEntry(video.source, video_id, label_of[video.label], video.split, group)
     in_order = tuple(entries[video_id] for video_id in sorted(entries))
     return VideoSet(data.root.absolute().name, data.root, classes, in_order)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from videocompressa.errors import InputError
+from videocompressa.video.source import VideoSource
 
 SPLIT_NAMES = {
     "train": "train", "training": "train",
@@ -23,7 +24,7 @@ SPLIT_NAMES = {
 class ListedVideo:
     """One line of a list: a video with its class still by name."""
 
-    path: Path
+    source: VideoSource
     label: str
     split: str
     group: str = ""

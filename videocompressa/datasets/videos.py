@@ -11,17 +11,18 @@ from typing import Self
 import torch
 
 from videocompressa.errors import InputError
+from videocompressa.video.source import VideoSource
 
 SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
 class VideoEntry:
-    """One labeled video of a set; the file itself need not exist (then it counts as a bad video)."""
+    """One labeled video of a set; its file need not exist (then it counts as a bad video)."""
 
-    path: Path
+    source: VideoSource
     video_id: str
-    """Path relative to the root of its set, with forward slashes."""
+    """Path relative to the root of its set, with forward slashes; of a packed video, see the reader of its layout."""
     label: int
     """Class position in [0,L)."""
     split: str

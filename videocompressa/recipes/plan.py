@@ -128,14 +128,16 @@ def _probe_all(
     videos: VideoSet, surroundings: Surroundings
 ) -> tuple[dict[VideoEntry, VideoInfo], dict[VideoEntry, BadVideo]]:
     """Return what is known of the readable videos, and the others with the reason."""
-    paths = [str(entry.path) for entry in videos.entries]
-    shards = [tuple(paths[start : start + PROBED_AT_ONCE]) for start in range(0, len(paths), PROBED_AT_ONCE)]
+    sources = [entry.source for entry in videos.entries]
+    shards = [tuple(sources[start : start + PROBED_AT_ONCE]) for start in range(0, len(sources), PROBED_AT_ONCE)]
     probed: list[VideoInfo | VideoError] = []
-    surroundings.watch("probe", done=0, total=len(paths))
-    with closing(run_shards(probe_shard, shards, workers=surroundings.workers, name=lambda shard: shard[0])) as results:
+    surroundings.watch("probe", done=0, total=len(sources))
+    with closing(
+        run_shards(probe_shard, shards, workers=surroundings.workers, name=lambda shard: str(shard[0]))
+    ) as results:
         for some in results:
             probed += some
-            surroundings.watch("probe", done=len(probed), total=len(paths))
+            surroundings.watch("probe", done=len(probed), total=len(sources))
     pairs = list(zip(videos.entries, probed, strict=True))
     infos = {entry: each for entry, each in pairs if isinstance(each, VideoInfo)}
     bad = {entry: BadVideo(entry.video_id, str(each)) for entry, each in pairs if isinstance(each, VideoError)}
@@ -197,7 +199,7 @@ def _encode_sample(
     for number in range(SAMPLE_VIDEOS):
         entry = entries[number * len(entries) // SAMPLE_VIDEOS]
         with suppress(VideoError):
-            decoded.append(read_clip(entry.path, clip, label=entry.label, video_id=entry.video_id).frames)
+            decoded.append(read_clip(entry.source, clip, label=entry.label, video_id=entry.video_id).frames)
         surroundings.watch("time a sample", done=number + 1, total=SAMPLE_VIDEOS + SAMPLE_STEPS)
     if not decoded:
         raise InputError(f"{root}: none of {SAMPLE_VIDEOS} sampled training videos can be decoded; check them")

@@ -14,7 +14,6 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import av
@@ -27,6 +26,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from videocompressa.errors import VideoError
+from videocompressa.video.source import VideoSource, num_bytes_of
 from videocompressa.video.timeline import Timeline, open_video, read_timeline
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ class VideoInfo:
     width: int
     """Pixels, upright."""
     file_bytes: int
+    """Of the video itself, also where it is inside another file."""
 
 
 @dataclass(frozen=True)
@@ -77,42 +78,42 @@ class _FalseTimesError(Exception):
     """Presentation times or a keyframe mark are false; decode again from the start, counting frames."""
 
 
-def probe(path: Path) -> VideoInfo:
+def probe(source: VideoSource) -> VideoInfo:
     """Return what a video holds, by demuxing it and decoding its first frame; raises `VideoError` with the reason."""
-    with open_video(path) as (container, stream):
+    with open_video(source) as (container, stream):
         timeline = read_timeline(container, stream)
-        height, width = _sides_of_first_frame(path, stream, timeline)
-        return VideoInfo(len(timeline.times), timeline.duration_seconds, height, width, path.stat().st_size)
+        height, width = _sides_of_first_frame(source, stream, timeline)
+        return VideoInfo(len(timeline.times), timeline.duration_seconds, height, width, num_bytes_of(source))
 
 
-def read_clip(path: Path, spec: ClipSpec, *, label: int, video_id: str) -> Clip:
+def read_clip(source: VideoSource, spec: ClipSpec, *, label: int, video_id: str) -> Clip:
     """Return T frames of the video as `spec` places them (repeated where it has fewer); raises `VideoError`."""
     import torch  # Decoding workers import this file and never need torch.
 
     from videocompressa.clip import Clip
 
-    decoded = read_frames(path, spec.num_frames, spec.height, spec.width, stride=spec.stride)
+    decoded = read_frames(source, spec.num_frames, spec.height, spec.width, stride=spec.stride)
     frames, pts_seconds = torch.from_numpy(decoded.frames), torch.from_numpy(decoded.pts_seconds)
     return Clip(frames, pts_seconds, label, video_id, decoded.num_video_frames)
 
 
-def read_frames(path: Path, num_frames: int, height: int, width: int, *, stride: int = 0) -> Decoded:
+def read_frames(source: VideoSource, num_frames: int, height: int, width: int, *, stride: int = 0) -> Decoded:
     """Return T frames as (T,3,H,W) uint8; raises `VideoError` with the reason.
 
     They are evenly spaced over the complete video, or `stride` frames apart around its middle when that is above 0.
     """
-    with open_video(path) as (container, stream):
+    with open_video(source) as (container, stream):
         timeline = read_timeline(container, stream)
         chosen = timeline.strided(num_frames, stride) if stride else timeline.even(num_frames)
-        return _decode(path, stream, timeline, chosen, _Resizer(height, width))
+        return _decode(source, stream, timeline, chosen, _Resizer(height, width))
 
 
-def read_frames_at(path: Path, times_seconds: Sequence[float]) -> Decoded:
+def read_frames_at(source: VideoSource, times_seconds: Sequence[float]) -> Decoded:
     """Return the frames on screen at K times from the first frame on, uncropped, at the video's own size.
 
     Raises `VideoError` with the reason, also when a time is outside of the video: then it is another video.
     """
-    with open_video(path) as (container, stream):
+    with open_video(source) as (container, stream):
         timeline = read_timeline(container, stream)
         outside = [seconds for seconds in times_seconds if not 0 <= seconds < timeline.duration_seconds]
         if outside:
@@ -120,27 +121,29 @@ def read_frames_at(path: Path, times_seconds: Sequence[float]) -> Decoded:
                 f"has no frame at {outside[0]:.3f} s, it lasts {timeline.duration_seconds:.3f} s: another video of "
                 "this name, or another cut"
             )
-        sides = _sides_of_first_frame(path, stream, timeline)
-        return _decode(path, stream, timeline, timeline.at(times_seconds), _Resizer(*sides))
+        sides = _sides_of_first_frame(source, stream, timeline)
+        return _decode(source, stream, timeline, timeline.at(times_seconds), _Resizer(*sides))
 
 
-def _sides_of_first_frame(path: Path, stream: VideoStream, timeline: Timeline) -> tuple[int, int]:
-    reader = _Reader(path, stream, timeline)
+def _sides_of_first_frame(source: VideoSource, stream: VideoStream, timeline: Timeline) -> tuple[int, int]:
+    reader = _Reader(source, stream, timeline)
     frame = reader.next()
     if frame is None:
         raise reader.broken("nothing can be decoded")
     return _upright_sides(frame)
 
 
-def _decode(path: Path, stream: VideoStream, timeline: Timeline, chosen: Sequence[int], resizer: _Resizer) -> Decoded:
+def _decode(
+    source: VideoSource, stream: VideoStream, timeline: Timeline, chosen: Sequence[int], resizer: _Resizer
+) -> Decoded:
     """Decode the frames at the chosen positions, in that order."""
     times, wanted = timeline.times, sorted(set(chosen))
     try:
         if not timeline.trusted:
             raise _FalseTimesError
-        pictures = _by_time(_Reader(path, stream, timeline), times, wanted, resizer)
+        pictures = _by_time(_Reader(source, stream, timeline), times, wanted, resizer)
     except _FalseTimesError:
-        pictures = _by_count(_Reader(path, stream, timeline), times, wanted, resizer)
+        pictures = _by_count(_Reader(source, stream, timeline), times, wanted, resizer)
     seconds = [float((times[i] - times[0]) * timeline.tick_seconds) for i in chosen]
     frames = np.stack([pictures[i] for i in chosen]).transpose(0, 3, 1, 2)
     return Decoded(np.ascontiguousarray(frames), np.array(seconds), len(times), tuple(chosen))
@@ -149,11 +152,11 @@ def _decode(path: Path, stream: VideoStream, timeline: Timeline, chosen: Sequenc
 class _Reader:
     """Decodes the displayed frames of a stream one by one, and can skip to a later keyframe."""
 
-    def __init__(self, path: Path, stream: VideoStream, timeline: Timeline) -> None:
+    def __init__(self, source: VideoSource, stream: VideoStream, timeline: Timeline) -> None:
         self._codec = stream.codec_context
         self._codec.flush_buffers()
         self._timeline = timeline
-        self._packets = _packets(path, timeline)
+        self._packets = _packets(source, timeline)
         self._next_packet = timeline.first_packet
         self._ready: deque[VideoFrame] = deque()
         self._ended = False
@@ -192,11 +195,11 @@ class _Reader:
         return VideoError(f"broken after frame {self.num_passed} of {len(self._timeline.times)}: {reason}")
 
 
-def _packets(path: Path, timeline: Timeline) -> Iterator[tuple[int, Packet[VideoStream]]]:
+def _packets(source: VideoSource, timeline: Timeline) -> Iterator[tuple[int, Packet[VideoStream]]]:
     if timeline.packets is not None:
         yield from enumerate(timeline.packets)
         return
-    with open_video(path) as (container, stream):
+    with open_video(source) as (container, stream):
         yield from enumerate(packet for packet in container.demux(stream) if packet.size)
 
 

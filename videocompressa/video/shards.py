@@ -1,20 +1,19 @@
 """What a worker does with the videos of one shard: decode, hash or probe them. No torch, so that workers start fast."""
 
-import hashlib
 import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from videocompressa.errors import VideoError
 from videocompressa.video.decode import VideoInfo, probe, read_frames
+from videocompressa.video.source import PackedVideo, VideoSource, file_of, num_bytes_of, sha256_of
 
 Stamp = tuple[int, int] | None
-"""(bytes, mtime in ns) of a file, None when it is gone: a file that keeps both counts as unchanged."""
+"""(bytes, mtime in ns) of the file that holds a video, None when it is gone: while it keeps both it is unchanged."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,7 @@ class Job:
 
     position: int
     """Position of the shard in its split."""
-    paths: tuple[str, ...]
+    sources: tuple[VideoSource, ...]
     num_frames: int
     height: int
     width: int
@@ -31,7 +30,7 @@ class Job:
     """See `read_frames`."""
 
     def __str__(self) -> str:
-        return f"shard {self.position} ({self.paths[0]} to {self.paths[-1]})"
+        return f"shard {self.position} ({self.sources[0]} to {self.sources[-1]})"
 
 
 @dataclass(frozen=True)
@@ -39,12 +38,14 @@ class VideoRow:
     """What the journal keeps of one video."""
 
     sha256: str
-    """Of the file; "" when it cannot be read."""
+    """Of the video; "" when it cannot be read."""
     bad: str = ""
     """Why it was skipped; "" when it is good."""
     num_video_frames: int = 0
     times_seconds: tuple[float, ...] = ()
     """T presentation times, from the start of the video."""
+    num_bytes: int | None = None
+    """Of a video inside another file; else its stamp has them."""
 
 
 @dataclass(frozen=True)
@@ -66,42 +67,44 @@ class DecodedShard:
 
 def decode_shard(job: Job) -> DecodedShard:
     """Decode the videos of one shard; a video that cannot be read becomes a row with the reason."""
-    stamps, hashes, rows = tuple(stamp_of(path) for path in job.paths), hash_shard(job.paths), []
+    stamps, hashes, rows = tuple(map(stamp_of, job.sources)), hash_shard(job.sources), []
     frames = [np.empty((0, job.num_frames, 3, job.height, job.width), np.uint8)]
-    for path, sha256 in zip(map(Path, job.paths), hashes, strict=True):
+    for source, sha256 in zip(job.sources, hashes, strict=True):
         try:
-            decoded = read_frames(path, job.num_frames, job.height, job.width, stride=job.stride)
+            decoded = read_frames(source, job.num_frames, job.height, job.width, stride=job.stride)
         except VideoError as error:
             rows.append(VideoRow(sha256, bad=str(error)))
             continue
         frames.append(decoded.frames[None])
-        rows.append(VideoRow(sha256, "", decoded.num_video_frames, tuple(decoded.pts_seconds.tolist())))
+        num_bytes = num_bytes_of(source) if isinstance(source, PackedVideo) else None
+        times_seconds = tuple(decoded.pts_seconds.tolist())
+        rows.append(VideoRow(sha256, "", decoded.num_video_frames, times_seconds, num_bytes))
     return DecodedShard(stamps, tuple(rows), np.concatenate(frames))
 
 
-def stamp_of(path: str | Path) -> Stamp:
-    """Return the stamp of a file as it is now."""
+def stamp_of(source: VideoSource) -> Stamp:
+    """Return the stamp of a video's file as it is now."""
     with suppress(OSError):
-        status = os.stat(path)
+        status = os.stat(file_of(source))
         return status.st_size, status.st_mtime_ns
     return None
 
 
-def hash_shard(paths: Sequence[str]) -> list[str]:
-    """Return the SHA-256 of each file, "" for one that cannot be read."""
-    hashes = [""] * len(paths)
-    for number, path in enumerate(paths):
-        with suppress(OSError), open(path, "rb") as file:
-            hashes[number] = hashlib.file_digest(file, "sha256").hexdigest()
+def hash_shard(sources: Sequence[VideoSource]) -> list[str]:
+    """Return the SHA-256 of each video, "" for one that cannot be read."""
+    hashes = [""] * len(sources)
+    for number, source in enumerate(sources):
+        with suppress(OSError, VideoError):
+            hashes[number] = sha256_of(source)
     return hashes
 
 
-def probe_shard(paths: Sequence[str]) -> list[VideoInfo | VideoError]:
-    """Probe each file (its packets are counted and its first frame is decoded); the error where it cannot be read."""
+def probe_shard(sources: Sequence[VideoSource]) -> list[VideoInfo | VideoError]:
+    """Probe each video (its packets are counted and its first frame is decoded); the error where it cannot be read."""
     probed: list[VideoInfo | VideoError] = []
-    for path in map(Path, paths):
+    for source in sources:
         try:
-            probed.append(probe(path))
+            probed.append(probe(source))
         except VideoError as error:
             probed.append(error)
     return probed

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
-from pathlib import Path
 from statistics import median_low
 from typing import NamedTuple
 
@@ -24,12 +23,13 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from videocompressa.errors import VideoError
+from videocompressa.video.source import NamedBytes, PackedVideo, VideoSource
 
 KEEP_BYTES = 32 * 2**20
 """Packets of a smaller stream are kept in memory between counting and decoding (our choice: one read of the file)."""
 
-LOCAL_ONLY = {"protocol_whitelist": "file"}
-"""A playlist in place of a video opens no address."""
+LOCAL_ONLY, NOTHING_ELSE = {"protocol_whitelist": "file"}, {"protocol_whitelist": "none"}
+"""A playlist in place of a video opens no address; inside another file, no file either."""
 
 SHORTFALL_SECONDS, SHORTFALL_SHARE = 0.1, 0.05
 """A file that ends earlier than its own header states, by more than both, is truncated (our choice)."""
@@ -92,15 +92,10 @@ class Timeline:
 
 
 @contextmanager
-def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """Open a file and its first moving video stream, or raise `VideoError` with the reason; one decoding thread."""
+def open_video(source: VideoSource) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """Open a video and its first moving video stream, or raise `VideoError` with the reason; one decoding thread."""
     try:
-        if path.is_dir():
-            raise VideoError("not a video: it is a folder")
-        with path.open("rb") as file:
-            if not file.read(1):
-                raise VideoError("empty file")
-        container = av.open(str(path.absolute()), metadata_errors="replace", container_options=LOCAL_ONLY)
+        container = _open(source)
     except (FileNotFoundError, NotADirectoryError):
         raise VideoError("file is gone") from None
     except av.FFmpegError as error:
@@ -119,6 +114,19 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         stream.thread_type = "NONE"
         stream.thread_count = 1
         yield container, stream
+
+
+def _open(source: VideoSource) -> InputContainer:
+    if isinstance(source, PackedVideo):
+        if not (data := source.read()):
+            raise VideoError("empty file")
+        return av.open(NamedBytes(data, source.name), "r", metadata_errors="replace", container_options=NOTHING_ELSE)
+    if source.is_dir():
+        raise VideoError("not a video: it is a folder")
+    with source.open("rb") as file:
+        if not file.read(1):
+            raise VideoError("empty file")
+    return av.open(str(source.absolute()), metadata_errors="replace", container_options=LOCAL_ONLY)
 
 
 def read_timeline(container: InputContainer, stream: VideoStream) -> Timeline:

@@ -15,6 +15,7 @@ from videocompressa.clip import ClipSpec
 from videocompressa.errors import InputError, VideoError
 from videocompressa.synthetic import SyntheticSet
 from videocompressa.video import read_frames_at
+from videocompressa.video.source import VideoSource, file_of
 from videocompressa.vlm.export.items import VideoFrames
 
 
@@ -33,14 +34,14 @@ class Clips:
     """N paths relative to the root of their set; each has its own stream of questions."""
     times_seconds: Tensor
     """(N,F) float64: times of the frames in their videos."""
-    source: Tensor | tuple[Path, ...]
-    """(N,F,3,H,W) uint8, in memory or mapped from a file; or N video files, decoded on request at their own size."""
+    source: Tensor | tuple[VideoSource, ...]
+    """(N,F,3,H,W) uint8, in memory or mapped from a file; or N videos, decoded on request at their own size."""
 
     def __post_init__(self) -> None:
-        for path in () if isinstance(self.source, Tensor) else self.source:
-            if not path.is_file():
+        for video in () if isinstance(self.source, Tensor) else self.source:
+            if not file_of(video).is_file():
                 raise InputError(
-                    f"--from-source: source video {path} is gone; give the folder that was compressed, or leave "
+                    f"--from-source: source video {video} is gone; give the folder that was compressed, or leave "
                     "--from-source out (frames then come from the file itself)"
                 )
 
@@ -58,11 +59,12 @@ class Clips:
 def set_clips(synthetic: SyntheticSet, names: tuple[str, ...], root: Path | None) -> Clips:
     """Return the set's clips, labeled by their likeliest class: its own pictures, or those of the videos in `root`."""
     video_ids = synthetic.provenance.video_ids
-    source: Tensor | tuple[Path, ...]
-    if root is None:
-        source = (synthetic.keyframes() * 255).round().to(torch.uint8)
-    else:
-        source = tuple(root / video_id for video_id in video_ids)
+    source: Tensor | tuple[VideoSource, ...]
+    source = (
+        tuple(root / video_id for video_id in video_ids)
+        if root
+        else (synthetic.keyframes() * 255).round().to(torch.uint8)
+    )
     return Clips(tuple(synthetic.hard_labels.tolist()), names, video_ids, synthetic.times_seconds, source)
 
 

@@ -234,8 +234,8 @@ class _FinetuneRun:
         decode = partial(decode_videos, self.videos, split, clip, self.candidates, self.surroundings)
         decoded = self.group.main_first(decode)
         self.skipped.update(dict.fromkeys(decoded.bad))
-        path_of = {entry.video_id: entry.path for entry in self.videos.entries}
-        files = tuple(path_of[video_id] for video_id in decoded.video_ids)
+        source_of = {entry.video_id: entry.source for entry in self.videos.entries}
+        files = tuple(source_of[video_id] for video_id in decoded.video_ids)
         source = decoded.frames if self.options.from_source is None else files
         return Clips(tuple(decoded.labels.tolist()), self.names, decoded.video_ids, decoded.times_seconds, source)
 

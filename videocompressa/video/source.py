@@ -1,0 +1,118 @@
+"""Where the bytes of a video are: a file of its own (a `Path`), or a part of another file (a `PackedVideo`).
+
+Packed videos are read into memory one at a time and never unpacked to disk. Reading a tar imports nothing; only parquet
+needs pyarrow.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from videocompressa.errors import VideoError
+
+
+@dataclass(frozen=True)
+class PackedVideo(ABC):
+    """A video inside another file; small enough to be sent to a worker."""
+
+    file: Path
+    """The other file."""
+    name: str
+    """Name of the video inside it; the suffix may help to recognize its format."""
+
+    def __str__(self) -> str:
+        return f"{self.file}/{self.name}"
+
+    @abstractmethod
+    def read(self) -> bytes:
+        """Return the bytes of the video; raises `VideoError` or `OSError`."""
+
+
+VideoSource = Path | PackedVideo
+
+
+@dataclass(frozen=True)
+class TarMember(PackedVideo):
+    """A member of a tar, which is a range of its bytes; the rest of the tar is not read."""
+
+    start: int
+    num_bytes: int
+
+    def read(self) -> bytes:
+        """Read the range."""
+        with self.file.open("rb") as file:
+            file.seek(self.start)
+            data = file.read(self.num_bytes)
+        if len(data) < self.num_bytes:
+            raise VideoError(f"{self.file.name} ends inside it")
+        return data
+
+
+@dataclass(frozen=True)
+class ParquetCell(PackedVideo):
+    """A cell of a parquet file: binary, or a struct with the field `bytes`."""
+
+    column: str
+    row_group: int
+    row: int
+    """Position in the row group."""
+
+    def __str__(self) -> str:
+        return f"{self.file}, row group {self.row_group}, row {self.row}"
+
+    def read(self) -> bytes:
+        """Read the column of its row group, which stays in memory until another one is read."""
+        from pyarrow import ArrowException
+
+        status = os.stat(self.file)
+        try:
+            cell = _read_column(self.file, self.column, self.row_group, status.st_mtime_ns)[self.row].as_py()
+        except (ArrowException, LookupError, OSError) as error:
+            reason = str(error).partition("\n")[0]
+            raise VideoError(f"{self.file.name}, row group {self.row_group} cannot be read: {reason}") from None
+        data: bytes | None = cell["bytes"] if isinstance(cell, dict) else cell
+        if data is None:
+            raise VideoError("its row holds no bytes; write the parquet file with the videos in it")
+        return data
+
+
+@lru_cache(maxsize=1)
+def _read_column(file: Path, column: str, row_group: int, mtime_ns: int) -> Any:
+    """Return a column of a row group; a changed file has another `mtime_ns` and is read again."""
+    from pyarrow.parquet import ParquetFile
+
+    with ParquetFile(file) as parquet:
+        return parquet.read_row_group(row_group, columns=[column], use_threads=False).column(column)
+
+
+def file_of(source: VideoSource) -> Path:
+    """Return the file that holds the video."""
+    return source.file if isinstance(source, PackedVideo) else source
+
+
+def num_bytes_of(source: VideoSource) -> int:
+    """Return the size of the video itself."""
+    return len(source.read()) if isinstance(source, PackedVideo) else source.stat().st_size
+
+
+def sha256_of(source: VideoSource) -> str:
+    """Return the SHA-256 of the video itself."""
+    if isinstance(source, PackedVideo):
+        return hashlib.sha256(source.read()).hexdigest()
+    with source.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class NamedBytes(io.BytesIO):
+    """Bytes with the name of their file, as PyAV takes them."""
+
+    def __init__(self, data: bytes, name: str) -> None:
+        super().__init__(data)
+        self.name = name
