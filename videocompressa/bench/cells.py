@@ -63,9 +63,12 @@ class Setting:
 
     def path(self, kind: str, name: str, key: Mapping[str, Any], suffix: str) -> Path:
         """Return the file of a job: a readable name, and a hash of all that its content depends on."""
+        given = dataclasses.asdict(self.candidates)
+        # Columns that are not given leave the names as they were before there were any.
+        candidates = {key: each for key, each in given.items() if each is not None or not key.endswith("_column")}
         shared = {
             "videos": self.videos_hash,
-            "candidates": dataclasses.asdict(self.candidates),
+            "candidates": candidates,
             "protocol": [self.protocol.name, self.reading],
             "device": self.surroundings.device.type,
         }

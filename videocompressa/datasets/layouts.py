@@ -6,12 +6,20 @@ order and the names go into the synthetic set's file.
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 
+from videocompressa.datasets.hugging_face import (
+    METADATA,
+    describes_videos,
+    parquet_cells,
+    parquet_videos,
+    videofolder_videos,
+)
 from videocompressa.datasets.lists import (
     SPLIT_NAMES,
+    VIDEO_SUFFIXES,
     DataFolder,
     ListedVideo,
     has_columns,
@@ -20,28 +28,38 @@ from videocompressa.datasets.lists import (
     read_rows,
     split_named,
 )
+from videocompressa.datasets.tars import tar_members, tar_videos
 from videocompressa.datasets.videos import VideoEntry, VideoSet
 from videocompressa.errors import InputError
-from videocompressa.video.source import file_of
-
-VIDEO_SUFFIXES = frozenset({
-    ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".gif", ".mpg", ".mpeg", ".wmv", ".flv", ".f4v", ".ts", ".mts",
-    ".m2ts", ".3gp", ".ogv", ".vob", ".asf", ".mxf",
-})  # fmt: skip
-"""Files taken for videos, in any case."""
+from videocompressa.video.source import ParquetCell, VideoSource, file_of
 
 UCF_GROUP = re.compile(r"^(v_.+_g\d+)_c\d+$")
 """UCF101 and sets like it: clips of one group are cut from one recording."""
 
 KINETICS_COLUMNS = ("label", "youtube_id", "time_start", "time_end")
 
+PACKED = {".tar": "webdataset", ".parquet": "parquet"}
+"""The layouts of files that hold videos."""
 
-def find_videos(root: Path, *, layout: str = "auto", csv: Path | None = None, fold: int = 1) -> VideoSet:
-    """Return the labeled videos below `root` (a folder, or a csv file that lists them).
+
+def find_videos(
+    root: Path,
+    *,
+    layout: str = "auto",
+    csv: Path | None = None,
+    fold: int = 1,
+    label_column: str | None = None,
+    video_column: str | None = None,
+) -> VideoSet:
+    """Return the labeled videos below `root` (a folder, a csv file that lists them, or a tar or parquet file of them).
 
     `layout` is a key of `LAYOUTS`, or "auto" to recognize one. `fold` chooses among the official splits of ucf101 and
-    hmdb51. Raises `InputError`.
+    hmdb51, `label_column` and `video_column` among the columns of tables. Raises `InputError`.
     """
+    packed = None
+    if root.suffix.lower() in PACKED and root.is_file():
+        root = root.absolute()
+        root, packed = root.parent, root
     if csv is None and root.suffix.lower() == ".csv" and root.is_file():
         root, csv = root.absolute().parent, root
     if layout not in ("auto", *LAYOUTS):
@@ -49,14 +67,27 @@ def find_videos(root: Path, *, layout: str = "auto", csv: Path | None = None, fo
     if not root.exists():
         raise InputError(f"{root}: there is no such folder; give a folder of labeled videos")
     if not root.is_dir():
-        raise InputError(f"{root}: is a file; give a folder of labeled videos, or a .csv that lists them")
+        raise InputError(f"{root}: is a file; give a folder of labeled videos, or a .csv, .tar or .parquet of them")
     if csv is not None and not csv.is_file():
         raise InputError(f"{csv}: there is no such file; give a csv with the columns path and label")
-    data = DataFolder(root, csv, fold, list(walk_videos(root)))
-    chosen = _recognize(data) if layout == "auto" else layout
+    videos, others = ([], [packed]) if packed else _walk(root)
+    data = DataFolder(root, csv, fold, videos, others, label_column, video_column)
+    chosen = layout
+    if layout == "auto":
+        chosen = PACKED[packed.suffix.lower()] if packed else _recognize(data)
     if not data.videos and chosen in ("folders", "split-folders"):  # Lists may name videos that are not there.
         raise InputError(f"{root}: holds no videos; put them in one folder a class: {root.name}/CLASS/clip.mp4")
     return _video_set(data, LAYOUTS[chosen](data))
+
+
+def locate_videos(root: Path, video_ids: Sequence[str]) -> tuple[VideoSource, ...]:
+    """Return where the videos of a set are, given the root of the data that it was made from."""
+    data = DataFolder(root, None, 1, *_walk(root))
+    packed: dict[str, VideoSource] = {}
+    if not data.videos:
+        packed.update(tar_members(data))
+        packed.update(parquet_cells(data))
+    return tuple(packed.get(video_id, root / video_id) for video_id in video_ids)
 
 
 def _recognize(data: DataFolder) -> str:
@@ -72,7 +103,12 @@ def _recognize(data: DataFolder) -> str:
         return "ssv2"
     if _kinetics_lists(data):
         return "kinetics"
+    if not data.videos and (packed := data.named(*PACKED)):
+        return PACKED[packed[0].suffix.lower()]
     parts = [path.relative_to(data.root).parts for path in data.videos]
+    in_class_folders = all(len(each) > (2 if each[0] in SPLIT_NAMES else 1) for each in parts)
+    if describes_videos(data, with_labels=in_class_folders):
+        return "videofolder"
     in_splits = all(len(each) > 2 and each[0] in SPLIT_NAMES for each in parts)
     return "split-folders" if parts and in_splits else "folders"
 
@@ -83,8 +119,14 @@ def _kinetics_lists(data: DataFolder) -> list[Path]:
 
 def walk_videos(root: Path) -> Iterator[Path]:
     """Yield video files below the root in sorted order, following links, leaving out what is hidden."""
+    yield from _walk(root)[0]
+
+
+def _walk(root: Path) -> tuple[list[Path], list[Path]]:
+    """Return the video files below the root, and the files that may hold or describe videos, in sorted order."""
     visited: set[str] = set()
     videos: list[Path] = []
+    others: list[Path] = []
     for folder, subfolders, files in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)
         if real in visited:
@@ -94,7 +136,8 @@ def walk_videos(root: Path) -> Iterator[Path]:
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         paths = [Path(folder, name) for name in files if not name.startswith(".")]
         videos += [path for path in paths if path.suffix.lower() in VIDEO_SUFFIXES]
-    yield from sorted(videos, key=lambda path: path.as_posix())
+        others += [path for path in paths if path.suffix.lower() in PACKED or path.name in METADATA]
+    return sorted(videos, key=Path.as_posix), sorted(others, key=Path.as_posix)
 
 
 def _video_set(data: DataFolder, listed: list[ListedVideo]) -> VideoSet:
@@ -106,14 +149,20 @@ def _video_set(data: DataFolder, listed: list[ListedVideo]) -> VideoSet:
     entries: dict[str, VideoEntry] = {}
     for video in listed:
         # As written, links not followed: an id is where the video is listed, not where it is stored.
-        video_id = Path(os.path.relpath(file_of(video.source), data.root)).as_posix()
+        video_id = video.video_id or Path(os.path.relpath(file_of(video.source), data.root)).as_posix()
         if video_id in entries:
             raise InputError(f"{video.where or data.root}: {video_id} is listed twice; keep one of its lines")
         match = UCF_GROUP.match(PurePosixPath(video.source.name).stem)
         group = video.group or (match[1] if match else video_id)
         entries[video_id] = VideoEntry(video.source, video_id, label_of[video.label], video.split, group)
-    in_order = tuple(entries[video_id] for video_id in sorted(entries))
+    in_order = tuple(sorted(entries.values(), key=_place))
     return VideoSet(data.root.absolute().name, data.root, classes, in_order)
+
+
+def _place(entry: VideoEntry) -> tuple[str, int, int]:
+    """Return what videos are ordered by: their ids; in parquet as they are stored, to read each row group once."""
+    cell = entry.source
+    return (str(cell.file), cell.row_group, cell.row) if isinstance(cell, ParquetCell) else (entry.video_id, 0, 0)
 
 
 def _folders(data: DataFolder, *, with_splits: bool = False) -> list[ListedVideo]:
@@ -240,5 +289,8 @@ LAYOUTS: dict[str, Callable[[DataFolder], list[ListedVideo]]] = {
     "hmdb51-unused-train": partial(_hmdb51, unused="train"),
     "kinetics": _kinetics,
     "ssv2": _ssv2,
+    "webdataset": tar_videos,
+    "parquet": parquet_videos,
+    "videofolder": videofolder_videos,
 }
 """Every layout by name."""

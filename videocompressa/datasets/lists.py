@@ -2,8 +2,9 @@
 
 import csv
 import json
+import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,10 +13,16 @@ from typing import Any
 from videocompressa.errors import InputError
 from videocompressa.video.source import VideoSource
 
+VIDEO_SUFFIXES = frozenset({
+    ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".gif", ".mpg", ".mpeg", ".wmv", ".flv", ".f4v", ".ts", ".mts",
+    ".m2ts", ".3gp", ".ogv", ".vob", ".asf", ".mxf",
+})  # fmt: skip
+"""Files taken for videos, in any case."""
+
 SPLIT_NAMES = {
     "train": "train", "training": "train",
-    "val": "val", "valid": "val", "validate": "val", "validation": "val",
-    "test": "test", "testing": "test",
+    "val": "val", "valid": "val", "validate": "val", "validation": "val", "dev": "val",
+    "test": "test", "testing": "test", "eval": "test", "evaluation": "test",
 }  # fmt: skip
 """Names of splits in lists and folders, and our names."""
 
@@ -31,6 +38,8 @@ class ListedVideo:
     """"" for a group of its own."""
     where: str = ""
     """File and line that listed it, for messages."""
+    video_id: str = ""
+    """"" for the path relative to the root."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +52,12 @@ class DataFolder:
     fold: int
     videos: list[Path] = field(repr=False)
     """Every video file below the root, sorted."""
+    others: list[Path] = field(repr=False)
+    """Every file that may hold videos, or describe those beside it, sorted."""
+    label_column: str | None = None
+    """Where tables have it; None for the usual names."""
+    video_column: str | None = None
+    """Where tables have it; None for the only one."""
 
     @cached_property
     def _by_stem(self) -> dict[str, list[Path]]:
@@ -67,12 +82,45 @@ class DataFolder:
         folders = [self.root, *sorted(p for p in self.root.iterdir() if p.is_dir() and not p.name.startswith("."))]
         return next((files for folder in folders if (files := sorted(folder.glob(pattern)))), [])
 
+    def named(self, *endings: str) -> list[Path]:
+        """Return those of `others` whose names end so."""
+        return [path for path in self.others if path.name.lower().endswith(endings)]
+
 
 def split_named(name: str, where: str) -> str:
     """Return our name of a split."""
     if name.lower() not in SPLIT_NAMES:
         raise InputError(f"{where}: split {name!r} is not known; known: {', '.join(SPLIT_NAMES)}")
     return SPLIT_NAMES[name.lower()]
+
+
+def split_of(relative: Path) -> str:
+    """Return the split that a file's name, else the nearest folder above it, has as a word; else train."""
+    for part in (relative.stem, *reversed(relative.parent.parts)):
+        for word in re.split("[^a-z]+", part.lower()):
+            if word in SPLIT_NAMES:
+                return SPLIT_NAMES[word]
+    return "train"
+
+
+def label_column_of(columns: Sequence[str], asked: str | None, where: str | Path) -> str:
+    """Return the column of a table that holds the classes: the one asked for, else one of the usual names."""
+    names = ("label", "labels", "class") if asked is None else (asked,)
+    for name in names:
+        for column in columns:
+            if column.lower() == name.lower():
+                return column
+    raise InputError(
+        f"{where}: the columns are {', '.join(columns)}; none is named {' or '.join(names)}: "
+        "give the one that holds the classes with --label-column"
+    )
+
+
+def label_text(value: object, where: str) -> str:
+    """Return the class name of a label that is a text or an integer."""
+    if isinstance(value, bool) or not isinstance(value, str | int) or not (text := str(value).strip()):
+        raise InputError(f"{where}: the label is {value!r}; it must be a text or an integer")
+    return text
 
 
 def read_text(source: Path) -> str:
@@ -93,10 +141,15 @@ def read_lines(source: Path) -> Iterator[tuple[str, str]]:
             yield f"{source}, line {number}", line.strip()
 
 
+def csv_columns(source: Path) -> list[str]:
+    """Return the columns that the first line of a csv names, in lower case."""
+    header = next(csv.reader(read_text(source).splitlines()[:1]), [])
+    return [name.strip().lower() for name in header]
+
+
 def has_columns(source: Path, columns: tuple[str, ...]) -> bool:
     """Return whether the first line of a csv names all these columns."""
-    header = next(csv.reader(read_text(source).splitlines()[:1]), [])
-    return set(columns) <= {name.strip().lower() for name in header}
+    return set(columns) <= set(csv_columns(source))
 
 
 def read_rows(source: Path, needed: tuple[str, ...]) -> Iterator[tuple[str, dict[str, str]]]:

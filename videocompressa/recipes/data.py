@@ -24,7 +24,14 @@ def list_videos(data: Path, options: CandidateOptions) -> VideoSet:
     The held-out videos come from a random stream of their own, so that every command with the same share holds
     out the same ones, whatever its seed.
     """
-    videos = find_videos(data, layout=options.layout, csv=options.csv, fold=options.fold)
+    videos = find_videos(
+        data,
+        layout=options.layout,
+        csv=options.csv,
+        fold=options.fold,
+        label_column=options.label_column,
+        video_column=options.video_column,
+    )
     if options.classes:
         videos = keep_classes(videos, options.classes)
     if options.hold_out:

@@ -68,11 +68,15 @@ class CandidateOptions:
     """Their places in the video: even (over the complete video), or strided:S (every S-th frame around its middle)."""
     layout: str = "auto"
     """How the folder lists its videos: auto, folders, split-folders, csv, ucf101, hmdb51, hmdb51-unused-train,
-    kinetics or ssv2."""
+    kinetics, ssv2, webdataset (tars), parquet or videofolder (both of Hugging Face)."""
     csv: Path | None = None
     """A csv with the columns path and label, and perhaps split and group."""
     fold: int = 1
     """Which official split of ucf101 or hmdb51, 1 to 3."""
+    label_column: str | None = None
+    """Column of parquet or videofolder that holds the classes; label, labels or class when not given."""
+    video_column: str | None = None
+    """Column of parquet that holds the videos; the only such column when not given."""
     classes: tuple[str, ...] = ()
     """Only videos of these classes; all when none is named. Repeat for more."""
     hold_out: Share = _NOTHING

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from videocompressa.datasets import BadVideo, VideoSet
+from videocompressa.datasets.layouts import PACKED
 from videocompressa.errors import InputError
 from videocompressa.files import check_output_folder
 from videocompressa.networks import Classifier
@@ -69,7 +70,7 @@ def train_on(
     check_split(videos, split, data)
     clip = candidates.clip
     skipped: tuple[BadVideo, ...] = ()
-    if subject.is_dir() or subject.suffix.lower() == ".csv":
+    if subject.is_dir() or subject.suffix.lower() in (".csv", *PACKED):
         own = list_videos(subject, candidates)
         check_split(own, "train", subject)
         decoded = decode_videos(own, "train", clip, candidates, surroundings)
