@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from videocompressa.clip import shape_text
-from videocompressa.datasets import BadVideo
+from videocompressa.datasets import BadVideo, locate_videos
 from videocompressa.errors import InputError, VideoError
 from videocompressa.rng import Streams
 from videocompressa.run import Watch, watch_nothing
@@ -153,7 +153,8 @@ def picture_reader(synthetic: SyntheticSet, root: Path | None) -> Callable[[int]
     """
     video_ids, times, decoder = synthetic.provenance.video_ids, synthetic.times_seconds, synthetic.decoder
     if root is not None:
-        return lambda number: torch.from_numpy(read_frames_at(root / video_ids[number], times[number].tolist()).frames)
+        sources = locate_videos(root, video_ids)
+        return lambda number: torch.from_numpy(read_frames_at(sources[number], times[number].tolist()).frames)
     if decoder is None:
         name = synthetic.codec.name
         raise InputError(f"this set has no decoder: read it with videocompressa.load, or attach codec {name!r}")

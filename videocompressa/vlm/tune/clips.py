@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from videocompressa.clip import ClipSpec
+from videocompressa.datasets import locate_videos
 from videocompressa.errors import InputError, VideoError
 from videocompressa.synthetic import SyntheticSet
 from videocompressa.video import read_frames_at
@@ -60,11 +61,7 @@ def set_clips(synthetic: SyntheticSet, names: tuple[str, ...], root: Path | None
     """Return the set's clips, labeled by their likeliest class: its own pictures, or those of the videos in `root`."""
     video_ids = synthetic.provenance.video_ids
     source: Tensor | tuple[VideoSource, ...]
-    source = (
-        tuple(root / video_id for video_id in video_ids)
-        if root
-        else (synthetic.keyframes() * 255).round().to(torch.uint8)
-    )
+    source = locate_videos(root, video_ids) if root else (synthetic.keyframes() * 255).round().to(torch.uint8)
     return Clips(tuple(synthetic.hard_labels.tolist()), names, video_ids, synthetic.times_seconds, source)
 
 
