@@ -22,7 +22,8 @@ app = App(
     help="""Turn a folder of labeled videos into one small file that trains models.
 
     Start with `videocompressa plan DATA`, then `compress DATA -o set.safetensors`, then
-    `train set.safetensors --data DATA`. DATA is a folder with one folder of videos a class, or one with a splits.csv.
+    `train set.safetensors --data DATA`. DATA is a folder with one folder of videos a class, or one with
+    a splits.csv, with WebDataset tars, or with a Hugging Face data set (parquet, or metadata.csv beside the videos).
     """,
     version=__version__,
     help_format="markdown",
@@ -102,7 +103,7 @@ Output = Annotated[Path, Parameter(name=["--output", "-o"])]
 OutputFolder = Annotated[Path, Parameter(name=["--output", "-o"], help="Folder to write.")]
 Force = Annotated[bool, Parameter(negative="")]
 Replace = Annotated[bool, Parameter(name="--force", negative="", help="Replace the output if it exists.")]
-Data = Annotated[Path, Parameter(help="Folder of labeled videos, or a csv that lists them.")]
+Data = Annotated[Path, Parameter(help="Folder of labeled videos, a csv that lists them, or a tar or parquet file.")]
 SetFile = Annotated[Path, Parameter(name="SET", help="A set file.")]
 CodecFolder = Annotated[
     str | None,
