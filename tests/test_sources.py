@@ -6,15 +6,19 @@ import csv
 import io
 import json
 import os
+import pickle
 import shutil
 import tarfile
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 import torch
 from cli_runs import TINY, Runner
+from fsspec.implementations.memory import MemoryFileSystem
 from numbered_videos import numbered
 
 from videocompressa.clip import Candidates, ClipSpec
@@ -151,6 +155,21 @@ def encoded(videos: VideoSet, split: str, cache: Path, workers: int = 0) -> Cand
     return encode_pass(videos, split, CLIP, PixelCodec(), cache=cache, workers=workers)
 
 
+def check_same(videos: VideoSet, folders: Path, tmp_path: Path) -> None:
+    """Assert that the videos give the candidates that the class folders give, whatever their ids and order."""
+    expected_videos = find_videos(folders)
+    assert videos.classes == expected_videos.classes == ("jump", "walk")
+    for split in ("train", "test"):
+        expected = encoded(expected_videos, split, tmp_path / "expected")
+        data = encoded(videos, split, tmp_path / "cache")
+        # Every clip has a length of its own, which says which is which.
+        order, expected_order = data.num_video_frames.argsort(), expected.num_video_frames.argsort()
+        for name in ("num_video_frames", "frames", "latents", "labels", "times_seconds", "video_bytes"):
+            assert torch.equal(getattr(data, name)[order], getattr(expected, name)[expected_order]), name
+        assert data.normalization == expected.normalization
+        assert (data.classes, data.bad) == (expected.classes, ())
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_the_same_clips_give_the_same_candidates(
     layout: str, folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -159,20 +178,8 @@ def test_the_same_clips_give_the_same_candidates(
     root.mkdir()
     label_column, _, video_column = LAYOUTS[layout](folders, root).partition(" ")
     options = CandidateOptions(label_column=label_column or None, video_column=video_column or None)
-    expected_videos, videos = find_videos(folders), list_videos(root, options)
-    assert videos.classes == expected_videos.classes == ("jump", "walk")
-    before = sorted(root.rglob("*"))
-    for split in ("train", "test"):
-        expected = encoded(expected_videos, split, tmp_path / "expected")
-        data = encoded(videos, split, tmp_path / "cache")
-        # Every clip has a length of its own, which says which is which whatever the ids.
-        order = data.num_video_frames.argsort()
-        assert data.num_video_frames[order].tolist() == expected.num_video_frames.sort().values.tolist()
-        expected_order = expected.num_video_frames.argsort()
-        for name in ("frames", "latents", "labels", "times_seconds", "video_bytes"):
-            assert torch.equal(getattr(data, name)[order], getattr(expected, name)[expected_order]), name
-        assert data.normalization == expected.normalization
-        assert (data.classes, data.bad) == (expected.classes, ())
+    videos, before = list_videos(root, options), sorted(root.rglob("*"))
+    check_same(videos, folders, tmp_path)
     assert sorted(root.rglob("*")) == before  # Nothing is unpacked.
     monkeypatch.setattr(candidates, "decode_shard", lambda job: pytest.fail("decoded again"))
     encoded(list_videos(root, options), "train", tmp_path / "cache")
@@ -203,6 +210,77 @@ def test_every_command_reads_packed_videos(layout: str, folders: Path, tmp_path:
     rows = [json.loads(line) for line in (tmp_path / "out" / "train.jsonl").read_text().splitlines()]
     assert len(rows) == 2
     assert {row["video"] for row in rows} <= {entry.video_id for entry in find_videos(root).entries}
+
+
+class TestStores:
+    """Behind a URL; the store is in memory, so that only this process sees it."""
+
+    @pytest.mark.parametrize("layout", ["folders", "csv", "videofolder", "webdataset", "parquet"])
+    def test_the_same_clips_give_the_same_candidates(
+        self, layout: str, folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        root, url = tmp_path / "set", f"memory://{layout}/set"
+        root.mkdir()
+        LAYOUTS.get(layout, lambda folders, root: shutil.copytree(folders, root, dirs_exist_ok=True))(folders, root)
+        store = fsspec.filesystem("memory")
+        store.put(f"{root}/", url, recursive=True)
+        store.pipe_file(f"{url}/train/.hidden.mp4", b"")
+        videos, local = find_videos(url), find_videos(root)
+        assert [replace(entry, source=Path()) for entry in videos.entries] == [
+            replace(entry, source=Path()) for entry in local.entries
+        ]
+        assert list_videos(Path(url), CandidateOptions()) == videos  # A Path loses a slash.
+        check_same(videos, folders, tmp_path)
+        assert all(pickle.loads(pickle.dumps(entry)) == entry for entry in videos.entries)
+        monkeypatch.setattr(candidates, "hash_shard", lambda sources: pytest.fail("hashed again"))
+        encoded(find_videos(url), "train", tmp_path / "cache")
+
+    def test_one_tar_and_commands(self, folders: Path, tmp_path: Path, run: Runner) -> None:
+        as_tars(folders, tmp_path)
+        fsspec.filesystem("memory").put(f"{tmp_path}/train-000.tar", "memory://one/train-000.tar")
+        url = "memory://one/train-000.tar"
+        assert find_videos(url).entries[0].video_id.startswith("train-000.tar/train-")
+        assert run.compress(url, tmp_path / "set.safetensors", "--classes", "jump", "--classes", "walk").code == 0
+        assert "memory://one/set: there is no such folder" in run("plan", "memory://one/set").error
+
+    def test_a_changed_video_is_noticed_and_one_that_is_gone_is_bad(self, folders: Path, tmp_path: Path) -> None:
+        store, url = fsspec.filesystem("memory"), "memory://changing/set"
+        store.put(f"{folders}/", url, recursive=True)
+        videos = find_videos(url)
+        before = encoded(videos, "train", tmp_path / "c")
+        store.pipe_file(f"{url}/train/jump/0.mp4", (folders / "train/walk/0.mp4").read_bytes())
+        after = encoded(videos, "train", tmp_path / "c")
+        assert not torch.equal(before.frames[0], after.frames[0])
+        store.rm(f"{url}/train/jump/0.mp4")
+        with pytest.raises(InputError, match=r"train/jump/0\.mp4 \(file is gone\); fix or remove them"):
+            encoded(videos, "train", tmp_path / "c")
+
+    @pytest.mark.parametrize("layout", ["folders", "webdataset", "parquet"])
+    def test_a_store_that_cannot_be_reached_stops_the_run(
+        self, layout: str, folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        root, url = tmp_path / "set", f"memory://breaking/{layout}"
+        root.mkdir()
+        LAYOUTS.get(layout, lambda folders, root: shutil.copytree(folders, root, dirs_exist_ok=True))(folders, root)
+        fsspec.filesystem("memory").put(f"{root}/", url, recursive=True)
+        videos = find_videos(url)
+
+        def fail(*_: Any, **__: Any) -> None:
+            raise ConnectionError("connection\nrefused")
+
+        message = r"memory://breaking/.*: the store cannot be reached \(ConnectionError: connection refused\); check"
+        for name in ("_open", "cat_file"):
+            monkeypatch.setattr(MemoryFileSystem, name, fail)
+        with pytest.raises(InputError, match=message) as caught:
+            encoded(videos, "train", tmp_path / "c")
+        assert not isinstance(caught.value, VideoError)  # Not a bad video that a later run would skip too.
+        monkeypatch.setattr(MemoryFileSystem, "info", fail)
+        with pytest.raises(InputError, match=message):
+            find_videos(url)
+
+    def test_a_scheme_that_is_not_known(self) -> None:
+        with pytest.raises(InputError, match=r"nostore://x: the store cannot be reached \(.*not known: nostore\)"):
+            find_videos("nostore://x")
 
 
 class TestTars:

@@ -13,6 +13,7 @@ from cyclopts import App, Group, Parameter, default_name_transform
 from videocompressa import __version__
 from videocompressa.errors import InputError, check_least
 from videocompressa.recipes.options import BudgetOptions, CandidateOptions, CompressOptions, Surroundings
+from videocompressa.remote import path_of
 
 if TYPE_CHECKING:
     from videocompressa.run import Watch
@@ -103,7 +104,12 @@ Output = Annotated[Path, Parameter(name=["--output", "-o"])]
 OutputFolder = Annotated[Path, Parameter(name=["--output", "-o"], help="Folder to write.")]
 Force = Annotated[bool, Parameter(negative="")]
 Replace = Annotated[bool, Parameter(name="--force", negative="", help="Replace the output if it exists.")]
-Data = Annotated[Path, Parameter(help="Folder of labeled videos, a csv that lists them, or a tar or parquet file.")]
+AS_PATH = Parameter(converter=lambda _, tokens: path_of(tokens[0].value))
+Data = Annotated[
+    Path,
+    AS_PATH,
+    Parameter(help="Folder (or URL) of labeled videos, a csv that lists them, or a tar or parquet file."),
+]
 SetFile = Annotated[Path, Parameter(name="SET", help="A set file.")]
 CodecFolder = Annotated[
     str | None,

@@ -31,7 +31,7 @@ def finetune(
     subject: Annotated[Path, Parameter(name="SET")],
     /,
     *,
-    data: Path,
+    data: Annotated[Path, cli.AS_PATH],
     output: cli.Output,
     options: Annotated[FinetuneOptions, Parameter(name="*")] = OPTIONS,
     force: cli.Force = False,

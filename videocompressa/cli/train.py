@@ -60,10 +60,10 @@ REGIMES = {"hard": "hard labels", "soft": "stored soft labels", "views": "views 
 
 @cli.app.command
 def train(
-    subject: Annotated[Path, Parameter(name="SET")],
+    subject: Annotated[Path, cli.AS_PATH, Parameter(name="SET")],
     /,
     *,
-    data: Path | None = None,
+    data: Annotated[Path | None, cli.AS_PATH] = None,
     training: Annotated[TrainArguments, Parameter(name="*")] = TRAINING,
     save_model: Path | None = None,
     force: cli.Replace = False,

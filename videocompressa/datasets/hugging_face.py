@@ -22,6 +22,7 @@ from videocompressa.datasets.lists import (
     split_of,
 )
 from videocompressa.errors import InputError, how_to_install
+from videocompressa.remote import reached
 from videocompressa.video.source import ParquetCell
 
 METADATA = ("metadata.csv", "metadata.jsonl")
@@ -70,7 +71,7 @@ def _opened(file: Path) -> Iterator[Any]:
             f"{file}: parquet needs pyarrow, which is not installed; {how_to_install('parquet')}"
         ) from None
     try:
-        with ParquetFile(file) as parquet:
+        with reached(file), file.open("rb") as opened, ParquetFile(opened) as parquet:
             yield parquet
     except (ArrowException, OSError) as error:
         reason = str(error).partition("\n")[0]
@@ -160,7 +161,7 @@ def videofolder_videos(data: DataFolder) -> list[ListedVideo]:
     for source in data.named(*METADATA):
         for where, row in _metadata_rows(source):
             column = label_column_of(list(row), data.label_column, where)
-            path = Path(os.path.normpath(source.parent / row["file_name"]))
+            path = type(source)(os.path.normpath(source.parent / row["file_name"]))
             folders = Path(os.path.relpath(path, data.root)).parts[:-1]
             split = next((SPLIT_NAMES[name.lower()] for name in folders if name.lower() in SPLIT_NAMES), "train")
             listed.append(ListedVideo(path, label_text(row[column], where), split, where=where))

@@ -31,6 +31,7 @@ from videocompressa.datasets.lists import (
 from videocompressa.datasets.tars import tar_members, tar_videos
 from videocompressa.datasets.videos import VideoEntry, VideoSet
 from videocompressa.errors import InputError
+from videocompressa.remote import RemotePath, path_of
 from videocompressa.video.source import ParquetCell, VideoSource, file_of
 
 UCF_GROUP = re.compile(r"^(v_.+_g\d+)_c\d+$")
@@ -43,7 +44,7 @@ PACKED = {".tar": "webdataset", ".parquet": "parquet"}
 
 
 def find_videos(
-    root: Path,
+    root: Path | str,
     *,
     layout: str = "auto",
     csv: Path | None = None,
@@ -51,12 +52,12 @@ def find_videos(
     label_column: str | None = None,
     video_column: str | None = None,
 ) -> VideoSet:
-    """Return the labeled videos below `root` (a folder, a csv file that lists them, or a tar or parquet file of them).
+    """Return the labeled videos below `root`: a folder, a csv that lists them, or a tar or parquet file; path or URL.
 
     `layout` is a key of `LAYOUTS`, or "auto" to recognize one. `fold` chooses among the official splits of ucf101 and
     hmdb51, `label_column` and `video_column` among the columns of tables. Raises `InputError`.
     """
-    packed = None
+    root, packed = path_of(root), None
     if root.suffix.lower() in PACKED and root.is_file():
         root = root.absolute()
         root, packed = root.parent, root
@@ -64,9 +65,9 @@ def find_videos(
         root, csv = root.absolute().parent, root
     if layout not in ("auto", *LAYOUTS):
         raise InputError(f"layout {layout!r} is not known; known: auto, {', '.join(LAYOUTS)}")
-    if not root.exists():
+    if not packed and not root.exists():
         raise InputError(f"{root}: there is no such folder; give a folder of labeled videos")
-    if not root.is_dir():
+    if not packed and not root.is_dir():
         raise InputError(f"{root}: is a file; give a folder of labeled videos, or a .csv, .tar or .parquet of them")
     if csv is not None and not csv.is_file():
         raise InputError(f"{csv}: there is no such file; give a csv with the columns path and label")
@@ -124,9 +125,19 @@ def walk_videos(root: Path) -> Iterator[Path]:
 
 def _walk(root: Path) -> tuple[list[Path], list[Path]]:
     """Return the video files below the root, and the files that may hold or describe videos, in sorted order."""
+    paths = sorted(_walk_remote(root) if isinstance(root, RemotePath) else _walk_local(root), key=Path.as_posix)
+    videos = [path for path in paths if path.suffix.lower() in VIDEO_SUFFIXES]
+    return videos, [path for path in paths if path.suffix.lower() in PACKED or path.name in METADATA]
+
+
+def _walk_remote(root: RemotePath) -> Iterator[Path]:
+    for path in root.files():
+        if not any(part.startswith(".") for part in path.relative_to(root).parts):
+            yield path
+
+
+def _walk_local(root: Path) -> Iterator[Path]:
     visited: set[str] = set()
-    videos: list[Path] = []
-    others: list[Path] = []
     for folder, subfolders, files in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)
         if real in visited:
@@ -134,10 +145,7 @@ def _walk(root: Path) -> tuple[list[Path], list[Path]]:
             continue
         visited.add(real)
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        paths = [Path(folder, name) for name in files if not name.startswith(".")]
-        videos += [path for path in paths if path.suffix.lower() in VIDEO_SUFFIXES]
-        others += [path for path in paths if path.suffix.lower() in PACKED or path.name in METADATA]
-    return sorted(videos, key=Path.as_posix), sorted(others, key=Path.as_posix)
+        yield from (Path(folder, name) for name in files if not name.startswith("."))
 
 
 def _video_set(data: DataFolder, listed: list[ListedVideo]) -> VideoSet:
@@ -186,7 +194,7 @@ def _csv(data: DataFolder) -> list[ListedVideo]:
     listed = []
     for where, row in read_rows(source, ("path", "label")):
         split = split_named(row.get("split") or "train", where)
-        path = Path(os.path.normpath(source.parent / row["path"]))
+        path = type(source)(os.path.normpath(source.parent / row["path"]))
         listed.append(ListedVideo(path, row["label"], split, row.get("group") or "", where))
     return listed
 

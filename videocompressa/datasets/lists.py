@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from videocompressa.errors import InputError
+from videocompressa.remote import RemotePath
 from videocompressa.video.source import VideoSource
 
 VIDEO_SUFFIXES = frozenset({
@@ -78,7 +79,9 @@ class DataFolder:
         return self.root / relatives[0]
 
     def files(self, pattern: str) -> list[Path]:
-        """Return the files of that pattern in the root, or in the first folder just below that has any."""
+        """Return the files of that pattern in the root or the first folder just below that has any; none of a URL."""
+        if isinstance(self.root, RemotePath):
+            return []
         folders = [self.root, *sorted(p for p in self.root.iterdir() if p.is_dir() and not p.name.startswith("."))]
         return next((files for folder in folders if (files := sorted(folder.glob(pattern)))), [])
 

@@ -9,6 +9,7 @@ from posixpath import basename, normpath, splitext
 
 from videocompressa.datasets.lists import VIDEO_SUFFIXES, DataFolder, ListedVideo, label_text, split_of
 from videocompressa.errors import InputError
+from videocompressa.remote import reached
 from videocompressa.video.source import TarMember
 
 LABEL_SUFFIXES = (".cls", ".json", ".txt")
@@ -54,7 +55,7 @@ def _read_tar(tar: Path, relative: Path) -> Iterator[ListedVideo]:
 def _opened(tar: Path) -> Iterator[tuple[tarfile.TarFile, Mapping[str, tarfile.TarInfo]]]:
     """Open a tar, with its files by name; raises `InputError` when it does not end as a tar does."""
     try:
-        with tar.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as opened:
+        with reached(tar), tar.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as opened:
             members = {normpath(member.name): member for member in opened if member.isreg()}
             file.seek(opened.offset)
             if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):

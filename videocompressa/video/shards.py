@@ -1,6 +1,5 @@
 """What a worker does with the videos of one shard: decode, hash or probe them. No torch, so that workers start fast."""
 
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -85,7 +84,7 @@ def decode_shard(job: Job) -> DecodedShard:
 def stamp_of(source: VideoSource) -> Stamp:
     """Return the stamp of a video's file as it is now."""
     with suppress(OSError):
-        status = os.stat(file_of(source))
+        status = file_of(source).stat()
         return status.st_size, status.st_mtime_ns
     return None
 

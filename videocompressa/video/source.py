@@ -1,14 +1,13 @@
 """Where the bytes of a video are: a file of its own (a `Path`), or a part of another file (a `PackedVideo`).
 
-Packed videos are read into memory one at a time and never unpacked to disk. Reading a tar imports nothing; only parquet
-needs pyarrow.
+Packed and remote videos are read into memory one at a time and never written to disk. Reading a tar imports nothing;
+only parquet needs pyarrow.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-import os
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from videocompressa.errors import VideoError
+from videocompressa.remote import RemotePath, reached
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class PackedVideo(ABC):
         return f"{self.file}/{self.name}"
 
     @abstractmethod
-    def read(self) -> bytes:
+    def read_bytes(self) -> bytes:
         """Return the bytes of the video; raises `VideoError` or `OSError`."""
 
 
@@ -45,9 +45,9 @@ class TarMember(PackedVideo):
     start: int
     num_bytes: int
 
-    def read(self) -> bytes:
+    def read_bytes(self) -> bytes:
         """Read the range."""
-        with self.file.open("rb") as file:
+        with reached(self.file), self.file.open("rb") as file:
             file.seek(self.start)
             data = file.read(self.num_bytes)
         if len(data) < self.num_bytes:
@@ -67,11 +67,11 @@ class ParquetCell(PackedVideo):
     def __str__(self) -> str:
         return f"{self.file}, row group {self.row_group}, row {self.row}"
 
-    def read(self) -> bytes:
+    def read_bytes(self) -> bytes:
         """Read the column of its row group, which stays in memory until another one is read."""
         from pyarrow import ArrowException
 
-        status = os.stat(self.file)
+        status = self.file.stat()
         try:
             cell = _read_column(self.file, self.column, self.row_group, status.st_mtime_ns)[self.row].as_py()
         except (ArrowException, LookupError, OSError) as error:
@@ -88,7 +88,7 @@ def _read_column(file: Path, column: str, row_group: int, mtime_ns: int) -> Any:
     """Return a column of a row group; a changed file has another `mtime_ns` and is read again."""
     from pyarrow.parquet import ParquetFile
 
-    with ParquetFile(file) as parquet:
+    with reached(file), file.open("rb") as opened, ParquetFile(opened) as parquet:
         return parquet.read_row_group(row_group, columns=[column], use_threads=False).column(column)
 
 
@@ -99,13 +99,13 @@ def file_of(source: VideoSource) -> Path:
 
 def num_bytes_of(source: VideoSource) -> int:
     """Return the size of the video itself."""
-    return len(source.read()) if isinstance(source, PackedVideo) else source.stat().st_size
+    return len(source.read_bytes()) if isinstance(source, PackedVideo) else source.stat().st_size
 
 
 def sha256_of(source: VideoSource) -> str:
     """Return the SHA-256 of the video itself."""
-    if isinstance(source, PackedVideo):
-        return hashlib.sha256(source.read()).hexdigest()
+    if isinstance(source, PackedVideo | RemotePath):
+        return hashlib.sha256(source.read_bytes()).hexdigest()
     with source.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -23,13 +23,14 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from videocompressa.errors import VideoError
+from videocompressa.remote import RemotePath
 from videocompressa.video.source import NamedBytes, PackedVideo, VideoSource
 
 KEEP_BYTES = 32 * 2**20
 """Packets of a smaller stream are kept in memory between counting and decoding (our choice: one read of the file)."""
 
 LOCAL_ONLY, NOTHING_ELSE = {"protocol_whitelist": "file"}, {"protocol_whitelist": "none"}
-"""A playlist in place of a video opens no address; inside another file, no file either."""
+"""A playlist in place of a video opens no address; in memory, no file either."""
 
 SHORTFALL_SECONDS, SHORTFALL_SHARE = 0.1, 0.05
 """A file that ends earlier than its own header states, by more than both, is truncated (our choice)."""
@@ -117,8 +118,8 @@ def open_video(source: VideoSource) -> Iterator[tuple[InputContainer, VideoStrea
 
 
 def _open(source: VideoSource) -> InputContainer:
-    if isinstance(source, PackedVideo):
-        if not (data := source.read()):
+    if isinstance(source, PackedVideo | RemotePath):
+        if not (data := source.read_bytes()):
             raise VideoError("empty file")
         return av.open(NamedBytes(data, source.name), "r", metadata_errors="replace", container_options=NOTHING_ELSE)
     if source.is_dir():
