@@ -297,6 +297,15 @@ class TestTars:
         (tmp_path / "set" / "splits.csv").write_text("path,label\n")
         assert find_videos(tar) == videos
 
+    def test_a_json_names_what_a_cls_numbers(self, tmp_path: Path) -> None:
+        members: dict[str, bytes] = {}
+        for number, name in enumerate(("walk", "jump", "sit")):
+            facts = {"label": number, "class": name} if name != "sit" else {"fps": 25}
+            sample = {"mp4": b"1", "cls": b"%d" % number, "json": json.dumps(facts).encode(), "txt": b"a caption"}
+            members |= {f"{number}.{suffix}": data for suffix, data in sample.items()}
+        write_tar(tmp_path / "0.tar", members)
+        assert find_videos(tmp_path).classes == ("2", "jump", "walk")
+
     def test_reads_the_range_only(self, folders: Path, tmp_path: Path) -> None:
         as_tars(folders, tmp_path)
         source = find_videos(tmp_path).entries[0].source

@@ -12,8 +12,9 @@ from videocompressa.errors import InputError
 from videocompressa.remote import reached
 from videocompressa.video.source import TarMember
 
-LABEL_SUFFIXES = (".cls", ".json", ".txt")
-"""The first that names a class counts: a .json may hold other facts, a .txt a caption."""
+LABEL_SUFFIXES = (".json", ".cls", ".txt")
+"""The first that names a class counts: a .json names what a .cls only numbers, or holds other facts; a .txt may be a
+caption."""
 
 
 def tar_videos(data: DataFolder) -> list[ListedVideo]:
@@ -83,7 +84,7 @@ def _label(tar: Path, opened: tarfile.TarFile, members: Mapping[str, tarfile.Tar
         except ValueError as error:
             raise InputError(f"{where}: cannot be read: {error}; it must be UTF-8 text (.json: an object)") from None
         if isinstance(value, dict):
-            value = value.get("label", value.get("class"))
+            value = value.get("class", value.get("label"))
         if value is not None:
             return label_text(value, where)
     raise InputError(f"{tar}: {key} has a video and no label; put {key}.cls, {key}.txt or {key}.json beside it")
