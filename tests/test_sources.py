@@ -278,6 +278,9 @@ class TestStores:
         with pytest.raises(InputError, match=message):
             find_videos(url)
 
+    def test_a_url_of_a_file_is_local(self, folders: Path) -> None:
+        assert find_videos(folders.as_uri()) == find_videos(folders)
+
     def test_a_scheme_that_is_not_known(self) -> None:
         with pytest.raises(InputError, match=r"nostore://x: the store cannot be reached \(.*not known: nostore\)"):
             find_videos("nostore://x")

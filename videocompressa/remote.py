@@ -19,6 +19,8 @@ BLOCK_BYTES = 2**16
 
 def path_of(text: str | Path) -> Path:
     """Return the path of a file or a URL; a `Path` made of a URL, which has lost a slash, is one again."""
+    if str(text).startswith("file:/"):
+        return Path("/", str(text).removeprefix("file:").lstrip("/"))
     return RemotePath(text) if URL.match(str(text)) else Path(text)
 
 
