@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from cli_runs import Runner, draw_clip
+from test_backbones import OWN
 
 from videocompressa.artifact import read_set
 from videocompressa.bench import cells
@@ -429,6 +430,29 @@ def test_a_run_that_diverges_is_counted(rendered_set: Path, tmp_path: Path, run:
     (bad,) = [record for record in records if record.method == "rded"]
     assert bad.num_diverged == 1
     assert bad.top1_mean is None
+
+
+def test_an_own_network_is_compared_and_trained_again_when_it_changes(
+    rendered_set: Path, tmp_path: Path, run: Runner
+) -> None:
+    nets = tmp_path / "nets.py"
+    nets.write_text(OWN)
+    command = (
+        "bench", str(rendered_set), "-o", str(tmp_path / "out"), "--cache", str(tmp_path / "cache"),
+        "--codec", "linear", "--methods", "random-real", "--labels", "hard", "--vpc", "1", "--keyframes", "2",
+        "--seeds", "1", *SMALL[:-2], "--students", f"{nets}:make", *SHORT,
+    )  # fmt: skip
+    assert run(*command, "--json", "--quiet").json["num_cells"] == 1
+    (record,) = from_json((tmp_path / "out" / "results.json").read_text())
+    assert record.student == f"{nets}:make"
+    assert record.top1_mean is not None
+    trained = list((tmp_path / "out" / "runs").iterdir())
+    assert len(trained) == 1
+    assert run(*command, "--quiet").code == 0
+    assert list((tmp_path / "out" / "runs").iterdir()) == trained
+    nets.write_text(OWN + "\n")
+    assert run(*command, "--quiet").code == 0
+    assert len(list((tmp_path / "out" / "runs").iterdir())) == 2
 
 
 @pytest.mark.parametrize(

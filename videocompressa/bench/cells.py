@@ -122,7 +122,7 @@ class RunJob:
     def name(self) -> str:
         """The readable part of the file's name."""
         trained_on = f"{self.method}-{self.labels}" if self.trained_on is None else self.trained_on.name
-        return f"{re.sub('[^A-Za-z0-9.-]+', '_', self.student)[-60:]}-on-{trained_on}-student{self.seed}"
+        return f"{re.sub('[^A-Za-z0-9.-]+', '_', self.student)[-60:].lstrip('-_')}-on-{trained_on}-student{self.seed}"
 
     def path(self, setting: Setting) -> Path:
         """Return the file of its scores."""
