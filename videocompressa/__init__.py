@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from videocompressa.methods import METHODS as METHODS
     from videocompressa.recipes.compress import compress_folder as compress_folder
     from videocompressa.recipes.keyframes import extract_keyframes as extract_keyframes
+    from videocompressa.recipes.predict import predict_videos as predict_videos
     from videocompressa.recipes.sets import open_set as load  # noqa: F401
+    from videocompressa.recipes.train import fit_module as fit  # noqa: F401
     from videocompressa.recipes.train import train_on as train_on
     from videocompressa.synthetic import Budget as Budget
     from videocompressa.synthetic import Cost as Cost
@@ -47,9 +49,11 @@ _PUBLIC = {
     "export_set": ("vlm.export.run", "export_set"),
     "extract_keyframes": ("recipes.keyframes", "extract_keyframes"),
     "find_videos": ("datasets", "find_videos"),
+    "fit": ("recipes.train", "fit_module"),
     "finetune_on": ("vlm.tune.run", "finetune_on"),
     "load": ("recipes.sets", "open_set"),
     "measure": ("artifact", "measure"),
+    "predict_videos": ("recipes.predict", "predict_videos"),
     "train_on": ("recipes.train", "train_on"),
     "write_set": ("artifact", "write_set"),
 }

@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+from torch import nn
+
 from videocompressa.datasets import BadVideo, VideoSet
 from videocompressa.datasets.layouts import PACKED
 from videocompressa.errors import InputError
@@ -14,11 +17,13 @@ from videocompressa.recipes.data import check_split, decode_videos, list_videos
 from videocompressa.recipes.options import CandidateOptions, Surroundings
 from videocompressa.recipes.sets import open_set
 from videocompressa.rng import Streams
-from videocompressa.run import Run, Stages
+from videocompressa.run import Run, Stages, Watch, watch_nothing
 from videocompressa.students.clips import LabeledClips
 from videocompressa.students.evaluation import TrainingResult, train_seeds
 from videocompressa.students.model_folder import TrainedModel, write_model
+from videocompressa.students.named import OwnNetwork
 from videocompressa.students.settings import TrainConfig
+from videocompressa.students.training import fit
 from videocompressa.synthetic import SyntheticSet
 
 
@@ -109,6 +114,27 @@ def train_on(
         split=split,
         skipped=(*skipped, *test.bad),
     )
+
+
+def fit_module(
+    synthetic: SyntheticSet,
+    model: nn.Module,
+    config: TrainConfig | None = None,
+    *,
+    seed: int = 0,
+    device: torch.device | None = None,
+    watch: Watch = watch_nothing,
+) -> nn.Module:
+    """Train a module of one's own on a set (`load`) from its weights on, in place; return it in evaluation mode.
+
+    The module takes normalized clips (B,T,3,H,W) float32 and gives logits (B,L). Views and labels are those that
+    students get: of the set's labeler if it has one. Of `config`, `student` and `width` are not read; its default rate
+    suits networks that start from random weights. Raises `InputError` for another output, `DivergedError`.
+    """
+    student = OwnNetwork(model, len(synthetic.classes))
+    run = Run(Streams(seed, "train"), device or torch.device("cpu"), watch)
+    fit(LabeledClips.of_set(synthetic, run.device), config or TrainConfig(), run, student=student)
+    return model
 
 
 def check_unseen(synthetic: SyntheticSet, path: Path, videos: VideoSet, data: Path, split: str) -> None:

@@ -55,11 +55,12 @@ def fit(
     config: TrainConfig,
     run: Run,
     *,
+    student: Classifier | None = None,
     step_name: str = "train",
     view: View | None = None,
     each_step: Callable[[int, Classifier], None] = lambda steps_done, student: None,
 ) -> Classifier:
-    """Train a fresh student and return it in evaluation mode, on the device of the run.
+    """Train a fresh student, or `student` from its own weights on; return it in evaluation mode on the run's device.
 
     `view(rows, pixels)` may replace the pixels (B,T,3,H,W) of a batch before they are augmented.
     `each_step(steps_done, student)` sees the live student before the first step (0) and after each; clone what is kept.
@@ -69,7 +70,9 @@ def fit(
     """
     _check_set(data, config)
     clip, generator = ClipSpec(*data.size), run.generator("init")
-    student = build_named(config.student, data.classes, clip, generator, width=config.width).to(run.device)
+    if student is None:
+        student = build_named(config.student, data.classes, clip, generator, width=config.width)
+    student.to(run.device).train()
     optimizer = _optimizer(student, config)
     batches = _batches(len(data), config.batch_size, run.generator("batches"))
     draws = run.generator("augment")
