@@ -10,7 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from videocompressa.errors import InputError
-from videocompressa.networks import STUDENTS, Dropout, FrameConv3d, Student, build_student, initialize
+from videocompressa.networks import (
+    STUDENTS,
+    Dropout,
+    FrameConv3d,
+    Projection2d,
+    Projection3d,
+    Student,
+    build_student,
+    initialize,
+)
 
 LITERATURE = ("convnet3d", "minic3d")
 
@@ -82,7 +91,8 @@ def test_the_literatures_layers_written_out_plainly(name: str) -> None:
     torch.testing.assert_close(student.features(clips), pooled.mean((2, 3, 4)), atol=1e-5, rtol=1e-4)
     student(clips).square().sum().backward()
     logits.square().sum().backward(inputs=[layers[0].weight])
-    torch.testing.assert_close(student.convs[0].weight.grad, layers[0].weight.grad, atol=1e-4, rtol=1e-3)
+    ours, plainly = student.convs[0].weight.grad, layers[0].weight.grad
+    assert float((ours - plainly).norm() / plainly.norm()) < 1e-3  # sums over 50,000 positions, in another order
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 4, 16, 16), (1, 5, 1, 7, 9), (3, 8, 2, 1, 1)])
@@ -237,3 +247,20 @@ def test_bad_numbers_are_refused() -> None:
 def test_student_is_abstract() -> None:
     with pytest.raises(TypeError, match="abstract"):
         Student()
+
+
+@pytest.mark.parametrize("channels", [2, 3, 6, 9, 16])
+def test_projections_are_strided_convolutions_and_survive_their_gradients(channels: int) -> None:
+    """Strided ones killed the process on processors with AVX2 alone; several rounds, because not every write hits."""
+    draws = torch.Generator().manual_seed(channels)
+    flat, deep = Projection2d(channels, 8), Projection3d(channels, 8, 2)
+    for side in (16, 8, 5):
+        pictures = torch.randn(48, channels, side, side, generator=draws).contiguous(memory_format=torch.channels_last)
+        volume = torch.randn(8, channels, 4, side, side, generator=draws)
+        volume = volume.contiguous(memory_format=torch.channels_last_3d)
+        for _ in range(5):
+            (flat(pictures).square().sum() + deep(volume).square().sum()).backward()
+        ours, theirs = flat(pictures), torch.nn.functional.conv2d(pictures.contiguous(), flat.weight, stride=2)
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+        ours, theirs = deep(volume), torch.nn.functional.conv3d(volume.contiguous(), deep.weight, stride=2)
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)

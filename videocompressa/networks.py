@@ -223,12 +223,40 @@ class _Residual(nn.Module):
         return functional.relu(self.norms[1](self.second(inner)) + self.shortcut(volume))
 
 
+class Projection3d(nn.Conv3d):
+    """A 1x1x1 convolution of every `every`-th position, which a strided one would be.
+
+    oneDNN writes out of bounds in the weight gradients of strided 1x1 convolutions with fewer than 8 channels, channels
+    last, on processors with AVX2 alone (PyTorch 2.13): the process dies.
+    """
+
+    def __init__(self, channels: int, out: int, every: int) -> None:
+        super().__init__(channels, out, 1, bias=False)
+        self.every = every
+
+    def forward(self, volume: Tensor) -> Tensor:
+        """Take (B,C,T,H,W) to (B,C',ceil(T/every),ceil(H/every),ceil(W/every))."""
+        step = self.every
+        return functional.conv3d(volume[..., ::step, ::step, ::step], self.weight)
+
+
+class Projection2d(nn.Conv2d):
+    """The same of every second position of pictures."""
+
+    def __init__(self, channels: int, out: int) -> None:
+        super().__init__(channels, out, 1, bias=False)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Take (B,C,H,W) to (B,C',ceil(H/2),ceil(W/2))."""
+        return functional.conv2d(pictures[..., ::2, ::2], self.weight)
+
+
 def _residual_3d(channels: int, out: int, stride: int) -> _Residual:
     # As many parameters as the full 3x3x3 kernel; the count of the block's first convolution serves both, as published.
     between = channels * out * 27 // (channels * 9 + 3 * out)
     first = _Factorized(channels, between, out, 3, (stride, stride))
     second = _Factorized(out, between, out, 3, (1, 1))
-    projection = nn.Sequential(nn.Conv3d(channels, out, 1, stride, bias=False), nn.BatchNorm3d(out))
+    projection = nn.Sequential(Projection3d(channels, out, stride), nn.BatchNorm3d(out))
     shortcut = nn.Identity() if stride == 1 and channels == out else projection
     return _Residual(first, second, shortcut, nn.BatchNorm3d(out), nn.BatchNorm3d(out))
 
@@ -262,7 +290,7 @@ class R2Plus1D18(Student):
 
 
 def _residual_2d(channels: int, out: int) -> _Residual:
-    shortcut = nn.Sequential(nn.Conv2d(channels, out, 1, 2, bias=False), nn.BatchNorm2d(out))
+    shortcut = nn.Sequential(Projection2d(channels, out), nn.BatchNorm2d(out))
     first, second = nn.Conv2d(channels, out, 3, 2, 1, bias=False), nn.Conv2d(out, out, 3, 1, 1, bias=False)
     return _Residual(first, second, shortcut, nn.BatchNorm2d(out), nn.BatchNorm2d(out))
 

@@ -49,7 +49,7 @@ class BenchArguments:
     """Sets and students of each cell."""
     students: str | None = None
     """The first evaluates all methods; the others evaluate the same sets across architectures. The protocol's first
-    when not given."""
+    when not given. Any that train --student takes, backbones and networks of yours included."""
     codec: str = "tiny"
     """The codec of methods that store latents."""
     ablation: Annotated[bool, Parameter(group=EXPERIMENTS, negative="")] = False
