@@ -70,15 +70,18 @@ def test_the_convnets_maps_are_those_before_the_pools() -> None:
 
 @pytest.mark.parametrize("name", LITERATURE)
 def test_the_literatures_layers_written_out_plainly(name: str) -> None:
-    """Logits, features and gradients equal a plain stack of PyTorch's modules with the same weights."""
-    student = fresh(name, size=(16, 112, 112)).eval()
+    """Logits, features and gradients equal a plain stack of PyTorch's modules with the same weights.
+
+    In float64: rounding to float32 may choose another maximum of a pool, and so another gradient.
+    """
+    student = fresh(name, size=(16, 112, 112)).eval().double()
     layers: list[nn.Module] = []
     for stage, (conv, pool) in enumerate(zip(student.convs, ((1, 2, 2), (2, 2, 2), (2, 2, 2)), strict=True)):
         plain = nn.Conv3d(conv.in_channels, conv.out_channels, (3, 7, 7), (1, 2, 2), (1, 3, 3))
-        plain.load_state_dict(conv.state_dict())
+        plain.double().load_state_dict(conv.state_dict())
         norms = [copy.deepcopy(student.norms[stage])] if name == "minic3d" else []
         layers += [plain, *norms, nn.ReLU(), nn.MaxPool3d(pool)]
-    clips = normal(2, 16, 3, 112, 112)
+    clips = normal(2, 16, 3, 112, 112).double()
     body = nn.Sequential(*layers)(clips.transpose(1, 2))
     if name == "convnet3d":
         pooled = nn.AvgPool3d((2, 2, 2), stride=1)(body)
@@ -91,8 +94,7 @@ def test_the_literatures_layers_written_out_plainly(name: str) -> None:
     torch.testing.assert_close(student.features(clips), pooled.mean((2, 3, 4)), atol=1e-5, rtol=1e-4)
     student(clips).square().sum().backward()
     logits.square().sum().backward(inputs=[layers[0].weight])
-    ours, plainly = student.convs[0].weight.grad, layers[0].weight.grad
-    assert float((ours - plainly).norm() / plainly.norm()) < 1e-3  # sums over 50,000 positions, in another order
+    torch.testing.assert_close(student.convs[0].weight.grad, layers[0].weight.grad)
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 4, 16, 16), (1, 5, 1, 7, 9), (3, 8, 2, 1, 1)])
