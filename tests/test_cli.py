@@ -30,6 +30,7 @@ from videocompressa.datasets import candidates as encode_pass
 from videocompressa.datasets.layouts import LAYOUTS
 from videocompressa.engine import WorkerError
 from videocompressa.networks import STUDENTS
+from videocompressa.students.named import parse_student
 from videocompressa.students.settings import TrainConfig
 from videocompressa.students.teachers import TeacherConfig
 from videocompressa.video import write_video
@@ -627,12 +628,18 @@ def test_help_says_what_the_code_says(run: Runner) -> None:
     words = {
         "compress": (*METHODS, *CODECS, *LAYOUTS),
         "bench": (*PROTOCOLS, *SCALES),
-        "train": (*STUDENTS, *(f"[default: {getattr(TrainConfig(), name)}]" for name in ("steps", "batch_size", "lr"))),
+        "train": (
+            *STUDENTS,
+            *(f"[default: {getattr(TrainConfig(), name)}]" for name in ("steps", "batch_size")),
+            "2e-3, for backbones 5e-4 (lora) and 5e-5 (full)",
+        ),
     }
     for verb, expected in words.items():
         printed = " ".join(run(verb, "--help").out.replace("│", " ").split())
         for word in expected:
             assert word in printed, (verb, word)
+    rates = [parse_student(name).usual_lr for name in ("minic3d", "hf:x:lora", "hf:x:full")]
+    assert rates == [TrainConfig().lr, 5e-4, 5e-5]
 
 
 def test_the_version(run: Runner) -> None:
