@@ -212,6 +212,12 @@ def test_every_command_reads_packed_videos(layout: str, folders: Path, tmp_path:
     assert {row["video"] for row in rows} <= {entry.video_id for entry in find_videos(root).entries}
 
 
+def write_layout(layout: str, folders: Path, root: Path) -> None:
+    """Write the clips of the class folders in a layout, which is theirs where it has no writer."""
+    root.mkdir()
+    LAYOUTS.get(layout, lambda folders, root: shutil.copytree(folders, root, dirs_exist_ok=True))(folders, root)
+
+
 class TestStores:
     """Behind a URL; the store is in memory, so that only this process sees it."""
 
@@ -220,8 +226,7 @@ class TestStores:
         self, layout: str, folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         root, url = tmp_path / "set", f"memory://{layout}/set"
-        root.mkdir()
-        LAYOUTS.get(layout, lambda folders, root: shutil.copytree(folders, root, dirs_exist_ok=True))(folders, root)
+        write_layout(layout, folders, root)
         store = fsspec.filesystem("memory")
         store.put(f"{root}/", url, recursive=True)
         store.pipe_file(f"{url}/train/.hidden.mp4", b"")
@@ -260,8 +265,7 @@ class TestStores:
         self, layout: str, folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         root, url = tmp_path / "set", f"memory://breaking/{layout}"
-        root.mkdir()
-        LAYOUTS.get(layout, lambda folders, root: shutil.copytree(folders, root, dirs_exist_ok=True))(folders, root)
+        write_layout(layout, folders, root)
         fsspec.filesystem("memory").put(f"{root}/", url, recursive=True)
         videos = find_videos(url)
 

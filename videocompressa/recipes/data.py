@@ -12,7 +12,7 @@ from videocompressa.clip import Candidates, ClipSpec, DecodedSplit
 from videocompressa.codecs import Codec
 from videocompressa.datasets import decode_split, encode_pass, find_videos, walk_videos
 from videocompressa.datasets.videos import SPLITS, VideoSet, carve_validation, keep_classes
-from videocompressa.errors import InputError
+from videocompressa.errors import BadVideo, InputError
 from videocompressa.recipes.options import CandidateOptions, Surroundings
 from videocompressa.rng import Streams
 from videocompressa.run import Stages
@@ -94,6 +94,14 @@ def check_split(videos: VideoSet, split: str, data: Path) -> None:
             f"{data.name}/{split}/CLASS/, or evaluate on held-out ones: --split val --hold-out 20%"
         )
     raise InputError(f"{data}: has no {split} videos (only {others}); {advice}")
+
+
+def none_readable(skipped: Sequence[BadVideo]) -> InputError:
+    """Return the error of a run that could read none of its videos."""
+    return InputError(
+        f"none of the {len(skipped)} videos can be read ({skipped[0].video_id}: {skipped[0].reason}); "
+        "give videos that FFmpeg reads"
+    )
 
 
 def unlabeled_videos(sources: Sequence[Path]) -> dict[Path, str]:

@@ -24,7 +24,7 @@ from videocompressa.datasets import BadVideo
 from videocompressa.engine import run_shards
 from videocompressa.errors import InputError, VideoError
 from videocompressa.files import check_output_folder, complete_folder, read_bytes
-from videocompressa.recipes.data import unlabeled_videos
+from videocompressa.recipes.data import none_readable, unlabeled_videos
 from videocompressa.recipes.options import KeyframeOptions
 from videocompressa.rng import Streams
 from videocompressa.run import Watch, watch_nothing
@@ -186,10 +186,7 @@ def _extracted(folder: Path, picker: _Picker, results: Sequence[VideoKeyframes |
     videos = tuple(result for result in results if isinstance(result, VideoKeyframes))
     skipped = tuple(result for result in results if isinstance(result, BadVideo))
     if not videos:
-        raise InputError(
-            f"none of the {len(skipped)} videos can be read ({skipped[0].video_id}: {skipped[0].reason}); "
-            "give videos that FFmpeg reads"
-        )
+        raise none_readable(skipped)
     return Extracted(
         folder=folder,
         selector=Path(picker.options.selector).name,

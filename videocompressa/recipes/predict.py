@@ -9,7 +9,7 @@ import torch
 from videocompressa.clip import Clip
 from videocompressa.datasets import BadVideo
 from videocompressa.errors import InputError, VideoError
-from videocompressa.recipes.data import unlabeled_videos
+from videocompressa.recipes.data import none_readable, unlabeled_videos
 from videocompressa.run import Watch, watch_nothing
 from videocompressa.students.clips import LabeledClips
 from videocompressa.students.evaluation import predict
@@ -68,10 +68,7 @@ def predict_videos(
             clips = []
         watch("predict", done=number, total=len(paths))
     if not predictions:
-        raise InputError(
-            f"none of the {len(skipped)} videos can be read ({skipped[0].video_id}: {skipped[0].reason}); "
-            "give videos that FFmpeg reads"
-        )
+        raise none_readable(skipped)
     return Predictions(model, tuple(predictions), tuple(skipped))
 
 

@@ -6,6 +6,7 @@ FILE.py:FUNCTION   what FUNCTION(num_classes, clip: ClipSpec) of a Python file r
                    (B,T,3,H,W) to logits (B,L)
 """
 
+import functools
 import hashlib
 import importlib.util
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from videocompressa.errors import InputError
 from videocompressa.networks import STUDENTS, Classifier, build_student
 from videocompressa.rng import seeded
 from videocompressa.students.backbones import load_backbone
+from videocompressa.video.shards import Stamp, stamp_of
+from videocompressa.video.source import sha256_of
 
 MODES = ("probe", "lora", "full")
 """What is trained of a backbone: a linear layer on its features; also low-rank changes of all its layers; all of it."""
@@ -51,7 +54,7 @@ class StudentName:
         """Hash of a Python file or of the files of a backbone's folder; "" for what its name identifies."""
         folder = Path(self.place)
         paths = [folder] if self.kind == "file" else sorted(folder.glob("*")) if self.kind == "hf" else []
-        digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths if path.is_file()]
+        digests = [_sha256(path, stamp_of(path)) for path in paths if path.is_file()]
         return hashlib.sha256("".join(digests).encode()).hexdigest() if digests else ""
 
 
@@ -69,6 +72,12 @@ def parse_student(name: str) -> StudentName:
             raise InputError(f"student {name!r}: there is no file {place}; give FILE.py:FUNCTION")
         return StudentName("file", place, part)
     raise InputError(f"unknown student {name!r}; known: {', '.join(STUDENTS)}, {_FORMS}")
+
+
+@functools.cache
+def _sha256(path: Path, stamp: Stamp) -> str:
+    """Return the hash of a file; while its stamp is the same it is read once, because weights may be large."""
+    return sha256_of(path)
 
 
 class OwnNetwork(Classifier):

@@ -21,7 +21,8 @@ from videocompressa.students.backbones import Backbone
 from videocompressa.students.clips import LabeledClips
 from videocompressa.students.named import build_named
 from videocompressa.students.settings import TrainConfig
-from videocompressa.views import UNCHANGED, random_views
+from videocompressa.students.training import labeled_views
+from videocompressa.views import UNCHANGED
 
 _BATCH = 16
 _ITERATIONS = 300
@@ -82,15 +83,8 @@ def _features_of_views(student: Backbone, data: LabeledClips, config: TrainConfi
     normalization = student.normalization or data.normalization
     for number in range(config.probe_views):
         for rows in torch.split(torch.randperm(len(data), generator=draws), _BATCH):
-            pixels = data.pixels(rows, run.device)
-            if data.labeler is not None:
-                pixels, _ = random_views(pixels, data.labeler.spec.views, draws)
-                probabilities = data.labeler(pixels)
-            else:
-                pixels, shares = random_views(pixels, config.views if number else UNCHANGED, draws)
-                own = data.labels[rows].to(run.device)
-                own = functional.one_hot(own, len(data.classes)).float() if own.ndim == 1 else own
-                probabilities = shares @ own
+            pixels, own = labeled_views(data, rows, config.views if number else UNCHANGED, run.device, draws)
+            probabilities = functional.one_hot(own, len(data.classes)).float() if own.ndim == 1 else own
             features.append(student.features(normalization.apply(pixels)).float().cpu())
             labels.append(probabilities.cpu())
             done += len(rows)

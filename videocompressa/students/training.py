@@ -17,7 +17,7 @@ from videocompressa.students.clips import LabeledClips
 from videocompressa.students.named import build_named
 from videocompressa.students.precision import autocast
 from videocompressa.students.settings import TrainConfig
-from videocompressa.views import random_views
+from videocompressa.views import Views, random_views
 
 # Share of a row's largest probability below which a file of soft labels stores zero.
 _LEAST_SHARE = (0.5 / LARGEST_CODE) ** 2
@@ -82,7 +82,7 @@ def fit(
         each_step(0, student)
         for step in range(config.steps):
             optimizer.param_groups[0]["lr"] = config.lr * _lr_share(step, config)
-            clips, labels = _batch(data, next(batches), config, run.device, draws, view)
+            clips, labels = labeled_views(data, next(batches), config.views, run.device, draws, view)
             clips = normalization.apply(clips)
             with autocast(config.precision, run.device):
                 logits = student(clips)
@@ -100,15 +100,18 @@ def fit(
     return student.eval()
 
 
-def _batch(
+def labeled_views(
     data: LabeledClips,
     rows: Tensor,
-    config: TrainConfig,
+    views: Views,
     device: torch.device,
     draws: torch.Generator,
-    view: View | None,
+    view: View | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Return views of some clips (B,T,3,H,W) in [0,1], and their labels, as a student learns them."""
+    """Return views of some clips (B,T,3,H,W) in [0,1], and their labels: of the labeler if there is one.
+
+    The labeler's own views replace `views`. Labels are (B,) int64 where they are hard and nothing is mixed, else (B,L).
+    """
     pixels = data.pixels(rows, device)
     if view is not None:
         pixels = view(rows, pixels)
@@ -116,8 +119,8 @@ def _batch(
         pixels, _ = random_views(pixels, labeler.spec.views, draws)
         return pixels, labeler(pixels)
     labels = data.labels[rows].to(device)
-    pixels, shares = random_views(pixels, config.views, draws)
-    if config.views.mix:
+    pixels, shares = random_views(pixels, views, draws)
+    if views.mix:
         labels = shares @ (functional.one_hot(labels, len(data.classes)).float() if labels.ndim == 1 else labels)
     return pixels, labels
 

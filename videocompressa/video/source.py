@@ -34,6 +34,10 @@ class PackedVideo(ABC):
     def read_bytes(self) -> bytes:
         """Return the bytes of the video; raises `VideoError` or `OSError`."""
 
+    def count_bytes(self) -> int:
+        """Return the size of the video; raises as `read_bytes` does."""
+        return len(self.read_bytes())
+
 
 VideoSource = Path | PackedVideo
 
@@ -53,6 +57,10 @@ class TarMember(PackedVideo):
         if len(data) < self.num_bytes:
             raise VideoError(f"{self.file.name} ends inside it")
         return data
+
+    def count_bytes(self) -> int:
+        """Return the size that the tar states; nothing is read."""
+        return self.num_bytes
 
 
 @dataclass(frozen=True)
@@ -99,7 +107,7 @@ def file_of(source: VideoSource) -> Path:
 
 def num_bytes_of(source: VideoSource) -> int:
     """Return the size of the video itself."""
-    return len(source.read_bytes()) if isinstance(source, PackedVideo) else source.stat().st_size
+    return source.count_bytes() if isinstance(source, PackedVideo) else source.stat().st_size
 
 
 def sha256_of(source: VideoSource) -> str:
