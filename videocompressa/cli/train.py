@@ -87,10 +87,9 @@ def train(
     save_model
         Folder to write the student of the first seed to, for `predict`; a backbone's is one of transformers.
     """
-    from videocompressa.recipes.train import train_on
+    from videocompressa.recipes.train import holds_videos, train_on
 
-    is_folder = subject.is_dir() or subject.suffix.lower() == ".csv"
-    if data is None and not is_folder:
+    if data is None and not holds_videos(subject):
         raise InputError("--data is missing; give the folder whose test videos the students classify")
     with terminal.progress(reporting) as watch:
         outcome = train_on(

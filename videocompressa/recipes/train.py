@@ -73,21 +73,19 @@ def train_on(
         check_output_folder(save_model, overwrite=overwrite)
     videos = list_videos(data, candidates)
     check_split(videos, split, data)
-    clip = candidates.clip
-    skipped: tuple[BadVideo, ...] = ()
-    if subject.is_dir() or subject.suffix.lower() in (".csv", *PACKED):
+    if holds_videos(subject):
         own = list_videos(subject, candidates)
         check_split(own, "train", subject)
-        decoded = decode_videos(own, "train", clip, candidates, surroundings)
+        decoded = decode_videos(own, "train", candidates.clip, candidates, surroundings)
         train = LabeledClips(decoded.frames, decoded.labels, decoded.normalization, decoded.classes)
-        skipped = decoded.bad
+        clip, skipped = candidates.clip, decoded.bad
     else:
         synthetic = open_set(subject, codec)
         check_unseen(synthetic, subject, videos, data, split)
         if stored_labels:
             synthetic = dataclasses.replace(synthetic, labeler=None)
         train = LabeledClips.of_set(synthetic, surroundings.device)
-        clip = synthetic.clip
+        clip, skipped = synthetic.clip, ()
     check_same_classes(train.classes, videos.classes, subject, data)
     test = decode_videos(videos, split, clip, candidates, surroundings)
     test_clips = LabeledClips(test.frames, test.labels, train.normalization, test.classes)
@@ -114,6 +112,11 @@ def train_on(
         split=split,
         skipped=(*skipped, *test.bad),
     )
+
+
+def holds_videos(subject: Path) -> bool:
+    """Return whether students are trained on labeled videos, and not on a set file."""
+    return subject.is_dir() or subject.suffix.lower() in (".csv", *PACKED)
 
 
 def fit_module(
