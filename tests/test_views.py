@@ -16,7 +16,6 @@ from videocompressa.clip import Normalization
 from videocompressa.errors import InputError
 from videocompressa.students import training
 from videocompressa.students.clips import LabeledClips
-from videocompressa.students.settings import TrainConfig
 from videocompressa.views import UNCHANGED, Views, mixed, random_views, slowed
 
 shares = st.sampled_from([0.0, 0.3, 1.0])
@@ -169,12 +168,12 @@ def test_labels_of_a_mixed_batch_are_the_shares_of_the_labels(monkeypatch: pytes
     hard = LabeledClips(clips(2), torch.tensor([2, 0]), Normalization((0.0,) * 3, (1.0,) * 3), ("a", "b", "c"))
     soft = replace(hard, labels=torch.tensor([[0.0, 0.4, 0.6], [0.5, 0.5, 0.0]]))
     rows, cpu = torch.arange(2), torch.device("cpu")
-    mix, plain = TrainConfig(views=Views(mix=0.5)), TrainConfig(views=Views(mix=0.0))
-    _, labels = training._batch(hard, rows, mix, cpu, generator(), None)
+    mix, plain = Views(mix=0.5), Views(mix=0.0)
+    _, labels = training.labeled_views(hard, rows, mix, cpu, generator())
     assert labels.tolist() == [[0.75, 0.0, 0.25], [0.0, 0.0, 1.0]]
-    _, labels = training._batch(soft, rows, mix, cpu, generator(), None)
+    _, labels = training.labeled_views(soft, rows, mix, cpu, generator())
     torch.testing.assert_close(labels, torch.tensor([[0.375, 0.475, 0.15], [0.0, 0.4, 0.6]]))
-    _, labels = training._batch(hard, rows, plain, cpu, generator(), None)
+    _, labels = training.labeled_views(hard, rows, plain, cpu, generator())
     assert labels.tolist() == [2, 0]
 
 
