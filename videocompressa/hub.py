@@ -64,9 +64,9 @@ def fault_of(option: str, faults: type[Exception] | tuple[type[Exception], ...],
         raise InputError(f"{option}: {problem.format(first_line)}") from error
 
 
-def model_identity(model: Any) -> str:
-    """Return the hash of a model's configuration and of a sample of every weight: another model has another one."""
-    digest = hashlib.sha256(model.config.to_json_string(use_diff=False).encode())
+def model_identity(model: Any, code: str) -> str:
+    """Return the hash of what computes a model and of a sample of every weight: another model has another one."""
+    digest = hashlib.sha256(code.encode())
     for name, weight in sorted(model.state_dict().items()):
         sample = weight.detach().reshape(-1)[:16].cpu().contiguous().view(torch.uint8)
         digest.update(name.encode() + sample.numpy().tobytes())

@@ -43,6 +43,24 @@ class Classifier(nn.Module):
     """Of the pixels that it was pretrained on; None takes that of its training clips."""
 
 
+class FeatureClassifier(Classifier):
+    """A classifier that is one linear layer on features."""
+
+    head: nn.Linear
+    """D features to L logits."""
+    identity: str
+    """Hash of all that features depend on."""
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Return logits (B,L)."""
+        logits: Tensor = self.head(self.features(clips))
+        return logits
+
+    def features(self, clips: Tensor) -> Tensor:
+        """Return features (B,D) of normalized clips (B,T,3,H,W)."""
+        raise NotImplementedError
+
+
 class Student(Classifier, ABC):
     """A classifier of the literature, whose inner features methods match and compare."""
 

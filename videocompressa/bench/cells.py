@@ -31,7 +31,7 @@ from videocompressa.recipes.options import BudgetOptions, CandidateOptions, Comp
 from videocompressa.recipes.sets import open_set
 from videocompressa.recipes.settings import with_settings
 from videocompressa.rng import Streams
-from videocompressa.run import Run
+from videocompressa.run import Run, Stages
 from videocompressa.students.clips import LabeledClips
 from videocompressa.students.evaluation import evaluate, train_seeds
 from videocompressa.students.named import parse_student
@@ -204,7 +204,7 @@ def _train(setting: Setting, job: RunJob, of_set: Answer | None) -> Answer:
         assert train.labeler is not None
         scores = evaluate(train.labeler.student, test, around.device)
         return {"top1": scores.top1, "top5": scores.top5, **labeling}
-    run = Run(Streams(job.seed), around.device)
+    run = Run(Streams(job.seed), around.device, stages=Stages(around.cache / "features"))
     result = train_seeds(train, test, config, run, seeds=(job.seed,), clock=around.clock)
     return {
         "top1": result.top1_mean,
@@ -240,7 +240,7 @@ def training(setting: Setting, job: RunJob, num_clips: int, videos_per_class: in
         setting.reading, num_clips=num_clips, videos_per_class=videos_per_class, labels=job.labels
     )
     config = dataclasses.replace(config, student=job.student)
-    if (student := parse_student(job.student)).kind == "hf":  # protocols know networks that start from nothing
+    if (student := parse_student(job.student)).mode:  # protocols know networks that start from nothing
         config = dataclasses.replace(config, lr=student.usual_lr)
     config = with_settings(config, job.train)
     return dataclasses.replace(config, steps=LONG * config.steps) if job.method == FULL_LONG else config

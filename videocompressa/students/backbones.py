@@ -25,7 +25,7 @@ from videocompressa.hub import (
     quiet_transformers,
     with_adapters,
 )
-from videocompressa.networks import Classifier
+from videocompressa.networks import FeatureClassifier
 
 VIDEO_TYPES = ("videomae", "timesformer", "vivit", "vjepa2", "videoprism_vision_model")
 """`model_type` of models that take clips."""
@@ -39,7 +39,7 @@ RANK = 16
 """Of mode "lora" (Hu et al. 2022), with alpha twice as large."""
 
 
-class Backbone(Classifier):
+class Backbone(FeatureClassifier):
     """A pretrained model with a new linear layer."""
 
     def __init__(self, model: Any, mode: str, rules: dict[str, Any]) -> None:
@@ -57,16 +57,11 @@ class Backbone(Classifier):
         self._input = model.main_input_name
         self.head = nn.Linear(model.classifier.in_features, self.num_classes)
         model.classifier = nn.Identity()  # what it would take comes out as its logits
-        self.identity = model_identity(model)
+        self.identity = model_identity(model, model.config.to_json_string(use_diff=False))
         self.mode, self.model = mode, model
         model.requires_grad_(mode == "full")
         if mode == "lora":
             self.model = _with_lora(model)
-
-    def forward(self, clips: Tensor) -> Tensor:
-        """Return logits (B,L)."""
-        logits: Tensor = self.head(self.features(clips))
-        return logits
 
     def features(self, clips: Tensor) -> Tensor:
         """Return features (B,D) of normalized clips (B,T,3,H,W)."""

@@ -5,6 +5,7 @@ from typing import Self
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from videocompressa.clip import Normalization, shape_text
 from videocompressa.errors import InputError
@@ -66,3 +67,8 @@ class LabeledClips:
         """Return the frames of some clips as (B,T,3,H,W) float32 in [0,1] on the device."""
         chosen = self.frames[rows].to(device)
         return chosen.float() / 255 if chosen.dtype == torch.uint8 else chosen
+
+
+def probabilities_of(labels: Tensor, num_classes: int) -> Tensor:
+    """Return labels (N,) int64 or (N,L) float32 as (N,L) float32 rows that sum to 1."""
+    return functional.one_hot(labels, num_classes).float() if labels.ndim == 1 else labels

@@ -13,7 +13,7 @@ from videocompressa.run import Run
 from videocompressa.students.clips import LabeledClips
 from videocompressa.students.named import parse_student
 from videocompressa.students.precision import resolved_precision
-from videocompressa.students.probe import fit_probe
+from videocompressa.students.probe import fit_probe, predict_probe
 from videocompressa.students.settings import TrainConfig
 from videocompressa.students.training import fit
 
@@ -136,18 +136,20 @@ def train_seeds(
             f"both must be the same names in the same order"
         )
     scores: list[Scores] = []
-    train_one = fit_probe if parse_student(config.student).is_probe else fit
+    frozen = parse_student(config.student).is_frozen
     seconds = 0.0
     for number, seed in enumerate(seeds):
         started = clock()
         try:
-            student = train_one(train, config, replace(run, streams=Streams(seed, "train")))
+            own = replace(run, streams=Streams(seed, "train"))
+            student = fit_probe(train, config, own) if frozen else fit(train, config, own)
         except DivergedError:
             continue
         finally:
             seconds += clock() - started
             run.watch("seeds", done=number + 1, total=len(seeds))
-        scores.append(evaluate(student, test, run.device))
+        probabilities = predict_probe(student, test, run) if frozen else predict(student, test, run.device)
+        scores.append(score(probabilities, test.hard_labels))
         keep(seed, student)
     if not scores:
         raise DivergedError(

@@ -1,8 +1,9 @@
-"""A linear layer on the features of a frozen backbone: a student that a CPU trains in seconds.
+"""A linear layer on the features of a frozen network: a student that a CPU trains in seconds.
 
 1. Views of every clip, the first one the clip itself where its own label is learned.
 2. Their features, once: they are kept on disk, by the content of clips and backbone.
-3. Multinomial logistic regression on standardized features, to its optimum (L-BFGS).
+3. Multinomial logistic regression on standardized features, to its optimum (L-BFGS); or, of mode "centroid", the
+   nearest mean of a class, which trains nothing.
 """
 
 import dataclasses
@@ -15,40 +16,35 @@ from torch.nn import functional
 
 from videocompressa.clip import ClipSpec
 from videocompressa.errors import DivergedError
-from videocompressa.networks import Classifier
+from videocompressa.networks import Classifier, FeatureClassifier
 from videocompressa.run import Run
-from videocompressa.students.backbones import Backbone
-from videocompressa.students.clips import LabeledClips
-from videocompressa.students.named import build_named
+from videocompressa.students.clips import LabeledClips, probabilities_of
+from videocompressa.students.named import build_named, parse_student
 from videocompressa.students.settings import TrainConfig
 from videocompressa.students.training import labeled_views
-from videocompressa.views import UNCHANGED
+from videocompressa.views import Views
 
 _BATCH = 16
 _ITERATIONS = 300
 _LEAST_STD = 1e-6
 
 
-def fit_probe(data: LabeledClips, config: TrainConfig, run: Run) -> Classifier:
-    """Train a linear layer on `config.probe_views` views of every clip; the backbone is as it was.
+def fit_probe(data: LabeledClips, config: TrainConfig, run: Run) -> FeatureClassifier:
+    """Train a linear layer on `config.probe_views` views of every clip; the network below it is as it was.
 
     Labels of views are those that `fit` gives them. Raises `DivergedError` when features or the loss are not finite.
     """
     student = build_named(config.student, data.classes, ClipSpec(*data.size), run.generator("init"))
-    assert isinstance(student, Backbone)
+    assert isinstance(student, FeatureClassifier)
     student.to(run.device).eval()
-    key = {
-        "backbone": student.identity,
-        "clips": _sha256(data),
-        "views": dataclasses.asdict(config.views if data.labeler is None else data.labeler.spec.views),
-        "number": config.probe_views,
-    }
-    kept = run.recall("features", key, lambda: _features_of_views(student, data, config, run))
-    features, labels = kept["features"].to(run.device), kept["labels"].to(run.device)
+    features, labels = _features_and_labels(student, data, config, run)
     std, mean = torch.std_mean(features, 0)
     std = std.clamp(min=_LEAST_STD)
-    # As many examples as clips: views of one clip are no new ones.
-    weight, bias = logistic_regression((features - mean) / std, labels, l2=1 / len(data))
+    features = (features - mean) / std
+    if parse_student(config.student).mode == "centroid":
+        weight, bias = nearest_mean(features, labels)
+    else:  # as many examples as clips: views of one clip are no new ones
+        weight, bias = logistic_regression(features, labels, l2=1 / len(data))
     with torch.no_grad():
         student.head.weight.copy_(weight / std)
         student.head.bias.copy_(bias - student.head.weight @ mean)
@@ -57,6 +53,36 @@ def fit_probe(data: LabeledClips, config: TrainConfig, run: Run) -> Classifier:
             f"features of {config.student!r} or the fit to them are not finite; choose another backbone"
         )
     return student
+
+
+@torch.no_grad()
+def predict_probe(student: Classifier, data: LabeledClips, run: Run) -> Tensor:
+    """Return class probabilities (N,L) of unchanged clips on the CPU; their features are kept for other seeds."""
+    assert isinstance(student, FeatureClassifier)
+    features = features_of(student, data, run)
+    logits: Tensor = student.head(features.to(run.device))
+    return logits.softmax(1).cpu()
+
+
+def features_of(student: FeatureClassifier, data: LabeledClips, run: Run) -> Tensor:
+    """Return features (N,D) float32 of unchanged clips, on the CPU, from the run's finished stages or computed."""
+    normalization = student.normalization or data.normalization
+    key = {
+        "network": student.identity,
+        "frames": hashlib.sha256(data.frames.contiguous().numpy().data).hexdigest(),
+        "normalization": dataclasses.asdict(normalization),
+    }
+
+    @torch.no_grad()
+    def compute() -> dict[str, Tensor]:
+        features = []
+        for rows in torch.split(torch.arange(len(data)), _BATCH):
+            clips = normalization.apply(data.pixels(rows, run.device))
+            features.append(student.features(clips).float().cpu())
+            run.watch("features", done=int(rows[-1]) + 1, total=len(data))
+        return {"features": torch.cat(features)}
+
+    return run.stages.recall("features", key, compute)["features"]
 
 
 def logistic_regression(features: Tensor, labels: Tensor, *, l2: float) -> tuple[Tensor, Tensor]:
@@ -76,19 +102,50 @@ def logistic_regression(features: Tensor, labels: Tensor, *, l2: float) -> tuple
     return weight.detach(), bias.detach()
 
 
+def nearest_mean(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return W (L,D) and b (L,) whose largest logit is the class with the nearest mean, for X (N,D) and P (N,L)."""
+    count = labels.sum(0)
+    means = labels.T @ features / count.clamp(min=_LEAST_STD)[:, None]
+    return means, torch.where(count > 0, -means.square().sum(1) / 2, -torch.inf)
+
+
+def _features_and_labels(
+    student: FeatureClassifier, data: LabeledClips, config: TrainConfig, run: Run
+) -> tuple[Tensor, Tensor]:
+    """Steps 1 and 2: features (V N,D) and probabilities (V N,L) of V views of N clips."""
+    features, labels, number = [], [], config.probe_views
+    if data.labeler is None:
+        features.append(features_of(student, data, run))
+        labels.append(probabilities_of(data.labels, len(data.classes)))
+        number -= 1
+    if number:
+        key = {
+            "network": student.identity,
+            "clips": _sha256(data),
+            "normalization": dataclasses.asdict(student.normalization or data.normalization),
+            "views": dataclasses.asdict(config.views if data.labeler is None else data.labeler.spec.views),
+            "number": number,
+        }
+        views = run.recall("views", key, lambda: _features_of_views(student, data, config.views, number, run))
+        features.append(views["features"])
+        labels.append(views["labels"])
+    return torch.cat(features).to(run.device), torch.cat(labels).to(run.device)
+
+
 @torch.no_grad()
-def _features_of_views(student: Backbone, data: LabeledClips, config: TrainConfig, run: Run) -> dict[str, Tensor]:
-    """Steps 1 and 2: features (V N,D) and probabilities (V N,L) of V views of N clips, on the CPU."""
+def _features_of_views(
+    student: FeatureClassifier, data: LabeledClips, views: Views, number: int, run: Run
+) -> dict[str, Tensor]:
+    """Return features and labels of this number of random views of every clip, on the CPU."""
     draws, features, labels, done = run.generator("augment"), [], [], 0
     normalization = student.normalization or data.normalization
-    for number in range(config.probe_views):
+    for _ in range(number):
         for rows in torch.split(torch.randperm(len(data), generator=draws), _BATCH):
-            pixels, own = labeled_views(data, rows, config.views if number else UNCHANGED, run.device, draws)
-            probabilities = functional.one_hot(own, len(data.classes)).float() if own.ndim == 1 else own
+            pixels, own = labeled_views(data, rows, views, run.device, draws)
             features.append(student.features(normalization.apply(pixels)).float().cpu())
-            labels.append(probabilities.cpu())
+            labels.append(probabilities_of(own, len(data.classes)).cpu())
             done += len(rows)
-            run.watch("features", done=done, total=config.probe_views * len(data))
+            run.watch("features of views", done=done, total=number * len(data))
     return {"features": torch.cat(features), "labels": torch.cat(labels)}
 
 

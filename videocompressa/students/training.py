@@ -13,7 +13,7 @@ from videocompressa.errors import DivergedError, InputError
 from videocompressa.networks import Classifier
 from videocompressa.rng import seeded
 from videocompressa.run import Run
-from videocompressa.students.clips import LabeledClips
+from videocompressa.students.clips import LabeledClips, probabilities_of
 from videocompressa.students.named import build_named
 from videocompressa.students.precision import autocast
 from videocompressa.students.settings import TrainConfig
@@ -121,7 +121,7 @@ def labeled_views(
     labels = data.labels[rows].to(device)
     pixels, shares = random_views(pixels, views, draws)
     if views.mix:
-        labels = shares @ (functional.one_hot(labels, len(data.classes)).float() if labels.ndim == 1 else labels)
+        labels = shares @ probabilities_of(labels, len(data.classes))
     return pixels, labels
 
 

@@ -62,7 +62,7 @@ def load_vlm(name: str, *, dtype: str, device: torch.device, options: LoadOption
     rules = _pixel_rules(name, family, config.vision_config, options)
     processor = VideoProcessor(_load_tokenizer(name, config), family, rules)
     model = _load_weights(name, model_class, getattr(torch, dtype), device, options)
-    return Vlm(model, processor, name, model_identity(model))
+    return Vlm(model, processor, name, model_identity(model, model.config.to_json_string(use_diff=False)))
 
 
 @contextmanager
