@@ -40,8 +40,8 @@ class Predictions:
 
 
 def predict_videos(
-    sources: Sequence[Path],
-    model: Path,
+    sources: Sequence[Path | str],
+    model: Path | str,
     *,
     top: int = 3,
     device: torch.device | None = None,
@@ -53,8 +53,8 @@ def predict_videos(
     """
     if top < 1:
         raise InputError(f"--top is {top}; it must be at least 1")
-    paths = unlabeled_videos(sources)
-    trained = read_model(model)
+    paths = unlabeled_videos([Path(source) for source in sources])
+    trained = read_model(Path(model))
     predictions: list[Prediction] = []
     skipped: list[BadVideo] = []
     clips: list[Clip] = []
