@@ -53,8 +53,9 @@ def predict_videos(
     """
     if top < 1:
         raise InputError(f"--top is {top}; it must be at least 1")
+    model = Path(model)
     paths = unlabeled_videos([Path(source) for source in sources])
-    trained = read_model(Path(model))
+    trained = read_model(model)
     predictions: list[Prediction] = []
     skipped: list[BadVideo] = []
     clips: list[Clip] = []
