@@ -388,6 +388,13 @@ def test_decoding_refuses_what_it_cannot_do(set_file: Path, tmp_path: Path) -> N
     assert everything_in(tmp_path) == {"file"}
 
 
+def test_no_class_name_leads_out_of_the_folder(set_file: Path, tmp_path: Path) -> None:
+    for number, name in enumerate(("..", ".", "../../up")):
+        synthetic = dataclasses.replace(open_set(set_file), classes=(name, "light"))
+        assert decode_set(synthetic, tmp_path / str(number)) == 4
+    assert {path.split("/")[0] for path in everything_in(tmp_path)} == {"0", "1", "2"}
+
+
 def test_an_interrupted_decoding_leaves_nothing(set_file: Path, tmp_path: Path) -> None:
     def interrupted(step: str, **numbers: float) -> None:
         raise KeyboardInterrupt

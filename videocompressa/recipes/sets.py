@@ -63,6 +63,7 @@ def decode_set(
         for item in range(len(synthetic)):
             one = items_of(synthetic, [item])
             name = one.classes[int(one.hard_labels)].replace("/", "_")
+            name = name if name.strip(".") else f"_{name}"  # ".." of a file from elsewhere would leave the folder.
             (part / name).mkdir(parents=True, exist_ok=True)
             num_files += WRITERS[kind](part / name / f"{item:04d}-{Path(one.provenance.video_ids[0]).stem}", one)
             watch("decode set", done=item + 1, total=len(synthetic))
