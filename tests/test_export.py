@@ -293,14 +293,18 @@ def quiet_packages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[
 @needs_datasets
 @pytest.mark.usefixtures("quiet_packages")
 def test_datasets_loads_the_folder(exported_folder: Callable[..., Path], set_file: Path, tmp_path: Path) -> None:
-    from datasets import load_dataset
+    from datasets import Video, load_dataset
 
     folder = exported_folder("hf", names=None, questions="choice")
     rows = load_dataset(str(folder), split="train", cache_dir=str(tmp_path / "cache"))
     assert rows.features["label"].names == list(NAMES)
     assert len(rows) == 4
+    assert isinstance(rows.features["clip"], Video)
     for row, levels in zip(rows, planted_levels(set_file), strict=True):
         assert [level(picture) for picture in row["frames"]] == levels
+        (tmp_path / "clip.mp4").write_bytes(row["clip"]["bytes"])
+        played = read_frames(tmp_path / "clip.mp4", len(levels), 40, 48)
+        assert [5 * round(float(frame.mean()) / 5) for frame in played.frames] == levels
         assert row["answer"] == rows.features["label"].int2str(row["label"])
         assert all(name in row["question"] for name in NAMES)
 
@@ -318,6 +322,9 @@ def test_the_card_of_an_oddly_named_set_is_read(set_file: Path, videos: Path, tm
     export_set(tmp_path / "odd.safetensors", tmp_path / "hf", to="hf", options=ExportOptions(from_source=videos))
     card = DatasetCard.load(tmp_path / "hf/README.md")
     assert card.data.pretty_name == 'Keyframes of clips: "the best" #1'
+    assert "- **Columns**: `clip` (an mp4 of the keyframes), " in card.text
+    assert "- **Method**: `random-real`, seed 0; settings: the method's defaults." in card.text
+    assert "## What it may reveal" in card.text
     assert card.data.configs[0]["data_files"][0]["path"] == "data/train-00000-of-00001.parquet"
 
 

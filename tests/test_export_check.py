@@ -391,6 +391,14 @@ FAULTS: dict[str, tuple[tuple[str, Callable[[Path], None]], str]] = {
         ("hf", table(lambda rows: rows[1]["frames"][2].update(bytes=b"png"))),
         r"row 1: frames\[2\] is no complete picture",
     ),
+    "hf: broken clip": (
+        ("hf", table(lambda rows: rows[1]["clip"].update(bytes=b"mp4"))),
+        r"row 1: clip: not a video",
+    ),
+    "hf: clip of another row": (
+        ("hf", table(lambda rows: rows[1]["frames"].pop() and rows[1]["times_seconds"].pop())),
+        r"row 1: its clip has 3 frames, there are 2 pictures; fix it or export again",
+    ),
 }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -10,6 +9,7 @@ from cyclopts import Parameter
 
 from videocompressa.cli import app as cli
 from videocompressa.cli import terminal
+from videocompressa.recipes.settings import setting_texts
 
 if TYPE_CHECKING:
     from videocompressa.synthetic import Cost, SyntheticSet
@@ -65,7 +65,7 @@ def _print_set(path: Path, synthetic: SyntheticSet, cost: Cost) -> None:
         "latents": f"{tuple(synthetic.latents.shape)} (N,K,C,h,w) of codec {synthetic.codec.name}",
         "labels": f"{labels}, {len(synthetic.classes)} classes",
         "method": f"{origin.method}, seed {origin.seed}, videocompressa {origin.version}",
-        "settings": ", ".join(_setting_texts(origin.config)) or "the method's defaults",
+        "settings": ", ".join(setting_texts(origin.config)) or "the method's defaults",
         "compressed from": f"{source.name}: {source.num_videos} videos, {source.num_frames} frames{skipped}",
         "split hash": source.split_hash[:16],
     }
@@ -114,15 +114,6 @@ def decode(
         terminal.print_json({"path": output, "num_videos": len(synthetic), "num_files": num_files})
         return
     terminal.stdout_console().print(f"{num_files} {kind} files of {len(synthetic)} items in {output}", markup=False)
-
-
-def _setting_texts(config: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Return settings as `--set` takes them."""
-    texts = []
-    for name, value in config.items():
-        nested = isinstance(value, Mapping)
-        texts += _setting_texts(value, f"{prefix}{name}.") if nested else [f"{prefix}{name}={value}"]
-    return texts
 
 
 def _label_text(synthetic: SyntheticSet, item: int) -> str:

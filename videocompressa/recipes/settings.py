@@ -40,6 +40,15 @@ def setting_names(config: Any) -> list[str]:
     return names
 
 
+def setting_texts(values: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Return settings, {name: value or settings}, as `--set` takes them."""
+    texts = []
+    for name, value in values.items():
+        nested = isinstance(value, Mapping)
+        texts += setting_texts(value, f"{prefix}{name}.") if nested else [f"{prefix}{name}={value}"]
+    return texts
+
+
 def _replace(config: Any, texts: Mapping[str, str], *, prefix: str) -> Any:
     hints, values = get_type_hints(type(config)), {}
     for field in dataclasses.fields(config):

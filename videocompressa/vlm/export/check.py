@@ -203,6 +203,13 @@ def _check_frames(export: _Export, row: dict[str, Any]) -> None:
     export.check_pictures(row["frames"], "frames")
 
 
+def _check_hf(export: _Export, row: dict[str, Any]) -> None:
+    _check_frames(export, row)
+    num_frames = rows.video_size(row["clip"]["bytes"], "clip")[0]
+    if num_frames != len(row["frames"]):
+        raise FaultError(f"its clip has {num_frames} frames, there are {len(row['frames'])} pictures", "fix it")
+
+
 def _check_sample(export: _Export, row: dict[str, Any]) -> None:
     facts, num_pictures = row["json"], len(row["png"])
     export.check_facts(facts, num_pictures)
@@ -253,7 +260,7 @@ _MESSAGES = [{"role": TEXT, "content": TEXT}]
 _FACTS = {"times_seconds": [NUMBER], "label": NUMBER, **dict.fromkeys(("class", "question", "answer", "video"), TEXT)}
 _NAMED = {**_FACTS, "name": TEXT}
 _TRL = {"messages": _MESSAGES, "images": LIST}
-_HF = {"frames": LIST, **_FACTS}
+_HF = {"clip": {"bytes": "bytes", "path": TEXT}, "frames": LIST, **_FACTS}
 _SIZE = dict.fromkeys(("num_frames", "height", "width"), NUMBER)
 _SHARES = {"label": NUMBER, "class": TEXT, "probabilities": [NUMBER], "video": TEXT}
 _CLIP = {"json": _SHARES, "cls": TEXT, "mp4": LIST, CLASSES_FILE: {"classes": [TEXT], **_SIZE}}
@@ -266,7 +273,7 @@ CHECKS: dict[str, _Check] = {
         _check_qwen,
     ),
     "trl": _Check(partial(rows.table_rows, columns=tuple(_TRL)), _TRL, _check_trl),
-    "hf": _Check(partial(rows.table_rows, columns=tuple(_HF)), _HF, _check_frames),
+    "hf": _Check(partial(rows.table_rows, columns=tuple(_HF)), _HF, _check_hf),
     "webdataset": _Check(_clip_rows, _CLIP, _check_clip),
     "webdataset-frames": _Check(
         rows.shard_rows, {"json": {"num_frames": NUMBER, **_NAMED}, "cls": TEXT, "png": LIST}, _check_sample

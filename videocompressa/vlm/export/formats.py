@@ -14,6 +14,7 @@ from typing import Any
 
 import PIL.Image
 
+from videocompressa.recipes.data_card import data_card
 from videocompressa.recipes.sets import DEFAULT_FPS
 from videocompressa.video import write_png, write_video
 from videocompressa.vlm.export.clips import readme
@@ -113,6 +114,10 @@ def _trl_row(key: str, facts: Facts, cells: list[TrainerRow]) -> TrainerRow:
     return {"messages": _messages(facts), "images": cells}
 
 
+def _hf_row(key: str, facts: Facts, media: TrainerRow) -> TrainerRow:
+    return {**media, **facts}
+
+
 def _facts_row(key: str, facts: Facts, frames: Any) -> TrainerRow:
     return {"frames": frames, **facts}
 
@@ -133,10 +138,10 @@ def _clip_row(key: str, facts: Facts, video: bytes) -> TrainerRow:
     return {f"{key}.mp4": video, f"{key}.cls": str(facts["label"]).encode(), f"{key}.json": content}
 
 
-def _encode_clip(folder: Path, item: Item) -> bytes:
+def _encode_clip(folder: Path, item: Item, *, fine: bool = True) -> bytes:
     """Return the clip as an mp4 file, which passes through the folder."""
     path = folder / "clip.mp4"
-    write_video(path, item.frames, DEFAULT_FPS, fine=True)
+    write_video(path, item.frames, DEFAULT_FPS, fine=fine)
     video = path.read_bytes()
     path.unlink()
     return video
@@ -170,6 +175,12 @@ def _frame_cells(folder: Path, item: Item) -> list[TrainerRow]:
     """Return the pictures as `datasets` stores them in a column of images."""
     pictures = enumerate(_encode_frames(folder, item))
     return [{"bytes": picture, "path": f"{item.stem}-{place:02d}.png"} for place, picture in pictures]
+
+
+def _hf_media(folder: Path, item: Item) -> TrainerRow:
+    """Return the keyframes as a video, which browsers play, and as pictures."""
+    clip = {"bytes": _encode_clip(folder, item, fine=False), "path": f"{item.stem}.mp4"}
+    return {"clip": clip, "frames": _frame_cells(folder, item)}
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -213,15 +224,17 @@ def _write_trl(folder: Path, rows: Iterable[TrainerRow], facts: Facts) -> None:
 
 def _write_hf(folder: Path, rows: Iterable[TrainerRow], facts: Facts) -> None:
     """Write a data set with a column for everything that is known about a video."""
-    from datasets import ClassLabel, Image, List, Value
+    from datasets import ClassLabel, Image, List, Value, Video
 
     columns = {
+        "clip": Video(decode=False),  # To decode it, `datasets` needs torchcodec.
         "frames": List(Image()),
         "times_seconds": List(Value("float64")),
         "label": ClassLabel(names=list(facts["names"])),
         **dict.fromkeys(("class", "question", "answer", "video"), Value("string")),
     }
-    listed = "`frames` (keyframes in time order), `times_seconds` of each in its video, `label` and `class`, "
+    listed = "`clip` (an mp4 of the keyframes), `frames` (the same as pictures, in time order), `times_seconds` of "
+    listed += "each in its video, `label` and `class`, "
     listed += "`question` and `answer`, `video` (its path in the data set)"
     if facts["soft"]:
         columns["probabilities"] = List(Value("float32"))
@@ -249,44 +262,21 @@ def _write_table(folder: Path, rows: Iterable[TrainerRow], facts: Facts, columns
 
 
 def _card(facts: Facts, num_rows: int, columns: str) -> str:
-    """Return the card: what `datasets` reads (the head) and what people read."""
     pictures = "frames of the source videos, at their own size"
     if facts["pixels"] != "source":
         pictures = f"decoded from the latents of codec {facts['codec']}"
-    return f"""---
-pretty_name: {json.dumps("Keyframes of " + facts["source"], ensure_ascii=False)}
-task_categories:
-- video-classification
-- visual-question-answering
-tags:
-- dataset-distillation
-- keyframes
-- videocompressa
-configs:
-- config_name: default
-  data_files:
-  - split: train
-    path: {PARQUET.as_posix()}
----
-
-# Keyframes of {facts["source"]}
-
-{num_rows} rows made by videocompressa with method `{facts["method"]}` from {facts["num_source_videos"]} training videos
-({facts["num_source_frames"]} frames).
-
-- **Columns**: {columns}.
-- **Pictures**: {pictures}.
-- **Classes** ({len(facts["names"])}): {", ".join(facts["names"])}.
-- **Questions**: {facts["questions"]}, drawn with seed {facts["seed"]}.
-
-The pictures come from videos of {facts["source"]}: its license and terms hold for them.
-
-```python
-from datasets import load_dataset
-
-rows = load_dataset("this folder", split="train")
-```
-"""
+    return data_card(
+        facts,
+        holds=f"{num_rows} rows of keyframes with questions, from a set that stands for a folder of videos.",
+        contents=[
+            ("Columns", columns),
+            ("Pictures", pictures),
+            ("Questions", f"{facts['questions']}, drawn with seed {facts['seed']}"),
+        ],
+        use='```python\nfrom datasets import load_dataset\n\nrows = load_dataset("this folder", split="train")\n```',
+        data_files=PARQUET.as_posix(),
+        tasks=("video-classification", "visual-question-answering"),
+    )
 
 
 COMMANDS = {
@@ -321,7 +311,7 @@ FORMATS = {
     "llama-factory": Format(_write_frames, _llama_factory_row, _write_llama_factory, NESTED_FRAMES),
     "qwen": Format(_write_mp4, _qwen_row, _write_annotations, QWEN_VIDEO),
     "trl": Format(_frame_cells, _trl_row, _write_trl, QWEN_IMAGE, _TABLES),
-    "hf": Format(_frame_cells, _facts_row, _write_hf, packages=_TABLES),
+    "hf": Format(_hf_media, _hf_row, _write_hf, packages=_TABLES),
     "webdataset": Format(_encode_clip, _clip_row, _write_clip_shards, options=("views", "shard_size")),
     "webdataset-frames": Format(
         _encode_frames, _shard_row, _write_frame_shards, options=(*KEYFRAME_OPTIONS, "shard_size")

@@ -125,7 +125,7 @@ def _samples(name: str, shard: tarfile.TarFile) -> Rows:
             if kind.endswith("png"):
                 sample.setdefault("png", []).append(picture_sides(content, member.name))
             elif kind == "mp4":
-                sample[kind] = _video_size(content, member.name)
+                sample[kind] = video_size(content, member.name)
             elif kind == "json":
                 sample[kind] = parse_json(content, member.name)
             else:
@@ -164,7 +164,7 @@ def picture_sides(content: bytes, name: str) -> tuple[int, int]:
         raise FaultError(f"{name} is no complete picture ({reason})") from error
 
 
-def _video_size(content: bytes, name: str) -> list[int]:
+def video_size(content: bytes, name: str) -> list[int]:
     """Return [T, height, width] of a video that can be decoded to its end."""
     with tempfile.NamedTemporaryFile(suffix=".mp4") as file:
         file.write(content)

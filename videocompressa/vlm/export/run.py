@@ -11,6 +11,7 @@ from videocompressa.datasets import BadVideo
 from videocompressa.errors import InputError
 from videocompressa.files import check_output_folder, complete_folder
 from videocompressa.hub import check_packages
+from videocompressa.recipes.data_card import set_facts
 from videocompressa.recipes.sets import open_set
 from videocompressa.rng import Streams
 from videocompressa.run import Watch, watch_nothing
@@ -113,20 +114,13 @@ def _clips(synthetic: SyntheticSet, path: Path, options: ExportOptions, watch: W
 
 def _facts(synthetic: SyntheticSet, items: ItemStream | ClipStream, options: ExportOptions) -> dict[str, Any]:
     """Return what the manifest records about the set and the options."""
-    provenance = synthetic.provenance
     if isinstance(items, ClipStream):
         shown, names = items.facts, synthetic.classes
     else:
         pixels = "latents" if options.from_source is None else "source"
         shown, names = {"pixels": pixels, "questions": options.questions}, tuple(items.names)
     return {
-        "source": provenance.source.name,
-        "num_source_videos": provenance.source.num_videos,
-        "num_source_frames": provenance.source.num_frames,
-        "method": provenance.method,
-        "codec": synthetic.codec.name,
-        "soft": synthetic.labels.ndim == 2,
-        "classes": list(synthetic.classes),
+        **set_facts(synthetic),
         "names": list(names),
         "seed": options.seed,
         **shown,
