@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from videocompressa.recipes.compress import compress_folder as compress_folder
     from videocompressa.recipes.keyframes import extract_keyframes as extract_keyframes
     from videocompressa.recipes.predict import predict_videos as predict_videos
+    from videocompressa.recipes.push import pull_set as pull_set
+    from videocompressa.recipes.push import push_set as push_set
     from videocompressa.recipes.sets import open_set as load  # noqa: F401
     from videocompressa.recipes.train import fit_module as fit  # noqa: F401
     from videocompressa.recipes.train import train_on as train_on
@@ -54,6 +56,8 @@ _PUBLIC = {
     "load": ("recipes.sets", "open_set"),
     "measure": ("artifact", "measure"),
     "predict_videos": ("recipes.predict", "predict_videos"),
+    "pull_set": ("recipes.push", "pull_set"),
+    "push_set": ("recipes.push", "push_set"),
     "train_on": ("recipes.train", "train_on"),
     "write_set": ("artifact", "write_set"),
 }

@@ -24,10 +24,16 @@ from videocompressa.artifact.packing.quantization import (
 )
 from videocompressa.errors import ArtifactError, InputError
 from videocompressa.files import check_output, read_bytes, write_bytes
+from videocompressa.hub import download_set, is_on_hub
 from videocompressa.labeler import Labeler
 from videocompressa.synthetic import Cost, SyntheticSet
 
 _NOT_LATENTS = {"provenance", "labels", *weights.TENSORS}
+
+
+def set_bytes(path: Path) -> bytes:
+    """Return the bytes of a set file, or of the one of a data set on the hub (hf:USER/NAME[@REVISION]), unchecked."""
+    return read_bytes(download_set(str(path)) if is_on_hub(path) else Path(path), "set file")
 
 
 def read_set(path: Path) -> SyntheticSet:
@@ -35,14 +41,14 @@ def read_set(path: Path) -> SyntheticSet:
 
     Raises `ArtifactError` for every way in which the file can be wrong; see "Checks" in `docs/format.md`.
     """
-    data = read_bytes(Path(path), "set file")
+    data = set_bytes(path)
     with errors_of(path):
         return set_of(*parse(data))
 
 
 def measure(path: Path) -> Cost:
     """Return what the set at `path` costs, from the file alone. Raises `ArtifactError` as `read_set` does."""
-    data = read_bytes(Path(path), "set file")
+    data = set_bytes(path)
     with errors_of(path):
         return cost_of(*parse(data), len(data))
 
@@ -61,6 +67,17 @@ def write_set(
         arrays, metadata = parse(data)
         stored = set_of(arrays, metadata)
     _compare(synthetic, stored, arrays, path)
+    write_bytes(path, data)
+    return cost_of(arrays, metadata, len(data))
+
+
+def copy_set(source: Path, path: Path, *, overwrite: bool = False) -> Cost:
+    """Write the bytes of a set, checked as by `read_set`, to another file, and return what it costs."""
+    check_output(path, overwrite=overwrite)
+    data = set_bytes(source)
+    with errors_of(source):
+        arrays, metadata = parse(data)
+        set_of(arrays, metadata)
     write_bytes(path, data)
     return cost_of(arrays, metadata, len(data))
 

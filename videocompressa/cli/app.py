@@ -110,7 +110,7 @@ Data = Annotated[
     AS_PATH,
     Parameter(help="Folder (or URL) of labeled videos, a csv that lists them, or a tar or parquet file."),
 ]
-SetFile = Annotated[Path, Parameter(name="SET", help="A set file.")]
+SetFile = Annotated[Path, Parameter(name="SET", help="A set file, or hf:USER/NAME[@REVISION].")]
 CodecFolder = Annotated[
     str | None,
     Parameter(name="--codec", help="Where the set's codec is, when the file does not say it: diffusers:FOLDER."),

@@ -35,7 +35,7 @@ def export(
     Parameters
     ----------
     path
-        A set file.
+        A set file, or hf:USER/NAME[@REVISION].
     to
         llama-factory, qwen (qwen-vl-finetune), trl, hf (Hugging Face data set), webdataset (clips),
         webdataset-frames or frames (png and jsonl).

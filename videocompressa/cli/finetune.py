@@ -49,7 +49,8 @@ def finetune(
     Parameters
     ----------
     subject
-        A set file; or a recipe, hmdb51_vlm or ucf101_vlm, which compresses DATA at several ratios and trains on each.
+        A set file, or hf:USER/NAME[@REVISION]; or a recipe, hmdb51_vlm or ucf101_vlm, which compresses DATA at several
+        ratios and trains on each.
     data
         Folder (or csv) of labeled videos, with test videos to evaluate on.
     output
@@ -57,12 +58,13 @@ def finetune(
     force
         Start again where the output holds a run with other settings.
     """
-    from videocompressa.hub import quiet_transformers
+    from videocompressa.hub import is_on_hub, quiet_transformers
     from videocompressa.vlm.tune.figure3 import FIGURES, make_figure
     from videocompressa.vlm.tune.run import finetune_on
 
-    figure = None if subject.exists() else FIGURES.get(subject.name)
-    if figure is None and not subject.exists():
+    is_set = subject.exists() or is_on_hub(subject)
+    figure = None if is_set else FIGURES.get(subject.name)
+    if figure is None and not is_set:
         raise InputError(f"{subject.name}: is neither a set file nor a recipe; known recipes: {', '.join(FIGURES)}")
     if figure is not None and not (options.zero_shot and options.after_set):
         raise InputError(f"recipe {subject.name} makes all rows; leave --no-zero-shot and --no-after-set out")

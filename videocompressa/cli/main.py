@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from cyclopts import CoercionError, CycloptsError
 
 # Each of these adds its verb to `app`.
-from videocompressa.cli import bench, compress, demo, export, finetune, keyframes, plan, predict, sets, train  # noqa: F401
+from videocompressa.cli import bench, compress, demo, export, finetune, keyframes, plan, predict, push, sets, train  # noqa: F401
 from videocompressa.cli.app import app
 from videocompressa.engine import WorkerError
 from videocompressa.errors import DivergedError, InputError

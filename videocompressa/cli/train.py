@@ -82,7 +82,7 @@ def train(
     Parameters
     ----------
     subject
-        A set file, or a folder of labeled videos.
+        A set file, hf:USER/NAME[@REVISION], or a folder of labeled videos.
     data
         Folder (or csv) of labeled videos whose test videos are classified; for a folder SET, the folder itself.
     save_model
@@ -109,8 +109,8 @@ def train(
     terminal.notes_and_skipped((), outcome.skipped, reporting)
     if reporting.json:
         per_class = dict(zip(outcome.classes, outcome.result.per_class.tolist(), strict=True))
-        tables = {"per_class": per_class, "confusion": outcome.result.confusion.tolist()}
-        terminal.print_json(terminal.facts_of(outcome, "result") | tables)
+        more = {"per_class": per_class, "confusion": outcome.result.confusion.tolist(), "options": vars(training)}
+        terminal.print_json(terminal.facts_of(outcome, "result") | more)
         return
     _print_scores(outcome)
 

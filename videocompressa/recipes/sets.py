@@ -26,7 +26,7 @@ def open_set(path: str | Path, codec: str | None = None) -> SyntheticSet:
     Parameters
     ----------
     path:
-        A `.safetensors` file that `videocompressa compress` wrote.
+        A `.safetensors` file that `videocompressa compress` wrote, or hf:USER/NAME[@REVISION] of the hub.
     codec:
         Where the codec is found; None takes the name in the file. Sets of a "diffusers:" or "tiny:" codec need it,
         because the file may name a folder of another machine.

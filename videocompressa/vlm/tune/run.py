@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from videocompressa.artifact import read_set
+from videocompressa.artifact import read_set, set_bytes
 from videocompressa.datasets import BadVideo, VideoSet
 from videocompressa.engine import peak_memory_bytes
 from videocompressa.errors import InputError
@@ -284,7 +284,7 @@ class _FinetuneRun:
             "frames": [dataclasses.asdict(split_clip(self.synthetic)), options.from_source is not None],
         }
         if phase != "zero-shot":
-            file_hash = hashlib.sha256(self.subject.read_bytes()).hexdigest()
+            file_hash = hashlib.sha256(set_bytes(self.subject)).hexdigest()
             parts["train"] = file_hash if phase == "set" else self.videos.select("train").split_hash
             settings = dataclasses.asdict(config).items()
             parts |= {f"training.{name}": value for name, value in settings if name not in NO_RESULT}
