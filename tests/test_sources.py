@@ -21,6 +21,7 @@ from cli_runs import TINY, Runner
 from fsspec.implementations.memory import MemoryFileSystem
 from numbered_videos import numbered
 
+from videocompressa import remote
 from videocompressa.clip import Candidates, ClipSpec
 from videocompressa.codecs import PixelCodec
 from videocompressa.datasets import BadVideo, VideoSet, candidates, encode_pass, find_videos, locate_videos
@@ -273,6 +274,7 @@ class TestStores:
             raise ConnectionError("connection\nrefused")
 
         message = r"memory://breaking/.*: the store cannot be reached \(ConnectionError: connection refused\); check"
+        monkeypatch.setattr(remote, "PAUSES_SECONDS", (0.0, 0.0))
         for name in ("_open", "cat_file"):
             monkeypatch.setattr(MemoryFileSystem, name, fail)
         with pytest.raises(InputError, match=message) as caught:

@@ -22,7 +22,7 @@ from videocompressa.datasets.lists import (
     split_of,
 )
 from videocompressa.errors import InputError, how_to_install
-from videocompressa.remote import reached
+from videocompressa.remote import reached, retried
 from videocompressa.video.source import ParquetCell
 
 METADATA = ("metadata.csv", "metadata.jsonl")
@@ -78,7 +78,9 @@ def _opened(file: Path) -> Iterator[Any]:
         raise InputError(f"{file}: cannot be read as parquet: {reason}; copy it again, or remove it") from None
 
 
-def _cells(file: Path, asked: str | None) -> Iterator[ParquetCell]:
+@retried
+def _cells(file: Path, asked: str | None) -> list[ParquetCell]:
+    cells = []
     with _opened(file) as parquet:
         schema = parquet.schema_arrow
         column = _video_column(schema, asked, file)
@@ -88,8 +90,8 @@ def _cells(file: Path, asked: str | None) -> Iterator[ParquetCell]:
             if has_paths:
                 structs = parquet.read_row_group(group, columns=[f"{column}.path"]).column(column).to_pylist()
                 paths = [(struct and struct["path"]) or "" for struct in structs]
-            for row, path in enumerate(paths):
-                yield ParquetCell(file, path, column, group, row)
+            cells += [ParquetCell(file, path, column, group, row) for row, path in enumerate(paths)]
+    return cells
 
 
 def _video_column(schema: Any, asked: str | None, file: Path) -> str:
@@ -124,10 +126,7 @@ def _features(schema: Any) -> dict[str, dict[str, Any]]:
 
 def _labels(file: Path, data: DataFolder) -> Iterator[str | None]:
     """Yield the class name of every row, None for an unlabeled one."""
-    with _opened(file) as parquet:
-        column = label_column_of(parquet.schema_arrow.names, data.label_column, file)
-        names = _features(parquet.schema_arrow).get(column, {}).get("names") or _names_in_readme(data.root, column)
-        values = parquet.read(columns=[column]).column(column).to_pylist()
+    column, names, values = _label_values(file, data)
     for row, value in enumerate(values):
         where = f"{file}, row {row}"
         if not names or not isinstance(value, int):
@@ -138,6 +137,15 @@ def _labels(file: Path, data: DataFolder) -> Iterator[str | None]:
             yield names[value]
         else:
             raise InputError(f"{where}: {column} is {value}; it must be below the number of class names, {len(names)}")
+
+
+@retried
+def _label_values(file: Path, data: DataFolder) -> tuple[str, list[str], list[Any]]:
+    """Return the column of labels, the class names, and the value of every row."""
+    with _opened(file) as parquet:
+        column = label_column_of(parquet.schema_arrow.names, data.label_column, file)
+        names = _features(parquet.schema_arrow).get(column, {}).get("names") or _names_in_readme(data.root, column)
+        return column, names, parquet.read(columns=[column]).column(column).to_pylist()
 
 
 def _names_in_readme(root: Path, column: str) -> list[str]:

@@ -9,7 +9,7 @@ from posixpath import basename, normpath, splitext
 
 from videocompressa.datasets.lists import VIDEO_SUFFIXES, DataFolder, ListedVideo, label_text, split_of
 from videocompressa.errors import InputError
-from videocompressa.remote import reached
+from videocompressa.remote import reached, retried
 from videocompressa.video.source import TarMember
 
 LABEL_SUFFIXES = (".json", ".cls", ".txt")
@@ -32,13 +32,19 @@ def tar_members(data: DataFolder) -> dict[str, TarMember]:
     """Return every video of the tars by its id."""
     found: dict[str, TarMember] = {}
     for tar in data.named(".tar"):
-        with _opened(tar) as (_, members):
-            videos = _videos(tar, members)
+        videos = _videos_of(tar)
         found |= {f"{tar.relative_to(data.root).as_posix()}/{video.name}": video for video in videos.values()}
     return found
 
 
-def _read_tar(tar: Path, relative: Path) -> Iterator[ListedVideo]:
+@retried
+def _videos_of(tar: Path) -> dict[str, TarMember]:
+    with _opened(tar) as (_, members):
+        return _videos(tar, members)
+
+
+@retried
+def _read_tar(tar: Path, relative: Path) -> list[ListedVideo]:
     with _opened(tar) as (opened, members):
         videos = _videos(tar, members)
         labels = {name: _label(tar, opened, members, splitext(name)[0]) for name in videos}
@@ -47,9 +53,11 @@ def _read_tar(tar: Path, relative: Path) -> Iterator[ListedVideo]:
         key, suffix = splitext(name)
         if suffix in LABEL_SUFFIXES and key not in keys:
             raise InputError(f"{tar}: {key} has a label ({name}) and no video; add {key}.mp4, or remove the label")
-    for name, video in videos.items():
-        video_id = f"{relative.as_posix()}/{name}"
-        yield ListedVideo(video, labels[name], split_of(relative), where=str(tar), video_id=video_id)
+    split, folder = split_of(relative), relative.as_posix()
+    return [
+        ListedVideo(video, labels[name], split, where=str(tar), video_id=f"{folder}/{name}")
+        for name, video in videos.items()
+    ]
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from videocompressa.errors import VideoError
-from videocompressa.remote import RemotePath, reached
+from videocompressa.remote import RemotePath, reached, retried
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ class TarMember(PackedVideo):
     start: int
     num_bytes: int
 
+    @retried
     def read_bytes(self) -> bytes:
         """Read the range."""
         with reached(self.file), self.file.open("rb") as file:
@@ -92,6 +93,7 @@ class ParquetCell(PackedVideo):
 
 
 @lru_cache(maxsize=1)
+@retried
 def _read_column(file: Path, column: str, row_group: int, mtime_ns: int) -> Any:
     """Return a column of a row group; a changed file has another `mtime_ns` and is read again."""
     from pyarrow.parquet import ParquetFile
