@@ -24,7 +24,8 @@ app = App(
 
     Start with `videocompressa plan DATA`, then `compress DATA -o set.safetensors`, then
     `train set.safetensors --data DATA`. DATA is a folder with one folder of videos a class, or one with
-    a splits.csv, with WebDataset tars, or with a Hugging Face data set (parquet, or metadata.csv beside the videos).
+    a splits.csv, with WebDataset tars, or with a Hugging Face data set (parquet, or metadata.csv beside the videos);
+    on disk, behind a URL, or on the Hugging Face hub as hf:USER/NAME.
     """,
     version=__version__,
     help_format="markdown",
@@ -108,7 +109,7 @@ AS_PATH = Parameter(converter=lambda _, tokens: path_of(tokens[0].value))
 Data = Annotated[
     Path,
     AS_PATH,
-    Parameter(help="Folder (or URL) of labeled videos, a csv that lists them, or a tar or parquet file."),
+    Parameter(help="Folder of labeled videos, a csv, tar or parquet file, a URL of one of them, or hf:USER/NAME."),
 ]
 SetFile = Annotated[Path, Parameter(name="SET", help="A set file, or hf:USER/NAME[@REVISION].")]
 CodecFolder = Annotated[

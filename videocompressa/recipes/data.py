@@ -14,18 +14,19 @@ from videocompressa.datasets import decode_split, encode_pass, find_videos, walk
 from videocompressa.datasets.videos import SPLITS, VideoSet, carve_validation, keep_classes
 from videocompressa.errors import BadVideo, InputError
 from videocompressa.recipes.options import CandidateOptions, Surroundings
+from videocompressa.remote import at_revision
 from videocompressa.rng import Streams
 from videocompressa.run import Stages
 
 
 def list_videos(data: Path, options: CandidateOptions) -> VideoSet:
-    """Return the labeled videos of a folder or csv; with `hold_out`, some training videos are its split "val".
+    """Return the labeled videos of DATA; with `hold_out`, some training videos are its split "val".
 
     The held-out videos come from a random stream of their own, so that every command with the same share holds
     out the same ones, whatever its seed.
     """
     videos = find_videos(
-        data,
+        at_revision(data, options.revision),
         layout=options.layout,
         csv=options.csv,
         fold=options.fold,

@@ -77,6 +77,8 @@ class CandidateOptions:
     """Column of parquet or videofolder that holds the classes; label, labels or class when not given."""
     video_column: str | None = None
     """Column of parquet that holds the videos; the only such column when not given."""
+    revision: str | None = None
+    """Branch, tag or commit of a data set of the Hugging Face hub; its newest version when not given."""
     classes: tuple[str, ...] = ()
     """Only videos of these classes; all when none is named. Repeat for more."""
     hold_out: Share = _NOTHING
