@@ -61,7 +61,7 @@ def parquet_cells(data: DataFolder) -> dict[str, ParquetCell]:
 
 
 @contextmanager
-def _opened(file: Path) -> Iterator[Any]:
+def opened_parquet(file: Path) -> Iterator[Any]:
     """Open a parquet file as pyarrow's `ParquetFile`; raises `InputError` when it cannot be read."""
     try:
         from pyarrow import ArrowException
@@ -81,7 +81,7 @@ def _opened(file: Path) -> Iterator[Any]:
 @retried
 def _cells(file: Path, asked: str | None) -> list[ParquetCell]:
     cells = []
-    with _opened(file) as parquet:
+    with opened_parquet(file) as parquet:
         schema = parquet.schema_arrow
         column = _video_column(schema, asked, file)
         has_paths = "path" in _fields(schema.field(column))
@@ -142,7 +142,7 @@ def _labels(file: Path, data: DataFolder) -> Iterator[str | None]:
 @retried
 def _label_values(file: Path, data: DataFolder) -> tuple[str, list[str], list[Any]]:
     """Return the column of labels, the class names, and the value of every row."""
-    with _opened(file) as parquet:
+    with opened_parquet(file) as parquet:
         column = label_column_of(parquet.schema_arrow.names, data.label_column, file)
         names = _features(parquet.schema_arrow).get(column, {}).get("names") or _names_in_readme(data.root, column)
         return column, names, parquet.read(columns=[column]).column(column).to_pylist()

@@ -17,6 +17,7 @@ from videocompressa.datasets.hugging_face import (
     parquet_videos,
     videofolder_videos,
 )
+from videocompressa.datasets.lerobot import INFO, is_lerobot, lerobot_videos
 from videocompressa.datasets.lists import (
     SPLIT_NAMES,
     VIDEO_SUFFIXES,
@@ -85,7 +86,9 @@ def locate_videos(root: Path, video_ids: Sequence[str]) -> tuple[VideoSource, ..
     """Return where the videos of a set are, given the root of the data that it was made from."""
     data = DataFolder(root, None, 1, *_walk(root))
     packed: dict[str, VideoSource] = {}
-    if not data.videos:
+    if is_lerobot(data):
+        packed.update({video.video_id: video.source for video in lerobot_videos(data)})
+    elif not data.videos:
         packed.update(tar_members(data))
         packed.update(parquet_cells(data))
     return tuple(packed.get(video_id, root / video_id) for video_id in video_ids)
@@ -94,6 +97,8 @@ def locate_videos(root: Path, video_ids: Sequence[str]) -> tuple[VideoSource, ..
 def _recognize(data: DataFolder) -> str:
     if data.list_file is not None:
         return "kinetics" if has_columns(data.list_file, KINETICS_COLUMNS) else "csv"
+    if is_lerobot(data):
+        return "lerobot"
     if (data.root / "splits.csv").is_file():
         return "csv"
     if data.files("classInd.txt"):
@@ -127,7 +132,7 @@ def _walk(root: Path) -> tuple[list[Path], list[Path]]:
     """Return the video files below the root, and the files that may hold or describe videos, in sorted order."""
     paths = sorted(_walk_remote(root) if isinstance(root, RemotePath) else _walk_local(root), key=Path.as_posix)
     videos = [path for path in paths if path.suffix.lower() in VIDEO_SUFFIXES]
-    return videos, [path for path in paths if path.suffix.lower() in PACKED or path.name in METADATA]
+    return videos, [path for path in paths if path.suffix.lower() in PACKED or path.name in (*METADATA, INFO)]
 
 
 def _walk_remote(root: RemotePath) -> Iterator[Path]:
@@ -300,5 +305,6 @@ LAYOUTS: dict[str, Callable[[DataFolder], list[ListedVideo]]] = {
     "webdataset": tar_videos,
     "parquet": parquet_videos,
     "videofolder": videofolder_videos,
+    "lerobot": lerobot_videos,
 }
 """Every layout by name."""

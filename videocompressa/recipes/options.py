@@ -68,15 +68,16 @@ class CandidateOptions:
     """Their places in the video: even (over the complete video), or strided:S (every S-th frame around its middle)."""
     layout: str = "auto"
     """How the folder lists its videos: auto, folders, split-folders, csv, ucf101, hmdb51, hmdb51-unused-train,
-    kinetics, ssv2, webdataset (tars), parquet or videofolder (both of Hugging Face)."""
+    kinetics, ssv2, webdataset (tars), parquet or videofolder (both of Hugging Face), lerobot."""
     csv: Path | None = None
     """A csv with the columns path and label, and perhaps split and group."""
     fold: int = 1
     """Which official split of ucf101 or hmdb51, 1 to 3."""
     label_column: str | None = None
-    """Column of parquet or videofolder that holds the classes; label, labels or class when not given."""
+    """Column of parquet or videofolder that holds the classes; label, labels or class when not given. Of lerobot's
+    episodes, tasks."""
     video_column: str | None = None
-    """Column of parquet that holds the videos; the only such column when not given."""
+    """Column of parquet that holds the videos, or camera of lerobot; the only one when not given."""
     revision: str | None = None
     """Branch, tag or commit of a data set of the Hugging Face hub; its newest version when not given."""
     classes: tuple[str, ...] = ()

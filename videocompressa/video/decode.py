@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from videocompressa.errors import VideoError
 from videocompressa.video.source import VideoSource, num_bytes_of
-from videocompressa.video.timeline import Timeline, open_video, read_timeline
+from videocompressa.video.timeline import Timeline, open_video, timeline_of
 
 if TYPE_CHECKING:
     from videocompressa.clip import Clip, ClipSpec
@@ -81,7 +81,7 @@ class _FalseTimesError(Exception):
 def probe(source: VideoSource) -> VideoInfo:
     """Return what a video holds, by demuxing it and decoding its first frame; raises `VideoError` with the reason."""
     with open_video(source) as (container, stream):
-        timeline = read_timeline(container, stream)
+        timeline = timeline_of(source, container, stream)
         height, width = _sides_of_first_frame(source, stream, timeline)
         return VideoInfo(len(timeline.times), timeline.duration_seconds, height, width, num_bytes_of(source))
 
@@ -103,7 +103,7 @@ def read_frames(source: VideoSource, num_frames: int, height: int, width: int, *
     They are evenly spaced over the complete video, or `stride` frames apart around its middle when that is above 0.
     """
     with open_video(source) as (container, stream):
-        timeline = read_timeline(container, stream)
+        timeline = timeline_of(source, container, stream)
         chosen = timeline.strided(num_frames, stride) if stride else timeline.even(num_frames)
         return _decode(source, stream, timeline, chosen, _Resizer(height, width))
 
@@ -114,7 +114,7 @@ def read_frames_at(source: VideoSource, times_seconds: Sequence[float]) -> Decod
     Raises `VideoError` with the reason, also when a time is outside of the video: then it is another video.
     """
     with open_video(source) as (container, stream):
-        timeline = read_timeline(container, stream)
+        timeline = timeline_of(source, container, stream)
         outside = [seconds for seconds in times_seconds if not 0 <= seconds < timeline.duration_seconds]
         if outside:
             raise VideoError(
@@ -143,7 +143,7 @@ def _decode(
             raise _FalseTimesError
         pictures = _by_time(_Reader(source, stream, timeline), times, wanted, resizer)
     except _FalseTimesError:
-        pictures = _by_count(_Reader(source, stream, timeline), times, wanted, resizer)
+        pictures = _by_count(_Reader(source, stream, timeline), timeline, wanted, resizer)
     seconds = [float((times[i] - times[0]) * timeline.tick_seconds) for i in chosen]
     frames = np.stack([pictures[i] for i in chosen]).transpose(0, 3, 1, 2)
     return Decoded(np.ascontiguousarray(frames), np.array(seconds), len(times), tuple(chosen))
@@ -231,16 +231,17 @@ def _by_time(reader: _Reader, times: Sequence[int], chosen: Sequence[int], resiz
     return pictures
 
 
-def _by_count(reader: _Reader, times: Sequence[int], chosen: Sequence[int], resizer: _Resizer) -> FramesByIndex:
+def _by_count(reader: _Reader, timeline: Timeline, chosen: Sequence[int], resizer: _Resizer) -> FramesByIndex:
     """Decode the frames at the chosen positions (increasing) from the start, counting frames in display order."""
     pictures: FramesByIndex = {}
     last: VideoFrame | None = None
     for position in chosen:
-        while reader.num_passed <= position and (frame := reader.next()) is not None:
+        in_file = timeline.num_before + position
+        while reader.num_passed <= in_file and (frame := reader.next()) is not None:
             reader.num_passed += 1
             last = frame
-        lost = position + 1 - reader.num_passed
-        if last is None or lost > max(1, LOST_SHARE * len(times)):
+        lost = in_file + 1 - reader.num_passed
+        if last is None or lost > max(1, LOST_SHARE * len(timeline.times)):
             raise reader.broken("the video ends too early")
         pictures[position] = _picture(reader, last, resizer)
     return pictures

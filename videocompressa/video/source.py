@@ -1,4 +1,4 @@
-"""Where the bytes of a video are: a file of its own (a `Path`), or a part of another file (a `PackedVideo`).
+"""Where a video is: in a file of its own (a `Path`), or a part of another file (a `PackedVideo`).
 
 Packed and remote videos are read into memory one at a time and never written to disk. Reading a tar imports nothing;
 only parquet needs pyarrow.
@@ -92,6 +92,39 @@ class ParquetCell(PackedVideo):
         return data
 
 
+@dataclass(frozen=True)
+class Segment(PackedVideo):
+    """A range of time of a longer video: the frames displayed from `start_seconds` to before `end_seconds`.
+
+    A file on disk is read where it is; one behind a URL once for all of its segments that are read one after another.
+    """
+
+    start_seconds: float
+    end_seconds: float
+    share: float
+    """Of the file's bytes, in (0,1]."""
+
+    def read_bytes(self) -> bytes:
+        """Read the complete file, which stays in memory until another one is read."""
+        return _read_file(self.file, self.file.stat().st_mtime_ns)
+
+    def count_bytes(self) -> int:
+        """Return its share of the file."""
+        return round(self.share * self.file.stat().st_size)
+
+
+@lru_cache(maxsize=1)
+def _read_file(file: Path, mtime_ns: int) -> bytes:
+    return file.read_bytes()
+
+
+@lru_cache(maxsize=1)
+def _sha256_of_file(path: Path, mtime_ns: int) -> str:
+    if isinstance(path, RemotePath):
+        return hashlib.sha256(_read_file(path, mtime_ns)).hexdigest()
+    return sha256_of(path)
+
+
 @lru_cache(maxsize=1)
 @retried
 def _read_column(file: Path, column: str, row_group: int, mtime_ns: int) -> Any:
@@ -113,7 +146,10 @@ def num_bytes_of(source: VideoSource) -> int:
 
 
 def sha256_of(source: VideoSource) -> str:
-    """Return the SHA-256 of the video itself."""
+    """Return the SHA-256 of the video itself; of a segment, of its file and its times."""
+    if isinstance(source, Segment):
+        whole = _sha256_of_file(source.file, source.file.stat().st_mtime_ns)
+        return hashlib.sha256(f"{whole} {source.start_seconds} {source.end_seconds}".encode()).hexdigest()
     if isinstance(source, PackedVideo | RemotePath):
         return hashlib.sha256(source.read_bytes()).hexdigest()
     with source.open("rb") as file:

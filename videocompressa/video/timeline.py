@@ -6,10 +6,10 @@ that is not marked "discard" becomes one displayed frame.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
 from statistics import median_low
@@ -24,7 +24,7 @@ from av.video.stream import VideoStream
 
 from videocompressa.errors import VideoError
 from videocompressa.remote import RemotePath
-from videocompressa.video.source import NamedBytes, PackedVideo, VideoSource
+from videocompressa.video.source import NamedBytes, PackedVideo, Segment, VideoSource
 
 KEEP_BYTES = 32 * 2**20
 """Packets of a smaller stream are kept in memory between counting and decoding (our choice: one read of the file)."""
@@ -34,6 +34,9 @@ LOCAL_ONLY, NOTHING_ELSE = {"protocol_whitelist": "file"}, {"protocol_whitelist"
 
 SHORTFALL_SECONDS, SHORTFALL_SHARE = 0.1, 0.05
 """A file that ends earlier than its own header states, by more than both, is truncated (our choice)."""
+
+ROUNDING_SECONDS = 0.001
+"""By which the stated times of a segment may miss those of its frames (our choice)."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +58,23 @@ class Timeline:
     """False when packets lack presentation times, or carry false ones (AVI): frames then count in decoded order."""
     packets: tuple[Packet[VideoStream], ...] | None
     """The packets themselves, when they are few bytes."""
+    num_before: int = 0
+    """Frames of the file before those of `times`, which are a segment of it."""
 
     @property
     def duration_seconds(self) -> float:
         """From the start of the first frame to the end of the last one."""
         return float((self.end - self.times[0]) * self.tick_seconds)
+
+    def between(self, start_seconds: float, end_seconds: float) -> Timeline:
+        """Return the timeline of a segment, by times of the file; raises `VideoError` where the file ends before it."""
+        tick, stops = float(self.tick_seconds), (start_seconds, end_seconds)
+        first, last = (bisect_left(self.times, (seconds - ROUNDING_SECONDS) / tick) for seconds in stops)
+        if first == last or end_seconds - self.end * tick > SHORTFALL_SECONDS:
+            segment = f"{start_seconds:.3f} to {end_seconds:.3f} s"
+            raise VideoError(f"its segment is {segment}, its file ends at {self.end * tick:.3f} s: another file")
+        end = self.times[last] if last < len(self.times) else self.end
+        return replace(self, times=self.times[first:last], end=end, num_before=first)
 
     def even(self, num_frames: int) -> list[int]:
         """Return the position of the frame on screen in the middle of each of T equal spans.
@@ -118,6 +133,8 @@ def open_video(source: VideoSource) -> Iterator[tuple[InputContainer, VideoStrea
 
 
 def _open(source: VideoSource) -> InputContainer:
+    if isinstance(source, Segment) and not isinstance(source.file, RemotePath):
+        source = source.file
     if isinstance(source, PackedVideo | RemotePath):
         if not (data := source.read_bytes()):
             raise VideoError("empty file")
@@ -128,6 +145,12 @@ def _open(source: VideoSource) -> InputContainer:
         if not file.read(1):
             raise VideoError("empty file")
     return av.open(str(source.absolute()), metadata_errors="replace", container_options=LOCAL_ONLY)
+
+
+def timeline_of(source: VideoSource, container: InputContainer, stream: VideoStream) -> Timeline:
+    """Return when the frames of the video are displayed, which is open in `container`."""
+    timeline = read_timeline(container, stream)
+    return timeline.between(source.start_seconds, source.end_seconds) if isinstance(source, Segment) else timeline
 
 
 def read_timeline(container: InputContainer, stream: VideoStream) -> Timeline:
