@@ -443,7 +443,7 @@ def test_a_cache_that_cannot_be_written(run: Runner, videos: Path, tmp_path: Pat
 
 def test_data_without_test_videos(run: Runner, set_file: Path, tmp_path: Path) -> None:
     data = draw_videos(tmp_path / "shades", test=0)
-    for split, word in (("test", "splits.csv"), ("val", "--hold-out")):
+    for split, word in (("test", "splits.csv"), ("test", "test-000.tar"), ("val", "--hold-out")):
         error = run.train(set_file, "--data", data, "--split", split).error
         assert f"has no {split} videos (only 8 train)" in error
         assert word in error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,10 @@ def test_the_work_ends_in_the_classes_of_new_videos(
     ]
     assert all(0.5 < share <= 1 for row in answer["videos"] for share in row["classes"].values())
     assert [row["video"] for row in answer["skipped"]] == ["broken.mp4"]
+    with tarfile.open(tmp_path / "new.tar", "w") as tar:
+        tar.add(new_videos, "new")
+    packed = run("predict", tmp_path / "new.tar", "--model", model, "--top", 1, "--json").json
+    assert packed["videos"] == [{**row, "video": f"new.tar/new/{row['video']}"} for row in answer["videos"]]
     table = run("predict", new_videos, "--model", model)
     assert table.code == 0
     assert "a light one.gif" in table.out

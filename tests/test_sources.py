@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pickle
+import re
 import shutil
 import tarfile
 from collections.abc import Callable, Mapping
@@ -25,6 +26,7 @@ from videocompressa import remote
 from videocompressa.clip import Candidates, ClipSpec
 from videocompressa.codecs import PixelCodec
 from videocompressa.datasets import BadVideo, VideoSet, candidates, encode_pass, find_videos, locate_videos
+from videocompressa.datasets.layouts import LAYOUTS as KNOWN
 from videocompressa.errors import InputError, VideoError
 from videocompressa.recipes.data import list_videos
 from videocompressa.recipes.options import CandidateOptions
@@ -213,6 +215,32 @@ def test_every_command_reads_packed_videos(layout: str, folders: Path, tmp_path:
     assert {row["video"] for row in rows} <= {entry.video_id for entry in find_videos(root).entries}
 
 
+@pytest.mark.parametrize("layout", ["webdataset", "parquet", "folders"])
+def test_videos_without_labels_are_read_from_inside_files_and_behind_urls(
+    layout: str, folders: Path, tmp_path: Path, run: Runner
+) -> None:
+    root, url = tmp_path / "set", f"memory://unlabeled/{layout}"
+    write_layout(layout, folders, root)
+    fsspec.filesystem("memory").put(f"{root}/", url, recursive=True)
+    names = [entry.video_id for entry in find_videos(root).entries]
+    keys = ("--selector", "uniform", "--keyframes", "2", "--pictures", "none", "--json")
+    outputs = [run("keyframes", place, "-o", tmp_path / f"out{n}", *keys).json for n, place in enumerate((root, url))]
+    assert sorted(video["video"] for video in outputs[0]["videos"]) == sorted(names)
+    assert {video["num_frames"] for video in outputs[0]["videos"]} == {4 + n for n in range(len(CLIPS))}
+    assert outputs[0]["videos"] == outputs[1]["videos"]
+    if layout != "folders":
+        one = next(path for path in root.rglob("*.*") if path.suffix in (".tar", ".parquet"))
+        assert len(run("keyframes", one, "-o", tmp_path / "one", *keys).json["videos"]) == len(videos_in(one))
+
+
+def videos_in(path: Path) -> list[str]:
+    """Return the names of the videos of a tar, or of the rows of a parquet file."""
+    if path.suffix == ".tar":
+        with tarfile.open(path) as tar:
+            return [name for name in tar.getnames() if name.endswith(".mp4")]
+    return pytest.importorskip("pyarrow.parquet").read_table(path)["video"].to_pylist()
+
+
 def write_layout(layout: str, folders: Path, root: Path) -> None:
     """Write the clips of the class folders in a layout, which is theirs where it has no writer."""
     root.mkdir()
@@ -290,6 +318,13 @@ class TestStores:
     def test_a_scheme_that_is_not_known(self) -> None:
         with pytest.raises(InputError, match=r"nostore://x: the store cannot be reached \(.*not known: nostore\)"):
             find_videos("nostore://x")
+
+
+def test_the_page_names_options_and_layouts_that_there_are(run: Runner) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "data.md").read_text()
+    printed = run("compress", "--help").out + run("train", "--help").out + run("predict", "--help").out
+    assert {option for option in re.findall(r"--[a-z][a-z-]+", page) if option not in printed} == set()
+    assert all(name in printed for name in KNOWN)
 
 
 class TestTars:

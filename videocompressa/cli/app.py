@@ -24,8 +24,8 @@ app = App(
 
     Start with `videocompressa plan DATA`, then `compress DATA -o set.safetensors`, then
     `train set.safetensors --data DATA`. DATA is a folder with one folder of videos a class, or one with
-    a splits.csv, with WebDataset tars, or with a Hugging Face data set (parquet, or metadata.csv beside the videos);
-    on disk, behind a URL, or on the Hugging Face hub as hf:USER/NAME.
+    a splits.csv, with WebDataset tars, or with a Hugging Face data set (parquet, metadata.csv beside the videos, or
+    LeRobot); on disk, behind a URL, or on the Hugging Face hub as hf:USER/NAME.
     """,
     version=__version__,
     help_format="markdown",

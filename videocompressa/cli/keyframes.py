@@ -37,7 +37,7 @@ def keyframes(
     Parameters
     ----------
     videos
-        Videos, or folders in which all videos are taken.
+        Videos, or folders, tars and parquet files in which all videos are taken; paths or URLs.
     workers
         Processes that read videos; 0 reads in this process.
     """

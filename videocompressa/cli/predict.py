@@ -26,7 +26,7 @@ def predict(
     Parameters
     ----------
     videos
-        Videos, or folders in which all videos are taken.
+        Videos, or folders, tars and parquet files in which all videos are taken; paths or URLs.
     model
         Folder that `train --save-model` wrote.
     top

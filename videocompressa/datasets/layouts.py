@@ -84,14 +84,25 @@ def find_videos(
 
 def locate_videos(root: Path, video_ids: Sequence[str]) -> tuple[VideoSource, ...]:
     """Return where the videos of a set are, given the root of the data that it was made from."""
-    data = DataFolder(root, None, 1, *_walk(root))
-    packed: dict[str, VideoSource] = {}
-    if is_lerobot(data):
-        packed.update({video.video_id: video.source for video in lerobot_videos(data)})
-    elif not data.videos:
-        packed.update(tar_members(data))
-        packed.update(parquet_cells(data))
+    packed = _packed_videos(DataFolder(root, None, 1, *_walk(root)))
     return tuple(packed.get(video_id, root / video_id) for video_id in video_ids)
+
+
+def unlabeled_videos(source: Path) -> dict[str, VideoSource]:
+    """Return the videos of a folder, or of a tar or parquet file, by names relative to it or to the file's folder."""
+    if source.is_dir():
+        data = DataFolder(source, None, 1, *_walk(source))
+    else:
+        data = DataFolder(source.parent, None, 1, [], [source])
+    files: dict[str, VideoSource] = {path.relative_to(source).as_posix(): path for path in data.videos}
+    return _packed_videos(data) or files
+
+
+def _packed_videos(data: DataFolder) -> dict[str, VideoSource]:
+    """Return the videos inside other files by their ids; none where a folder holds video files of its own."""
+    if is_lerobot(data):
+        return {video.video_id: video.source for video in lerobot_videos(data)}
+    return {} if data.videos else {**tar_members(data), **parquet_cells(data)}
 
 
 def _recognize(data: DataFolder) -> str:
@@ -123,13 +134,11 @@ def _kinetics_lists(data: DataFolder) -> list[Path]:
     return [path for path in data.files("*.csv") if has_columns(path, KINETICS_COLUMNS)]
 
 
-def walk_videos(root: Path) -> Iterator[Path]:
-    """Yield video files below the root in sorted order, following links, leaving out what is hidden."""
-    yield from _walk(root)[0]
-
-
 def _walk(root: Path) -> tuple[list[Path], list[Path]]:
-    """Return the video files below the root, and the files that may hold or describe videos, in sorted order."""
+    """Return the video files below the root, and the files that may hold or describe videos, in sorted order.
+
+    Links are followed; what is hidden is left out.
+    """
     paths = sorted(_walk_remote(root) if isinstance(root, RemotePath) else _walk_local(root), key=Path.as_posix)
     videos = [path for path in paths if path.suffix.lower() in VIDEO_SUFFIXES]
     return videos, [path for path in paths if path.suffix.lower() in PACKED or path.name in (*METADATA, INFO)]

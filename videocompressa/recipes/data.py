@@ -10,13 +10,15 @@ from typing import Any
 
 from videocompressa.clip import Candidates, ClipSpec, DecodedSplit
 from videocompressa.codecs import Codec
-from videocompressa.datasets import decode_split, encode_pass, find_videos, walk_videos
+from videocompressa.datasets import decode_split, encode_pass, find_videos, unlabeled_videos
+from videocompressa.datasets.layouts import PACKED
 from videocompressa.datasets.videos import SPLITS, VideoSet, carve_validation, keep_classes
 from videocompressa.errors import BadVideo, InputError
 from videocompressa.recipes.options import CandidateOptions, Surroundings
-from videocompressa.remote import at_revision
+from videocompressa.remote import at_revision, path_of
 from videocompressa.rng import Streams
 from videocompressa.run import Stages
+from videocompressa.video.source import VideoSource
 
 
 def list_videos(data: Path, options: CandidateOptions) -> VideoSet:
@@ -91,8 +93,8 @@ def check_split(videos: VideoSet, split: str, data: Path) -> None:
         advice = "hold some training videos out with --hold-out 20%, the same in compress and train"
     else:
         advice = (
-            "name them in the column split of a splits.csv, put them in "
-            f"{data.name}/{split}/CLASS/, or evaluate on held-out ones: --split val --hold-out 20%"
+            f"name them in the column split of a splits.csv, put them in {data.name}/{split}/CLASS/ (of packed ones, "
+            f"into files such as {split}-000.tar or .parquet), or evaluate on held-out ones: --split val --hold-out 20%"
         )
     raise InputError(f"{data}: has no {split} videos (only {others}); {advice}")
 
@@ -105,19 +107,21 @@ def none_readable(skipped: Sequence[BadVideo]) -> InputError:
     )
 
 
-def unlabeled_videos(sources: Sequence[Path]) -> dict[Path, str]:
-    """Return the name of every video by its path, each once; of a folder, all below it in sorted order."""
-    names: dict[Path, str] = {}
+def videos_to_read(sources: Sequence[Path | str]) -> dict[VideoSource, str]:
+    """Return the name of every video, each once: of a folder, a tar or a parquet file all in it, in sorted order."""
+    names: dict[VideoSource, str] = {}
     if not sources:
         raise InputError("VIDEO is missing; give videos, or folders of them")
-    for source in sources:
+    for source in map(path_of, sources):
         if not source.exists():
             raise InputError(f"{source}: there is no such file or folder; give videos, or folders of them")
-        paths = list(walk_videos(source)) if source.is_dir() else [source]
-        if not paths:
+        if source.suffix.lower() in PACKED or source.is_dir():
+            videos = unlabeled_videos(source.absolute())
+        else:
+            videos = {str(source): source.absolute()}
+        if not videos:
             raise InputError(f"{source}: holds no videos; give a folder with some, or a video")
-        for path in paths:
-            name = path.relative_to(source) if source.is_dir() else path
+        for name, video in videos.items():
             # Text that any file can hold, whatever bytes the name has.
-            names.setdefault(path.absolute(), os.fsencode(name.as_posix()).decode("utf-8", "replace"))
+            names.setdefault(video, os.fsencode(name).decode("utf-8", "replace"))
     return names

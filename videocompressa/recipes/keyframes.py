@@ -24,13 +24,14 @@ from videocompressa.datasets import BadVideo
 from videocompressa.engine import run_shards
 from videocompressa.errors import InputError, VideoError
 from videocompressa.files import check_output_folder, complete_folder, read_bytes
-from videocompressa.recipes.data import none_readable, unlabeled_videos
+from videocompressa.recipes.data import none_readable, videos_to_read
 from videocompressa.recipes.options import KeyframeOptions
 from videocompressa.rng import Streams
 from videocompressa.run import Watch, watch_nothing
 from videocompressa.selection.keyframes import FIXED_SELECTORS, check_keyframes, top_k_positions
 from videocompressa.selection.selector_file import TrainedSelector, parse_selector
 from videocompressa.video import read_frames, read_frames_at
+from videocompressa.video.source import VideoSource, file_of
 from videocompressa.video.write import write_picture
 
 DEFAULT_KEYFRAMES, DEFAULT_FRAMES, SIDE = 4, 64, 64
@@ -107,7 +108,7 @@ class _Picker:
 class _Job(NamedTuple):
     """One video."""
 
-    path: Path
+    path: VideoSource
     video: str
     stem: str
     """Path of its pictures relative to the folder, without number and suffix."""
@@ -124,15 +125,15 @@ def extract_keyframes(
 ) -> Extracted:
     """Pick keyframes of videos and write `folder` with keyframes.json, keyframes.csv and the pictures.
 
-    `sources` are videos, and folders in which all videos are taken; `workers` = 0 reads them in this process. The
-    folder appears only when it is complete. A video that cannot be read is skipped and listed.
+    `sources` are videos, and folders, tars and parquet files in which all videos are taken; `workers` = 0 reads them in
+    this process. The folder appears only when it is complete. A video that cannot be read is skipped and listed.
 
     Raises `InputError` when an option cannot be followed, a source does not exist, or no video can be read.
     """
     check_output_folder(folder, overwrite=overwrite)
     picker = _picker(options or KeyframeOptions())
-    videos = unlabeled_videos(sources)
-    for path in [*videos, *([Path(picker.options.selector)] if picker.selector else [])]:
+    videos = videos_to_read(sources)
+    for path in [*map(file_of, videos), *([Path(picker.options.selector)] if picker.selector else [])]:
         if folder.resolve() in {*path.resolve().parents, *path.absolute().parents}:
             raise InputError(f"output {folder} holds {path}, which is read; give another folder")
     with complete_folder(folder, overwrite=overwrite) as part:
@@ -230,7 +231,7 @@ def _pick(picker: _Picker, video: str, candidates: Tensor) -> tuple[list[int], l
     return positions, [round(float(scores[0, position]), 4) for position in positions]
 
 
-def _write_pictures(video: Path, keyframes: Sequence[Keyframe], folder: Path, short_side: int | None) -> None:
+def _write_pictures(video: VideoSource, keyframes: Sequence[Keyframe], folder: Path, short_side: int | None) -> None:
     """Write the picked frames to their paths below the folder; no file stays of a video that breaks."""
     paths = [folder / str(keyframe.picture) for keyframe in keyframes]
     paths[0].parent.mkdir(parents=True, exist_ok=True)

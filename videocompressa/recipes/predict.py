@@ -9,7 +9,7 @@ import torch
 from videocompressa.clip import Clip
 from videocompressa.datasets import BadVideo
 from videocompressa.errors import InputError, VideoError
-from videocompressa.recipes.data import none_readable, unlabeled_videos
+from videocompressa.recipes.data import none_readable, videos_to_read
 from videocompressa.run import Watch, watch_nothing
 from videocompressa.students.clips import LabeledClips
 from videocompressa.students.evaluation import predict
@@ -47,14 +47,14 @@ def predict_videos(
     device: torch.device | None = None,
     watch: Watch = watch_nothing,
 ) -> Predictions:
-    """Classify videos, or all videos of folders, by the student in `model` (`train --save-model`).
+    """Classify videos by the student in `model` (`train --save-model`); of folders, tars and parquet, all in them.
 
     A video that cannot be read is skipped and listed. Raises `InputError`, also when none can be read.
     """
     if top < 1:
         raise InputError(f"--top is {top}; it must be at least 1")
     model = Path(model)
-    paths = unlabeled_videos([Path(source) for source in sources])
+    paths = videos_to_read(sources)
     trained = read_model(model)
     predictions: list[Prediction] = []
     skipped: list[BadVideo] = []
