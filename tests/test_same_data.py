@@ -112,7 +112,7 @@ def test_every_source_gives_the_same_latents_labels_and_accuracy(
     given |= {"accuracy": ran.json["top1_runs"], "confusion": ran.json["confusion"]}
     if not expected:
         expected |= given
-        assert ran.json["top1_mean"] > 1.2 / len(ran.json["classes"])
+        assert sum(map(any, zip(*ran.json["confusion"], strict=True))) > 1  # No constant answer, equal for any data.
     for name, value in given.items():
         same = torch.equal(value, expected[name]) if isinstance(value, torch.Tensor) else value == expected[name]
         assert same, name
