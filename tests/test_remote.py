@@ -30,7 +30,7 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote, "PAUSES_SECONDS", (0.0, 0.0))
 
 
-@pytest.mark.parametrize("layout", ["folders", "webdataset", "parquet"])
+@pytest.mark.parametrize("layout", ["folders", "csv", "videofolder", "webdataset", "parquet"])
 @pytest.mark.parametrize("fault", ["503", "drop", "half"])
 def test_a_store_that_fails_and_works_again_changes_nothing(
     layout: str, fault: str, folders: Path, tmp_path: Path

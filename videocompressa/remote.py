@@ -178,6 +178,10 @@ class RemotePath(PosixPath):
             data: bytes = store.cat_file(path)
             return data
 
+    def read_text(self, encoding: str | None = None, *_: Any, **__: Any) -> str:
+        """Read all of it as text."""
+        return self.read_bytes().decode(encoding or "utf-8").replace("\r\n", "\n")
+
     def absolute(self) -> RemotePath:
         """Return it: a URL is absolute."""
         return self
