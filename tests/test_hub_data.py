@@ -17,7 +17,7 @@ from hub_data_server import TOKEN, HubHandler
 from range_server import Store, serving
 from test_sources import folders, write_layout
 
-pytest.importorskip("huggingface_hub", reason="needs the extra url")
+pytest.importorskip("huggingface_hub", reason="needs the extra hub")
 assert folders  # A fixture.
 pytestmark = pytest.mark.slow
 

@@ -15,7 +15,7 @@ from videocompressa import remote
 from videocompressa.datasets import candidates, find_videos
 from videocompressa.errors import InputError, VideoError
 
-pytest.importorskip("aiohttp", reason="needs the extra url")
+pytest.importorskip("aiohttp", reason="needs the extra hub")
 assert folders  # A fixture.
 
 

@@ -101,7 +101,7 @@ def test_every_source_gives_the_same_latents_labels_and_accuracy(
     store: str, layout: str, places: dict[str, str], expected: dict[str, object], tmp_path: Path, run: Runner
 ) -> None:
     if store == "http":
-        pytest.importorskip("aiohttp", reason="needs the extra url")
+        pytest.importorskip("aiohttp", reason="needs the extra hub")
     data, cache, given = f"{places[store]}/{layout}", tmp_path / "cache", {}
     for split in PER_CLASS:
         codec, videos = build_codec("ycbcr"), find_videos(data)

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import torch
 
@@ -96,8 +97,21 @@ def with_adapters(model: Any, settings: Any) -> Any:
 
 
 def is_on_hub(path: str | Path) -> bool:
-    """Return whether a set file is named by its data set on the hub."""
+    """Return whether a path is a data set on the hub: hf:USER/NAME[@REVISION], or that as hf://datasets/..."""
     return str(path).startswith(ON_HUB)
+
+
+def holds_set(address: str) -> bool:
+    """Return whether a data set on the hub has a set file; where the hub cannot be reached, one may be in the cache."""
+    name, revision = _name_and_revision(address)
+    with hub_client(name) as api:
+        try:
+            files = api.dataset_info(name, revision=revision).siblings
+        except Exception as error:
+            if not _is_unreachable(error):
+                raise
+            return True
+    return any(file.rfilename.endswith(".safetensors") for file in files or ())
 
 
 def download_set(address: str) -> Path:
@@ -105,8 +119,8 @@ def download_set(address: str) -> Path:
 
     Without a network, it is the one that was downloaded last. Raises `InputError`.
     """
-    name, _, revision = address.removeprefix(ON_HUB).partition("@")
-    asked = {"repo_type": "dataset", "revision": revision or None}
+    name, revision = _name_and_revision(address)
+    asked = {"repo_type": "dataset", "revision": revision}
     with hub_client(name) as api:
         try:
             info = api.dataset_info(name, revision=asked["revision"], files_metadata=True)
@@ -125,6 +139,11 @@ def download_set(address: str) -> Path:
             f"{address}: {path} has another SHA-256 than the file on the hub; delete it and run this again"
         )
     return path
+
+
+def _name_and_revision(address: str) -> tuple[str, str | None]:
+    name, _, revision = re.sub("^hf:(/+datasets/)?", "", address).partition("@")
+    return name, unquote(revision) or None
 
 
 def _one_set(address: str, files: Sequence[str]) -> str:

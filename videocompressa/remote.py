@@ -90,7 +90,7 @@ def _fault(path: Path, error: Exception) -> InputError:
         return InputError(f"{path}: {advice}")
     reason = " ".join(f"{type(error).__name__}: {error}".split())
     if isinstance(error, ImportError):
-        return InputError(f"{path}: {reason}; for https: and hf: {how_to_install('url')}")
+        return InputError(f"{path}: {reason}; for https: and hf: {how_to_install('hub')}")
     kind = InputError if isinstance(error, ValueError) else StoreError
     return kind(f"{path}: the store cannot be reached ({reason}); check the address, the network and your access to it")
 

@@ -12,6 +12,7 @@ from videocompressa.datasets import BadVideo, VideoSet
 from videocompressa.datasets.layouts import PACKED
 from videocompressa.errors import InputError
 from videocompressa.files import check_output_folder
+from videocompressa.hub import holds_set, is_on_hub
 from videocompressa.networks import Classifier
 from videocompressa.recipes.data import check_split, decode_videos, list_videos
 from videocompressa.recipes.options import CandidateOptions, Surroundings
@@ -116,6 +117,8 @@ def train_on(
 
 def holds_videos(subject: Path) -> bool:
     """Return whether students are trained on labeled videos, and not on a set file."""
+    if is_on_hub(subject):
+        return not holds_set(str(subject))
     return subject.is_dir() or subject.suffix.lower() in (".csv", *PACKED)
 
 
