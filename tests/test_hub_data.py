@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from cli_runs import TINY
+from cli_runs import CLIPS, STUDENT, TINY
 from hub_data_server import TOKEN, HubHandler
 from range_server import Store, serving
 from test_sources import folders, write_layout
@@ -102,6 +102,12 @@ def test_a_revision_and_a_private_set(hub: Store, tmp_path: Path) -> None:
     data = (("hf:me/folders", "--revision", "v1"), ("hf:private/folders",))
     ran = commands(hub.url, tmp_path, *(("plan", *each, *PLAN) for each in data), HF_TOKEN=TOKEN)
     assert [json.loads(line)["splits"]["train"]["num_videos"] for line in ran.out] == [4, 6]
+
+
+def test_students_are_trained_on_videos_of_the_hub(hub: Store, tmp_path: Path) -> None:
+    ran = commands(hub.url, tmp_path, ("train", "hf:me/folders", *CLIPS, *STUDENT))
+    assert ran.codes == [0], ran.err
+    assert json.loads(ran.out[0])["num_train_clips"] == 6
 
 
 def test_messages(hub: Store, tmp_path: Path) -> None:

@@ -160,7 +160,7 @@ def test_what_was_pushed_is_pulled_and_used_by_name(
     assert run("decode", ADDRESS, "-o", tmp_path / "decoded", "--quiet").code == 0
     assert run("export", ADDRESS, "--to", "frames", "-o", tmp_path / "frames", "--quiet").code == 0
     trained = run.train(ADDRESS, "--data", videos, "--json").json
-    assert trained["trained_on"] == ADDRESS
+    assert trained["trained_on"] == ADDRESS.replace("hf:", "hf://datasets/")
     assert trained["top1_runs"] == run.train(set_file, "--data", videos, "--json").json["top1_runs"]
     asked = ("--data", videos, "-o", tmp_path / "tuned", "--model", tmp_path / "no-model", *TINY[:8])
     assert "no-model" in run("finetune", ADDRESS, *asked).error
