@@ -132,7 +132,7 @@ class TestContent:
             videos, "train", CLIP, HalfCodec(), cache=tmp_path / "c", workers=0,
             watch=lambda step, **numbers: seen.append((step, numbers["done"], numbers["total"])),
         )  # fmt: skip
-        assert seen == [(step, done, 10) for step in ("decode", "encode") for done in (0, 3, 6, 9, 10)]
+        assert seen == [(step, done, 10) for done in (0, 3, 6, 9, 10) for step in ("decode", "encode")]
 
 
 class TestResume:
@@ -165,7 +165,7 @@ class TestResume:
             watch=lambda step, **numbers: seen.append((step, numbers["done"])),
         )  # fmt: skip
         assert files(tmp_path / "c") == files(tmp_path / "uninterrupted")
-        assert seen[0][1] == (stop[1] if stop[0] == "decode" else 10)
+        assert seen[0] == ("decode", stop[1])
 
     def test_an_unchanged_rerun_decodes_and_encodes_nothing(
         self, videos: VideoSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -1,7 +1,7 @@
 """The encode pass: every video of a split decoded once, and every candidate frame encoded once (steps 1 and 4).
 
-Worker processes decode shards of videos, and this process writes them, in the order of the ids, to a cache that
-survives interruptions (`journal`); latents follow, shard by shard. Memory holds a few shards, never the set: the
+Worker processes decode shards of videos, a few ahead of this process, which writes them, in the order of the ids, to a
+cache that survives interruptions (`journal`), and encodes each at once. Memory holds a few shards, never the set: the
 tensors returned are mapped from the files. Results do not depend on the number of workers. A changed video is noticed
 by its size and time, then by its content.
 """
@@ -11,7 +11,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from itertools import takewhile
@@ -60,7 +61,8 @@ def decode_split(
     """
     split_pass = _SplitPass.of(videos, split, clip, cache, workers, max_bad, watch)
     with locked(split_pass.folder, watch):
-        return split_pass.collect(split_pass.decode())
+        (frames,) = deque(split_pass.decode(), maxlen=1)
+        return split_pass.collect(frames)
 
 
 def encode_pass(
@@ -78,14 +80,18 @@ def encode_pass(
     """Decode and encode the candidate frames of a split, or take them from the cache.
 
     `normalization` is the train split's where `split` is another one; None computes it from this split. Latents are
-    kept as float16. `watch("decode", ...)`, then `watch("encode", ...)`. Errors as in `decode_split`.
+    kept as float16. `watch("decode", ...)` and `watch("encode", ...)` in turns. Errors as in `decode_split`.
     """
     latent_shape = codec.spec.latent_shape(clip.height, clip.width)  # A size the codec cannot take fails here.
     split_pass = _SplitPass.of(videos, split, clip, cache, workers, max_bad, watch)
     with locked(split_pass.folder, watch):
-        frames = split_pass.decode()
+        with closing(split_pass.decode()) as decoding:
+            frames = next(decoding)
+            latents = split_pass.latents_of(frames, codec)
+            split_pass.encode(frames, latents, codec)
+            for frames in decoding:  # workers are decoding the shards that follow
+                split_pass.encode(frames, latents, codec)
         decoded = split_pass.collect(frames)
-        latents = split_pass.encode(frames, codec, total=len(decoded))
     return Candidates(
         **{**vars(decoded), "normalization": normalization or decoded.normalization},
         latents=_mapped(latents.binary, "float16", (len(decoded), clip.num_frames, *latent_shape)),
@@ -118,22 +124,23 @@ class _SplitPass:
         key = _hash([CACHE_FORMAT, videos.name, [entry.video_id for entry in part.entries], asdict(clip)])
         return cls(part, clip, cache / f"{split}-{key[:20]}", workers, max_bad, watch)
 
-    def decode(self) -> Journal:
-        """Bring the cache of frames up to date and return it."""
+    def decode(self) -> Generator[Journal]:
+        """Bring the cache of frames up to date; yield it at the start and after each shard."""
         sources = [entry.source for entry in self.videos.entries]
         shards = [tuple(sources[start : start + SHARD_VIDEOS]) for start in range(0, len(sources), SHARD_VIDEOS)]
         jobs = [Job(position, shard, *self.clip.size, self.clip.stride) for position, shard in enumerate(shards)]
         journal = Journal(self.folder / "frames.bin")
         journal.keep(_num_current(journal.lines, jobs))
         self._report(journal.lines)
+        yield journal
         with closing(run_shards(decode_shard, jobs[len(journal.lines) :], workers=self.workers)) as results:
             for decoded in results:
                 sums, squares = decoded.channel_sums()
                 rows = [{key: each for key, each in asdict(row).items() if each is not None} for row in decoded.rows]
                 journal.append(decoded.frames.data, stamps=decoded.stamps, rows=rows, sums=sums, squares=squares)
                 self._report(journal.lines)
+                yield journal
         self._check_classes(journal.lines)
-        return journal
 
     def collect(self, journal: Journal) -> DecodedSplit:
         """Return what the cache of frames holds."""
@@ -157,21 +164,27 @@ class _SplitPass:
             split_hash=self.videos.split_hash,
         )
 
-    def encode(self, frames: Journal, codec: Codec, *, total: int) -> Journal:
-        """Bring the cache of latents up to date with the frames and return it."""
-        journal = Journal(self.folder / f"latents-{_hash(asdict(codec.spec))[:20]}.bin")
-        pairs = zip(journal.lines, frames.lines, strict=False)
-        journal.keep(sum(1 for _ in takewhile(lambda pair: pair[0]["frames"] == pair[1]["chain"], pairs)))
+    def latents_of(self, frames: Journal, codec: Codec) -> Journal:
+        """Return the cache of latents, cut back to those of these frames."""
+        latents = Journal(self.folder / f"latents-{_hash(asdict(codec.spec))[:20]}.bin")
+        pairs = zip(latents.lines, frames.lines, strict=False)
+        latents.keep(sum(1 for _ in takewhile(lambda pair: pair[0]["frames"] == pair[1]["chain"], pairs)))
+        self._watch_encode(frames, latents)
+        return latents
+
+    def encode(self, frames: Journal, latents: Journal, codec: Codec) -> None:
+        """Bring the cache of latents up to date with the frames that there are."""
         shape = (3, self.clip.height, self.clip.width)
-        video_bytes = self.clip.num_frames * math.prod(shape)
-        self.watch("encode", done=frames.start_of(len(journal.lines)) // video_bytes, total=total)
-        for line in frames.lines[len(journal.lines) :]:
-            start = frames.start_of(len(journal.lines))
+        for line in frames.lines[len(latents.lines) :]:
+            start = frames.start_of(len(latents.lines))
             pixels = np.fromfile(frames.binary, np.uint8, line["end"] - start, offset=start).reshape(-1, *shape)
             data = _encode_frames(torch.from_numpy(pixels), codec) if len(pixels) else b""
-            journal.append(data, frames=line["chain"])
-            self.watch("encode", done=line["end"] // video_bytes, total=total)
-        return journal
+            latents.append(data, frames=line["chain"])
+            self._watch_encode(frames, latents)
+
+    def _watch_encode(self, frames: Journal, latents: Journal) -> None:
+        """Report how many videos are encoded, bad ones included."""
+        self.watch("encode", done=len(self._outcomes(frames.lines[: len(latents.lines)])), total=len(self.videos))
 
     def _outcomes(self, lines: Sequence[Line]) -> list[tuple[VideoEntry, dict[str, Any]]]:
         """Return the videos decoded so far, each with its row of the journal."""
