@@ -8,6 +8,7 @@ import time
 
 from videocompressa.engine import peak_memory_bytes
 from videocompressa.errors import VideoError
+from videocompressa.video.shards import DecodedShard, Job, decode_shard
 
 
 def square(number: int) -> int:
@@ -41,3 +42,13 @@ def nap(number: int) -> int:
 
 def two_megabytes(number: int) -> bytes:
     return bytes([number]) * 2_000_000
+
+
+def decode_or_fail(job: Job) -> DecodedShard:
+    """Stand in for a decoder that a video crashes, and that another one never ends in."""
+    for source in job.sources:
+        if "crash" in str(source):
+            die(0)
+        if "hang" in str(source):
+            nap(0)
+    return decode_shard(job)

@@ -13,16 +13,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from engine_work import die, die_at_two, fail_at_three, fill_megabytes, nap, square, two_megabytes
+from engine_work import decode_or_fail, die, die_at_two, fail_at_three, fill_megabytes, nap, square, two_megabytes
 from numbered_videos import gray, numbered, write
 from torch import Tensor
 
-from videocompressa.clip import ClipSpec, CodecSpec, Normalization
+from videocompressa.clip import ClipSpec, CodecSpec, DecodedSplit, Normalization
 from videocompressa.codecs import PixelCodec
 from videocompressa.datasets import VideoSet, candidates, decode_split, encode_pass, find_videos
 from videocompressa.datasets.journal import locked
 from videocompressa.engine import WorkerError, peak_memory_bytes, run_apart, run_shards
 from videocompressa.errors import InputError, VideoError
+from videocompressa.video import shards
+from videocompressa.video.shards import decode_shard
 
 CLIP = ClipSpec(4, 16, 16)
 
@@ -336,6 +338,46 @@ class TestBadVideos:
         assert len(decode_split(videos, "train", CLIP, cache=tmp_path / "c", workers=0)) == 10
 
 
+class TestLostVideos:
+    @pytest.fixture
+    def broken(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> VideoSet:
+        """Ten videos, of which one crashes the decoder and one never ends."""
+        for n in range(10):
+            name = {3: "crash", 6: "hang"}.get(n, str(n))
+            numbered(tmp_path / "set" / "train" / "ab"[n % 2] / f"{name}.mp4", 3 + n, step=20)
+        monkeypatch.setattr(candidates, "decode_shard", decode_or_fail)
+        monkeypatch.setattr(shards, "decode_shard", decode_or_fail)
+        return find_videos(tmp_path / "set")
+
+    def test_they_cost_only_themselves_and_are_tried_again_when_there_is_more_time(
+        self, broken: VideoSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def decode(max_seconds: float) -> DecodedSplit:
+            return decode_split(
+                broken, "train", CLIP, cache=tmp_path / "c", workers=2, max_bad=0.3, max_seconds=max_seconds
+            )
+
+        decoded = decode(2.0)
+        reasons = {video.video_id: video.reason for video in decoded.bad}
+        assert reasons == {
+            "train/a/hang.mp4": "took over 2 s",
+            "train/b/crash.mp4": "the process that read it died (signal SIGKILL)",
+        }
+        assert len(decoded) == 8
+        for module in (candidates, shards):
+            monkeypatch.setattr(module, "decode_shard", lambda job: pytest.fail("decoded again"))
+        assert decode(2.0).bad == decoded.bad
+        for module in (candidates, shards):
+            monkeypatch.setattr(module, "decode_shard", decode_shard)
+        assert len(decode(60.0)) == 10
+
+    def test_too_many_stop_the_run(self, broken: VideoSet, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match=r"2 of .* cannot be read.*took over 2 s"):
+            decode_split(broken, "train", CLIP, cache=tmp_path / "c", workers=1, max_bad=0.1, max_seconds=2.0)
+        with pytest.raises(InputError, match="--max-seconds-per-video is 0; it must be above 0"):
+            decode_split(broken, "train", CLIP, cache=tmp_path / "c", workers=1, max_seconds=0)
+
+
 class TestEngine:
     @pytest.mark.parametrize("workers", [0, 1, 3])
     def test_results_in_order(self, workers: int) -> None:
@@ -353,6 +395,15 @@ class TestEngine:
     def test_a_dead_worker_is_named_with_its_shard(self) -> None:
         with pytest.raises(WorkerError, match=r"a worker died \(signal SIGKILL\) on shard two; run again with --wo"):
             list(run_shards(die, [2], workers=1, name=lambda number: "shard two"))
+
+    def test_a_shard_that_takes_too_long_is_given_up(self) -> None:
+        started = time.monotonic()
+        with pytest.raises(WorkerError, match="on shard two") as caught:
+            list(run_shards(nap, [2], workers=1, max_seconds=0.5, name=lambda number: "shard two"))
+        assert caught.value.how == "took over 0.5 s"
+        assert time.monotonic() - started < 10
+        lost = list(run_shards(die_at_two, range(5), workers=2, lost=lambda number: -number))
+        assert lost == [0, 1, -2, 3, 4]
 
     def test_big_results(self) -> None:
         assert [result[-1] for result in run_shards(two_megabytes, range(4), workers=2)] == [0, 1, 2, 3]

@@ -6,10 +6,12 @@ error does not name the shard on which a worker died.
 """
 
 import json
+import math
 import resource
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -28,16 +30,26 @@ IN_FLIGHT = 2
 
 
 class WorkerError(RuntimeError):
-    """A worker process ended without an answer (killed, out of memory, crashed in a library)."""
+    """A worker process ended without an answer (killed, out of memory, crashed in a library, over its time)."""
+
+    how = "ended"
+    """How, in a few words."""
 
 
 def run_shards(
-    function: Callable[[Shard], Result], shards: Sequence[Shard], *, workers: int, name: Callable[[Shard], str] = str
+    function: Callable[[Shard], Result],
+    shards: Sequence[Shard],
+    *,
+    workers: int,
+    name: Callable[[Shard], str] = str,
+    max_seconds: float = math.inf,
+    lost: Callable[[Shard], Result] | None = None,
 ) -> Generator[Result, None, None]:
     """Yield `function(shard)` for every shard in order.
 
     `workers` = 0 runs in this process. Otherwise `function` (importable by name) and the shards are sent to that many
-    processes. An error in a worker is raised here; a worker that dies raises `WorkerError` with the shard's `name`.
+    processes. An error in a worker is raised here. A worker that dies, or takes more than `max_seconds` for a shard and
+    is killed, raises `WorkerError` with the shard's `name`; or `lost(shard)` is the result.
     """
     if workers < 0:
         raise InputError(f"--workers is {workers}; it must be 0 (this process) or more")
@@ -46,28 +58,39 @@ def run_shards(
         return
     finished: dict[int, Result] = {}
     num_yielded = 0
-    results = _in_workers(function, shards, workers, name, reuse=True, end=lambda: num_yielded + IN_FLIGHT * workers)
+    results = _in_workers(
+        function, shards, workers, name, max_seconds, reuse=True, end=lambda: num_yielded + IN_FLIGHT * workers
+    )
     with closing(results):
         for position, result in results:
             if isinstance(result, WorkerError):
-                raise result
-            finished[position] = result
+                if lost is None:
+                    raise result
+                finished[position] = lost(shards[position])
+            else:
+                finished[position] = result
             while num_yielded in finished:
                 yield finished.pop(num_yielded)
                 num_yielded += 1
 
 
 def run_apart(
-    function: Callable[[Shard], Result], jobs: Sequence[Shard], *, workers: int, name: Callable[[Shard], str] = str
+    function: Callable[[Shard], Result],
+    jobs: Sequence[Shard],
+    *,
+    workers: int,
+    name: Callable[[Shard], str] = str,
+    max_seconds: float = math.inf,
 ) -> Generator[tuple[int, Result | WorkerError], None, None]:
     """Yield (position, result) as jobs end, each in a fresh process of its own, `workers` at a time.
 
-    So a job's peak memory is its own, and one that dies (killed, out of memory) is a `WorkerError` among the results.
+    So a job's peak memory is its own, and one that dies (killed, out of memory), or is killed after `max_seconds`, is a
+    `WorkerError` among the results.
     An error that `function` raises is raised here and stops the other jobs; no process outlives the iterator.
     """
     if workers < 1:
         raise InputError(f"--jobs is {workers}; it must be at least 1")
-    return _in_workers(function, jobs, workers, name, reuse=False, end=lambda: len(jobs))
+    return _in_workers(function, jobs, workers, name, max_seconds, reuse=False, end=lambda: len(jobs))
 
 
 def peak_memory_bytes() -> int:
@@ -85,6 +108,7 @@ def _in_workers(
     shards: Sequence[Shard],
     workers: int,
     name: Callable[[Shard], str],
+    max_seconds: float,
     *,
     reuse: bool,
     end: Callable[[], int],
@@ -98,15 +122,19 @@ def _in_workers(
             while len(busy) < workers and num_sent < min(end(), len(shards)):
                 worker = idle.pop() if idle else _start(function)
                 busy.append(worker)
-                worker.position = num_sent
+                worker.position, worker.end = num_sent, time.monotonic() + max_seconds
                 with suppress(BrokenPipeError, ConnectionResetError):  # `_answer` reports that it died.
                     worker.connection.send(shards[num_sent])
                 num_sent += 1
-            ready = wait([worker.connection for worker in busy])
-            for worker in [worker for worker in busy if worker.connection in ready]:
+            left = min(worker.end for worker in busy) - time.monotonic()
+            ready = wait([worker.connection for worker in busy], None if left == math.inf else max(0.0, left))
+            for worker in [worker for worker in busy if worker.connection in ready or worker.end <= time.monotonic()]:
                 busy.remove(worker)
                 idle.append(worker)
-                answer = _answer(worker, name(shards[worker.position]))
+                late = worker.connection not in ready
+                if late:
+                    worker.process.kill()
+                answer = _answer(worker, name(shards[worker.position]), f"took over {max_seconds:g} s" if late else "")
                 if not reuse or isinstance(answer, WorkerError):
                     _stop([idle.pop()])
                 yield worker.position, answer
@@ -120,6 +148,8 @@ class _Worker:
     connection: Connection
     position: int = 0
     """Which shard it works on."""
+    end: float = math.inf
+    """When that has taken too long, as `time.monotonic` counts."""
 
 
 WORKER = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from videocompressa.engine import serve; serve({})"
@@ -156,20 +186,29 @@ def serve(file_number: int) -> None:
             connection.send(answer)
 
 
-def _answer(worker: _Worker, shard: str) -> Any:
-    """Return the result of the worker's shard, or a `WorkerError` when it died; raise the error of the function."""
+def _answer(worker: _Worker, shard: str, late: str) -> Any:
+    """Return the result of the worker's shard, or a `WorkerError` when it died; raise the error of the function.
+
+    `late` says that it was killed because of its time.
+    """
     try:
         error, result = worker.connection.recv()
     except (EOFError, ConnectionResetError):
         code = worker.process.wait()
-        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        return WorkerError(
-            f"a worker died ({how}) on {shard}; run again with --workers 0 to see why, "
+        died = WorkerError(
+            f"a worker died ({_how(code)}) on {shard}; run again with --workers 0 to see why, "
             "or with fewer --workers (bench: fewer --jobs) if memory ran out"
         )
+        died.how = late or f"the process that read it died ({_how(code)})"
+        return died
     if error is not None:
         raise error
     return result
+
+
+def _how(code: int) -> str:
+    """Return how a process ended."""
+    return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
 
 def _stop(workers: Sequence[_Worker]) -> None:

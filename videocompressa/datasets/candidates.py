@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -29,7 +30,7 @@ from videocompressa.datasets.videos import VideoEntry, VideoSet
 from videocompressa.engine import run_shards
 from videocompressa.errors import BadVideo, InputError
 from videocompressa.run import Watch, watch_nothing
-from videocompressa.video.shards import Job, decode_shard, hash_shard, stamp_of
+from videocompressa.video.shards import MAX_SECONDS, Job, decode_apart, decode_shard, hash_shard, stamp_of
 
 if TYPE_CHECKING:
     from videocompressa.codecs import Codec
@@ -52,14 +53,16 @@ def decode_split(
     cache: Path,
     workers: int,
     max_bad: float = 0.05,
+    max_seconds: float = MAX_SECONDS,
     watch: Watch = watch_nothing,
 ) -> DecodedSplit:
     """Decode the candidate frames of a split, or take them from the cache.
 
-    A video that cannot be read is skipped and listed; more than the share `max_bad` of the split, or all videos of a
-    class, raise `InputError` with that list. `watch("decode", done=, total=)` counts videos.
+    A video that cannot be read, and with workers one that kills its worker or takes it more than `max_seconds`, is
+    skipped and listed; more than the share `max_bad` of the split, or all videos of a class, raise `InputError` with
+    that list. `watch("decode", done=, total=)` counts videos.
     """
-    split_pass = _SplitPass.of(videos, split, clip, cache, workers, max_bad, watch)
+    split_pass = _SplitPass.of(videos, split, clip, cache, workers, max_bad, max_seconds, watch)
     with locked(split_pass.folder, watch):
         (frames,) = deque(split_pass.decode(), maxlen=1)
         return split_pass.collect(frames)
@@ -74,6 +77,7 @@ def encode_pass(
     cache: Path,
     workers: int,
     max_bad: float = 0.05,
+    max_seconds: float = MAX_SECONDS,
     normalization: Normalization | None = None,
     watch: Watch = watch_nothing,
 ) -> Candidates:
@@ -83,7 +87,7 @@ def encode_pass(
     kept as float16. `watch("decode", ...)` and `watch("encode", ...)` in turns. Errors as in `decode_split`.
     """
     latent_shape = codec.spec.latent_shape(clip.height, clip.width)  # A size the codec cannot take fails here.
-    split_pass = _SplitPass.of(videos, split, clip, cache, workers, max_bad, watch)
+    split_pass = _SplitPass.of(videos, split, clip, cache, workers, max_bad, max_seconds, watch)
     with locked(split_pass.folder, watch):
         with closing(split_pass.decode()) as decoding:
             frames = next(decoding)
@@ -110,30 +114,43 @@ class _SplitPass:
     """Its cache."""
     workers: int
     max_bad: float
+    max_seconds: float
     watch: Watch
 
     @classmethod
     def of(
-        cls, videos: VideoSet, split: str, clip: ClipSpec, cache: Path, workers: int, max_bad: float, watch: Watch
+        cls,
+        videos: VideoSet,
+        split: str,
+        clip: ClipSpec,
+        cache: Path,
+        workers: int,
+        max_bad: float,
+        max_seconds: float,
+        watch: Watch,
     ) -> Self:
+        if not max_seconds > 0:
+            raise InputError(f"--max-seconds-per-video is {max_seconds:g}; it must be above 0")
         if not 0 <= max_bad <= 1:
             raise InputError(f"--max-bad is {100 * max_bad:g}%; it must be between 0% and 100%")
         part = videos.select(split)
         if not part.entries:
             raise InputError(f"{videos.root}: has no {split} videos; name them in a csv or put them in folders")
         key = _hash([CACHE_FORMAT, videos.name, [entry.video_id for entry in part.entries], asdict(clip)])
-        return cls(part, clip, cache / f"{split}-{key[:20]}", workers, max_bad, watch)
+        return cls(part, clip, cache / f"{split}-{key[:20]}", workers, max_bad, max_seconds, watch)
 
     def decode(self) -> Generator[Journal]:
         """Bring the cache of frames up to date; yield it at the start and after each shard."""
         sources = [entry.source for entry in self.videos.entries]
         shards = [tuple(sources[start : start + SHARD_VIDEOS]) for start in range(0, len(sources), SHARD_VIDEOS)]
         jobs = [Job(position, shard, *self.clip.size, self.clip.stride) for position, shard in enumerate(shards)]
+        limits: dict[str, Any] = {"workers": self.workers, "max_seconds": self.max_seconds}
+        lost = partial(decode_apart, **limits)
         journal = Journal(self.folder / "frames.bin")
-        journal.keep(_num_current(journal.lines, jobs))
+        journal.keep(_num_current(journal.lines, jobs, self.max_seconds))
         self._report(journal.lines)
         yield journal
-        with closing(run_shards(decode_shard, jobs[len(journal.lines) :], workers=self.workers)) as results:
+        with closing(run_shards(decode_shard, jobs[len(journal.lines) :], lost=lost, **limits)) as results:
             for decoded in results:
                 sums, squares = decoded.channel_sums()
                 rows = [{key: each for key, each in asdict(row).items() if each is not None} for row in decoded.rows]
@@ -216,9 +233,14 @@ class _SplitPass:
             )
 
 
-def _num_current(lines: list[Line], jobs: Sequence[Job]) -> int:
-    """Return how many shards match the files of now; new stamps of unchanged content are noted in `lines`."""
+def _num_current(lines: list[Line], jobs: Sequence[Job], max_seconds: float) -> int:
+    """Return how many shards match the files of now; new stamps of unchanged content are noted in `lines`.
+
+    Videos that were given up under a lower time limit are tried again.
+    """
     for position, (line, job) in enumerate(zip(lines, jobs, strict=False)):
+        if any(row.get("max_seconds", max_seconds) < max_seconds for row in line["rows"]):
+            return position
         stamps = [list(stamp) if (stamp := stamp_of(source)) else None for source in job.sources]
         if stamps == line["stamps"]:
             continue

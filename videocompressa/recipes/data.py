@@ -56,7 +56,8 @@ def decode_videos(
 
 def _reading(options: CandidateOptions, surroundings: Surroundings) -> dict[str, Any]:
     cache, workers, watch = surroundings.cache / "candidates", surroundings.workers, surroundings.watch
-    return {"cache": cache, "workers": workers, "max_bad": options.max_bad, "watch": watch}
+    limits = {"max_bad": options.max_bad, "max_seconds": options.max_seconds_per_video}
+    return {"cache": cache, "workers": workers, "watch": watch, **limits}
 
 
 def stages_of(train_data: Candidates, surroundings: Surroundings) -> Stages:

@@ -86,6 +86,8 @@ class CandidateOptions:
     """Share of the training videos that becomes the split "val", by complete groups. Give every command the same."""
     max_bad: Share = _FIVE_PERCENT
     """Share of the videos of a split that may be unreadable (they are skipped and listed); more stops the run."""
+    max_seconds_per_video: float = 60.0
+    """Time for a video; one that takes longer, or crashes the decoder, is skipped and listed (not with --workers 0)."""
 
     @property
     def clip(self) -> ClipSpec:

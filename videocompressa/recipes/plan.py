@@ -9,7 +9,9 @@ from collections import Counter
 from collections.abc import Iterable
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,7 +33,7 @@ from videocompressa.students.clips import LabeledClips
 from videocompressa.students.training import fit
 from videocompressa.synthetic import Budget
 from videocompressa.video import VideoInfo, read_clip
-from videocompressa.video.shards import probe_shard
+from videocompressa.video.shards import probe_apart, probe_shard
 
 PROBED_AT_ONCE = 32
 SAMPLE_VIDEOS = 8
@@ -98,7 +100,7 @@ def plan(
     config, labeler_notes = labeled_by(config, options, candidates, budget, len(videos.classes))
     codec = build_codec(options.codec).to(surroundings.device)
     codec.spec.latent_shape(candidates.size, candidates.size)
-    infos, bad = _probe_all(videos, surroundings)
+    infos, bad = _probe_all(videos, candidates.max_seconds_per_video, surroundings)
     train = {entry: info for entry, info in infos.items() if entry.split == "train"}
     train_bad = tuple(each for entry, each in bad.items() if entry.split == "train")
     if not train:
@@ -125,16 +127,15 @@ def plan(
 
 
 def _probe_all(
-    videos: VideoSet, surroundings: Surroundings
+    videos: VideoSet, max_seconds: float, surroundings: Surroundings
 ) -> tuple[dict[VideoEntry, VideoInfo], dict[VideoEntry, BadVideo]]:
     """Return what is known of the readable videos, and the others with the reason."""
     sources = [entry.source for entry in videos.entries]
     shards = [tuple(sources[start : start + PROBED_AT_ONCE]) for start in range(0, len(sources), PROBED_AT_ONCE)]
     probed: list[VideoInfo | VideoError] = []
     surroundings.watch("probe", done=0, total=len(sources))
-    with closing(
-        run_shards(probe_shard, shards, workers=surroundings.workers, name=lambda shard: str(shard[0]))
-    ) as results:
+    limits: dict[str, Any] = {"workers": surroundings.workers, "max_seconds": max_seconds}
+    with closing(run_shards(probe_shard, shards, lost=partial(probe_apart, **limits), **limits)) as results:
         for some in results:
             probed += some
             surroundings.watch("probe", done=len(probed), total=len(sources))

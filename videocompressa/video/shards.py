@@ -2,14 +2,18 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from videocompressa.engine import WorkerError, run_apart
 from videocompressa.errors import VideoError
 from videocompressa.video.decode import VideoInfo, probe, read_frames
 from videocompressa.video.source import PackedVideo, VideoSource, file_of, num_bytes_of, sha256_of
+
+MAX_SECONDS = 60.0
+"""Time that the decoder may take for a video."""
 
 Stamp = tuple[int, int] | None
 """(bytes, mtime in ns) of the file that holds a video, None when it is gone: while it keeps both it is unchanged."""
@@ -45,6 +49,8 @@ class VideoRow:
     """T presentation times, from the start of the video."""
     num_bytes: int | None = None
     """Of a video inside another file; else its stamp has them."""
+    max_seconds: float | None = None
+    """Time limit under which the process that read it died or was killed."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,29 @@ def decode_shard(job: Job) -> DecodedShard:
         times_seconds = tuple(decoded.pts_seconds.tolist())
         rows.append(VideoRow(sha256, "", decoded.num_video_frames, times_seconds, num_bytes))
     return DecodedShard(stamps, tuple(rows), np.concatenate(frames))
+
+
+def decode_apart(job: Job, *, workers: int, max_seconds: float) -> DecodedShard:
+    """Decode each video of a shard in a process of its own: one that kills or delays its process becomes a row."""
+    jobs = [replace(job, sources=(source,)) for source in job.sources]
+    ended = dict(run_apart(decode_shard, jobs, workers=workers, max_seconds=max_seconds))
+    parts: list[DecodedShard] = []
+    for position, one in enumerate(jobs):
+        part = ended[position]
+        if isinstance(part, WorkerError):
+            none = np.empty((0, job.num_frames, 3, job.height, job.width), np.uint8)
+            lost = VideoRow("", bad=part.how, max_seconds=max_seconds)
+            part = DecodedShard((stamp_of(one.sources[0]),), (lost,), none)
+        parts.append(part)
+    stamps, rows = (tuple(each for part in parts for each in getattr(part, name)) for name in ("stamps", "rows"))
+    return DecodedShard(stamps, rows, np.concatenate([part.frames for part in parts]))
+
+
+def probe_apart(sources: Sequence[VideoSource], *, workers: int, max_seconds: float) -> list[VideoInfo | VideoError]:
+    """Probe each video in a process of its own; one that kills or delays its process is an error."""
+    ended = dict(run_apart(probe_shard, [(source,) for source in sources], workers=workers, max_seconds=max_seconds))
+    answers = [ended[position] for position in range(len(sources))]
+    return [VideoError(each.how) if isinstance(each, WorkerError) else each[0] for each in answers]
 
 
 def stamp_of(source: VideoSource) -> Stamp:
