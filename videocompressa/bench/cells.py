@@ -63,10 +63,8 @@ class Setting:
 
     def path(self, kind: str, name: str, key: Mapping[str, Any], suffix: str) -> Path:
         """Return the file of a job: a readable name, and a hash of all that its content depends on."""
-        given = dataclasses.asdict(self.candidates)
-        del given["max_seconds_per_video"]  # changes nothing of a video that is read
-        # Columns that are not given leave the names as they were before there were any.
-        candidates = {key: each for key, each in given.items() if each is not None or not key.endswith("_column")}
+        candidates = dataclasses.asdict(self.candidates)
+        del candidates["max_seconds_per_video"]  # changes nothing of a video that is read
         shared = {
             "videos": self.videos_hash,
             "candidates": candidates,
