@@ -2,9 +2,7 @@
 
     python official_processor.py TYPE FRAMES.safetensors TOKENIZER_FOLDER OUT.safetensors [--stub-operators]
 
-FRAMES holds `frames` (F,3,H,W) uint8 and `bounds` (2,) int64, the smallest and largest number of pixels. With
-`--stub-operators`, the compiled operators of torchvision that its processors do not use are declared without any code:
-a wheel for CUDA can then be imported with a torch for the CPU.
+FRAMES holds `frames` (F,3,H,W) uint8 and `bounds` (2,) int64, the smallest and largest number of pixels.
 """
 
 from __future__ import annotations
@@ -13,15 +11,12 @@ import sys
 
 import torch
 from safetensors.torch import load_file, save_file
+from torchvision_runs import declare_operators
 
 FPS = 2.0
 
 
-def main(model_type: str, frames_path: str, tokenizer_folder: str, out_path: str, *flags: str) -> None:
-    library = torch.library.Library("torchvision", "DEF") if "--stub-operators" in flags else None
-    if library is not None:
-        library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+def main(model_type: str, frames_path: str, tokenizer_folder: str, out_path: str) -> None:
     import transformers
 
     given = load_file(frames_path)
@@ -49,4 +44,5 @@ def main(model_type: str, frames_path: str, tokenizer_folder: str, out_path: str
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    library = declare_operators()
+    main(*sys.argv[1:5])

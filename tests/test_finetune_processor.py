@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
+from torchvision_runs import run_with_torchvision
 from vlm_models import TYPES, qwen_tokenizer_folder, write_byte_tokenizer
 
 from videocompressa.errors import InputError
@@ -165,13 +162,6 @@ def test_only_the_answer_is_learned(processors: dict[str, VideoProcessor]) -> No
 # The official processors.
 
 
-def run_official(*arguments: object) -> subprocess.CompletedProcess[str]:
-    script = Path(__file__).with_name("official_processor.py")
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(script), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [(96, 130), (40, 36)])
 @pytest.mark.parametrize("model_type", TYPES)
@@ -179,18 +169,12 @@ def test_patches_and_tokens_are_those_of_the_official_processor(
     model_type: str, size: tuple[int, int], tmp_path: Path
 ) -> None:
     transformers = pytest.importorskip("transformers", reason="needs the extra vlm")
-    if importlib.util.find_spec("torchvision") is None:
-        pytest.skip("needs torchvision, which the official processors are written with")
     folder = qwen_tokenizer_folder()
     smallest, largest = 4096, 60_000
     video = clip(4, *size, seed=1)
     save_file({"frames": video.frames, "bounds": torch.tensor([smallest, largest])}, tmp_path / "in.safetensors")
-    paths = (model_type, tmp_path / "in.safetensors", folder, tmp_path / "out.safetensors")
-    done = run_official(*paths)
-    if done.returncode:  # Its compiled operators may be of another torch; the processors need none of them.
-        done = run_official(*paths, "--stub-operators")
-    if done.returncode:
-        pytest.skip(f"torchvision cannot be imported: {done.stderr.strip().splitlines()[-1]}")
+    paths = (tmp_path / "in.safetensors", folder, tmp_path / "out.safetensors")
+    run_with_torchvision("official_processor.py", model_type, *paths)
     official = load_file(tmp_path / "out.safetensors")
     family = dataclasses.replace(MODEL_FAMILIES[model_type], system="")
     rules = dataclasses.replace(family.rules, min_pixels=smallest, max_pixels=largest)
