@@ -48,7 +48,7 @@ def write_model(model: TrainedModel, folder: Path, *, overwrite: bool = False) -
         (part / FILE).write_text(json.dumps(content, indent=1), encoding="utf-8")
         if isinstance(model.student, Backbone):
             model.student.save(part)
-            (part / RULES).write_text(json.dumps(model.student.rules), encoding="utf-8")
+            (part / RULES).write_text(json.dumps(model.student.preprocessor.rules), encoding="utf-8")
         else:
             weights = {name: weight.cpu().contiguous() for name, weight in model.student.state_dict().items()}
             save_file(weights, part / WEIGHTS)
