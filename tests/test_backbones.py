@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,17 +14,19 @@ from typing import Any
 import pytest
 import torch
 from test_train import CPU, moving_squares
+from torchvision_runs import run_with_torchvision
 
 from videocompressa.clip import ClipSpec, Normalization
 from videocompressa.errors import InputError
 from videocompressa.networks import STUDENTS
+from videocompressa.recipes.data import decode_videos, list_videos
 from videocompressa.recipes.options import CandidateOptions, Surroundings
 from videocompressa.recipes.train import train_on
 from videocompressa.rng import Streams
 from videocompressa.run import Run, Stages, watch_nothing
 from videocompressa.students.backbones import Backbone, load_backbone
 from videocompressa.students.clips import LabeledClips
-from videocompressa.students.evaluation import evaluate, train_seeds
+from videocompressa.students.evaluation import evaluate, predict, train_seeds
 from videocompressa.students.model_folder import TrainedModel, read_model, write_model
 from videocompressa.students.named import FROZEN, MODES, OwnFeatures, OwnNetwork, build_named, parse_student
 from videocompressa.students.probe import fit_probe, logistic_regression, nearest_mean
@@ -30,50 +34,11 @@ from videocompressa.students.settings import TrainConfig
 from videocompressa.students.training import fit
 from videocompressa.views import UNCHANGED
 
-SIDE, FRAMES, WIDTH = 32, 4, 32
+sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
+
+from tiny_backbone import CONFIGS, FRAMES, RULES, SIDE, write_backbone
+
 CLIP = ClipSpec(FRAMES, 48, 48)
-SIZES = {"hidden_size": WIDTH, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
-PATCHES = {"image_size": SIDE, "patch_size": 8}
-VIDEO = {
-    "videomae": ("VideoMAEConfig", {**SIZES, **PATCHES, "num_frames": FRAMES, "tubelet_size": 2}),
-    "timesformer": ("TimesformerConfig", {**SIZES, **PATCHES, "num_frames": FRAMES}),
-    "vivit": ("VivitConfig", {**SIZES, "image_size": SIDE, "num_frames": FRAMES, "tubelet_size": [2, 8, 8]}),
-    "vjepa2": (
-        "VJEPA2Config",
-        {
-            "crop_size": SIDE, "patch_size": 8, "frames_per_clip": FRAMES, "hidden_size": WIDTH,
-            "num_hidden_layers": 2, "num_attention_heads": 2, "num_pooler_layers": 1, "pred_hidden_size": WIDTH,
-            "pred_num_attention_heads": 2, "pred_num_hidden_layers": 1,
-        },
-    ),
-    "videoprism": (
-        "VideoPrismVisionConfig",
-        {
-            "image_size": SIDE, "num_frames": FRAMES, "tubelet_size": [1, 8, 8], "hidden_size": WIDTH,
-            "num_spatial_layers": 1, "num_temporal_layers": 1, "num_auxiliary_layers": 1, "num_attention_heads": 2,
-            "intermediate_size": 64,
-        },
-    ),
-}  # fmt: skip
-PICTURES = {
-    "dinov2": ("Dinov2Config", {**SIZES, **PATCHES}),
-    "siglip": ("SiglipConfig", {"vision_config": {**SIZES, **PATCHES}}),
-}
-RULES = {"image_mean": [0.5, 0.5, 0.5], "image_std": [0.25, 0.25, 0.25], "do_normalize": True}
-
-
-def write_backbone(folder: Path, name: str, *, rules: dict[str, Any] | None = None) -> Path:
-    """Write a tiny, randomly initialized model with three classes of its own."""
-    import transformers
-
-    config_name, values = {**VIDEO, **PICTURES}[name]
-    config = getattr(transformers, config_name)(num_labels=3, **values)
-    kind = "AutoModelForVideoClassification" if name in VIDEO else "AutoModelForImageClassification"
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        getattr(transformers, kind).from_config(config).save_pretrained(folder)
-    (folder / "preprocessor_config.json").write_text(json.dumps(RULES if rules is None else rules))
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +56,7 @@ def squares(num_clips: int, seed: int) -> LabeledClips:
 
 
 def config(student: str, **changes: Any) -> TrainConfig:
-    steps, lr = {"lora": (60, 2e-3), "full": (5, 1e-3)}.get(student.rpartition(":")[2], (20, 1e-2))
+    steps, lr = {"lora": (120, 2e-3), "full": (5, 1e-3)}.get(student.rpartition(":")[2], (20, 1e-2))
     defaults: dict[str, Any] = {
         "steps": steps,
         "batch_size": 8,
@@ -102,29 +67,63 @@ def config(student: str, **changes: Any) -> TrainConfig:
     return TrainConfig(student=student, **{**defaults, "lr": lr, "precision": "float32", **changes})
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", [*VIDEO, *PICTURES])
-def test_every_backbone_trains_in_every_mode_and_is_kept(name: str, tmp_path: Path) -> None:
-    place = write_backbone(tmp_path / name, name)
+def check_modes(student: str, folder: Path, *, classes_in: str = "id2label") -> None:
+    """Train in every mode, write and read the student."""
     train, test = squares(16, 0), squares(16, 1)
     for mode in MODES:
-        one = config(f"hf:{place}:{mode}")
+        one = config(f"{student}:{mode}")
         kept: dict[int, Any] = {}
         result = train_seeds(train, test, one, Run(Streams(0)), seeds=[0], clock=lambda: 0.0, keep=kept.__setitem__)
         if mode == "full":  # from random weights it takes more steps than a test has
-            fresh = load_backbone(str(place), mode, train.classes).state_dict()
+            fresh = build_named(one.student, train.classes, CLIP, torch.Generator()).state_dict()
             moved = {name for name, value in kept[0].state_dict().items() if not torch.equal(value, fresh[name])}
             assert len(moved) > len(fresh) / 2
         else:
             assert result.top1_mean > 0.9, mode
         model = TrainedModel(kept[0], one.student, 1.0, train.classes, CLIP, train.normalization)
-        before = evaluate(kept[0], test, CPU).top1
-        write_model(model, tmp_path / mode)
-        again = read_model(tmp_path / mode)
+        before = predict(kept[0], test, CPU)
+        write_model(model, folder / mode)
+        again = read_model(folder / mode)
         assert (again.classes, again.clip, again.normalization) == (train.classes, CLIP, train.normalization)
-        assert evaluate(again.student, test, CPU).top1 == before
-        written = json.loads((tmp_path / mode / "config.json").read_text())
-        assert list(written["id2label"].values()) == list(train.classes)
+        torch.testing.assert_close(predict(again.student, test, CPU), before, rtol=1e-3, atol=1e-3)
+        written = json.loads((folder / mode / "config.json").read_text())[classes_in]
+        assert tuple(written.values() if isinstance(written, dict) else written) == train.classes
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(CONFIGS))
+def test_every_backbone_trains_in_every_mode_and_is_kept(name: str, tmp_path: Path) -> None:
+    check_modes(f"hf:{write_backbone(tmp_path / name, name)}", tmp_path)
+
+
+@pytest.mark.slow
+def test_models_of_timm_train_in_every_mode_and_are_kept(tmp_path: Path) -> None:
+    run_with_torchvision("timm_student.py", tmp_path, packages=("timm",))
+
+
+@pytest.fixture(scope="module")
+def real_clips(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[LabeledClips, LabeledClips]:
+    """48 training and 24 test clips of four classes of fluent16, shown by other bodies."""
+    four = ("juggling", "man-in-tuxedo", "mountain-bicyclist", "rowboat")
+    options = CandidateOptions(size=SIDE, frames=FRAMES, classes=four)
+    here = Surroundings(tmp_path_factory.mktemp("real"), CPU, 0, lambda: 0.0, watch_nothing)
+    videos = list_videos(shared_data / "fluent16", options)
+    train, test = (decode_videos(videos, split, options.clip, options, here) for split in ("train", "test"))
+    clips = [LabeledClips(each.frames, each.labels, train.normalization, each.classes) for each in (train, test)]
+    return clips[0], clips[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["videomae", "timesformer", "vivit", "vjepa2", "videoprism", "dinov2", "siglip"])
+def test_backbones_learn_real_clips(name: str, real_clips: tuple[LabeledClips, LabeledClips], tmp_path: Path) -> None:
+    """Random features, chance 0.25: measured 0.46 to 0.79 for probe, 0.71 to 0.88 for lora."""
+    place = write_backbone(tmp_path / name, name)
+    train, test = real_clips
+    untrained = evaluate(build_named(f"hf:{place}", train.classes, CLIP, torch.Generator()), test, CPU).top1
+    for mode in MODES:
+        one = config(f"hf:{place}:{mode}", steps=120, batch_size=16, lr=5e-3)
+        top1 = train_seeds(train, test, one, Run(Streams(0)), seeds=[0], clock=lambda: 0.0).top1_mean
+        assert top1 > max(untrained, 0.4), mode
 
 
 def test_only_what_the_mode_says_is_trained(videomae: Path) -> None:
@@ -249,6 +248,17 @@ def of_unknown_type(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps({"model_type": "vjepa21", "auto_map": {"AutoModel": "code.Model"}}))
 
 
+def of_timm(folder: Path) -> None:
+    if importlib.util.find_spec("timm"):
+        pytest.skip("timm is installed")
+    (folder / "config.json").write_text(json.dumps({"architecture": "resnet18", "pretrained_cfg": {}}))
+
+
+def of_another_size(folder: Path) -> None:
+    rules = {**RULES, "size": {"shortest_edge": 256}, "crop_size": {"height": 224, "width": 224}}
+    (folder / "preprocessor_config.json").write_text(json.dumps(rules))
+
+
 def with_fewer_layers(folder: Path) -> None:
     values = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**values, "num_hidden_layers": 3}))
@@ -260,6 +270,14 @@ def with_fewer_layers(folder: Path) -> None:
         (without_weights, "its weights cannot be read .*give safetensors"),
         (without_rules, "has no normalization in video_preprocessor_config.json, .*copy the preprocessor's file"),
         (of_unknown_type, "of type 'vjepa21'; it needs code of its own, which is not run; known: videomae, "),
+        (
+            of_timm,
+            "needs timm, and the torchvision .* for torch .*'timm'.; install both from the index of torch",
+        ),
+        (
+            of_another_size,
+            r"takes pictures of \(32, 32\) px, but its preprocessor's file gives \(224, 224\); copy that",
+        ),
         (with_fewer_layers, "[0-9]+ weights are missing, such as videomae.*give a model with all of them"),
     ],
 )
@@ -268,6 +286,19 @@ def test_a_fault_of_a_backbone_is_named(spoil: Callable[[Path], None], message: 
     spoil(place)
     with pytest.raises(InputError, match=f"student hf:{place}: .*{message}"):
         load_backbone(str(place), "probe", ("a", "b"))
+
+
+def test_a_missing_layer_is_named(tmp_path: Path) -> None:
+    place = write_backbone(tmp_path / "model", "dinov3_vit")
+    student = load_backbone(str(place), "probe", ("a", "b"))
+    write_model(
+        TrainedModel(student, f"hf:{place}", 1.0, ("a", "b"), CLIP, squares(2, 0).normalization), tmp_path / "kept"
+    )
+    (tmp_path / "kept" / "layer.safetensors").unlink()
+    with pytest.raises(
+        InputError, match=r"kept: layer.safetensors does not hold its layer .*; train and save it again"
+    ):
+        read_model(tmp_path / "kept")
 
 
 OWN = """
@@ -342,16 +373,18 @@ def test_a_wrong_own_network_is_named(own: Path, tmp_path: Path) -> None:
         parse_student("gone.py:make")
 
 
-def test_names_of_students() -> None:
+def test_names_of_students(own: Path) -> None:
     for name in STUDENTS:
         assert parse_student(name).kind == "network"
     assert parse_student("hf:MCG-NJU/videomae-base").mode == "probe"
     assert parse_student("hf:MCG-NJU/videomae-base:full").usual_lr == 5e-5
     assert parse_student("hf:C:/models/x:lora").place == "C:/models/x"
-    for bad in ("resnet", "hf:", "hf::probe", "nets.py", "nets.py:", "nets.py:a b"):
-        with pytest.raises(
-            InputError, match=r"unknown student .*minic3d, .*hf:FOLDER_OR_NAME\[:probe\|centroid\|lora\|full\]"
-        ):
+    assert parse_student("timm:resnet18.a1_in1k:full") == parse_student("hf:timm/resnet18.a1_in1k:full")
+    assert parse_student("timm:timm/resnet18.a1_in1k") == parse_student("hf:timm/resnet18.a1_in1k:probe")
+    assert parse_student(f"timm:{own.parent}").place == str(own.parent)
+    forms = r"minic3d, .*hf:FOLDER_OR_NAME\[:probe\|centroid\|lora\|full\]"
+    for bad in ("resnet", "hf:", "hf::probe", "timm:", "nets.py", "nets.py:", "nets.py:a b", "nets.py:make:full"):
+        with pytest.raises(InputError, match=f"unknown student .*{forms}"):
             TrainConfig(student=bad)
 
 

@@ -2,6 +2,7 @@
 
 minic3d                   a name of `networks.STUDENTS`, trained from random weights
 hf:PLACE[:MODE]           a model of transformers in a folder or on the hub; MODE is one of `MODES`
+timm:PLACE[:MODE]         a model of timm, which transformers runs: `hf:timm/PLACE`, or a folder
 FILE.py:FUNCTION[:MODE]   what FUNCTION(num_classes, clip: ClipSpec) of a Python file returns: any module from
                           normalized clips (B,T,3,H,W) to logits (B,L), which is trained; with a mode of `FROZEN`, one
                           to features (B,D), which stays as it is
@@ -30,7 +31,7 @@ FROZEN = ("probe", "centroid")
 """What is learned on features that stay as they are: a linear layer, or the mean of each class."""
 MODES = (*FROZEN, "lora", "full")
 """What is learned of a backbone: one of `FROZEN`; a linear layer and low-rank changes of all others; all of it."""
-_FORMS = f"hf:FOLDER_OR_NAME[:{'|'.join(MODES)}] or FILE.py:FUNCTION[:{'|'.join(FROZEN)}]"
+_FORMS = f"hf:FOLDER_OR_NAME[:{'|'.join(MODES)}], timm:FOLDER_OR_NAME[:MODE] or FILE.py:FUNCTION[:{'|'.join(FROZEN)}]"
 
 
 @dataclass(frozen=True)
@@ -66,14 +67,17 @@ class StudentName:
 
 
 def parse_student(name: str) -> StudentName:
-    """Return the parts of a student's name; raises `InputError` when it has none of the three forms."""
+    """Return the parts of a student's name; raises `InputError` when it has none of these forms."""
     if name in STUDENTS:
         return StudentName("network", name)
     place, _, mode = name.rpartition(":")
     if mode not in MODES:
         place, mode = name, ""
-    if place.startswith("hf:") and len(place) > 3:
-        return StudentName("hf", place[3:], mode or MODES[0])
+    library, _, backbone = place.partition(":")
+    if library in ("hf", "timm") and backbone:
+        if library == "timm" and not Path(backbone).is_dir():
+            backbone = f"timm/{backbone.removeprefix('timm/')}"
+        return StudentName("hf", backbone, mode or MODES[0])
     file, _, function = place.rpartition(":")
     if file.endswith(".py") and function.isidentifier() and mode in ("", *FROZEN):
         if not Path(file).is_file():
