@@ -24,7 +24,7 @@ class TrainArguments:
 
     student: str = "minic3d"
     """convnet3d, minic3d, r2plus1d18 or framenet2d; a pretrained backbone of transformers or timm, as
-    hf:FOLDER_OR_NAME[:MODE] or timm:FOLDER_OR_NAME[:MODE], with mode probe (a linear layer on its features; seconds on a
+    hf:FOLDER_OR_NAME[:MODE] or timm:FOLDER_OR_NAME[:MODE] with mode probe (a linear layer on its features; seconds on a
     CPU), centroid (the nearest class mean), lora or full; or a network of yours, as FILE.py:FUNCTION[:MODE], where
     FUNCTION(num_classes, clip) gives a module from normalized clips (B,T,3,H,W) to logits, or with mode probe or
     centroid to features (B,D)."""
