@@ -13,9 +13,11 @@ from typing import Any
 
 import pytest
 import torch
+from cli_runs import TINY, Runner
 from test_train import CPU, moving_squares
 from torchvision_runs import run_with_torchvision
 
+import videocompressa as vc
 from videocompressa.clip import ClipSpec, Normalization
 from videocompressa.errors import InputError
 from videocompressa.networks import STUDENTS
@@ -201,6 +203,31 @@ def test_a_centroid_is_the_nearest_mean() -> None:
     weight, bias = nearest_mean(features, torch.nn.functional.one_hot(labels, 4).float())  # none of class 3
     means = torch.stack([features[labels == label].mean(0) for label in range(3)])
     assert torch.equal((others @ weight.T + bias).argmax(1), torch.cdist(others, means).argmin(1))
+
+
+@pytest.mark.parametrize(("method", "labels"), [("herding-real", "hard"), ("random-real", "soft"), ("rded", "soft")])
+def test_a_backbone_is_a_teacher(
+    method: str, labels: str, run: Runner, videos: Path, videomae: Path, tmp_path: Path
+) -> None:
+    name, path = f"teacher.train.student=hf:{videomae}:probe", tmp_path / "set.safetensors"
+    ran = run.compress(videos, path, "--method", method, "--set", f"labels={labels}", "--set", name)
+    assert ran.code == 0, ran.err
+    written = vc.load(path)
+    assert written.hard_labels.tolist() == [0, 1]
+    assert written.labels.ndim == (2 if labels == "soft" else 1)
+    assert (
+        run("plan", videos, *TINY, "--method", method, "--set", f"labels={labels}", "--set", name, "--vpc", 1).code == 0
+    )
+
+
+def test_what_a_backbone_cannot_teach_is_said(run: Runner, videos: Path, videomae: Path, tmp_path: Path) -> None:
+    def error(mode: str, *more: object) -> str:
+        student = f"teacher.train.student=hf:{videomae}:{mode}"
+        settings = ("--method", "videocompressa", "--set", "labels=soft", "--set", student)
+        return run.compress(videos, tmp_path / "set.safetensors", *settings, *more).error
+
+    assert "it must be one of convnet3d, " in error("lora")
+    assert "synthesis and features=pool need one of convnet3d, " in error("probe", "--set", "synthesis.enabled=true")
 
 
 def test_own_features_are_normalized_as_the_module_says(own: Path) -> None:

@@ -96,8 +96,9 @@ class SetJob:
 
     def path(self, setting: Setting) -> Path:
         """Return the file of the set."""
-        config = dataclasses.asdict(method_config(self.options.method, self.options.settings))
-        return setting.path("sets", self.name, {**dataclasses.asdict(self), "config": config}, ".safetensors")
+        config = method_config(self.options.method, self.options.settings)
+        key = {"config": dataclasses.asdict(config), "teacher": parse_student(config.teacher.train.student).content}
+        return setting.path("sets", self.name, {**dataclasses.asdict(self), **key}, ".safetensors")
 
 
 @dataclass(frozen=True)

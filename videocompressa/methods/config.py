@@ -5,8 +5,9 @@ plans and benchmarks read the properties below and nothing else, so a new method
 """
 
 import dataclasses
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -21,7 +22,6 @@ from videocompressa.errors import check_known, too_few_bytes
 from videocompressa.fill import check_fill
 from videocompressa.labeler import Labeler
 from videocompressa.matching.tuning import TuningConfig
-from videocompressa.networks import Student
 from videocompressa.run import Run
 from videocompressa.selection.gumbel import GumbelSelector, SelectorConfig
 from videocompressa.selection.joint import JointConfig, train_selector
@@ -29,7 +29,16 @@ from videocompressa.selection.keyframes import FIXED_SELECTORS, SELECTORS, Selec
 from videocompressa.selection.videos import SUBSETS, FeaturesOf, choose_videos
 from videocompressa.students.evaluation import student_features
 from videocompressa.students.labelers import LabelerConfig, train_labeler
-from videocompressa.students.teachers import RealClips, TeacherConfig, check_labels, real_clips, relabel, train_teachers
+from videocompressa.students.named import parse_student
+from videocompressa.students.teachers import (
+    RealClips,
+    Teacher,
+    TeacherConfig,
+    check_labels,
+    real_clips,
+    relabel,
+    train_teachers,
+)
 from videocompressa.synthetic import Budget, SyntheticSet, gather
 
 
@@ -37,7 +46,7 @@ from videocompressa.synthetic import Budget, SyntheticSet, gather
 class Teachers:
     """Networks that learned all training videos."""
 
-    networks: list[Student] = field(default_factory=list)
+    networks: Sequence[Teacher] = ()
     labeler: Labeler | None = None
     """Of labels "views"; its network is then the only one."""
 
@@ -110,7 +119,11 @@ class MethodConfig(ABC):
         """Return about how many training steps of its teacher the method's work comes to."""
         if self.labels == "views":
             return self.labeler.steps
-        return self.teacher.train.steps * self.teacher.num_teachers if self.needs_teacher else 0
+        train = self.teacher.train
+        steps = train.steps
+        if parse_student(train.student).is_frozen:  # its features, once
+            steps = math.ceil(num_clips * train.probe_views / train.batch_size)
+        return steps * self.teacher.num_teachers if self.needs_teacher else 0
 
     def find_selector(self, train_data: Candidates, keyframes: int, run: Run) -> Selector | None:
         """Return what picks keyframes, learned or from its finished stage; None where the method picks none."""

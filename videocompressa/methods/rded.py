@@ -30,10 +30,10 @@ from videocompressa.codecs import Codec, weights_sha256
 from videocompressa.errors import InputError, check_least
 from videocompressa.fill import fill_clips
 from videocompressa.methods.config import MethodConfig, first_of_each_class, random_of_each_class
-from videocompressa.networks import Student
 from videocompressa.run import Run
 from videocompressa.selection.keyframes import check_keyframes
 from videocompressa.selection.videos import check_enough
+from videocompressa.students.teachers import Teacher
 from videocompressa.synthetic import Budget, SyntheticSet, take_keyframes
 
 CHUNK = 64
@@ -94,7 +94,7 @@ class RdedConfig(MethodConfig):
         return self.relabel(synthetic, teachers, run)
 
     def _best_crops(
-        self, train_data: Candidates, pool: Tensor, teachers: list[Student], keyframes: int, run: Run
+        self, train_data: Candidates, pool: Tensor, teachers: Sequence[Teacher], keyframes: int, run: Run
     ) -> tuple[Tensor, Crops]:
         """Return the loss (M,) of the best crop of each clip, and that crop; a finished stage."""
         clip = train_data.clip
@@ -151,7 +151,7 @@ def cut(frames: Tensor, box: Tensor, size: tuple[int, int]) -> Tensor:
 
 @torch.no_grad()
 def score_crops(
-    train_data: Candidates, pool: Tensor, crops: Crops, teachers: Sequence[Student], fill: str, run: Run
+    train_data: Candidates, pool: Tensor, crops: Crops, teachers: Sequence[Teacher], fill: str, run: Run
 ) -> Tensor:
     """Return the teachers' mean cross-entropy with the true label of every crop: (M,J) float64, `CHUNK` at a time.
 
@@ -164,8 +164,10 @@ def score_crops(
         positions = crops.positions[clips, crop]
         keyframes = torch.stack([*_cut_clips(train_data, pool[clips], positions, crops.boxes[clips, crop])])
         pixels = fill_clips(keyframes.to(run.device), positions.to(run.device), train_data.clip.num_frames, fill)
-        inputs, labels = train_data.normalization.apply(pixels), train_data.labels[pool[clips]].to(run.device)
-        each = [functional.cross_entropy(teacher(inputs).double(), labels, reduction="none") for teacher in teachers]
+        labels, each = train_data.labels[pool[clips]].to(run.device), []
+        for teacher in teachers:
+            inputs = (teacher.normalization or train_data.normalization).apply(pixels)
+            each.append(functional.cross_entropy(teacher(inputs).double(), labels, reduction="none"))
         losses[numbers] = torch.stack(each).mean(0).cpu()
         run.watch("crops", done=int(numbers[-1]) + 1, total=len(losses))
     return losses.view(num_clips, num_crops)

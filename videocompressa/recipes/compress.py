@@ -16,7 +16,6 @@ from videocompressa.errors import BudgetError, InputError
 from videocompressa.files import check_output
 from videocompressa.labeler import Labeler
 from videocompressa.methods import MethodConfig, find_method
-from videocompressa.networks import STUDENTS, check_size
 from videocompressa.recipes.budgets import (
     DEFAULT_KEYFRAMES,
     blank_files,
@@ -34,6 +33,7 @@ from videocompressa.selection.gumbel import GumbelSelector
 from videocompressa.selection.keyframes import check_keyframes
 from videocompressa.selection.selector_file import Origin, TrainedSelector, write_selector
 from videocompressa.students.labelers import train_labeler
+from videocompressa.students.named import check_clips
 from videocompressa.synthetic import Budget, Cost
 
 
@@ -139,7 +139,7 @@ def configured(
             "give --bytes, such as --bytes 20kB"
         )
     if config.needs_teacher:
-        check_size(candidates.clip.size, STUDENTS[config.teacher.train.student])
+        check_clips(config.teacher.train.student, candidates.clip.size)
     return config, Storage(options.storage, options.step)
 
 
@@ -162,7 +162,7 @@ def labeled_by(
     config, notes = with_labeler(config, options.labeler, budget, num_classes, needed=were_set)
     if config.labels == "views":
         for network in (config.teacher.train.student, config.labeler.spec.network):
-            check_size(candidates.clip.size, STUDENTS[network])
+            check_clips(network, candidates.clip.size)
     return config, notes
 
 

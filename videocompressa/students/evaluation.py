@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from videocompressa.errors import DivergedError, InputError
-from videocompressa.networks import Classifier, Student
+from videocompressa.networks import Classifier, FeatureClassifier, Student
 from videocompressa.rng import Streams
 from videocompressa.run import Run
 from videocompressa.students.clips import LabeledClips
@@ -61,9 +61,9 @@ class TrainingResult:
     """"float32" or "bfloat16": the arithmetic that the students were trained in."""
 
 
-def student_features(student: Student, data: LabeledClips, device: torch.device) -> Tensor:
+def student_features(student: Student | FeatureClassifier, data: LabeledClips, device: torch.device) -> Tensor:
     """Return features (N,D) float32 of unchanged clips on the CPU; the student must be in evaluation mode."""
-    return _over_batches(data, device, lambda clips: student.features(clips).float())
+    return _over_batches(_normalized_for(student, data), device, lambda clips: student.features(clips).float())
 
 
 def predict(
@@ -81,13 +81,16 @@ def predict(
         raise InputError(f"the student knows {student.num_classes} classes, the clips have {len(data.classes)}")
     was_training = student.training
     student.to(device).eval()
-    if student.normalization is not None:
-        data = replace(data, normalization=student.normalization)
     probabilities = _over_batches(
-        data, device, lambda clips: (student(clips).float() / temperature).softmax(1), augment
+        _normalized_for(student, data), device, lambda clips: (student(clips).float() / temperature).softmax(1), augment
     )
     student.train(was_training)
     return probabilities.view(len(data), student.num_classes)
+
+
+def _normalized_for(student: Classifier, data: LabeledClips) -> LabeledClips:
+    """Return clips with the normalization that the student was pretrained with, if it was."""
+    return data if student.normalization is None else replace(data, normalization=student.normalization)
 
 
 def evaluate(student: Classifier, data: LabeledClips, device: torch.device) -> Scores:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from videocompressa.clip import ClipSpec, Normalization
 from videocompressa.errors import InputError
 from videocompressa.hub import model_identity
-from videocompressa.networks import STUDENTS, Classifier, FeatureClassifier, build_student
+from videocompressa.networks import STUDENTS, Classifier, FeatureClassifier, build_student, check_size
 from videocompressa.rng import seeded
 from videocompressa.students.backbones import load_backbone
 from videocompressa.video.shards import Stamp, stamp_of
@@ -106,6 +106,12 @@ def _output(network: nn.Module, clips: Tensor, expected: str, width: int | None 
     raise InputError(
         f"the network {type(network).__name__} gives {got} for clips {tuple(clips.shape)}; it must give {expected}"
     )
+
+
+def check_clips(name: str, size: tuple[int, int, int]) -> None:
+    """Raise `InputError` where clips of `size` (T,H,W) are too small for a student; backbones take any."""
+    if (parts := parse_student(name)).kind == "network":
+        check_size(size, STUDENTS[parts.place])
 
 
 class OwnNetwork(Classifier):

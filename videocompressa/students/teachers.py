@@ -5,6 +5,7 @@ A teacher costs as much as full-data training, so it is a stage: trained once fo
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -15,10 +16,12 @@ from videocompressa.clip import Candidates
 from videocompressa.codecs import Codec
 from videocompressa.errors import InputError
 from videocompressa.fill import fill_clips
-from videocompressa.networks import Student, build_student, check_student
+from videocompressa.networks import STUDENTS, FeatureClassifier, Student, build_student
 from videocompressa.run import Run
 from videocompressa.students.clips import LabeledClips
 from videocompressa.students.evaluation import predict
+from videocompressa.students.named import FROZEN, parse_student
+from videocompressa.students.probe import fit_probe
 from videocompressa.students.settings import TrainConfig
 from videocompressa.students.training import fit
 from videocompressa.synthetic import SyntheticSet, take_keyframes
@@ -27,13 +30,17 @@ from videocompressa.views import augmented
 LABELS = ("soft", "hard", "views")
 """Kinds of labels a set can carry: probabilities of a teacher; the class of the video; or that, and a labeler."""
 
+Teacher = Student | FeatureClassifier
+"""A network of the literature, or a layer on the features of a pretrained one."""
+
 
 @dataclass(frozen=True)
 class TeacherConfig:
     """How teachers are trained on the real training clips, and how they label."""
 
     train: TrainConfig = field(default_factory=TrainConfig)
-    """The student that becomes a teacher, and its training."""
+    """The student that becomes a teacher, and its training: a network of the literature, or a probe of a pretrained one
+    (hf:..., timm:... or FILE.py:FUNCTION:probe), which sees the real clips only, `train.probe_views` of each."""
     num_teachers: int = 1
     """Teachers whose probabilities are averaged."""
     num_views: int = 8
@@ -45,7 +52,12 @@ class TeacherConfig:
     codec, placed back. A teacher that never saw such clips labels them badly."""
 
     def __post_init__(self) -> None:
-        check_student(self.train.student)
+        parts = parse_student(self.train.student)
+        if parts.kind != "network" and not parts.is_frozen:
+            raise InputError(
+                f"teacher.train.student is {self.train.student!r}; it must be one of {', '.join(STUDENTS)}, or a "
+                f"pretrained network in mode {' or '.join(FROZEN)}"
+            )
         if self.num_teachers < 1:
             raise InputError(f"teacher.num_teachers is {self.num_teachers}; it must be at least 1")
         if self.num_views < 1:
@@ -112,20 +124,23 @@ class RealClips:
         return student.to(run.device).eval().requires_grad_(False)
 
 
-def train_teachers(real: RealClips, config: TeacherConfig, run: Run) -> list[Student]:
+def train_teachers(real: RealClips, config: TeacherConfig, run: Run) -> Sequence[Teacher]:
     """Train `num_teachers` teachers, each from a seed of its own."""
     parts = (run.child(f"teacher/{number}") for number in range(config.num_teachers))
+    if parse_student(config.train.student).is_frozen:
+        clips = real_clips(real.train_data)
+        return [fit_probe(clips, config.train, part).requires_grad_(False) for part in parts]
     return [real.train(config.train, part, name="teacher") for part in parts]
 
 
-def recognized(train_data: Candidates, teachers: list[Student], run: Run) -> Tensor:
+def recognized(train_data: Candidates, teachers: Sequence[Teacher], run: Run) -> Tensor:
     """Return (N,) bool: the clips whose class the first teacher gets right; all where there is no teacher."""
     if not teachers:
         return torch.ones(len(train_data), dtype=torch.bool)
     return predict(teachers[0], real_clips(train_data), run.device).argmax(1) == train_data.labels
 
 
-def soft_labels(teachers: list[Student], data: LabeledClips, config: TeacherConfig, run: Run) -> Tensor:
+def soft_labels(teachers: Sequence[Teacher], data: LabeledClips, config: TeacherConfig, run: Run) -> Tensor:
     """Label clips by teachers: mean of softmax(logits / temperature) over teachers and views, (N,L) float32.
 
     The first view is the clip itself; the others are augmented, the same for every teacher.
@@ -141,7 +156,7 @@ def soft_labels(teachers: list[Student], data: LabeledClips, config: TeacherConf
     return (total / total.sum(1, keepdim=True)).float()
 
 
-def relabel(synthetic: SyntheticSet, teachers: list[Student], config: TeacherConfig, run: Run) -> SyntheticSet:
+def relabel(synthetic: SyntheticSet, teachers: Sequence[Teacher], config: TeacherConfig, run: Run) -> SyntheticSet:
     """Give a set the soft labels of teachers for its decoded clips (step 8 of the method)."""
     clips = LabeledClips.of_set(synthetic)
     return dataclasses.replace(synthetic, labels=soft_labels(teachers, clips, config, run))

@@ -28,13 +28,15 @@ from videocompressa.artifact.packing import transform
 from videocompressa.artifact.storage import sample_of
 from videocompressa.clip import Candidates
 from videocompressa.codecs import Codec
-from videocompressa.errors import check_known
+from videocompressa.errors import InputError, check_known
 from videocompressa.methods.config import SelectingConfig
 from videocompressa.methods.videocompressa.pool import Member, PoolConfig, build_pool
 from videocompressa.methods.videocompressa.synthesis import SynthesisConfig, synthesize
+from videocompressa.networks import STUDENTS, Student
 from videocompressa.run import Run
 from videocompressa.selection.keyframes import Selector, check_keyframes
 from videocompressa.selection.videos import FeaturesOf, choose_videos, visible_latents
+from videocompressa.students.named import parse_student
 from videocompressa.students.teachers import RealClips, recognized
 from videocompressa.synthetic import Budget, SyntheticSet
 
@@ -63,6 +65,11 @@ class VideoCompressaConfig(SelectingConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_known("features is", self.features, FEATURES)
+        if self.needs_pool and parse_student(self.teacher.train.student).is_frozen:
+            raise InputError(
+                f"teacher.train.student is {self.teacher.train.student!r}, but synthesis and features=pool need one of "
+                f"{', '.join(STUDENTS)}: they look at all of its stages"
+            )
 
     @property
     def needs_teacher(self) -> bool:
@@ -92,7 +99,8 @@ class VideoCompressaConfig(SelectingConfig):
         pool: list[Member] = []
         if self.needs_pool:
             real = RealClips(train_data, codec, budget.keyframes, self.fill, self.teacher.as_stored)
-            pool = build_pool(real, self.pool, self.teacher.train, teachers.networks, run)
+            students = [teacher for teacher in teachers.networks if isinstance(teacher, Student)]
+            pool = build_pool(real, self.pool, self.teacher.train, students, run)
         features = self._features(train_data, codec, pool, run)
         rows = choose_videos(  # 6.
             train_data,
