@@ -215,6 +215,7 @@ def test_a_backbone_is_a_teacher(
     written = vc.load(path)
     assert written.hard_labels.tolist() == [0, 1]
     assert written.labels.ndim == (2 if labels == "soft" else 1)
+    assert written.provenance.config["teacher"]["train"] == {"student": f"hf:{videomae.name}:probe"}
     assert (
         run("plan", videos, *TINY, "--method", method, "--set", f"labels={labels}", "--set", name, "--vpc", 1).code == 0
     )
@@ -410,6 +411,8 @@ def test_names_of_students(own: Path) -> None:
     assert parse_student("timm:timm/resnet18.a1_in1k") == parse_student("hf:timm/resnet18.a1_in1k:probe")
     assert parse_student(f"timm:{own.parent}").place == str(own.parent)
     forms = r"minic3d, .*hf:FOLDER_OR_NAME\[:probe\|centroid\|lora\|full\]"
+    assert parse_student(f"{own}:make:probe").portable == "nets.py:make:probe"
+    assert parse_student("hf:MCG-NJU/videomae-base").portable == "hf:MCG-NJU/videomae-base:probe"
     for bad in ("resnet", "hf:", "hf::probe", "timm:", "nets.py", "nets.py:", "nets.py:a b", "nets.py:make:full"):
         with pytest.raises(InputError, match=f"unknown student .*{forms}"):
             TrainConfig(student=bad)

@@ -135,7 +135,11 @@ class MethodConfig(ABC):
 
     def differing_settings(self) -> dict[str, Any]:
         """Return the settings that differ from `reference`, nested as the configuration is, JSON values only."""
-        return _differences(self, self.reference())
+        differing = _differences(self, self.reference())
+        train = differing.get("teacher", {}).get("train", {})
+        if "student" in train:
+            train["student"] = parse_student(train["student"]).portable
+        return differing
 
     def train_teachers(self, train_data: Candidates, codec: Codec, keyframes: int, run: Run) -> Teachers:
         """Train the teachers on clips of `keyframes` as the set stores them, or none where none is needed.

@@ -58,6 +58,13 @@ class StudentName:
         return {"full": 5e-5, "lora": 5e-4}.get(self.mode, 2e-3)
 
     @property
+    def portable(self) -> str:
+        """The name without folders of this machine, as files record it."""
+        place = Path(self.place).name if Path(self.place).exists() else self.place
+        parts = {"network": (place,), "hf": ("hf", place, self.mode), "file": (place, self.function, self.mode)}
+        return ":".join(part for part in parts[self.kind] if part)
+
+    @property
     def content(self) -> str:
         """Hash of a Python file or of the files of a backbone's folder; "" for what its name identifies."""
         folder = Path(self.place)
