@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -112,8 +113,18 @@ def test_compress_prints_one_object(run: Runner, videos: Path, tmp_path: Path) -
     assert result.json["frame_ratio"] == 6 / 48
     assert result.json["file_bytes"] == path.stat().st_size == measure(path).file_bytes
     assert result.json["skipped"] == []
-    assert result.json["compress_seconds"] > 0
+    stages = result.json["stage_seconds"]
+    assert set(stages) >= {"list", "decode", "encode", "pack", "write"}
+    assert 0 < sum(stages.values()) <= result.json["compress_seconds"]
     assert result.json["peak_memory_bytes"] > 10**7
+
+
+def test_compress_shows_where_its_time_went(run: Runner, videos: Path, tmp_path: Path) -> None:
+    result = run.compress(videos, tmp_path / "set.safetensors", "--profile")
+    shares = dict(re.findall(r"(decode|encode|pack)\W.*?([\d.]+) %", result.out))
+    assert set(shares) == {"decode", "encode", "pack"}
+    assert sum(map(float, shares.values())) <= 101
+    assert "share" not in run.compress(videos, tmp_path / "other.safetensors").out
 
 
 def test_train_prints_one_object(run: Runner, videos: Path, set_file: Path) -> None:

@@ -17,6 +17,7 @@ def compress(
     options: cli.CompressArguments = cli.COMPRESS,
     selector_out: Path | None = None,
     force: cli.Replace = False,
+    profile: cli.Force = False,
     budget: cli.BudgetArguments = cli.BUDGET,
     candidates: cli.CandidateArguments = cli.CANDIDATES,
     running: cli.RunningArguments = cli.RUNNING,
@@ -30,12 +31,15 @@ def compress(
         The file to write, such as set.safetensors.
     selector_out
         Also write the selector that learned to pick keyframes to this .safetensors file, for the verb keyframes.
+    profile
+        Also print the time that each stage took; --json has it always.
     """
     started = time.perf_counter()
     from videocompressa.recipes.compress import compress_folder
 
     with terminal.progress(reporting) as watch:
-        surroundings = running.surroundings(watch)
+        times = terminal.StageTimes(watch)
+        surroundings = running.surroundings(times.watch)
         outcome = compress_folder(
             data,
             output,
@@ -50,7 +54,11 @@ def compress(
     terminal.notes_and_skipped(outcome.notes, outcome.skipped, reporting)
     selector = {} if selector_out is None else {"selector": selector_out}
     if reporting.json:
-        costs = {"compress_seconds": seconds, "peak_memory_bytes": terminal.peak_memory_bytes(surroundings.workers)}
+        costs = {
+            "compress_seconds": seconds,
+            "stage_seconds": times.seconds,
+            "peak_memory_bytes": terminal.peak_memory_bytes(surroundings.workers),
+        }
         terminal.print_json(terminal.facts_of(outcome, "cost") | costs | selector)
         return
     rows = {"file": str(outcome.path), **terminal.cost_rows(outcome.cost)}
@@ -58,4 +66,6 @@ def compress(
         rows["labeler"] = terminal.labeler_text(outcome.labeler)
     rows["kept"] += f", of {outcome.num_train_videos} videos with {outcome.num_train_frames} frames"
     terminal.stdout_console().print(terminal.facts_table({**rows, "time": duration_text(seconds), **selector}))
+    if profile:
+        terminal.stdout_console().print(times.table())
     terminal.note(f"next: videocompressa train {outcome.path} --data {data}", reporting)

@@ -47,6 +47,30 @@ def progress(reporting: Reporting) -> Iterator[Watch]:
         display.stop()
 
 
+class StageTimes:
+    """Seconds of each stage of a run, in this process: the time up to a report of progress is of the stage it names.
+
+    Where workers decode ahead, "decode" is the time that this process waited for them.
+    """
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch, self._last = watch, time.monotonic()
+        self.seconds: dict[str, float] = {}
+
+    def watch(self, step: str, **numbers: float) -> None:
+        """Report progress, and count the time since the last report."""
+        now = time.monotonic()
+        self.seconds[step], self._last = self.seconds.get(step, 0.0) + now - self._last, now
+        self._watch(step, **numbers)
+
+    def table(self) -> Table:
+        """Return the stages with their share of the time."""
+        rows, total = table("stage", "time", "share", right=("time", "share")), sum(self.seconds.values())
+        for step, seconds in self.seconds.items():
+            add_row(rows, step, duration_text(seconds), percent_text(seconds / total))
+        return rows
+
+
 class _ProgressBars:
     """A bar a phase, with the time left."""
 

@@ -80,6 +80,7 @@ def compress_folder(
     if selector_out is not None:
         _check_selector_out(selector_out, path, options.method, config, candidates, budget, overwrite=overwrite)
     videos = list_videos(data, candidates)
+    surroundings.watch("list", done=len(videos), total=len(videos))
     check_training(videos, data, budget)
     config, labeler_notes = labeled_by(config, options, candidates, budget, len(videos.classes))
     codec = build_codec(options.codec).to(surroundings.device)
@@ -100,7 +101,9 @@ def compress_folder(
             f"least --bytes {size}, or fewer --keyframes"
         )
     method_seconds = surroundings.clock() - started + sum(run.stages.recalled_seconds.values())
+    surroundings.watch("pack", done=1, total=1)
     cost = write_set(synthetic, path, quantization=storage.quantization, overwrite=overwrite)
+    surroundings.watch("write", done=1, total=1)
     if selector_out is not None:
         write_selector(
             _trained_selector(train_data, config, resolved.keyframes, run), selector_out, overwrite=overwrite
