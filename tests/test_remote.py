@@ -54,8 +54,8 @@ def test_a_run_that_a_store_stopped_resumes(folders: Path, tmp_path: Path, monke
     with serving(tmp_path) as store:
         videos = find_videos(f"{store.url}/set")
         expected, all_bytes = encoded(videos, "train", tmp_path / "expected"), store.num_bytes
-        store.faults = [""] * 5 + ["500"] * 3  # Each video is read twice: for its hash and for its frames.
-        message = r"set/train/walk/0\.mp4: the store cannot be reached \(ClientResponseError: 500, .*\); check the addr"
+        store.faults = [""] * 2 + ["500"] * 3  # Each video is read once, the third is tried three times.
+        message = r"set/train/jump/2\.mp4: the store cannot be reached \(ClientResponseError: 500, .*\); check the addr"
         with pytest.raises(InputError, match=message) as caught:
             encoded(videos, "train", tmp_path / "c")
         assert not isinstance(caught.value, VideoError)  # Not a bad video that is skipped.

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from videocompressa.engine import WorkerError, run_apart
 from videocompressa.errors import VideoError
 from videocompressa.video.decode import VideoInfo, probe, read_frames
-from videocompressa.video.source import PackedVideo, VideoSource, file_of, num_bytes_of, sha256_of
+from videocompressa.video.source import PackedVideo, VideoSource, file_of, in_memory, num_bytes_of, sha256_of
 
 MAX_SECONDS = 60.0
 """Time that the decoder may take for a video."""
@@ -72,10 +72,13 @@ class DecodedShard:
 
 def decode_shard(job: Job) -> DecodedShard:
     """Decode the videos of one shard; a video that cannot be read becomes a row with the reason."""
-    stamps, hashes, rows = tuple(map(stamp_of, job.sources)), hash_shard(job.sources), []
+    stamps, rows = tuple(map(stamp_of, job.sources)), []
     frames = [np.empty((0, job.num_frames, 3, job.height, job.width), np.uint8)]
-    for source, sha256 in zip(job.sources, hashes, strict=True):
+    for place in job.sources:
+        sha256 = ""
         try:
+            source = in_memory(place)
+            (sha256,) = hash_shard([source])
             decoded = read_frames(source, job.num_frames, job.height, job.width, stride=job.stride)
         except VideoError as error:
             rows.append(VideoRow(sha256, bad=str(error)))

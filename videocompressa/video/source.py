@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -133,6 +134,25 @@ def _read_column(file: Path, column: str, row_group: int, mtime_ns: int) -> Any:
 
     with reached(file), file.open("rb") as opened, ParquetFile(opened) as parquet:
         return parquet.read_row_group(row_group, columns=[column], use_threads=False).column(column)
+
+
+@dataclass(frozen=True)
+class ReadVideo(PackedVideo):
+    """A video that is in memory."""
+
+    data: bytes
+
+    def read_bytes(self) -> bytes:
+        """Return its bytes."""
+        return self.data
+
+
+def in_memory(source: VideoSource) -> VideoSource:
+    """Return a video that would be fetched each time as one that was fetched, if it is there; raises `VideoError`."""
+    if isinstance(source, PackedVideo | RemotePath) and not isinstance(source, Segment):
+        with suppress(OSError):
+            return ReadVideo(file_of(source), source.name, source.read_bytes())
+    return source
 
 
 def file_of(source: VideoSource) -> Path:
