@@ -4,7 +4,7 @@
 # change. With `make test PYTHON=/some/env/bin/python` that environment is used as it is, and no .venv is made.
 
 BASE_PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name))))
-EXTRAS ?= dev,diffusers,report,vlm,hub
+EXTRAS ?= dev,diffusers,ray,report,vlm,hub
 WORKERS ?= 2
 DATA ?= runs/demo/videos
 SETS ?=

@@ -52,3 +52,7 @@ def decode_or_fail(job: Job) -> DecodedShard:
         if "hang" in str(source):
             nap(0)
     return decode_shard(job)
+
+
+def negative(number: int, **limits: float) -> int:
+    return -number

@@ -402,7 +402,7 @@ class TestEngine:
             list(run_shards(nap, [2], workers=1, max_seconds=0.5, name=lambda number: "shard two"))
         assert caught.value.how == "took over 0.5 s"
         assert time.monotonic() - started < 10
-        lost = list(run_shards(die_at_two, range(5), workers=2, lost=lambda number: -number))
+        lost = list(run_shards(die_at_two, range(5), workers=2, lost=lambda number, **limits: -number))
         assert lost == [0, 1, -2, 3, 4]
 
     def test_big_results(self) -> None:

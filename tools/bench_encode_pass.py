@@ -1,15 +1,18 @@
 """Time and memory of the encode pass, next to decoding alone, on the same files in the same run.
 
     python tools/bench_encode_pass.py DATA [--codec tiny] [--size 64] [--frames 8] [--workers 1] [--copies 1 2]
+        [--engines local ray] [--ray-address ADDRESS]
 
 DATA is a folder of labeled videos. Every measurement runs in a process of its own with an empty cache, so that peak
 memory is its own. `--copies 2` reads every video twice (symbolic links): memory must not grow, time must double.
+`--engines local ray` measures both; Ray's start is part of its seconds, its workers' memory is not in the table.
 Prints a Markdown table for docs/benchmarks.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import subprocess
@@ -34,6 +37,8 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=8)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--copies", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--engines", choices=("local", "ray"), nargs="+", default=["local"])
+    parser.add_argument("--ray-address")
     parser.add_argument("--measure", choices=STAGES, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
@@ -45,15 +50,16 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|")
     for copies in options.copies:
         decoding = 0.0
-        for stage in STAGES:
-            arguments = ["--copies", str(copies), "--measure", stage]
+        for stage, engine in itertools.product(STAGES, options.engines):
+            arguments = ["--copies", str(copies), "--engines", engine, "--measure", stage]
+            arguments += ["--ray-address", options.ray_address] if options.ray_address else []
             arguments += [f"--{name}={getattr(options, name)}" for name in ("codec", "size", "frames", "workers")]
             command = [sys.executable, __file__, str(options.data), *arguments]
             row = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
             rate = row["clips"] / row["seconds"]
             decoding = decoding or rate
             print(
-                f"| {stage} | {row['clips']} | {row['seconds']:.1f} | {rate:.1f} | {rate / decoding:.2f} "
+                f"| {stage}, {engine} | {row['clips']} | {row['seconds']:.1f} | {rate:.1f} | {rate / decoding:.2f} "
                 f"| {row['peak'] / 2**20:.0f} MiB | {row['before'] / 2**20:.0f} MiB |"
             )
 
@@ -64,7 +70,9 @@ def measure(options: argparse.Namespace, stage: str) -> dict[str, float]:
     from videocompressa.codecs import build_codec
     from videocompressa.datasets import decode_split, encode_pass, find_videos
     from videocompressa.engine import peak_memory_bytes
+    from videocompressa.engine_ray import RayCluster
 
+    workers = RayCluster(options.workers, options.ray_address) if options.engines == ["ray"] else options.workers
     with tempfile.TemporaryDirectory() as folder:
         clip, cache = ClipSpec(options.frames, options.size, options.size), Path(folder) / "cache"
         videos = find_videos(options.data)
@@ -73,9 +81,9 @@ def measure(options: argparse.Namespace, stage: str) -> dict[str, float]:
         codec = build_codec(options.codec)
         before, started = peak_memory_bytes(), time.perf_counter()
         if stage == "decode":
-            clips = len(decode_split(videos, "train", clip, cache=cache, workers=options.workers))
+            clips = len(decode_split(videos, "train", clip, cache=cache, workers=workers))
         else:
-            encoded = encode_pass(videos, "train", clip, codec, cache=cache, workers=options.workers)
+            encoded = encode_pass(videos, "train", clip, codec, cache=cache, workers=workers)
             clips = len(encoded)
         seconds = time.perf_counter() - started
         return {"clips": clips, "seconds": seconds, "peak": peak_memory_bytes(), "before": before}

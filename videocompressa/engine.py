@@ -1,5 +1,7 @@
 """Functions mapped over shards in worker processes: `run_shards` reuses a few, `run_apart` starts one for every job.
 
+`run_shards` also takes the workers of a `Cluster`, which `engine_ray` is.
+
 Results do not depend on the number of workers, and no worker outlives the iterator. `concurrent.futures` does not fit:
 all its start methods but fork, which can deadlock once torch has run, import the caller's main script again, and its
 error does not name the shard on which a worker died.
@@ -12,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -36,37 +39,68 @@ class WorkerError(RuntimeError):
     """How, in a few words."""
 
 
+class Cluster(ABC):
+    """Workers on other machines."""
+
+    count: int | None
+    """How many; None takes all that there are."""
+
+    @abstractmethod
+    def answers(
+        self,
+        function: Callable[[Shard], Result],
+        shards: Sequence[Shard],
+        *,
+        num_yielded: Callable[[], int],
+        **limits: Any,
+    ) -> Generator[tuple[int, Result | WorkerError], None, None]:
+        """Yield (position, result) as shards finish, a bounded number beyond `num_yielded()`.
+
+        `limits` are those of `run_shards` for one worker. Without an answer after retries, it is a `WorkerError`.
+        """
+
+
+Workers = int | Cluster
+"""The number of processes of this machine, 0 for this process alone; or those of a cluster."""
+
+
 def run_shards(
     function: Callable[[Shard], Result],
     shards: Sequence[Shard],
     *,
-    workers: int,
+    workers: Workers,
     name: Callable[[Shard], str] = str,
     max_seconds: float = math.inf,
-    lost: Callable[[Shard], Result] | None = None,
+    lost: Callable[..., Result] | None = None,
 ) -> Generator[Result, None, None]:
-    """Yield `function(shard)` for every shard in order.
+    """Yield `function(shard)` for every shard in order, also for those that are appended to `shards` meanwhile.
 
     `workers` = 0 runs in this process. Otherwise `function` (importable by name) and the shards are sent to that many
     processes. An error in a worker is raised here. A worker that dies, or takes more than `max_seconds` for a shard and
-    is killed, raises `WorkerError` with the shard's `name`; or `lost(shard)` is the result.
+    is killed, raises `WorkerError` with the shard's `name`; or `lost(shard, workers=, max_seconds=)` is the result.
     """
-    if workers < 0:
+    if isinstance(workers, int) and workers < 0:
         raise InputError(f"--workers is {workers}; it must be 0 (this process) or more")
     if workers == 0:
         yield from map(function, shards)
         return
     finished: dict[int, Result] = {}
     num_yielded = 0
-    results = _in_workers(
-        function, shards, workers, name, max_seconds, reuse=True, end=lambda: num_yielded + IN_FLIGHT * workers
-    )
+    if isinstance(workers, Cluster):
+        limits = {"name": name, "max_seconds": max_seconds, "lost": lost}
+        results = workers.answers(function, shards, num_yielded=lambda: num_yielded, **limits)
+        local = 1
+    else:
+        local = workers
+        results = _in_workers(
+            function, shards, local, name, max_seconds, reuse=True, end=lambda: num_yielded + IN_FLIGHT * local
+        )
     with closing(results):
         for position, result in results:
             if isinstance(result, WorkerError):
                 if lost is None:
                     raise result
-                finished[position] = lost(shards[position])
+                finished[position] = lost(shards[position], workers=local, max_seconds=max_seconds)
             else:
                 finished[position] = result
             while num_yielded in finished:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import App, Group, Parameter, default_name_transform
 
 from videocompressa import __version__
+from videocompressa.engine import Workers
+from videocompressa.engine_ray import RayCluster
 from videocompressa.errors import InputError, check_least
 from videocompressa.recipes.options import BudgetOptions, CandidateOptions, CompressOptions, Surroundings
 from videocompressa.remote import path_of
@@ -35,6 +37,26 @@ _RUNNING, _REPORTING = Group("Running", sort_key=90), Group("Reporting", sort_ke
 
 
 @dataclass(frozen=True)
+class Reading:
+    """Who reads the videos."""
+
+    workers: Annotated[int | None, Parameter(group=_RUNNING)] = None
+    """Processes that decode videos, 0 decodes in this one; one a core (of the cluster) when not given, keyframes: 0."""
+    engine: Annotated[Literal["local", "ray"], Parameter(group=_RUNNING)] = "local"
+    """Whose processes: local (this machine's), or ray (those of a Ray cluster, docs/scale.md)."""
+    ray_address: Annotated[str | None, Parameter(group=_RUNNING)] = None
+    """HOST:PORT of the cluster's head node, or auto on a machine of it; when not given, Ray runs on this machine."""
+
+    def chosen(self) -> Workers:
+        """Return the workers."""
+        if self.engine == "ray":
+            return RayCluster(self.workers, self.ray_address)
+        if self.ray_address is not None:
+            raise InputError(f"--ray-address {self.ray_address} needs --engine ray")
+        return (os.cpu_count() or 1) if self.workers is None else self.workers
+
+
+@dataclass(frozen=True)
 class Running:
     """How to run."""
 
@@ -42,8 +64,7 @@ class Running:
     """Where networks run; auto takes a GPU when there is one."""
     threads: Annotated[int | None, Parameter(group=_RUNNING)] = None
     """Threads of the networks on a CPU; all cores when not given."""
-    workers: Annotated[int | None, Parameter(group=_RUNNING)] = None
-    """Processes that decode videos; one a core when not given, 0 decodes in this process."""
+    reading: Annotated[Reading, Parameter(name="*")] = Reading()
     cache: Annotated[Path | None, Parameter(group=_RUNNING)] = None
     """Folder that keeps candidates and finished stages, so that the same command resumes;
     $VIDEOCOMPRESSA_CACHE or the user's cache folder when not given. It may be deleted."""
@@ -61,7 +82,7 @@ class Running:
         return Surroundings(
             cache=self.cache or default_cache(),
             device=torch.device(kind),
-            workers=(os.cpu_count() or 1) if self.workers is None else self.workers,
+            workers=self.reading.chosen(),
             clock=time.perf_counter,
             watch=watch,
         )
@@ -98,6 +119,7 @@ BudgetArguments = Annotated[BudgetOptions, Parameter(name="*", group=Group("Budg
 CandidateArguments = Annotated[
     CandidateOptions, Parameter(name="*", group=Group("Candidate frames", sort_key=20), negative="")
 ]
+ReadingArguments = Annotated[Reading, Parameter(name="*")]
 RunningArguments = Annotated[Running, Parameter(name="*")]
 ReportingArguments = Annotated[Reporting, Parameter(name="*")]
 Settings = Annotated[tuple[str, ...], Parameter(name="--set", negative="", show_default=False)]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MAX_LISTED = 20
 """Videos that are listed on the screen."""
 
-DEFAULTS = KeyframeOptions()
+DEFAULTS, READING = KeyframeOptions(), cli.Reading(workers=0)
 
 
 @cli.app.command
@@ -25,7 +25,7 @@ def keyframes(
     *videos: Annotated[Path, Parameter(name="VIDEO")],
     output: cli.OutputFolder,
     options: Annotated[KeyframeOptions, Parameter(name="*")] = DEFAULTS,
-    workers: int = 0,
+    reading: cli.ReadingArguments = READING,
     force: cli.Replace = False,
     reporting: cli.ReportingArguments = cli.REPORTING,
 ) -> None:
@@ -38,13 +38,11 @@ def keyframes(
     ----------
     videos
         Videos, or folders, tars and parquet files in which all videos are taken; paths or URLs.
-    workers
-        Processes that read videos; 0 reads in this process.
     """
     from videocompressa.recipes.keyframes import as_json, extract_keyframes
 
     with terminal.progress(reporting) as watch:
-        extracted = extract_keyframes(videos, output, options, overwrite=force, workers=workers, watch=watch)
+        extracted = extract_keyframes(videos, output, options, overwrite=force, workers=reading.chosen(), watch=watch)
     terminal.notes_and_skipped(extracted.notes, extracted.skipped, reporting)
     if reporting.json:
         terminal.print_json({"path": extracted.folder, **as_json(extracted), "notes": extracted.notes})

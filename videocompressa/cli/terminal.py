@@ -24,6 +24,7 @@ from videocompressa.texts import bytes_text, duration_text, percent_text
 
 if TYPE_CHECKING:
     from videocompressa.datasets import BadVideo
+    from videocompressa.engine import Workers
     from videocompressa.labeler import Labeler
     from videocompressa.run import Watch
     from videocompressa.synthetic import Cost
@@ -209,13 +210,16 @@ def add_row(table: Table, *cells: str) -> None:
     table.add_row(*map(Text, cells))
 
 
-def peak_memory_bytes(workers: int) -> int:
-    """Return the highest memory of this process, and of its workers as if each had been as large as the largest."""
+def peak_memory_bytes(workers: Workers) -> int:
+    """Return the highest memory of this process, and of its workers as if each had been as large as the largest.
+
+    Those of a cluster are not counted.
+    """
     from videocompressa.engine import peak_memory_bytes as own_peak
 
     unit = 1 if sys.platform == "darwin" else 1024
     worker = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    return own_peak() + unit * workers * worker
+    return own_peak() + (unit * workers * worker if isinstance(workers, int) else 0)
 
 
 def labeler_json(labeler: Labeler) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from collections import deque
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
-from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -27,7 +26,7 @@ from torch import Tensor
 from videocompressa.clip import Candidates, ClipSpec, DecodedSplit, Normalization
 from videocompressa.datasets.journal import Journal, Line, locked
 from videocompressa.datasets.videos import VideoEntry, VideoSet
-from videocompressa.engine import run_shards
+from videocompressa.engine import Workers, run_shards
 from videocompressa.errors import BadVideo, InputError
 from videocompressa.run import Watch, watch_nothing
 from videocompressa.video.shards import MAX_SECONDS, Job, decode_apart, decode_shard, hash_shard, stamp_of
@@ -51,7 +50,7 @@ def decode_split(
     clip: ClipSpec,
     *,
     cache: Path,
-    workers: int,
+    workers: Workers,
     max_bad: float = 0.05,
     max_seconds: float = MAX_SECONDS,
     watch: Watch = watch_nothing,
@@ -75,7 +74,7 @@ def encode_pass(
     codec: Codec,
     *,
     cache: Path,
-    workers: int,
+    workers: Workers,
     max_bad: float = 0.05,
     max_seconds: float = MAX_SECONDS,
     normalization: Normalization | None = None,
@@ -112,7 +111,7 @@ class _SplitPass:
     clip: ClipSpec
     folder: Path
     """Its cache."""
-    workers: int
+    workers: Workers
     max_bad: float
     max_seconds: float
     watch: Watch
@@ -124,7 +123,7 @@ class _SplitPass:
         split: str,
         clip: ClipSpec,
         cache: Path,
-        workers: int,
+        workers: Workers,
         max_bad: float,
         max_seconds: float,
         watch: Watch,
@@ -145,12 +144,11 @@ class _SplitPass:
         shards = [tuple(sources[start : start + SHARD_VIDEOS]) for start in range(0, len(sources), SHARD_VIDEOS)]
         jobs = [Job(position, shard, *self.clip.size, self.clip.stride) for position, shard in enumerate(shards)]
         limits: dict[str, Any] = {"workers": self.workers, "max_seconds": self.max_seconds}
-        lost = partial(decode_apart, **limits)
         journal = Journal(self.folder / "frames.bin")
         journal.keep(_num_current(journal.lines, jobs, self.max_seconds))
         self._report(journal.lines)
         yield journal
-        with closing(run_shards(decode_shard, jobs[len(journal.lines) :], lost=lost, **limits)) as results:
+        with closing(run_shards(decode_shard, jobs[len(journal.lines) :], lost=decode_apart, **limits)) as results:
             for decoded in results:
                 sums, squares = decoded.channel_sums()
                 rows = [{key: each for key, each in asdict(row).items() if each is not None} for row in decoded.rows]

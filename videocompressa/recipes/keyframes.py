@@ -21,7 +21,7 @@ from torch import Tensor
 
 from videocompressa.clip import ClipSpec
 from videocompressa.datasets import BadVideo
-from videocompressa.engine import run_shards
+from videocompressa.engine import Workers, run_shards
 from videocompressa.errors import InputError, VideoError
 from videocompressa.files import check_output_folder, complete_folder, read_bytes
 from videocompressa.recipes.data import none_readable, videos_to_read
@@ -120,7 +120,7 @@ def extract_keyframes(
     options: KeyframeOptions | None = None,
     *,
     overwrite: bool = False,
-    workers: int = 0,
+    workers: Workers = 0,
     watch: Watch = watch_nothing,
 ) -> Extracted:
     """Pick keyframes of videos and write `folder` with keyframes.json, keyframes.csv and the pictures.
@@ -138,7 +138,7 @@ def extract_keyframes(
             raise InputError(f"output {folder} holds {path}, which is read; give another folder")
     with complete_folder(folder, overwrite=overwrite) as part:
         jobs = [_Job(*row) for row in zip(videos, videos.values(), _stems(videos.values()), strict=True)]
-        work = functools.partial(_keyframes_of, picker, part, in_worker=workers > 0)
+        work = functools.partial(_keyframes_of, picker, part, in_worker=workers != 0)
         results = []
         with closing(run_shards(work, jobs, workers=workers, name=lambda job: job.video)) as finished:
             for result in finished:

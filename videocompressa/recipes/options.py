@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import torch
 
     from videocompressa.clip import ClipSpec
+    from videocompressa.engine import Workers
     from videocompressa.run import Watch
 
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
@@ -180,7 +181,7 @@ class Surroundings:
     cache: Path
     """Folder where candidates and finished stages are kept, so that the same command resumes."""
     device: torch.device
-    workers: int
+    workers: Workers
     """Processes that decode videos; 0 decodes in this one."""
     clock: Callable[[], float]
     """Seconds, such as `time.perf_counter`."""

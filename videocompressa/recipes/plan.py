@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Iterable
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +134,7 @@ def _probe_all(
     probed: list[VideoInfo | VideoError] = []
     surroundings.watch("probe", done=0, total=len(sources))
     limits: dict[str, Any] = {"workers": surroundings.workers, "max_seconds": max_seconds}
-    with closing(run_shards(probe_shard, shards, lost=partial(probe_apart, **limits), **limits)) as results:
+    with closing(run_shards(probe_shard, shards, lost=probe_apart, **limits)) as results:
         for some in results:
             probed += some
             surroundings.watch("probe", done=len(probed), total=len(sources))
@@ -206,7 +205,8 @@ def _encode_sample(
         raise InputError(f"{root}: none of {SAMPLE_VIDEOS} sampled training videos can be decoded; check them")
     frames, between = torch.stack(decoded), surroundings.clock()
     latents = codec.encode(frames.flatten(0, 1).to(surroundings.device)).cpu()
-    decode_seconds = (between - started) / SAMPLE_VIDEOS / max(1, surroundings.workers)
+    workers = surroundings.workers if isinstance(surroundings.workers, int) else surroundings.workers.count
+    decode_seconds = (between - started) / SAMPLE_VIDEOS / (workers or 1)
     seconds_per_video = decode_seconds + (surroundings.clock() - between) / len(frames)
     return frames, latents.view(*frames.shape[:2], *latents.shape[1:]), seconds_per_video
 
