@@ -8,7 +8,8 @@ import time
 
 from videocompressa.engine import peak_memory_bytes
 from videocompressa.errors import VideoError
-from videocompressa.video.shards import DecodedShard, Job, decode_shard
+from videocompressa.video import shards
+from videocompressa.video.shards import DecodedShard, Job, decode_apart, decode_shard
 
 
 def square(number: int) -> int:
@@ -56,3 +57,15 @@ def decode_or_fail(job: Job) -> DecodedShard:
 
 def negative(number: int, **limits: float) -> int:
     return -number
+
+
+def late_square(number: int) -> tuple[int, int]:
+    """Take a while; say on which node of Ray, by the process that runs it."""
+    time.sleep(0.3)
+    return number * number, int(os.environ["RAY_RAYLET_PID"])
+
+
+def apart_or_lost(job: Job, *, workers: int, max_seconds: float) -> DecodedShard:
+    """Decode apart with the decoder that fails."""
+    shards.decode_shard = decode_or_fail
+    return decode_apart(job, workers=workers, max_seconds=max_seconds)

@@ -24,7 +24,7 @@ from videocompressa.artifact import measure, read_set
 from videocompressa.bench.protocols import PROTOCOLS
 from videocompressa.bench.scales import SCALES
 from videocompressa.cli import terminal
-from videocompressa.cli.app import default_cache
+from videocompressa.cli.app import Reporting, default_cache
 from videocompressa.cli.main import main
 from videocompressa.codecs import CODECS
 from videocompressa.datasets import candidates as encode_pass
@@ -651,6 +651,13 @@ def test_help_says_what_the_code_says(run: Runner) -> None:
             assert word in printed, (verb, word)
     rates = [parse_student(name).usual_lr for name in ("minic3d", "hf:x:lora", "hf:x:full")]
     assert rates == [TrainConfig().lr, 5e-4, 5e-5]
+
+
+def test_what_libraries_print_is_not_our_output(capsys: pytest.CaptureFixture[str]) -> None:
+    for quiet in (False, True):
+        with terminal.progress(Reporting(quiet=quiet)):
+            print("a node died")
+        assert capsys.readouterr() == ("", "a node died\n")
 
 
 def test_the_version(run: Runner) -> None:

@@ -36,7 +36,7 @@ class RayCluster(Cluster):
 
     def __post_init__(self) -> None:
         if self.count is not None and self.count < 1:
-            raise InputError(f"--workers is {self.count}; --engine ray needs at least 1")
+            raise InputError(f"--workers is {self.count}; --engine ray needs at least 1, only local takes 0")
 
     def answers(
         self,
@@ -91,7 +91,7 @@ class RayCluster(Cluster):
 
 HOW_TO_ADDRESS = (
     "give HOST:PORT of a head node that `ray start --head --port PORT` started, auto on a machine of the cluster, "
-    "or no address to use this machine alone"
+    "or no address to use this machine alone; a cluster with a token needs RAY_AUTH_MODE=token here too"
 )
 
 

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Container, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,15 +37,19 @@ def stdout_console() -> Console:
 
 @contextmanager
 def progress(reporting: Reporting) -> Iterator[Watch]:
-    """Give a watch that shows progress on stderr: bars on a terminal, lines in a log file, nothing when quiet."""
-    if reporting.quiet:
-        yield lambda step, **numbers: None
-        return
-    display = _ProgressBars() if sys.stderr.isatty() else _ProgressLog()
-    try:
-        yield display.watch
-    finally:
-        display.stop()
+    """Give a watch that shows progress on stderr: bars on a terminal, lines in a log file, nothing when quiet.
+
+    What libraries print meanwhile (Ray: that a node died) also goes to stderr.
+    """
+    with redirect_stdout(sys.stderr):
+        if reporting.quiet:
+            yield lambda step, **numbers: None
+            return
+        display = _ProgressBars() if sys.stderr.isatty() else _ProgressLog()
+        try:
+            yield display.watch
+        finally:
+            display.stop()
 
 
 class StageTimes:
