@@ -146,14 +146,16 @@ class _SplitPass:
         limits: dict[str, Any] = {"workers": self.workers, "max_seconds": self.max_seconds}
         journal = Journal(self.folder / "frames.bin")
         journal.keep(_num_current(journal.lines, jobs, self.max_seconds))
-        self._report(journal.lines)
+        bad = self._bad(journal.lines)
+        self._report(journal.lines, bad)
         yield journal
         with closing(run_shards(decode_shard, jobs[len(journal.lines) :], lost=decode_apart, **limits)) as results:
             for decoded in results:
                 sums, squares = decoded.channel_sums()
                 rows = [{key: each for key, each in asdict(row).items() if each is not None} for row in decoded.rows]
                 journal.append(decoded.frames.data, stamps=decoded.stamps, rows=rows, sums=sums, squares=squares)
-                self._report(journal.lines)
+                bad += self._bad(journal.lines[-1:], _num_videos(journal.lines[:-1]))
+                self._report(journal.lines, bad)
                 yield journal
         self._check_classes(journal.lines)
 
@@ -199,18 +201,19 @@ class _SplitPass:
 
     def _watch_encode(self, frames: Journal, latents: Journal) -> None:
         """Report how many videos are encoded, bad ones included."""
-        self.watch("encode", done=len(self._outcomes(frames.lines[: len(latents.lines)])), total=len(self.videos))
+        self.watch("encode", done=_num_videos(frames.lines[: len(latents.lines)]), total=len(self.videos))
 
-    def _outcomes(self, lines: Sequence[Line]) -> list[tuple[VideoEntry, dict[str, Any]]]:
-        """Return the videos decoded so far, each with its row of the journal."""
-        return list(zip(self.videos.entries, (row for line in lines for row in line["rows"]), strict=False))
+    def _outcomes(self, lines: Sequence[Line], start: int = 0) -> list[tuple[VideoEntry, dict[str, Any]]]:
+        """Return the videos of these lines, of which the first is number `start`, each with its row of the journal."""
+        rows = (row for line in lines for row in line["rows"])
+        return list(zip(self.videos.entries[start:], rows, strict=False))
 
-    def _bad(self, lines: Sequence[Line]) -> list[BadVideo]:
-        return [BadVideo(entry.video_id, row["bad"]) for entry, row in self._outcomes(lines) if row["bad"]]
+    def _bad(self, lines: Sequence[Line], start: int = 0) -> list[BadVideo]:
+        return [BadVideo(entry.video_id, row["bad"]) for entry, row in self._outcomes(lines, start) if row["bad"]]
 
-    def _report(self, lines: Sequence[Line]) -> None:
+    def _report(self, lines: Sequence[Line], bad: Sequence[BadVideo]) -> None:
         """Report the progress, or raise when too many videos are bad."""
-        done, total, bad = len(self._outcomes(lines)), len(self.videos), self._bad(lines)
+        done, total = _num_videos(lines), len(self.videos)
         self.watch("decode", done=done, total=total)
         if len(bad) > self.max_bad * total:
             among = f"{done}" if done == total else f"the first {done} (of {total})"
@@ -246,6 +249,10 @@ def _num_current(lines: list[Line], jobs: Sequence[Job], max_seconds: float) -> 
             return position
         lines[position] = {**line, "stamps": stamps}
     return len(lines)
+
+
+def _num_videos(lines: Sequence[Line]) -> int:
+    return sum(len(line["rows"]) for line in lines)
 
 
 def _listing(bad: Sequence[BadVideo]) -> str:
