@@ -134,6 +134,17 @@ class TestSameAsLocal:
         assert files(tmp_path / "local") == files(tmp_path / "ray")
         assert len(files(tmp_path / "ray")) == 2 + 10 * 2
 
+    def test_the_plan_says_whose_time_it_gives(self, cluster: Any, run: Runner, videos: VideoSet) -> None:
+        usual = ("plan", videos.root, "--size", 16, "--frames", 4, "--method", "random-real", "--vpc", 1,
+                 "--keyframes", 1, "--labeler", "off", "--set", "labels=hard", "--json", "--quiet")  # fmt: skip
+        note = "the time is that of one process; give --workers for that of the cluster"
+        local, one, every = (
+            run(*usual, *more).json for more in ((), ("--engine", "ray", "--workers", 1), ("--engine", "ray"))
+        )
+        assert (note in one["notes"], note in every["notes"]) == (False, True)
+        assert local["splits"] == one["splits"] == every["splits"]
+        assert local["splits"]["train"]["num_frames"] == sum(range(3, 13))
+
     def test_results_in_order_and_a_bounded_number_in_flight(self, cluster: Any) -> None:
         sent: list[int] = []
 

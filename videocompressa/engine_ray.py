@@ -19,8 +19,8 @@ from videocompressa.errors import InputError
 
 MAX_RETRIES = 3
 """How often Ray gives a shard to another worker before it counts as lost (our choice)."""
-MEMORY_BYTES = 400_000_000
-"""What a worker is said to need: 1.25 times the most that was measured (docs/scale.md)."""
+MEMORY_BYTES = 600_000_000
+"""What Ray keeps for a worker: 1.25 times what one takes of 1080p (docs/scale.md)."""
 CONNECT_SECONDS = 10.0
 """Until an address counts as wrong; Ray itself would try for minutes."""
 

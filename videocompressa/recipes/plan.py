@@ -19,7 +19,7 @@ from videocompressa.clip import Candidates, ClipSpec, CodecSpec, Normalization
 from videocompressa.codecs import Codec, build_codec
 from videocompressa.datasets import BadVideo, VideoEntry, VideoSet
 from videocompressa.datasets.videos import SPLITS
-from videocompressa.engine import run_shards
+from videocompressa.engine import Cluster, run_shards
 from videocompressa.errors import InputError, VideoError
 from videocompressa.methods import MethodConfig
 from videocompressa.recipes.budgets import blank_files, num_items, resolve_budget
@@ -105,6 +105,8 @@ def plan(
     if not train:
         first = train_bad[0]
         raise InputError(f"{data}: none of its training videos can be read: {first.video_id} ({first.reason})")
+    if isinstance(surroundings.workers, Cluster) and surroundings.workers.count is None:
+        labeler_notes = (*labeler_notes, "the time is that of one process; give --workers for that of the cluster")
     frames, latents, seconds_per_video = _encode_sample(list(train), candidates.clip, codec, videos.root, surroundings)
     blank = _blank_candidates(videos, train, train_bad, candidates.clip, codec.spec)
     files = blank_files(blank, config, storage.counting(budget.bytes), options.seed, latents, codec)
@@ -205,7 +207,7 @@ def _encode_sample(
         raise InputError(f"{root}: none of {SAMPLE_VIDEOS} sampled training videos can be decoded; check them")
     frames, between = torch.stack(decoded), surroundings.clock()
     latents = codec.encode(frames.flatten(0, 1).to(surroundings.device)).cpu()
-    workers = surroundings.workers if isinstance(surroundings.workers, int) else surroundings.workers.count
+    workers = surroundings.workers.count if isinstance(surroundings.workers, Cluster) else surroundings.workers
     decode_seconds = (between - started) / SAMPLE_VIDEOS / (workers or 1)
     seconds_per_video = decode_seconds + (surroundings.clock() - between) / len(frames)
     return frames, latents.view(*frames.shape[:2], *latents.shape[1:]), seconds_per_video
