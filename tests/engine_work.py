@@ -69,3 +69,9 @@ def apart_or_lost(job: Job, *, workers: int, max_seconds: float) -> DecodedShard
     """Decode apart with the decoder that fails."""
     shards.decode_shard = decode_or_fail
     return decode_apart(job, workers=workers, max_seconds=max_seconds)
+
+
+def kill_parent_at_two(number: int) -> int:
+    if number == 2:
+        os.kill(os.getppid(), signal.SIGKILL)
+    return number

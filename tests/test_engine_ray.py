@@ -20,6 +20,7 @@ from engine_work import (
     decode_or_fail,
     die_at_two,
     fail_at_three,
+    kill_parent_at_two,
     late_square,
     nap,
     negative,
@@ -209,6 +210,11 @@ class TestLosses:
         assert [result for result, _ in answers] == [n * n for n in range(30)]
         assert process in {node for _, node in answers[:8]}
         assert process not in {node for _, node in answers[-8:]}
+
+    def test_a_shard_that_kills_every_ray_worker_is_lost_after_retries(self, cluster: Any) -> None:
+        assert list(run_shards(kill_parent_at_two, range(5), workers=RayCluster(), lost=negative)) == [0, 1, -2, 3, 4]
+        with pytest.raises(WorkerError, match="Ray gave up shard 2 after 3 retries .*; see the logs of its nodes"):
+            list(run_shards(kill_parent_at_two, [2], workers=RayCluster(), name=lambda number: f"shard {number}"))
 
     def test_a_driver_that_is_killed_resumes(self, cluster: Any, videos: VideoSet, tmp_path: Path) -> None:
         code = (
