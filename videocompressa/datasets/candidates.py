@@ -12,8 +12,8 @@ import hashlib
 import json
 import math
 from collections import deque
-from collections.abc import Generator, Sequence
-from contextlib import closing
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -88,7 +88,7 @@ def encode_pass(
     latent_shape = codec.spec.latent_shape(clip.height, clip.width)  # A size the codec cannot take fails here.
     split_pass = _SplitPass.of(videos, split, clip, cache, workers, max_bad, max_seconds, watch)
     with locked(split_pass.folder, watch):
-        with closing(split_pass.decode()) as decoding:
+        with closing(split_pass.decode()) as decoding, _half_the_threads(workers):
             frames = next(decoding)
             latents = split_pass.latents_of(frames, codec)
             split_pass.encode(frames, latents, codec)
@@ -232,6 +232,17 @@ class _SplitPass:
                 f"{self.videos.root}: class {self.videos.classes[min(lost)]!r} has no video that can be read: "
                 f"{_listing(bad)}; fix its videos, or remove the class"
             )
+
+
+@contextmanager
+def _half_the_threads(workers: Workers) -> Iterator[None]:
+    """Leave half of the threads of networks to the workers: more threads than cores wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads if workers == 0 else max(1, threads // 2))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _num_current(lines: list[Line], jobs: Sequence[Job], max_seconds: float) -> int:
