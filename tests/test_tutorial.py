@@ -47,6 +47,7 @@ def test_the_tutorial_runs_as_written(run: Runner, tmp_path: Path, monkeypatch: 
         assert ran.code == 0, ran.err
         outputs.append(ran.out)
     assert all("100.0" in output for output in outputs[3:6])  # bright and dark: any features tell
+    assert all(re.search("nearest class mean +100.0 %", output) for output in outputs[3:5])
     assert re.search(r"a\.avi\W+light", outputs[-1])
     (python,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     names: dict[str, object] = {}

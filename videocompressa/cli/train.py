@@ -125,6 +125,7 @@ def _print_scores(outcome: TrainOutcome) -> None:
         "top-1": f"{100 * result.top1_mean:.1f}{spread} %  ({len(result.top1_runs)} runs: "
         f"{', '.join(f'{100 * run:.1f}' for run in result.top1_runs)})",
         "chance": f"{100 / len(outcome.classes):.1f} %",
+        **({} if outcome.centroid_top1 is None else {"nearest class mean": f"{100 * outcome.centroid_top1:.1f} %"}),
         "training": f"{duration_text(result.train_seconds)}, {result.precision}",
     }
     if len(outcome.classes) > 5:

@@ -22,7 +22,7 @@ from videocompressa.run import Run, Stages, Watch, watch_nothing
 from videocompressa.students.clips import LabeledClips
 from videocompressa.students.evaluation import TrainingResult, train_seeds
 from videocompressa.students.model_folder import TrainedModel, write_model
-from videocompressa.students.named import OwnNetwork
+from videocompressa.students.named import OwnNetwork, parse_student
 from videocompressa.students.settings import TrainConfig
 from videocompressa.students.training import fit
 from videocompressa.synthetic import SyntheticSet
@@ -44,6 +44,8 @@ class TrainOutcome:
     """Split that the students were evaluated on."""
     skipped: tuple[BadVideo, ...]
     """Videos of the used splits that could not be read."""
+    centroid_top1: float | None = None
+    """Of a probe: top-1 in [0,1] of the nearest class mean of the same features, which trains nothing."""
 
 
 def train_on(
@@ -99,6 +101,10 @@ def train_on(
             trained[seed] = student
 
     result = train_seeds(train, test_clips, config, run, seeds=range(num_seeds), clock=surroundings.clock, keep=keep)
+    centroid = None
+    if (mode := parse_student(config.student).mode) == "probe":
+        nearest = dataclasses.replace(config, student=f"{config.student.removesuffix(f':{mode}')}:centroid")
+        centroid = train_seeds(train, test_clips, nearest, run, seeds=[0], clock=surroundings.clock).top1_mean
     for student in trained.values():
         assert save_model is not None
         model = TrainedModel(student, config.student, config.width, train.classes, clip, train.normalization)
@@ -112,6 +118,7 @@ def train_on(
         num_test_clips=len(test),
         split=split,
         skipped=(*skipped, *test.bad),
+        centroid_top1=centroid,
     )
 
 
