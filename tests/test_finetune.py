@@ -16,6 +16,7 @@ from vlm_models import TYPES, write_byte_tokenizer, write_model
 
 from videocompressa.errors import DivergedError, InputError
 from videocompressa.hub import need
+from videocompressa.processes import ProcessGroup
 from videocompressa.rng import Streams
 from videocompressa.run import Run
 from videocompressa.vlm.settings import FinetuneConfig, LoadOptions
@@ -24,7 +25,6 @@ from videocompressa.vlm.tune import models as models_module
 from videocompressa.vlm.tune.clips import Clips
 from videocompressa.vlm.tune.evaluate import UNMATCHED, Prediction, evaluate_vlm, match_class, summarize
 from videocompressa.vlm.tune.models import Vlm, explain_memory, load_vlm
-from videocompressa.vlm.tune.processes import ProcessGroup
 from videocompressa.vlm.tune.processor import collate
 from videocompressa.vlm.tune.progress import Checkpoint, metrics_log
 from videocompressa.vlm.tune.train import Prepared, clip_losses, example_batch, learning_rate, prepare, train_vlm

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -18,6 +18,7 @@ from videocompressa.recipes.options import BudgetOptions, CandidateOptions, Comp
 from videocompressa.remote import path_of
 
 if TYPE_CHECKING:
+    from videocompressa.processes import ProcessGroup
     from videocompressa.run import Watch
 
 app = App(
@@ -86,6 +87,17 @@ class Running:
             clock=time.perf_counter,
             watch=watch,
         )
+
+    def together(self, watch: Watch) -> tuple[Surroundings, ProcessGroup]:
+        """Look up what the machine has for each of the processes that torchrun started; only the first reports."""
+        from videocompressa.processes import started_by_torchrun
+        from videocompressa.run import watch_nothing
+
+        surroundings = self.surroundings(watch)
+        group, device = started_by_torchrun(surroundings.device)
+        if not group.is_main:
+            watch = watch_nothing
+        return replace(surroundings, device=device, watch=watch), group
 
 
 @dataclass(frozen=True)

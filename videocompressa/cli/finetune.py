@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -13,13 +11,12 @@ from cyclopts import Group, Parameter
 from videocompressa.cli import app as cli
 from videocompressa.cli import terminal
 from videocompressa.errors import InputError
-from videocompressa.recipes.options import CandidateOptions, Surroundings
+from videocompressa.recipes.options import CandidateOptions
 from videocompressa.texts import bytes_text, duration_text, mean_text
 from videocompressa.vlm.settings import FinetuneConfig, FinetuneOptions, LoadOptions
 
 if TYPE_CHECKING:
     from videocompressa.vlm.tune.figure3 import FigureOutcome
-    from videocompressa.vlm.tune.processes import ProcessGroup
     from videocompressa.vlm.tune.run import FinetuneOutcome, PhaseScores
 
 OPTIONS, LOADING, TUNING = FinetuneOptions(), LoadOptions(), FinetuneConfig()
@@ -70,7 +67,7 @@ def finetune(
         raise InputError(f"recipe {subject.name} makes all rows; leave --no-zero-shot and --no-after-set out")
     quiet_transformers("fine-tuning")
     with terminal.progress(reporting) as watch:
-        surroundings, group = _processes(running.surroundings(watch))
+        surroundings, group = running.together(watch)
         shared: dict[str, Any] = {"options": options, "load": loading, "overwrite": force, "group": group}
         shared["surroundings"] = surroundings
         outcome: FigureOutcome | FinetuneOutcome
@@ -134,17 +131,3 @@ def _cells(phase: PhaseScores) -> dict[str, str]:
         "memory": bytes_text(phase.peak_memory_bytes),
         "GPU": bytes_text(phase.gpu_peak_memory_bytes),
     }
-
-
-def _processes(surroundings: Surroundings) -> tuple[Surroundings, ProcessGroup]:
-    """Return the processes that torchrun started, or this one alone, and the surroundings with its device."""
-    from videocompressa.hub import need
-    from videocompressa.vlm.tune.processes import ALONE, ProcessGroup
-
-    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
-        return surroundings, ALONE
-    accelerate = need("accelerate", "fine-tuning on several GPUs")
-    state, tools = accelerate.PartialState(cpu=surroundings.device.type == "cpu"), accelerate.utils
-    mean = partial(tools.reduce, reduction="mean")
-    group = ProcessGroup(state.process_index, state.num_processes, mean, tools.gather_object)
-    return replace(surroundings, device=state.device), group

@@ -78,7 +78,8 @@ def train(
 
     With a folder of videos in place of the file, students are trained on all of its training videos, for the same
     number of steps: the reference that a set is measured by. For a set file, the size and the number of candidate
-    frames are those of the set.
+    frames are those of the set. On several GPUs, which share the seeds: torchrun --nproc-per-node N -m videocompressa
+    train ...
 
     Parameters
     ----------
@@ -94,6 +95,7 @@ def train(
     if data is None and not holds_videos(subject):
         raise InputError("--data is missing; give the folder whose test videos the students classify")
     with terminal.progress(reporting) as watch:
+        surroundings, group = running.together(watch)
         outcome = train_on(
             subject,
             data or subject,
@@ -105,8 +107,11 @@ def train(
             codec=codec,
             save_model=save_model,
             overwrite=force,
-            surroundings=running.surroundings(watch),
+            group=group,
+            surroundings=surroundings,
         )
+    if not group.is_main:
+        return
     terminal.notes_and_skipped((), outcome.skipped, reporting)
     if reporting.json:
         per_class = dict(zip(outcome.classes, outcome.result.per_class.tolist(), strict=True))

@@ -14,6 +14,7 @@ from videocompressa.errors import InputError
 from videocompressa.files import check_output_folder
 from videocompressa.hub import holds_set, is_on_hub
 from videocompressa.networks import Classifier
+from videocompressa.processes import ALONE, ProcessGroup
 from videocompressa.recipes.data import check_split, decode_videos, list_videos
 from videocompressa.recipes.options import CandidateOptions, Surroundings
 from videocompressa.recipes.sets import open_set
@@ -60,6 +61,7 @@ def train_on(
     stored_labels: bool = False,
     save_model: Path | None = None,
     overwrite: bool = False,
+    group: ProcessGroup = ALONE,
     surroundings: Surroundings,
 ) -> TrainOutcome:
     """Train students on `subject` and evaluate them on a split of `data`.
@@ -67,8 +69,8 @@ def train_on(
     `subject` is a set file, or a folder (or csv) of videos: then on all of its training videos, the reference "full
     data". The steps are the same for either. The views of a set with a labeler are labeled by it, unless
     `stored_labels`. For a set, T and the size of the frames come from its file. Seeds are 0 to `num_seeds` - 1.
-    `save_model` is a folder for the first student (`write_model`). Raises `InputError`, and `DivergedError` when no run
-    ends with a finite loss.
+    `save_model` is a folder for the first student (`write_model`). The processes of `group` share the seeds. Raises
+    `InputError`, and `DivergedError` when no run ends with a finite loss.
     """
     if num_seeds < 1:
         raise InputError(f"--seeds is {num_seeds}; it must be at least 1")
@@ -97,10 +99,11 @@ def train_on(
     trained: dict[int, Classifier] = {}
 
     def keep(seed: int, student: Classifier) -> None:
-        if save_model is not None and not trained:
+        if save_model is not None and group.is_main and not trained:
             trained[seed] = student
 
-    result = train_seeds(train, test_clips, config, run, seeds=range(num_seeds), clock=surroundings.clock, keep=keep)
+    seeds, clock = range(num_seeds), surroundings.clock
+    result = train_seeds(train, test_clips, config, run, seeds=seeds, clock=clock, keep=keep, group=group)
     centroid = None
     if (mode := parse_student(config.student).mode) == "probe":
         nearest = dataclasses.replace(config, student=f"{config.student.removesuffix(f':{mode}')}:centroid")

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from videocompressa.errors import DivergedError, InputError
 from videocompressa.networks import Classifier, FeatureClassifier, Student
+from videocompressa.processes import ALONE, ProcessGroup
 from videocompressa.rng import Streams
 from videocompressa.run import Run
 from videocompressa.students.clips import LabeledClips
@@ -124,12 +125,14 @@ def train_seeds(
     seeds: Sequence[int],
     clock: Callable[[], float],
     keep: Callable[[int, Classifier], None] = lambda seed, student: None,
+    group: ProcessGroup = ALONE,
 ) -> TrainingResult:
     """Train and evaluate one student a seed; the test set is read once a seed, after its last step.
 
     Each seed has random streams of its own in place of those of `run`. `clock` gives seconds, such as
     `time.perf_counter`: it times training without evaluation, and the core reads no clock of its own.
-    `keep(seed, student)` is given every student that did not diverge, once it is evaluated.
+    `keep(seed, student)` is given every student that did not diverge, once it is evaluated. The processes of `group`
+    share the seeds, and return the same result.
     """
     if not seeds:
         raise InputError("no seeds given; --seeds must be at least 1")
@@ -138,22 +141,23 @@ def train_seeds(
             f"training classes {_some(train.classes)} differ from test classes {_some(test.classes)}; "
             f"both must be the same names in the same order"
         )
-    scores: list[Scores] = []
     frozen = parse_student(config.student).is_frozen
-    seconds = 0.0
-    for number, seed in enumerate(seeds):
+    own: list[tuple[int, Scores | None, float]] = []
+    for number in range(group.rank, len(seeds), group.size):
+        part = replace(run, streams=Streams(seeds[number], "train"))
         started = clock()
         try:
-            own = replace(run, streams=Streams(seed, "train"))
-            student = fit_probe(train, config, own) if frozen else fit(train, config, own)
+            student = fit_probe(train, config, part) if frozen else fit(train, config, part)
         except DivergedError:
-            continue
-        finally:
-            seconds += clock() - started
-            run.watch("seeds", done=number + 1, total=len(seeds))
-        probabilities = predict_probe(student, test, run) if frozen else predict(student, test, run.device)
-        scores.append(score(probabilities, test.hard_labels))
-        keep(seed, student)
+            own.append((number, None, clock() - started))
+        else:
+            seconds = clock() - started
+            probabilities = predict_probe(student, test, run) if frozen else predict(student, test, run.device)
+            own.append((number, score(probabilities, test.hard_labels), seconds))
+            keep(seeds[number], student)
+        run.watch("seeds", done=min(number + group.size, len(seeds)), total=len(seeds))
+    results = sorted(group.gather(own), key=lambda result: result[0])
+    scores = [scored for _, scored, _ in results if scored is not None]
     if not scores:
         raise DivergedError(
             f"all {len(seeds)} runs of {config.student!r} diverged at lr {config.lr:g}; choose a lower lr"
@@ -168,7 +172,7 @@ def train_seeds(
         per_class=torch.stack([each.per_class for each in scores]).mean(0),
         confusion=torch.stack([each.confusion for each in scores]).sum(0),
         num_diverged=len(seeds) - len(scores),
-        train_seconds=seconds,
+        train_seconds=sum(seconds for *_, seconds in results),
         precision=resolved_precision(config.precision, run.device),
     )
 

@@ -21,12 +21,12 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
 from videocompressa.errors import InputError
+from videocompressa.processes import ALONE, ProcessGroup
 from videocompressa.run import Run
 from videocompressa.students.precision import autocast
 from videocompressa.vlm.settings import FinetuneConfig
 from videocompressa.vlm.tune.clips import Clips
 from videocompressa.vlm.tune.models import Vlm, explain_memory
-from videocompressa.vlm.tune.processes import ALONE, ProcessGroup
 from videocompressa.vlm.tune.processor import IGNORED, Prompt, collate
 from videocompressa.vlm.words import ask
 

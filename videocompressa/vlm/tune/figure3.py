@@ -14,12 +14,12 @@ from typing import Any
 
 from videocompressa.datasets import BadVideo
 from videocompressa.files import check_output_folder, write_text
+from videocompressa.processes import ProcessGroup
 from videocompressa.recipes.compress import compress_folder
 from videocompressa.recipes.data import list_videos
 from videocompressa.recipes.options import BudgetOptions, CandidateOptions, CompressOptions, Share, Surroundings
 from videocompressa.texts import markdown_table, mean_text
 from videocompressa.vlm.settings import FinetuneConfig, FinetuneOptions, LoadOptions
-from videocompressa.vlm.tune.processes import ProcessGroup
 from videocompressa.vlm.tune.run import FinetuneOutcome, PhaseScores, finetune_on
 
 CONFIG = FinetuneConfig(steps=400, gradient_checkpointing=True)

@@ -24,6 +24,7 @@ from videocompressa.datasets import BadVideo, VideoSet
 from videocompressa.engine import peak_memory_bytes
 from videocompressa.errors import InputError
 from videocompressa.files import check_output_folder, complete_folder, write_text
+from videocompressa.processes import ALONE, ProcessGroup
 from videocompressa.recipes.data import check_split, decode_videos, list_videos
 from videocompressa.recipes.options import CandidateOptions, Surroundings
 from videocompressa.recipes.sets import open_set
@@ -36,7 +37,6 @@ from videocompressa.vlm.settings import NO_RESULT, FinetuneConfig, FinetuneOptio
 from videocompressa.vlm.tune.clips import Clips, set_clips, split_clip
 from videocompressa.vlm.tune.evaluate import Prediction, evaluate_vlm, summarize
 from videocompressa.vlm.tune.models import Vlm, load_vlm
-from videocompressa.vlm.tune.processes import ALONE, ProcessGroup
 from videocompressa.vlm.tune.progress import Checkpoint, check_same_run, metrics_log
 from videocompressa.vlm.tune.train import prepare, train_vlm
 from videocompressa.vlm.words import check_questions, readable_names

@@ -27,13 +27,13 @@ from torch.nn import functional
 
 from videocompressa.errors import DivergedError, InputError
 from videocompressa.hub import model_json, need, with_adapters
+from videocompressa.processes import ALONE, ProcessGroup
 from videocompressa.rng import seeded
 from videocompressa.run import Run
 from videocompressa.students.precision import autocast
 from videocompressa.vlm.settings import TARGETS, FinetuneConfig
 from videocompressa.vlm.tune.clips import Clips
 from videocompressa.vlm.tune.models import RULE_FILES, Vlm, explain_memory
-from videocompressa.vlm.tune.processes import ALONE, ProcessGroup
 from videocompressa.vlm.tune.processor import IGNORED, Prompt, collate
 from videocompressa.vlm.tune.progress import Checkpoint
 from videocompressa.vlm.words import ask, check_questions

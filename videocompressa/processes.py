@@ -1,10 +1,12 @@
-"""The processes that fine-tune together, and how gradients and results are combined."""
+"""The processes that torchrun starts to train together, and how gradients and results are combined."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from torch import Tensor
+import torch
+from torch import Tensor, distributed
 
 from videocompressa.errors import InputError
 
@@ -46,3 +48,26 @@ class ProcessGroup:
 
 
 ALONE = ProcessGroup()
+
+
+def started_by_torchrun(device: torch.device) -> tuple[ProcessGroup, torch.device]:
+    """Return the processes that torchrun started, connected, and this one's device; or this one alone."""
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size < 2:
+        return ALONE, device
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+    if not distributed.is_initialized():
+        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+
+    def mean(tensor: Tensor) -> Tensor:
+        distributed.all_reduce(tensor)
+        return tensor / size
+
+    def gather(values: list[Any]) -> list[Any]:
+        parts: list[list[Any]] = [[]] * size
+        distributed.all_gather_object(parts, values)
+        return [value for part in parts for value in part]
+
+    return ProcessGroup(distributed.get_rank(), size, mean, gather), device
