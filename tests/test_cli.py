@@ -102,6 +102,15 @@ def test_the_plan_predicts_the_file(run: Runner, videos: Path, tmp_path: Path) -
     assert result.json["file_bytes"] <= predicted <= result.json["file_bytes"] + 100
 
 
+def test_what_is_easily_mistyped_is_asked_about_before_the_run(run: Runner, videos: Path, tmp_path: Path) -> None:
+    def error(output: str, *budget: object) -> str:
+        return run("compress", videos, "-o", tmp_path / output, *TINY, "--cache", run.cache, *budget).error
+
+    assert "x.pt: is written as .safetensors; give" in error("x.pt")
+    assert error("x.safetensors", "--ratio", "0.13").endswith("write 13% if that is meant, or 0.13%")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_compress_prints_one_object(run: Runner, videos: Path, tmp_path: Path) -> None:
     path = tmp_path / "set.safetensors"
     result = run.compress(videos, path, "--json", "--keyframes", 3)
@@ -223,7 +232,7 @@ def test_bytes_are_never_exceeded_and_nearly_used(run: Runner, videos: Path, tmp
 
 
 def test_a_ratio_of_frames(run: Runner, videos: Path, tmp_path: Path) -> None:
-    for asked, vpc, keyframes in [("25%", 3, 2), ("0.2", 2, 2), ("5%", 1, 1)]:
+    for asked, vpc, keyframes in [("25%", 3, 2), ("20%", 2, 2), ("5%", 1, 1)]:
         path = tmp_path / f"{vpc}{keyframes}.safetensors"
         result = run.compress(videos, path, "--ratio", asked, "--keyframes", 2, "--json").json
         assert (result["videos_per_class"], result["keyframes"]) == (vpc, keyframes)

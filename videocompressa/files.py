@@ -52,8 +52,10 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
-def check_output(path: Path, *, overwrite: bool = False) -> None:
-    """Raise `InputError` when `path` cannot be written: to be called before a long run."""
+def check_output(path: Path, *, overwrite: bool = False, suffix: str = "") -> None:
+    """Raise `InputError` when `path` cannot be written, or has another suffix: to be called before a long run."""
+    if not path.name.endswith(suffix):
+        raise InputError(f"output {path}: is written as {suffix}; give {path.with_suffix(suffix)}")
     try:
         if path.is_dir():
             raise InputError(f"output {path} is a folder; give the name of a .safetensors file")

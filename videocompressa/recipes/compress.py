@@ -75,7 +75,7 @@ def compress_folder(
     Options are checked before the videos are read. Equal input, options and seed give equal bytes on a CPU. Raises
     `InputError`.
     """
-    check_output(path, overwrite=overwrite)
+    check_output(path, overwrite=overwrite, suffix=".safetensors")
     config, storage = configured(options, candidates, budget)
     if selector_out is not None:
         _check_selector_out(selector_out, path, options.method, config, candidates, budget, overwrite=overwrite)
@@ -212,7 +212,7 @@ def _check_selector_out(
         )
     if selector_out.absolute() == path.absolute():
         raise InputError(f"--selector-out and --output are both {path}; give two names")
-    check_output(selector_out, overwrite=overwrite)
+    check_output(selector_out, overwrite=overwrite, suffix=".safetensors")
     if (budget.keyframes or DEFAULT_KEYFRAMES) >= candidates.frames:
         raise InputError(
             f"--selector-out: all {candidates.frames} candidate frames would be kept, which leaves nothing to learn; "

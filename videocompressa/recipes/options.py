@@ -27,6 +27,9 @@ _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "m
 class Share(float):
     """A share, written as "5%" or 0.05; in [0,1]."""
 
+    is_unclear = False
+    """Whether a percent sign may have been forgotten: above 0.05, and written as a number alone."""
+
     def __new__(cls, value: str | float) -> Self:
         """Parse and check."""
         text = str(value).strip()
@@ -36,7 +39,9 @@ class Share(float):
             share = math.nan
         if not 0 <= share <= 1:
             raise InputError(f"{text!r} is no share; write it as 5% or 0.05, from 0 to 1")
-        return super().__new__(cls, share)
+        made = super().__new__(cls, share)
+        made.is_unclear = isinstance(value, str) and share > 0.05 and not text.endswith("%")
+        return made
 
 
 _NOTHING, _FIVE_PERCENT = Share(0), Share("5%")
@@ -118,6 +123,11 @@ class BudgetOptions:
         given = [f"--{name}" for name in ("vpc", "ratio", "bytes") if getattr(self, name) is not None]
         if len(given) > 1:
             raise InputError(f"{' and '.join(given)} were given; a budget is one of --vpc, --ratio and --bytes")
+        if self.ratio is not None and self.ratio.is_unclear:
+            percent = f"{100 * self.ratio:g}"
+            raise InputError(
+                f"--ratio {self.ratio:g} is {percent} % of all frames; write {percent}% if that is meant, or {self.ratio:g}%"
+            )
 
 
 PictureFormat = Literal["jpg", "png", "none"]
