@@ -102,6 +102,18 @@ def test_the_plan_predicts_the_file(run: Runner, videos: Path, tmp_path: Path) -
     assert result.json["file_bytes"] <= predicted <= result.json["file_bytes"] + 100
 
 
+@pytest.mark.parametrize("shell", ["bash", "fish"])
+def test_shell_completion_is_installed(
+    shell: str, run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.setenv("SHELL", f"/bin/{shell}")
+    assert run("--install-completion").code == 0
+    written = [path.read_text() for path in tmp_path.rglob("*videocompressa*") if path.is_file()]
+    assert any("--keyframes" in text and "predict" in text for text in written)
+
+
 def test_what_is_easily_mistyped_is_asked_about_before_the_run(run: Runner, videos: Path, tmp_path: Path) -> None:
     def error(output: str, *budget: object) -> str:
         return run("compress", videos, "-o", tmp_path / output, *TINY, "--cache", run.cache, *budget).error

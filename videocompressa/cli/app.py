@@ -34,6 +34,8 @@ app = App(
     help_format="markdown",
 )
 
+app.register_install_completion_command(help="Install completion for your shell (bash, zsh or fish), and end.")
+
 _RUNNING, _REPORTING = Group("Running", sort_key=90), Group("Reporting", sort_key=91)
 
 

@@ -124,9 +124,9 @@ class BudgetOptions:
         if len(given) > 1:
             raise InputError(f"{' and '.join(given)} were given; a budget is one of --vpc, --ratio and --bytes")
         if self.ratio is not None and self.ratio.is_unclear:
-            percent = f"{100 * self.ratio:g}"
+            number, percent = f"{self.ratio:g}", f"{100 * self.ratio:g}"
             raise InputError(
-                f"--ratio {self.ratio:g} is {percent} % of all frames; write {percent}% if that is meant, or {self.ratio:g}%"
+                f"--ratio {number} is {percent} % of all frames; write {percent}% if that is meant, or {number}%"
             )
 
 
