@@ -140,6 +140,17 @@ def test_compress_prints_one_object(run: Runner, videos: Path, tmp_path: Path) -
     assert result.json["peak_memory_bytes"] > 10**7
 
 
+def test_more_videos_than_the_sample_are_listed_and_not_read(run: Runner, videos: Path, tmp_path: Path) -> None:
+    sample = ("--train-sample", 4, "--vpc", 1)
+    planned = run("plan", videos, *TINY, "--method", "random-real", *sample)
+    assert "note: 4 of 8 training videos are read, and shares are of these (--train-sample)" in planned.err
+    result = run.compress(videos, tmp_path / "set.safetensors", *sample, "--json")
+    assert result.json["num_train_videos"] == 4
+    assert result.json["notes"] == ["4 of 8 training videos are read, and shares are of these (--train-sample)"]
+    error = run("plan", videos, *TINY, "--train-sample", 1).error
+    assert "--train-sample is 1; it must be at least 2" in error
+
+
 def test_compress_shows_where_its_time_went(run: Runner, videos: Path, tmp_path: Path) -> None:
     result = run.compress(videos, tmp_path / "set.safetensors", "--profile")
     shares = dict(re.findall(r"(decode|encode|pack)\W.*?([\d.]+) %", result.out))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from videocompressa.datasets import find_videos
 from videocompressa.datasets.layouts import LAYOUTS
-from videocompressa.datasets.videos import VideoEntry, VideoSet, carve_validation
+from videocompressa.datasets.videos import VideoEntry, VideoSet, carve_validation, sample_train
 from videocompressa.errors import InputError
 
 
@@ -316,6 +316,19 @@ class TestVideoSet:
             VideoSet("s", Path(), ("x", "y"), (VideoEntry(Path("a"), "a", 2, "train", "a"),))
         with pytest.raises(InputError, match="split 'dev' is not known"):
             video_set([[0]]).select("dev")
+
+
+@given(st.lists(st.integers(1, 12), min_size=5, max_size=5), st.integers(5, 60), st.integers(0, 100))
+def test_a_sample_has_as_many_of_each_class_as_there_are(sizes: list[int], count: int, seed: int) -> None:
+    videos = video_set([[label] for label, size in enumerate(sizes) for _ in range(size)])
+    sample = sample_train(videos, count, torch.Generator().manual_seed(seed))
+    assert len(sample) == min(count, len(videos))
+    kept = [Counter(entry.label for entry in sample.entries)[label] for label in range(len(sizes))]
+    most = max(kept)
+    assert all(number >= most - 1 or number == size for number, size in zip(kept, sizes, strict=True))
+    assert set(sample.entries) <= set(videos.entries)
+    assert [e for e in videos.entries if e in set(sample.entries)] == list(sample.entries)
+    assert sample == sample_train(videos, count, torch.Generator().manual_seed(seed))
 
 
 class TestCarveValidation:

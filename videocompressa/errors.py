@@ -32,7 +32,8 @@ def check_least(record: object, prefix: str, **least: float) -> None:
     """Raise for a field of a record that is below its least value, or NaN; None passes. `prefix` goes before names."""
     for name, low in least.items():
         if (value := getattr(record, name)) is not None and not value >= low:
-            raise InputError(f"{prefix}{name} is {value}; it must be at least {low}")
+            shown = name.replace("_", "-") if prefix == "--" else name
+            raise InputError(f"{prefix}{shown} is {value}; it must be at least {low}")
 
 
 def check_known(what: str, value: str, known: Collection[str]) -> None:

@@ -154,7 +154,17 @@ def bench(
 
 def _as_published(published: CandidateOptions, given: CandidateOptions, protocol: str) -> CandidateOptions:
     """Return how a protocol of the literature reads the videos; raises where the user gave other values."""
-    own = ("csv", "fold", "label_column", "video_column", "revision", "hold_out", "max_bad", "max_seconds_per_video")
+    own = (
+        "csv",
+        "fold",
+        "label_column",
+        "video_column",
+        "revision",
+        "hold_out",
+        "train_sample",
+        "max_bad",
+        "max_seconds_per_video",
+    )
     for option in dataclasses.fields(given):
         name, value = option.name, getattr(given, option.name)
         if name not in own and value not in (option.default, getattr(published, name)):

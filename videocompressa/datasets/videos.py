@@ -131,3 +131,17 @@ def carve_validation(videos: VideoSet, fraction: float, generator: torch.Generat
                 move(min(movable, key=lambda group: counts[group].total()))
     entries = (replace(e, split="val") if e.split == "train" and e.group in val_groups else e for e in videos.entries)
     return replace(videos, entries=tuple(entries))
+
+
+def sample_train(videos: VideoSet, count: int, generator: torch.Generator) -> VideoSet:
+    """Keep `count` random training videos, at least one of each class; classes that have enough are equally large."""
+    rows: dict[int, list[int]] = defaultdict(list)
+    for row in torch.randperm(len(videos), generator=generator).tolist():
+        if videos.entries[row].split == "train":
+            rows[videos.entries[row].label].append(row)
+    kept: set[int] = set()
+    smallest_first = sorted(rows.values(), key=len)
+    for number, own in enumerate(smallest_first):
+        kept.update(own[: max(1, (count - len(kept)) // (len(smallest_first) - number))])
+    entries = (entry for row, entry in enumerate(videos.entries) if row in kept or entry.split != "train")
+    return replace(videos, entries=tuple(entries))

@@ -24,7 +24,7 @@ from videocompressa.recipes.budgets import (
     resolve_budget,
     with_labeler,
 )
-from videocompressa.recipes.data import check_split, encode_train, list_videos, stages_of
+from videocompressa.recipes.data import check_split, encode_train, list_videos, sampled, stages_of
 from videocompressa.recipes.options import BudgetOptions, CandidateOptions, CompressOptions, Surroundings
 from videocompressa.recipes.settings import with_settings
 from videocompressa.rng import Streams
@@ -79,7 +79,7 @@ def compress_folder(
     config, storage = configured(options, candidates, budget)
     if selector_out is not None:
         _check_selector_out(selector_out, path, options.method, config, candidates, budget, overwrite=overwrite)
-    videos = list_videos(data, candidates)
+    videos, sample_notes = sampled(list_videos(data, candidates), candidates)
     surroundings.watch("list", done=len(videos), total=len(videos))
     check_training(videos, data, budget)
     config, labeler_notes = labeled_by(config, options, candidates, budget, len(videos.classes))
@@ -119,7 +119,7 @@ def compress_folder(
         num_train_frames=int(train_data.num_video_frames.sum()),
         skipped=train_data.bad,
         labeler=synthetic.labeler,
-        notes=(*labeler_notes, *notes),
+        notes=(*sample_notes, *labeler_notes, *notes),
         method_seconds=method_seconds,
     )
 

@@ -12,8 +12,8 @@ from videocompressa.clip import Candidates, ClipSpec, DecodedSplit
 from videocompressa.codecs import Codec
 from videocompressa.datasets import decode_split, encode_pass, find_videos, unlabeled_videos
 from videocompressa.datasets.layouts import PACKED
-from videocompressa.datasets.videos import SPLITS, VideoSet, carve_validation, keep_classes
-from videocompressa.errors import BadVideo, InputError
+from videocompressa.datasets.videos import SPLITS, VideoSet, carve_validation, keep_classes, sample_train
+from videocompressa.errors import BadVideo, InputError, check_least
 from videocompressa.recipes.options import CandidateOptions, Surroundings
 from videocompressa.remote import at_revision, path_of
 from videocompressa.rng import Streams
@@ -40,6 +40,17 @@ def list_videos(data: Path, options: CandidateOptions) -> VideoSet:
     if options.hold_out:
         videos = carve_validation(videos, options.hold_out, Streams(0).generator("hold-out"))
     return videos
+
+
+def sampled(videos: VideoSet, options: CandidateOptions) -> tuple[VideoSet, tuple[str, ...]]:
+    """Return the videos with at most `options.train_sample` training ones, always the same, and a note about it."""
+    check_least(options, "--", train_sample=len(videos.classes))
+    total = len(videos.select("train"))
+    if total <= options.train_sample:
+        return videos, ()
+    few = sample_train(videos, options.train_sample, Streams(0).generator("train-sample"))
+    number = len(few.select("train"))
+    return few, (f"{number} of {total} training videos are read, and shares are of these (--train-sample)",)
 
 
 def encode_train(videos: VideoSet, options: CandidateOptions, codec: Codec, surroundings: Surroundings) -> Candidates:

@@ -24,7 +24,7 @@ from videocompressa.errors import InputError, VideoError
 from videocompressa.methods import MethodConfig
 from videocompressa.recipes.budgets import blank_files, num_items, resolve_budget
 from videocompressa.recipes.compress import check_training, configured, labeled_by
-from videocompressa.recipes.data import list_videos
+from videocompressa.recipes.data import list_videos, sampled
 from videocompressa.recipes.options import BudgetOptions, CandidateOptions, CompressOptions, Surroundings
 from videocompressa.rng import Streams
 from videocompressa.run import Run
@@ -93,7 +93,7 @@ def plan(
 
     Unreadable videos are listed and stop nothing. Raises `InputError` as the run itself would.
     """
-    videos = list_videos(data, candidates)
+    videos, sample_notes = sampled(list_videos(data, candidates), candidates)
     check_training(videos, data, budget)
     config, storage = configured(options, candidates, budget)
     config, labeler_notes = labeled_by(config, options, candidates, budget, len(videos.classes))
@@ -123,7 +123,7 @@ def plan(
         file_bytes=size or files.size(resolved.videos_per_class, resolved.keyframes),
         pass_seconds=len(train) * seconds_per_video,
         method_seconds=_method_seconds(frames, config, len(train), videos.classes, surroundings),
-        notes=(*labeler_notes, *notes),
+        notes=(*sample_notes, *labeler_notes, *notes),
     )
 
 
