@@ -542,7 +542,7 @@ def test_a_dead_worker_is_a_code_of_its_own(run: Runner, videos: Path, tmp_path:
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("videocompressa.recipes.data.encode_pass", dies)
-        result = run.compress(videos, tmp_path / "set.safetensors")
+        result = run.compress(videos, tmp_path / "set.safetensors", "--quiet")
     assert (result.code, result.err) == (1, "error: a worker died (signal SIGKILL) on shard 0\n")
 
 
