@@ -293,7 +293,7 @@ def test_results_of_another_set_or_no_results(run: Runner, set_file: Path, hub: 
         (
             json.dumps(
                 {"classes": ["a"], "options": {"settings": []}, "top1_mean": 1, "top1_std": 0, "top1_runs": [1]}
-                | {"num_test_clips": 1, "split": "test"}
+                | {"num_train_clips": 1, "num_test_clips": 1, "split": "test", "regime": "hard"}
             ),
             "has other classes than the set; give the results of this set",
         ),

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from videocompressa.cli import app as cli
 from videocompressa.cli import terminal
+from videocompressa.recipes.facts import cost_rows, labeler_text
 from videocompressa.texts import duration_text
 
 
@@ -61,9 +62,9 @@ def compress(
         }
         terminal.print_json(terminal.facts_of(outcome, "cost") | costs | selector)
         return
-    rows = {"file": str(outcome.path), **terminal.cost_rows(outcome.cost)}
+    rows = {"file": str(outcome.path), **cost_rows(outcome.cost)}
     if outcome.labeler is not None:
-        rows["labeler"] = terminal.labeler_text(outcome.labeler)
+        rows["labeler"] = labeler_text(outcome.labeler)
     rows["kept"] += f", of {outcome.num_train_videos} videos with {outcome.num_train_frames} frames"
     terminal.stdout_console().print(terminal.facts_table({**rows, "time": duration_text(seconds), **selector}))
     if profile:

@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from videocompressa.cli import app as cli
 from videocompressa.cli import terminal
+from videocompressa.recipes.facts import cost_rows
 
 Name = Annotated[str, Parameter(name="NAME", help="A data set on the hub, as USER/NAME.")]
 
@@ -92,4 +93,4 @@ def pull(
     if reporting.json:
         terminal.print_json({"path": output, **vars(cost)})
         return
-    terminal.stdout_console().print(terminal.facts_table({"file": output, **terminal.cost_rows(cost)}))
+    terminal.stdout_console().print(terminal.facts_table({"file": output, **cost_rows(cost)}))

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from videocompressa.cli import app as cli
 from videocompressa.cli import terminal
-from videocompressa.recipes.settings import setting_texts
+from videocompressa.recipes.facts import set_rows
 
 if TYPE_CHECKING:
     from videocompressa.synthetic import Cost, SyntheticSet
@@ -55,23 +55,8 @@ def inspect(
 
 def _print_set(path: Path, synthetic: SyntheticSet, cost: Cost) -> None:
     console = terminal.stdout_console()
-    clip, origin, source = synthetic.clip, synthetic.provenance, synthetic.provenance.source
-    labels = "soft (probabilities of a teacher)" if synthetic.labels.ndim == 2 else "hard"
-    skipped = f", {source.num_skipped} skipped" if source.num_skipped else ""
-    rows = {
-        "file": path,
-        **terminal.cost_rows(cost),
-        "clips": f"{clip.num_frames} frames of {clip.height}x{clip.width} px, fill {synthetic.fill}",
-        "latents": f"{tuple(synthetic.latents.shape)} (N,K,C,h,w) of codec {synthetic.codec.name}",
-        "labels": f"{labels}, {len(synthetic.classes)} classes",
-        "method": f"{origin.method}, seed {origin.seed}, videocompressa {origin.version}",
-        "settings": ", ".join(setting_texts(origin.config)) or "the method's defaults",
-        "compressed from": f"{source.name}: {source.num_videos} videos, {source.num_frames} frames{skipped}",
-        "split hash": source.split_hash[:16],
-    }
-    if synthetic.labeler is not None:
-        rows["labeler"] = terminal.labeler_text(synthetic.labeler)
-    console.print(terminal.facts_table(rows))
+    origin = synthetic.provenance
+    console.print(terminal.facts_table({"file": path, **set_rows(synthetic, cost)}))
     items = terminal.table("item", "class", "video", "keyframes of T", "seconds", right=("item",), title="items")
     for item in range(len(synthetic)):
         terminal.add_row(

@@ -20,14 +20,13 @@ from rich.table import Table
 from rich.text import Text
 
 from videocompressa.cli.app import Reporting
-from videocompressa.texts import bytes_text, duration_text, percent_text
+from videocompressa.texts import duration_text
 
 if TYPE_CHECKING:
     from videocompressa.datasets import BadVideo
     from videocompressa.engine import Workers
     from videocompressa.labeler import Labeler
     from videocompressa.run import Watch
-    from videocompressa.synthetic import Cost
 
 
 def stdout_console() -> Console:
@@ -229,25 +228,3 @@ def peak_memory_bytes(workers: Workers) -> int:
 def labeler_json(labeler: Labeler) -> dict[str, Any]:
     """Return what a labeler is as JSON values."""
     return {**asdict(labeler.spec), "agreement": labeler.agreement}
-
-
-def labeler_text(labeler: Labeler) -> str:
-    """Return what a labeler is, and what rounding its weights changed."""
-    spec, share = labeler.spec, f"{100 * labeler.agreement:.0f} %"
-    return f"{spec.network} at width {spec.width:g}, {spec.bits} bits a weight; {share} of labels as before rounding"
-
-
-def cost_rows(cost: Cost) -> dict[str, str]:
-    """Return what a set file costs, as rows of a table of facts."""
-    keyframes = cost.num_frames // cost.num_videos
-    ratio = percent_text(cost.frame_ratio)
-    rows = {
-        "kept": f"{cost.num_videos} videos x {keyframes} keyframes = {cost.num_frames} frames ({ratio})",
-        "size": f"{bytes_text(cost.file_bytes)} ({percent_text(cost.byte_ratio)} of the training videos): latents "
-        f"{bytes_text(cost.latent_bytes)}, labels {bytes_text(cost.label_bytes)}"
-        + (f", labeler {bytes_text(cost.labeler_bytes)}" if cost.labeler_bytes else ""),
-    }
-    if cost.codec_bytes:
-        rows["codec"] = f"{bytes_text(cost.codec_bytes)} of weights to decode it, "
-        rows["codec"] += f"{bytes_text(cost.file_and_codec_bytes)} together"
-    return rows

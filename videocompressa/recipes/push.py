@@ -5,9 +5,7 @@ a few items a class as mp4, with a `metadata.csv`: the hub's viewer plays them. 
 """
 
 import csv
-import json
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from videocompressa.errors import InputError
 from videocompressa.hub import ON_HUB, hub_client
 from videocompressa.recipes.contact_sheet import MOST_ITEMS, choose_items, contact_sheet
 from videocompressa.recipes.data_card import data_card, set_facts
+from videocompressa.recipes.results import TrainResults, read_results
 from videocompressa.recipes.sets import decode_set, items_of, open_set
 from videocompressa.run import Watch, watch_nothing
 from videocompressa.synthetic import Cost, SyntheticSet
@@ -60,7 +59,9 @@ def push_set(
     """
     name = name.removeprefix(ON_HUB)
     synthetic, address = open_set(path, codec), _address(name, revision)
-    use = _how_to_use(address, synthetic) + ("" if results is None else _accuracy(results, address, synthetic))
+    use = _how_to_use(address, synthetic)
+    if results is not None:
+        use += _accuracy(read_results(results, synthetic.classes), address)
     holds = f"`{SET}` stands for {synthetic.provenance.source.num_videos} labeled videos when a video classifier is\n"
     holds += f"trained: a few keyframes of a few videos of each class, as latents.\n\n![keyframes]({SHEET})"
     card = data_card(
@@ -153,35 +154,14 @@ videocompressa train {address} --data DATA  # students of the set, tested on the
 ```"""
 
 
-def _accuracy(path: Path, address: str, synthetic: SyntheticSet) -> str:
+def _accuracy(results: TrainResults, address: str) -> str:
     """Return what `train --json` printed as a section of the card."""
-    try:
-        results = json.loads(path.read_text(encoding="utf-8"))
-        classes, options = tuple(results["classes"]), _options_text(results["options"])
-        top1 = mean_text(results["top1_mean"], results["top1_std"])
-        tested = f"{results['num_test_clips']} {results['split']} videos, {len(results['top1_runs'])} runs"
-    except (OSError, ValueError, LookupError, TypeError) as error:
-        raise InputError(
-            f"--results {path}: cannot be read as results ({type(error).__name__}: {error}); give the file that "
-            "`videocompressa train SET --data DATA --json` printed"
-        ) from error
-    if classes != synthetic.classes:
-        raise InputError(f"--results {path}: has other classes than the set; give the results of this set")
     return f"""
 
 ## Accuracy
 
-Top-1 {top1} % ({tested}), by:
+Top-1 {mean_text(results.top1_mean, results.top1_std)} % ({results.tested}), by:
 
 ```bash
-videocompressa train {address} --data DATA {options}
+videocompressa train {address} --data DATA {results.options_text}
 ```"""
-
-
-def _options_text(options: Mapping[str, Any]) -> str:
-    """Return options of `train` as they are typed."""
-    texts = [f"--set {setting}" for setting in options["settings"]]
-    for option, value in options.items():
-        if option != "settings" and value is not None and value is not False:
-            texts.append(f"--{option.replace('_', '-')}" + ("" if value is True else f" {value}"))
-    return " ".join(texts)

@@ -78,7 +78,7 @@ def _write_keyframes(stem: Path, one: SyntheticSet) -> int:
 
 
 def _write_clip(stem: Path, one: SyntheticSet, suffix: str) -> int:
-    write_video(stem.with_name(stem.name + suffix), _as_uint8(one.clips()[0]), _frames_a_second(one))
+    write_video(stem.with_name(stem.name + suffix), _as_uint8(one.clips()[0]), frames_a_second(one))
     return 1
 
 
@@ -103,7 +103,7 @@ def _as_uint8(pixels: Tensor) -> Tensor:
     return (pixels * 255).round().to(torch.uint8)
 
 
-def _frames_a_second(one: SyntheticSet) -> float:
+def frames_a_second(one: SyntheticSet) -> float:
     """Return the pace at which the clip lasts as long as its video, in [1,30], as far as its keyframes show."""
     steps = int(one.positions[0, -1] - one.positions[0, 0])
     seconds = float(one.times_seconds[0, -1] - one.times_seconds[0, 0])
