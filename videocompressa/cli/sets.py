@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -9,10 +10,27 @@ from cyclopts import Parameter
 
 from videocompressa.cli import app as cli
 from videocompressa.cli import terminal
+from videocompressa.errors import InputError
 from videocompressa.recipes.facts import set_rows
 
 if TYPE_CHECKING:
     from videocompressa.synthetic import Cost, SyntheticSet
+
+
+@dataclass(frozen=True)
+class PageArguments:
+    """The page of a set, as asked for on the command line."""
+
+    html: Path | None = None
+    """Also write a page to this .html file: clips that play, labels, costs and results, in any browser, offline."""
+    data: Annotated[Path | None, cli.AS_PATH] = None
+    """The folder that was compressed: the page shows frames of its videos beside the keyframes."""
+    results: Annotated[tuple[Path, ...], Parameter(negative="")] = ()
+    """For the page: a file with what train --json printed, for the set or for all videos, or the results.json of bench;
+    repeat for more."""
+
+
+PAGE = PageArguments()
 
 
 @cli.app.command
@@ -21,6 +39,7 @@ def inspect(
     /,
     *,
     contact_sheet: Path | None = None,
+    page: Annotated[PageArguments, Parameter(name="*")] = PAGE,
     codec: cli.CodecFolder = None,
     force: cli.Force = False,
     reporting: cli.ReportingArguments = cli.REPORTING,
@@ -32,25 +51,48 @@ def inspect(
     contact_sheet
         Also write a picture of all keyframes to this .png file.
     force
-        Replace the contact sheet if it exists.
+        Replace the contact sheet and the page if they exist.
     """
     from videocompressa.artifact import measure, read_set
     from videocompressa.files import check_output
+    from videocompressa.recipes.sets import open_set
 
+    _check_page(page, overwrite=force)
     if contact_sheet is not None:
         check_output(contact_sheet, overwrite=force)
     synthetic, cost = read_set(path), measure(path)
     if contact_sheet is not None:
         from videocompressa.recipes.contact_sheet import contact_sheet as draw
-        from videocompressa.recipes.sets import open_set
 
         draw(open_set(path, codec), path=contact_sheet)
+    if page.html is not None:
+        _write_page(open_set(path, codec), cost, page, reporting)
     if reporting.json:
-        terminal.print_json(_set_json(path, synthetic, cost, contact_sheet))
+        terminal.print_json(_set_json(path, synthetic, cost) | {"contact_sheet": contact_sheet, "html": page.html})
         return
     _print_set(path, synthetic, cost)
-    if contact_sheet is not None:
-        terminal.stdout_console().print(f"contact sheet: {contact_sheet}", markup=False)
+    for name, written in (("contact sheet", contact_sheet), ("page", page.html)):
+        if written is not None:
+            terminal.stdout_console().print(f"{name}: {written}", markup=False)
+
+
+def _check_page(page: PageArguments, *, overwrite: bool) -> None:
+    if page.html is not None:
+        from videocompressa.page.write import check_page
+
+        check_page(page.html, overwrite=overwrite)
+    elif page.data is not None or page.results:
+        raise InputError(f"--{'results' if page.data is None else 'data'} is for the page; give --html page.html too")
+
+
+def _write_page(synthetic: SyntheticSet, cost: Cost, page: PageArguments, reporting: cli.ReportingArguments) -> None:
+    from videocompressa.page.write import read_all_results, write_page
+
+    assert page.html is not None
+    accuracy, records = read_all_results(page.results, synthetic)
+    with terminal.progress(reporting) as watch:
+        shown = write_page(synthetic, cost, page.html, data=page.data, accuracy=accuracy, records=records, watch=watch)
+    terminal.notes_and_skipped(shown.notes, (), reporting)
 
 
 def _print_set(path: Path, synthetic: SyntheticSet, cost: Cost) -> None:
@@ -106,7 +148,7 @@ def _label_text(synthetic: SyntheticSet, item: int) -> str:
     return name if synthetic.labels.ndim == 1 else f"{name} {100 * float(synthetic.labels[item].max()):.0f} %"
 
 
-def _set_json(path: Path, synthetic: SyntheticSet, cost: Cost, sheet: Path | None) -> dict[str, Any]:
+def _set_json(path: Path, synthetic: SyntheticSet, cost: Cost) -> dict[str, Any]:
     positions, times_seconds = synthetic.positions.tolist(), synthetic.times_seconds.tolist()
     items = zip(synthetic.hard_labels, synthetic.provenance.video_ids, positions, times_seconds, strict=True)
     return {
@@ -125,5 +167,4 @@ def _set_json(path: Path, synthetic: SyntheticSet, cost: Cost, sheet: Path | Non
             {"class": synthetic.classes[int(label)], "video": video, "positions": places, "times_seconds": times}
             for label, video, places, times in items
         ],
-        "contact_sheet": sheet,
     }

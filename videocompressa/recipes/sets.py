@@ -71,14 +71,14 @@ def decode_set(
 
 
 def _write_keyframes(stem: Path, one: SyntheticSet) -> int:
-    frames = _as_uint8(one.keyframes()[0])
+    frames = as_uint8(one.keyframes()[0])
     for position, frame in zip(one.positions[0].tolist(), frames, strict=True):
         write_png(stem.with_name(f"{stem.name}-frame{position:02d}.png"), frame)
     return len(frames)
 
 
 def _write_clip(stem: Path, one: SyntheticSet, suffix: str) -> int:
-    write_video(stem.with_name(stem.name + suffix), _as_uint8(one.clips()[0]), frames_a_second(one))
+    write_video(stem.with_name(stem.name + suffix), as_uint8(one.clips()[0]), frames_a_second(one))
     return 1
 
 
@@ -99,7 +99,8 @@ def items_of(synthetic: SyntheticSet, rows: list[int]) -> SyntheticSet:
     return dataclasses.replace(synthetic, **tensors, provenance=provenance, packing="dense", packed={})
 
 
-def _as_uint8(pixels: Tensor) -> Tensor:
+def as_uint8(pixels: Tensor) -> Tensor:
+    """Return pixels in [0,1] as 0 to 255."""
     return (pixels * 255).round().to(torch.uint8)
 
 

@@ -30,10 +30,11 @@ FINE = ("yuv444p", {"crf": "8"})
 reaches 46 dB, in 1.8 times the bytes of the usual mp4 (docs/log.md)."""
 
 
-def write_video(path: Path, frames: Tensor, fps: float, *, fine: bool = False) -> None:
+def write_video(path: Path, frames: Tensor, fps: float, *, fine: bool = False, crf: int | None = None) -> None:
     """Write (T,3,H,W) uint8 RGB frames; the suffix chooses the kind of file.
 
     Odd sides of an mp4 grow by one pixel, unless it is `fine`: nearly exact pixels, which some hardware cannot decode.
+    `crf` (0 to 51, higher is coarser) is another rate factor than that of `WRITERS`; only for an mp4.
     """
     writer = WRITERS.get(path.suffix.lower())
     if writer is None:
@@ -46,6 +47,8 @@ def write_video(path: Path, frames: Tensor, fps: float, *, fine: bool = False) -
     pixel_format, options = writer["pix_fmt"], writer["options"]
     if fine and path.suffix.lower() == ".mp4":
         pixel_format, options = FINE[0], options | FINE[1]
+    if crf is not None:
+        options = options | {"crf": str(crf)}
     if pixel_format == "yuv420p":
         # It holds one color sample for 2 x 2 pixels.
         pictures = np.pad(pictures, ((0, 0), (0, pictures.shape[1] % 2), (0, pictures.shape[2] % 2), (0, 0)), "edge")
