@@ -421,7 +421,7 @@ def test_the_clip_of_the_set_counts_in_training(set_file: Path, videos: Path, he
 
 
 @pytest.mark.slow
-def test_the_demo_ends_with_a_table_and_a_sheet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_demo_ends_with_a_table_a_sheet_and_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All of the demo's steps, at toy size."""
     steps = ("joint.steps=2", "labeler.steps=2", "labeler.spec.network=framenet2d")
     teacher = ("teacher.train.steps=2", "teacher.train.warmup_steps=0", "teacher.train.student=framenet2d")
@@ -443,6 +443,7 @@ def test_the_demo_ends_with_a_table_and_a_sheet(tmp_path: Path, monkeypatch: pyt
     table = outcome.table_path.read_text()
     assert all(name in table for name in ("all videos", *(row.method for row in outcome.records[1:])))
     assert outcome.sheet_path.read_bytes().startswith(b"\x89PNG")
+    assert "of the accuracy of all videos" in outcome.page_path.read_text()
     with pytest.raises(InputError, match="table.md exists; give --force"):
         demo_recipe.demo(tmp_path / "demo", surroundings=here)
     first = outcome.set_path.read_bytes()

@@ -219,7 +219,7 @@ def test_the_verb_shows_the_table_and_gives_its_records_as_json(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     records = (FULL, OURS, LOST)
-    outcome = DemoOutcome(tmp_path, tmp_path / "set", tmp_path / "table.md", tmp_path / "sheet.png", records)
+    outcome = DemoOutcome(*(tmp_path / name for name in ("", "set", "table.md", "sheet.png", "index.html")), records)
     monkeypatch.setattr("videocompressa.demo.run.demo", lambda *args, **kwargs: outcome)
     run = Runner(capsys, tmp_path / "cache")
     shown = run("demo", "--quiet").out

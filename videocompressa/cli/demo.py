@@ -19,12 +19,13 @@ def demo(
 ) -> None:
     """Render a set of videos, compress it, train on it, and compare with random selection and with all videos.
 
-    Needs no data and no network, and takes under five minutes on two cores. Ends with a table and a contact sheet.
+    Needs no data and no network, and takes under five minutes on two cores. Ends with a table, a contact
+    sheet and a page for a browser.
 
     Parameters
     ----------
     output
-        Folder for the rendered videos, the set files, the table and the contact sheet.
+        Folder for the rendered videos, the set files, the table, the contact sheet and the page (index.html).
     seed
         Equal seeds give equal videos and equal files.
     force
@@ -37,9 +38,9 @@ def demo(
     with terminal.progress(reporting) as watch:
         outcome = run_demo(output, seed=seed, overwrite=force, surroundings=running.surroundings(watch))
     seconds = time.perf_counter() - started
-    files = (outcome.videos, outcome.set_path, outcome.table_path, outcome.sheet_path)
+    files = (outcome.videos, outcome.set_path, outcome.table_path, outcome.sheet_path, outcome.page_path)
     if reporting.json:
-        named = dict(zip(("videos", "path", "table", "contact_sheet"), files, strict=True))
+        named = dict(zip(("videos", "path", "table", "contact_sheet", "html"), files, strict=True))
         terminal.print_json({**named, "rows": [vars(record) for record in outcome.records], "demo_seconds": seconds})
         return
     heading, *lines = table_lines(outcome.records)
@@ -49,5 +50,5 @@ def demo(
         terminal.add_row(table, *line)
     console = terminal.stdout_console()
     console.print(table)
-    facts = dict(zip(("videos", "set", "table", "contact sheet"), files, strict=True))
+    facts = dict(zip(("videos", "set", "table", "contact sheet", "page"), files, strict=True))
     console.print(terminal.facts_table({**facts, "time": duration_text(seconds)}))

@@ -2,7 +2,7 @@
 
 1. Render the videos (once), 2. compress them by videocompressa and by random selection, at the same VPC, K and codec,
 and by typical-clips into the bytes of the first, 3. train students on each file and on all videos, with the same
-steps, 4. write a table and a contact sheet.
+steps, 4. write a table, a contact sheet and a page.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,12 +13,16 @@ from videocompressa.bench.record import FULL, Record
 from videocompressa.demo.videos import render_set
 from videocompressa.files import check_output, write_text
 from videocompressa.methods import find_method
+from videocompressa.page.contents import accuracy_of
+from videocompressa.page.write import write_page
 from videocompressa.recipes.compress import CompressOutcome, compress_folder
 from videocompressa.recipes.contact_sheet import contact_sheet
 from videocompressa.recipes.options import BudgetOptions, CandidateOptions, CompressOptions, NumBytes, Surroundings
 from videocompressa.recipes.sets import open_set
 from videocompressa.recipes.train import train_on
+from videocompressa.run import Watch
 from videocompressa.students.settings import TrainConfig
+from videocompressa.synthetic import Cost, SyntheticSet
 from videocompressa.texts import bytes_text, count_text, markdown_table, mean_text, percent_text
 
 CLIPS_PER_CLASS = (24, 8)
@@ -49,6 +53,7 @@ class DemoOutcome:
     set_path: Path
     table_path: Path
     sheet_path: Path
+    page_path: Path
     records: tuple[Record, ...]
 
 
@@ -59,7 +64,14 @@ def demo(folder: Path, *, seed: int = 0, overwrite: bool = False, surroundings: 
     `InputError`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    outcome = DemoOutcome(folder / "videos", folder / "set.safetensors", folder / "table.md", folder / "sheet.png", ())
+    outcome = DemoOutcome(
+        folder / "videos",
+        folder / "set.safetensors",
+        folder / "table.md",
+        folder / "sheet.png",
+        folder / "index.html",
+        records=(),
+    )
     check_output(outcome.table_path, overwrite=overwrite)
     render_set(
         outcome.videos,
@@ -86,9 +98,28 @@ def demo(folder: Path, *, seed: int = 0, overwrite: bool = False, surroundings: 
     random = compress(folder / "random.safetensors", BUDGET, CompressOptions("random-real", seed=seed))
     rows = {FULL: None, "videocompressa": ours, "typical-clips": typical, "random-real": random}
     records = tuple(_record(method, compressed, outcome.videos, surroundings) for method, compressed in rows.items())
-    contact_sheet(open_set(outcome.set_path), path=outcome.sheet_path)
+    synthetic = open_set(outcome.set_path)
+    contact_sheet(synthetic, path=outcome.sheet_path)
+    _write_page(synthetic, ours.cost, outcome, records, surroundings.watch)
     write_text(outcome.table_path, markdown_table(table_lines(records)))
     return replace(outcome, records=records)
+
+
+def _write_page(
+    synthetic: SyntheticSet, cost: Cost, outcome: DemoOutcome, records: Sequence[Record], watch: Watch
+) -> None:
+    of_full, of_set = (None if each.top1_mean is None else (each.top1_mean, each.spread) for each in records[:2])
+    how = f"Top-1 on {len(synthetic.classes) * CLIPS_PER_CLASS[1]} test videos, {NUM_SEEDS} runs of {STUDENTS.student}"
+    accuracy = accuracy_of(of_set, of_full, f"{how} ({STUDENTS.steps} steps) for each.")
+    write_page(
+        synthetic,
+        cost,
+        outcome.page_path,
+        data=outcome.videos,
+        accuracy=accuracy,
+        records=records,
+        watch=watch,
+    )
 
 
 def _record(method: str, compressed: CompressOutcome | None, videos: Path, surroundings: Surroundings) -> Record:

@@ -1,11 +1,12 @@
 """Accuracy against bytes as SVG: a panel for each data set, student, protocol and kind of labels of some records."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from videocompressa.bench.names import row_names
-from videocompressa.bench.record import REGIMES, Record, grouped
+from videocompressa.bench.record import FULL, REGIMES, Record, grouped
+from videocompressa.recipes.options import CompressOptions
 from videocompressa.texts import bytes_text, mean_text
 
 WIDTH, HEIGHT = 640, 300
@@ -56,19 +57,21 @@ def panels(records: Sequence[Record]) -> tuple[Panel, ...]:
     """Return a panel for each group of comparable records; those without an accuracy, or bytes, are left out."""
     main = [record for record in records if record.axis == "main" and record.top1_mean is not None]
     sets = [record for record in main if record.file_bytes and not record.is_control]
-    groups = grouped(sets, "data", "student", "protocol", "labels")
-    full = {
-        (record.data, record.student, record.protocol): record.top1_mean
-        for record in main
-        if record.on_all_videos and record.labels == "hard"
-    }
+    names = dict(zip(map(id, sets), row_names(sets), strict=True))
+    ordered = sorted(set(names.values()), key=lambda name: (not name.startswith(CompressOptions.method), name))
+    looks = {name: place for place, name in enumerate(ordered)}  # The same in all panels.
+    full = {_students(each): each.top1_mean for each in main if (each.method, each.labels) == (FULL, "hard")}
     return tuple(
-        _panel(f"{data}, {student}, {REGIMES[labels]}", members, full.get((data, student, protocol)))
-        for (data, student, protocol, labels), members in groups.items()
+        _panel(members, names, looks, full.get(_students(members[0])))
+        for members in grouped(sets, "data", "student", "protocol", "labels").values()
     )
 
 
-def _panel(title: str, members: Sequence[Record], full: float | None) -> Panel:
+def _students(record: Record) -> tuple[str, str, str]:
+    return record.data, record.student, record.protocol
+
+
+def _panel(members: Sequence[Record], names: Mapping[int, str], looks: Mapping[str, int], full: float | None) -> Panel:
     sizes = [math.log10(record.file_bytes or 1) for record in members]
     low, high = min(sizes) - 0.15, max(sizes) + 0.15
     best = max([full or 0.0, *((record.top1_mean or 0.0) + (record.spread or 0.0) for record in members)])
@@ -80,22 +83,21 @@ def _panel(title: str, members: Sequence[Record], full: float | None) -> Panel:
     def y(share: float) -> float:
         return round(HEIGHT - BOTTOM - share / top * (HEIGHT - TOP - BOTTOM), 1)
 
-    lines: dict[str, list[Point]] = {}
-    ordered = sorted(zip(row_names(members), members, strict=True), key=lambda pair: pair[1].file_bytes or 0)
-    for name, record in ordered:
-        text = f"{name}: {mean_text(record.top1_mean, record.spread)} % with {bytes_text(record.file_bytes)}"
-        place = Point(x(math.log10(record.file_bytes or 1)), y(record.top1_mean or 0.0), text)
-        lines.setdefault(name, []).append(place)
-    rows = [(name, bytes_text(each.file_bytes), mean_text(each.top1_mean, each.spread)) for name, each in ordered]
+    ordered = sorted(members, key=lambda record: record.file_bytes or 0)
+    rows = [(names[id(each)], bytes_text(each.file_bytes), mean_text(each.top1_mean, each.spread)) for each in ordered]
+    points: dict[str, list[Point]] = {}
+    for each, (name, size, top1) in zip(ordered, rows, strict=True):
+        place = x(math.log10(each.file_bytes or 1)), y(each.top1_mean or 0.0)
+        points.setdefault(name, []).append(Point(*place, f"{name}: {top1} % with {size}"))
+    shares = range(0, round(10 * top) + 1, 2 if top > 0.5 else 1)
     return Panel(
-        title=title,
+        title=f"{members[0].data}, {members[0].student}, {REGIMES[members[0].labels]}",
         lines=tuple(
-            Line(name, number % NUM_LOOKS, tuple(points)) for number, (name, points) in enumerate(lines.items())
+            Line(name, looks[name] % NUM_LOOKS, tuple(points[name]))
+            for name in sorted(points, key=lambda name: looks[name])
         ),
         x_ticks=tuple((x(math.log10(size)), bytes_text(size).replace(".0 ", " ")) for size in _round_sizes(low, high)),
-        y_ticks=tuple(
-            (y(share / 10), f"{10 * share}") for share in range(0, round(10 * top) + 1, 2 if top > 0.5 else 1)
-        ),
+        y_ticks=tuple((y(share / 10), f"{10 * share}") for share in shares),
         full=None if full is None else Point(LEFT, y(full), f"all videos: {mean_text(full)} %"),
         table=(*rows, *([] if full is None else [("all videos", "-", mean_text(full))])),
     )

@@ -52,6 +52,7 @@ class Film:
     width: int
     height: int
     columns: int
+    rows: int
 
 
 @dataclass(frozen=True)
@@ -99,13 +100,14 @@ def film(frames: Tensor, quality: Quality) -> Film:
     count = min(len(frames), MOST_PICTURES)
     frames = _shrunk(frames[torch.linspace(0, len(frames) - 1, count).round().long()], quality.side)
     columns, (height, width) = min(count, MOST_COLUMNS), frames.shape[-2:]
-    sheet = Image.new("RGB", (columns * width, -(-count // columns) * height))
+    rows = -(-count // columns)
+    sheet = Image.new("RGB", (columns * width, rows * height))
     for place, frame in enumerate(frames):
         corner = (place % columns * width, place // columns * height)
         sheet.paste(Image.fromarray(frame.permute(1, 2, 0).contiguous().numpy()), corner)
     encoded = io.BytesIO()
     sheet.save(encoded, format="WEBP", quality=quality.webp, method=4)
-    return Film(_data_uri("image/webp", encoded.getvalue()), *sheet.size, columns)
+    return Film(_data_uri("image/webp", encoded.getvalue()), *sheet.size, columns, rows)
 
 
 def clip_uri(frames: Tensor, fps: float, quality: Quality) -> str:

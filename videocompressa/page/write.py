@@ -63,8 +63,10 @@ def read_all_results(paths: Sequence[Path], synthetic: SyntheticSet) -> tuple[Ac
         results = read_results(path, synthetic.classes)
         trained[_of_set(path, results, synthetic)] = results
     of_set, of_full = ((each.top1_mean, each.top1_std) if each else None for each in map(trained.get, (True, False)))
-    how = [f"{'the set' if own else 'all videos'}: {_how(each)}" for own, each in sorted(trained.items(), reverse=True)]
-    return accuracy_of(of_set, of_full, "; ".join(how)), records
+    how = [
+        f"{'The set' if own else 'All videos'}: {_how(each)}." for own, each in sorted(trained.items(), reverse=True)
+    ]
+    return accuracy_of(of_set, of_full, " ".join(how)), records
 
 
 def _how(results: TrainResults) -> str:
