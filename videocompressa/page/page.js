@@ -38,6 +38,7 @@ async function play(film, pin) {
   // Some browsers play no data URI, but all play a blob.
   const bytes = Uint8Array.from(atob(film.dataset.clip.split(",")[1]), (letter) => letter.charCodeAt(0));
   video.src = URL.createObjectURL(new Blob([bytes], { type: "video/mp4" }));
+  video.onerror = () => { if (playing?.video === video) stop(); }; // a browser without H.264
   film.append(video);
   const item = film.closest(".item");
   item.classList.add("playing");
