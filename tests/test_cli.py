@@ -671,7 +671,7 @@ def test_help_names_every_option(run: Runner) -> None:
         ),
         "train": ("SET", "--data", "--student", "--seeds", "--steps", "--batch-size", "--lr", "--width",
                   "--stored-labels", "--split", "--set", "--json", "--quiet"),
-        "inspect": ("SET", "--contact-sheet", "--json", "--codec"),
+        "inspect": ("SET", "--contact-sheet", "--html", "--data", "--results", "--json", "--codec"),
         "decode": ("SET", "-o", "--format", "mp4, gif, png", "--force"),
         "demo": ("-o", "--seed", "--force"),
     }  # fmt: skip

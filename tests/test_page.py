@@ -388,7 +388,9 @@ def test_what_cannot_be_shown(run: Runner, set_file: Path, videos: Path, tmp_pat
         results.write_text(content)
         ran = run("inspect", set_file, "--html", page, "--results", results)
         assert f"--results {results}: {error}" in ran.error or error in ran.error
+    results.write_text(trained_json(2, 0.5))
     for options, error in (
+        (("--html", page, "--results", results, "--results", results), "results of the set too; give one of them"),
         (("--data", videos), "--data is for the page; give --html page.html too"),
         (("--results", results), "--results is for the page; give --html page.html too"),
         (("--html", tmp_path / "page.png"), "cannot write a page to 'page.png'; name it with .html"),

@@ -12,6 +12,7 @@ from videocompressa.texts import bytes_text, mean_text
 WIDTH, HEIGHT = 640, 300
 LEFT, RIGHT, TOP, BOTTOM = 44, 16, 12, 40
 """Margins of the plot, in units of the SVG."""
+MOST_TICKS = 7
 NUM_LOOKS = 8
 """Colors and shapes of lines in page.css; further lines begin again."""
 
@@ -40,15 +41,48 @@ class Line:
 
 
 @dataclass(frozen=True)
+class Axes:
+    """The ranges that all panels share, so that they can be compared."""
+
+    low: float
+    high: float
+    """Logarithms (base 10) of bytes."""
+    top: float
+    """Greatest accuracy, in (0,1]."""
+
+    def x(self, num_bytes: int | None) -> float:
+        """Return the place of a size."""
+        share = (math.log10(num_bytes or 1) - self.low) / (self.high - self.low)
+        return round(LEFT + share * (WIDTH - LEFT - RIGHT), 1)
+
+    def y(self, accuracy: float | None) -> float:
+        """Return the place of an accuracy in [0,1]."""
+        return round(HEIGHT - BOTTOM - (accuracy or 0.0) / self.top * (HEIGHT - TOP - BOTTOM), 1)
+
+    @property
+    def x_ticks(self) -> list[tuple[float, str]]:
+        """Round sizes of 1, 2 and 5 with zeros, or of 1 alone where these are many."""
+        sizes = [digit * 10**power for power in range(16) for digit in (1, 2, 5)]
+        inside = [size for size in sizes if self.low <= math.log10(size) <= self.high]
+        few = inside if len(inside) <= MOST_TICKS else [size for size in inside if str(size)[0] == "1"]
+        return [(self.x(size), bytes_text(size).replace(".0 ", " ")) for size in few]
+
+    @property
+    def y_ticks(self) -> list[tuple[float, str]]:
+        """Tens of per cent."""
+        tens = range(0, round(10 * self.top) + 1, 2 if self.top > 0.5 else 1)
+        return [(self.y(ten / 10), f"{10 * ten}") for ten in tens]
+
+
+@dataclass(frozen=True)
 class Panel:
     """One chart, and the table behind it."""
 
     title: str
+    axes: Axes
     lines: tuple[Line, ...]
-    x_ticks: tuple[tuple[float, str], ...]
-    y_ticks: tuple[tuple[float, str], ...]
     full: Point | None
-    """Height of full data, hard labels; the same in every panel of a student."""
+    """Full data with hard labels; the same in every panel of a student."""
     table: tuple[tuple[str, str, str], ...]
     """Method, file and top-1."""
 
@@ -60,9 +94,9 @@ def panels(records: Sequence[Record]) -> tuple[Panel, ...]:
     names = dict(zip(map(id, sets), row_names(sets), strict=True))
     ordered = sorted(set(names.values()), key=lambda name: (not name.startswith(CompressOptions.method), name))
     looks = {name: place for place, name in enumerate(ordered)}  # The same in all panels.
-    full = {_students(each): each.top1_mean for each in main if (each.method, each.labels) == (FULL, "hard")}
+    full = {_students(each): each for each in main if (each.method, each.labels) == (FULL, "hard")}
     return tuple(
-        _panel(members, names, looks, full.get(_students(members[0])))
+        _panel(members, names, looks, full.get(_students(members[0])), _axes(sets, list(full.values())))
         for members in grouped(sets, "data", "student", "protocol", "labels").values()
     )
 
@@ -71,40 +105,31 @@ def _students(record: Record) -> tuple[str, str, str]:
     return record.data, record.student, record.protocol
 
 
-def _panel(members: Sequence[Record], names: Mapping[int, str], looks: Mapping[str, int], full: float | None) -> Panel:
-    sizes = [math.log10(record.file_bytes or 1) for record in members]
-    low, high = min(sizes) - 0.15, max(sizes) + 0.15
-    best = max([full or 0.0, *((record.top1_mean or 0.0) + (record.spread or 0.0) for record in members)])
-    top = min(1.0, math.ceil(10 * best + 0.2) / 10)
+def _axes(sets: Sequence[Record], full: Sequence[Record]) -> Axes:
+    sizes = [math.log10(record.file_bytes or 1) for record in sets]
+    best = max(record.top1_mean or 0.0 for record in (*sets, *full))
+    # 0.2 on both sides: wide enough for a tick, whatever the sizes are.
+    return Axes(min(sizes) - 0.2, max(sizes) + 0.2, top=min(1.0, math.ceil(10 * best + 0.3) / 10))
 
-    def x(size: float) -> float:
-        return round(LEFT + (size - low) / (high - low) * (WIDTH - LEFT - RIGHT), 1)
 
-    def y(share: float) -> float:
-        return round(HEIGHT - BOTTOM - share / top * (HEIGHT - TOP - BOTTOM), 1)
-
-    ordered = sorted(members, key=lambda record: record.file_bytes or 0)
-    rows = [(names[id(each)], bytes_text(each.file_bytes), mean_text(each.top1_mean, each.spread)) for each in ordered]
-    points: dict[str, list[Point]] = {}
-    for each, (name, size, top1) in zip(ordered, rows, strict=True):
-        place = x(math.log10(each.file_bytes or 1)), y(each.top1_mean or 0.0)
-        points.setdefault(name, []).append(Point(*place, f"{name}: {top1} % with {size}"))
-    shares = range(0, round(10 * top) + 1, 2 if top > 0.5 else 1)
+def _panel(
+    members: Sequence[Record], names: Mapping[int, str], looks: Mapping[str, int], full: Record | None, axes: Axes
+) -> Panel:
+    rows, points = [], dict[str, list[Point]]()
+    for each in sorted(members, key=lambda record: (looks[names[id(record)]], record.file_bytes)):
+        name, size, top1 = names[id(each)], bytes_text(each.file_bytes), mean_text(each.top1_mean, each.spread)
+        rows.append((name, size, top1))
+        place = Point(axes.x(each.file_bytes), axes.y(each.top1_mean), f"{name}: {top1} % with {size}")
+        points.setdefault(name, []).append(place)
+    line = None
+    if full is not None:
+        top1 = mean_text(full.top1_mean, full.spread)
+        rows.append(("all videos", "-", top1))
+        line = Point(LEFT, axes.y(full.top1_mean), f"all videos: {top1} %")
     return Panel(
         title=f"{members[0].data}, {members[0].student}, {REGIMES[members[0].labels]}",
-        lines=tuple(
-            Line(name, looks[name] % NUM_LOOKS, tuple(points[name]))
-            for name in sorted(points, key=lambda name: looks[name])
-        ),
-        x_ticks=tuple((x(math.log10(size)), bytes_text(size).replace(".0 ", " ")) for size in _round_sizes(low, high)),
-        y_ticks=tuple((y(share / 10), f"{10 * share}") for share in shares),
-        full=None if full is None else Point(LEFT, y(full), f"all videos: {mean_text(full)} %"),
-        table=(*rows, *([] if full is None else [("all videos", "-", mean_text(full))])),
+        axes=axes,
+        lines=tuple(Line(name, looks[name] % NUM_LOOKS, tuple(places)) for name, places in points.items()),
+        full=line,
+        table=tuple(rows),
     )
-
-
-def _round_sizes(low: float, high: float) -> list[int]:
-    """Return round numbers of bytes between two logarithms: of 1, 2 and 5 with zeros, or of 1 where these are many."""
-    sizes = [digit * 10**power for power in range(16) for digit in (1, 2, 5)]
-    inside = [size for size in sizes if low <= math.log10(size) <= high]
-    return inside if len(inside) <= 7 else [size for size in inside if str(size)[0] == "1"]

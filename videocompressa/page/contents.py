@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from torch import Tensor
@@ -14,14 +15,14 @@ from videocompressa.errors import BadVideo, InputError, VideoError
 from videocompressa.methods import METHODS
 from videocompressa.page.chart import Panel, panels
 from videocompressa.page.labels import Bars, View, labeled_views, stored_bars
-from videocompressa.page.media import Media, Quality, fitting_quality, item_media
+from videocompressa.page.media import Media, fitting_quality, item_media
 from videocompressa.recipes.contact_sheet import choose_items
 from videocompressa.recipes.facts import set_rows
 from videocompressa.recipes.options import CandidateOptions, CompressOptions
 from videocompressa.recipes.settings import setting_texts
 from videocompressa.run import Watch, watch_nothing
-from videocompressa.synthetic import Cost, SyntheticSet
-from videocompressa.texts import bytes_text, mean_text, percent_text
+from videocompressa.synthetic import Cost, Source, SyntheticSet
+from videocompressa.texts import mean_text
 from videocompressa.vlm.export.items import picture_reader
 
 
@@ -72,23 +73,20 @@ class Item:
 class Page:
     """All that the page of a set shows."""
 
-    name: str
-    """Of the data that was compressed."""
-    num_videos: int
+    source: Source
+    cost: Cost
     num_items: int
     num_frames: int
     """T."""
-    cost: Cost
     accuracy: Accuracy
     groups: dict[str, list[Item]]
     """Items by class, of the classes that have any."""
     views: list[View]
     panels: tuple[Panel, ...]
     rows: dict[str, str]
+    """More facts, by name."""
     command: str
     notes: list[str]
-    texts: dict[str, str] = field(default_factory=dict)
-    """Sizes and shares of `cost`."""
 
     @property
     def num_shown(self) -> int:
@@ -112,47 +110,50 @@ def page_of(
     """
     skipped: dict[int, BadVideo] = {}
     source = _source_reader(synthetic, data, skipped)
-
-    def media(row: int, quality: Quality) -> Media:
-        return item_media(synthetic, row, source(row), quality)
-
+    media = partial(item_media, synthetic, source)
     quality, most = fitting_quality(len(synthetic), media)
     rows = choose_items(synthetic.hard_labels, most).tolist()
-    items: dict[str, list[Item]] = {}
-    for place, (row, bars) in enumerate(zip(rows, stored_bars(synthetic, rows), strict=True), 1):
-        name = synthetic.classes[int(synthetic.hard_labels[row])]
-        items.setdefault(name, []).append(_item(synthetic, row, media(row, quality), bars))
-        watch("page", done=place, total=len(rows))
-    if len(skipped) == len(rows):
-        first = next(iter(skipped.values()))
-        raise InputError(
-            f"--data {data}: none of the {len(rows)} videos of the set can be read there ({first.video_id}: "
-            f"{first.reason}); give the folder that was compressed, or leave the option out"
-        )
-    notes = [f"{video.video_id}: {video.reason}" for video in skipped.values()]
-    if len(rows) < len(synthetic):
-        notes.insert(0, f"{len(rows)} of {len(synthetic)} clips are shown, so that the page stays small.")
-    origin = synthetic.provenance.source
+    groups = _groups(synthetic, rows, partial(media, quality=quality), watch)
     return Page(
-        name=origin.name,
-        num_videos=origin.num_videos,
+        source=synthetic.provenance.source,
+        cost=cost,
         num_items=len(synthetic),
         num_frames=synthetic.clip.num_frames,
-        cost=cost,
         accuracy=accuracy,
-        groups=items,
+        groups=groups,
         views=labeled_views(synthetic),
         panels=panels(records),
         rows=set_rows(synthetic, cost),
         command=command_of(synthetic, cost),
-        notes=notes,
-        texts={
-            "file": bytes_text(cost.file_bytes),
-            "bytes": percent_text(cost.byte_ratio),
-            "frames": percent_text(cost.frame_ratio),
-            "all_bytes": bytes_text(origin.video_bytes),
-        },
+        notes=_notes(synthetic, data, rows, skipped),
     )
+
+
+def _groups(
+    synthetic: SyntheticSet, rows: Sequence[int], media: Callable[[int], Media], watch: Watch
+) -> dict[str, list[Item]]:
+    groups: dict[str, list[Item]] = {}
+    for place, (row, bars) in enumerate(zip(rows, stored_bars(synthetic, rows), strict=True), 1):
+        name = synthetic.classes[int(synthetic.hard_labels[row])]
+        groups.setdefault(name, []).append(_item(synthetic, row, media(row), bars))
+        watch("page", done=place, total=len(rows))
+    return groups
+
+
+def _notes(
+    synthetic: SyntheticSet, data: Path | None, rows: Sequence[int], skipped: Mapping[int, BadVideo]
+) -> list[str]:
+    if skipped and all(row in skipped for row in rows):
+        first = skipped[rows[0]]
+        raise InputError(
+            f"--data {data}: none of the {len(rows)} videos of the set can be read there ({first.video_id}: "
+            f"{first.reason}); give the folder that was compressed, or leave the option out"
+        )
+    notes = [f"{video.video_id}: {video.reason}" for row, video in skipped.items() if row in rows]
+    few = (
+        [] if len(rows) == len(synthetic) else [f"{len(rows)} of {len(synthetic)} clips are shown: more are too large"]
+    )
+    return few + notes
 
 
 def _source_reader(

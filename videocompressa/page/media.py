@@ -72,10 +72,10 @@ class Media:
         return len(self.film.uri) + len(self.clip) + (len(self.source.uri) if self.source else 0)
 
 
-def item_media(synthetic: SyntheticSet, row: int, source: Tensor | None, quality: Quality) -> Media:
-    """Return the media of one item of a set with its decoder; `source` (K,3,H,W) uint8 are frames of its video."""
-    one = items_of(synthetic, [row])
-    shown = None if source is None else film(source, quality)
+def item_media(synthetic: SyntheticSet, source: Callable[[int], Tensor | None], row: int, quality: Quality) -> Media:
+    """Return the media of one item of a set with its decoder; `source` gives frames (K,3,H,W) uint8 of its video."""
+    one, frames = items_of(synthetic, [row]), source(row)
+    shown = None if frames is None else film(frames, quality)
     clip = clip_uri(as_uint8(one.clips()[0]), frames_a_second(one), quality)
     return Media(film(as_uint8(one.keyframes()[0]), quality), clip, shown)
 
@@ -99,9 +99,9 @@ def film(frames: Tensor, quality: Quality) -> Film:
     """Return frames (F,3,H,W) uint8 as one picture."""
     count = min(len(frames), MOST_PICTURES)
     frames = _shrunk(frames[torch.linspace(0, len(frames) - 1, count).round().long()], quality.side)
-    columns, (height, width) = min(count, MOST_COLUMNS), frames.shape[-2:]
-    rows = -(-count // columns)
-    sheet = Image.new("RGB", (columns * width, rows * height))
+    rows, (height, width) = -(-count // MOST_COLUMNS), frames.shape[-2:]
+    columns = -(-count // rows)
+    sheet = Image.new("RGBA", (columns * width, rows * height))  # places that are left over show the page
     for place, frame in enumerate(frames):
         corner = (place % columns * width, place // columns * height)
         sheet.paste(Image.fromarray(frame.permute(1, 2, 0).contiguous().numpy()), corner)

@@ -12,6 +12,9 @@ from videocompressa.page.contents import NO_ACCURACY, Accuracy, Page, accuracy_o
 from videocompressa.recipes.results import TrainResults, read_results
 from videocompressa.run import Watch, watch_nothing
 from videocompressa.synthetic import Cost, SyntheticSet
+from videocompressa.texts import bytes_text, percent_text
+
+_NAMES = {True: "the set", False: "all videos"}
 
 
 def write_page(
@@ -49,6 +52,7 @@ def render(page: Page) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    templates.filters |= {"percent": percent_text, "bytes": bytes_text}
     return templates.get_template("page.html.j2").render(page=page)
 
 
@@ -61,11 +65,11 @@ def read_all_results(paths: Sequence[Path], synthetic: SyntheticSet) -> tuple[Ac
             records += _read_records(path, synthetic.provenance.source.name)
             continue
         results = read_results(path, synthetic.classes)
-        trained[_of_set(path, results, synthetic)] = results
+        if (own := _of_set(path, results, synthetic)) in trained:
+            raise InputError(f"--results {path}: an earlier file has results of {_NAMES[own]} too; give one of them")
+        trained[own] = results
     of_set, of_full = ((each.top1_mean, each.top1_std) if each else None for each in map(trained.get, (True, False)))
-    how = [
-        f"{'The set' if own else 'All videos'}: {_how(each)}." for own, each in sorted(trained.items(), reverse=True)
-    ]
+    how = [f"{_NAMES[own].capitalize()}: {_how(each)}." for own, each in sorted(trained.items(), reverse=True)]
     return accuracy_of(of_set, of_full, " ".join(how)), records
 
 
