@@ -459,6 +459,11 @@ def test_the_page_works_in_a_browser(browser: Any, tmp_path: Path, width: int) -
     tab.locator(".film").nth(1).locator("video").wait_for()
     tab.locator("h2").first.hover()
     assert tab.locator("video").count() == 0
+    tab.locator(".film").nth(1).click()
+    tab.locator("h2").first.hover()
+    assert tab.locator("video").count() == 1  # a click keeps it
+    tab.locator(".film").nth(1).click()
+    assert tab.locator("video").count() == 0
 
     tab.select_option("#class", "jump")
     assert tab.inner_text("#count") == "6 clips"
