@@ -20,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from videocompressa.cli.app import Reporting
-from videocompressa.texts import duration_text
+from videocompressa.texts import duration_text, percent_text
 
 if TYPE_CHECKING:
     from videocompressa.datasets import BadVideo
