@@ -95,6 +95,14 @@ def test_the_plan_names_bad_videos_and_goes_on(run: Runner, videos: Path, tmp_pa
     assert "train/dark/0.mp4" in planned.out
 
 
+def test_plan_and_compress_name_what_they_leave_out(run: Runner, videos: Path, tmp_path: Path) -> None:
+    data = shutil.copytree(videos, tmp_path / "data")
+    (data / "train" / "dark" / "a.mpx").touch()
+    planned = run("plan", data, *TINY, "--cache", run.cache, "--method", "random-real")
+    for result in (planned, run.compress(data, tmp_path / "s.safetensors")):
+        assert "note: left out: files that are no videos by their suffix (1 .mpx)\n" in result.err
+
+
 def test_the_plan_predicts_the_file(run: Runner, videos: Path, tmp_path: Path) -> None:
     asked = ("--vpc", 2, "--storage", "int8", "--json")
     predicted = run("plan", videos, *TINY, "--method", "random-real", *asked).json["expected_file_bytes"]

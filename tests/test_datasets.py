@@ -54,6 +54,54 @@ class TestFolders:
         assert videos["validation/a/3.mp4"] == ("a", "val")
         assert videos["test/b/4.mp4"] == ("b", "test")
 
+    def test_split_folders_in_any_case(self, tmp_path: Path) -> None:
+        touch(tmp_path, "Train/a/1.mp4", "TRAIN/b/2.mp4", "Test/b/4.mp4")
+        assert set(listed(find_videos(tmp_path)).values()) == {("a", "train"), ("b", "train"), ("b", "test")}
+
+    def test_splits_inside_class_folders(self, tmp_path: Path) -> None:
+        touch(tmp_path, "a/train/1.mp4", "b/Train/2.mp4", "a/test/deep/3.mp4")
+        videos = listed(find_videos(tmp_path))
+        assert videos == {
+            "a/train/1.mp4": ("a", "train"), "b/Train/2.mp4": ("b", "train"), "a/test/deep/3.mp4": ("a", "test"),
+        }  # fmt: skip
+        touch(tmp_path, "c/4.mp4")
+        with pytest.raises(InputError, match=r"/c: is not a split; known: .* or give --layout folders, where each"):
+            find_videos(tmp_path)
+        assert find_videos(tmp_path, layout="folders").classes == ("a", "b", "c")
+
+    @pytest.mark.parametrize("extra", ["unused/x.mp4", "unused/a/x.mp4"])
+    def test_a_folder_beside_splits_is_no_class(self, tmp_path: Path, extra: str) -> None:
+        touch(tmp_path, "train/a/1.mp4", "train/b/2.mp4", "test/b/3.mp4", extra)
+        with pytest.raises(InputError, match=r"/unused: is not a split; known: train.*; move it out of .*"):
+            find_videos(tmp_path)
+
+    def test_a_class_may_have_the_name_of_a_split(self, tmp_path: Path) -> None:
+        touch(tmp_path, "train/1.mp4", "car/2.mp4")
+        assert find_videos(tmp_path).classes == ("car", "train")
+
+    def test_split_folders_without_classes(self, tmp_path: Path) -> None:
+        touch(tmp_path, "train/1.mp4", "test/2.mp4")
+        with pytest.raises(InputError, match=r"test/2\.mp4: is in no class folder; move it to test/CLASS/2\.mp4"):
+            find_videos(tmp_path)
+
+    def test_linked_class_folders_count_where_they_are_linked(self, tmp_path: Path) -> None:
+        touch(tmp_path, "pool/a/1.mp4", "pool/b/2.mp4")
+        for link in ("train/a", "train/b", "test/a"):
+            (tmp_path / link).parent.mkdir(exist_ok=True)
+            os.symlink(tmp_path / "pool" / link[-1], tmp_path / link)
+        expected = {"train/a/1.mp4": ("a", "train"), "train/b/2.mp4": ("b", "train"), "test/a/1.mp4": ("a", "test")}
+        assert listed(find_videos(tmp_path)) == expected
+
+    def test_what_is_left_out_is_named(self, tmp_path: Path) -> None:
+        touch(tmp_path, "walk/a.mp4", "jump/b.M2V", "jump/c.mpx", "jump/d.mpx", "walk/README", "walk/.hidden.mpx")
+        os.symlink("nowhere", tmp_path / "run")
+        videos = find_videos(tmp_path)
+        assert set(listed(videos)) == {"walk/a.mp4", "jump/b.M2V"}
+        assert videos.notes == (
+            f"left out: {tmp_path / 'run'} is a link to what is not there",
+            "left out: files that are no videos by their suffix (2 .mpx, 1 README)",
+        )
+
     def test_groups_in_ucf_names(self, tmp_path: Path) -> None:
         touch(tmp_path, "a/v_A_g01_c01.avi", "a/v_A_g01_c02.avi", "b/x.avi")
         assert [entry.group for entry in find_videos(tmp_path).entries] == ["v_A_g01", "v_A_g01", "b/x.avi"]
@@ -68,7 +116,7 @@ class TestFolders:
             find_videos(tmp_path)
         with pytest.raises(InputError, match="a.mp4: is a file; give a folder of labeled videos, or a .csv"):
             find_videos(tmp_path / "only" / "a.mp4")
-        with pytest.raises(InputError, match="layout 'foldres' is not known; known: auto, folders, split-folders, csv"):
+        with pytest.raises(InputError, match="layout 'foldres' is not known; known: auto, folders, split-folders, "):
             find_videos(tmp_path, layout="foldres")
         with pytest.raises(InputError, match="only: is not a split; known: train"):
             find_videos(tmp_path, layout="split-folders")
@@ -173,15 +221,16 @@ class TestUcf101:
 
 
 class TestHmdb51:
-    def make(self, root: Path) -> Path:
-        folder = root / "testTrainMulti_7030_splits"
-        folder.mkdir(parents=True)
+    def make(self, root: Path, lists: str = "testTrainMulti_7030_splits") -> Path:
+        folder = root / lists
+        folder.mkdir(parents=True, exist_ok=True)
         (folder / "brush_hair_test_split1.txt").write_text("a name #1.avi 1 \nb.avi 2 \nc.avi 0 \n")
         (folder / "wave_test_split1.txt").write_text("d.avi 1 \ne.avi 2 \n")
         return touch(root, "brush_hair/a name #1.avi", "brush_hair/b.avi", "brush_hair/c.avi", "wave/d.avi")
 
-    def test_unused_clips_are_left_out(self, tmp_path: Path) -> None:
-        assert listed(find_videos(self.make(tmp_path))) == {
+    @pytest.mark.parametrize("lists", [".", "splits", "test_train_splits/testTrainMulti_7030_splits"])
+    def test_unused_clips_are_left_out(self, tmp_path: Path, lists: str) -> None:
+        assert listed(find_videos(self.make(tmp_path, lists))) == {
             "brush_hair/a name #1.avi": ("brush_hair", "train"),
             "brush_hair/b.avi": ("brush_hair", "test"),
             "wave/d.avi": ("wave", "train"),

@@ -6,21 +6,21 @@ order and the names go into the synthetic set's file.
 
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 
+from videocompressa.datasets.folders import folder_videos, left_out, split_depth, walk
 from videocompressa.datasets.hugging_face import (
-    METADATA,
     describes_videos,
     parquet_cells,
     parquet_videos,
     videofolder_videos,
 )
-from videocompressa.datasets.lerobot import INFO, is_lerobot, lerobot_videos
+from videocompressa.datasets.lerobot import is_lerobot, lerobot_videos
 from videocompressa.datasets.lists import (
     SPLIT_NAMES,
-    VIDEO_SUFFIXES,
     DataFolder,
     ListedVideo,
     has_columns,
@@ -32,13 +32,16 @@ from videocompressa.datasets.lists import (
 from videocompressa.datasets.tars import tar_members, tar_videos
 from videocompressa.datasets.videos import VideoEntry, VideoSet
 from videocompressa.errors import InputError
-from videocompressa.remote import RemotePath, path_of
+from videocompressa.remote import path_of
 from videocompressa.video.source import ParquetCell, VideoSource, file_of
 
 UCF_GROUP = re.compile(r"^(v_.+_g\d+)_c\d+$")
 """UCF101 and sets like it: clips of one group are cut from one recording."""
 
 KINETICS_COLUMNS = ("label", "youtube_id", "time_start", "time_end")
+
+FOLDER_LAYOUTS = ("folders", "split-folders", "class-split-folders")
+"""Those where folders say class and split; by the place of the split."""
 
 PACKED = {".tar": "webdataset", ".parquet": "parquet"}
 """The layouts of files that hold videos."""
@@ -72,26 +75,27 @@ def find_videos(
         raise InputError(f"{root}: is a file; give a folder of labeled videos, or a .csv, .tar or .parquet of them")
     if csv is not None and not csv.is_file():
         raise InputError(f"{csv}: there is no such file; give a csv with the columns path and label")
-    videos, others = ([], [packed]) if packed else _walk(root)
+    videos, others = ([], [packed]) if packed else walk(root)
     data = DataFolder(root, csv, fold, videos, others, label_column, video_column)
     chosen = layout
     if layout == "auto":
         chosen = PACKED[packed.suffix.lower()] if packed else _recognize(data)
-    if not data.videos and chosen in ("folders", "split-folders"):  # Lists may name videos that are not there.
+    if not data.videos and chosen in FOLDER_LAYOUTS:  # Lists may name videos that are not there.
         raise InputError(f"{root}: holds no videos; put them in one folder a class: {root.name}/CLASS/clip.mp4")
-    return _video_set(data, LAYOUTS[chosen](data))
+    notes = left_out(data) if chosen in FOLDER_LAYOUTS else []
+    return replace(_video_set(data, LAYOUTS[chosen](data)), notes=tuple(notes))
 
 
 def locate_videos(root: Path, video_ids: Sequence[str]) -> tuple[VideoSource, ...]:
     """Return where the videos of a set are, given the root of the data that it was made from."""
-    packed = _packed_videos(DataFolder(root, None, 1, *_walk(root)))
+    packed = _packed_videos(DataFolder(root, None, 1, *walk(root)))
     return tuple(packed.get(video_id, root / video_id) for video_id in video_ids)
 
 
 def unlabeled_videos(source: Path) -> dict[str, VideoSource]:
     """Return the videos of a folder, or of a tar or parquet file, by names relative to it or to the file's folder."""
     if source.is_dir():
-        data = DataFolder(source, None, 1, *_walk(source))
+        data = DataFolder(source, None, 1, *walk(source))
     else:
         data = DataFolder(source.parent, None, 1, [], [source])
     files: dict[str, VideoSource] = {path.relative_to(source).as_posix(): path for path in data.videos}
@@ -123,43 +127,15 @@ def _recognize(data: DataFolder) -> str:
     if not data.videos and (packed := data.named(*PACKED)):
         return PACKED[packed[0].suffix.lower()]
     parts = [path.relative_to(data.root).parts for path in data.videos]
-    in_class_folders = all(len(each) > (2 if each[0] in SPLIT_NAMES else 1) for each in parts)
+    in_class_folders = all(len(each) > (2 if each[0].lower() in SPLIT_NAMES else 1) for each in parts)
     if describes_videos(data, with_labels=in_class_folders):
         return "videofolder"
-    in_splits = all(len(each) > 2 and each[0] in SPLIT_NAMES for each in parts)
-    return "split-folders" if parts and in_splits else "folders"
+    depth = split_depth(data)
+    return "folders" if depth is None else FOLDER_LAYOUTS[1 + depth]
 
 
 def _kinetics_lists(data: DataFolder) -> list[Path]:
     return [path for path in data.files("*.csv") if has_columns(path, KINETICS_COLUMNS)]
-
-
-def _walk(root: Path) -> tuple[list[Path], list[Path]]:
-    """Return the video files below the root, and the files that may hold or describe videos, in sorted order.
-
-    Links are followed; what is hidden is left out.
-    """
-    paths = sorted(_walk_remote(root) if isinstance(root, RemotePath) else _walk_local(root), key=Path.as_posix)
-    videos = [path for path in paths if path.suffix.lower() in VIDEO_SUFFIXES]
-    return videos, [path for path in paths if path.suffix.lower() in PACKED or path.name in (*METADATA, INFO)]
-
-
-def _walk_remote(root: RemotePath) -> Iterator[Path]:
-    for path in root.files():
-        if not any(part.startswith(".") for part in path.relative_to(root).parts):
-            yield path
-
-
-def _walk_local(root: Path) -> Iterator[Path]:
-    visited: set[str] = set()
-    for folder, subfolders, files in os.walk(root, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in visited:
-            subfolders.clear()  # A link that leads back up.
-            continue
-        visited.add(real)
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        yield from (Path(folder, name) for name in files if not name.startswith("."))
 
 
 def _video_set(data: DataFolder, listed: list[ListedVideo]) -> VideoSet:
@@ -185,21 +161,6 @@ def _place(entry: VideoEntry) -> tuple[str, int, int]:
     """Return what videos are ordered by: their ids; in parquet as they are stored, to read each row group once."""
     cell = entry.source
     return (str(cell.file), cell.row_group, cell.row) if isinstance(cell, ParquetCell) else (entry.video_id, 0, 0)
-
-
-def _folders(data: DataFolder, *, with_splits: bool = False) -> list[ListedVideo]:
-    """root/CLASS/.../clip.mp4, all training videos; `with_splits`, root/SPLIT/CLASS/.../clip.mp4."""
-    listed = []
-    for path in data.videos:
-        split, parts = "train", path.relative_to(data.root).parts
-        if with_splits:
-            if parts[0] not in SPLIT_NAMES:
-                raise InputError(f"{data.root / parts[0]}: is not a split; known: {', '.join(SPLIT_NAMES)}")
-            split, parts = SPLIT_NAMES[parts[0]], parts[1:]
-        if len(parts) < 2:
-            raise InputError(f"{path}: is in no class folder; move it to {data.root.name}/CLASS/{path.name}")
-        listed.append(ListedVideo(path, parts[0], split))
-    return listed
 
 
 def _csv(data: DataFolder) -> list[ListedVideo]:
@@ -303,8 +264,9 @@ def _ssv2(data: DataFolder) -> list[ListedVideo]:
 
 
 LAYOUTS: dict[str, Callable[[DataFolder], list[ListedVideo]]] = {
-    "folders": _folders,
-    "split-folders": partial(_folders, with_splits=True),
+    "folders": folder_videos,
+    "split-folders": partial(folder_videos, depth=0),
+    "class-split-folders": partial(folder_videos, depth=1),
     "csv": _csv,
     "ucf101": _ucf101,
     "hmdb51": _hmdb51,

@@ -16,7 +16,7 @@ from videocompressa.video.source import VideoSource
 
 VIDEO_SUFFIXES = frozenset({
     ".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".gif", ".mpg", ".mpeg", ".wmv", ".flv", ".f4v", ".ts", ".mts",
-    ".m2ts", ".3gp", ".ogv", ".vob", ".asf", ".mxf",
+    ".m2ts", ".3gp", ".ogv", ".vob", ".asf", ".mxf", ".3g2", ".divx", ".m2v", ".m2t", ".dv", ".ogm", ".qt",
 })  # fmt: skip
 """Files taken for videos, in any case."""
 
@@ -54,7 +54,7 @@ class DataFolder:
     videos: list[Path] = field(repr=False)
     """Every video file below the root, sorted."""
     others: list[Path] = field(repr=False)
-    """Every file that may hold videos, or describe those beside it, sorted."""
+    """Every other file below the root, sorted."""
     label_column: str | None = None
     """Where tables have it; None for the usual names."""
     video_column: str | None = None
@@ -79,15 +79,19 @@ class DataFolder:
         return self.root / relatives[0]
 
     def files(self, pattern: str) -> list[Path]:
-        """Return the files of that pattern in the root or the first folder just below that has any; none of a URL."""
+        """Return the files of that pattern in the highest, then first, folder that has any; none of a URL.
+
+        That is the root, or one up to two levels below it: HMDB51's lists are unpacked into a folder in a folder.
+        """
         if isinstance(self.root, RemotePath):
             return []
-        folders = [self.root, *sorted(p for p in self.root.iterdir() if p.is_dir() and not p.name.startswith("."))]
-        return next((files for folder in folders if (files := sorted(folder.glob(pattern)))), [])
+        depths = {path: len(path.relative_to(self.root).parts) for path in self.others if path.match(pattern)}
+        near = sorted((depth, path) for path, depth in depths.items() if depth <= 3)
+        return [path for _, path in near if path.parent == near[0][1].parent]
 
-    def named(self, *endings: str) -> list[Path]:
-        """Return those of `others` whose names end so."""
-        return [path for path in self.others if path.name.lower().endswith(endings)]
+    def named(self, *names: str) -> list[Path]:
+        """Return those of `others` that have one of these names or suffixes."""
+        return [path for path in self.others if {path.name.lower(), path.suffix.lower()} & set(names)]
 
 
 def split_named(name: str, where: str) -> str:

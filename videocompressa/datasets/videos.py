@@ -40,6 +40,8 @@ class VideoSet:
     classes: tuple[str, ...]
     """L class names, sorted: a label is a position in this tuple."""
     entries: tuple[VideoEntry, ...]
+    notes: tuple[str, ...] = ()
+    """What was found and left out, for the user."""
 
     def __post_init__(self) -> None:
         video_ids: set[str] = set()

@@ -73,8 +73,9 @@ class CandidateOptions:
     placement: str = "even"
     """Their places in the video: even (over the complete video), or strided:S (every S-th frame around its middle)."""
     layout: str = "auto"
-    """How the folder lists its videos: auto, folders, split-folders, csv, ucf101, hmdb51, hmdb51-unused-train,
-    kinetics, ssv2, webdataset (tars), parquet or videofolder (both of Hugging Face), lerobot."""
+    """How the folder lists its videos: auto, folders, split-folders (SPLIT/CLASS), class-split-folders
+    (CLASS/SPLIT), csv, ucf101, hmdb51, hmdb51-unused-train, kinetics, ssv2, webdataset (tars), parquet or videofolder
+    (both of Hugging Face), lerobot."""
     csv: Path | None = None
     """A csv with the columns path and label, and perhaps split and group."""
     fold: int = 1

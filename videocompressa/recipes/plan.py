@@ -123,7 +123,7 @@ def plan(
         file_bytes=size or files.size(resolved.videos_per_class, resolved.keyframes),
         pass_seconds=len(train) * seconds_per_video,
         method_seconds=_method_seconds(frames, config, len(train), videos.classes, surroundings),
-        notes=(*sample_notes, *labeler_notes, *notes),
+        notes=(*sample_notes, *videos.notes, *labeler_notes, *notes),
     )
 
 

@@ -1,0 +1,101 @@
+"""Labeled videos by their folders: the walk over a root, and where in a path the class and the split are."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from videocompressa.datasets.lists import SPLIT_NAMES, VIDEO_SUFFIXES, DataFolder, ListedVideo
+from videocompressa.errors import InputError
+from videocompressa.remote import RemotePath
+
+
+def walk(root: Path) -> tuple[list[Path], list[Path]]:
+    """Return the video files below the root, and all other files, in sorted order.
+
+    Links are followed and count where they are; only loops are cut. What is hidden is left out.
+    """
+    paths = sorted(_walk_remote(root) if isinstance(root, RemotePath) else _walk_local(root), key=Path.as_posix)
+    videos = [path for path in paths if path.suffix.lower() in VIDEO_SUFFIXES]
+    return videos, [path for path in paths if path.suffix.lower() not in VIDEO_SUFFIXES]
+
+
+def _walk_remote(root: RemotePath) -> Iterator[Path]:
+    for path in root.files():
+        if not any(part.startswith(".") for part in path.relative_to(root).parts):
+            yield path
+
+
+def _walk_local(root: Path) -> Iterator[Path]:
+    above: dict[str, tuple[str, ...]] = {str(root): (os.path.realpath(root),)}
+    for folder, subfolders, files in os.walk(root, followlinks=True):
+        reals = above.pop(folder)
+        for name in list(subfolders):
+            path = os.path.join(folder, name)
+            real = os.path.realpath(path)
+            if name.startswith(".") or real in reals:  # A link that leads back up.
+                subfolders.remove(name)
+            else:
+                above[path] = (*reals, real)
+        yield from (Path(folder, name) for name in files if not name.startswith("."))
+
+
+def split_depth(data: DataFolder) -> int | None:
+    """Return at which place of the paths of videos splits are: 0 for SPLIT/CLASS, 1 for CLASS/SPLIT; None for none.
+
+    Videos in other places are an error of the layout, not classes: a folder beside train/ and test/ is a mistake more
+    often than a class. A single class may be called "test", where no folders are in it.
+    """
+    parts = [path.relative_to(data.root).parts for path in data.videos]
+    for depth in (0, 1):
+        names = [each[depth].lower() if len(each) > depth + 1 else "" for each in parts]
+        splits = {SPLIT_NAMES.get(name) for name in names} - {None}
+        deep = any(name in SPLIT_NAMES and len(each) > 2 for name, each in zip(names, parts, strict=True))
+        if splits and (all(name in SPLIT_NAMES for name in names) or (deep and (depth == 0 or len(splits) > 1))):
+            return depth
+    return None
+
+
+def folder_videos(data: DataFolder, *, depth: int | None = None) -> list[ListedVideo]:
+    """root/CLASS/.../clip.mp4, all training videos; splits at `depth` 0, root/SPLIT/CLASS/, or 1, root/CLASS/SPLIT/."""
+    listed = []
+    linked = _linked(data) if depth == 0 else set()
+    for path in data.videos:
+        split, parts = "train", list(path.relative_to(data.root).parts)
+        if depth is not None:
+            name = parts.pop(depth) if len(parts) > depth + 1 else ""
+            if name.lower() not in SPLIT_NAMES:
+                if os.path.realpath(path) in linked:
+                    continue  # The folder that links in train/ and test/ lead to.
+                where = data.root / (name or path.name) if depth == 0 else path.parent
+                raise InputError(
+                    f"{where}: is not a split; known: {', '.join(SPLIT_NAMES)}; move it out of {data.root.name}, or "
+                    "give --layout folders, where each folder is a class"
+                )
+            split = SPLIT_NAMES[name.lower()]
+        if len(parts) < 2:
+            raise InputError(f"{path}: is in no class folder; move it to {_class_folder(data, path, depth)}")
+        listed.append(ListedVideo(path, parts[0], split))
+    return listed
+
+
+def _class_folder(data: DataFolder, path: Path, depth: int | None) -> str:
+    return f"{data.root.name if depth is None else path.parent.name}/CLASS/{path.name}"
+
+
+def _linked(data: DataFolder) -> set[str]:
+    """Return the real paths of the videos in split folders."""
+    inside = (path for path in data.videos if path.relative_to(data.root).parts[0].lower() in SPLIT_NAMES)
+    return {os.path.realpath(path) for path in inside}
+
+
+def left_out(data: DataFolder) -> list[str]:
+    """Return notes that name what is among class folders and is not read: files that are no videos, broken links."""
+    local = data.others if not isinstance(data.root, RemotePath) else []
+    gone = [path for path in local if path.is_symlink() and not path.exists()]
+    notes = [f"left out: {path} is a link to what is not there" for path in gone]
+    suffixes = Counter(path.suffix.lower() or path.name for path in data.others if path not in gone)
+    if suffixes:
+        kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(suffixes.items()))
+        notes.append(f"left out: files that are no videos by their suffix ({kinds})")
+    return notes
