@@ -389,9 +389,9 @@ class TestDecoderTestFiles:
             with pytest.raises(VideoError, match=reasons[path.name]):
                 read_frames(path, 4, 24, 24)
             return
-        with av.open(str(path)) as container:
-            everything = list(container.decode(video=0))
-            tick = container.streams.video[0].time_base
+        with open_video(path) as (container, stream):
+            everything = list(container.decode(stream))
+            tick = stream.time_base
         info, decoded = probe(path), read_frames(path, 4, 24, 24)
         assert info.num_frames == len(everything) == decoded.num_video_frames
         times = [float((frame.pts - everything[0].pts) * tick) for frame in everything]

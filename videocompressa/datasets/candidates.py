@@ -34,7 +34,7 @@ from videocompressa.video.shards import MAX_SECONDS, Job, decode_apart, decode_s
 if TYPE_CHECKING:
     from videocompressa.codecs import Codec
 
-CACHE_FORMAT = 1
+CACHE_FORMAT = 2
 """Raise it whenever the same videos would give other bytes: other choice of frames, resizing, shard size or layout."""
 
 SHARD_VIDEOS = 16

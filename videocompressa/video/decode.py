@@ -26,6 +26,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from videocompressa.errors import VideoError
+from videocompressa.video.packets import packets_of
 from videocompressa.video.source import VideoSource, num_bytes_of
 from videocompressa.video.timeline import Timeline, open_video, timeline_of
 
@@ -200,7 +201,7 @@ def _packets(source: VideoSource, timeline: Timeline) -> Iterator[tuple[int, Pac
         yield from enumerate(timeline.packets)
         return
     with open_video(source) as (container, stream):
-        yield from enumerate(packet for packet in container.demux(stream) if packet.size)
+        yield from enumerate(packets_of(container, stream))
 
 
 def _by_time(reader: _Reader, times: Sequence[int], chosen: Sequence[int], resizer: _Resizer) -> FramesByIndex:
@@ -214,7 +215,9 @@ def _by_time(reader: _Reader, times: Sequence[int], chosen: Sequence[int], resiz
             frame = reader.next()
             if frame is None:
                 raise reader.broken("the video ends too early")
-            if (pts := frame.pts) is None or pts <= passed:
+            if (pts := frame.pts) is None and before is None and not skipped:
+                continue  # Before the first keyframe of an open group of pictures, of which the rest was cut off.
+            if pts is None or pts <= passed:
                 raise _FalseTimesError
             if pts > times[position]:
                 if skipped:

@@ -24,6 +24,7 @@ from av.video.stream import VideoStream
 
 from videocompressa.errors import VideoError
 from videocompressa.remote import RemotePath
+from videocompressa.video.packets import is_field, packets_of
 from videocompressa.video.source import NamedBytes, PackedVideo, Segment, VideoSource
 
 KEEP_BYTES = 32 * 2**20
@@ -109,7 +110,7 @@ class Timeline:
 
 @contextmanager
 def open_video(source: VideoSource) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """Open a video and its first moving video stream, or raise `VideoError` with the reason; one decoding thread."""
+    """Open a video and its main moving video stream, or raise `VideoError` with the reason; one decoding thread."""
     try:
         container = _open(source)
     except (FileNotFoundError, NotADirectoryError):
@@ -124,12 +125,17 @@ def open_video(source: VideoSource) -> Iterator[tuple[InputContainer, VideoStrea
         if not moving:
             audio = " (audio only)" if container.streams.audio else ""
             raise VideoError(f"no video stream{audio}")
-        stream = moving[0]
+        # As in the program ffmpeg: the default one, else the largest, else the first.
+        stream = max(moving, key=lambda s: (bool(s.disposition & Disposition.default), _area(s)))
         if not hasattr(stream.codec_context, "thread_type"):
             raise VideoError("no decoder for this video stream")
         stream.thread_type = "NONE"
         stream.thread_count = 1
         yield container, stream
+
+
+def _area(stream: VideoStream) -> int:
+    return getattr(stream, "width", 0) * getattr(stream, "height", 0)
 
 
 def _open(source: VideoSource) -> InputContainer:
@@ -158,6 +164,8 @@ def read_timeline(container: InputContainer, stream: VideoStream) -> Timeline:
     rows, packets = _demux(container, stream)
     first = next((row.packet for row in rows if row.is_keyframe), 0)
     displayed = [row for row in rows[first:] if not row.is_discard]
+    if "matroska" in container.format.name:
+        displayed = _without_cut_off(displayed)
     if not displayed:
         raise VideoError("no frames are displayed: its edit list hides them all")
     tick = stream.time_base or Fraction(1, 1000)
@@ -190,19 +198,22 @@ class _Row(NamedTuple):
     duration: int
     is_keyframe: bool
     is_discard: bool
+    """Not displayed, or the second field of a frame."""
 
 
 def _demux(container: InputContainer, stream: VideoStream) -> tuple[list[_Row], tuple[Packet[VideoStream], ...] | None]:
     rows: list[_Row] = []
     packets: list[Packet[VideoStream]] = []
-    num_bytes = 0
+    num_bytes, first = 0, False
     try:
-        for packet in container.demux(stream):
-            if packet.size:
-                rows.append(_Row(len(rows), packet.pts, packet.duration or 0, packet.is_keyframe, packet.is_discard))
-                num_bytes += packet.size
-                if num_bytes <= KEEP_BYTES:
-                    packets.append(packet)
+        for packet in packets_of(container, stream):
+            field = is_field(packet, stream)
+            second, first = field and first, field and not first
+            duration = (2 if first else 1) * (packet.duration or 0)
+            rows.append(_Row(len(rows), packet.pts, duration, packet.is_keyframe, packet.is_discard or second))
+            num_bytes += packet.size
+            if num_bytes <= KEEP_BYTES:
+                packets.append(packet)
     except av.FFmpegError as error:
         raise VideoError(f"broken after packet {len(rows)}: {error.strerror}") from None
     if not rows:
@@ -210,9 +221,20 @@ def _demux(container: InputContainer, stream: VideoStream) -> tuple[list[_Row], 
     return rows, tuple(packets) if num_bytes <= KEEP_BYTES else None
 
 
+def _without_cut_off(rows: list[_Row]) -> list[_Row]:
+    """Return the rows without packets that have no time, where they all follow the first keyframe.
+
+    They are leading pictures of an open group, whose reference was cut off, and are not displayed: their times would be
+    before the start of the file.
+    """
+    untimed = sum(row.pts is None for row in rows)
+    leading = bool(rows) and all(row.pts is None for row in rows[1 : 1 + untimed])
+    return [rows[0], *rows[1 + untimed :]] if leading and rows[0].pts is not None else rows
+
+
 def _check_complete(container: InputContainer, stream: VideoStream, num_packets: int, seconds: float) -> None:
     """Raise when the file ends before the end that its own header states; demuxing alone ends there silently."""
-    promised = len(stream.index_entries) if "mp4" in container.format.name else 0
+    promised = sum(entry.size > 0 for entry in stream.index_entries) if "mp4" in container.format.name else 0
     if num_packets < promised:
         raise VideoError(f"broken after frame {num_packets} of {promised}: the file ends too early")
     stated = _stated_seconds(stream)
@@ -221,8 +243,9 @@ def _check_complete(container: InputContainer, stream: VideoStream, num_packets:
 
 
 def _stated_seconds(stream: VideoStream) -> float | None:
-    """The stream's own duration by the header: a Matroska tag, or the frame count of AVI."""
-    hours, _, rest = stream.metadata.get("DURATION", "").partition(":")
+    """The stream's own duration by the header: a tag of Matroska (a copy elsewhere is stale), or AVI's frame count."""
+    tag = stream.metadata.get("DURATION", "") if "matroska" in stream.container.format.name else ""
+    hours, _, rest = tag.partition(":")
     minutes, _, seconds = rest.partition(":")
     try:
         return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
