@@ -26,6 +26,7 @@ def write(
     codec: str = "libx264",
     pix_fmt: str = "yuv420p",
     turned: int = 0,
+    aspect: Fraction = Fraction(1),
     container_options: dict[str, str] | None = None,
     **options: str,
 ) -> Path:
@@ -38,7 +39,7 @@ def write(
         stream = container.add_stream(codec, rate=25, options=options)
         stream.height, stream.width = pictures[0].shape[:2]
         stream.pix_fmt = pix_fmt
-        stream.codec_context.time_base = tick
+        stream.codec_context.time_base, stream.codec_context.sample_aspect_ratio = tick, aspect
         if turned:
             stream.set_display_rotation(turned)
         for time, picture in zip(times, pictures, strict=True):

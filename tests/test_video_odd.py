@@ -56,6 +56,18 @@ class TestContainers:
         path = two_streams(tmp_path / "c.mkv", default=None)
         assert (probe(path).num_frames, probe(path).width) == (6, 48)
 
+    def test_pixels_become_square(self, tmp_path: Path) -> None:
+        pictures = [np.repeat(np.where(np.arange(32) < 16, 250, 0)[None, :, None], 48, 0).repeat(3, 2).astype(np.uint8)]
+        path = write(tmp_path / "a.mp4", pictures * 3, aspect=Fraction(2))
+        assert (probe(path).height, probe(path).width) == (48, 64)
+        wide, whole = read_frames(path, 1, 24, 24).frames[0], read_frames(path, 1, 48, 64).frames[0]
+        assert abs(float(wide[:, :, :12].mean()) - 250) < 8 > float(wide[:, :, 12:].mean())
+        assert abs(float(whole[:, :, :30].mean()) - 250) < 8
+        narrow = write(tmp_path / "b.mp4", pictures * 3, aspect=Fraction(8, 9), turned=90)
+        assert (probe(narrow).height, probe(narrow).width) == (28, 48)
+        false = write(tmp_path / "c.mp4", pictures * 3, aspect=Fraction(1, 100))
+        assert (probe(false).height, probe(false).width) == (48, 32)
+
     def test_empty_samples_are_no_frames(self, tmp_path: Path) -> None:
         path = numbered(tmp_path / "a.mp4", 20, bf="0")
         data = bytearray(path.read_bytes())

@@ -2,9 +2,10 @@
 
 1. Demux: when every frame is displayed, and which frames to choose (`timeline`).
 2. Decode from the keyframe before each chosen frame; packets between are skipped where a keyframe allows it.
-3. Resize in swscale so that the frame covers H x W, turn it upright by its display matrix, cut the center out.
+3. Resize in swscale so that the frame covers H x W, turn it upright by its display matrix, cut the center out
+   (`pictures`).
 
-Samples count as square; untagged color is read as BT.601. Only NumPy, no torch: decoding workers start fast.
+Only NumPy, no torch: decoding workers start fast.
 """
 
 from __future__ import annotations
@@ -14,29 +15,23 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import av
 import numpy as np
 from av.packet import Packet
-from av.sidedata.sidedata import SideData
 from av.video.frame import VideoFrame
-from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from videocompressa.errors import VideoError
 from videocompressa.video.packets import packets_of
+from videocompressa.video.pictures import Resizer, aspect_of, upright_sides
 from videocompressa.video.source import VideoSource, num_bytes_of
 from videocompressa.video.timeline import Timeline, open_video, timeline_of
 
 if TYPE_CHECKING:
     from videocompressa.clip import Clip, ClipSpec
-
-# Full chroma: small pictures would lose half of their color columns. Bit-exact: the same bytes on every processor.
-EXACT = (
-    Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
-)
 
 FramesByIndex = dict[int, NDArray[np.uint8]]
 """(H,W,3) pictures by the frame's position in the video."""
@@ -54,9 +49,9 @@ class VideoInfo:
     duration_seconds: float
     """From the start of the first frame to the end of the last one."""
     height: int
-    """Pixels, upright."""
+    """Pixels, upright and square."""
     width: int
-    """Pixels, upright."""
+    """Pixels, upright and square."""
     file_bytes: int
     """Of the video itself, also where it is inside another file."""
 
@@ -106,7 +101,7 @@ def read_frames(source: VideoSource, num_frames: int, height: int, width: int, *
     with open_video(source) as (container, stream):
         timeline = timeline_of(source, container, stream)
         chosen = timeline.strided(num_frames, stride) if stride else timeline.even(num_frames)
-        return _decode(source, stream, timeline, chosen, _Resizer(height, width))
+        return _decode(source, stream, timeline, chosen, Resizer(height, width, aspect_of(stream)))
 
 
 def read_frames_at(source: VideoSource, times_seconds: Sequence[float]) -> Decoded:
@@ -123,7 +118,7 @@ def read_frames_at(source: VideoSource, times_seconds: Sequence[float]) -> Decod
                 "this name, or another cut"
             )
         sides = _sides_of_first_frame(source, stream, timeline)
-        return _decode(source, stream, timeline, timeline.at(times_seconds), _Resizer(*sides))
+        return _decode(source, stream, timeline, timeline.at(times_seconds), Resizer(*sides, aspect_of(stream)))
 
 
 def _sides_of_first_frame(source: VideoSource, stream: VideoStream, timeline: Timeline) -> tuple[int, int]:
@@ -131,11 +126,11 @@ def _sides_of_first_frame(source: VideoSource, stream: VideoStream, timeline: Ti
     frame = reader.next()
     if frame is None:
         raise reader.broken("nothing can be decoded")
-    return _upright_sides(frame)
+    return upright_sides(frame, aspect_of(stream))
 
 
 def _decode(
-    source: VideoSource, stream: VideoStream, timeline: Timeline, chosen: Sequence[int], resizer: _Resizer
+    source: VideoSource, stream: VideoStream, timeline: Timeline, chosen: Sequence[int], resizer: Resizer
 ) -> Decoded:
     """Decode the frames at the chosen positions, in that order."""
     times, wanted = timeline.times, sorted(set(chosen))
@@ -204,7 +199,7 @@ def _packets(source: VideoSource, timeline: Timeline) -> Iterator[tuple[int, Pac
         yield from enumerate(packets_of(container, stream))
 
 
-def _by_time(reader: _Reader, times: Sequence[int], chosen: Sequence[int], resizer: _Resizer) -> FramesByIndex:
+def _by_time(reader: _Reader, times: Sequence[int], chosen: Sequence[int], resizer: Resizer) -> FramesByIndex:
     """Decode the frames at the chosen positions (increasing), each known by its presentation time."""
     pictures: FramesByIndex = {}
     before: VideoFrame | None = None
@@ -234,7 +229,7 @@ def _by_time(reader: _Reader, times: Sequence[int], chosen: Sequence[int], resiz
     return pictures
 
 
-def _by_count(reader: _Reader, timeline: Timeline, chosen: Sequence[int], resizer: _Resizer) -> FramesByIndex:
+def _by_count(reader: _Reader, timeline: Timeline, chosen: Sequence[int], resizer: Resizer) -> FramesByIndex:
     """Decode the frames at the chosen positions (increasing) from the start, counting frames in display order."""
     pictures: FramesByIndex = {}
     last: VideoFrame | None = None
@@ -250,56 +245,10 @@ def _by_count(reader: _Reader, timeline: Timeline, chosen: Sequence[int], resize
     return pictures
 
 
-def _picture(reader: _Reader, frame: VideoFrame, resizer: _Resizer) -> NDArray[np.uint8]:
+def _picture(reader: _Reader, frame: VideoFrame, resizer: Resizer) -> NDArray[np.uint8]:
     if frame.is_corrupt:
         raise reader.broken("the next wanted frame is damaged")
     try:
         return resizer(frame)
     except av.FFmpegError as error:
         raise reader.broken(f"a frame cannot be turned into RGB: {error.strerror}") from None
-
-
-class _Resizer:
-    """Turns a decoded frame into an upright (H,W,3) uint8 picture, resized to cover it and cropped at the center."""
-
-    def __init__(self, height: int, width: int) -> None:
-        self.height, self.width = height, width
-        self._reformatter = VideoReformatter()
-
-    def __call__(self, frame: VideoFrame) -> NDArray[np.uint8]:
-        """Resize, turn upright, cut."""
-        transposed, flip_x, flip_y = _orientation(frame)
-        upright = _upright_sides(frame)
-        scale = max(self.height / upright[0], self.width / upright[1])
-        height, width = max(self.height, round(scale * upright[0])), max(self.width, round(scale * upright[1]))
-        small = self._reformatter.reformat(
-            frame,
-            width=height if transposed else width,
-            height=width if transposed else height,
-            format="rgb24",
-            # Area averages what it shrinks; bicubic is sharper where the picture grows.
-            interpolation=EXACT | (Interpolation.AREA if scale < 1 else Interpolation.BICUBIC),
-            threads=1,
-        )
-        picture = small.to_ndarray()
-        if transposed:
-            picture = picture.transpose(1, 0, 2)
-        picture = picture[:: -1 if flip_y else 1, :: -1 if flip_x else 1]
-        top, left = (height - self.height) // 2, (width - self.width) // 2
-        return np.array(picture[top : top + self.height, left : left + self.width], dtype=np.uint8)
-
-
-def _upright_sides(frame: VideoFrame) -> tuple[int, int]:
-    """Return height and width of a frame when it is upright."""
-    return (frame.width, frame.height) if _orientation(frame)[0] else (frame.height, frame.width)
-
-
-def _orientation(frame: VideoFrame) -> tuple[bool, bool, bool]:
-    """Return how a frame becomes upright: transposed first, then mirrored left-right, then mirrored top-bottom."""
-    # [[a,b],[c,d]] (ISO/IEC 14496-12, 6.2.2): x' = a x + c y, y' = b x + d y, y down; the nearest quarter turn counts.
-    matrix = cast(SideData | None, frame.side_data.get("DISPLAYMATRIX"))
-    if matrix is None:
-        return False, False, False
-    a, b, _, c, d = np.frombuffer(bytes(matrix)[:20], "<i4").tolist()
-    transposed = abs(b) + abs(c) > abs(a) + abs(d)
-    return (True, c < 0, b < 0) if transposed else (False, a < 0, d < 0)

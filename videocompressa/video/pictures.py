@@ -1,0 +1,77 @@
+"""A decoded frame as a small upright RGB picture of square pixels: resized to cover H x W, and cut to it.
+
+Untagged color is read as BT.601.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import cast
+
+import numpy as np
+from av.sidedata.sidedata import SideData
+from av.video.frame import VideoFrame
+from av.video.reformatter import Interpolation, VideoReformatter
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+# Full chroma: small pictures would lose half of their color columns. Bit-exact: the same bytes on every processor.
+EXACT = (
+    Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
+)
+
+MOST_ASPECT = 4
+"""Pixels that are stated to be longer than this are square, and their tag false (our choice)."""
+
+
+class Resizer:
+    """Turns a decoded frame into an upright (H,W,3) uint8 picture, resized to cover it and cropped at the center."""
+
+    def __init__(self, height: int, width: int, aspect: Fraction) -> None:
+        self.height, self.width, self.aspect = height, width, aspect
+        self._reformatter = VideoReformatter()
+
+    def __call__(self, frame: VideoFrame) -> NDArray[np.uint8]:
+        """Resize, turn upright, cut."""
+        transposed, flip_x, flip_y = _orientation(frame)
+        upright = upright_sides(frame, self.aspect)
+        scale = max(self.height / upright[0], self.width / upright[1])
+        height, width = max(self.height, round(scale * upright[0])), max(self.width, round(scale * upright[1]))
+        small = self._reformatter.reformat(
+            frame,
+            width=height if transposed else width,
+            height=width if transposed else height,
+            format="rgb24",
+            # Area averages what it shrinks; bicubic is sharper where the picture grows.
+            interpolation=EXACT | (Interpolation.AREA if scale < 1 else Interpolation.BICUBIC),
+            threads=1,
+        )
+        picture = small.to_ndarray()
+        if transposed:
+            picture = picture.transpose(1, 0, 2)
+        picture = picture[:: -1 if flip_y else 1, :: -1 if flip_x else 1]
+        top, left = (height - self.height) // 2, (width - self.width) // 2
+        return np.array(picture[top : top + self.height, left : left + self.width], dtype=np.uint8)
+
+
+def upright_sides(frame: VideoFrame, aspect: Fraction) -> tuple[int, int]:
+    """Return height and width of a frame when it is upright and its pixels are square, of its own height."""
+    height, width = frame.height, max(1, round(frame.width * aspect))
+    return (width, height) if _orientation(frame)[0] else (height, width)
+
+
+def aspect_of(stream: VideoStream) -> Fraction:
+    """Return width / height of a pixel as displayed; 1 where the stream states none, or none that is credible."""
+    stated = stream.sample_aspect_ratio or Fraction(1)
+    return stated if 1 / MOST_ASPECT <= stated <= MOST_ASPECT else Fraction(1)
+
+
+def _orientation(frame: VideoFrame) -> tuple[bool, bool, bool]:
+    """Return how a frame becomes upright: transposed first, then mirrored left-right, then mirrored top-bottom."""
+    # [[a,b],[c,d]] (ISO/IEC 14496-12, 6.2.2): x' = a x + c y, y' = b x + d y, y down; the nearest quarter turn counts.
+    matrix = cast(SideData | None, frame.side_data.get("DISPLAYMATRIX"))
+    if matrix is None:
+        return False, False, False
+    a, b, _, c, d = np.frombuffer(bytes(matrix)[:20], "<i4").tolist()
+    transposed = abs(b) + abs(c) > abs(a) + abs(d)
+    return (True, c < 0, b < 0) if transposed else (False, a < 0, d < 0)
