@@ -64,3 +64,14 @@ def audio_only(path: Path) -> Path:
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
+
+
+def damage(path: Path, number: int, fill: int) -> Path:
+    """Overwrite all but the first bytes of a packet of an mp4 file."""
+    with av.open(str(path)) as container:
+        packet = [packet for packet in container.demux(video=0) if packet.size][number]
+        start, size = packet.pos, packet.size
+    data = bytearray(path.read_bytes())
+    data[start + 5 : start + size] = bytes([fill]) * (size - 5)
+    path.write_bytes(data)
+    return path

@@ -381,13 +381,12 @@ class TestDecoderTestFiles:
 
     @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
     def test_equals_decoding_everything(self, path: Path) -> None:
-        reasons = {
-            "decord-corrupted.mp4": r"broken after frame \d+ of 50",
-            "torchcodec-sine_mono_mp3.swf": "no video stream",
-        }
-        if path.name in reasons:
-            with pytest.raises(VideoError, match=reasons[path.name]):
+        if path.name == "torchcodec-sine_mono_mp3.swf":
+            with pytest.raises(VideoError, match="no video stream"):
                 read_frames(path, 4, 24, 24)
+            return
+        if path.name == "decord-corrupted.mp4":
+            assert 1 <= read_frames(path, 50, 24, 24).num_replaced <= 3
             return
         with open_video(path) as (container, stream):
             everything = list(container.decode(stream))

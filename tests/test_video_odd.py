@@ -6,14 +6,18 @@ import re
 import struct
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
-from numbered_videos import gray, numbered, write
+from numbered_videos import damage, gray, numbered, write
 
+from videocompressa.clip import ClipSpec
+from videocompressa.datasets import decode_split, find_videos
 from videocompressa.errors import VideoError
+from videocompressa.recipes.keyframes import KeyframeOptions, extract_keyframes
 from videocompressa.video import probe, read_frames
 from videocompressa.video import timeline as timeline_module
 
@@ -107,6 +111,39 @@ class TestContainers:
         kept = numbers(full, 48)
         count = probe(cut).num_frames
         assert numbers(cut, count) == kept[-count:]
+
+
+class TestDamage:
+    @pytest.mark.parametrize("damaged", [26, 28])  # between keyframes, and one of them
+    def test_the_nearest_good_frame_is_taken_whatever_t_is(self, tmp_path: Path, damaged: int) -> None:
+        path = damage(numbered(tmp_path / "a.mp4", 50, g="4", bf="0", sc_threshold="0"), damaged, 0xA5)
+        every = read_frames(path, 50, 8, 8)
+        assert every.num_replaced >= 1
+        assert all(abs(n - at) <= 3 for n, at in enumerate(every.positions))
+        assert all(a <= b for a, b in pairwise(every.positions))
+        for num_frames in (1, 3, 8, 25):
+            few = read_frames(path, num_frames, 8, 8)
+            wanted = [(2 * i + 1) * 50 // (2 * num_frames) for i in range(num_frames)]
+            assert np.array_equal(few.frames, every.frames[wanted])
+            assert few.positions == tuple(every.positions[n] for n in wanted)
+            assert few.num_replaced == sum(n != at for n, at in zip(wanted, few.positions, strict=True))
+
+    def test_runs_say_so(self, tmp_path: Path) -> None:
+        for label in ("a", "b"):
+            numbered(tmp_path / "set" / label / "1.mp4", 50, g="4", bf="0", sc_threshold="0")
+        damage(tmp_path / "set" / "b" / "1.mp4", 26, 0xA5)
+        decoded = decode_split(
+            find_videos(tmp_path / "set"), "train", ClipSpec(50, 8, 8), cache=tmp_path / "c", workers=0
+        )
+        assert decoded.notes == ("b/1.mp4: 1 of 50 frames are damaged; the nearest good ones are taken",)
+        options = KeyframeOptions(selector="uniform", frames=50, pictures="none")
+        notes = extract_keyframes([tmp_path / "set"], tmp_path / "k", options).notes
+        assert notes == ("b/1.mp4: 1 candidates are damaged; the nearest good frames were taken",)
+
+    def test_far_from_any_good_frame_is_broken(self, tmp_path: Path) -> None:
+        path = damage(numbered(tmp_path / "a.mp4", 50, g="50", bf="0", sc_threshold="0"), 0, 0)
+        with pytest.raises(VideoError, match=r"broken after frame \d+ of 50: no good frame is near frame \d+"):
+            read_frames(path, 4, 8, 8)
 
 
 def two_streams(path: Path, default: int | None) -> Path:

@@ -165,6 +165,8 @@ class DecodedSplit:
     """SHA-256 over ids and labels of the split, those of bad videos included."""
     bad: tuple[BadVideo, ...] = ()
     """Videos of the split that were skipped."""
+    notes: tuple[str, ...] = ()
+    """Videos of which damaged frames were replaced."""
 
     def __len__(self) -> int:
         return len(self.labels)

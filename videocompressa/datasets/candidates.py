@@ -165,7 +165,8 @@ class _SplitPass:
         file_sizes = [stamp[0] if stamp else 0 for line in lines for stamp in line["stamps"]]
         outcomes = zip(self._outcomes(lines), file_sizes, strict=True)
         good = [(entry, row, row.get("num_bytes", size)) for (entry, row), size in outcomes if not row["bad"]]
-        shape = (len(good), self.clip.num_frames, 3, self.clip.height, self.clip.width)
+        clip = self.clip
+        shape = (len(good), clip.num_frames, 3, clip.height, clip.width)
         return DecodedSplit(
             frames=_mapped(journal.binary, "uint8", shape),
             times_seconds=torch.tensor([row["times_seconds"] for _, row, _ in good], dtype=torch.float64),
@@ -174,9 +175,14 @@ class _SplitPass:
             num_video_frames=torch.tensor([row["num_video_frames"] for _, row, _ in good], dtype=torch.int64),
             video_bytes=torch.tensor([size for _, _, size in good], dtype=torch.int64),
             classes=self.videos.classes,
-            clip=self.clip,
+            clip=clip,
             normalization=_normalization(lines, num_pixels=math.prod(shape) // 3),
             bad=tuple(self._bad(lines)),
+            notes=tuple(
+                f"{entry.video_id}: {replaced} of {clip.num_frames} frames are damaged; the nearest good ones are taken"
+                for entry, row, _ in good
+                if (replaced := row.get("num_replaced"))
+            ),
             source=self.videos.name,
             split_hash=self.videos.split_hash,
         )

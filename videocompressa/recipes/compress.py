@@ -119,7 +119,7 @@ def compress_folder(
         num_train_frames=int(train_data.num_video_frames.sum()),
         skipped=train_data.bad,
         labeler=synthetic.labeler,
-        notes=(*sample_notes, *videos.notes, *labeler_notes, *notes),
+        notes=(*sample_notes, *videos.notes, *train_data.notes, *labeler_notes, *notes),
         method_seconds=method_seconds,
     )
 

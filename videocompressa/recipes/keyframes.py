@@ -67,6 +67,8 @@ class VideoKeyframes:
     num_frames: int
     """Frames of the complete video."""
     keyframes: tuple[Keyframe, ...]
+    num_replaced: int = 0
+    """Candidates in place of a damaged frame."""
 
 
 @dataclass(frozen=True)
@@ -216,7 +218,7 @@ def _keyframes_of(picker: _Picker, folder: Path, job: _Job, *, in_worker: bool) 
             _write_pictures(job.path, keyframes, folder, picker.options.size)
     except VideoError as error:
         return BadVideo(job.video, str(error))
-    return VideoKeyframes(job.video, decoded.num_video_frames, tuple(keyframes))
+    return VideoKeyframes(job.video, decoded.num_video_frames, tuple(keyframes), decoded.num_replaced)
 
 
 def _pick(picker: _Picker, video: str, candidates: Tensor) -> tuple[list[int], list[float | None]]:
@@ -269,6 +271,9 @@ def _notes(picker: _Picker, videos: Sequence[VideoKeyframes]) -> Iterator[str]:
             yield f"the selector was trained on {clip.num_frames} candidates a video, not {picker.clip.num_frames}"
         if clip.placement != "even":
             yield f"the selector was trained on candidates placed {clip.placement}; here they cover the complete video"
+    for video in videos:
+        if video.num_replaced:
+            yield f"{video.video}: {video.num_replaced} candidates are damaged; the nearest good frames were taken"
     if few := sum(len(video.keyframes) < picker.num_keyframes for video in videos):
         yield f"{few} of {len(videos)} videos have fewer than {picker.num_keyframes} frames; all of them were taken"
 

@@ -5,7 +5,8 @@
 3. Resize in swscale so that the frame covers H x W, turn it upright by its display matrix, cut the center out
    (`pictures`).
 
-Only NumPy, no torch: decoding workers start fast.
+Where the stream is damaged, decode all of it up to the last chosen frame, and take the nearest good frame for one that
+is lost: from the same frames whatever T is. Only NumPy, no torch: decoding workers start fast.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ FramesByIndex = dict[int, NDArray[np.uint8]]
 """(H,W,3) pictures by the frame's position in the video."""
 
 LOST_SHARE = 0.05
-"""Share of the frames that a file without presentation times may lack (dropped-frame markers of AVI)."""
+"""Share of the frames that a file without presentation times may lack (dropped-frame markers of AVI), and that may lie
+between a damaged frame and the good one in its place (our choice)."""
 
 
 @dataclass(frozen=True)
@@ -68,10 +70,16 @@ class Decoded:
     """Frames of the complete video."""
     positions: tuple[int, ...]
     """T, position of each frame in the video, from 0."""
+    num_replaced: int = 0
+    """Of the T frames, those in place of a damaged one."""
 
 
 class _FalseTimesError(Exception):
-    """Presentation times or a keyframe mark are false; decode again from the start, counting frames."""
+    """Presentation times are false; decode again from the start, counting frames."""
+
+
+class _DamagedError(Exception):
+    """A packet or a frame is damaged, or a keyframe mark is false; decode again from the start, going on after it."""
 
 
 def probe(source: VideoSource) -> VideoInfo:
@@ -122,7 +130,7 @@ def read_frames_at(source: VideoSource, times_seconds: Sequence[float]) -> Decod
 
 
 def _sides_of_first_frame(source: VideoSource, stream: VideoStream, timeline: Timeline) -> tuple[int, int]:
-    reader = _Reader(source, stream, timeline)
+    reader = _Reader(source, stream, timeline, go_on=True)
     frame = reader.next()
     if frame is None:
         raise reader.broken("nothing can be decoded")
@@ -134,24 +142,36 @@ def _decode(
 ) -> Decoded:
     """Decode the frames at the chosen positions, in that order."""
     times, wanted = timeline.times, sorted(set(chosen))
+    taken = dict(zip(wanted, wanted, strict=True))
+    try:
+        pictures = _undamaged(source, stream, timeline, wanted, resizer)
+    except _DamagedError:
+        pictures, taken = _nearest(_Reader(source, stream, timeline, go_on=True), timeline, wanted, resizer)
+    positions = tuple(taken[i] for i in chosen)
+    seconds = [float((times[i] - times[0]) * timeline.tick_seconds) for i in positions]
+    frames = np.stack([pictures[i] for i in chosen]).transpose(0, 3, 1, 2)
+    num_replaced = sum(i != position for i, position in zip(chosen, positions, strict=True))
+    return Decoded(np.ascontiguousarray(frames), np.array(seconds), len(times), positions, num_replaced)
+
+
+def _undamaged(
+    source: VideoSource, stream: VideoStream, timeline: Timeline, wanted: Sequence[int], resizer: Resizer
+) -> FramesByIndex:
     try:
         if not timeline.trusted:
             raise _FalseTimesError
-        pictures = _by_time(_Reader(source, stream, timeline), times, wanted, resizer)
+        return _by_time(_Reader(source, stream, timeline), timeline.times, wanted, resizer)
     except _FalseTimesError:
-        pictures = _by_count(_Reader(source, stream, timeline), timeline, wanted, resizer)
-    seconds = [float((times[i] - times[0]) * timeline.tick_seconds) for i in chosen]
-    frames = np.stack([pictures[i] for i in chosen]).transpose(0, 3, 1, 2)
-    return Decoded(np.ascontiguousarray(frames), np.array(seconds), len(times), tuple(chosen))
+        return _by_count(_Reader(source, stream, timeline), timeline, wanted, resizer)
 
 
 class _Reader:
     """Decodes the displayed frames of a stream one by one, and can skip to a later keyframe."""
 
-    def __init__(self, source: VideoSource, stream: VideoStream, timeline: Timeline) -> None:
+    def __init__(self, source: VideoSource, stream: VideoStream, timeline: Timeline, *, go_on: bool = False) -> None:
         self._codec = stream.codec_context
         self._codec.flush_buffers()
-        self._timeline = timeline
+        self._timeline, self._go_on = timeline, go_on
         self._packets = _packets(source, timeline)
         self._next_packet = timeline.first_packet
         self._ready: deque[VideoFrame] = deque()
@@ -171,16 +191,34 @@ class _Reader:
         return True
 
     def next(self) -> VideoFrame | None:
-        """Return the next frame, None at the end; raises `VideoError` where the stream is broken."""
+        """Return the next frame, None at the end; goes on after damage, or raises `_DamagedError`."""
         while not self._ready and not self._ended:
             packet = next((p for i, p in self._packets if i >= self._next_packet), None)
             self._ended = packet is None
             self._next_packet += 1
             try:
                 self._ready.extend(self._codec.decode(packet))
-            except av.FFmpegError as error:
-                raise self.broken(str(error.strerror)) from None
+            except av.FFmpegError:
+                if not self._go_on:
+                    raise _DamagedError from None
         return self._ready.popleft() if self._ready else None
+
+    def next_good(self) -> tuple[int, VideoFrame] | None:
+        """Return the next frame that is not damaged, and its position by its time, else by counting; None at the end.
+
+        Frames of the file before a segment have positions below 0.
+        """
+        timeline = self._timeline
+        while (frame := self.next()) is not None:
+            self.num_passed += 1
+            position = self.num_passed - 1 - timeline.num_before
+            if timeline.trusted:
+                if frame.pts is None:
+                    continue
+                position = bisect_right(timeline.times, frame.pts) - 1
+            if not frame.is_corrupt:
+                return position, frame
+        return None
 
     def put_back(self, frame: VideoFrame) -> None:
         """Let `next` return this frame again."""
@@ -215,8 +253,8 @@ def _by_time(reader: _Reader, times: Sequence[int], chosen: Sequence[int], resiz
             if pts is None or pts <= passed:
                 raise _FalseTimesError
             if pts > times[position]:
-                if skipped:
-                    raise _FalseTimesError
+                if skipped:  # The keyframe is damaged, or is none.
+                    raise _DamagedError
                 # A packet that is never displayed (an "alternate reference" of VP8): its predecessor stays on screen.
                 reader.put_back(frame)
                 frame = before or frame
@@ -245,9 +283,31 @@ def _by_count(reader: _Reader, timeline: Timeline, chosen: Sequence[int], resize
     return pictures
 
 
+def _nearest(
+    reader: _Reader, timeline: Timeline, chosen: Sequence[int], resizer: Resizer
+) -> tuple[FramesByIndex, dict[int, int]]:
+    """Return the good frames nearest to the chosen positions (increasing), and their own positions."""
+    pictures: FramesByIndex = {}
+    taken: dict[int, int] = {}
+    farthest = max(1, LOST_SHARE * len(timeline.times))
+    before: tuple[int, VideoFrame] | None = None
+    remaining = deque(chosen)
+    while remaining:
+        after = reader.next_good()
+        near = [each for each in (before, after) if each is not None]
+        while remaining and (after is None or remaining[0] <= after[0]):
+            wanted = remaining.popleft()
+            at, frame = min(near, key=lambda each: abs(each[0] - wanted), default=(-math.inf, None))
+            if frame is None or abs(at - wanted) > farthest:
+                raise reader.broken(f"no good frame is near frame {wanted}")
+            pictures[wanted], taken[wanted] = _picture(reader, frame, resizer), int(at)
+        before = after
+    return pictures, taken
+
+
 def _picture(reader: _Reader, frame: VideoFrame, resizer: Resizer) -> NDArray[np.uint8]:
     if frame.is_corrupt:
-        raise reader.broken("the next wanted frame is damaged")
+        raise _DamagedError
     try:
         return resizer(frame)
     except av.FFmpegError as error:

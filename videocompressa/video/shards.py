@@ -49,6 +49,8 @@ class VideoRow:
     """T presentation times, from the start of the video."""
     num_bytes: int | None = None
     """Of a video inside another file; else its stamp has them."""
+    num_replaced: int | None = None
+    """Of the T frames, those in place of a damaged one."""
     max_seconds: float | None = None
     """Time limit under which the process that read it died or was killed."""
 
@@ -86,7 +88,8 @@ def decode_shard(job: Job) -> DecodedShard:
         frames.append(decoded.frames[None])
         num_bytes = num_bytes_of(source) if isinstance(source, PackedVideo) else None
         times_seconds = tuple(decoded.pts_seconds.tolist())
-        rows.append(VideoRow(sha256, "", decoded.num_video_frames, times_seconds, num_bytes))
+        replaced = decoded.num_replaced or None
+        rows.append(VideoRow(sha256, "", decoded.num_video_frames, times_seconds, num_bytes, replaced))
     return DecodedShard(stamps, tuple(rows), np.concatenate(frames))
 
 

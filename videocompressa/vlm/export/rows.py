@@ -171,7 +171,9 @@ def video_size(content: bytes, name: str) -> list[int]:
         file.flush()
         try:
             video = probe(Path(file.name))
-            read_frames(Path(file.name), video.num_frames, video.height, video.width)
+            read = read_frames(Path(file.name), video.num_frames, video.height, video.width)
         except VideoError as error:
             raise FaultError(f"{name}: {error}") from error
+    if read.num_replaced:
+        raise FaultError(f"{name}: {read.num_replaced} of {video.num_frames} frames are damaged")
     return [video.num_frames, video.height, video.width]
