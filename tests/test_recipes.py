@@ -395,6 +395,15 @@ def test_no_class_name_leads_out_of_the_folder(set_file: Path, tmp_path: Path) -
     assert {path.split("/")[0] for path in everything_in(tmp_path)} == {"0", "1", "2"}
 
 
+def test_names_that_no_file_system_takes(set_file: Path, tmp_path: Path) -> None:
+    synthetic = open_set(set_file)
+    ids = tuple(f"{number}{'é' * 200}.mp4" for number in range(len(synthetic)))
+    origin = dataclasses.replace(synthetic.provenance, video_ids=ids)
+    names = ("日" * 100 + "a", "日" * 100 + "b\0")
+    assert decode_set(dataclasses.replace(synthetic, classes=names, provenance=origin), tmp_path / "clips") == 4
+    assert len({path.split("/")[0] for path in everything_in(tmp_path / "clips")}) == 2
+
+
 def test_an_interrupted_decoding_leaves_nothing(set_file: Path, tmp_path: Path) -> None:
     def interrupted(step: str, **numbers: float) -> None:
         raise KeyboardInterrupt

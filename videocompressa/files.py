@@ -1,7 +1,9 @@
 """Files and folders that are complete or untouched, whatever happens while they are written."""
 
 import errno
+import hashlib
 import os
+import re
 import secrets
 import shutil
 import tempfile
@@ -10,6 +12,21 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from videocompressa.errors import ArtifactError, InputError
+
+NAME_BYTES = 200
+"""Of a text that becomes a name; file systems hold 255, and numbers and suffixes are added."""
+
+
+def name_of(text: str) -> str:
+    """Return a text, such as a class of a file from elsewhere, as the name of one file or folder, never of one above.
+
+    The hash of a long text keeps those of one beginning apart.
+    """
+    name = re.sub("[/\0]", "_", text)
+    name = name if name.strip(".") else f"_{name}"
+    if len(data := os.fsencode(name)) <= NAME_BYTES:
+        return name
+    return f"{data[: NAME_BYTES - 9].decode(errors='ignore')}-{hashlib.sha256(data).hexdigest()[:8]}"
 
 
 def read_bytes(path: Path, what: str) -> bytes:

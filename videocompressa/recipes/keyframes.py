@@ -23,7 +23,7 @@ from videocompressa.clip import ClipSpec
 from videocompressa.datasets import BadVideo
 from videocompressa.engine import Workers, run_shards
 from videocompressa.errors import InputError, VideoError
-from videocompressa.files import check_output_folder, complete_folder, read_bytes
+from videocompressa.files import check_output_folder, complete_folder, name_of, read_bytes
 from videocompressa.recipes.data import none_readable, videos_to_read
 from videocompressa.recipes.options import KeyframeOptions
 from videocompressa.rng import Streams
@@ -38,8 +38,6 @@ DEFAULT_KEYFRAMES, DEFAULT_FRAMES, SIDE = 4, 64, 64
 """K, T and the side of the candidates in pixels, for rules (our choice)."""
 PICTURES_AT_ONCE = 8
 """Uncropped frames in memory at a time."""
-NAME_BYTES = 200
-"""Bytes of a video's name that the names of its pictures keep."""
 FORMAT = 1
 """Format number of keyframes.json."""
 
@@ -255,8 +253,7 @@ def _stems(videos: Iterable[str]) -> list[str]:
     for video in videos:
         path = Path(video)
         parts = [] if path.is_absolute() or ".." in path.parts else path.parent.parts
-        # File systems hold 255 bytes of a name: there must be room for the number.
-        name = "/".join(part.encode()[:NAME_BYTES].decode(errors="ignore") for part in (*parts, path.stem))
+        name = "/".join(map(name_of, (*parts, path.stem)))
         stem, number = name, 2
         while stem.casefold() in stems:
             stem, number = f"{name}-{number}", number + 1

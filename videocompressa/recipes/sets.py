@@ -11,7 +11,7 @@ from torch import Tensor
 from videocompressa.artifact import read_set
 from videocompressa.codecs import build_codec
 from videocompressa.errors import ArtifactError, InputError, check_known
-from videocompressa.files import complete_folder
+from videocompressa.files import complete_folder, name_of
 from videocompressa.run import Watch, watch_nothing
 from videocompressa.synthetic import SyntheticSet
 from videocompressa.video import write_png, write_video
@@ -62,10 +62,10 @@ def decode_set(
     with complete_folder(folder, overwrite=overwrite) as part:
         for item in range(len(synthetic)):
             one = items_of(synthetic, [item])
-            name = one.classes[int(one.hard_labels)].replace("/", "_")
-            name = name if name.strip(".") else f"_{name}"  # ".." of a file from elsewhere would leave the folder.
-            (part / name).mkdir(parents=True, exist_ok=True)
-            num_files += WRITERS[kind](part / name / f"{item:04d}-{Path(one.provenance.video_ids[0]).stem}", one)
+            place = part / name_of(one.classes[int(one.hard_labels)])
+            place.mkdir(exist_ok=True)
+            stem = name_of(Path(one.provenance.video_ids[0]).stem)
+            num_files += WRITERS[kind](place / f"{item:04d}-{stem}", one)
             watch("decode set", done=item + 1, total=len(synthetic))
     return num_files
 
