@@ -534,6 +534,32 @@ def test_missing_packages_are_named(
         export_set(set_file, tmp_path / "out", to=to, options=ExportOptions(from_source=videos))
 
 
+def test_the_command_has_room_for_every_token(set_file: Path, tmp_path: Path) -> None:
+    """Qwen's smart_resize of 720 x 1280 px to at most 602112 pixels is 560 x 1008: 720 tokens for two frames."""
+    names = tmp_path / "names.json"
+    names.write_text(json.dumps({name: f"{name} {'word ' * 2000}" for name in read_set(set_file).classes}))
+    for to, option in (("llama-factory", "--cutoff_len 11264"), ("qwen", "--model_max_length 11264")):
+        exported = export_set(set_file, tmp_path / to, to=to, options=ExportOptions(names=names))
+        assert option in exported.next_steps[-1]
+        assert check_export(tmp_path / to).faults == ()
+        rules = FORMATS[to].rules
+        assert 12 * 720 + 30 <= rules.tokens(24, 720, 1280, ("a" * 30,)) <= 10240
+        assert rules.tokens(4, 336, 336, ()) >= 2 * 12 * 12
+
+
+def test_pictures_that_processors_refuse_are_skipped(set_file: Path) -> None:
+    stream = ItemStream(
+        read_set(set_file),
+        lambda number: torch.zeros(3, 3, 20, 8000 if number else 40, dtype=torch.uint8),
+        FORMATS["trl"].rules,
+        names=NAMES,
+        questions="open",
+        streams=Streams(0),
+    )
+    assert len(list(stream)) == 1
+    assert {video.reason for video in stream.skipped} == {"of 20x8000 px, the trainer takes sides up to 200 to 1"}
+
+
 # --- What the page shows ---
 
 

@@ -128,6 +128,18 @@ FAULTS: dict[str, tuple[tuple[str, Callable[[Path], None]], str]] = {
         ("qwen", video(2, 4, 64)),
         r"row 1: videos/00001.mp4 is 64x64 px, the trainer wants 100352 pixels at least; enlarge it or",
     ),
+    "qwen: too flat": (
+        ("qwen", lambda folder: write_video(folder / "videos/00001.mp4", torch.zeros(4, 3, 20, 8000).byte(), 2)),
+        r"row 1: videos/00001.mp4 is 20x8000 px, the trainer takes sides up to 200 to 1; crop it or",
+    ),
+    "qwen: cut": (
+        qwen(lambda rows: rows[2]["conversations"][1].update(value="sh" * 5000)),
+        r"row 2: may have 10\d\d\d tokens, the command that was printed cuts rows at 8192; give the trainer a larger",
+    ),
+    "llama-factory: cut": (
+        llama(lambda rows: rows[2]["messages"][1].update(content="sh" * 5000)),
+        r"row 2: may have 10\d\d\d tokens, the command that was printed cuts rows at 8192; give the trainer a larger",
+    ),
     "qwen: broken": (("qwen", truncate("videos/00001.mp4", 300)), r"row 1: videos/00001.mp4: .*; export again"),
     "qwen: list of frames": (
         qwen(lambda rows: rows[2].update(video=["a.png"])),

@@ -6,6 +6,7 @@ writers, so that a folder edited by hand is checked as well.
 """
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -23,10 +24,11 @@ from videocompressa.vlm.export.formats import (
     DATASET_INFO,
     FORMATS,
     FPS,
+    LEAST_CUTOFF,
     MANIFEST,
     VERSION,
 )
-from videocompressa.vlm.export.items import FrameRules
+from videocompressa.vlm.export.items import MOST_RATIO, FrameRules
 from videocompressa.vlm.export.rows import LIST, NUMBER, TEXT, FaultError
 
 MOST_ROUNDING = 1e-2
@@ -48,7 +50,8 @@ def check_export(folder: Path) -> Checked:
     manifest = _read_manifest(folder)
     to, expected = manifest["format"], manifest["num_rows"]
     check_packages(FORMATS[to].packages, f"--check of a {to} folder")
-    check, export = CHECKS[to], _Export(folder, manifest["classes"], manifest["names"], FORMATS[to].rules)
+    length = manifest.get("cutoff_tokens", LEAST_CUTOFF)
+    check, export = CHECKS[to], _Export(folder, manifest["classes"], manifest["names"], FORMATS[to].rules, length)
     faults: list[str] = []
     num_rows, schema = 0, check.schema
     try:
@@ -93,6 +96,8 @@ class _Export:
     classes: list[str]
     names: list[str]
     rules: FrameRules
+    cutoff_tokens: int
+    """Length at which the command that the export printed cuts rows."""
 
     def file(self, path: str) -> Path:
         """Return a file that a row names."""
@@ -102,22 +107,34 @@ class _Export:
             raise FaultError(f"{path} is missing", "put it back")
         return self.folder / path
 
-    def check_pictures(self, pictures: list[Any], column: str) -> None:
-        """Check pictures that are paths of files, or cells of a table."""
+    def check_pictures(self, pictures: list[Any], column: str) -> tuple[int, int]:
+        """Check pictures that are paths of files, or cells of a table; return height and width of the largest."""
         if not pictures:
             raise FaultError(f"{column} is empty", "leave the row out")
+        sides = []
         for place, picture in enumerate(pictures):
             name, cell = f"{column}[{place}]", picture
             if isinstance(picture, str):
                 name, cell = picture, {"bytes": self.file(picture).read_bytes()}
             if not cell or not cell.get("bytes"):
                 raise FaultError(f"{name} holds no picture")
-            self.check_size(name, *rows.picture_sides(cell["bytes"], name))
+            sides.append(rows.picture_sides(cell["bytes"], name))
+            self.check_size(name, *sides[-1])
+        return max(sides, key=math.prod)
 
     def check_size(self, name: str, height: int, width: int) -> None:
         least = self.rules.min_pixels
         if height * width < least:
             raise FaultError(f"{name} is {height}x{width} px, the trainer wants {least} pixels at least", "enlarge it")
+        if not self.rules.accepts(height, width):
+            raise FaultError(
+                f"{name} is {height}x{width} px, the trainer takes sides up to {MOST_RATIO} to 1", "crop it"
+            )
+
+    def check_length(self, tokens: int) -> None:
+        if tokens > self.cutoff_tokens:
+            problem = f"may have {tokens} tokens, the command that was printed cuts rows at {self.cutoff_tokens}"
+            raise FaultError(problem, "give the trainer a larger --cutoff_len or --model_max_length")
 
     def check_count(self, count: int, name: str) -> None:
         least = self.rules.min_frames
@@ -173,6 +190,8 @@ def _check_qwen(export: _Export, row: dict[str, Any]) -> None:
         problem = f"{path} runs at {rate:.3g} frames a second, at any but {FPS:g} frames are lost"
         raise FaultError(problem, f"write it at {FPS:g}")
     export.check_size(path, video.height, video.width)
+    texts = [turn["value"] for turn in row["conversations"]]
+    export.check_length(export.rules.tokens(video.num_frames, video.height, video.width, texts))
 
 
 def _llama_factory_rows(folder: Path) -> rows.Rows:
@@ -188,9 +207,13 @@ def _llama_factory_rows(folder: Path) -> rows.Rows:
 
 def _check_llama_factory(export: _Export, row: dict[str, Any]) -> None:
     _check_messages(row["messages"], "<video>", len(row["videos"]))
+    tokens = 0
+    texts = [turn["content"] for turn in row["messages"]]
     for frames in row["videos"]:
         export.check_count(len(frames), "a list in videos")
-        export.check_pictures(frames, "videos")
+        sides = export.check_pictures(frames, "videos")
+        tokens += export.rules.tokens(len(frames), *sides, () if tokens else texts)
+    export.check_length(tokens)
 
 
 def _check_trl(export: _Export, row: dict[str, Any]) -> None:

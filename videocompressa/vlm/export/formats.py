@@ -32,9 +32,14 @@ FPS = 2.0
 """Rate at which qwen-vl-utils and the Qwen processors sample a video (FPS = 2.0 there): at this rate they keep every
 frame, at any other they drop or repeat some."""
 
-QWEN_VIDEO = FrameRules(min_frames=4, min_pixels=128 * 28 * 28)
+MAX_PIXELS = 768 * 28 * 28
+"""Of a frame in the commands below (qwen-vl-utils: VIDEO_MAX_PIXELS)."""
+LEAST_CUTOFF = 8192
+"""Tokens of a row that the commands leave room for, more where a row may have more (our choice)."""
+
+QWEN_VIDEO = FrameRules(min_frames=4, min_pixels=128 * 28 * 28, max_pixels=MAX_PIXELS)
 """qwen-vl-utils: FPS_MIN_FRAMES = 4, FRAME_FACTOR = 2 (even counts), VIDEO_MIN_PIXELS = 128 * 28 * 28 (317 x 317)."""
-NESTED_FRAMES = FrameRules(min_frames=2, min_pixels=128 * 28 * 28)
+NESTED_FRAMES = FrameRules(min_frames=2, min_pixels=128 * 28 * 28, max_pixels=MAX_PIXELS)
 """LLaMA-Factory does not sample nested frame lists, but pads odd ones; its Qwen processors have the same least size."""
 QWEN_IMAGE = FrameRules(min_pixels=56 * 56)
 """Single images: `min_pixels` of the Qwen2-VL and Qwen2.5-VL image processors."""
@@ -283,14 +288,14 @@ COMMANDS = {
     # The trainer's own video_max_pixels, 256 x 256, is below the least size of the processor that follows.
     "llama-factory": "llamafactory-cli train --stage sft --do_train true "
     f"--model_name_or_path Qwen/Qwen2.5-VL-7B-Instruct --template qwen2_vl --dataset {DATASET} "
-    "--dataset_dir {quoted} --media_dir {quoted} --video_max_pixels 602112 --cutoff_len 8192 "
+    f"--dataset_dir {{quoted}} --media_dir {{quoted}} --video_max_pixels {MAX_PIXELS} --cutoff_len {{cutoff}} "
     "--finetuning_type lora --bf16 true --output_dir {quoted}-lora",
     # The trainer's own limits, 8 frames and 512 tokens, cut what is longer; its least size is twice the processor's.
     "qwen": "in qwen-vl-finetune, enter in data_dict of qwenvl/data/__init__.py: "
     f'"{DATASET}": {{{{"annotation_path": "{{folder}}/annotations.json", "data_path": "{{folder}}"}}}}\n'
     "torchrun --nproc_per_node 1 qwenvl/train/train_qwen.py --model_name_or_path Qwen/Qwen2.5-VL-7B-Instruct "
     f"--dataset_use {DATASET} --lora_enable True --video_fps 2 --video_min_frames 4 --video_max_frames {{frames}} "
-    "--video_min_pixels 100352 --video_max_pixels 602112 --model_max_length 8192 --bf16 True "
+    f"--video_min_pixels 100352 --video_max_pixels {MAX_PIXELS} --model_max_length {{cutoff}} --bf16 True "
     "--output_dir {quoted}-lora",
     "trl": "trl sft --model_name_or_path Qwen/Qwen2.5-VL-7B-Instruct --dataset_name {quoted} --max_length None "
     "--use_peft --output_dir {quoted}-lora",
@@ -304,7 +309,7 @@ COMMANDS = {
     "frames": "head -n 1 {quoted}/train.jsonl",
 }
 """What to run next, after a line with what to do by hand before: {folder} is the export, {quoted} the same for a shell,
-{frames} the frames a video."""
+{frames} the frames a video, {cutoff} the tokens of a row."""
 
 _TABLES = ("datasets", "pyarrow")
 FORMATS = {
@@ -321,7 +326,13 @@ FORMATS = {
 """Every format, by `--to`."""
 
 
-def next_steps(to: str, folder: Path, num_keyframes: int) -> tuple[str, ...]:
+def cutoff(most_tokens: int) -> int:
+    """Return the length at which the trainer may cut rows, when the longest has so many tokens."""
+    return max(LEAST_CUTOFF, -(-most_tokens // 1024) * 1024)
+
+
+def next_steps(to: str, folder: Path, num_keyframes: int, most_tokens: int = 0) -> tuple[str, ...]:
     """Return what to do next with an export of K keyframes a video; the last is a command."""
     names = {"folder": folder, "quoted": shlex.quote(str(folder)), "frames": FORMATS[to].rules.count(num_keyframes)}
+    names["cutoff"] = cutoff(most_tokens)
     return tuple(step.format(**names) for step in COMMANDS[to].splitlines())

@@ -5,7 +5,7 @@ are repeated where the trainer drops an odd one or wants more of them, spread ev
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -58,6 +58,14 @@ class Item:
     """All that is known about it but its pictures, as JSON values, once with each of its questions."""
 
 
+CELL_PIXELS = 28
+"""Qwen2-VL and Qwen2.5-VL: a token is 28 x 28 pixels of two frames."""
+MOST_RATIO = 200
+"""Of the sides of a picture (qwen-vl-utils and the Qwen processors: MAX_RATIO)."""
+TEMPLATE_TOKENS = 256
+"""Room for the system prompt and the marks of turns and media (our choice); a token of text is a byte at least."""
+
+
 @dataclass(frozen=True)
 class FrameRules:
     """What a trainer requires of the pictures of a video."""
@@ -66,6 +74,8 @@ class FrameRules:
     """Fewest frames; above 1 their count is also made even."""
     min_pixels: int = 0
     """Fewest pixels of a picture (height x width)."""
+    max_pixels: int = 0
+    """To which the trainer's command shrinks a frame of a video; 0 where rows are not cut."""
 
     def count(self, num_frames: int) -> int:
         """Return the number of frames F that K become."""
@@ -82,6 +92,18 @@ class FrameRules:
             return height, width
         factor = math.sqrt(self.min_pixels / (height * width))
         return 2 * math.ceil(factor * height / 2), 2 * math.ceil(factor * width / 2)
+
+    def accepts(self, height: int, width: int) -> bool:
+        """Return whether the trainer's processor takes a picture of these sides."""
+        return not self.min_pixels or max(height, width) <= MOST_RATIO * min(height, width)
+
+    def tokens(self, num_frames: int, height: int, width: int, texts: Iterable[str]) -> int:
+        """Return the most tokens that a row with F frames of a video can have; 0 where rows are not cut."""
+        if not self.max_pixels:
+            return 0
+        scale = min(1.0, math.sqrt(self.max_pixels / (height * width)))
+        cells = math.ceil(scale * height / CELL_PIXELS) * math.ceil(scale * width / CELL_PIXELS)
+        return math.ceil(num_frames / 2) * cells + sum(len(text.encode()) for text in texts) + TEMPLATE_TOKENS
 
     def apply(self, frames: Tensor) -> Tensor:
         """Return (F,3,H',W') uint8 of (K,3,H,W) uint8."""
@@ -113,6 +135,8 @@ class ItemStream:
     """Items whose video could not be read."""
     enlarged: set[tuple[int, int]] = field(default_factory=set)
     """(height, width) of pictures that were too small."""
+    most_tokens: int = 0
+    """Of a row so far, see `FrameRules.tokens`."""
 
     def __iter__(self) -> Iterator[Item]:
         for number, video_id in enumerate(self.synthetic.provenance.video_ids):
@@ -122,11 +146,20 @@ class ItemStream:
                 self.skipped.append(BadVideo(video_id, str(error)))
                 continue
             height, width = frames.shape[-2:]
+            if not self.rules.accepts(height, width):
+                reason = f"of {height}x{width} px, the trainer takes sides up to {MOST_RATIO} to 1"
+                self.skipped.append(BadVideo(video_id, reason))
+                continue
             if self.rules.sides(height, width) != (height, width):
                 self.enlarged.add((height, width))
             facts = tuple(self._facts(number, video_id))
             self.num_rows += len(facts)
-            yield Item(f"{number:05d}", self.rules.apply(frames), facts)
+            frames = self.rules.apply(frames)
+            height, width = frames.shape[-2:]
+            for each in facts:
+                tokens = self.rules.tokens(len(frames), height, width, (each["question"], each["answer"]))
+                self.most_tokens = max(self.most_tokens, tokens)
+            yield Item(f"{number:05d}", frames, facts)
             self.watch("export", done=number + 1, total=len(self.synthetic))
 
     def _facts(self, number: int, video_id: str) -> Iterator[dict[str, Any]]:

@@ -17,7 +17,7 @@ from videocompressa.rng import Streams
 from videocompressa.run import Watch, watch_nothing
 from videocompressa.synthetic import SyntheticSet
 from videocompressa.vlm.export.clips import ClipStream
-from videocompressa.vlm.export.formats import FORMATS, MANIFEST, VERSION, next_steps, write_json
+from videocompressa.vlm.export.formats import FORMATS, MANIFEST, VERSION, cutoff, next_steps, write_json
 from videocompressa.vlm.export.items import ItemStream, picture_reader, source_note
 from videocompressa.vlm.settings import ExportOptions
 from videocompressa.vlm.words import check_questions, readable_names
@@ -76,6 +76,8 @@ def export_set(
                 f"({first.video_id}: {first.reason}); give the folder that was compressed, or leave the option out"
             )
         skipped = [{"video": video.video_id, "reason": video.reason} for video in items.skipped]
+        most_tokens = items.most_tokens if isinstance(items, ItemStream) else 0
+        facts |= {"cutoff_tokens": cutoff(most_tokens)} if most_tokens else {}
         write_json(part / MANIFEST, facts | {"num_items": num_items, "num_rows": items.num_rows, "skipped": skipped})
     return Exported(
         num_items,
@@ -83,7 +85,7 @@ def export_set(
         tuple(items.skipped),
         names={} if kind.holds_clips else dict(zip(facts["classes"], facts["names"], strict=True)),
         notes=tuple(_notes(items, to, root)),
-        next_steps=next_steps(to, folder.absolute(), synthetic.times_seconds.shape[1]),
+        next_steps=next_steps(to, folder.absolute(), synthetic.times_seconds.shape[1], most_tokens),
     )
 
 
