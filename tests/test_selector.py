@@ -210,6 +210,15 @@ def test_shot_selector_keeps_the_middle_of_each_shot() -> None:
     assert FIXED_SELECTORS["shots"]().positions(frames, 3, generator()).tolist() == [[1, 3, 6]]
 
 
-def test_shot_selector_cuts_still_clips_at_the_start() -> None:
-    still = torch.zeros(1, 6, 3, 4, 4, dtype=torch.uint8)
-    assert FIXED_SELECTORS["shots"]().positions(still, 3, generator()).tolist() == [[0, 1, 3]]
+@given(st.integers(1, 40), st.integers(1, 40))
+def test_shot_selector_spreads_the_cuts_of_still_clips(keyframes: int, num_frames: int) -> None:
+    still = torch.zeros(1, max(keyframes, num_frames), 3, 4, 4, dtype=torch.uint8)
+    positions = FIXED_SELECTORS["shots"]().positions(still, keyframes, generator())[0]
+    even = FIXED_SELECTORS["uniform"]().positions(still, keyframes, generator())[0]
+    assert bool(((positions - even).abs() <= 1).all())
+
+
+def test_shot_selector_spreads_cuts_that_are_left_over() -> None:
+    shades = torch.tensor([0] * 95 + [200] * 5, dtype=torch.uint8)
+    frames = shades.view(1, 100, 1, 1, 1).expand(1, 100, 3, 2, 2)
+    assert FIXED_SELECTORS["shots"]().positions(frames, 4, generator()).tolist() == [[16, 49, 80, 97]]

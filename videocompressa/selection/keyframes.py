@@ -70,10 +70,19 @@ class ShotSelector(Selector):
         rows = []
         for clip in frames:
             change = self._histograms(clip).diff(dim=0).abs().sum(1)
-            cuts = 1 + change.sort(descending=True, stable=True).indices[: keyframes - 1].sort().values
-            edges = [0, *cuts.tolist(), len(clip)]
+            edges = [0, *self._cuts(change, keyframes - 1), len(clip)]
             rows.append([(start + end - 1) // 2 for start, end in pairwise(edges)])
         return torch.tensor(rows, dtype=torch.int64).view(len(frames), keyframes)
+
+    def _cuts(self, change: Tensor, count: int) -> list[int]:
+        """Return the frames (count,), rising, that begin a shot, of changes (T-1,)."""
+        if not count:
+            return []
+        least = change.sort(descending=True).values[count - 1]
+        sure, tied = ((change > least).nonzero()[:, 0], (change == least).nonzero()[:, 0])
+        missing = count - len(sure)
+        spread = (torch.arange(missing) + 1) * len(tied) // (missing + 1)
+        return (1 + torch.cat([sure, tied[spread]]).sort().values).tolist()
 
     def _histograms(self, clip: Tensor) -> Tensor:
         """Return (T,24) int64: how many pixels of (T,3,H,W) uint8 have each of 8 levels of each color."""
