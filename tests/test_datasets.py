@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from videocompressa.datasets import find_videos
 from videocompressa.datasets.layouts import LAYOUTS
-from videocompressa.datasets.videos import VideoEntry, VideoSet, carve_validation, sample_train
+from videocompressa.datasets.videos import VideoEntry, VideoSet, carve_validation, keep_classes, sample_train
 from videocompressa.errors import InputError
 
 
@@ -148,6 +148,42 @@ class TestCsv:
         assert listed(find_videos(tmp_path, csv=tmp_path / "mine.csv")) == expected
         assert listed(find_videos(tmp_path / "mine.csv")) == expected
 
+    @pytest.mark.parametrize("delimiter", ["\t", ";"])
+    def test_tabs_and_semicolons(self, tmp_path: Path, delimiter: str) -> None:
+        rows = ["path", "label"], ["1.mp4", "a, b"], ["2.mp4", '"c"']
+        self.make(tmp_path, "\r\n".join(delimiter.join(row) for row in rows))
+        assert listed(find_videos(tmp_path)) == {"1.mp4": ("a, b", "train"), "2.mp4": ("c", "train")}
+
+    def test_backslashes_of_windows(self, tmp_path: Path) -> None:
+        touch(tmp_path, "walk/a.mp4", "run\\b.mp4")
+        self.make(tmp_path, "path,label\nwalk\\a.mp4,walk\nrun\\b.mp4,run\ngone\\c.mp4,run\n")
+        assert set(listed(find_videos(tmp_path))) == {"walk/a.mp4", "run\\b.mp4", "gone/c.mp4"}
+
+    def test_only_line_feeds_end_lines(self, tmp_path: Path) -> None:
+        separators = "\u2028\u0085\x0b\x0c\x1c"
+        self.make(tmp_path, f'path,label\na{separators}.mp4,x\nb.mp4,"y{separators}\nz"\n')
+        labels = {"x", f"y{separators}\nz"}
+        assert {label for label, _ in listed(find_videos(tmp_path)).values()} == labels
+        assert f"a{separators}.mp4" in listed(find_videos(tmp_path))
+
+    def test_numbers_are_sorted_as_numbers(self, tmp_path: Path) -> None:
+        self.make(tmp_path, "path,label\n1.mp4,10\n2.mp4,9\n3.mp4,100\n")
+        videos = find_videos(tmp_path)
+        assert videos.classes == ("9", "10", "100")
+        assert keep_classes(videos, ["100", "9"]).classes == ("9", "100")
+
+    def test_lines_of_path_and_label(self, tmp_path: Path) -> None:
+        self.make(tmp_path, "v/a b.mp4 0\n\nv/c.mp4\t1\n", "my_val_list.txt")
+        expected = {"v/a b.mp4": ("0", "val"), "v/c.mp4": ("1", "val")}
+        assert listed(find_videos(tmp_path / "my_val_list.txt")) == expected
+        self.make(tmp_path, "path;label\nv/c.mp4;1\nd.mp4;2\n", "csv.txt")
+        assert set(listed(find_videos(tmp_path, csv=tmp_path / "csv.txt"))) == {"v/c.mp4", "d.mp4"}
+        self.make(tmp_path, "a.mp4 0\nb.mp4\n", "short.txt")
+        with pytest.raises(
+            InputError, match=r"short\.txt, line 2: 'b\.mp4' cannot be read; a line is PATH LABEL, such as"
+        ):
+            find_videos(tmp_path / "short.txt")
+
     def test_paths_are_relative_to_the_csv(self, tmp_path: Path) -> None:
         (tmp_path / "lists").mkdir()
         self.make(tmp_path, "path,label\n../v/1.mp4,a\n../v/2.mp4,b\n", "lists/l.csv")
@@ -208,6 +244,16 @@ class TestUcf101:
         assert {entry.group for entry in videos.entries if entry.label == 1} == {"v_Yell_g08", "v_Yell_g01"}
         second = find_videos(tmp_path, fold=2)
         assert Counter(entry.split for entry in second.entries) == {"train": 1, "test": 1}
+
+    def test_files_are_found_in_any_case(self, tmp_path: Path) -> None:
+        touch(tmp_path, "a/v_HandStand_g01_c01.mp4", "b/v_Walk_g01_c01.mp4", "c/v_walk_g01_c01.mp4")
+        (tmp_path / "classInd.txt").write_text("1 Handstand\n2 Walk\n")
+        (tmp_path / "testlist01.txt").write_text("Walk/v_Walk_g01_c01.avi\n")
+        (tmp_path / "trainlist01.txt").write_text("Handstand/v_Handstand_g01_c01.avi 1\n")
+        assert listed(find_videos(tmp_path)) == {
+            "a/v_HandStand_g01_c01.mp4": ("Handstand", "train"),
+            "b/v_Walk_g01_c01.mp4": ("Walk", "test"),
+        }
 
     def test_messages(self, tmp_path: Path) -> None:
         self.make(tmp_path, "")

@@ -16,6 +16,7 @@ from videocompressa.datasets.lists import (
     csv_columns,
     label_column_of,
     label_text,
+    path_beside,
     read_lines,
     read_rows,
     read_text,
@@ -169,7 +170,7 @@ def videofolder_videos(data: DataFolder) -> list[ListedVideo]:
     for source in data.named(*METADATA):
         for where, row in _metadata_rows(source):
             column = label_column_of(list(row), data.label_column, where)
-            path = type(source)(os.path.normpath(source.parent / row["file_name"]))
+            path = path_beside(source, row["file_name"])
             folders = Path(os.path.relpath(path, data.root)).parts[:-1]
             split = next((SPLIT_NAMES[name.lower()] for name in folders if name.lower() in SPLIT_NAMES), "train")
             listed.append(ListedVideo(path, label_text(row[column], where), split, where=where))

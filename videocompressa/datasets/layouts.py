@@ -1,7 +1,7 @@
 """The videos of a data set with their labels and splits: one function a layout, all in `LAYOUTS`.
 
-Classes are sorted by name in every layout, whatever number the official lists give them; labels are positions in that
-order and the names go into the synthetic set's file.
+Classes are sorted by name (as numbers where all are) in every layout, whatever number the official lists give them;
+labels are positions in that order and the names go into the synthetic set's file.
 """
 
 import os
@@ -24,13 +24,15 @@ from videocompressa.datasets.lists import (
     DataFolder,
     ListedVideo,
     has_columns,
+    labeled_lines,
+    path_beside,
     read_json,
     read_lines,
     read_rows,
     split_named,
 )
 from videocompressa.datasets.tars import tar_members, tar_videos
-from videocompressa.datasets.videos import VideoEntry, VideoSet
+from videocompressa.datasets.videos import VideoEntry, VideoSet, class_order
 from videocompressa.errors import InputError
 from videocompressa.remote import path_of
 from videocompressa.video.source import ParquetCell, VideoSource, file_of
@@ -38,6 +40,7 @@ from videocompressa.video.source import ParquetCell, VideoSource, file_of
 UCF_GROUP = re.compile(r"^(v_.+_g\d+)_c\d+$")
 """UCF101 and sets like it: clips of one group are cut from one recording."""
 
+CSV_COLUMNS = ("path", "label")
 KINETICS_COLUMNS = ("label", "youtube_id", "time_start", "time_end")
 
 FOLDER_LAYOUTS = ("folders", "split-folders", "class-split-folders")
@@ -65,14 +68,16 @@ def find_videos(
     if root.suffix.lower() in PACKED and root.is_file():
         root = root.absolute()
         root, packed = root.parent, root
-    if csv is None and root.suffix.lower() == ".csv" and root.is_file():
+    if csv is None and root.suffix.lower() in (".csv", ".txt") and root.is_file():
         root, csv = root.absolute().parent, root
     if layout not in ("auto", *LAYOUTS):
         raise InputError(f"layout {layout!r} is not known; known: auto, {', '.join(LAYOUTS)}")
     if not packed and not root.exists():
         raise InputError(f"{root}: there is no such folder; give a folder of labeled videos")
     if not packed and not root.is_dir():
-        raise InputError(f"{root}: is a file; give a folder of labeled videos, or a .csv, .tar or .parquet of them")
+        raise InputError(
+            f"{root}: is a file; give a folder of labeled videos, or a .csv, .txt, .tar or .parquet of them"
+        )
     if csv is not None and not csv.is_file():
         raise InputError(f"{csv}: there is no such file; give a csv with the columns path and label")
     videos, others = ([], [packed]) if packed else walk(root)
@@ -139,7 +144,7 @@ def _kinetics_lists(data: DataFolder) -> list[Path]:
 
 
 def _video_set(data: DataFolder, listed: list[ListedVideo]) -> VideoSet:
-    classes = tuple(sorted({video.label for video in listed}))
+    classes = class_order({video.label for video in listed})
     if len(classes) < 2:
         only = f"only one class, {classes[0]!r}" if classes else "no videos"
         raise InputError(f"{data.list_file or data.root}: lists {only}; at least two classes are needed")
@@ -164,13 +169,13 @@ def _place(entry: VideoEntry) -> tuple[str, int, int]:
 
 
 def _csv(data: DataFolder) -> list[ListedVideo]:
-    """Columns path, label[, split[, group]] in any order; paths are relative to the csv's folder."""
+    """Columns path, label[, split[, group]] in any order, or a .txt of lines PATH LABEL; paths are relative to it."""
     source = data.list_file or data.root / "splits.csv"
+    bare = source.suffix.lower() == ".txt" and not has_columns(source, CSV_COLUMNS)
     listed = []
-    for where, row in read_rows(source, ("path", "label")):
+    for where, row in labeled_lines(source) if bare else read_rows(source, CSV_COLUMNS):
         split = split_named(row.get("split") or "train", where)
-        path = type(source)(os.path.normpath(source.parent / row["path"]))
-        listed.append(ListedVideo(path, row["label"], split, row.get("group") or "", where))
+        listed.append(ListedVideo(path_beside(source, row["path"]), row["label"], split, row.get("group") or "", where))
     return listed
 
 

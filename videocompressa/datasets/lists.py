@@ -1,7 +1,9 @@
 """Reading the text files that list videos: csv, json, plain lines; every error names the file and the line."""
 
 import csv
+import io
 import json
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -64,17 +66,18 @@ class DataFolder:
     def _by_stem(self) -> dict[str, list[Path]]:
         by_stem: dict[str, list[Path]] = defaultdict(list)
         for path in self.videos:
-            by_stem[path.stem].append(path)
+            by_stem[path.stem.lower()].append(path)
         return by_stem
 
     def locate(self, *relatives: str | Path) -> Path:
         """Return the video of the first of these names that exists, else where the first should be.
 
-        A file anywhere below the root matches by its name without suffix (videos may have been converted), best in a
-        folder of the same name as in the list.
+        A file anywhere below the root matches by its name without suffix (videos may have been converted), best in the
+        same case (UCF101 lists v_Handstand... for v_HandStand...), then in a folder of the same name as in the list.
         """
         for relative in map(Path, relatives):
-            if paths := self._by_stem.get(relative.stem):
+            if paths := self._by_stem.get(relative.stem.lower(), []):
+                paths = [path for path in paths if path.stem == relative.stem] or paths
                 return next((path for path in paths if path.parent.name == relative.parent.name), paths[0])
         return self.root / relatives[0]
 
@@ -143,15 +146,33 @@ def read_text(source: Path) -> str:
 
 def read_lines(source: Path) -> Iterator[tuple[str, str]]:
     """Yield ("file, line n", line) of every line that is not empty; lines are stripped."""
-    for number, line in enumerate(read_text(source).splitlines(), 1):
+    for number, line in enumerate(read_text(source).split("\n"), 1):
         if line.strip():
             yield f"{source}, line {number}", line.strip()
 
 
+def path_beside(source: Path, text: str) -> Path:
+    """Return the path that a list names, relative to the list's folder.
+
+    A backslash separates folders, as in lists from Windows, unless there is a file of that name.
+    """
+    path = source.parent / text
+    if "\\" in text and not path.exists():
+        path = source.parent / text.replace("\\", "/")
+    return type(source)(os.path.normpath(path))
+
+
 def csv_columns(source: Path) -> list[str]:
     """Return the columns that the first line of a csv names, in lower case."""
-    header = next(csv.reader(read_text(source).splitlines()[:1]), [])
+    header: list[str] = next(_csv_reader(read_text(source).partition("\n")[0], strict=False), [])
     return [name.strip().lower() for name in header]
+
+
+def _csv_reader(text: str, *, strict: bool = True) -> Any:
+    """Return a reader of a csv with commas, tabs or semicolons: the first of them that its first line has."""
+    header = text.partition("\n")[0]
+    delimiter = next((each for each in ",\t;" if each in header), ",")
+    return csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=strict)
 
 
 def has_columns(source: Path, columns: tuple[str, ...]) -> bool:
@@ -161,7 +182,7 @@ def has_columns(source: Path, columns: tuple[str, ...]) -> bool:
 
 def read_rows(source: Path, needed: tuple[str, ...]) -> Iterator[tuple[str, dict[str, str]]]:
     """Yield ("file, line n", row) of a csv with a header that fills the columns `needed`; cells are stripped."""
-    reader = csv.reader(read_text(source).splitlines(keepends=True), strict=True)
+    reader = _csv_reader(read_text(source))
     stripped = ([cell.strip() for cell in row] for row in reader)
     rows = ((f"{source}, line {reader.line_num}", cells) for cells in stripped if any(cells))
     try:
@@ -183,6 +204,15 @@ def read_rows(source: Path, needed: tuple[str, ...]) -> Iterator[tuple[str, dict
             yield where, row
     except csv.Error as error:
         raise InputError(f"{source}, line {reader.line_num}: cannot be read as csv: {error}") from None
+
+
+def labeled_lines(source: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield ("file, line n", row) of lines PATH LABEL, as `read_rows` does; the split is a word of the file's name."""
+    for where, line in read_lines(source):
+        *path, label = line.rsplit(maxsplit=1)
+        if not path:
+            raise InputError(f"{where}: {line!r} cannot be read; a line is PATH LABEL, such as walk/a.mp4 walk")
+        yield where, {"path": path[0], "label": label, "split": split_of(Path(source.name))}
 
 
 def read_json(source: Path, kind: type) -> Any:

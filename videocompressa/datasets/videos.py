@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -38,7 +38,7 @@ class VideoSet:
     name: str
     root: Path
     classes: tuple[str, ...]
-    """L class names, sorted: a label is a position in this tuple."""
+    """L class names, in order: a label is a position in this tuple."""
     entries: tuple[VideoEntry, ...]
     notes: tuple[str, ...] = ()
     """What was found and left out, for the user."""
@@ -74,8 +74,14 @@ class VideoSet:
         return hashlib.sha256(json.dumps([listed, self.classes]).encode()).hexdigest()
 
 
+def class_order(names: Iterable[str]) -> tuple[str, ...]:
+    """Return class names in label order: sorted, as numbers where all of them are."""
+    names = sorted(names)
+    return tuple(sorted(names, key=int) if all(map(str.isdecimal, names)) else names)
+
+
 def keep_classes(videos: VideoSet, names: Sequence[str]) -> VideoSet:
-    """Return the videos of the named classes only, with labels in the order of the sorted names.
+    """Return the videos of the named classes only, with labels in the order of the names.
 
     Raises `InputError` for names that the set lacks (all are listed), for repeated names, and for fewer than two.
     """
@@ -87,7 +93,7 @@ def keep_classes(videos: VideoSet, names: Sequence[str]) -> VideoSet:
             f"{videos.name}: has no class {', '.join(missing)} ({len(missing)} of the {len(names)} to keep); "
             f"it has {', '.join(videos.classes[:5])}{', ...' if len(videos.classes) > 5 else ''}"
         )
-    kept = tuple(sorted(names))
+    kept = class_order(names)
     label_of = {videos.classes.index(name): label for label, name in enumerate(kept)}
     entries = tuple(replace(entry, label=label_of[entry.label]) for entry in videos.entries if entry.label in label_of)
     return replace(videos, classes=kept, entries=entries)
