@@ -157,7 +157,7 @@ class _SplitPass:
                 bad += self._bad(journal.lines[-1:], _num_videos(journal.lines[:-1]))
                 self._report(journal.lines, bad)
                 yield journal
-        self._check_classes(journal.lines)
+        check_classes_read(self.videos, self._bad(journal.lines))
 
     def collect(self, journal: Journal) -> DecodedSplit:
         """Return what the cache of frames holds."""
@@ -228,16 +228,17 @@ class _SplitPass:
                 f"--max-bad {100 * self.max_bad:g}%: {_listing(bad)}; fix or remove them, or raise --max-bad"
             )
 
-    def _check_classes(self, lines: Sequence[Line]) -> None:
-        """Raise when no video of a class can be read."""
-        outcomes = self._outcomes(lines)
-        lost = {entry.label for entry, _ in outcomes} - {entry.label for entry, row in outcomes if not row["bad"]}
-        if lost:
-            bad = [BadVideo(entry.video_id, row["bad"]) for entry, row in outcomes if entry.label == min(lost)]
-            raise InputError(
-                f"{self.videos.root}: class {self.videos.classes[min(lost)]!r} has no video that can be read: "
-                f"{_listing(bad)}; fix its videos, or remove the class"
-            )
+
+def check_classes_read(videos: VideoSet, bad: Sequence[BadVideo]) -> None:
+    """Raise when no video of a class can be read, of the videos of one split."""
+    reasons = {video.video_id: video for video in bad}
+    good = {entry.label for entry in videos.entries if entry.video_id not in reasons}
+    if lost := {entry.label for entry in videos.entries} - good:
+        lost_videos = [reasons[entry.video_id] for entry in videos.entries if entry.label == min(lost)]
+        raise InputError(
+            f"{videos.root}: class {videos.classes[min(lost)]!r} has no video that can be read: "
+            f"{_listing(lost_videos)}; fix its videos, or remove the class"
+        )
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from torch import Tensor
 from videocompressa.clip import Candidates, ClipSpec, CodecSpec, Normalization
 from videocompressa.codecs import Codec, build_codec
 from videocompressa.datasets import BadVideo, VideoEntry, VideoSet
+from videocompressa.datasets.candidates import check_classes_read
 from videocompressa.datasets.videos import SPLITS
 from videocompressa.engine import Cluster, run_shards
 from videocompressa.errors import InputError, VideoError
@@ -107,6 +108,7 @@ def plan(
         raise InputError(f"{data}: none of its training videos can be read: {first.video_id} ({first.reason})")
     if isinstance(surroundings.workers, Cluster) and surroundings.workers.count is None:
         labeler_notes = (*labeler_notes, "the time is that of one process; give --workers for that of the cluster")
+    check_classes_read(videos.select("train"), train_bad)
     frames, latents, seconds_per_video = _encode_sample(list(train), candidates.clip, codec, videos.root, surroundings)
     blank = _blank_candidates(videos, train, train_bad, candidates.clip, codec.spec)
     files = blank_files(blank, config, storage.counting(budget.bytes), options.seed, latents, codec)
