@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import re
@@ -93,6 +94,32 @@ def test_the_plan_names_bad_videos_and_goes_on(run: Runner, videos: Path, tmp_pa
     assert result.json["num_videos"] == 11
     planned = run("plan", tmp_path / "data", *TINY, "--cache", run.cache, "--method", "random-real")
     assert "train/dark/0.mp4" in planned.out
+
+
+def test_the_plan_names_the_videos_that_a_class_lacks(run: Runner, videos: Path, tmp_path: Path) -> None:
+    data = shutil.copytree(videos, tmp_path / "data")
+    lines = ["path,label", "train/dark/0.mp4,dark", "train/light/0.mp4,light", "gone/1.mp4,far", "gone/2.mp4,far"]
+    (data / "splits.csv").write_text("\n".join(lines))
+    told = r"class 'far' has no video that can be read: gone/1.mp4 (file is gone); gone/2.mp4 (file is gone); fix its"
+    assert told in run("plan", data, *TINY, "--cache", run.cache, "--method", "random-real").error
+    assert told in run.compress(data, tmp_path / "s.safetensors", "--max-bad", "100%").error
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_any_encoding_of_stdout_can_be_written(
+    videos: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
+    data = shutil.copytree(videos / "train", tmp_path / "data")
+    shutil.move(data / "dark", data / "\u65e5\u672c \U0001f600")
+    planned = ["plan", data, *TINY, "--cache", cache, "--method", "random-real", "--quiet"]
+    for options, written in (([], "\\u65e5\\u672c"), (["--json"], "\\u65e5\\u672c \\ud83d\\ude00")):
+        stdout = io.TextIOWrapper(io.BytesIO(), encoding)
+        monkeypatch.setattr(sys, "stdout", stdout)
+        assert main([str(argument) for argument in (*planned, *options)]) == 0
+        stdout.seek(0)
+        text = stdout.read()
+        assert written in text
+        assert not options or "\u65e5\u672c \U0001f600" in json.loads(text)["classes"]
 
 
 def test_plan_and_compress_name_what_they_leave_out(run: Runner, videos: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from cyclopts import CoercionError, CycloptsError
 # Each of these adds its verb to `app`.
 from videocompressa.cli import bench, compress, demo, export, finetune, keyframes, plan, predict, push, sets, train  # noqa: F401
 from videocompressa.cli.app import app
+from videocompressa.cli.terminal import escape_unwritable
 from videocompressa.engine import WorkerError
 from videocompressa.errors import DivergedError, InputError
 
@@ -20,6 +21,7 @@ DONE, ENDED, BAD_INPUT, DIVERGED, INTERRUPTED = 0, 1, 2, 3, 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; `argv` is without the program's name, None takes the process's own."""
+    escape_unwritable()
     try:
         command, bound, _ = app.parse_args(
             sys.argv[1:] if argv is None else list(argv), print_error=False, exit_on_error=False

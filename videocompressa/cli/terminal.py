@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import resource
@@ -27,6 +28,13 @@ if TYPE_CHECKING:
     from videocompressa.engine import Workers
     from videocompressa.labeler import Labeler
     from videocompressa.run import Watch
+
+
+def escape_unwritable() -> None:
+    """Let stdout and stderr write characters that their encoding lacks as escapes, and not fail."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def stdout_console() -> Console:
@@ -162,8 +170,9 @@ def notes_and_skipped(notes: Iterable[str], skipped: Iterable[BadVideo], reporti
 
 
 def print_json(values: Mapping[str, Any]) -> None:
-    """Print one JSON object on stdout; numbers that are not finite become null."""
-    sys.stdout.write(json.dumps(_plain(values), ensure_ascii=False) + "\n")
+    """Print one JSON object on stdout, in ASCII where that is not UTF-8; numbers that are not finite become null."""
+    ascii_only = not (sys.stdout.encoding or "").lower().startswith("utf")
+    sys.stdout.write(json.dumps(_plain(values), ensure_ascii=ascii_only) + "\n")
 
 
 def _plain(value: Any) -> Any:
