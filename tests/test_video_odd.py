@@ -72,6 +72,17 @@ class TestContainers:
         false = write(tmp_path / "c.mp4", pictures * 3, aspect=Fraction(1, 100))
         assert (probe(false).height, probe(false).width) == (48, 32)
 
+    def test_high_dynamic_range_is_mapped(self, tmp_path: Path) -> None:
+        """PQ codes of 0, 10, 100 and 1000 nits (BT.2100, 10 bits as 8); white is at 203."""
+        codes = [0, 77, 130, 192]
+        tags = {"color_trc": "smpte2084", "color_primaries": "bt2020", "colorspace": "bt2020nc"}
+        path = write(tmp_path / "a.mkv", [gray(code) for code in codes], codec="ffv1", pix_fmt="yuv420p10le", **tags)
+        grays = read_frames(path, 4, 8, 8).frames[:, :, 4, 4].mean(1)
+        displayed = [255 * min(1.0, nits / 203) ** (1 / 2.4) for nits in (0, 10, 100, 1000)]  # BT.1886
+        assert np.abs(grays - displayed).max() < 4
+        plain = write(tmp_path / "b.mkv", [gray(code) for code in codes], codec="ffv1", pix_fmt="yuv420p10le")
+        assert np.abs(read_frames(plain, 4, 8, 8).frames[:, :, 4, 4].mean(1) - codes).max() < 4
+
     def test_empty_samples_are_no_frames(self, tmp_path: Path) -> None:
         path = numbered(tmp_path / "a.mp4", 20, bf="0")
         data = bytearray(path.read_bytes())

@@ -1,6 +1,7 @@
 """A decoded frame as a small upright RGB picture of square pixels: resized to cover H x W, and cut to it.
 
-Untagged color is read as BT.601.
+Untagged color is read as BT.601. High dynamic range (PQ, HLG) is mapped to the standard one by swscale, which shows its
+reference white as white (BT.2408) and what is brighter too.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import cast
 import numpy as np
 from av.sidedata.sidedata import SideData
 from av.video.frame import VideoFrame
-from av.video.reformatter import Interpolation, VideoReformatter
+from av.video.reformatter import ColorPrimaries, ColorTrc, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
@@ -37,6 +38,7 @@ class Resizer:
         upright = upright_sides(frame, self.aspect)
         scale = max(self.height / upright[0], self.width / upright[1])
         height, width = max(self.height, round(scale * upright[0])), max(self.width, round(scale * upright[1]))
+        wide = frame.color_trc in (ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67)
         small = self._reformatter.reformat(
             frame,
             width=height if transposed else width,
@@ -44,6 +46,8 @@ class Resizer:
             format="rgb24",
             # Area averages what it shrinks; bicubic is sharper where the picture grows.
             interpolation=EXACT | (Interpolation.AREA if scale < 1 else Interpolation.BICUBIC),
+            dst_color_trc=ColorTrc.BT709 if wide else None,
+            dst_color_primaries=ColorPrimaries.BT709 if wide else None,
             threads=1,
         )
         picture = small.to_ndarray()
