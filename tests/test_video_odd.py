@@ -69,8 +69,9 @@ class TestContainers:
         assert abs(float(whole[:, :, :30].mean()) - 250) < 8
         narrow = write(tmp_path / "b.mp4", pictures * 3, aspect=Fraction(8, 9), turned=90)
         assert (probe(narrow).height, probe(narrow).width) == (28, 48)
-        false = write(tmp_path / "c.mp4", pictures * 3, aspect=Fraction(1, 100))
-        assert (probe(false).height, probe(false).width) == (48, 32)
+        for aspect in (Fraction(1, 100), Fraction(100), Fraction(63, 64)):
+            false = write(tmp_path / "c.mp4", pictures * 3, aspect=aspect)
+            assert (probe(false).height, probe(false).width) == (48, 32)
 
     def test_high_dynamic_range_is_mapped(self, tmp_path: Path) -> None:
         """PQ codes of 0, 10, 100 and 1000 nits (BT.2100, 10 bits as 8); white is at 203."""

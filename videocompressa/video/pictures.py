@@ -21,8 +21,9 @@ EXACT = (
     Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 )
 
-MOST_ASPECT = 4
-"""Pixels that are stated to be longer than this are square, and their tag false (our choice)."""
+LEAST_ASPECT, MOST_ASPECT = 1.02, 4
+"""Pixels that are stated to be longer than the second are square, and their tag false; below the first, the tag is what
+rounding left when the video was scaled (our choice)."""
 
 
 class Resizer:
@@ -65,9 +66,9 @@ def upright_sides(frame: VideoFrame, aspect: Fraction) -> tuple[int, int]:
 
 
 def aspect_of(stream: VideoStream) -> Fraction:
-    """Return width / height of a pixel as displayed; 1 where the stream states none, or none that is credible."""
+    """Return width / height of a pixel as displayed; 1 where it states none, or none that is credible."""
     stated = stream.sample_aspect_ratio or Fraction(1)
-    return stated if 1 / MOST_ASPECT <= stated <= MOST_ASPECT else Fraction(1)
+    return stated if LEAST_ASPECT <= max(stated, 1 / stated) <= MOST_ASPECT else Fraction(1)
 
 
 def _orientation(frame: VideoFrame) -> tuple[bool, bool, bool]:
