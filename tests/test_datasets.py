@@ -72,7 +72,9 @@ class TestFolders:
     @pytest.mark.parametrize("extra", ["unused/x.mp4", "unused/a/x.mp4"])
     def test_a_folder_beside_splits_is_no_class(self, tmp_path: Path, extra: str) -> None:
         touch(tmp_path, "train/a/1.mp4", "train/b/2.mp4", "test/b/3.mp4", extra)
-        with pytest.raises(InputError, match=r"/unused: is not a split; known: train.*; move it out of .*"):
+        with pytest.raises(
+            InputError, match=r"/unused: is not a split; known: train.*; move it away, or give --layout folders"
+        ):
             find_videos(tmp_path)
 
     def test_a_class_may_have_the_name_of_a_split(self, tmp_path: Path) -> None:

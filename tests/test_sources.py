@@ -333,7 +333,7 @@ class TestTars:
         members = {"./a/x.mp4": clip, "./a/x.cls": b"10", "./a/y.webm": clip, "./a/y.cls": b"9", "./._y.cls": b"2"}
         tar = write_tar(tmp_path / "set" / "kinetics-val-000.tar", members)
         videos = find_videos(tmp_path / "set")
-        assert videos.classes == ("10", "9")
+        assert videos.classes == ("9", "10")
         assert [(entry.video_id, entry.split) for entry in videos.entries] == [
             ("kinetics-val-000.tar/a/x.mp4", "val"),
             ("kinetics-val-000.tar/a/y.webm", "val"),

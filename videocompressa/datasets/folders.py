@@ -64,23 +64,23 @@ def folder_videos(data: DataFolder, *, depth: int | None = None) -> list[ListedV
         split, parts = "train", list(path.relative_to(data.root).parts)
         if depth is not None:
             name = parts.pop(depth) if len(parts) > depth + 1 else ""
-            if name.lower() not in SPLIT_NAMES:
-                if os.path.realpath(path) in linked:
-                    continue  # The folder that links in train/ and test/ lead to.
-                where = data.root / (name or path.name) if depth == 0 else path.parent
-                raise InputError(
-                    f"{where}: is not a split; known: {', '.join(SPLIT_NAMES)}; move it out of {data.root.name}, or "
-                    "give --layout folders, where each folder is a class"
-                )
-            split = SPLIT_NAMES[name.lower()]
+            if name.lower() not in SPLIT_NAMES and os.path.realpath(path) in linked:
+                continue  # The folder that links in train/ and test/ lead to.
+            split = _split_of(name, data.root / (name or path.name) if depth == 0 else path.parent)
         if len(parts) < 2:
-            raise InputError(f"{path}: is in no class folder; move it to {_class_folder(data, path, depth)}")
+            place = data.root if depth is None else path.parent
+            raise InputError(f"{path}: is in no class folder; move it to {place.name}/CLASS/{path.name}")
         listed.append(ListedVideo(path, parts[0], split))
     return listed
 
 
-def _class_folder(data: DataFolder, path: Path, depth: int | None) -> str:
-    return f"{data.root.name if depth is None else path.parent.name}/CLASS/{path.name}"
+def _split_of(name: str, where: Path) -> str:
+    if name.lower() not in SPLIT_NAMES:
+        raise InputError(
+            f"{where}: is not a split; known: {', '.join(SPLIT_NAMES)}; move it away, or give --layout folders, where "
+            "each folder is a class"
+        )
+    return SPLIT_NAMES[name.lower()]
 
 
 def _linked(data: DataFolder) -> set[str]:
