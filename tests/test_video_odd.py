@@ -20,6 +20,7 @@ from videocompressa.errors import VideoError
 from videocompressa.recipes.keyframes import KeyframeOptions, extract_keyframes
 from videocompressa.video import probe, read_frames
 from videocompressa.video import timeline as timeline_module
+from videocompressa.video.source import Segment
 
 
 def numbers(path: Path, num_frames: int, step: int = 5) -> list[int]:
@@ -139,6 +140,19 @@ class TestDamage:
             assert np.array_equal(few.frames, every.frames[wanted])
             assert few.positions == tuple(every.positions[n] for n in wanted)
             assert few.num_replaced == sum(n != at for n, at in zip(wanted, few.positions, strict=True))
+
+    @pytest.mark.parametrize(("suffix", "shift"), [(".mp4", 0), (".avi", 1)])  # AVI has no times: frames are counted.
+    def test_a_segment_takes_frames_of_its_own(self, tmp_path: Path, suffix: str, shift: int) -> None:
+        path = damage(numbered(tmp_path / f"a{suffix}", 50, g="4", bf="0", sc_threshold="0"), 28, 0xA5)
+        part = read_frames(Segment(path, path.name, 1.2, 1.8, 0.3), 15, 8, 8)
+        levels = [round(int(frame[0, 4, 4]) / 5) for frame in part.frames]
+        assert part.num_video_frames == 15
+        assert set(levels) <= set(range(30, 45 + shift))
+        assert all(0 <= position < 15 for position in part.positions)
+
+    def test_lost_frames_at_the_end(self, tmp_path: Path) -> None:
+        path = damage(numbered(tmp_path / "a.mp4", 50, g="4", bf="0", sc_threshold="0"), 49, 0xA5)
+        assert read_frames(path, 50, 8, 8).positions[-2:] == (48, 48)
 
     def test_runs_say_so(self, tmp_path: Path) -> None:
         for label in ("a", "b"):

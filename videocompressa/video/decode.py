@@ -201,22 +201,20 @@ class _Reader:
             except av.FFmpegError:
                 if not self._go_on:
                     raise _DamagedError from None
+                self.num_passed += 1  # The frame of this packet is lost.
         return self._ready.popleft() if self._ready else None
 
     def next_good(self) -> tuple[int, VideoFrame] | None:
-        """Return the next frame that is not damaged, and its position by its time, else by counting; None at the end.
+        """Return the next frame that is not damaged, with its position by its time, else by counting; None at the end.
 
-        Frames of the file before a segment have positions below 0.
+        Frames of the file that are outside of a segment are passed over.
         """
         timeline = self._timeline
         while (frame := self.next()) is not None:
             self.num_passed += 1
-            position = self.num_passed - 1 - timeline.num_before
-            if timeline.trusted:
-                if frame.pts is None:
-                    continue
-                position = bisect_right(timeline.times, frame.pts) - 1
-            if not frame.is_corrupt:
+            counted = self.num_passed - 1 - timeline.num_before
+            position = timeline.position_of(frame.pts) if timeline.trusted else counted
+            if 0 <= position < len(timeline.times) and not frame.is_corrupt:
                 return position, frame
         return None
 
@@ -246,8 +244,8 @@ def _by_time(reader: _Reader, times: Sequence[int], chosen: Sequence[int], resiz
         skipped = reader.skip_toward(times[position])
         while True:
             frame = reader.next()
-            if frame is None:
-                raise reader.broken("the video ends too early")
+            if frame is None:  # Frames at the end are lost.
+                raise _DamagedError
             if (pts := frame.pts) is None and before is None and not skipped:
                 continue  # Before the first keyframe of an open group of pictures, of which the rest was cut off.
             if pts is None or pts <= passed:

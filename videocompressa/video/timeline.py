@@ -77,6 +77,11 @@ class Timeline:
         end = self.times[last] if last < len(self.times) else self.end
         return replace(self, times=self.times[first:last], end=end, num_before=first)
 
+    def position_of(self, pts: int | None) -> int:
+        """Return the position of the frame that is displayed from this tick on; -1 where there is none."""
+        position = len(self.times) if pts is None else bisect_left(self.times, pts)
+        return position if pts in self.times[position : position + 1] else -1
+
     def even(self, num_frames: int) -> list[int]:
         """Return the position of the frame on screen in the middle of each of T equal spans.
 
