@@ -145,7 +145,7 @@ AS_PATH = Parameter(converter=lambda _, tokens: path_of(tokens[0].value))
 Data = Annotated[
     Path,
     AS_PATH,
-    Parameter(help="Folder of labeled videos, a csv, tar or parquet file, a URL of one of them, or hf:USER/NAME."),
+    Parameter(help="Folder of labeled videos, a csv, txt, tar or parquet file, a URL of one of them, or hf:USER/NAME."),
 ]
 SetFile = Annotated[Path, Parameter(name="SET", help="A set file, or hf:USER/NAME[@REVISION].")]
 CodecFolder = Annotated[

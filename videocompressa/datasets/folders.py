@@ -92,8 +92,8 @@ def _linked(data: DataFolder) -> set[str]:
 def left_out(data: DataFolder) -> list[str]:
     """Return notes that name what is among class folders and is not read: files that are no videos, broken links."""
     local = data.others if not isinstance(data.root, RemotePath) else []
-    gone = [path for path in local if path.is_symlink() and not path.exists()]
-    notes = [f"left out: {path} is a link to what is not there" for path in gone]
+    gone = {path for path in local if path.is_symlink() and not path.exists()}
+    notes = [f"left out: {path} is a link to what is not there" for path in sorted(gone)]
     suffixes = Counter(path.suffix.lower() or path.name for path in data.others if path not in gone)
     if suffixes:
         kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(suffixes.items()))

@@ -59,7 +59,7 @@ def find_videos(
     label_column: str | None = None,
     video_column: str | None = None,
 ) -> VideoSet:
-    """Return the labeled videos below `root`: a folder, a csv that lists them, or a tar or parquet file; path or URL.
+    """Return the labeled videos below `root`: a folder, a csv or txt that lists them, a tar or parquet; path or URL.
 
     `layout` is a key of `LAYOUTS`, or "auto" to recognize one. `fold` chooses among the official splits of ucf101 and
     hmdb51, `label_column` and `video_column` among the columns of tables. Raises `InputError`.
