@@ -249,7 +249,12 @@ def test_methods_that_fill_bytes_take_bytes_alone(videos: Path, here: Surroundin
             message = f"method '{name}' keeps as much as a file of a given size holds, .*; give --bytes, such as"
             with pytest.raises(InputError, match=message):
                 compress_folder(
-                    videos, tmp_path / "set", CompressOptions(name), candidates=SMALL, budget=budget, surroundings=here
+                    videos,
+                    tmp_path / "set.safetensors",
+                    CompressOptions(name),
+                    candidates=SMALL,
+                    budget=budget,
+                    surroundings=here,
                 )
     files = dataclasses.replace(blank_files([3, 4]), config=METHODS["lvdd"])
     assert resolve_budget(BudgetOptions(bytes=NumBytes(9000)), files) == (Budget(1, 8, file_bytes=9000), ())
@@ -260,7 +265,9 @@ def test_a_file_that_comes_out_too_large_is_refused(
 ) -> None:
     def compress(budget: BudgetOptions, name: str) -> CompressOutcome:
         options = CompressOptions("random-real", codec="tiny", storage="int8")
-        return compress_folder(videos, tmp_path / name, options, candidates=SMALL, budget=budget, surroundings=here)
+        return compress_folder(
+            videos, tmp_path / f"{name}.safetensors", options, candidates=SMALL, budget=budget, surroundings=here
+        )
 
     three = compress(BudgetOptions(vpc=3, keyframes=2), "a").cost.file_bytes
     two = compress(BudgetOptions(bytes=NumBytes(three - 1), keyframes=2), "b")
@@ -281,7 +288,7 @@ def test_bytes_left_over_go_into_finer_pictures_unless_a_step_is_asked_for(
 
     def size(num_bytes: int, step: float | None = None) -> int:
         outcome = compress_folder(
-            videos, tmp_path / "set", CompressOptions("typical-clips", step=step), candidates=SMALL,
+            videos, tmp_path / "set.safetensors", CompressOptions("typical-clips", step=step), candidates=SMALL,
             budget=BudgetOptions(bytes=NumBytes(num_bytes)), overwrite=True, surroundings=here,
         )  # fmt: skip
         assert outcome.num_train_videos == len(read_set(outcome.path))

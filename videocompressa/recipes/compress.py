@@ -79,7 +79,7 @@ def compress_folder(
     config, storage = configured(options, candidates, budget)
     if selector_out is not None:
         _check_selector_out(selector_out, path, options.method, config, candidates, budget, overwrite=overwrite)
-    videos, sample_notes = sampled(list_videos(data, candidates), candidates)
+    videos = sampled(list_videos(data, candidates), candidates)
     surroundings.watch("list", done=len(videos), total=len(videos))
     check_training(videos, data, budget)
     config, labeler_notes = labeled_by(config, options, candidates, budget, len(videos.classes))
@@ -119,7 +119,7 @@ def compress_folder(
         num_train_frames=int(train_data.num_video_frames.sum()),
         skipped=train_data.bad,
         labeler=synthetic.labeler,
-        notes=(*sample_notes, *videos.notes, *train_data.notes, *labeler_notes, *notes),
+        notes=(*videos.notes, *train_data.notes, *labeler_notes, *notes),
         method_seconds=method_seconds,
     )
 

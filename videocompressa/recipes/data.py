@@ -42,15 +42,16 @@ def list_videos(data: Path, options: CandidateOptions) -> VideoSet:
     return videos
 
 
-def sampled(videos: VideoSet, options: CandidateOptions) -> tuple[VideoSet, tuple[str, ...]]:
-    """Return the videos with at most `options.train_sample` training ones, always the same, and a note about it."""
+def sampled(videos: VideoSet, options: CandidateOptions) -> VideoSet:
+    """Return the videos with at most `options.train_sample` training ones, always the same; a note says so."""
     check_least(options, "--", train_sample=len(videos.classes))
     total = len(videos.select("train"))
     if total <= options.train_sample:
-        return videos, ()
+        return videos
     few = sample_train(videos, options.train_sample, Streams(0).generator("train-sample"))
     number = len(few.select("train"))
-    return few, (f"{number} of {total} training videos are read, and shares are of these (--train-sample)",)
+    note = f"{number} of {total} training videos are read, and shares are of these (--train-sample)"
+    return dataclasses.replace(few, notes=(*few.notes, note))
 
 
 def encode_train(videos: VideoSet, options: CandidateOptions, codec: Codec, surroundings: Surroundings) -> Candidates:

@@ -94,7 +94,7 @@ def plan(
 
     Unreadable videos are listed and stop nothing. Raises `InputError` as the run itself would.
     """
-    videos, sample_notes = sampled(list_videos(data, candidates), candidates)
+    videos = sampled(list_videos(data, candidates), candidates)
     check_training(videos, data, budget)
     config, storage = configured(options, candidates, budget)
     config, labeler_notes = labeled_by(config, options, candidates, budget, len(videos.classes))
@@ -125,7 +125,7 @@ def plan(
         file_bytes=size or files.size(resolved.videos_per_class, resolved.keyframes),
         pass_seconds=len(train) * seconds_per_video,
         method_seconds=_method_seconds(frames, config, len(train), videos.classes, surroundings),
-        notes=(*sample_notes, *videos.notes, *labeler_notes, *notes),
+        notes=(*videos.notes, *labeler_notes, *notes),
     )
 
 
