@@ -22,6 +22,7 @@ from videocompressa.errors import check_known, too_few_bytes
 from videocompressa.fill import check_fill
 from videocompressa.labeler import Labeler
 from videocompressa.matching.tuning import TuningConfig
+from videocompressa.networks import FeatureClassifier
 from videocompressa.run import Run
 from videocompressa.selection.gumbel import GumbelSelector, SelectorConfig
 from videocompressa.selection.joint import JointConfig, train_selector
@@ -30,6 +31,7 @@ from videocompressa.selection.videos import SUBSETS, FeaturesOf, choose_videos
 from videocompressa.students.evaluation import student_features
 from videocompressa.students.labelers import LabelerConfig, train_labeler
 from videocompressa.students.named import parse_student
+from videocompressa.students.probe import features_of
 from videocompressa.students.teachers import (
     RealClips,
     Teacher,
@@ -303,7 +305,10 @@ def features_of_student(train_data: Candidates, subset: str, teachers: Teachers,
     """Return what gives the first teacher's features of the real clips; None for the rule "random"."""
     if subset == "random":
         return None
-    return student_features(teachers.networks[0], real_clips(train_data), run.device).__getitem__
+    teacher, clips = teachers.networks[0], real_clips(train_data)
+    if isinstance(teacher, FeatureClassifier):  # its features are kept
+        return features_of(teacher, clips, run).__getitem__
+    return student_features(teacher, clips, run.device).__getitem__
 
 
 def first_of_each_class(order: Tensor, labels: Tensor, count: int) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from videocompressa.errors import DivergedError, InputError
-from videocompressa.networks import Classifier, FeatureClassifier, Student
+from videocompressa.networks import Classifier, Student
 from videocompressa.processes import ALONE, ProcessGroup
 from videocompressa.rng import Streams
 from videocompressa.run import Run
@@ -62,7 +62,7 @@ class TrainingResult:
     """"float32" or "bfloat16": the arithmetic that the students were trained in."""
 
 
-def student_features(student: Student | FeatureClassifier, data: LabeledClips, device: torch.device) -> Tensor:
+def student_features(student: Student, data: LabeledClips, device: torch.device) -> Tensor:
     """Return features (N,D) float32 of unchanged clips on the CPU; the student must be in evaluation mode."""
     return _over_batches(_normalized_for(student, data), device, lambda clips: student.features(clips).float())
 
