@@ -432,6 +432,7 @@ def test_a_run_that_diverges_is_counted(rendered_set: Path, tmp_path: Path, run:
     assert bad.top1_mean is None
 
 
+@pytest.mark.slow
 def test_an_own_network_is_compared_and_trained_again_when_it_changes(
     rendered_set: Path, tmp_path: Path, run: Runner
 ) -> None:

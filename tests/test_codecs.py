@@ -389,6 +389,7 @@ class TestDiffusers:
         assert stated_constants({"scaling_factor": 0.5, "shift_factor": None}, 1) == ((0.0,), (2.0,))
         assert stated_constants({"scaling_factor": 1.0, "shift_factor": 0.0}, 1) is None
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(("file", "channels", "least"), [("taesd.embd", 4, 23.5), ("taesd_3.embd", 16, 29)])
     def test_real_taesd_weights(
         self, diffusers: object, shared_models: Path, shared_data: Path, file: str, channels: int, least: float

@@ -338,6 +338,7 @@ class TestBadVideos:
         assert len(decode_split(videos, "train", CLIP, cache=tmp_path / "c", workers=0)) == 10
 
 
+@pytest.mark.slow
 class TestLostVideos:
     @pytest.fixture
     def broken(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> VideoSet:

@@ -61,6 +61,7 @@ def tune(run: Runner, subject: Path, model: Path, data: Path, output: Path, *mor
     return run("finetune", subject, *options, *usual, *more)
 
 
+@pytest.mark.slow
 def test_what_is_written_and_reported(run: Runner, set_file: Path, model: Path, videos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     ran = tune(run, set_file, model, videos, out, "--full", "--json", "--quiet")

@@ -50,6 +50,7 @@ def near(values: Any, recorded: Any, tolerance: float) -> bool:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", METHOD_CASES)
 def test_methods_give_the_recorded_sets(case: str) -> None:
     name, _, codec_name = case.partition("/")

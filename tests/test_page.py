@@ -223,6 +223,7 @@ def test_nothing_is_loaded_from_elsewhere(tmp_path: Path):
     assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
 
 
+@pytest.mark.slow
 def test_two_hundred_clips_of_noise_fit_and_are_lazy():
     noise = torch.rand((200, 3, 3, 64, 64), generator=torch.Generator().manual_seed(0))
     synthetic = replace(a_set(200, side=64), latents=noise)

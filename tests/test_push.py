@@ -30,7 +30,7 @@ from videocompressa.video import probe
 pytest.importorskip("huggingface_hub", reason='needs huggingface_hub: pip install ".[hub]"')
 
 # huggingface_hub 2.4 uploads by a call that its own library of requests calls old.
-pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")]
 
 NAME = "ann/shades"
 ADDRESS = f"hf:{NAME}"

@@ -374,6 +374,7 @@ class TestWriting:
 
 
 @needs_odd
+@pytest.mark.slow
 class TestDecoderTestFiles:
     """Files that other decoders are tested with, against decoding everything and picking by time."""
 
