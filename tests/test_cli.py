@@ -400,6 +400,7 @@ def test_brackets_in_names_are_no_markup(run: Runner, videos: Path, tmp_path: Pa
     assert "dark [dQw]" in run("plan", named, *TINY, "--method", "random-real").out
 
 
+@pytest.mark.slow
 def test_the_smallest_budgets_that_are_named_do_work(run: Runner, videos: Path, tmp_path: Path) -> None:
     for option, asked in (("--ratio", "1%"), ("--bytes", "800")):
         path = tmp_path / f"set{option}.safetensors"
@@ -589,6 +590,7 @@ def test_no_command_is_help(run: Runner) -> None:
 # --- Same seed, same bytes; interruption; resuming ---
 
 
+@pytest.mark.slow
 def test_same_seed_same_bytes(run: Runner, videos: Path, tmp_path: Path) -> None:
     files = [tmp_path / f"{name}.safetensors" for name in "abc"]
     for path, seed, cache in zip(files, (0, 0, 1), ("one", "two", "one"), strict=True):
@@ -599,6 +601,7 @@ def test_same_seed_same_bytes(run: Runner, videos: Path, tmp_path: Path) -> None
     assert first != other
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "place",
     [

@@ -100,6 +100,7 @@ def test_every_method_says_what_recipes_must_know(name: str) -> None:
     assert config.fill == "linear"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(METHODS))
 def test_every_method_keeps_its_budget_and_writes_its_differences(name: str) -> None:
     data, config = dark_and_bright(), SMALL_METHODS[name]

@@ -92,6 +92,7 @@ def test_what_is_written_and_reported(run: Runner, set_file: Path, model: Path, 
     assert more.json["phases"][0]["confusion"] == phases["set"]["confusion"]
 
 
+@pytest.mark.slow
 def test_a_table_for_people(run: Runner, set_file: Path, model: Path, videos: Path, tmp_path: Path) -> None:
     options = ("--no-generate", "--lora-rank", 2, "--vision", "frozen")
     ran = tune(run, set_file, model, videos, tmp_path / "out", *options)
@@ -184,6 +185,7 @@ def test_a_source_video_that_is_gone(run: Runner, set_file: Path, model: Path, v
     assert "none: is no folder; give the one that was compressed" in ran.error
 
 
+@pytest.mark.slow
 def test_bad_input(run: Runner, set_file: Path, model: Path, videos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
 

@@ -300,6 +300,7 @@ def test_planted_truth_students_learn_the_labelers_classes_and_not_the_stored_on
     assert evaluate(fit(by_views, logits, Run(Streams(0))), test_clips, CPU).top1 > 0.9
 
 
+@pytest.mark.slow
 def test_a_method_with_labels_of_views_trains_a_labeler_and_keeps_hard_labels() -> None:
     data = dark_and_bright()
     config = CoresetConfig(labels="views", labeler=LEARNED)

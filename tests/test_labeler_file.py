@@ -69,6 +69,7 @@ def test_a_labeler_is_read_as_it_was_written(tmp_path: Path, network: str, quant
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(
     bits=st.integers(2, 8), width=st.sampled_from([0.0625, 0.09375, 0.1875]), seed=st.integers(0, 99),

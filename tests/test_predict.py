@@ -35,6 +35,7 @@ def new_videos(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("student", ["hf", "framenet2d", "own"])
 def test_the_work_ends_in_the_classes_of_new_videos(
     student: str, backbone: Path, new_videos: Path, run: Runner, tmp_path: Path

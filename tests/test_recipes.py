@@ -206,6 +206,7 @@ def test_a_resolved_budget_is_kept_and_used(counts: list[int], keyframes: int, r
     assert bool(notes) or kept == keyframes
 
 
+@pytest.mark.slow
 @settings(max_examples=20)
 @given(asked=st.integers(700, 40_000), keyframes=st.integers(1, 8), seed=st.integers(0, 99))
 def test_a_file_of_any_choice_of_videos_is_within_the_bytes(asked: int, keyframes: int, seed: int) -> None:

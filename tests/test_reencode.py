@@ -104,6 +104,7 @@ def least_bytes(data: Candidates, name: str, **changes: object) -> int:
     return int(str(caught.value).rsplit(" ", 1)[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "labels", "kind"),
     [

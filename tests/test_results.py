@@ -600,6 +600,7 @@ def test_full_data_trained_longer_is_in_every_column_and_never_the_best() -> Non
     assert with_scores([full, long])[1].recovery_of_full == pytest.approx(1.8)
 
 
+@pytest.mark.slow
 def test_the_lossless_table_compares_with_the_best_full_data_of_its_set_and_student(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     numbers: dict[str, Any] = {"byte_ratio": 0.0004, "frame_ratio": 0.02}

@@ -68,6 +68,7 @@ def test_the_convnets_maps_are_those_before_the_pools() -> None:
     assert [tuple(each.shape[1:]) for each in maps] == [(64, 8, 32, 32), (128, 8, 8, 8), (128, 4, 2, 2)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LITERATURE)
 def test_the_literatures_layers_written_out_plainly(name: str) -> None:
     """Logits, features and gradients equal a plain stack of PyTorch's modules with the same weights.
@@ -199,6 +200,7 @@ def test_bfloat16_gradients_of_the_convolution(size: tuple[int, int, int]) -> No
     assert largest_error(conv, normal(4, 16, *size)) < 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STUDENTS)
 @pytest.mark.parametrize("size", [(4, 43, 43), (5, 64, 48), (8, 64, 64)])
 def test_bfloat16_gradients_of_a_student(name: str, size: tuple[int, int, int]) -> None:

@@ -83,6 +83,7 @@ def table_clips(logits: list[list[float]], labels: list[int]) -> LabeledClips:
 # Learning
 
 
+@pytest.mark.slow
 def test_minic3d_learns_a_direction_that_only_time_tells() -> None:
     config = replace(QUICK, steps=40, width=0.25, batch_size=16)
     student = trained(config, data=moving_squares(32, 0))
@@ -90,6 +91,7 @@ def test_minic3d_learns_a_direction_that_only_time_tells() -> None:
     assert evaluate(student, moving_squares(32, 1), CPU).top1 > 0.9
 
 
+@pytest.mark.slow
 def test_framenet_cannot_learn_that_direction() -> None:
     config = replace(QUICK, student="framenet2d", steps=40, width=0.25, batch_size=16)
     student = trained(config, data=moving_squares(32, 0))
@@ -152,6 +154,7 @@ def test_the_smallest_share_is_of_the_largest_probability() -> None:
     assert float(logit_mse(logits, small)) == pytest.approx(0.1 * math.log(199), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_a_student_learns_a_teachers_logits() -> None:
     data = moving_squares(32, 0)
     soft = torch.nn.functional.one_hot(data.labels, 2).float() * 0.8 + 0.1
