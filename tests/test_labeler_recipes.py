@@ -16,7 +16,7 @@ from method_runs import candidates, noise
 
 from videocompressa.artifact import measure, read_set, to_bytes, write_set
 from videocompressa.artifact.packing.weights import packed_bytes
-from videocompressa.cli.train import REGIMES
+from videocompressa.bench.record import REGIMES
 from videocompressa.errors import BudgetError, InputError
 from videocompressa.methods import METHODS, MethodConfig
 from videocompressa.methods.coreset import CoresetConfig

@@ -57,7 +57,6 @@ class TrainArguments:
 
 
 TRAINING = TrainArguments()
-REGIMES = {"hard": "hard labels", "soft": "stored soft labels", "views": "views labeled by the file's labeler"}
 
 
 @cli.app.command
@@ -122,6 +121,8 @@ def train(
 
 
 def _print_scores(outcome: TrainOutcome) -> None:
+    from videocompressa.bench.record import REGIMES
+
     result = outcome.result
     spread = f" ± {100 * result.top1_std:.1f}" if len(result.top1_runs) > 1 else ""
     rows = {
