@@ -154,10 +154,10 @@ class _SplitPass:
                 sums, squares = decoded.channel_sums()
                 rows = [{key: each for key, each in asdict(row).items() if each is not None} for row in decoded.rows]
                 journal.append(decoded.frames.data, stamps=decoded.stamps, rows=rows, sums=sums, squares=squares)
-                bad += self._bad(journal.lines[-1:], _num_videos(journal.lines[:-1]))
+                bad += self._bad(journal.lines[-1:], first=len(journal.lines) - 1)
                 self._report(journal.lines, bad)
                 yield journal
-        check_classes_read(self.videos, self._bad(journal.lines))
+        check_classes_read(self.videos, bad)
 
     def collect(self, journal: Journal) -> DecodedSplit:
         """Return what the cache of frames holds."""
@@ -192,7 +192,7 @@ class _SplitPass:
         latents = Journal(self.folder / f"latents-{_hash(asdict(codec.spec))[:20]}.bin")
         pairs = zip(latents.lines, frames.lines, strict=False)
         latents.keep(sum(1 for _ in takewhile(lambda pair: pair[0]["frames"] == pair[1]["chain"], pairs)))
-        self._watch_encode(frames, latents)
+        self._watch_encode(latents)
         return latents
 
     def encode(self, frames: Journal, latents: Journal, codec: Codec) -> None:
@@ -203,23 +203,27 @@ class _SplitPass:
             pixels = np.fromfile(frames.binary, np.uint8, line["end"] - start, offset=start).reshape(-1, *shape)
             data = _encode_frames(torch.from_numpy(pixels), codec) if len(pixels) else b""
             latents.append(data, frames=line["chain"])
-            self._watch_encode(frames, latents)
+            self._watch_encode(latents)
 
-    def _watch_encode(self, frames: Journal, latents: Journal) -> None:
+    def _watch_encode(self, latents: Journal) -> None:
         """Report how many videos are encoded, bad ones included."""
-        self.watch("encode", done=_num_videos(frames.lines[: len(latents.lines)]), total=len(self.videos))
+        self.watch("encode", done=self._num_videos(latents.lines), total=len(self.videos))
 
-    def _outcomes(self, lines: Sequence[Line], start: int = 0) -> list[tuple[VideoEntry, dict[str, Any]]]:
-        """Return the videos of these lines, of which the first is number `start`, each with its row of the journal."""
-        rows = (row for line in lines for row in line["rows"])
-        return list(zip(self.videos.entries[start:], rows, strict=False))
+    def _num_videos(self, lines: Sequence[Line]) -> int:
+        """Return how many videos the first shards hold: all are full but the last of the split."""
+        return min(len(lines) * SHARD_VIDEOS, len(self.videos))
 
-    def _bad(self, lines: Sequence[Line], start: int = 0) -> list[BadVideo]:
-        return [BadVideo(entry.video_id, row["bad"]) for entry, row in self._outcomes(lines, start) if row["bad"]]
+    def _outcomes(self, lines: Sequence[Line], first: int = 0) -> list[tuple[VideoEntry, dict[str, Any]]]:
+        """Return the videos of these shards, of which the first is number `first`, each with its row of the journal."""
+        rows, start = [row for line in lines for row in line["rows"]], first * SHARD_VIDEOS
+        return list(zip(self.videos.entries[start : start + len(rows)], rows, strict=True))
+
+    def _bad(self, lines: Sequence[Line], first: int = 0) -> list[BadVideo]:
+        return [BadVideo(entry.video_id, row["bad"]) for entry, row in self._outcomes(lines, first) if row["bad"]]
 
     def _report(self, lines: Sequence[Line], bad: Sequence[BadVideo]) -> None:
         """Report the progress, or raise when too many videos are bad."""
-        done, total = _num_videos(lines), len(self.videos)
+        done, total = self._num_videos(lines), len(self.videos)
         self.watch("decode", done=done, total=total)
         if len(bad) > self.max_bad * total:
             among = f"{done}" if done == total else f"the first {done} (of {total})"
@@ -267,10 +271,6 @@ def _num_current(lines: list[Line], jobs: Sequence[Job], max_seconds: float) -> 
             return position
         lines[position] = {**line, "stamps": stamps}
     return len(lines)
-
-
-def _num_videos(lines: Sequence[Line]) -> int:
-    return sum(len(line["rows"]) for line in lines)
 
 
 def _listing(bad: Sequence[BadVideo]) -> str:
