@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
 
+from range_server import running
+
 TOKEN = "hf_owner"
 READER = "hf_reader"
 """A token that may read public data sets, and nothing else."""
@@ -220,14 +222,9 @@ def _hash(data: bytes) -> str:
 def serve() -> Iterator[Hub]:
     """Give a running hub without data sets."""
     hub = Hub()
-    with ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": hub})) as server:
-        server.daemon_threads = True
-        server.block_on_close = False
-        hub.url = f"http://127.0.0.1:{server.server_port}"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        try:
-            yield hub
-        finally:
-            server.shutdown()
-            thread.join()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": hub}))
+    server.daemon_threads = True
+    server.block_on_close = False
+    hub.url = f"http://127.0.0.1:{server.server_port}"
+    with running(server):
+        yield hub

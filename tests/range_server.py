@@ -67,13 +67,21 @@ class Handler(SimpleHTTPRequestHandler):
 
 
 @contextmanager
-def serving(root: Path, handler: type[Handler] = Handler) -> Iterator[Store]:
-    """Give a store of the files below `root`, which is there while the context is."""
-    with Store(root, handler) as store:
-        thread = threading.Thread(target=store.serve_forever, kwargs={"poll_interval": 0.01})
+def running(server: ThreadingHTTPServer) -> Iterator[None]:
+    """Let a server answer, in a thread, while the context is there."""
+    with server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
-            yield store
+            yield
         finally:
-            store.shutdown()
+            server.shutdown()
             thread.join()
+
+
+@contextmanager
+def serving(root: Path, handler: type[Handler] = Handler) -> Iterator[Store]:
+    """Give a store of the files below `root`, which is there while the context is."""
+    store = Store(root, handler)
+    with running(store):
+        yield store

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from videocompressa.recipes.facts import labels_text
 from videocompressa.recipes.settings import setting_texts
 from videocompressa.synthetic import SyntheticSet
 
@@ -13,7 +14,7 @@ from videocompressa.synthetic import SyntheticSet
 def set_facts(synthetic: SyntheticSet) -> dict[str, Any]:
     """Return what cards and exports say about where a set comes from, as JSON values."""
     provenance = synthetic.provenance
-    labels = "hard" if synthetic.labels.ndim == 1 else "soft (probabilities of a teacher)"
+    labels = labels_text(synthetic)
     return {
         "source": provenance.source.name,
         "num_source_videos": provenance.source.num_videos,

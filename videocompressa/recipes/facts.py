@@ -15,13 +15,12 @@ if TYPE_CHECKING:
 def set_rows(synthetic: SyntheticSet, cost: Cost) -> dict[str, str]:
     """Return all that is said about a set but its items."""
     clip, origin, source = synthetic.clip, synthetic.provenance, synthetic.provenance.source
-    labels = "soft (probabilities of a teacher)" if synthetic.labels.ndim == 2 else "hard"
     skipped = f", {source.num_skipped} skipped" if source.num_skipped else ""
     rows = {
         **cost_rows(cost),
         "clips": f"{clip.num_frames} frames of {clip.height}x{clip.width} px, fill {synthetic.fill}",
         "latents": f"{tuple(synthetic.latents.shape)} (N,K,C,h,w) of codec {synthetic.codec.name}",
-        "labels": f"{labels}, {len(synthetic.classes)} classes",
+        "labels": f"{labels_text(synthetic)}, {len(synthetic.classes)} classes",
         "method": f"{origin.method}, seed {origin.seed}, videocompressa {origin.version}",
         "settings": ", ".join(setting_texts(origin.config)) or "the method's defaults",
         "compressed from": f"{source.name}: {source.num_videos} videos, {source.num_frames} frames{skipped}",
@@ -30,6 +29,11 @@ def set_rows(synthetic: SyntheticSet, cost: Cost) -> dict[str, str]:
     if synthetic.labeler is not None:
         rows["labeler"] = labeler_text(synthetic.labeler)
     return rows
+
+
+def labels_text(synthetic: SyntheticSet) -> str:
+    """Return which labels are stored."""
+    return "soft (probabilities of a teacher)" if synthetic.labels.ndim == 2 else "hard"
 
 
 def labeler_text(labeler: Labeler) -> str:

@@ -100,8 +100,8 @@ def items_of(synthetic: SyntheticSet, rows: list[int]) -> SyntheticSet:
 
 
 def as_uint8(pixels: Tensor) -> Tensor:
-    """Return pixels in [0,1] as 0 to 255."""
-    return (pixels * 255).round().to(torch.uint8)
+    """Return pixels in [0,1] as 0 to 255; what is outside is cut."""
+    return (pixels.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
 def frames_a_second(one: SyntheticSet) -> float:

@@ -64,7 +64,7 @@ class TrainingResult:
 
 def student_features(student: Student, data: LabeledClips, device: torch.device) -> Tensor:
     """Return features (N,D) float32 of unchanged clips on the CPU; the student must be in evaluation mode."""
-    return _over_batches(_normalized_for(student, data), device, lambda clips: student.features(clips).float())
+    return _over_batches(data, device, lambda clips: student.features(clips).float())
 
 
 def predict(
@@ -82,16 +82,13 @@ def predict(
         raise InputError(f"the student knows {student.num_classes} classes, the clips have {len(data.classes)}")
     was_training = student.training
     student.to(device).eval()
+    if student.normalization is not None:
+        data = replace(data, normalization=student.normalization)
     probabilities = _over_batches(
-        _normalized_for(student, data), device, lambda clips: (student(clips).float() / temperature).softmax(1), augment
+        data, device, lambda clips: (student(clips).float() / temperature).softmax(1), augment
     )
     student.train(was_training)
     return probabilities.view(len(data), student.num_classes)
-
-
-def _normalized_for(student: Classifier, data: LabeledClips) -> LabeledClips:
-    """Return clips with the normalization that the student was pretrained with, if it was."""
-    return data if student.normalization is None else replace(data, normalization=student.normalization)
 
 
 def evaluate(student: Classifier, data: LabeledClips, device: torch.device) -> Scores:

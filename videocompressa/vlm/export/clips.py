@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from videocompressa.errors import BadVideo
-from videocompressa.recipes.sets import DEFAULT_FPS
+from videocompressa.recipes.sets import DEFAULT_FPS, as_uint8
 from videocompressa.rng import Streams
 from videocompressa.run import Watch, watch_nothing
 from videocompressa.synthetic import SyntheticSet
@@ -62,10 +62,10 @@ class ClipStream:
         """Return what is shown of clips (B,T,3,H,W), uint8, and its probabilities (B,L)."""
         labeler, stored = self.synthetic.labeler, self.synthetic.labels[rows]
         if self.views and labeler is not None:
-            frames = _as_uint8(random_views(clips, labeler.spec.views, draws)[0])
+            frames = as_uint8(random_views(clips, labeler.spec.views, draws)[0])
             return frames, labeler(frames.float() / 255)
         soft = stored if stored.ndim == 2 else functional.one_hot(stored, len(self.synthetic.classes)).float()
-        return _as_uint8(clips), soft
+        return as_uint8(clips), soft
 
     def _facts(self, row: int, probabilities: list[float]) -> dict[str, Any]:
         synthetic, rounded = self.synthetic, [round(share, DIGITS) for share in probabilities]
@@ -95,10 +95,6 @@ class ClipStream:
             "mean": list(synthetic.normalization.mean),
             "std": list(synthetic.normalization.std),
         }
-
-
-def _as_uint8(pixels: Tensor) -> Tensor:
-    return (pixels.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
 def readme(facts: Mapping[str, Any]) -> str:
