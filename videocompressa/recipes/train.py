@@ -79,11 +79,8 @@ def train_on(
     videos = list_videos(data, candidates)
     check_split(videos, split, data)
     if holds_videos(subject):
-        own = list_videos(subject, candidates)
-        check_split(own, "train", subject)
-        decoded = decode_videos(own, "train", candidates.clip, candidates, surroundings)
-        train = LabeledClips(decoded.frames, decoded.labels, decoded.normalization, decoded.classes)
-        clip, skipped = candidates.clip, decoded.bad
+        clip = candidates.clip
+        train, skipped = _all_videos(subject, candidates, surroundings)
     else:
         synthetic = open_set(subject, codec)
         check_unseen(synthetic, subject, videos, data, split)
@@ -105,9 +102,9 @@ def train_on(
     seeds, clock = range(num_seeds), surroundings.clock
     result = train_seeds(train, test_clips, config, run, seeds=seeds, clock=clock, keep=keep, group=group)
     centroid = None
-    if (mode := parse_student(config.student).mode) == "probe":
-        nearest = dataclasses.replace(config, student=f"{config.student.removesuffix(f':{mode}')}:centroid")
-        centroid = train_seeds(train, test_clips, nearest, run, seeds=[0], clock=surroundings.clock).top1_mean
+    if parse_student(config.student).mode == "probe":
+        nearest = dataclasses.replace(config, student=f"{config.student.removesuffix(':probe')}:centroid")
+        centroid = train_seeds(train, test_clips, nearest, run, seeds=[0], clock=clock).top1_mean
     for student in trained.values():
         assert save_model is not None
         model = TrainedModel(student, config.student, config.width, train.classes, clip, train.normalization)
@@ -123,6 +120,16 @@ def train_on(
         skipped=(*skipped, *test.bad),
         centroid_top1=centroid,
     )
+
+
+def _all_videos(
+    data: Path, candidates: CandidateOptions, surroundings: Surroundings
+) -> tuple[LabeledClips, tuple[BadVideo, ...]]:
+    """Return all training clips, and the videos that cannot be read."""
+    videos = list_videos(data, candidates)
+    check_split(videos, "train", data)
+    decoded = decode_videos(videos, "train", candidates.clip, candidates, surroundings)
+    return LabeledClips(decoded.frames, decoded.labels, decoded.normalization, decoded.classes), decoded.bad
 
 
 def holds_videos(subject: Path) -> bool:
