@@ -97,7 +97,7 @@ def plan(
     videos = sampled(list_videos(data, candidates), candidates)
     check_training(videos, data, budget)
     config, storage = configured(options, candidates, budget)
-    config, labeler_notes = labeled_by(config, options, candidates, budget, len(videos.classes))
+    config, labeler_notes = labeled_by(config, options, candidates, budget, videos.classes)
     codec = build_codec(options.codec).to(surroundings.device)
     codec.spec.latent_shape(candidates.size, candidates.size)
     infos, bad = _probe_all(videos, candidates.max_seconds_per_video, surroundings)
