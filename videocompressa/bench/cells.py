@@ -220,8 +220,9 @@ def _train(setting: Setting, job: RunJob, of_set: Answer | None) -> Answer:
 
 def _of_set(setting: Setting, job: SetJob) -> tuple[LabeledClips, int]:
     """Return the clips of a set and its number of frames."""
-    codec = job.options.codec
-    synthetic = open_set(job.path(setting), codec if ":" in codec else None)
+    codec, spec = job.options.codec, method_config(job.options.method, job.options.settings).labeler.spec
+    labeler = spec.network if spec.is_layer else None
+    synthetic = open_set(job.path(setting), codec if ":" in codec else None, labeler)
     return LabeledClips.of_set(synthetic, setting.surroundings.device), synthetic.positions.numel()
 
 
@@ -230,7 +231,8 @@ def _labeling(config: TrainConfig, labeler: Labeler | None) -> Answer:
     text, views = "", config.views
     if labeler is not None:
         spec, views = labeler.spec, labeler.spec.views
-        text = f"{spec.network}, width {spec.width:g}, {spec.bits} bits"
+        width = "" if spec.is_layer else f", width {spec.width:g}"
+        text = f"{spec.network}{width}, {spec.bits} bits"
     return {"labeler": text, "views": [f"{name}={value}" for name, value in vars(views).items()]}
 
 

@@ -32,7 +32,7 @@ from videocompressa.run import Run
 from videocompressa.selection.gumbel import GumbelSelector
 from videocompressa.selection.keyframes import check_keyframes
 from videocompressa.selection.selector_file import Origin, TrainedSelector, write_selector
-from videocompressa.students.labelers import completed_spec, parse_labeler, train_labeler
+from videocompressa.students.labelers import LAYER_MIX, completed_spec, parse_labeler, train_labeler
 from videocompressa.students.named import check_clips
 from videocompressa.synthetic import Budget, Cost
 
@@ -162,7 +162,8 @@ def labeled_by(
         )
     labeler = options.labeler
     if ":" in labeler:  # a layer of a pretrained network
-        spec = dataclasses.replace(config.labeler.spec, network=parse_labeler(labeler), views=config.labeler.views)
+        views = dataclasses.replace(config.labeler.spec.views, mix=LAYER_MIX)
+        spec = dataclasses.replace(config.labeler.spec, network=parse_labeler(labeler), views=views)
         config = dataclasses.replace(config, labels="views", labeler=dataclasses.replace(config.labeler, spec=spec))
         labeler, were_set = "auto", True
     if config.labels == "views" and config.labeler.spec.is_layer:

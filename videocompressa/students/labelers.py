@@ -28,6 +28,8 @@ from videocompressa.students.teachers import real_clips
 from videocompressa.students.training import fit
 from videocompressa.views import Views, random_views
 
+LAYER_MIX = 0.5
+"""Share of mixed batches where a layer labels views: features of a pretrained network need some that are not mixed."""
 _AGREEMENT = "agreement"
 """Of the stage, besides the weights."""
 # Views whose labels are compared.

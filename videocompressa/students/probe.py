@@ -27,6 +27,8 @@ from videocompressa.views import Views, random_views
 _BATCH = 16
 _ITERATIONS = 300
 _LEAST_STD = 1e-6
+LABELED_VIEWS = 4
+"""Times as many views are shown where a labeler gives each a label of its own (docs/log.md)."""
 
 
 def fit_probe(data: LabeledClips, config: TrainConfig, run: Run) -> FeatureClassifier:
@@ -114,7 +116,7 @@ def _features_and_labels(
     student: FeatureClassifier, data: LabeledClips, config: TrainConfig, run: Run
 ) -> tuple[Tensor, Tensor]:
     """Steps 1 and 2: features (V N,D) and probabilities (V N,L) of V views of N clips."""
-    features, labels, number = [], [], config.probe_views
+    features, labels, number = [], [], config.probe_views * (1 if data.labeler is None else LABELED_VIEWS)
     if data.labeler is None:
         features.append(features_of(student, data, run))
         labels.append(probabilities_of(data.labels, len(data.classes)))
