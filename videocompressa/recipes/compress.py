@@ -171,8 +171,8 @@ def labeled_by(
         config = dataclasses.replace(config, labeler=dataclasses.replace(config.labeler, spec=spec))
     config, notes = with_labeler(config, labeler, budget, len(classes), needed=were_set)
     if config.needs_teacher:
-        views, teacher = config.labels == "views", config.teacher.train.student
-        check_clips(config.labeler.spec.network if views else teacher, candidates.clip.size)
+        teacher = config.teacher.train.student
+        check_clips(config.labeler.spec.network if config.labels == "views" else teacher, candidates.clip.size)
     return config, notes
 
 
