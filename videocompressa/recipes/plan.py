@@ -9,13 +9,14 @@ from collections import Counter
 from collections.abc import Iterable
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from videocompressa.clip import Candidates, ClipSpec, CodecSpec, Normalization
+from videocompressa.clip import VIDEO_HASH_DIGITS, Candidates, ClipSpec, CodecSpec, Normalization
 from videocompressa.codecs import Codec, build_codec
 from videocompressa.datasets import BadVideo, VideoEntry, VideoSet
 from videocompressa.datasets.candidates import check_classes_read
@@ -192,6 +193,7 @@ def _blank_candidates(
         source=videos.name,
         split_hash=videos.select("train").split_hash,
         bad=bad,
+        video_hashes=tuple(sha256(entry.video_id.encode()).hexdigest()[:VIDEO_HASH_DIGITS] for entry in train),
     )
 
 

@@ -93,8 +93,11 @@ WRITERS: dict[str, Callable[[Path, SyntheticSet], int]] = {
 def items_of(synthetic: SyntheticSet, rows: list[int]) -> SyntheticSet:
     """Return the set of some items, as dense latents; one at a time, memory does not grow with the set."""
     tensors = {name: getattr(synthetic, name)[rows] for name in ("latents", "positions", "times_seconds", "labels")}
+    origin = synthetic.provenance
     provenance = dataclasses.replace(
-        synthetic.provenance, video_ids=tuple(synthetic.provenance.video_ids[row] for row in rows)
+        origin,
+        video_ids=tuple(origin.video_ids[row] for row in rows),
+        video_hashes=tuple(origin.video_hashes[row] for row in rows) if origin.video_hashes else (),
     )
     return dataclasses.replace(synthetic, **tensors, provenance=provenance, packing="dense", packed={})
 
