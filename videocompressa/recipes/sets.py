@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from videocompressa.artifact import read_set
-from videocompressa.codecs import build_codec
+from videocompressa.codecs import Codec, build_codec
 from videocompressa.errors import ArtifactError, InputError, check_known
 from videocompressa.files import complete_folder, name_of
 from videocompressa.run import Watch, watch_nothing
@@ -20,7 +20,7 @@ DEFAULT_FPS = 4.0
 """Frames a second of a decoded clip whose keyframes have no two times (our choice)."""
 
 
-def open_set(path: str | Path, codec: str | None = None) -> SyntheticSet:
+def open_set(path: str | Path, codec: str | Codec | None = None) -> SyntheticSet:
     """Return the synthetic set of a file, with its codec attached as `decoder`.
 
     Parameters
@@ -28,8 +28,8 @@ def open_set(path: str | Path, codec: str | None = None) -> SyntheticSet:
     path:
         A `.safetensors` file that `videocompressa compress` wrote, or hf:USER/NAME[@REVISION] of the hub.
     codec:
-        Where the codec is found; None takes the name in the file. Sets of a "diffusers:" or "tiny:" codec need it,
-        because the file may name a folder of another machine.
+        The codec, or its name; None takes the name in the file. Sets of a "diffusers:" or "tiny:" codec need it,
+        because the file may name a folder of another machine, and so do those of a codec of one's own.
 
     Raises
     ------
