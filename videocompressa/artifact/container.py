@@ -86,7 +86,7 @@ def parse(data: bytes) -> tuple[dict[str, Array], Metadata]:
         if not 1 <= arrays[name].ndim <= len(shapes):
             raise InputError(f"tensor {name} has shape {arrays[name].shape}; it must be {' or '.join(shapes)}")
     provenance = json_object(unpack_text(arrays["provenance"].tobytes()), "provenance")
-    check_schema(provenance, PROVENANCE_SCHEMA, "provenance")
+    check_schema({"hashes": "", **provenance}, PROVENANCE_SCHEMA, "provenance")
     metadata = from_json(header, provenance, len(arrays["labels"]))
     _check_arrays(arrays, metadata)
     return arrays, metadata

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -72,7 +73,7 @@ class Running:
     """Folder that keeps candidates and finished stages, so that the same command resumes;
     $VIDEOCOMPRESSA_CACHE or the user's cache folder when not given. It may be deleted."""
 
-    def surroundings(self, watch: Watch) -> Surroundings:
+    def surroundings(self, watch: Watch, tell: Callable[[str], None] = lambda text: None) -> Surroundings:
         """Look up what the machine has."""
         import torch
 
@@ -88,6 +89,7 @@ class Running:
             workers=self.reading.chosen(),
             clock=time.perf_counter,
             watch=watch,
+            tell=tell,
         )
 
     def together(self, watch: Watch) -> tuple[Surroundings, ProcessGroup]:

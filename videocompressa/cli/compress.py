@@ -1,12 +1,17 @@
 """The verb `compress`: a folder of videos into one file."""
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from videocompressa.cli import app as cli
 from videocompressa.cli import terminal
 from videocompressa.recipes.facts import cost_rows, labeler_text
+from videocompressa.recipes.options import typed
 from videocompressa.texts import duration_text
+
+OF_SET = ("size", "frames", "placement", "train_sample")
+"""Options of candidates that students of a set take from its file, or do not need."""
 
 
 @cli.app.command
@@ -40,7 +45,7 @@ def compress(
 
     with terminal.progress(reporting) as watch:
         times = terminal.StageTimes(watch)
-        surroundings = running.surroundings(times.watch)
+        surroundings = running.surroundings(times.watch, lambda text: terminal.note(f"note: {text}", reporting))
         outcome = compress_folder(
             data,
             output,
@@ -69,4 +74,11 @@ def compress(
     terminal.stdout_console().print(terminal.facts_table({**rows, "time": duration_text(seconds), **selector}))
     if profile:
         terminal.stdout_console().print(times.table())
-    terminal.note(f"next: videocompressa train {outcome.path} --data {data}", reporting)
+    if outcome.judged_by is None:
+        terminal.next_command(["inspect", outcome.path], reporting)
+        return
+    of_set = replace(candidates, **{name: getattr(cli.CANDIDATES, name) for name in OF_SET})
+    words = ["train", outcome.path, "--data", data, *typed(of_set, running)]
+    words += [] if outcome.judged_by == "test" else ["--split", outcome.judged_by]
+    words += ["--codec", options.codec] if ":" in options.codec else []
+    terminal.next_command(words, reporting)
