@@ -26,11 +26,12 @@ from videocompressa.bench.protocols import PROTOCOLS
 from videocompressa.bench.scales import SCALES
 from videocompressa.cli import terminal
 from videocompressa.cli.app import Reporting, default_cache
+from videocompressa.cli.app import app as cli_app
 from videocompressa.cli.main import main
 from videocompressa.codecs import CODECS
 from videocompressa.datasets import candidates as encode_pass
 from videocompressa.datasets.layouts import LAYOUTS
-from videocompressa.engine import WorkerError
+from videocompressa.engine import WorkerError, usable_cores
 from videocompressa.networks import STUDENTS
 from videocompressa.students.named import parse_student
 from videocompressa.students.settings import TrainConfig
@@ -147,6 +148,22 @@ def test_shell_completion_is_installed(
     assert run("--install-completion").code == 0
     written = [path.read_text() for path in tmp_path.rglob("*videocompressa*") if path.is_file()]
     assert any("--keyframes" in text and "predict" in text for text in written)
+
+
+@pytest.mark.parametrize(
+    ("typed", "names"),
+    [
+        (("compress", "videos"), "-o or --output"),
+        (("decode", "set.safetensors"), "-o or --output"),
+        (("train",), "SET"),
+        (("predict", "video.mp4"), "--model"),
+        (("push", "set.safetensors"), "NAME"),
+    ],
+)
+def test_what_is_forgotten_is_named_as_it_is_typed(run: Runner, typed: tuple[str, ...], names: str) -> None:
+    assert run(*typed).error == f"error: {names} is missing; give it (see videocompressa {typed[0]} --help)"
+    if names.startswith("-"):
+        assert "requires an argument" in run(*typed, names.split()[-1]).error
 
 
 def test_what_is_easily_mistyped_is_asked_about_before_the_run(run: Runner, videos: Path, tmp_path: Path) -> None:
@@ -722,6 +739,35 @@ def test_help_names_every_option(run: Runner) -> None:
             assert option in printed.out, (verb, option)
 
 
+def test_every_verb_takes_threads(run: Runner) -> None:
+    verbs = [name for name in cli_app if not name.startswith("-")]
+    assert len(verbs) >= 13
+    for verb in verbs:
+        assert "--threads" in run(verb, "--help").out, verb
+    before = torch.get_num_threads()
+    assert run("inspect", "none.safetensors", "--threads", before + 1).code == 2
+    assert torch.get_num_threads() == before + 1
+    torch.set_num_threads(before)
+    assert "--threads is -1; it must be at least 1" in run("keyframes", "x.mp4", "-o", "x", "--threads", -1).error
+
+
+def test_cores_are_those_that_this_process_may_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1, 2, 3}, raising=False)
+    for quota, cores in (("max 100000", 4), ("250000 100000", 2), ("50000 100000", 1), ("900000 100000", 4)):
+        (tmp_path / "cpu.max").write_text(f"{quota}\n")
+        assert usable_cores(tmp_path / "cpu.max") == cores
+    assert usable_cores(tmp_path / "gone") == 4
+
+
+def test_the_package_is_imported_where_posix_modules_are_missing() -> None:
+    """As on Windows; `filelock` then locks in its own way."""
+    code = (
+        "import sys, torch; sys.modules.update(fcntl=None, resource=None); import videocompressa.cli.main;"
+        "import videocompressa.recipes.compress, videocompressa.engine as engine; engine.peak_memory_bytes()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])
+
+
 def test_help_says_what_the_code_says(run: Runner) -> None:
     words = {
         "compress": (*METHODS, *CODECS, *LAYOUTS),
@@ -805,6 +851,7 @@ def test_a_log_file_gets_a_line_a_phase_and_one_a_minute(monkeypatch: pytest.Mon
     monkeypatch.setattr(terminal.time, "monotonic", lambda: now[0])
     monkeypatch.setattr(terminal.threading.Thread, "start", lambda self: None)  # the test is the clock
     log = terminal._ProgressLog()
+    log.watch("pool", done=9, total=9, part=3, parts=8)
     for seconds in range(181):
         now[0] = float(seconds)
         if seconds <= 150:
@@ -812,10 +859,22 @@ def test_a_log_file_gets_a_line_a_phase_and_one_a_minute(monkeypatch: pytest.Mon
         if now[0] - log._last_line >= log.SECONDS_BETWEEN:
             log._line(log._state)
     assert capsys.readouterr().err.splitlines() == [
+        "pool 3/8: 9 of 9, 0.0 s",
         "teacher: 60 of 150 loss 0.5, 60 s, about 90 s left",
         "teacher: 120 of 150 loss 0.5, 2.0 min, about 30 s left",
         "teacher: 150 of 150 loss 0.5, 2.5 min",
     ]
+
+
+def test_a_terminal_gets_a_bar_a_phase_and_one_for_all_of_its_parts(capsys: pytest.CaptureFixture[str]) -> None:
+    bars = terminal._ProgressBars()
+    bars.watch("decode", done=8, total=8)
+    for part, done in ((1, 0), (1, 50), (2, 0), (2, 25)):
+        bars.watch("pool", done=done, total=50, part=part, parts=3)
+    bars.stop()
+    tasks = {task.description: (task.completed, task.total, task.fields["count"]) for task in bars._bars.tasks}
+    assert tasks == {"decode": (8, 8, "8/8"), "pool 2/3": (1.5, 3, "1/3"), "pool": (25, 50, "25/50")}
+    assert "pool 2/3" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -23,6 +23,7 @@ def export(
     options: Annotated[ExportOptions, Parameter(name="*")] = OPTIONS,
     force: cli.Force = False,
     check: Path | None = None,
+    threads: cli.Threads = None,
     reporting: cli.ReportingArguments = cli.REPORTING,
 ) -> None:
     """Write a set file as a folder for a trainer that does not know it, or check such a folder.
@@ -46,6 +47,7 @@ def export(
     check
         Check this exported folder, and write nothing.
     """
+    cli.use_threads(threads)
     if check is not None:
         if path is not None or to is not None or output is not None:
             raise InputError("--check only reads a folder; leave SET, --to and --output out")

@@ -141,7 +141,7 @@ def train_seeds(
     frozen = parse_student(config.student).is_frozen
     own: list[tuple[int, Scores | None, float]] = []
     for number in range(group.rank, len(seeds), group.size):
-        part = replace(run, streams=Streams(seeds[number], "train"))
+        part = replace(run, streams=Streams(seeds[number], "train")).part(number, len(seeds))
         started = clock()
         try:
             student = fit_probe(train, config, part) if frozen else fit(train, config, part)
@@ -152,7 +152,6 @@ def train_seeds(
             probabilities = predict_probe(student, test, run) if frozen else predict(student, test, run.device)
             own.append((number, score(probabilities, test.hard_labels), seconds))
             keep(seeds[number], student)
-        run.watch("seeds", done=min(number + group.size, len(seeds)), total=len(seeds))
     results = sorted(group.gather(own), key=lambda result: result[0])
     scores = [scored for _, scored, _ in results if scored is not None]
     if not scores:
