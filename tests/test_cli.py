@@ -28,11 +28,13 @@ from videocompressa.cli import terminal
 from videocompressa.cli.app import Reporting, default_cache
 from videocompressa.cli.app import app as cli_app
 from videocompressa.cli.main import main
+from videocompressa.clip import ClipSpec
 from videocompressa.codecs import CODECS
 from videocompressa.datasets import candidates as encode_pass
 from videocompressa.datasets.layouts import LAYOUTS
 from videocompressa.engine import WorkerError, usable_cores
 from videocompressa.networks import STUDENTS
+from videocompressa.students.model_folder import read_model
 from videocompressa.students.named import parse_student
 from videocompressa.students.settings import TrainConfig
 from videocompressa.students.teachers import TeacherConfig
@@ -243,6 +245,14 @@ def test_students_trained_on_the_set_tell_dark_from_light(run: Runner, videos: P
     assert result.json["top1_mean"] == 1
 
 
+def test_students_see_frames_fitted_as_in_the_set(run: Runner, videos: Path, tmp_path: Path) -> None:
+    path = tmp_path / "set.safetensors"
+    assert run.compress(videos, path, "--fit", "stretch").code == 0
+    assert "32x32 px, fit stretch, fill" in run("inspect", path).out
+    assert run.train(path, "--data", videos, "--save-model", tmp_path / "model").code == 0
+    assert read_model(tmp_path / "model").clip == read_set(path).clip == ClipSpec(4, 32, 32, fit="stretch")
+
+
 def test_train_on_a_folder_is_full_data(run: Runner, videos: Path) -> None:
     result = run.train(videos, "--json")
     assert (result.json["num_train_clips"], result.json["num_test_clips"]) == (8, 4)
@@ -388,6 +398,7 @@ def test_unusable_folders(run: Runner, tmp_path: Path, make: Callable[[Path], Pa
         (("--method", "typical-clips", "--storage", "int8"), ("--storage int8", "leave the option out")),
         (("--layout", "magic"), ("layout 'magic'", "split-folders")),
         (("--size", 0), ("--size is 0",)),
+        (("--fit", "squeeze"), ("--fit", '"crop", "pad", "stretch"')),
         (("--size", 30), ("multiples of 8", "--size 32")),
         (("--frames", 0), ("--frames is 0",)),
         (("--workers", -1), ("--workers is -1",)),

@@ -249,6 +249,7 @@ def test_watch_gets_the_progress() -> None:
         step_name="teacher",
     )
     assert [(step, numbers["done"], numbers["total"]) for step, numbers in calls] == [
+        ("teacher", 0, 12),
         ("teacher", 10, 12),
         ("teacher", 12, 12),
     ]

@@ -18,7 +18,7 @@ def set_rows(synthetic: SyntheticSet, cost: Cost) -> dict[str, str]:
     skipped = f", {source.num_skipped} skipped" if source.num_skipped else ""
     rows = {
         **cost_rows(cost),
-        "clips": f"{clip.num_frames} frames of {clip.height}x{clip.width} px, fill {synthetic.fill}",
+        "clips": f"{clip.num_frames} frames of {clip.height}x{clip.width} px, fit {clip.fit}, fill {synthetic.fill}",
         "latents": f"{tuple(synthetic.latents.shape)} (N,K,C,h,w) of codec {synthetic.codec.name}",
         "labels": f"{labels_text(synthetic)}, {len(synthetic.classes)} classes",
         "method": f"{origin.method}, seed {origin.seed}, videocompressa {origin.version}",
