@@ -177,6 +177,49 @@ def test_what_is_easily_mistyped_is_asked_about_before_the_run(run: Runner, vide
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("shape", "frames", "options", "notes"),
+    [
+        ((32, 64), 30, (), ["wider than tall, and the middle crop leaves out 50 % of it; --fit pad or"]),
+        ((64, 32), 30, (), ["taller than wide, and the middle crop leaves out 50 % of it; --fit pad or"]),
+        ((64, 32), 30, ("--fit", "pad"), []),
+        ((48, 64), 30, (), []),
+        ((32, 32), 60, (), ["lasts 6.0 s, so its 4 frames are 1.5 s apart; for faster motion give more --frames"]),
+        ((32, 32), 60, ("--placement", "strided:4"), []),
+    ],
+)
+def test_the_plan_warns_by_the_data(
+    run: Runner, tmp_path: Path, shape: tuple[int, int], frames: int, options: tuple[str, ...], notes: list[str]
+) -> None:
+    for name in ("train/a/1.mp4", "train/b/2.mp4"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        write_video(tmp_path / name, torch.zeros(frames, 3, *shape, dtype=torch.uint8), fps=10)
+    planned = run("plan", tmp_path, *TINY, "--method", "random-real", "--json", *options)
+    told = [note for note in planned.json["notes"] if note.startswith("the median training video")]
+    assert len(told) == len(notes)
+    assert all(words in note for words, note in zip(notes, told, strict=True))
+
+
+def test_compress_says_what_it_will_do_before_it_starts(run: Runner, videos: Path, tmp_path: Path) -> None:
+    def lines(*options: object) -> list[str]:
+        return run.compress(videos, tmp_path / "s.safetensors", "--force", *options).err.splitlines()
+
+    said = lines("--vpc", 2, "--keyframes", 3)
+    start = said.index("read    8 training videos of 2 classes")
+    assert said[start + 1 : start + 4] == [
+        "clips   4 frames of 32x32 px, placement even, fit crop",
+        "keep    2 videos of each class, 3 keyframes of each; hard labels",
+        "method  random-real, codec tiny, seed 0",
+    ]
+    assert "decode: 8 of 8" in said[start + 4]
+    assert "keep    a file of up to 20.0 kB; hard labels" in lines("--bytes", "20kB")
+    assert "keep    50 % of the frames; hard labels" in lines("--ratio", "50%")
+    trained = lines(*QUICK, "--method", "videocompressa", "--set", "teacher.train.steps=200")
+    (time,) = [line for line in trained if line.startswith("time   ")]
+    assert re.fullmatch(r"time    (under|[\d.]+ to) [\d.]+ (s|min), less what an earlier run has done", time)
+    assert lines("--quiet") == []
+
+
 def test_compress_prints_one_object(run: Runner, videos: Path, tmp_path: Path) -> None:
     path = tmp_path / "set.safetensors"
     result = run.compress(videos, path, "--json", "--keyframes", 3)

@@ -253,7 +253,7 @@ def test_watch_gets_the_progress() -> None:
         ("teacher", 10, 12),
         ("teacher", 12, 12),
     ]
-    assert all(math.isfinite(numbers["loss"]) for _, numbers in calls)
+    assert all(math.isfinite(numbers["loss"]) for _, numbers in calls[1:])
 
 
 # Augmentation

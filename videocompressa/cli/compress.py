@@ -50,6 +50,7 @@ def compress(
             selector_out=selector_out,
             overwrite=force,
             surroundings=surroundings,
+            announce=None if reporting.quiet else lambda rows, notes: terminal.announce(rows, notes, reporting),
         )
     seconds = time.perf_counter() - started
     terminal.notes_and_skipped(outcome.notes, outcome.skipped, reporting)

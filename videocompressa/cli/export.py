@@ -74,9 +74,10 @@ def _export(
         return
     names, skipped = list(exported.names.items()), len(exported.skipped)
     left_out = f", {skipped} left out (see {'it' if skipped == 1 else 'them'} in export.json)" if skipped else ""
+    about = ", one a video" if exported.num_rows == exported.num_items else f" about {exported.num_items} videos"
     rows = {
         "folder": str(folder),
-        "rows": f"{exported.num_rows} about {exported.num_items} videos{left_out}",
+        "rows": f"{exported.num_rows}{about}{left_out}",
     }
     if names:
         rows["names"] = ", ".join(f"{name} = {words!r}" for name, words in names[:3])

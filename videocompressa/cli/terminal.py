@@ -180,6 +180,15 @@ def notes_and_skipped(notes: Iterable[str], skipped: Iterable[BadVideo], reporti
         note(f"skipped: {video.video_id}: {video.reason}", reporting)
 
 
+def announce(rows: Mapping[str, str], notes: Iterable[str], reporting: Reporting) -> None:
+    """Print on stderr what a run will do, before it starts."""
+    width = max(map(len, rows))
+    for name, text in rows.items():
+        note(f"{name:<{width}}  {text}", reporting)
+    notes_and_skipped(notes, (), reporting)
+    sys.stderr.flush()
+
+
 def print_json(values: Mapping[str, Any]) -> None:
     """Print one JSON object on stdout, in ASCII where that is not UTF-8; numbers that are not finite become null."""
     ascii_only = not (sys.stdout.encoding or "").lower().startswith("utf")

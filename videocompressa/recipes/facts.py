@@ -44,7 +44,7 @@ def labeler_text(labeler: Labeler) -> str:
 
 def cost_rows(cost: Cost) -> dict[str, str]:
     """Return what a set file costs, as rows."""
-    keyframes = cost.num_frames // cost.num_videos
+    keyframes = f"{cost.num_frames / cost.num_videos:.3g}"  # short videos may keep fewer
     ratio = percent_text(cost.frame_ratio)
     rows = {
         "kept": f"{cost.num_videos} videos x {keyframes} keyframes = {cost.num_frames} frames ({ratio})",
