@@ -167,6 +167,17 @@ def test_another_process_writes_the_same_bytes() -> None:
     assert ran.stdout.strip() == GOLDEN_INT8
 
 
+def test_a_file_knows_its_videos_by_their_content(tmp_path: Path) -> None:
+    plain = make_set(9)
+    hashes = tuple(hashlib.sha256(name.encode()).hexdigest()[:10] for name in plain.provenance.video_ids)
+    origin = replace(plain.provenance, video_hashes=hashes)
+    write_set(replace(plain, provenance=origin), tmp_path / "a.safetensors")
+    assert read_set(tmp_path / "a.safetensors").provenance == origin
+    assert len(to_bytes(plain)) < (tmp_path / "a.safetensors").stat().st_size <= len(to_bytes(plain)) + 9 * 8
+    with pytest.raises(InputError, match="video_hashes has 8 entries for 9 items"):
+        replace(plain, provenance=replace(origin, video_hashes=hashes[1:]))
+
+
 def test_a_file_stores_how_its_clips_were_placed(tmp_path: Path) -> None:
     clip = ClipSpec(8, 8, 8, "strided:4")
     write_set(make_set(clip=clip), tmp_path / "a.safetensors")
@@ -705,6 +716,12 @@ ABUSE: dict[str, tuple[Callable[[], bytes], str]] = {
         "video id '/a' must be a path relative",
     ),
     "provenance key": (lambda: reprovenanced(lambda content: content.pop("split")), "metadata provenance lacks split"),
+    "hashes short": (
+        lambda: reprovenanced(set_key("hashes", value="ab" * 9)),
+        "metadata provenance.hashes has 18 characters; it must have 10 hexadecimal digits \\(0-9, a-f\\) for each of 2",
+    ),
+    "hashes none": (lambda: reprovenanced(set_key("hashes", value="")), "metadata provenance.hashes has 0 characters"),
+    "hashes signs": (lambda: reprovenanced(set_key("hashes", value="AB" * 10)), "it must have 10 hexadecimal digits"),
     "provenance extra": (lambda: reprovenanced(set_key("x", value=1)), "metadata provenance has unknown keys x"),
     "provenance list": (lambda: retensored(provenance=as_tensor("[]")), "metadata 'provenance' is not an object"),
     "provenance text": (lambda: retensored(provenance=as_tensor("{")), "metadata 'provenance' is not JSON"),

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ import torch
 from cli_runs import CLIPS, QUICK, STUDENT, TINY, Runner, draw_clip, draw_videos, everything_in
 
 from videocompressa import METHODS
-from videocompressa.artifact import measure, read_set
+from videocompressa.artifact import measure, read_set, write_set
 from videocompressa.bench.protocols import PROTOCOLS
 from videocompressa.bench.scales import SCALES
 from videocompressa.cli import terminal
@@ -633,7 +634,46 @@ def test_held_out_videos_evaluate_a_set_compressed_without_them(
     result = run.train(tmp_path / "honest.safetensors", "--data", data, "--split", "val", *hold_out, "--json")
     assert result.json["num_test_clips"] == 2
     leaky = run.train(tmp_path / "leaky.safetensors", "--data", data, "--split", "val", *hold_out)
-    assert "was compressed from 2 of the val videos" in leaky.error
+    assert "was made from 2 of the 2 val videos" in leaky.error
+
+
+def test_videos_of_the_set_are_known_under_other_names(run: Runner, videos: Path, tmp_path: Path) -> None:
+    """A copy under another name, with train and test swapped and other file names."""
+    copy, set_file = tmp_path / "copy", tmp_path / "set.safetensors"
+    for path in videos.glob("*/*/*.mp4"):
+        split = "test" if path.parts[-3] == "train" else "train"
+        (copy / split / path.parent.name).mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, copy / split / path.parent.name / f"a{path.name}")
+    assert run.compress(videos, set_file, "--vpc", 3).code == 0
+    refused = run.train(set_file, "--data", copy).error
+    assert f"{set_file}: was made from 6 of the 8 test videos of {copy} ('test/dark/a" in refused
+    assert "' and 1 more), which so cannot judge it; give other test videos: the data that was compressed" in refused
+    assert "was made from 8 of the 8 test videos" in run.train(videos, "--data", copy).error
+    model = ("--model", "none", "--cache", run.cache, "--workers", "0")
+    tuned = run("finetune", set_file, "--data", copy, "-o", tmp_path / "tuned", *model).error
+    assert tuned == refused
+    assert not (tmp_path / "tuned").exists()
+    shutil.copytree(copy / "test", copy / "train", dirs_exist_ok=True)
+    options = ("--methods", "full", "--vpc", "1", "--labels", "hard", *TINY, "--cache", run.cache)
+    bench = run("bench", copy, "-o", tmp_path / "bench", *options).error
+    assert f"{copy}: was made from 8 of the 8 test videos of {copy}" in bench
+
+
+def test_an_older_file_knows_its_videos_by_their_ids(run: Runner, tmp_path: Path) -> None:
+    data = draw_videos(tmp_path / "shades", train=2)
+    assert run.compress(data, tmp_path / "new.safetensors", "--vpc", 2).code == 0
+    synthetic = read_set(tmp_path / "new.safetensors")
+    old = replace(synthetic, provenance=replace(synthetic.provenance, video_hashes=()))
+    write_set(old, tmp_path / "old.safetensors")
+    other = draw_videos(tmp_path / "other", train=0, test=1)
+    (other / "train").mkdir()
+    (other / "splits.csv").write_text(
+        "path,label,split\n"
+        + "".join(f"train/{name}/0.mp4,{name},test\ntest/{name}/0.mp4,{name},train\n" for name in ("dark", "light"))
+    )
+    shutil.copytree(other / "test", other / "train", dirs_exist_ok=True)
+    assert "was made from 2 of the 2 test videos" in run.train(tmp_path / "old.safetensors", "--data", other).error
+    assert run.train(tmp_path / "new.safetensors", "--data", other).code == 0
 
 
 def test_all_runs_diverged_is_a_code_of_its_own(run: Runner, videos: Path, set_file: Path) -> None:

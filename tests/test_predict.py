@@ -73,6 +73,11 @@ def test_bad_input_of_predict_is_named(new_videos: Path, videos: Path, run: Runn
     assert "there is no such file or folder" in run("predict", tmp_path / "gone.mp4", "--model", model).error
     assert "--top is 0" in run("predict", new_videos, "--model", model, "--top", 0).error
     assert "none of the 1 videos can be read" in run("predict", new_videos / "broken.mp4", "--model", model).error
+    light = videos / "train" / "light"
+    seen = run("predict", light, new_videos, "--model", model).error
+    assert f"model {model}: was made from 4 of the 7 videos ('0.mp4', '1.mp4', '2.mp4', '3.mp4'), so its" in seen
+    answers = run("predict", light, "--model", model, "--seen", "--json").json
+    assert [row["video"] for row in answers["videos"]] == ["0.mp4", "1.mp4", "2.mp4", "3.mp4"]
     again = run.train(videos, "--save-model", model, "--seeds", 1, "--steps", 1)
     assert "exists; give --force to replace it" in again.error
     assert run.train(videos, "--save-model", model, "--seeds", 1, "--steps", 1, "--force").code == 0

@@ -18,6 +18,11 @@ def bytes_text(num_bytes: int | None) -> str:
     return f"{size / 1000:.1f} GB"
 
 
+def names_text(names: Sequence[str]) -> str:
+    """Return the first five names in quotation marks, and how many more there are."""
+    return ", ".join(map(repr, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
 def count_text(count: int | None) -> str:
     """Return a count; "all" for None."""
     return "all" if count is None else str(count)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from videocompressa.artifact.marks import marks_of, positions_of
 from videocompressa.artifact.packing import PACKINGS
-from videocompressa.clip import ClipSpec, CodecSpec, Normalization
+from videocompressa.clip import VIDEO_HASH_DIGITS, ClipSpec, CodecSpec, Normalization
 from videocompressa.errors import InputError
 from videocompressa.labeler import Labeler, LabelerSpec
 from videocompressa.synthetic import Provenance, Source, SyntheticSet
@@ -52,6 +52,7 @@ PROVENANCE_SCHEMA: Schema = {
     "classes": [str],
     "codec": {"bytes": int, "channels": int, "downscale": int, "scale": [float], "sha256": str, "shift": [float]},
     "config": dict,
+    "hashes?": str,
     "labeler": dict,
     "normalization": {"mean": [float], "std": [float]},
     "positions": str,
@@ -150,6 +151,8 @@ def to_json(synthetic: SyntheticSet) -> tuple[str, str]:
         "times": _time_steps(synthetic.times_seconds),
         "videos": provenance.video_ids,
     }
+    if provenance.video_hashes:
+        content["hashes"] = "".join(provenance.video_hashes)
     try:
         # Once through JSON, so that keys which are no strings sort as the strings they become.
         content["config"] = json.loads(json.dumps(dict(provenance.config), allow_nan=False))
@@ -231,7 +234,13 @@ def from_json(header: Mapping[str, Any], content: Mapping[str, Any], num_items: 
         _check_numbers(f"normalization.{name}", numbers, 3)
     source = record_from(Source, header["source"], split_hash=content["split"])
     provenance = Provenance(
-        header["method"], content["config"], header["seed"], source, tuple(content["videos"]), header["version"]
+        header["method"],
+        content["config"],
+        header["seed"],
+        source,
+        tuple(content["videos"]),
+        header["version"],
+        _hashes_of(content, num_items),
     )
     _refuse_places(provenance)
     clip = record_from(ClipSpec, header["clip"])
@@ -253,6 +262,18 @@ def from_json(header: Mapping[str, Any], content: Mapping[str, Any], num_items: 
         packing=header["packing"],
         labeler=_labeler_from(content["labeler"]),
     )
+
+
+def _hashes_of(content: Mapping[str, Any], num_items: int) -> tuple[str, ...]:
+    if "hashes" not in content:
+        return ()
+    text, length = content["hashes"], VIDEO_HASH_DIGITS
+    if not re.fullmatch(f"[0-9a-f]{{{length * num_items}}}", text):
+        raise InputError(
+            f"metadata provenance.hashes has {len(text)} characters; it must have {length} hexadecimal digits (0-9, "
+            f"a-f) for each of {num_items} items"
+        )
+    return tuple(text[start : start + length] for start in range(0, len(text), length))
 
 
 def _milliseconds(steps: list[int], num_items: int, keyframes: int) -> list[list[int]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -77,7 +78,7 @@ class Running:
     """Folder that keeps candidates and finished stages, so that the same command resumes;
     $VIDEOCOMPRESSA_CACHE or the user's cache folder when not given. It may be deleted."""
 
-    def surroundings(self, watch: Watch) -> Surroundings:
+    def surroundings(self, watch: Watch, tell: Callable[[str], None] = lambda text: None) -> Surroundings:
         """Look up what the machine has."""
         import torch
 
@@ -91,6 +92,7 @@ class Running:
             workers=self.reading.chosen(),
             clock=time.perf_counter,
             watch=watch,
+            tell=tell,
         )
 
     def together(self, watch: Watch) -> tuple[Surroundings, ProcessGroup]:

@@ -1,12 +1,18 @@
 """The verb `compress`: a folder of videos into one file."""
 
 import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from videocompressa.cli import app as cli
 from videocompressa.cli import terminal
 from videocompressa.recipes.facts import cost_rows, labeler_text
+from videocompressa.recipes.options import typed
 from videocompressa.texts import duration_text
+
+OF_SET = ("size", "fit", "frames", "placement", "train_sample")
+"""Options of candidates that students of a set take from its file, or do not need."""
 
 
 @cli.app.command
@@ -38,9 +44,15 @@ def compress(
     started = time.perf_counter()
     from videocompressa.recipes.compress import compress_folder
 
+    announced: set[str] = set()
+
+    def announce(rows: Mapping[str, str], notes: Sequence[str]) -> None:
+        terminal.announce(rows, notes, reporting)
+        announced.update(notes)
+
     with terminal.progress(reporting) as watch:
         times = terminal.StageTimes(watch)
-        surroundings = running.surroundings(times.watch)
+        surroundings = running.surroundings(times.watch, lambda text: terminal.note(f"note: {text}", reporting))
         outcome = compress_folder(
             data,
             output,
@@ -50,10 +62,10 @@ def compress(
             selector_out=selector_out,
             overwrite=force,
             surroundings=surroundings,
-            announce=None if reporting.quiet else lambda rows, notes: terminal.announce(rows, notes, reporting),
+            announce=None if reporting.quiet else announce,
         )
     seconds = time.perf_counter() - started
-    terminal.notes_and_skipped(outcome.notes, outcome.skipped, reporting)
+    terminal.notes_and_skipped((text for text in outcome.notes if text not in announced), outcome.skipped, reporting)
     selector = {} if selector_out is None else {"selector": selector_out}
     if reporting.json:
         costs = {
@@ -70,4 +82,11 @@ def compress(
     terminal.stdout_console().print(terminal.facts_table({**rows, "time": duration_text(seconds), **selector}))
     if profile:
         terminal.stdout_console().print(times.table())
-    terminal.note(f"next: videocompressa train {outcome.path} --data {data}", reporting)
+    if outcome.judged_by is None:
+        terminal.next_command(["inspect", outcome.path], reporting)
+        return
+    of_set = replace(candidates, **{name: getattr(cli.CANDIDATES, name) for name in OF_SET})
+    words = ["train", outcome.path, "--data", data, *typed(of_set, running)]
+    words += [] if outcome.judged_by == "test" else ["--split", outcome.judged_by]
+    words += ["--codec", options.codec] if ":" in options.codec else []
+    terminal.next_command(words, reporting)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from videocompressa.cli import app as cli
 from videocompressa.cli import terminal
+from videocompressa.recipes.options import Share, typed
 from videocompressa.texts import bytes_text, duration_text, percent_text, span_text
 
 if TYPE_CHECKING:
@@ -38,6 +41,11 @@ def plan(
         return
     _print_plan(planned, options.method)
     terminal.notes_and_skipped(planned.notes, (), reporting)
+    if planned.judged_by is None and not candidates.hold_out:
+        candidates = replace(candidates, hold_out=Share("20%"))
+        budget = replace(budget, allow_fewer=budget.allow_fewer or budget.vpc is not None)
+    output = next(name for name in map("set{}.safetensors".format, ("", *range(2, 10**6))) if not Path(name).exists())
+    terminal.next_command(["compress", data, "-o", output, *typed(options, budget, candidates, running)], reporting)
 
 
 def _plan_json(planned: Plan) -> dict[str, object]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import shlex
 import sys
 import threading
 import time
@@ -170,6 +171,11 @@ def note(text: str, reporting: Reporting) -> None:
     """Print a line on stderr, unless quiet."""
     if not reporting.quiet:
         sys.stderr.write(f"{text}\n")
+
+
+def next_command(words: Iterable[object], reporting: Reporting) -> None:
+    """Print the command that comes next as it is typed, unless quiet."""
+    note(f"next: {shlex.join(['videocompressa', *map(str, words)])}", reporting)
 
 
 def notes_and_skipped(notes: Iterable[str], skipped: Iterable[BadVideo], reporting: Reporting) -> None:

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from videocompressa.clip import Candidates, ClipSpec, DecodedSplit, Normalization
+from videocompressa.clip import VIDEO_HASH_DIGITS, Candidates, ClipSpec, DecodedSplit, Normalization
 from videocompressa.datasets.journal import Journal, Line, locked
 from videocompressa.datasets.videos import VideoEntry, VideoSet
 from videocompressa.engine import Workers, run_shards
@@ -186,6 +186,7 @@ class _SplitPass:
             ),
             source=self.videos.name,
             split_hash=self.videos.split_hash,
+            video_hashes=tuple(row["sha256"][:VIDEO_HASH_DIGITS] for _, row, _ in good),
         )
 
     def latents_of(self, frames: Journal, codec: Codec) -> Journal:

@@ -25,7 +25,7 @@ from videocompressa.recipes.budgets import (
     resolve_budget,
     with_labeler,
 )
-from videocompressa.recipes.data import check_split, encode_train, list_videos, sampled, stages_of
+from videocompressa.recipes.data import check_split, encode_train, evaluation_split, list_videos, sampled, stages_of
 from videocompressa.recipes.options import BudgetOptions, CandidateOptions, CompressOptions, Surroundings
 from videocompressa.recipes.pace import encode_sample, method_seconds
 from videocompressa.recipes.settings import with_settings
@@ -62,6 +62,8 @@ class CompressOutcome:
     """The labeler in the file."""
     notes: tuple[str, ...]
     """Notes for the user on how the budget was met."""
+    judged_by: str | None
+    """Split of the data that students of the set can be evaluated on, "test" or "val"; None where it has neither."""
     method_seconds: float
     """Seconds of the method, stages that were already finished included; not of decoding and encoding."""
 
@@ -75,26 +77,31 @@ def compress_folder(
     budget: BudgetOptions,
     selector_out: Path | None = None,
     overwrite: bool = False,
+    method: MethodConfig | None = None,
+    codec: Codec | None = None,
     surroundings: Surroundings,
     announce: Callable[[Mapping[str, str], Sequence[str]], None] | None = None,
 ) -> CompressOutcome:
     """Compress the training videos of `data` into the file `path`, and write the trained selector to `selector_out`.
 
-    Options are checked before the videos are read; `announce` then gets what the run will do, as rows of names and
-    texts, and notes on the videos. Equal input, options and seed give equal bytes on a CPU. Raises
-    `InputError`.
+    `method` and `codec` are objects in place of the names in `options`. Options are checked before the videos are read;
+    `announce` then gets what the run will do, as rows of names and texts, and notes on the videos. Equal input, options
+    and seed give equal bytes on a CPU. Raises `InputError`.
     """
     check_output(path, overwrite=overwrite, suffix=".safetensors")
-    config, storage = configured(options, candidates, budget)
+    config, storage = configured(options, candidates, budget, method)
     if selector_out is not None:
-        _check_selector_out(selector_out, path, options.method, config, candidates, budget, overwrite=overwrite)
+        _check_selector_out(selector_out, path, config, candidates, budget, overwrite=overwrite)
     videos = sampled(list_videos(data, candidates), candidates)
+    judged_by, no_judge = evaluation_split(videos, data)
+    for text in no_judge:
+        surroundings.tell(text)
     surroundings.watch("list", done=len(videos), total=len(videos))
     check_training(videos, data, budget)
     config, labeler_notes = labeled_by(config, options, candidates, budget, len(videos.classes))
-    codec = build_codec(options.codec).to(surroundings.device)
+    codec = build_codec(codec or options.codec).to(surroundings.device)
     if announce is not None:
-        rows = _intention(videos, config, options, candidates, budget)
+        rows = _intention(videos, config, codec.spec.name, options.seed, candidates, budget)
         announce(rows | _estimate(videos, config, candidates, codec, surroundings), (*videos.notes, *labeler_notes))
     train_data = encode_train(videos, candidates, codec, surroundings)
     files = blank_files(
@@ -131,7 +138,8 @@ def compress_folder(
         num_train_frames=int(train_data.num_video_frames.sum()),
         skipped=train_data.bad,
         labeler=synthetic.labeler,
-        notes=(*(() if announce else (*videos.notes, *labeler_notes)), *train_data.notes, *notes),
+        notes=(*videos.notes, *labeler_notes, *train_data.notes, *notes),
+        judged_by=judged_by,
         method_seconds=seconds,
     )
 
@@ -139,7 +147,8 @@ def compress_folder(
 def _intention(
     videos: VideoSet,
     config: MethodConfig,
-    options: CompressOptions,
+    codec: str,
+    seed: int,
     candidates: CandidateOptions,
     budget: BudgetOptions,
 ) -> dict[str, str]:
@@ -157,7 +166,7 @@ def _intention(
         "read": f"{len(videos.select('train'))} training videos of {len(videos.classes)} classes",
         "clips": f"{candidates.frames} frames of {side}x{side} px, placement {place}, fit {fit}",
         "keep": f"{kept}; {LABELS[config.labels]}",
-        "method": f"{options.method}, codec {options.codec}, seed {options.seed}",
+        "method": f"{config.name}, codec {codec}, seed {seed}",
     }
 
 
@@ -174,20 +183,23 @@ def _estimate(
 
 
 def configured(
-    options: CompressOptions, candidates: CandidateOptions, budget: BudgetOptions
+    options: CompressOptions, candidates: CandidateOptions, budget: BudgetOptions, method: MethodConfig | None = None
 ) -> tuple[MethodConfig, Storage]:
-    """Return the method and the storage of some options; raises `InputError` for what does not go together."""
-    config = method_config(options.method, options.settings)
+    """Return the method and the storage of some options; raises `InputError` for what does not go together.
+
+    `method` takes the place of `options.method`.
+    """
+    config = with_settings(method or find_method(options.method), options.settings)
     if options.storage not in config.storages:
         raise InputError(
-            f"--storage {options.storage}: method {options.method!r} fills its bytes with entropy-coded latents; give "
+            f"--storage {options.storage}: method {config.name!r} fills its bytes with entropy-coded latents; give "
             "--storage transform, or leave the option out"
         )
     if budget.keyframes is not None:
         check_keyframes(budget.keyframes, candidates.clip.num_frames)
     if config.fills_bytes and budget.bytes is None:
         raise InputError(
-            f"method {options.method!r} keeps as much as a file of a given size holds, whatever --vpc and --ratio are; "
+            f"method {config.name!r} keeps as much as a file of a given size holds, whatever --vpc and --ratio are; "
             "give --bytes, such as --bytes 20kB"
         )
     if config.needs_teacher:
@@ -246,7 +258,6 @@ def _with_spare(budget: Budget, config: MethodConfig, train_data: Candidates, ru
 def _check_selector_out(
     selector_out: Path,
     path: Path,
-    method: str,
     config: MethodConfig,
     candidates: CandidateOptions,
     budget: BudgetOptions,
@@ -256,8 +267,8 @@ def _check_selector_out(
     """Raise when no selector could be written there, or the method learns none."""
     if config.selector_name != "gumbel":
         raise InputError(
-            f"--selector-out: method {method!r} with these settings learns no selector; use --method videocompressa "
-            "with --set selector=gumbel, or leave the option out"
+            f"--selector-out: method {config.name!r} with these settings learns no selector; use --method "
+            "videocompressa with --set selector=gumbel, or leave the option out"
         )
     if selector_out.absolute() == path.absolute():
         raise InputError(f"--selector-out and --output are both {path}; give two names")

@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self, get_args
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 from videocompressa.errors import InputError, check_known, check_least
 
@@ -136,6 +136,28 @@ class BudgetOptions:
             )
 
 
+def typed(*records: Any) -> list[str]:
+    """Return the options in these records that differ from their defaults, as words of a command."""
+    words: list[str] = []
+    for record in records:
+        for field in fields(record):
+            value = getattr(record, field.name)
+            if is_dataclass(value):
+                words += typed(value)
+            elif value != field.default:
+                name = "--set" if field.name == "settings" else f"--{field.name.replace('_', '-')}"
+                for each in value if isinstance(value, tuple) else (value,):
+                    words += [name] if each is True else [name, _word(each)]
+    return words
+
+
+def _word(value: object) -> str:
+    if not isinstance(value, Share):
+        return str(value)
+    percent = f"{100 * value:g}%"
+    return percent if Share(percent) == value else repr(float(value))
+
+
 PictureFormat = Literal["jpg", "png", "none"]
 
 
@@ -202,3 +224,5 @@ class Surroundings:
     clock: Callable[[], float]
     """Seconds, such as `time.perf_counter`."""
     watch: Watch
+    tell: Callable[[str], None] = lambda text: None
+    """Shows a note for the user at once, before the long run that it is about."""

@@ -8,13 +8,14 @@ from collections import Counter
 from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
 
-from videocompressa.clip import Candidates, ClipSpec, CodecSpec, Normalization
+from videocompressa.clip import VIDEO_HASH_DIGITS, Candidates, ClipSpec, CodecSpec, Normalization
 from videocompressa.codecs import build_codec
 from videocompressa.datasets import BadVideo, VideoEntry, VideoSet
 from videocompressa.datasets.candidates import check_classes_read
@@ -23,7 +24,7 @@ from videocompressa.engine import Cluster, run_shards
 from videocompressa.errors import InputError, VideoError
 from videocompressa.recipes.budgets import blank_files, num_items, resolve_budget
 from videocompressa.recipes.compress import check_training, configured, labeled_by
-from videocompressa.recipes.data import list_videos, sampled
+from videocompressa.recipes.data import evaluation_split, list_videos, sampled
 from videocompressa.recipes.options import BudgetOptions, CandidateOptions, CompressOptions, Surroundings
 from videocompressa.recipes.pace import encode_sample, method_seconds
 from videocompressa.synthetic import Budget
@@ -71,6 +72,8 @@ class Plan:
     """Estimate: the method's training."""
     notes: tuple[str, ...]
     """Notes for the user on how the budget is met."""
+    judged_by: str | None
+    """See `CompressOutcome`."""
 
     @property
     def frame_ratio(self) -> float:
@@ -94,6 +97,7 @@ def plan(
     check_training(videos, data, budget)
     config, storage = configured(options, candidates, budget)
     config, labeler_notes = labeled_by(config, options, candidates, budget, len(videos.classes))
+    judged_by, no_judge = evaluation_split(videos, data)
     codec = build_codec(options.codec).to(surroundings.device)
     codec.spec.latent_shape(candidates.size, candidates.size)
     infos, bad = _probe_all(videos, candidates.max_seconds_per_video, surroundings)
@@ -121,7 +125,8 @@ def plan(
         file_bytes=size or files.size(resolved.videos_per_class, resolved.keyframes),
         pass_seconds=len(train) * seconds_per_video,
         method_seconds=method_seconds(frames, config, len(train), videos.classes, surroundings),
-        notes=(*videos.notes, *labeler_notes, *notes, *_clip_notes(list(train.values()), candidates)),
+        notes=(*videos.notes, *no_judge, *labeler_notes, *notes, *_clip_notes(list(train.values()), candidates)),
+        judged_by=judged_by,
     )
 
 
@@ -208,4 +213,5 @@ def _blank_candidates(
         source=videos.name,
         split_hash=videos.select("train").split_hash,
         bad=bad,
+        video_hashes=tuple(sha256(entry.video_id.encode()).hexdigest()[:VIDEO_HASH_DIGITS] for entry in train),
     )

@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from videocompressa.datasets import BadVideo, VideoSet
+from videocompressa.clip import DecodedSplit
+from videocompressa.datasets import BadVideo
 from videocompressa.datasets.layouts import PACKED
 from videocompressa.errors import InputError
 from videocompressa.files import check_output_folder
@@ -26,7 +27,8 @@ from videocompressa.students.model_folder import TrainedModel, write_model
 from videocompressa.students.named import OwnNetwork, parse_student
 from videocompressa.students.settings import TrainConfig
 from videocompressa.students.training import fit
-from videocompressa.synthetic import SyntheticSet
+from videocompressa.synthetic import Provenance, SyntheticSet
+from videocompressa.texts import names_text
 
 
 @dataclass(frozen=True)
@@ -78,18 +80,21 @@ def train_on(
         check_output_folder(save_model, overwrite=overwrite)
     videos = list_videos(data, candidates)
     check_split(videos, split, data)
+    known: Provenance | DecodedSplit
     if holds_videos(subject):
         clip = candidates.clip
-        train, skipped = _all_videos(subject, candidates, surroundings)
+        known = _all_videos(subject, candidates, surroundings)
+        train = LabeledClips(known.frames, known.labels, known.normalization, known.classes)
     else:
         synthetic = open_set(subject, codec)
-        check_unseen(synthetic, subject, videos, data, split)
+        known = synthetic.provenance
         if stored_labels:
             synthetic = dataclasses.replace(synthetic, labeler=None)
         train = LabeledClips.of_set(synthetic, surroundings.device)
-        clip, skipped = synthetic.clip, ()
+        clip = synthetic.clip
     check_same_classes(train.classes, videos.classes, subject, data)
     test = decode_videos(videos, split, clip, candidates, surroundings)
+    check_unseen(known, subject, test, data, split)
     test_clips = LabeledClips(test.frames, test.labels, train.normalization, test.classes)
     stages = Stages(surroundings.cache / "features", surroundings.clock)
     run = Run(Streams(0), surroundings.device, surroundings.watch, stages)
@@ -107,7 +112,8 @@ def train_on(
         centroid = train_seeds(train, test_clips, nearest, run, seeds=[0], clock=clock).top1_mean
     for student in trained.values():
         assert save_model is not None
-        model = TrainedModel(student, config.student, config.width, train.classes, clip, train.normalization)
+        parts = (config.student, config.width, train.classes, clip, train.normalization, known.video_hashes)
+        model = TrainedModel(student, *parts)
         write_model(model, save_model, overwrite=overwrite)
     return TrainOutcome(
         result=result,
@@ -117,19 +123,16 @@ def train_on(
         num_train_clips=len(train),
         num_test_clips=len(test),
         split=split,
-        skipped=(*skipped, *test.bad),
+        skipped=(*(known.bad if isinstance(known, DecodedSplit) else ()), *test.bad),
         centroid_top1=centroid,
     )
 
 
-def _all_videos(
-    data: Path, candidates: CandidateOptions, surroundings: Surroundings
-) -> tuple[LabeledClips, tuple[BadVideo, ...]]:
-    """Return all training clips, and the videos that cannot be read."""
+def _all_videos(data: Path, candidates: CandidateOptions, surroundings: Surroundings) -> DecodedSplit:
+    """Return all training videos."""
     videos = list_videos(data, candidates)
     check_split(videos, "train", data)
-    decoded = decode_videos(videos, "train", candidates.clip, candidates, surroundings)
-    return LabeledClips(decoded.frames, decoded.labels, decoded.normalization, decoded.classes), decoded.bad
+    return decode_videos(videos, "train", candidates.clip, candidates, surroundings)
 
 
 def holds_videos(subject: Path) -> bool:
@@ -160,14 +163,27 @@ def fit_module(
     return model
 
 
-def check_unseen(synthetic: SyntheticSet, path: Path, videos: VideoSet, data: Path, split: str) -> None:
-    """Raise when a set holds videos of its own evaluation."""
-    evaluated = {entry.video_id for entry in videos.select(split).entries}
-    both = evaluated.intersection(synthetic.provenance.video_ids)
-    if both and synthetic.provenance.source.name == videos.name:
+def check_unseen(
+    known: Provenance | DecodedSplit, subject: Path | str, test: DecodedSplit, data: Path | str, split: str
+) -> None:
+    """Raise when videos of an evaluation are among those that the students, or their set, were made from.
+
+    Videos are the same when their bytes are, whatever their names and folders. Ids are compared too: in data of the
+    same name, whose copy may be encoded anew, and where the hashes are not known, as in older set files.
+    """
+    name = known.source if isinstance(known, DecodedSplit) else known.source.name
+    ids = set(known.video_ids) if name == test.source or not known.video_hashes else set()
+    hashes, test_hashes = set(known.video_hashes), test.video_hashes or ("",) * len(test)
+    both = [
+        video_id
+        for video_id, video_hash in zip(test.video_ids, test_hashes, strict=True)
+        if video_id in ids or video_hash in hashes
+    ]
+    if both:
         raise InputError(
-            f"{path}: was compressed from {len(both)} of the {split} videos of {data}, such as {min(both)}; compress "
-            "with the same --hold-out and lists"
+            f"{subject}: was made from {len(both)} of the {len(test)} {split} videos of {data} ({names_text(both)}), "
+            f"which so cannot judge it; give other {split} videos: the data that was compressed, with the same "
+            "--hold-out and lists, or data without copies of them"
         )
 
 
@@ -176,12 +192,8 @@ def check_same_classes(own: Sequence[str], theirs: Sequence[str], subject: Path,
     if tuple(own) == tuple(theirs):
         return
     missing = {data: sorted(set(own) - set(theirs)), subject: sorted(set(theirs) - set(own))}
-    differences = "; ".join(f"{path} lacks {_names(names)}" for path, names in missing.items() if names)
+    differences = "; ".join(f"{path} lacks {names_text(names)}" for path, names in missing.items() if names)
     raise InputError(
         f"the classes of {subject} and {data} differ: {differences or 'another order'}; "
         "give the data that was compressed"
     )
-
-
-def _names(classes: Sequence[str]) -> str:
-    return ", ".join(map(repr, classes[:5])) + (f" and {len(classes) - 5} more" if len(classes) > 5 else "")
