@@ -9,7 +9,7 @@ error does not name the shard on which a worker died.
 
 import json
 import math
-import resource
+import os
 import signal
 import subprocess
 import sys
@@ -133,8 +133,29 @@ def peak_memory_bytes() -> int:
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return 1024 * int(line.split()[1])
+    return largest_memory_bytes("RUSAGE_SELF")
+
+
+def largest_memory_bytes(who: str) -> int:
+    """Return the largest resident memory by getrusage, of RUSAGE_SELF or of the largest of RUSAGE_CHILDREN.
+
+    0 on Windows, which has no such call.
+    """
+    if sys.platform == "win32":
+        return 0
+    import resource
+
     unit = 1 if sys.platform == "darwin" else 1024
-    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return unit * resource.getrusage(getattr(resource, who)).ru_maxrss
+
+
+def usable_cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """Return how many cores this process may use: those of its affinity, within the quota of its container."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with suppress(OSError, ValueError):  # No such file outside of a container; "max" is no number.
+        allowed, period = map(int, quota.read_text().split())
+        cores = min(cores, max(1, allowed // period))
+    return cores
 
 
 def _in_workers(

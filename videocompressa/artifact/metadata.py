@@ -31,8 +31,11 @@ KEY = "videocompressa"
 Schema = Mapping[str, Any]
 RecordType = TypeVar("RecordType")
 
+CLIP_SCHEMA: Schema = {"fit?": str, "frames": int, "height": int, "placement": str, "width": int}
+"""Likewise of a clip; "?" marks what is left out at its default, so that it costs no bytes."""
+
 SCHEMA: Schema = {
-    "clip": {"frames": int, "height": int, "placement": str, "width": int},
+    "clip": CLIP_SCHEMA,
     "codec": str,
     "fill": str,
     "format": int,
@@ -49,7 +52,7 @@ PROVENANCE_SCHEMA: Schema = {
     "classes": [str],
     "codec": {"bytes": int, "channels": int, "downscale": int, "scale": [float], "sha256": str, "shift": [float]},
     "config": dict,
-    "hashes": str,
+    "hashes?": str,
     "labeler": dict,
     "normalization": {"mean": [float], "std": [float]},
     "positions": str,
@@ -57,7 +60,7 @@ PROVENANCE_SCHEMA: Schema = {
     "times": [int],
     "videos": [str],
 }
-"""Likewise of the JSON in the tensor `provenance`; its key `hashes` alone may be missing."""
+"""Likewise of the JSON in the tensor `provenance`."""
 
 LABELER_SCHEMA: Schema = {
     "agreement": float,
@@ -126,7 +129,7 @@ def to_json(synthetic: SyntheticSet) -> tuple[str, str]:
     _refuse_places(provenance)
     header = {
         "format": FORMAT,
-        "clip": content_of(synthetic.clip, SCHEMA["clip"]),
+        "clip": clip_content(synthetic.clip),
         "codec": portable(synthetic.codec.name),
         "fill": synthetic.fill,
         "packing": synthetic.packing,
@@ -172,6 +175,15 @@ def content_of(record: object, keys: Iterable[str]) -> dict[str, Any]:
     """Return those fields of a record that have these keys."""
     fields = {_KEYS.get(name, name): value for name, value in vars(record).items()}
     return {key: fields[key] for key in keys}
+
+
+def clip_content(clip: ClipSpec) -> dict[str, Any]:
+    """Return the JSON of a clip."""
+    return content_of(clip, [key for key in map(_bare, CLIP_SCHEMA) if key != "fit" or clip.fit != "crop"])
+
+
+def _bare(key: str) -> str:
+    return key.removesuffix("?")
 
 
 def record_from(kind: type[RecordType], content: Mapping[str, Any], **more: Any) -> RecordType:
@@ -306,12 +318,13 @@ def check_schema(value: object, schema: Any, where: str) -> None:
     if isinstance(schema, dict):
         if not isinstance(value, dict):
             raise InputError(f"metadata {where} is not an object")
-        if missing := sorted(set(schema) - set(value)):
+        known = {_bare(key): inner for key, inner in schema.items()}
+        if missing := sorted(key for key in schema if not key.endswith("?") and key not in value):
             raise InputError(f"metadata {where} lacks {', '.join(missing)}")
-        if unknown := sorted(set(value) - set(schema)):
+        if unknown := sorted(set(value) - set(known)):
             raise InputError(f"metadata {where} has unknown keys {', '.join(unknown)}")
-        for key, inner in schema.items():
-            check_schema(value[key], inner, f"{where}.{key}")
+        for key in [key for key in known if key in value]:
+            check_schema(value[key], known[key], f"{where}.{key}")
     elif isinstance(schema, list):
         if not isinstance(value, list):
             raise InputError(f"metadata {where} is not a list")

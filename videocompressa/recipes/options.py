@@ -67,7 +67,10 @@ class CandidateOptions:
     """Which videos, and how candidate frames are cut from them."""
 
     size: int = 48
-    """Height and width of the candidate frames in pixels: the short side is resized, the middle cropped."""
+    """Height and width of the candidate frames in pixels."""
+    fit: Literal["crop", "pad", "stretch"] = "crop"
+    """How a frame becomes square: crop (its middle), pad (all of it, between black bars) or stretch (all of it, out of
+    proportion). Frames of train and test are those of the set's file."""
     frames: int = 8
     """Candidate frames of each video (T)."""
     placement: str = "even"
@@ -104,7 +107,7 @@ class CandidateOptions:
         from videocompressa.clip import ClipSpec
 
         check_least(self, "--", size=1, frames=1)
-        return ClipSpec(self.frames, self.size, self.size, self.placement)
+        return ClipSpec(self.frames, self.size, self.size, self.placement, self.fit)
 
 
 @dataclass(frozen=True)
