@@ -21,7 +21,7 @@ from videocompressa.bench.protocols import Protocol
 from videocompressa.bench.record import FULL_LONG, LABELER
 from videocompressa.codecs import build_codec
 from videocompressa.datasets import VideoSet
-from videocompressa.engine import peak_memory_bytes
+from videocompressa.engine import keep_freed_memory, peak_memory_bytes
 from videocompressa.errors import DivergedError, InputError
 from videocompressa.files import write_text
 from videocompressa.labeler import Labeler
@@ -182,6 +182,7 @@ def known(setting: Setting, job: RunJob) -> Answer | None:
 def run_student(task: tuple[Setting, RunJob]) -> Answer:
     """Train the student of a job and evaluate it; "set" holds the answer of the set's job."""
     setting, job = task
+    keep_freed_memory()
     torch.set_num_threads(setting.threads)
     of_set = None if job.trained_on is None else compress_set(setting, job.trained_on)
     if of_set is not None and not _is_set(of_set):
