@@ -606,7 +606,7 @@ def test_same_seed_same_bytes(run: Runner, videos: Path, tmp_path: Path) -> None
     "place",
     [
         "methods.config.train_selector",
-        "students.teachers.fit",
+        "students.training.fit",
         "methods.config.relabel",
         "files.os.fsync",
     ],
@@ -646,10 +646,10 @@ def test_the_same_command_again_decodes_and_trains_nothing(
 
         return call
 
-    from videocompressa.students import teachers
+    from videocompressa.students import training
 
     monkeypatch.setattr(encode_pass, "decode_shard", counted("decode", encode_pass.decode_shard))
-    monkeypatch.setattr(teachers, "fit", counted("fit", teachers.fit))
+    monkeypatch.setattr(training, "fit", counted("fit", training.fit))
     run.compress(videos, tmp_path / "a.safetensors", *options)
     assert calls == {"decode": 1, "fit": 3}  # One shard; a teacher and a pool of two.
     run.compress(videos, tmp_path / "b.safetensors", *options)

@@ -109,5 +109,5 @@ def _trajectory(train_data: Candidates, config: ExpertConfig, run: Run) -> dict[
         if steps_done % steps_per_epoch == 0:
             snapshots.append(flat_parameters(student).cpu())
 
-    fit(real_clips(train_data), config.recipe(len(train_data)), run, step_name="expert", each_step=keep)
+    fit(real_clips(train_data), config.recipe(len(train_data)), run, step_name="expert", each_step=keep, kept=snapshots)
     return {"parameters": torch.stack(snapshots)}

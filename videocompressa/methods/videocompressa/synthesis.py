@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from videocompressa.checkpoint import Part, Repeated
 from videocompressa.clip import Candidates
 from videocompressa.codecs import Codec
 from videocompressa.errors import DivergedError, check_least
@@ -77,9 +78,13 @@ def synthesize(
     optimizer = _optimizer(delta, live, config)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.steps)
     augment, members = run.generator("augment"), run.generator("members")
-    batches = class_batches(start.labels, config.batch_size, run.generator("classes"))
+    batches = Repeated(lambda: class_batches(start.labels, config.batch_size, run.generator("classes")))
     counts = torch.bincount(start.labels, minlength=len(start.classes)).to(run.device)
-    for step, rows in zip(range(config.steps), batches, strict=False):
+    parts: dict[str, Part] = {"delta": delta, "optimizer": optimizer, "schedule": schedule}
+    parts |= {"augment": augment, "members": members, "classes": batches}
+    parts |= {} if live is None else {"selector": live}
+    for step in run.steps("synthesis", config.steps, parts):
+        rows = next(batches)
         if live is None:
             positions = start.positions[rows]
             base = take_keyframes(candidates[rows], positions)
