@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-from cli_runs import CLIPS, QUICK, STUDENT, TINY, Runner, draw_clip, draw_videos, everything_in
+from cli_runs import QUICK, TINY, Runner, draw_clip, draw_videos, everything_in
 
 from videocompressa import METHODS
 from videocompressa.artifact import measure, read_set
@@ -192,23 +192,6 @@ def test_compress_shows_where_its_time_went(run: Runner, videos: Path, tmp_path:
     assert set(shares) == {"decode", "encode", "pack"}
     assert sum(map(float, shares.values())) <= 101
     assert "share" not in run.compress(videos, tmp_path / "other.safetensors").out
-
-
-@pytest.mark.slow
-def test_processes_share_the_seeds_of_train(run: Runner, videos: Path, set_file: Path, tmp_path: Path) -> None:
-    more = ("--data", videos, "--seeds", 3, "--json", "--quiet")
-    alone = run.train(set_file, *more).json
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "videocompressa", "train"]
-    options = (*CLIPS, "--cache", run.cache, *STUDENT[:-2], *more, "--save-model", tmp_path / "model")
-    command = [sys.executable, *torchrun, set_file, *options]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, env=environment, check=False)
-    assert done.returncode == 0, done.stderr
-    both = json.loads(done.stdout)
-    assert len(alone["top1_runs"]) == 3
-    for name in ("top1_runs", "per_class", "confusion", "num_diverged"):
-        assert both[name] == alone[name]
-    assert (tmp_path / "model" / "videocompressa.json").is_file()
 
 
 def test_train_prints_one_object(run: Runner, videos: Path, set_file: Path) -> None:

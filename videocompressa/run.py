@@ -22,6 +22,7 @@ from torch import Tensor
 from videocompressa import checkpoint
 from videocompressa.errors import DivergedError
 from videocompressa.files import atomic_path
+from videocompressa.processes import ALONE, ProcessGroup
 from videocompressa.rng import Streams
 
 Watch = Callable[..., None]
@@ -148,6 +149,9 @@ class Run:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     watch: Watch = watch_nothing
     stages: Stages = Stages()
+    group: ProcessGroup = ALONE
+    """The processes that run the same together: they share teachers, experts and steps of the synthesis, by stages of
+    one folder."""
 
     def child(self, name: str) -> Self:
         """Return the run of a part, with random streams of its own."""

@@ -26,6 +26,8 @@ def compress(
 ) -> None:
     """Compress the training videos of a folder into one file. After an interruption, the same command resumes.
 
+    On several GPUs, which share teachers and synthesis: torchrun --nproc-per-node N -m videocompressa compress ...
+
     Parameters
     ----------
     output
@@ -40,7 +42,7 @@ def compress(
 
     with terminal.progress(reporting) as watch:
         times = terminal.StageTimes(watch)
-        surroundings = running.surroundings(times.watch)
+        surroundings, group = running.together(times.watch)
         outcome = compress_folder(
             data,
             output,
@@ -49,8 +51,11 @@ def compress(
             budget=budget,
             selector_out=selector_out,
             overwrite=force,
+            group=group,
             surroundings=surroundings,
         )
+    if not group.is_main:
+        return
     seconds = time.perf_counter() - started
     terminal.notes_and_skipped(outcome.notes, outcome.skipped, reporting)
     selector = {} if selector_out is None else {"selector": selector_out}

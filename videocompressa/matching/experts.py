@@ -75,14 +75,19 @@ def train_experts(train_data: Candidates, config: ExpertConfig, run: Run) -> lis
     """
     # How many experts there are is not part of the key, so more can be added.
     key = {"config": {name: value for name, value in asdict(config).items() if name != "num_experts"}}
-    trajectories = []
-    for number in range(config.num_experts):
+
+    def train(number: int) -> Tensor:
         part = run.child(f"experts/{number}")
         compute = partial(_trajectory, train_data, config, part)
         stage = part.recall("expert", key, compute)
         if run.stages.folder is not None:  # read back, so that what was just computed leaves the memory
             stage = part.recall("expert", key, compute)
-        trajectories.append(stage["parameters"])
+        return stage["parameters"]
+
+    run.group.share(config.num_experts, train)
+    trajectories = []
+    for number in range(config.num_experts):
+        trajectories.append(train(number))
         run.watch("experts", done=number + 1, total=config.num_experts)
     return trajectories
 

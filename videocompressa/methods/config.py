@@ -271,8 +271,8 @@ class SelectingConfig(MethodConfig):
 
         settings = {"scorer": dataclasses.asdict(self.scorer), "joint": dataclasses.asdict(self.joint)}
         selector = GumbelSelector(self.scorer, part.generator("selector"))
-        stage = part.recall("selector", {**settings, "keyframes": keyframes, "fill": self.fill}, compute)
-        selector.load_state_dict(stage)
+        key = {**settings, "keyframes": keyframes, "fill": self.fill}
+        selector.load_state_dict(run.group.main_first(lambda: part.recall("selector", key, compute)))
         return selector.to(run.device)
 
 

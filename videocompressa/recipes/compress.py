@@ -16,6 +16,7 @@ from videocompressa.errors import BudgetError, InputError
 from videocompressa.files import check_output
 from videocompressa.labeler import Labeler
 from videocompressa.methods import MethodConfig, find_method
+from videocompressa.processes import ALONE, ProcessGroup
 from videocompressa.recipes.budgets import (
     DEFAULT_KEYFRAMES,
     blank_files,
@@ -68,12 +69,14 @@ def compress_folder(
     budget: BudgetOptions,
     selector_out: Path | None = None,
     overwrite: bool = False,
+    group: ProcessGroup = ALONE,
     surroundings: Surroundings,
 ) -> CompressOutcome:
     """Compress the training videos of `data` into the file `path`, and write the trained selector to `selector_out`.
 
-    Options are checked before the videos are read. Equal input, options and seed give equal bytes on a CPU. Raises
-    `InputError`.
+    Options are checked before the videos are read. Equal input, options and seed give equal bytes on a CPU. The
+    processes of `group` share teachers, experts, pool and synthesis; they must see one cache, and the first one decodes
+    and writes. Raises `InputError`.
     """
     check_output(path, overwrite=overwrite, suffix=".safetensors")
     config, storage = configured(options, candidates, budget)
@@ -84,13 +87,13 @@ def compress_folder(
     check_training(videos, data, budget)
     config, labeler_notes = labeled_by(config, options, candidates, budget, len(videos.classes))
     codec = build_codec(options.codec).to(surroundings.device)
-    train_data = encode_train(videos, candidates, codec, surroundings)
+    train_data = group.main_first(lambda: encode_train(videos, candidates, codec, surroundings))
     files = blank_files(
         train_data, config, storage.counting(budget.bytes), options.seed, sample_of(train_data.latents), codec
     )
     resolved, notes = resolve_budget(budget, files)
     stages = stages_of(train_data, surroundings)
-    run = Run(Streams(options.seed, "compress"), surroundings.device, surroundings.watch, stages)
+    run = Run(Streams(options.seed, "compress"), surroundings.device, surroundings.watch, stages, group)
     started = surroundings.clock()
     resolved = _with_spare(resolved, config, train_data, run)
     method_set = config.compress(train_data, codec, resolved, run)
@@ -102,12 +105,15 @@ def compress_folder(
         )
     method_seconds = surroundings.clock() - started + sum(run.stages.recalled_seconds.values())
     surroundings.watch("pack", done=1, total=1)
-    cost = write_set(synthetic, path, quantization=storage.quantization, overwrite=overwrite)
+    costs = []
+    if group.is_main:
+        costs.append(write_set(synthetic, path, quantization=storage.quantization, overwrite=overwrite))
+    (cost,) = group.gather(costs)
     surroundings.watch("write", done=1, total=1)
     if selector_out is not None:
-        write_selector(
-            _trained_selector(train_data, config, resolved.keyframes, run), selector_out, overwrite=overwrite
-        )
+        trained = _trained_selector(train_data, config, resolved.keyframes, run)
+        if group.is_main:
+            write_selector(trained, selector_out, overwrite=overwrite)
     # Soft labels do not show what class an item was chosen for.
     labels = dict(zip(train_data.video_ids, train_data.labels.tolist(), strict=True))
     return CompressOutcome(

@@ -64,7 +64,7 @@ def train_labeler(train_data: Candidates, config: LabelerConfig, run: Run) -> La
         return {**weights, _AGREEMENT: torch.tensor(agreement(clips, weights, spec, part))}
 
     key = {"config": dataclasses.asdict(config.train), "bits": spec.bits, "views": dataclasses.asdict(spec.views)}
-    weights = part.recall("labeler", key, compute)
+    weights = run.group.main_first(lambda: part.recall("labeler", key, compute))
     share = round(float(weights.pop(_AGREEMENT)), 3)
     return Labeler(spec, rounded(weights, spec.bits), train_data.normalization, share).to(run.device)
 

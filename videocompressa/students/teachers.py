@@ -117,11 +117,16 @@ class RealClips:
 
 def train_teachers(real: RealClips, config: TeacherConfig, run: Run) -> Sequence[Teacher]:
     """Train `num_teachers` teachers, each from a seed of its own."""
-    parts = (run.child(f"teacher/{number}") for number in range(config.num_teachers))
-    if parse_student(config.train.student).is_frozen:
-        clips = real_clips(real.train_data)
-        return [fit_probe(clips, config.train, part).requires_grad_(False) for part in parts]
-    return [real.train(config.train, part, name="teacher") for part in parts]
+    clips, frozen = real_clips(real.train_data), parse_student(config.train.student).is_frozen
+
+    def train(number: int) -> Teacher:
+        part = run.child(f"teacher/{number}")
+        if frozen:
+            return fit_probe(clips, config.train, part).requires_grad_(False)
+        return real.train(config.train, part, name="teacher")
+
+    run.group.share(config.num_teachers, train)
+    return [train(number) for number in range(config.num_teachers)]
 
 
 def recognized(train_data: Candidates, teachers: Sequence[Teacher], run: Run) -> Tensor:
