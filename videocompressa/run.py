@@ -27,7 +27,7 @@ from videocompressa.rng import Streams
 
 Watch = Callable[..., None]
 """`watch(step, **numbers)`: carries progress out of the silent core. `step` names the phase ("encode", "teacher",
-...); `done` and `total` are always among the numbers."""
+...); `done` and `total` are always among the numbers, and "decode" has the mapping `worker_seconds`."""
 
 Compute = Callable[[], dict[str, Tensor]]
 """Computes the tensors of a stage."""

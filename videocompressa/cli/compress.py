@@ -35,7 +35,7 @@ def compress(
     selector_out
         Also write the selector that learned to pick keyframes to this .safetensors file, for the verb keyframes.
     profile
-        Also print the time that each stage took; --json has it always.
+        Also print the time that each stage took, and of what decoding workers did; --json has it always.
     """
     started = time.perf_counter()
     from videocompressa.recipes.compress import compress_folder
@@ -63,6 +63,7 @@ def compress(
         costs = {
             "compress_seconds": seconds,
             "stage_seconds": times.seconds,
+            "worker_seconds": times.worker_seconds,
             "peak_memory_bytes": terminal.peak_memory_bytes(surroundings.workers),
         }
         terminal.print_json(terminal.facts_of(outcome, "cost") | costs | selector)
@@ -73,5 +74,5 @@ def compress(
     rows["kept"] += f", of {outcome.num_train_videos} videos with {outcome.num_train_frames} frames"
     terminal.stdout_console().print(terminal.facts_table({**rows, "time": duration_text(seconds), **selector}))
     if profile:
-        terminal.stdout_console().print(times.table())
+        terminal.stdout_console().print(*times.tables())
     terminal.note(f"next: videocompressa train {outcome.path} --data {data}", reporting)
