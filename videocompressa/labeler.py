@@ -7,6 +7,7 @@ HeLlO, arXiv 2408.08201, stores label projectors of images). Students of the set
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -101,6 +102,14 @@ class Labeler(nn.Module):
         return {name: tensor.cpu() for name, tensor in state.items() if tensor.is_floating_point()}
 
 
+class Clips(Protocol):
+    """A tensor of clips, or what gives some of them as one."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: list[int]) -> Tensor: ...
+
+
 class LabeledViews(Dataset[tuple[Tensor, Tensor]]):
     """Endless views of clips, each labeled when it is taken: pairs (view, probabilities).
 
@@ -109,7 +118,7 @@ class LabeledViews(Dataset[tuple[Tensor, Tensor]]):
     repeats them.
     """
 
-    def __init__(self, clips: Tensor, labeler: Labeler) -> None:
+    def __init__(self, clips: Clips, labeler: Labeler) -> None:
         """Take clips (N,T,3,H,W) float32 in [0,1]."""
         self.clips, self.labeler = clips, labeler
 
