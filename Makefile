@@ -9,6 +9,7 @@ WORKERS ?= 2
 DATA ?= runs/demo/videos
 SETS ?=
 LOSSLESS := lip_words fluent16 fights basketball5
+SHARE ?= 1
 VPC ?= 1,6,15,30,60
 RIVALS ?= full,typical-clips,videocompressa,random-real,herding-real,real-h264,real-av1,real-webp
 PROTOCOL := --labels hard --vpc $(VPC) --keyframes 4 --seeds 5 --students minic3d,framenet2d --scale small --size 48 \
@@ -26,7 +27,7 @@ BIN = $(dir $(shell command -v $(PYTHON)))
 test quick: export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test quick lint types layers format bench bench-lossless clean
+.PHONY: help setup demo test quick lint types layers format bench soak bench-lossless clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 18
@@ -63,6 +64,9 @@ format: $(ENVIRONMENT) ## fix what ruff can fix
 
 bench: $(ENVIRONMENT) ## speed and memory of the encode pass; DATA=folder of videos, else the demo's
 	$(PYTHON) tools/bench_encode_pass.py $(DATA) --workers 0
+
+soak: $(ENVIRONMENT) ## load: many clips, classes, items and runs (SHARE=0.01 for a hundredth), and what they leave behind
+	$(PYTHON) tools/soak.py --share $(SHARE)
 
 bench-lossless: $(ENVIRONMENT) ## table and curve from 4 to 240 keyframes a class; SETS=folder of the four sets, VPC=, RIVALS= for less
 	@test -n "$(SETS)" || { echo "give SETS=folder that holds $(LOSSLESS)"; exit 2; }

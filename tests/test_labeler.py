@@ -208,6 +208,12 @@ def test_a_set_without_a_labeler_has_no_labeled_views() -> None:
     dataset = labeled.as_dataset(views=True)
     assert isinstance(dataset, LabeledViews)
     assert torch.equal(dataset.clips, labeled.clips())
+    lazy = labeled.as_dataset(views=True, lazy=True)
+    views = []
+    for each in (dataset, lazy):
+        torch.manual_seed(3)
+        views.append(each.__getitems__([1, 0])[0][0])  # type: ignore[attr-defined]
+    assert torch.equal(*views)
     plain, label = labeled.as_dataset()[0]
     assert torch.equal(plain, labeled.clips()[0])
     assert (label.dtype, int(label)) == (torch.int64, int(labeled.labels[0]))

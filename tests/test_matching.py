@@ -30,7 +30,7 @@ from videocompressa.methods import METHODS
 from videocompressa.methods.matched import DM, MTT, MatchedConfig
 from videocompressa.networks import Dropout, build_student
 from videocompressa.rng import Streams
-from videocompressa.run import Run, Stages, watch_nothing
+from videocompressa.run import Run, Stages
 from videocompressa.students.settings import TrainConfig
 from videocompressa.students.teachers import TeacherConfig
 from videocompressa.synthetic import Budget, SyntheticSet
@@ -347,7 +347,7 @@ def test_tune_is_sgd_with_momentum_in_place_and_own_rate_for_what_the_matching_l
     z, bowl, losses = torch.zeros(1, requires_grad=True), Bowl(), []
     tune(
         [z], bowl, lambda rows: z[rows], torch.zeros(1, dtype=torch.int64), TuningConfig(steps=2, lr=0.1, momentum=0.5),
-        watch=lambda name, **numbers: losses.append((name, numbers["loss"])), name="bowl",
+        run=Run(Streams(0), watch=lambda name, **numbers: losses.append((name, numbers["loss"]))), name="bowl",
     )  # fmt: skip
     first = 0.1 * 2
     assert float(z.detach()) == pytest.approx(first + 0.1 * (0.5 * 2 + 2 * (1 - first)))
@@ -357,7 +357,7 @@ def test_tune_is_sgd_with_momentum_in_place_and_own_rate_for_what_the_matching_l
 
 def test_divergence_names_the_rate_to_lower(linear: Tensor) -> None:
     z, labels = torch.zeros(2, FRAMES, 3, SIDE, SIDE, requires_grad=True), torch.tensor([0, 1])
-    arguments = {"watch": watch_nothing, "name": "dm"}
+    arguments = {"run": Run(Streams(0)), "name": "dm"}
     with pytest.raises(DivergedError, match=r"dm diverged: its loss at step 2 of 3 is not finite; .* than 1e\+30$"):
         tune([z], build(DMConfig(), noisy()), lambda rows: z[rows], labels, TuningConfig(steps=3, lr=1e30), **arguments)
     bowl, z = Bowl(), torch.zeros(1, requires_grad=True)
@@ -432,7 +432,7 @@ def test_planted_truth_dm_moves_the_telling_cell() -> None:
     latents = start.latents.clone().requires_grad_()
     tune(
         [latents], build(DMConfig(width=0.25), real), decoded_clips(latents, start, codec), start.labels,
-        TuningConfig(steps=150, lr=200), watch=watch_nothing, name="dm",
+        TuningConfig(steps=150, lr=200), run=Run(Streams(0)), name="dm",
     )  # fmt: skip
     same, other = (latents.detach() - start.latents).mean((1, 2))
     outside = torch.ones(side, side, dtype=torch.bool)

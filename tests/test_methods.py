@@ -95,7 +95,7 @@ def test_finished_stages_are_taken_and_give_the_same_set(two_classes: Candidates
     stages = Stages(tmp_path / "stages")
     first = compress(two_classes, SMALL, stages=stages)
     assert {path.name.split("-")[0] for path in stages.folder.iterdir()} == {"selector", "teacher", "pool", "synthesis"}
-    monkeypatch.setattr("videocompressa.students.teachers.fit", None)  # a stage that is computed again would call it
+    monkeypatch.setattr("videocompressa.students.training.fit", None)  # a stage that is computed again would call it
     second = compress(two_classes, SMALL, stages=stages)
     assert torch.equal(first.latents, second.latents)
     broken = next(stages.folder.glob("teacher-*"))

@@ -182,6 +182,26 @@ def test_a_set_trains_in_a_data_loader(soft: bool) -> None:
     assert losses[-1] - floor < 0.1 * (losses[0] - floor)
 
 
+def test_lazy_clips_are_the_same_and_only_what_is_read_is_decoded() -> None:
+    decoded: list[int] = []
+
+    class Counting(BlockDecoder):
+        def decode(self, latents: Tensor) -> Tensor:
+            decoded.append(len(latents))
+            return super().decode(latents)
+
+    synthetic = make_set(decoder=Counting())
+    lazy, plain = synthetic.as_dataset(lazy=True), GOOD.as_dataset(BlockDecoder())
+    assert decoded == []
+    assert len(lazy) == len(plain) == 2
+    clip, label = lazy[-1]
+    assert decoded == [3]
+    assert torch.equal(clip, plain[1][0])
+    assert label == plain[1][1]
+    with pytest.raises(IndexError):
+        lazy[2]
+
+
 @st.composite
 def keyframe_positions(draw: st.DrawFn) -> tuple[Tensor, int]:
     num_frames = draw(st.integers(1, 20))

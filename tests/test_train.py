@@ -481,12 +481,12 @@ def test_a_last_step_that_breaks_the_weights_raises() -> None:
 
 
 def test_diverged_seeds_are_counted_and_not_averaged(monkeypatch: pytest.MonkeyPatch) -> None:
-    def sometimes(data: LabeledClips, config: TrainConfig, run: Run) -> Student:
+    def sometimes(data: LabeledClips, config: TrainConfig, run: Run, **named: Any) -> Student:
         if run.streams.seed == 1:
             raise DivergedError("planted")
         return fit(data, config, run)
 
-    monkeypatch.setattr("videocompressa.students.evaluation.fit", sometimes)
+    monkeypatch.setattr("videocompressa.students.training.fit", sometimes)
     data = moving_squares(8, 0)
     result = train_seeds(data, data, QUICK, Run(Streams(0)), seeds=[0, 1, 2], clock=counting_clock())
     assert (result.num_diverged, len(result.top1_runs), result.seeds) == (1, 2, (0, 1, 2))

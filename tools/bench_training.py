@@ -104,7 +104,9 @@ def seconds_a_step(clips: LabeledClips, config: TrainConfig, batches: Iterator[T
     run = Run(Streams(0), torch.device("cpu"))
     fit(clips, dataclasses.replace(config, steps=2), run)  # loads what training needs
     started = time.perf_counter()
-    fit(clips, config, run, view=None if batches is None else lambda rows, pixels: next(batches)[: len(rows)])
+    fit(
+        clips, config, run, view=None if batches is None else lambda rows, pixels, generator: next(batches)[: len(rows)]
+    )
     return (time.perf_counter() - started) / config.steps
 
 

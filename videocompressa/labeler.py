@@ -9,6 +9,7 @@ HeLlO, arXiv 2408.08201, stores label projectors of images). Students of the set
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -173,6 +174,14 @@ def _student(spec: LabelerSpec, weights: Mapping[str, Tensor]) -> Student:
     return student
 
 
+class Clips(Protocol):
+    """A tensor of clips, or what gives some of them as one."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: list[int]) -> Tensor: ...
+
+
 class LabeledViews(Dataset[tuple[Tensor, Tensor]]):
     """Endless views of clips, each labeled when it is taken: pairs (view, probabilities).
 
@@ -181,7 +190,7 @@ class LabeledViews(Dataset[tuple[Tensor, Tensor]]):
     repeats them.
     """
 
-    def __init__(self, clips: Tensor, labeler: Labeler) -> None:
+    def __init__(self, clips: Clips, labeler: Labeler) -> None:
         """Take clips (N,T,3,H,W) float32 in [0,1]."""
         self.clips, self.labeler = clips, labeler
 

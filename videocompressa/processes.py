@@ -46,6 +46,16 @@ class ProcessGroup:
             self.wait()
         return results[0]
 
+    def share(self, count: int, work: Callable[[int], object]) -> None:
+        """Do every `size`-th of so many pieces of work, whose results are kept as stages, and wait for the others'.
+
+        One process alone does nothing: who takes the results computes them.
+        """
+        if self.size > 1:
+            for number in range(self.rank, count, self.size):
+                work(number)
+            self.wait()
+
 
 ALONE = ProcessGroup()
 
@@ -62,8 +72,9 @@ def started_by_torchrun(device: torch.device) -> tuple[ProcessGroup, torch.devic
         distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
 
     def mean(tensor: Tensor) -> Tensor:
-        distributed.all_reduce(tensor)
-        return tensor / size
+        total = tensor.to(device)
+        distributed.all_reduce(total)
+        return (total / size).to(tensor.device)
 
     def gather(values: list[Any]) -> list[Any]:
         parts: list[list[Any]] = [[]] * size

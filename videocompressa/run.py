@@ -1,13 +1,15 @@
 """What the parts of a run share: named random streams, the device, progress, and finished stages on disk.
 
 A stage is a named computation whose result is a few tensors (a trained selector, a teacher). Its key is everything the
-result depends on apart from the training data, which determines the folder. Equal key, equal bytes.
+result depends on apart from the training data, which determines the folder. Equal key, equal bytes. A loop of a stage
+that is `Run.steps` leaves a checkpoint now and then, from which a killed run goes on; a finished stage removes it.
 """
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -18,15 +20,25 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from videocompressa import checkpoint
+from videocompressa.errors import DivergedError
 from videocompressa.files import atomic_path
+from videocompressa.processes import ALONE, ProcessGroup
 from videocompressa.rng import Streams
 
 Watch = Callable[..., None]
 """`watch(step, **numbers)`: carries progress out of the silent core. `step` names the phase ("encode", "teacher",
-...); `done` and `total` are always among the numbers, `part` (from 1) and `parts` where the phase is one of several."""
+...); `done` and `total` are always among the numbers, `part` (from 1) and `parts` where the phase is one of several,
+and "decode" has the mapping `worker_seconds`."""
 
 Compute = Callable[[], dict[str, Tensor]]
 """Computes the tensors of a stage."""
+
+
+_SECONDS_BETWEEN = 30.0
+"""Between two checkpoints of a loop, ..."""
+_MOST_SHARE = 0.05
+"""... and the largest share of its time that they take."""
 
 
 def watch_nothing(step: str, **numbers: float) -> None:
@@ -45,6 +57,11 @@ class Stages:
     computed: set[str] = field(default_factory=set)
     """Stages that this run computed, whose seconds are its own: reading them back adds none."""
 
+    seconds_between: float = _SECONDS_BETWEEN
+    """Between two checkpoints of a loop, by `clock`; more where one takes over a twentieth of that."""
+    in_work: list[Path] = field(default_factory=list)
+    """The stages that are being computed, the innermost last."""
+
     def recall(self, name: str, key: Mapping[str, Any], compute: Compute) -> dict[str, Tensor]:
         """Return the tensors of stage `name` with this key from the folder, or compute and keep them.
 
@@ -52,22 +69,78 @@ class Stages:
         """
         if self.folder is None:
             return compute()
-        digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
-        path = self.folder / f"{name}-{digest}.safetensors"
+        path = self.folder / f"{name}-{_digest(key)}.safetensors"
         with suppress(FileNotFoundError, SafetensorError), safe_open(path, framework="pt") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  the file is no mapping
             if path.name not in self.computed:
                 self.recalled_seconds[path.name] = float((file.metadata() or {}).get("seconds", 0.0))
             return tensors
-        started, before = self.clock(), sum(self.recalled_seconds.values())
-        tensors = compute()
-        # The seconds of stages recalled on the way are part of this stage's cost.
-        seconds = self.clock() - started + sum(self.recalled_seconds.values()) - before
+        started = self.worked_seconds()
+        with self._being_computed(path):
+            tensors = compute()
+        seconds = self.worked_seconds() - started
         self.folder.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as part:
             save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, part, {"seconds": repr(seconds)})
+        _remove_checkpoints(path)
         self.computed.add(path.name)
         return tensors
+
+    def worked_seconds(self) -> float:
+        """Return a time by `clock` to which the seconds of recalled work are added: that is part of a stage's cost."""
+        return self.clock() + sum(self.recalled_seconds.values())
+
+    @contextmanager
+    def _being_computed(self, path: Path) -> Iterator[None]:
+        """Let loops keep checkpoints for a stage; those of one that diverged are of no use."""
+        self.in_work.append(path)
+        try:
+            yield
+        except DivergedError:
+            _remove_checkpoints(path)
+            raise
+        finally:
+            self.in_work.pop()
+
+    @contextmanager
+    def until_done(self, name: str, key: Mapping[str, Any]) -> Iterator["Stages"]:
+        """Give stages of a piece of work whose result is kept elsewhere: they go when the block ends without error."""
+        if self.folder is None:
+            yield self
+            return
+        folder = self.folder / f"{name}-{_digest(key)}"
+        yield replace(self, folder=folder)
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def steps(self, name: str, total: int, parts: Mapping[str, checkpoint.Part]) -> Iterator[int]:
+        """Yield the steps of a loop of the stage that is being computed: those that no run before has done.
+
+        `parts` are all that the steps change; the checkpoint is loaded into them before the first step. Outside of a
+        stage all steps are done.
+        """
+        path = self.in_work[-1].with_suffix(f".{name}.checkpoint") if self.in_work else None
+        stored = {} if path is None else checkpoint.load(path, parts)
+        before = float(stored.get("seconds", 0.0))
+        if path is not None and stored:
+            self.recalled_seconds[path.name] = before
+        started = last = self.clock()
+        pause = self.seconds_between
+        for step in range(stored.get("done", 0), total):
+            yield step
+            if path is None or step == total - 1 or (now := self.clock()) - last < pause:
+                continue
+            checkpoint.save(path, parts, done=step + 1, seconds=before + now - started)
+            last = self.clock()
+            pause = max(self.seconds_between, (last - now) / _MOST_SHARE)
+
+
+def _digest(key: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _remove_checkpoints(path: Path) -> None:
+    for leftover in path.parent.glob(f"{path.stem}.*.checkpoint"):
+        leftover.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -78,6 +151,9 @@ class Run:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     watch: Watch = watch_nothing
     stages: Stages = Stages()
+    group: ProcessGroup = ALONE
+    """The processes that run the same together: they share teachers, experts and steps of the synthesis, by stages of
+    one folder."""
 
     def child(self, name: str) -> Self:
         """Return the run of a part, with random streams of its own."""
@@ -94,3 +170,7 @@ class Run:
     def recall(self, name: str, key: Mapping[str, Any], compute: Compute) -> dict[str, Tensor]:
         """Return a finished stage, or compute and keep it; the seed and scope of the streams are part of its key."""
         return self.stages.recall(name, {**key, "seed": [self.streams.seed, self.streams.scope]}, compute)
+
+    def steps(self, name: str, total: int, parts: Mapping[str, checkpoint.Part]) -> Iterator[int]:
+        """Yield the steps of a loop; see `Stages.steps`."""
+        return self.stages.steps(name, total, parts)

@@ -1,6 +1,6 @@
 """The synthetic set: a few keyframes of a few videos a class as tuned latents, with all that training needs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -197,36 +197,71 @@ class SyntheticSet:
         """(N,) int64: the labels, or the most likely class of each soft label."""
         return self.labels if self.labels.ndim == 1 else self.labels.argmax(1)
 
-    def keyframes(self, decoder: Decoder | None = None) -> Tensor:
-        """Decode the keyframes to (N,K,3,H,W) float32 pixels in [0,1], item by item."""
+    def keyframes(self, decoder: Decoder | None = None, rows: Sequence[int] | None = None) -> Tensor:
+        """Decode the keyframes, of all items or of some, to (N,K,3,H,W) float32 pixels in [0,1], item by item."""
         decoder = decoder or self.decoder
         if decoder is None:
             raise InputError(
                 f"this set has no decoder at hand: give codec {self.codec.name!r}, or read it with videocompressa.load"
             )
         self._check_decoder(decoder)
+        latents = self.latents if rows is None else self.latents[rows]
         with torch.no_grad():
-            return torch.stack([decoder.decode(item).clamp(0, 1).cpu() for item in self.latents])
+            return torch.stack([decoder.decode(item).clamp(0, 1).cpu() for item in latents])
 
     def clips(self, decoder: Decoder | None = None) -> Tensor:
         """Decode to complete clips (N,T,3,H,W) float32 in [0,1]: keyframes placed back on the time line by `fill`."""
         return fill_clips(self.keyframes(decoder), self.positions, self.clip.num_frames, self.fill)
 
-    def as_dataset(self, decoder: Decoder | None = None, *, views: bool = False) -> Dataset[tuple[Tensor, ...]]:
-        """Return a `torch.utils.data.Dataset` of (clip, label), decoded once.
+    def as_dataset(
+        self, decoder: Decoder | None = None, *, views: bool = False, lazy: bool = False
+    ) -> Dataset[tuple[Tensor, ...]]:
+        """Return a `torch.utils.data.Dataset` of (clip, label), decoded once; with `lazy`, whenever they are read.
 
+        All clips take N x T x H x W x 12 bytes; the set itself, which `lazy` keeps instead, takes its latents.
         A clip is (T,3,H,W) float32 in [0,1]; `normalization.apply` standardizes it. A label is an int64 scalar, or
         the (L,) float32 probabilities of a soft label; `torch.nn.CrossEntropyLoss` takes either. With `views`, a clip
         is a new random view each time, and its label the (L,) probabilities that the labeler gives it.
         """
         if not views:
-            return TensorDataset(self.clips(decoder), self.labels)
+            return LazyItems(self, decoder) if lazy else TensorDataset(self.clips(decoder), self.labels)
         if self.labeler is None:
             raise InputError(
                 f"views=True: this set, compressed by {self.provenance.method!r}, has no labeler; compress with "
                 "--labeler auto, or augment the clips yourself"
             )
-        return LabeledViews(self.clips(decoder), self.labeler)
+        return LabeledViews(LazyClips(self, decoder) if lazy else self.clips(decoder), self.labeler)
+
+
+class LazyClips:
+    """The clips of a set, decoded whenever they are read."""
+
+    def __init__(self, synthetic: SyntheticSet, decoder: Decoder | None) -> None:
+        self._synthetic, self._decoder = synthetic, decoder
+
+    def __len__(self) -> int:
+        return len(self._synthetic)
+
+    def __getitem__(self, rows: list[int]) -> Tensor:
+        """Return clips (B,T,3,H,W) float32 in [0,1]."""
+        whole = self._synthetic
+        return fill_clips(
+            whole.keyframes(self._decoder, rows), whole.positions[rows], whole.clip.num_frames, whole.fill
+        )
+
+
+class LazyItems(Dataset[tuple[Tensor, ...]]):
+    """Pairs of a clip, decoded when it is read, and its label."""
+
+    def __init__(self, synthetic: SyntheticSet, decoder: Decoder | None) -> None:
+        self._clips, self._labels = LazyClips(synthetic, decoder), synthetic.labels
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def __getitem__(self, row: int) -> tuple[Tensor, ...]:
+        """Return clip and label."""
+        return self._clips[[range(len(self))[row]]][0], self._labels[row]
 
 
 def check_item_labels(record: str, labels: Tensor, num_items: int, num_classes: int) -> None:

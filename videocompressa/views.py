@@ -75,18 +75,35 @@ def random_views(pixels: Tensor, views: Views, generator: torch.Generator) -> tu
     return mixed(augmented(pixels, views, generator), views.mix, generator)
 
 
-def augmented(pixels: Tensor, views: Views, generator: torch.Generator) -> Tensor:
+@dataclass(frozen=True)
+class Within:
+    """Where some clips are in a batch, of which another process has the rest: both draw for the complete batch."""
+
+    places: Tensor
+    """(B,) int64."""
+    size: int
+    """Clips of the complete batch."""
+
+
+def _uniform(rows: int, pixels: Tensor, generator: torch.Generator, within: Within | None) -> Tensor:
+    """Return (rows,B) draws from [0,1), B clips."""
+    if within is None:
+        return torch.rand(rows, len(pixels), generator=generator)
+    return torch.rand(rows, within.size, generator=generator)[:, within.places]
+
+
+def augmented(pixels: Tensor, views: Views, generator: torch.Generator, within: Within | None = None) -> Tensor:
     """Recolor, crop and mirror clips (B,T,3,H,W) (steps 3 and 4): what changes no clip's motion; same shape.
 
     A crop takes an area in [crop,1] of the frame at an aspect ratio in [3/4,4/3], anywhere inside, and resizes it
     bilinearly. One sampling grid a clip does crop and mirror at once, with time folded into the channels.
-    Differentiable in the pixels.
+    Differentiable in the pixels. The clips may be a part of a batch.
     """
-    pixels = recolored(pixels, views.color, generator)
+    pixels = recolored(pixels, views.color, generator, within)
     if views.crop == 1 and not views.mirror:
         return pixels
     batch, height, width = len(pixels), *pixels.shape[3:]
-    area, aspect, down, right, mirror = torch.rand(5, batch, generator=generator)
+    area, aspect, down, right, mirror = _uniform(5, pixels, generator, within)
     mirrored = torch.where(mirror < 0.5, -1.0, 1.0) if views.mirror else torch.ones(batch)
     if views.crop == 1:
         return torch.where((mirrored < 0).view(-1, 1, 1, 1, 1).to(pixels.device), pixels.flip(-1), pixels)
@@ -119,7 +136,7 @@ def slowed(pixels: Tensor, share: float, generator: torch.Generator) -> Tensor:
     return torch.lerp(pixels[rows, before], pixels[rows, before + 1], after_share)
 
 
-def recolored(pixels: Tensor, amount: float, generator: torch.Generator) -> Tensor:
+def recolored(pixels: Tensor, amount: float, generator: torch.Generator, within: Within | None = None) -> Tensor:
     """Change the colors of clips (B,T,3,H,W) in [0,1], each by its own draws, the same for all its frames.
 
     With c = `amount`, uniform a clip: contrast (distance from the clip's mean) times [1-c,1+c], each channel times
@@ -127,7 +144,7 @@ def recolored(pixels: Tensor, amount: float, generator: torch.Generator) -> Tens
     """
     if amount == 0:
         return pixels
-    draws = (2 * torch.rand(5, len(pixels), 1, 1, 1, 1, generator=generator) - 1).to(pixels.device)
+    draws = (2 * _uniform(5, pixels, generator, within) - 1).view(5, -1, 1, 1, 1, 1).to(pixels.device)
     contrast, brightness = 1 + amount * draws[0], amount / 2 * draws[1]
     balance = 1 + amount / 2 * torch.cat([*draws[2:]], dim=2)
     mean = pixels.mean((1, 2, 3, 4), keepdim=True)

@@ -205,7 +205,7 @@ def _train(setting: Setting, job: RunJob, of_set: Answer | None) -> Answer:
         assert train.labeler is not None
         scores = evaluate(train.labeler.student, test, around.device)
         return {"top1": scores.top1, "top5": scores.top5, **labeling}
-    run = Run(Streams(job.seed), around.device, stages=Stages(around.cache / "features"))
+    run = Run(Streams(job.seed), around.device, stages=Stages(around.cache / "features", around.clock))
     result = train_seeds(train, test, config, run, seeds=(job.seed,), clock=around.clock)
     return {
         "top1": result.top1_mean,

@@ -95,16 +95,18 @@ class Running:
             tell=tell,
         )
 
-    def together(self, watch: Watch) -> tuple[Surroundings, ProcessGroup]:
+    def together(
+        self, watch: Watch, tell: Callable[[str], None] = lambda text: None
+    ) -> tuple[Surroundings, ProcessGroup]:
         """Look up what the machine has for each of the processes that torchrun started; only the first reports."""
         from videocompressa.processes import started_by_torchrun
         from videocompressa.run import watch_nothing
 
-        surroundings = self.surroundings(watch)
+        surroundings = self.surroundings(watch, tell)
         group, device = started_by_torchrun(surroundings.device)
         if not group.is_main:
-            watch = watch_nothing
-        return replace(surroundings, device=device, watch=watch), group
+            surroundings = self.surroundings(watch_nothing)
+        return replace(surroundings, device=device), group
 
 
 @dataclass(frozen=True)

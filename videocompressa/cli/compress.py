@@ -32,6 +32,8 @@ def compress(
 ) -> None:
     """Compress the training videos of a folder into one file. After an interruption, the same command resumes.
 
+    On several GPUs, which share teachers and synthesis: torchrun --nproc-per-node N -m videocompressa compress ...
+
     Parameters
     ----------
     output
@@ -39,7 +41,7 @@ def compress(
     selector_out
         Also write the selector that learned to pick keyframes to this .safetensors file, for the verb keyframes.
     profile
-        Also print the time that each stage took; --json has it always.
+        Also print the time that each stage took, and of what decoding workers did; --json has it always.
     """
     started = time.perf_counter()
     from videocompressa.recipes.compress import compress_folder
@@ -52,7 +54,7 @@ def compress(
 
     with terminal.progress(reporting) as watch:
         times = terminal.StageTimes(watch)
-        surroundings = running.surroundings(times.watch, lambda text: terminal.note(f"note: {text}", reporting))
+        surroundings, group = running.together(times.watch, lambda text: terminal.note(f"note: {text}", reporting))
         outcome = compress_folder(
             data,
             output,
@@ -61,9 +63,12 @@ def compress(
             budget=budget,
             selector_out=selector_out,
             overwrite=force,
+            group=group,
             surroundings=surroundings,
-            announce=None if reporting.quiet else announce,
+            announce=announce if group.is_main and not reporting.quiet else None,
         )
+    if not group.is_main:
+        return
     seconds = time.perf_counter() - started
     terminal.notes_and_skipped((text for text in outcome.notes if text not in announced), outcome.skipped, reporting)
     selector = {} if selector_out is None else {"selector": selector_out}
@@ -71,6 +76,7 @@ def compress(
         costs = {
             "compress_seconds": seconds,
             "stage_seconds": times.seconds,
+            "worker_seconds": times.worker_seconds,
             "peak_memory_bytes": terminal.peak_memory_bytes(surroundings.workers),
         }
         terminal.print_json(terminal.facts_of(outcome, "cost") | costs | selector)
@@ -81,7 +87,7 @@ def compress(
     rows["kept"] += f", of {outcome.num_train_videos} videos with {outcome.num_train_frames} frames"
     terminal.stdout_console().print(terminal.facts_table({**rows, "time": duration_text(seconds), **selector}))
     if profile:
-        terminal.stdout_console().print(times.table())
+        terminal.stdout_console().print(*times.tables())
     if outcome.judged_by is None:
         terminal.next_command(["inspect", outcome.path], reporting)
         return

@@ -62,25 +62,31 @@ def progress(reporting: Reporting) -> Iterator[Watch]:
 class StageTimes:
     """Seconds of each stage of a run, in this process: the time up to a report of progress is of the stage it names.
 
-    Where workers decode ahead, "decode" is the time that this process waited for them.
+    Where workers decode ahead, "decode" is the time that this process waited for them, and `worker_seconds` is theirs.
     """
 
     def __init__(self, watch: Watch) -> None:
         self._watch, self._last = watch, time.monotonic()
         self.seconds: dict[str, float] = {}
+        self.worker_seconds: dict[str, float] = {}
 
-    def watch(self, step: str, **numbers: float) -> None:
+    def watch(self, step: str, **numbers: Any) -> None:
         """Report progress, and count the time since the last report."""
+        for stage, seconds in numbers.get("worker_seconds", {}).items():
+            self.worker_seconds[stage] = self.worker_seconds.get(stage, 0.0) + seconds
         now = time.monotonic()
         self.seconds[step], self._last = self.seconds.get(step, 0.0) + now - self._last, now
         self._watch(step, **numbers)
 
-    def table(self) -> Table:
-        """Return the stages with their share of the time."""
-        rows, total = table("stage", "time", "share", right=("time", "share")), sum(self.seconds.values())
-        for step, seconds in self.seconds.items():
-            add_row(rows, step, duration_text(seconds), percent_text(seconds / total))
-        return rows
+    def tables(self) -> list[Table]:
+        """Return the stages with their share of the time: of this process, and of the decoding workers."""
+        tables = []
+        for title, stages in (("stage", self.seconds), ("stage of the workers", self.worker_seconds)):
+            rows, total = table(title, "time", "share", right=("time", "share")), sum(stages.values())
+            for step, seconds in stages.items():
+                add_row(rows, step, duration_text(seconds), percent_text(seconds / total))
+            tables.append(rows)
+        return tables[: 1 + bool(self.worker_seconds)]
 
 
 class _ProgressBars:
@@ -99,7 +105,7 @@ class _ProgressBars:
         )
         self._tasks: dict[str, TaskID] = {}
 
-    def watch(self, step: str, **numbers: float) -> None:
+    def watch(self, step: str, **numbers: Any) -> None:
         done, total, part, parts = _progress_of(numbers)
         self._bars.start()  # Not before: a command that fails at once prints one line.
         if parts > 1:
@@ -131,7 +137,7 @@ class _ProgressLog:
         self._stopped = threading.Event()
         threading.Thread(target=self._tick, daemon=True).start()
 
-    def watch(self, step: str, **numbers: float) -> None:
+    def watch(self, step: str, **numbers: Any) -> None:
         # A phase starts at the last call of the phase before it.
         (done, total, part, parts), now = _progress_of(numbers), time.monotonic()
         seconds = now - self._started.setdefault(step, self._last_call)
@@ -158,13 +164,13 @@ class _ProgressLog:
         sys.stderr.flush()
 
 
-def _progress_of(numbers: dict[str, float]) -> tuple[float, float, float, float]:
+def _progress_of(numbers: dict[str, Any]) -> tuple[float, float, float, float]:
     """Take `done`, `total`, `part` and `parts` out of the numbers of a report."""
     return numbers.pop("done"), numbers.pop("total"), numbers.pop("part", 1), numbers.pop("parts", 1)
 
 
-def _numbers_text(numbers: Mapping[str, float]) -> str:
-    return " ".join(f"{name} {value:.3g}" for name, value in numbers.items())
+def _numbers_text(numbers: Mapping[str, Any]) -> str:
+    return " ".join(f"{name} {value:.3g}" for name, value in numbers.items() if not isinstance(value, Mapping))
 
 
 def note(text: str, reporting: Reporting) -> None:

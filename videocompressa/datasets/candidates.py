@@ -12,7 +12,7 @@ import hashlib
 import json
 import math
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from itertools import takewhile
@@ -59,7 +59,7 @@ def decode_split(
 
     A video that cannot be read, and with workers one that kills its worker or takes it more than `max_seconds`, is
     skipped and listed; more than the share `max_bad` of the split, or all videos of a class, raise `InputError` with
-    that list. `watch("decode", done=, total=)` counts videos.
+    that list. `watch("decode", done=, total=, worker_seconds=)` counts videos, and has the seconds of workers by stage.
     """
     split_pass = _SplitPass.of(videos, split, clip, cache, workers, max_bad, max_seconds, watch)
     with locked(split_pass.folder, watch):
@@ -156,7 +156,7 @@ class _SplitPass:
                 rows = [{key: each for key, each in asdict(row).items() if each is not None} for row in decoded.rows]
                 journal.append(decoded.frames.data, stamps=decoded.stamps, rows=rows, sums=sums, squares=squares)
                 bad += self._bad(journal.lines[-1:], first=len(journal.lines) - 1)
-                self._report(journal.lines, bad)
+                self._report(journal.lines, bad, decoded.seconds)
                 yield journal
         check_classes_read(self.videos, bad)
 
@@ -223,10 +223,12 @@ class _SplitPass:
     def _bad(self, lines: Sequence[Line], first: int = 0) -> list[BadVideo]:
         return [BadVideo(entry.video_id, row["bad"]) for entry, row in self._outcomes(lines, first) if row["bad"]]
 
-    def _report(self, lines: Sequence[Line], bad: Sequence[BadVideo]) -> None:
-        """Report the progress, or raise when too many videos are bad."""
+    def _report(
+        self, lines: Sequence[Line], bad: Sequence[BadVideo], seconds: Mapping[str, float] | None = None
+    ) -> None:
+        """Report the progress, and what workers took for it by stage, or raise when too many videos are bad."""
         done, total = self._num_videos(lines), len(self.videos)
-        self.watch("decode", done=done, total=total)
+        self.watch("decode", done=done, total=total, worker_seconds=seconds or {})
         if len(bad) > self.max_bad * total:
             among = f"{done}" if done == total else f"the first {done} (of {total})"
             raise InputError(

@@ -75,14 +75,17 @@ def train_experts(train_data: Candidates, config: ExpertConfig, run: Run) -> lis
     """
     # How many experts there are is not part of the key, so more can be added.
     key = {"config": {name: value for name, value in asdict(config).items() if name != "num_experts"}}
-    trajectories = []
-    for number in range(config.num_experts):
+
+    def train(number: int) -> Tensor:
         part = run.child(f"experts/{number}").part(number, config.num_experts)
         compute = partial(_trajectory, train_data, config, part)
         stage = part.recall("expert", key, compute)
         if run.stages.folder is not None:  # read back, so that what was just computed leaves the memory
             stage = part.recall("expert", key, compute)
-        trajectories.append(stage["parameters"])
+        return stage["parameters"]
+
+    run.group.share(config.num_experts, train)
+    trajectories = [train(number) for number in range(config.num_experts)]
     return trajectories
 
 
@@ -108,5 +111,5 @@ def _trajectory(train_data: Candidates, config: ExpertConfig, run: Run) -> dict[
         if steps_done % steps_per_epoch == 0:
             snapshots.append(flat_parameters(student).cpu())
 
-    fit(real_clips(train_data), config.recipe(len(train_data)), run, step_name="expert", each_step=keep)
+    fit(real_clips(train_data), config.recipe(len(train_data)), run, step_name="expert", each_step=keep, kept=snapshots)
     return {"parameters": torch.stack(snapshots)}

@@ -12,11 +12,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from videocompressa.checkpoint import Part
 from videocompressa.codecs import Codec
 from videocompressa.errors import DivergedError, InputError, check_least
 from videocompressa.fill import fill_clips
 from videocompressa.matching.objectives import DMConfig, Matching, MatchingConfig, ShowClips
-from videocompressa.run import Watch
+from videocompressa.run import Run
 from videocompressa.synthetic import SyntheticSet
 
 
@@ -60,12 +61,12 @@ def tune(
     labels: Tensor,
     config: TuningConfig,
     *,
-    watch: Watch,
+    run: Run,
     name: str,
 ) -> None:
     """Tune leaf tensors, which `show` reads, and what the matching learns, by SGD on its loss; in place.
 
-    `labels` (N,) int64 of the synthetic set, on the CPU. `name` names the phase to `watch` and in messages. Raises
+    `labels` (N,) int64 of the synthetic set, on the CPU. `name` names the phase to `run.watch` and in messages. Raises
     `DivergedError` when the loss or a tuned value stops being finite.
     """
     own = matching.parameters()
@@ -73,14 +74,16 @@ def tune(
     optimizer = torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum)
     also = f", or a lower inner_lr_lr than {matching.parameter_lr:g}" if own else ""
     advice = f"choose a lower lr than {config.lr:g}{also}"
-    for step in range(steps := config.steps):
+    steps = config.steps
+    parts: dict[str, Part] = {str(number): each for number, each in enumerate((*parameters, *own))}
+    for step in run.steps(name, steps, parts | {"optimizer": optimizer}):
         loss = matching.loss(show, labels, step)
         if not torch.isfinite(loss):
             raise DivergedError(f"{name} diverged: its loss at step {step + 1} of {steps} is not finite; {advice}")
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         optimizer.step()
-        watch(name, done=step + 1, total=steps, loss=float(loss.detach()))
+        run.watch(name, done=step + 1, total=steps, loss=float(loss.detach()))
     if not all(torch.isfinite(parameter.detach().sum()) for parameter in (*parameters, *own)):
         raise DivergedError(f"{name} diverged: a value that it tunes is not finite; {advice}")
 

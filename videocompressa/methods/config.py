@@ -32,6 +32,7 @@ from videocompressa.students.evaluation import student_features
 from videocompressa.students.labelers import LabelerConfig, train_labeler
 from videocompressa.students.named import parse_student
 from videocompressa.students.probe import features_of
+from videocompressa.students.settings import TrainConfig
 from videocompressa.students.teachers import (
     RealClips,
     Teacher,
@@ -96,11 +97,14 @@ class MethodConfig(ABC):
         return self.labels != "hard"
 
     @property
+    def trained(self) -> TrainConfig:
+        """How the network that labels is trained: the labeler, or a teacher."""
+        return self.labeler.train if self.labels == "views" else self.teacher.train
+
+    @property
     def network(self) -> str:
         """The student whose gradients, features or labels make the set; "" for none."""
-        if self.labels == "views":
-            return self.labeler.spec.network
-        return self.teacher.train.student if self.needs_teacher else ""
+        return self.trained.student if self.needs_teacher else ""
 
     @property
     def selector_name(self) -> str:
@@ -119,13 +123,12 @@ class MethodConfig(ABC):
 
     def training_steps(self, num_clips: int, num_classes: int) -> int:
         """Return about how many training steps of its teacher the method's work comes to."""
-        if self.labels == "views":
-            return self.labeler.steps
-        train = self.teacher.train
-        steps = train.steps
+        if not self.needs_teacher:
+            return 0
+        train, steps = self.trained, self.trained.steps
         if parse_student(train.student).is_frozen:  # its features, once
             steps = math.ceil(num_clips * train.probe_views / train.batch_size)
-        return steps * self.teacher.num_teachers if self.needs_teacher else 0
+        return steps * (1 if self.labels == "views" else self.teacher.num_teachers)
 
     def find_selector(self, train_data: Candidates, keyframes: int, run: Run) -> Selector | None:
         """Return what picks keyframes, learned or from its finished stage; None where the method picks none."""
@@ -276,8 +279,8 @@ class SelectingConfig(MethodConfig):
 
         settings = {"scorer": dataclasses.asdict(self.scorer), "joint": dataclasses.asdict(self.joint)}
         selector = GumbelSelector(self.scorer, part.generator("selector"))
-        stage = part.recall("selector", {**settings, "keyframes": keyframes, "fill": self.fill}, compute)
-        selector.load_state_dict(stage)
+        key = {**settings, "keyframes": keyframes, "fill": self.fill}
+        selector.load_state_dict(run.group.main_first(lambda: part.recall("selector", key, compute)))
         return selector.to(run.device)
 
 

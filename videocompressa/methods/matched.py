@@ -65,7 +65,7 @@ class MatchedConfig(TunedConfig):
         def compute() -> dict[str, Tensor]:
             latents = start.latents.to(run.device, copy=True).requires_grad_()
             show, matching = decoded_clips(latents, start, codec), self.matching.build(train_data, run)
-            tune([latents], matching, show, start.labels, self, watch=run.watch, name=self.name)
+            tune([latents], matching, show, start.labels, self, run=run, name=self.name)
             return {"latents": latents.detach().cpu()}
 
         # Labels and their teacher come after.

@@ -173,7 +173,7 @@ class _Tuning:
             if config.steps > 0:
                 part = self.run.child("stills")
                 matching = config.matching.build(one_still_each(self.train_data, part.generator("frames")), part)
-                tune([statics], matching, show, labels, config, watch=self.run.watch, name="vdsd-statics")
+                tune([statics], matching, show, labels, config, run=self.run, name="vdsd-statics")
             return memories.pack_statics(statics.detach().view(start.shape))
 
         stage = self.run.recall("vdsd-statics", self.key(dataclasses.asdict(config)), compute)
@@ -198,7 +198,7 @@ class _Tuning:
                 return frames.view(*latents.shape[:2], *frames.shape[1:])
 
             matching, labels = config.matching.build(self.train_data, self.run), self.train_data.labels[self.rows]
-            tune(tuned, matching, show, labels, config, watch=self.run.watch, name=config.name)
+            tune(tuned, matching, show, labels, config, run=self.run, name=config.name)
             dynamics, weight, bias = tuned[0].detach(), tuned[1].detach() * unit, tuned[2].detach() * unit
             _check_stored(config, dynamics, weight, bias)
             return memories.pack(statics, dynamics, weight, bias)

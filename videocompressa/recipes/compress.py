@@ -16,6 +16,7 @@ from videocompressa.errors import BudgetError, InputError
 from videocompressa.files import check_output
 from videocompressa.labeler import Labeler
 from videocompressa.methods import MethodConfig, find_method
+from videocompressa.processes import ALONE, ProcessGroup
 from videocompressa.recipes.budgets import (
     DEFAULT_KEYFRAMES,
     DEFAULT_PER_CLASS,
@@ -79,6 +80,7 @@ def compress_folder(
     overwrite: bool = False,
     method: MethodConfig | None = None,
     codec: Codec | None = None,
+    group: ProcessGroup = ALONE,
     surroundings: Surroundings,
     announce: Callable[[Mapping[str, str], Sequence[str]], None] | None = None,
 ) -> CompressOutcome:
@@ -86,7 +88,8 @@ def compress_folder(
 
     `method` and `codec` are objects in place of the names in `options`. Options are checked before the videos are read;
     `announce` then gets what the run will do, as rows of names and texts, and notes on the videos. Equal input, options
-    and seed give equal bytes on a CPU. Raises `InputError`.
+    and seed give equal bytes on a CPU. The processes of `group` share teachers, experts, pool and synthesis; they must
+    see one cache, and the first one decodes and writes. Raises `InputError`.
     """
     check_output(path, overwrite=overwrite, suffix=".safetensors")
     config, storage = configured(options, candidates, budget, method)
@@ -103,13 +106,13 @@ def compress_folder(
     if announce is not None:
         rows = _intention(videos, config, codec.spec.name, options.seed, candidates, budget)
         announce(rows | _estimate(videos, config, candidates, codec, surroundings), (*videos.notes, *labeler_notes))
-    train_data = encode_train(videos, candidates, codec, surroundings)
+    train_data = group.main_first(lambda: encode_train(videos, candidates, codec, surroundings))
     files = blank_files(
         train_data, config, storage.counting(budget.bytes), options.seed, sample_of(train_data.latents), codec
     )
     resolved, notes = resolve_budget(budget, files)
     stages = stages_of(train_data, surroundings)
-    run = Run(Streams(options.seed, "compress"), surroundings.device, surroundings.watch, stages)
+    run = Run(Streams(options.seed, "compress"), surroundings.device, surroundings.watch, stages, group)
     started = surroundings.clock()
     resolved = _with_spare(resolved, config, train_data, run)
     method_set = config.compress(train_data, codec, resolved, run)
@@ -121,12 +124,15 @@ def compress_folder(
         )
     seconds = surroundings.clock() - started + sum(run.stages.recalled_seconds.values())
     surroundings.watch("pack", done=1, total=1)
-    cost = write_set(synthetic, path, quantization=storage.quantization, overwrite=overwrite)
+    costs = []
+    if group.is_main:
+        costs.append(write_set(synthetic, path, quantization=storage.quantization, overwrite=overwrite))
+    (cost,) = group.gather(costs)
     surroundings.watch("write", done=1, total=1)
     if selector_out is not None:
-        write_selector(
-            _trained_selector(train_data, config, resolved.keyframes, run), selector_out, overwrite=overwrite
-        )
+        trained = _trained_selector(train_data, config, resolved.keyframes, run)
+        if group.is_main:
+            write_selector(trained, selector_out, overwrite=overwrite)
     # Soft labels do not show what class an item was chosen for.
     labels = dict(zip(train_data.video_ids, train_data.labels.tolist(), strict=True))
     return CompressOutcome(
@@ -232,8 +238,7 @@ def labeled_by(
         config = dataclasses.replace(config, labeler=dataclasses.replace(config.labeler, spec=spec))
     config, notes = with_labeler(config, labeler, budget, len(classes), needed=were_set)
     if config.needs_teacher:
-        teacher = config.teacher.train.student
-        check_clips(config.labeler.spec.network if config.labels == "views" else teacher, candidates.clip.size)
+        check_clips(config.trained.student, candidates.clip.size)
     return config, notes
 
 

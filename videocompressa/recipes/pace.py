@@ -50,7 +50,7 @@ def method_seconds(
     frames: Tensor, config: MethodConfig, num_clips: int, classes: tuple[str, ...], surroundings: Surroundings
 ) -> float:
     """Return the seconds of the method's training, in steps of its teacher, measured on a few of them."""
-    steps, student = config.training_steps(num_clips, len(classes)), config.teacher.train
+    steps, student = config.training_steps(num_clips, len(classes)), config.trained
     if not steps:
         return 0.0
     rows = torch.arange(student.batch_size) % len(frames)

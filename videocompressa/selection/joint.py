@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from videocompressa.checkpoint import Part, Repeated
 from videocompressa.clip import Candidates
 from videocompressa.errors import DivergedError, InputError, check_least
 from videocompressa.fill import fill_weights
@@ -70,25 +71,27 @@ def train_selector(
         train_data.codec.channels, len(train_data.classes), config.understanding, config.width, run.generator("student")
     ).to(run.device)
     half_a, half_b = _halves(train_data.labels, run.generator("halves"))
-    batches_a = _batches(train_data, half_a, config, run, "batches/a")
-    batches_b = _batches(train_data, half_b, config, run, "batches/b")
+    batches_a = Repeated(lambda: _batches(half_a, config.batch_size, run.generator("batches/a")))
+    batches_b = Repeated(lambda: _batches(half_b, config.batch_size, run.generator("batches/b")))
     if not config.enabled:
-        _train_alone(student, batches_a, config, run)
+        _train_alone(student, train_data, batches_a, config, run)
     phi = torch.optim.Adam(selector.parameters(), config.lr)
     theta = torch.optim.Adam(student.parameters(), config.student_lr)
     noise, counts = run.generator("gumbel"), run.generator("counts")
-    for step in range(config.steps):
+    parts: dict[str, Part] = {"selector": selector, "student": student, "phi": phi, "theta": theta}
+    parts |= {"batches/a": batches_a, "batches/b": batches_b, "gumbel": noise, "counts": counts}
+    for step in run.steps("selector", config.steps, parts):
         tau = temperature(step, config.steps, scorer)
         count = int(torch.randint(1, keyframes + 1, (), generator=counts))
         cosine = (1 + math.cos(math.pi * step / config.steps)) / 2
         phi.param_groups[0]["lr"], theta.param_groups[0]["lr"] = cosine * config.lr, cosine * config.student_lr
         if config.enabled:
-            _, latents, labels = next(batches_a)
+            latents, labels = _load(train_data, next(batches_a), run.device)
             weights, _ = selector.sample(latents.new_zeros(latents.shape[:2]), count, tau, noise)  # k frames at random
             features = student.stem(latents)
             few, all_frames = student.classify(place(weights, features, fill)), student.classify(features)
             _step(F.cross_entropy(few, labels) + F.cross_entropy(all_frames, labels), theta)
-        rows, latents, labels = next(batches_b)
+        latents, labels = _load(train_data, rows := next(batches_b), run.device)
         scores = selector.score(selector.thumbnails(train_data.frames[rows].to(run.device)))
         weights, _ = selector.sample(scores, count, tau, noise)
         task = F.cross_entropy(student.classify(place(weights, student.stem(latents), fill)), labels)
@@ -116,12 +119,13 @@ def uncovered(filled_BT: Tensor, frames_BT: Tensor) -> Tensor:
 
 
 def _train_alone(
-    student: UnderstandingModule, batches: Iterator[tuple[Tensor, Tensor, Tensor]], config: JointConfig, run: Run
+    student: UnderstandingModule, train_data: Candidates, batches: Repeated[Tensor], config: JointConfig, run: Run
 ) -> None:
     """Train the understanding module on complete clips and freeze it: the ablation without joint training."""
     optimizer = torch.optim.Adam(student.parameters(), config.student_lr)
-    for step in range(config.steps):
-        _, latents, labels = next(batches)
+    parts: dict[str, Part] = {"student": student, "optimizer": optimizer, "batches": batches}
+    for step in run.steps("understanding", config.steps, parts):
+        latents, labels = _load(train_data, next(batches), run.device)
         _step(F.cross_entropy(student(latents), labels), optimizer)
         run.watch("understanding", done=step + 1, total=config.steps)
 
@@ -146,15 +150,15 @@ def _halves(labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]
     return torch.cat(first), torch.cat(second)
 
 
-def _batches(
-    train_data: Candidates, half: Tensor, config: JointConfig, run: Run, stream: str
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Yield (rows, latents, labels) without end, each epoch in a new order."""
-    generator = run.generator(stream)
+def _batches(half: Tensor, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Yield rows without end, each epoch in a new order."""
     while True:
-        for rows in torch.split(half[torch.randperm(len(half), generator=generator)], config.batch_size):
-            latents = _coarse(train_data.latents[rows].to(run.device).float())
-            yield rows, latents, train_data.labels[rows].to(run.device)
+        yield from torch.split(half[torch.randperm(len(half), generator=generator)], batch_size)
+
+
+def _load(train_data: Candidates, rows: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return the latents and labels of some rows."""
+    return _coarse(train_data.latents[rows].to(device).float()), train_data.labels[rows].to(device)
 
 
 def _coarse(latents: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """Labeled clips, to train and to test students on."""
 
+import hashlib
 from dataclasses import dataclass
 from typing import Self
 
@@ -58,6 +59,15 @@ class LabeledClips(Dataset[tuple[Tensor, Tensor]]):
     def regime(self) -> str:
         """Whose labels students learn: "hard" or "soft" stored ones, or those of "views" by a network."""
         return "views" if self.labeler is not None else "hard" if self.labels.ndim == 1 else "soft"
+
+    @property
+    def sha256(self) -> str:
+        """Hash of clips and labels, and of what labels them."""
+        digest = hashlib.sha256()
+        weights = [] if self.labeler is None else list(self.labeler.weights.values())
+        for tensor in (self.frames, self.labels, *weights):
+            digest.update(tensor.detach().cpu().contiguous().numpy().data)
+        return digest.hexdigest()
 
     @property
     def size(self) -> tuple[int, int, int]:

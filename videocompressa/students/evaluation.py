@@ -1,8 +1,9 @@
 """Predictions of trained students, their scores, and the mean and spread of scores over seeds."""
 
 import copy
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -11,13 +12,13 @@ from videocompressa.errors import DivergedError, InputError
 from videocompressa.networks import Classifier, Student
 from videocompressa.processes import ALONE, ProcessGroup
 from videocompressa.rng import Streams
-from videocompressa.run import Run
+from videocompressa.run import Run, Stages
 from videocompressa.students.clips import LabeledClips
 from videocompressa.students.named import OwnNetwork, parse_student
 from videocompressa.students.precision import resolved_precision
 from videocompressa.students.probe import fit_probe, predict_probe
 from videocompressa.students.settings import TrainConfig
-from videocompressa.students.training import fit
+from videocompressa.students.training import fit, fit_kept
 
 Augment = Callable[[Tensor], Tensor]
 """Pixels (B,T,3,H,W) float32 in [0,1] -> pixels of the same shape."""
@@ -141,22 +142,21 @@ def train_seeds(
             f"training classes {_some(train.classes)} differ from test classes {_some(test.classes)}; "
             f"both must be the same names in the same order"
         )
-    frozen = parse_student(config.student).is_frozen
     own: list[tuple[int, Scores | None, float]] = []
-    for number in range(group.rank, len(seeds), group.size):
-        part = replace(run, streams=Streams(seeds[number], "train")).part(number, len(seeds))
-        started = clock()
-        try:
-            start = None if module is None else OwnNetwork(copy.deepcopy(module), len(train.classes))
-            student = fit_probe(train, config, part) if frozen else fit(train, config, part, student=start)
-        except DivergedError:
-            own.append((number, None, clock() - started))
-        else:
-            seconds = clock() - started
-            probabilities = predict_probe(student, test, run) if frozen else predict(student, test, run.device)
-            own.append((number, score(probabilities, test.hard_labels), seconds))
-            keep(seeds[number], student)
-    results = sorted(group.gather(own), key=lambda result: result[0])
+    with _until_done(train, config, run, seeds, module) as stages:
+        for number in range(group.rank, len(seeds), group.size):
+            part = replace(run, streams=Streams(seeds[number], "train")).part(number, len(seeds))
+            started, before = clock(), sum(stages.recalled_seconds.values())
+            student = _student(train, config, part, stages, module)
+            seconds = clock() - started + sum(stages.recalled_seconds.values()) - before
+            scored = None
+            if student is not None:
+                frozen = parse_student(config.student).is_frozen and module is None
+                probabilities = predict_probe(student, test, run) if frozen else predict(student, test, run.device)
+                scored = score(probabilities, test.hard_labels)
+                keep(seeds[number], student)
+            own.append((number, scored, seconds))
+        results = sorted(group.gather(own), key=lambda result: result[0])
     scores = [scored for _, scored, _ in results if scored is not None]
     if not scores:
         name = repr(config.student) if module is None else type(module).__name__
@@ -174,6 +174,40 @@ def train_seeds(
         train_seconds=sum(seconds for *_, seconds in results),
         precision=resolved_precision(config.precision, run.device),
     )
+
+
+def _student(
+    train: LabeledClips, config: TrainConfig, run: Run, stages: Stages, module: nn.Module | None
+) -> Classifier | None:
+    """Return a trained student, of these stages if one of a run before is among them; None for one that diverged."""
+    with suppress(DivergedError):
+        if module is not None:
+            return fit(train, config, run, student=OwnNetwork(copy.deepcopy(module), len(train.classes)))
+        if parse_student(config.student).is_frozen:
+            return fit_probe(train, config, run)
+        return fit_kept(train, config, replace(run, stages=stages))
+    return None
+
+
+@contextmanager
+def _until_done(
+    train: LabeledClips, config: TrainConfig, run: Run, seeds: Sequence[int], module: nn.Module | None
+) -> Iterator[Stages]:
+    """Give the stages of students, which an interrupted training finds again; they go when all seeds have results."""
+    if run.stages.folder is None or module is not None:  # what a module computes has no name
+        yield run.stages
+        return
+    key = {
+        "config": asdict(config),
+        "student": parse_student(config.student).content,
+        "clips": train.sha256,
+        "normalization": asdict(train.normalization),
+        "labeler": None if train.labeler is None else asdict(train.labeler.spec),
+        "seeds": list(seeds),
+        "device": run.device.type,
+    }
+    with run.stages.until_done("train", key) as stages:
+        yield stages
 
 
 def _some(names: tuple[str, ...]) -> str:

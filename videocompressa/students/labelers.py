@@ -48,8 +48,8 @@ class LabelerConfig:
     """Highest learning rate, > 0."""
     views: Views = field(default_factory=Views)
     """The views that it learns from: those that are best for hard labels."""
-    probe_views: int = 1
-    """Of the layer of a pretrained network: views of each video that it learns from; 1 is the video itself."""
+    probe_views: int = 2
+    """Of the layer of a pretrained network: views of each video that it learns from, the video itself among them."""
 
     def __post_init__(self) -> None:
         check_least(self, "labeler.", steps=1, probe_views=1)
@@ -123,7 +123,7 @@ def train_labeler(train_data: Candidates, config: LabelerConfig, run: Run) -> La
     key = {"config": dataclasses.asdict(config.train), "bits": spec.bits, "views": dataclasses.asdict(spec.views)}
     if network is not None:
         key["identity"] = network.identity
-    weights = part.recall("labeler", key, compute)
+    weights = run.group.main_first(lambda: part.recall("labeler", key, compute))
     share = round(float(weights.pop(_AGREEMENT)), 3)
     weights = rounded(weights, spec.bits)
     return Labeler(spec, weights, train_data.normalization, share, network).to(run.device)

@@ -124,7 +124,7 @@ def _features_and_labels(
     if number:
         key = {
             "network": student.identity,
-            "clips": _sha256(data),
+            "clips": data.sha256,
             "normalization": dataclasses.asdict(student.normalization or data.normalization),
             "views": dataclasses.asdict(config.views if data.labeler is None else data.labeler.spec.views),
             "number": number,
@@ -140,9 +140,11 @@ def _features_of_views(
     student: FeatureClassifier, data: LabeledClips, views: Views, number: int, run: Run
 ) -> dict[str, Tensor]:
     """Return features and labels of this number of random views of every clip, on the CPU."""
-    draws, features, labels, done = run.generator("augment"), [], [], 0
+    draws = run.generator("augment")
+    features: list[Tensor] = []
+    labels: list[Tensor] = []
     normalization = student.normalization or data.normalization
-    for _ in range(number):
+    for _ in run.steps("views", number, {"draws": draws, "features": features, "labels": labels}):
         for rows in torch.split(torch.randperm(len(data), generator=draws), _BATCH):
             if data.labeler is not None and data.labeler.knows(student):  # one pass of the network for both
                 pixels, _ = random_views(data.pixels(rows, run.device), data.labeler.spec.views, draws)
@@ -153,15 +155,5 @@ def _features_of_views(
                 seen = student.features(normalization.apply(pixels))
             features.append(seen.float().cpu())
             labels.append(probabilities_of(own, len(data.classes)).cpu())
-            done += len(rows)
-            run.watch("features of views", done=done, total=number * len(data))
+            run.watch("features of views", done=sum(map(len, features)), total=number * len(data))
     return {"features": torch.cat(features), "labels": torch.cat(labels)}
-
-
-def _sha256(data: LabeledClips) -> str:
-    """Return the hash of clips and labels, and of what labels them."""
-    digest = hashlib.sha256()
-    weights = [] if data.labeler is None else list(data.labeler.weights.values())
-    for tensor in (data.frames, data.labels, *weights):
-        digest.update(tensor.contiguous().numpy().data)
-    return digest.hexdigest()

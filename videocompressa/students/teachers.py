@@ -16,14 +16,14 @@ from videocompressa.clip import Candidates
 from videocompressa.codecs import Codec
 from videocompressa.errors import InputError
 from videocompressa.fill import fill_clips
-from videocompressa.networks import STUDENTS, FeatureClassifier, Student, build_student
+from videocompressa.networks import STUDENTS, FeatureClassifier, Student
 from videocompressa.run import Run
 from videocompressa.students.clips import LabeledClips
 from videocompressa.students.evaluation import predict
 from videocompressa.students.named import FROZEN, parse_student
 from videocompressa.students.probe import fit_probe
 from videocompressa.students.settings import TrainConfig
-from videocompressa.students.training import fit
+from videocompressa.students.training import fit_kept
 from videocompressa.synthetic import SyntheticSet, take_keyframes
 from videocompressa.views import augmented
 
@@ -108,30 +108,25 @@ class RealClips:
 
     def train(self, config: TrainConfig, run: Run, *, name: str) -> Student:
         """Train one student (a stage); it is frozen and in evaluation mode."""
-        clips = real_clips(self.train_data)
-
-        def compute() -> dict[str, Tensor]:
-            draws = run.generator("stored")
-            view = (lambda rows, pixels: self.view(rows, pixels, draws)) if self.as_stored else None
-            student = fit(clips, config, run, step_name=name, view=view)
-            return {key: value.cpu() for key, value in student.state_dict().items()}
-
-        stored = [self.keyframes, self.fill, self.as_stored, self.codec.spec.weights_sha256]
-        key = {"config": dataclasses.asdict(config), "stored": stored}
-        generator = run.generator("init")
-        student = build_student(config.student, len(clips.classes), clips.size, generator, width=config.width)
-        student.load_state_dict(run.recall(name, key, compute))
-        return student.to(run.device).eval().requires_grad_(False)
+        key = {"stored": [self.keyframes, self.fill, self.as_stored, self.codec.spec.weights_sha256]}
+        view = self.view if self.as_stored else None
+        student = fit_kept(real_clips(self.train_data), config, run, name=name, key=key, view=view)
+        assert isinstance(student, Student)
+        return student.requires_grad_(False)
 
 
 def train_teachers(real: RealClips, config: TeacherConfig, run: Run) -> Sequence[Teacher]:
     """Train `num_teachers` teachers, each from a seed of its own."""
-    total = config.num_teachers
-    parts = (run.child(f"teacher/{number}").part(number, total) for number in range(total))
-    if parse_student(config.train.student).is_frozen:
-        clips = real_clips(real.train_data)
-        return [fit_probe(clips, config.train, part).requires_grad_(False) for part in parts]
-    return [real.train(config.train, part, name="teacher") for part in parts]
+    clips, frozen = real_clips(real.train_data), parse_student(config.train.student).is_frozen
+
+    def train(number: int) -> Teacher:
+        part = run.child(f"teacher/{number}").part(number, config.num_teachers)
+        if frozen:
+            return fit_probe(clips, config.train, part).requires_grad_(False)
+        return real.train(config.train, part, name="teacher")
+
+    run.group.share(config.num_teachers, train)
+    return [train(number) for number in range(config.num_teachers)]
 
 
 def recognized(train_data: Candidates, teachers: Sequence[Teacher], run: Run) -> Tensor:

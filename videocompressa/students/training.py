@@ -1,13 +1,16 @@
 """One student, trained from random weights, and its losses: cross-entropy, or the distance to a teacher's logits."""
 
+import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from videocompressa.artifact.packing.quantization import LARGEST_CODE
+from videocompressa.checkpoint import GlobalRandom, Part, Repeated
 from videocompressa.clip import ClipSpec
 from videocompressa.errors import DivergedError, InputError
 from videocompressa.networks import Classifier
@@ -46,8 +49,8 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 """Losses by name: of logits (B,L) with labels (B,) int64 or (B,L) float32."""
 
-View = Callable[[Tensor, Tensor], Tensor]
-"""(rows (B,) int64, pixels (B,T,3,H,W) float32 in [0,1]) -> pixels of the same shape."""
+View = Callable[[Tensor, Tensor, torch.Generator], Tensor]
+"""(rows (B,) int64, pixels (B,T,3,H,W) float32 in [0,1], random stream) -> pixels of the same shape."""
 
 
 def fit(
@@ -59,13 +62,16 @@ def fit(
     step_name: str = "train",
     view: View | None = None,
     each_step: Callable[[int, Classifier], None] = lambda steps_done, student: None,
+    kept: list[Tensor] | None = None,
 ) -> Classifier:
     """Train a fresh student, or `student` from its own weights on; return it in evaluation mode on the run's device.
 
-    `view(rows, pixels)` may replace the pixels (B,T,3,H,W) of a batch before they are augmented.
-    `each_step(steps_done, student)` sees the live student before the first step (0) and after each; clone what is kept.
+    `view(rows, pixels, generator)` may replace the pixels (B,T,3,H,W) of a batch before they are augmented.
+    `each_step(steps_done, student)` sees the live student before the first step (0) and after each; it may append
+    clones to the list `kept`. A run that goes on from a checkpoint (`Run.steps`) has those of the steps before.
 
-    Draws from streams "init", "batches" and "augment"; equal seeds give equal bytes on a CPU with equal threads.
+    Draws from streams "init", "batches", "stored" (for `view`) and "augment"; equal seeds give equal bytes on a CPU
+    with equal threads.
     Raises `DivergedError` when the loss or a weight stops being finite.
     """
     _check_set(data, config)
@@ -74,16 +80,19 @@ def fit(
         student = build_named(config.student, data.classes, clip, generator, width=config.width)
     student.to(run.device).train()
     optimizer = _optimizer(student, config)
-    batches = _batches(len(data), config.batch_size, run.generator("batches"))
-    draws = run.generator("augment")
+    batches = Repeated(lambda: _batches(len(data), config.batch_size, run.generator("batches")))
+    draws, stored = run.generator("augment"), run.generator("stored")
+    change = None if view is None else lambda rows, pixels: view(rows, pixels, stored)
     total = torch.zeros((), device=run.device)
     normalization = student.normalization or data.normalization
+    parts: dict[str, Part] = {"student": student, "optimizer": optimizer, "batches": batches, "draws": draws}
+    parts |= {"stored": stored, "kept": [] if kept is None else kept, **_random_parts(student, run.device)}
     with seeded(run.generator("foreign")):  # our own students draw from generators of their own
         each_step(0, student)
         run.watch(step_name, done=0, total=config.steps)
-        for step in range(config.steps):
+        for step in run.steps(step_name, config.steps, parts):
             optimizer.param_groups[0]["lr"] = config.lr * _lr_share(step, config)
-            clips, labels = labeled_views(data, next(batches), config.views, run.device, draws, view)
+            clips, labels = labeled_views(data, next(batches), config.views, run.device, draws, change)
             clips = normalization.apply(clips)
             with autocast(config.precision, run.device):
                 logits = student(clips)
@@ -101,13 +110,44 @@ def fit(
     return student.eval()
 
 
+def _random_parts(student: nn.Module, device: torch.device) -> dict[str, Part]:
+    """Return what a student draws from: generators of its own (dropout), or those of torch."""
+    values = (value for module in student.modules() for value in vars(module).values())
+    own = [value for value in values if isinstance(value, torch.Generator)]
+    return {"foreign": GlobalRandom(device), **{f"own/{number}": each for number, each in enumerate(own)}}
+
+
+def fit_kept(
+    data: LabeledClips,
+    config: TrainConfig,
+    run: Run,
+    *,
+    name: str = "train",
+    key: Mapping[str, Any] | None = None,
+    view: View | None = None,
+) -> Classifier:
+    """Return `fit`'s fresh student as a finished stage `name`; `key` is what it depends on besides `config`."""
+    fitted: list[Classifier] = []
+
+    def compute() -> dict[str, Tensor]:
+        fitted.append(fit(data, config, run, step_name=name, view=view))
+        return {key: value.cpu().clone() for key, value in fitted[0].state_dict().items()}
+
+    weights = run.recall(name, {"config": dataclasses.asdict(config), **(key or {})}, compute)
+    if fitted:
+        return fitted[0]
+    student = build_named(config.student, data.classes, ClipSpec(*data.size), run.generator("init"), width=config.width)
+    student.load_state_dict(weights)
+    return student.to(run.device).eval()
+
+
 def labeled_views(
     data: LabeledClips,
     rows: Tensor,
     views: Views,
     device: torch.device,
     draws: torch.Generator,
-    view: View | None = None,
+    view: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return views of some clips (B,T,3,H,W) in [0,1], and their labels: of the labeler if there is one.
 

@@ -72,6 +72,8 @@ class Decoded:
     """T, position of each frame in the video, from 0."""
     num_replaced: int = 0
     """Of the T frames, those in place of a damaged one."""
+    resize_seconds: float = 0.0
+    """Of the time that it took, that of `Resizer`."""
 
 
 class _FalseTimesError(Exception):
@@ -154,7 +156,8 @@ def _decode(
     seconds = [float((times[i] - times[0]) * timeline.tick_seconds) for i in positions]
     frames = np.stack([pictures[i] for i in chosen]).transpose(0, 3, 1, 2)
     num_replaced = sum(i != position for i, position in zip(chosen, positions, strict=True))
-    return Decoded(np.ascontiguousarray(frames), np.array(seconds), len(times), positions, num_replaced)
+    pixels = np.ascontiguousarray(frames)
+    return Decoded(pixels, np.array(seconds), len(times), positions, num_replaced, resizer.seconds)
 
 
 def _undamaged(

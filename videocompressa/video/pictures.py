@@ -6,6 +6,7 @@ reference white as white (BT.2408) and what is brighter too.
 
 from __future__ import annotations
 
+import time
 from fractions import Fraction
 from typing import cast
 
@@ -35,10 +36,18 @@ class Resizer:
 
     def __init__(self, height: int, width: int, aspect: Fraction, fit: str = "crop") -> None:
         self.height, self.width, self.aspect, self.fit = height, width, aspect, fit
+        self.seconds = 0.0
+        """That it has taken so far."""
         self._reformatter = VideoReformatter()
 
     def __call__(self, frame: VideoFrame) -> NDArray[np.uint8]:
         """Resize, turn upright, cut or pad."""
+        started = time.perf_counter()
+        picture = self._picture(frame)
+        self.seconds += time.perf_counter() - started
+        return picture
+
+    def _picture(self, frame: VideoFrame) -> NDArray[np.uint8]:
         transposed, flip_x, flip_y = _orientation(frame)
         upright = upright_sides(frame, self.aspect)
         scales = self.height / upright[0], self.width / upright[1]

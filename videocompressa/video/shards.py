@@ -1,6 +1,7 @@
 """What a worker does with the videos of one shard: decode, hash or probe them. No torch, so that workers start fast."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -14,6 +15,9 @@ from videocompressa.video.source import PackedVideo, VideoSource, file_of, in_me
 
 MAX_SECONDS = 60.0
 """Time that the decoder may take for a video."""
+
+STAGES = ("hash", "decode", "resize")
+"""Of a worker; reading the file is part of the first."""
 
 Stamp = tuple[int, int] | None
 """(bytes, mtime in ns) of the file that holds a video, None when it is gone: while it keeps both it is unchanged."""
@@ -65,6 +69,8 @@ class DecodedShard:
     rows: tuple[VideoRow, ...]
     frames: NDArray[np.uint8]
     """(G,T,3,H,W), G good videos."""
+    seconds: Mapping[str, float]
+    """That its worker took for good videos, by `STAGES`."""
 
     def channel_sums(self) -> tuple[list[int], list[int]]:
         """Return the sum and the sum of squares of each color channel's pixel values, exact."""
@@ -77,21 +83,26 @@ def decode_shard(job: Job) -> DecodedShard:
     """Decode the videos of one shard; a video that cannot be read becomes a row with the reason."""
     stamps, rows = tuple(map(stamp_of, job.sources)), []
     frames = [np.empty((0, job.num_frames, 3, job.height, job.width), np.uint8)]
+    seconds = dict.fromkeys(STAGES, 0.0)
     for place in job.sources:
-        sha256 = ""
+        sha256, started = "", time.perf_counter()
         try:
             source = in_memory(place)
             (sha256,) = hash_shard([source])
+            hashed = time.perf_counter()
             decoded = read_frames(source, job.num_frames, job.height, job.width, stride=job.stride, fit=job.fit)
         except VideoError as error:
             rows.append(VideoRow(sha256, bad=str(error)))
             continue
+        seconds["hash"] += hashed - started
+        seconds["decode"] += time.perf_counter() - hashed - decoded.resize_seconds
+        seconds["resize"] += decoded.resize_seconds
         frames.append(decoded.frames[None])
         num_bytes = num_bytes_of(source) if isinstance(source, PackedVideo) else None
         times_seconds = tuple(decoded.pts_seconds.tolist())
         replaced = decoded.num_replaced or None
         rows.append(VideoRow(sha256, "", decoded.num_video_frames, times_seconds, num_bytes, replaced))
-    return DecodedShard(stamps, tuple(rows), np.concatenate(frames))
+    return DecodedShard(stamps, tuple(rows), np.concatenate(frames), seconds)
 
 
 def decode_apart(job: Job, *, workers: int, max_seconds: float) -> DecodedShard:
@@ -104,10 +115,11 @@ def decode_apart(job: Job, *, workers: int, max_seconds: float) -> DecodedShard:
         if isinstance(part, WorkerError):
             none = np.empty((0, job.num_frames, 3, job.height, job.width), np.uint8)
             lost = VideoRow("", bad=part.how, max_seconds=max_seconds)
-            part = DecodedShard((stamp_of(one.sources[0]),), (lost,), none)
+            part = DecodedShard((stamp_of(one.sources[0]),), (lost,), none, dict.fromkeys(STAGES, 0.0))
         parts.append(part)
     stamps, rows = (tuple(each for part in parts for each in getattr(part, name)) for name in ("stamps", "rows"))
-    return DecodedShard(stamps, rows, np.concatenate([part.frames for part in parts]))
+    seconds = {stage: sum(part.seconds[stage] for part in parts) for stage in STAGES}
+    return DecodedShard(stamps, rows, np.concatenate([part.frames for part in parts]), seconds)
 
 
 def probe_apart(sources: Sequence[VideoSource], *, workers: int, max_seconds: float) -> list[VideoInfo | VideoError]:

@@ -62,12 +62,14 @@ def build_pool(
     real: RealClips, config: PoolConfig, recipe: TrainConfig, teachers: Sequence[Student], run: Run
 ) -> list[Member]:
     """Train the students by `recipe` (each a stage of its own) and compute the features of the real classes to each."""
-    students = []
-    for number, age in enumerate(config.ages):
+
+    def train(number: int) -> Student:
+        age = config.ages[number]
         young = dataclasses.replace(recipe, steps=age, warmup_steps=min(age, 20))
-        students.append(
-            (real.train(young, run.child(f"pool/{number}").part(number, len(config.ages)), name="pool"), age)
-        )
+        return real.train(young, run.child(f"pool/{number}").part(number, len(config.ages)), name="pool")
+
+    run.group.share(len(config.ages), train)
+    students = [(train(number), age) for number, age in enumerate(config.ages)]
     students += [(teacher, recipe.steps) for teacher in teachers]
     pool = []
     for number, (student, age) in enumerate(students):

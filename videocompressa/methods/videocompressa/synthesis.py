@@ -1,6 +1,7 @@
 """Synthesis: the chosen keyframes become a synthetic set, tuned by the gradients of students (step 7).
 
-Each step, for one frozen student of the pool (`pool.py`) and a batch of items z of some classes:
+Each step, for one frozen student of the pool (`pool.py`) and a batch of items z of some classes, which several
+processes share class by class (the same up to the order of sums):
 
 1. z      = w E(x_chosen) + delta: phi still picks the frames (straight-through, no noise), delta is learnable.
 2. clip   = fill(D(z)), augmented as a student's training would.
@@ -21,18 +22,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from videocompressa.checkpoint import Part, Repeated
 from videocompressa.clip import Candidates
 from videocompressa.codecs import Codec
 from videocompressa.errors import DivergedError, check_least
 from videocompressa.fill import fill_clips
 from videocompressa.methods.videocompressa.pool import Member, summary
+from videocompressa.processes import ProcessGroup
 from videocompressa.run import Run
 from videocompressa.selection.gumbel import GumbelSelector, top_k_straight_through
 from videocompressa.selection.keyframes import Selector
 from videocompressa.students.precision import autocast
 from videocompressa.students.settings import TrainConfig
 from videocompressa.synthetic import SyntheticSet, take_keyframes
-from videocompressa.views import augmented
+from videocompressa.views import Within, augmented
 
 
 @dataclass(frozen=True)
@@ -77,9 +80,14 @@ def synthesize(
     optimizer = _optimizer(delta, live, config)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.steps)
     augment, members = run.generator("augment"), run.generator("members")
-    batches = class_batches(start.labels, config.batch_size, run.generator("classes"))
+    batches = Repeated(lambda: class_batches(start.labels, config.batch_size, run.generator("classes")))
     counts = torch.bincount(start.labels, minlength=len(start.classes)).to(run.device)
-    for step, rows in zip(range(config.steps), batches, strict=False):
+    parts: dict[str, Part] = {"delta": delta, "optimizer": optimizer, "schedule": schedule}
+    parts |= {"augment": augment, "members": members, "classes": batches}
+    parts |= {} if live is None else {"selector": live}
+    for step in run.steps("synthesis", config.steps, parts):
+        share = _share_of(next(batches), start.labels, run.group)
+        rows = share.rows
         if live is None:
             positions = start.positions[rows]
             base = take_keyframes(candidates[rows], positions)
@@ -89,16 +97,15 @@ def synthesize(
         pixels = codec.decode(latents.flatten(0, 1))
         pixels = pixels.view(*latents.shape[:2], *pixels.shape[1:])
         clips = fill_clips(pixels, positions.to(run.device), start.clip.num_frames, start.fill)
-        clips = start.normalization.apply(augmented(clips, recipe.views, augment))
+        clips = start.normalization.apply(augmented(clips, recipe.views, augment, share.within))
         member = pool[int(torch.randint(len(pool), (), generator=members))]
         match, task = match_and_task(member, clips, start.labels[rows].to(run.device), counts, recipe)
         one = int(torch.randint(keyframes, (), generator=members))
         stay = (codec.encode(pixels[:, one]) - latents[:, one]).square().mean()
-        loss = config.match_weight * match + config.task_weight * task + config.manifold_weight * stay
-        _descend(loss, delta, rows, optimizer)  # 6.
+        terms = torch.stack([share.of_classes * match, share.of_clips * task, share.of_clips * stay])
+        match, task, _ = _descend(terms, config, delta, share.all_rows, optimizer, run.group)  # 6.
         schedule.step()
-        losses = {"match": float(match.detach()), "task": float(task.detach())}
-        run.watch("synthesis", done=step + 1, total=config.steps, **losses)
+        run.watch("synthesis", done=step + 1, total=config.steps, match=float(match), task=float(task))
     positions = start.positions
     if live is not None:
         live.requires_grad_(False)
@@ -106,16 +113,60 @@ def synthesize(
     return {"latents": take_keyframes(candidates, positions) + delta.detach(), "positions": positions}
 
 
-def _descend(loss: Tensor, delta: Tensor, rows: Tensor, optimizer: torch.optim.Optimizer) -> None:
-    """Step 6: one step of descent; raises `DivergedError` for a loss that is not finite."""
-    if not torch.isfinite(loss):
+@dataclass(frozen=True)
+class _Share:
+    """What one process computes of a step: some classes of the batch."""
+
+    rows: Tensor
+    """(b,) int64: its items."""
+    all_rows: Tensor
+    """(B,) int64: those of all processes."""
+    within: Within | None
+    """Where the first are among the second; None for one process."""
+    of_classes: float = 1.0
+    """Its share of the batch's classes, times the number of processes, whose mean is taken."""
+    of_clips: float = 1.0
+    """The same of the items."""
+
+
+def _share_of(rows: Tensor, labels: Tensor, group: ProcessGroup) -> _Share:
+    """Return the share of this process; one that no class is left for computes an item that does not count."""
+    if group.size == 1:
+        return _Share(rows, rows, None)
+    classes, index = torch.unique(labels[rows], return_inverse=True)
+    places = (index % group.size == group.rank).nonzero()[:, 0]
+    own_classes = len(range(group.rank, len(classes), group.size))
+    of_classes, of_clips = group.size * own_classes / len(classes), group.size * len(places) / len(rows)
+    places = places if own_classes else torch.zeros(1, dtype=torch.int64)
+    return _Share(rows[places], rows, Within(places, len(rows)), of_classes, of_clips)
+
+
+def _descend(
+    terms: Tensor,
+    config: SynthesisConfig,
+    delta: Tensor,
+    rows: Tensor,
+    optimizer: torch.optim.Optimizer,
+    group: ProcessGroup,
+) -> Tensor:
+    """Step 6: one step of descent on the weighted terms match, task and stay, whose means over processes it returns.
+
+    Raises `DivergedError` for a loss that is not finite.
+    """
+    weights = terms.new_tensor([config.match_weight, config.task_weight, config.manifold_weight])
+    means = group.mean(terms.detach().clone())
+    if not torch.isfinite(means @ weights):
         raise DivergedError("the loss of the synthesis stopped being finite; choose a lower synthesis.lr")
     optimizer.zero_grad(set_to_none=True)
-    torch.autograd.backward(loss)
+    torch.autograd.backward(terms @ weights)
+    for parameter in (each for part in optimizer.param_groups for each in part["params"]):
+        if parameter.grad is not None:
+            parameter.grad = group.mean(parameter.grad)
     assert delta.grad is not None
     size = delta.grad[rows].flatten(1).square().mean(1).sqrt().clamp(min=1e-12)
     delta.grad[rows] /= size.view(-1, *[1] * (delta.ndim - 1))
     optimizer.step()
+    return means
 
 
 def match_and_task(
