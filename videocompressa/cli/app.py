@@ -15,7 +15,7 @@ from videocompressa import __version__
 from videocompressa.engine import Workers
 from videocompressa.engine_ray import RayCluster
 from videocompressa.errors import InputError, check_least
-from videocompressa.recipes.options import BudgetOptions, CandidateOptions, CompressOptions, Surroundings
+from videocompressa.recipes.options import BudgetOptions, CandidateOptions, CompressOptions, Surroundings, tell_nothing
 from videocompressa.remote import path_of
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Running:
     """Folder that keeps candidates and finished stages, so that the same command resumes;
     $VIDEOCOMPRESSA_CACHE or the user's cache folder when not given. It may be deleted."""
 
-    def surroundings(self, watch: Watch, tell: Callable[[str], None] = lambda text: None) -> Surroundings:
+    def surroundings(self, watch: Watch, tell: Callable[[str], None] = tell_nothing) -> Surroundings:
         """Look up what the machine has."""
         import torch
 
@@ -138,6 +138,13 @@ CandidateArguments = Annotated[
 ReadingArguments = Annotated[Reading, Parameter(name="*")]
 RunningArguments = Annotated[Running, Parameter(name="*")]
 ReportingArguments = Annotated[Reporting, Parameter(name="*")]
+ConfigFile = Annotated[
+    Path | None,
+    Parameter(
+        help="TOML file of options by these names, and of settings in its table [set]; the command line wins.",
+        group=_RUNNING,
+    ),
+]
 Settings = Annotated[tuple[str, ...], Parameter(name="--set", negative="", show_default=False)]
 Output = Annotated[Path, Parameter(name=["--output", "-o"])]
 OutputFolder = Annotated[Path, Parameter(name=["--output", "-o"], help="Folder to write.")]

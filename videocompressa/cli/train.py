@@ -70,6 +70,7 @@ def train(
     force: cli.Replace = False,
     codec: cli.CodecFolder = None,
     candidates: cli.CandidateArguments = cli.CANDIDATES,
+    config: cli.ConfigFile = None,
     running: cli.RunningArguments = cli.RUNNING,
     reporting: cli.ReportingArguments = cli.REPORTING,
 ) -> None:
