@@ -87,6 +87,16 @@ def test_functions_are_the_commands(here: Path) -> None:
     )
 
 
+def test_the_other_functions_take_strings_too(here: Path) -> None:
+    made = vc.compress("videos", "set.safetensors", **TOY)
+    assert vc.measure("set.safetensors") == made.cost
+    vc.write_set(vc.load("set.safetensors"), "written.safetensors")
+    assert vc.export_set("set.safetensors", "exported", to="frames").num_items == 4
+    assert vc.check_export("exported").faults == ()
+    vc.extract_keyframes(["videos/test/dark"], "keyframes")
+    assert (here / "keyframes" / "keyframes.json").is_file()
+
+
 def test_options_have_the_names_of_the_command_line() -> None:
     def names(*kinds: type, without: set[str]) -> set[str]:
         return {field.name for kind in kinds for field in fields(kind)} - without

@@ -75,6 +75,14 @@ def test_a_file_holds_options_and_settings(run: Runner, videos: Path, tmp_path: 
     assert (trained["steps"], trained["batch_size"], trained["settings"]) == (2, 4, ["views.mirror=true"])
 
 
+def test_the_file_of_the_page_is_one(run: Runner, videos: Path, tmp_path: Path) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "bench.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "run.toml").write_text(text)
+    usual = ("--config", tmp_path / "run.toml", "--workers", 0, "--cache", run.cache)
+    assert "--jobs is 0" in run("bench", videos, "-o", tmp_path / "bench", "--jobs", 0, *usual).error
+
+
 def test_bench_takes_a_file_too(run: Runner, videos: Path, tmp_path: Path) -> None:
     config = tmp_path / "run.toml"
     config.write_text('methods = "random-real"\nlabels = "hard"\nvpc = [1, 2]\nseeds = 1\n[train]\nsteps = 0\n')
