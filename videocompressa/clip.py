@@ -13,7 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from videocompressa.errors import BadVideo, InputError, check_least
+from videocompressa.errors import BadVideo, InputError, check_known, check_least
+
+FITS = ("crop", "pad", "stretch")
+"""How frames are fitted into another shape."""
 
 VIDEO_HASH_DIGITS = 10
 """Hexadecimal digits of a video's SHA-256 that tell it from others: 5 bytes, of which a set file holds one each. Two of
@@ -27,7 +30,7 @@ def shape_text(tensor: Tensor) -> str:
 
 @dataclass(frozen=True)
 class ClipSpec:
-    """How a clip is cut from a video: T frames of it, the short side resized, the middle cropped."""
+    """How a clip is cut from a video: T frames of it, each fitted into H x W."""
 
     num_frames: int
     """T, >= 1."""
@@ -39,9 +42,13 @@ class ClipSpec:
     """Where the T frames are in the video. "even": center of each of T equal spans by presentation time. "strided:S":
     every S-th frame around the middle of the video; where it is shorter than T x S frames, every (frames // T)-th, and
     evenly where it has fewer than T."""
+    fit: str = "crop"
+    """How a frame gets H x W: "crop" (the middle of it), "pad" (all of it between black bars) or "stretch" (all of it,
+    both sides resized)."""
 
     def __post_init__(self) -> None:
         check_least(self, "ClipSpec.", num_frames=1, height=1, width=1)
+        check_known("ClipSpec.fit is", self.fit, FITS)
         if self.placement != "even" and not re.fullmatch(r"strided:[1-9][0-9]{0,5}", self.placement):
             raise InputError(
                 f"ClipSpec.placement is {self.placement!r}; known: 'even', or 'strided:S' with S frames from one to "

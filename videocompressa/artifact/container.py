@@ -86,7 +86,7 @@ def parse(data: bytes) -> tuple[dict[str, Array], Metadata]:
         if not 1 <= arrays[name].ndim <= len(shapes):
             raise InputError(f"tensor {name} has shape {arrays[name].shape}; it must be {' or '.join(shapes)}")
     provenance = json_object(unpack_text(arrays["provenance"].tobytes()), "provenance")
-    check_schema({"hashes": "", **provenance}, PROVENANCE_SCHEMA, "provenance")
+    check_schema(provenance, PROVENANCE_SCHEMA, "provenance")
     metadata = from_json(header, provenance, len(arrays["labels"]))
     _check_arrays(arrays, metadata)
     return arrays, metadata
@@ -120,7 +120,7 @@ def metadata_of(data: bytes) -> dict[str, Any]:
         raise InputError(f"the file is no safetensors file: it has {len(data)} bytes")
     (length,) = struct.unpack("<Q", data[:8])
     if length > MAX_HEADER_BYTES:
-        raise InputError(f"the file is no safetensors file: its header would have {length} bytes")
+        raise InputError("the file is no safetensors file, so not a set file; give one that videocompressa wrote")
     if length > len(data) - 8:
         raise InputError(f"the file is truncated: its header has {length} bytes, the file {len(data)}; copy it again")
     try:

@@ -1,6 +1,7 @@
 """The verb `compress`: a folder of videos into one file."""
 
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from videocompressa.recipes.facts import cost_rows, labeler_text
 from videocompressa.recipes.options import typed
 from videocompressa.texts import duration_text
 
-OF_SET = ("size", "frames", "placement", "train_sample")
+OF_SET = ("size", "fit", "frames", "placement", "train_sample")
 """Options of candidates that students of a set take from its file, or do not need."""
 
 
@@ -44,6 +45,12 @@ def compress(
     started = time.perf_counter()
     from videocompressa.recipes.compress import compress_folder
 
+    announced: set[str] = set()
+
+    def announce(rows: Mapping[str, str], notes: Sequence[str]) -> None:
+        terminal.announce(rows, notes, reporting)
+        announced.update(notes)
+
     with terminal.progress(reporting) as watch:
         times = terminal.StageTimes(watch)
         surroundings = running.surroundings(times.watch, lambda text: terminal.note(f"note: {text}", reporting))
@@ -56,9 +63,10 @@ def compress(
             selector_out=selector_out,
             overwrite=force,
             surroundings=surroundings,
+            announce=None if reporting.quiet else announce,
         )
     seconds = time.perf_counter() - started
-    terminal.notes_and_skipped(outcome.notes, outcome.skipped, reporting)
+    terminal.notes_and_skipped((text for text in outcome.notes if text not in announced), outcome.skipped, reporting)
     selector = {} if selector_out is None else {"selector": selector_out}
     if reporting.json:
         costs = {

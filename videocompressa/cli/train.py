@@ -69,6 +69,7 @@ def train(
     save_model: Path | None = None,
     force: cli.Replace = False,
     codec: cli.CodecFolder = None,
+    labeler: str | None = None,
     candidates: cli.CandidateArguments = cli.CANDIDATES,
     config: cli.ConfigFile = None,
     running: cli.RunningArguments = cli.RUNNING,
@@ -89,6 +90,9 @@ def train(
         Folder (or csv) of labeled videos whose test videos are classified; for a folder SET, the folder itself.
     save_model
         Folder to write the student of the first seed to, for `predict`; a backbone's is one of transformers.
+    labeler
+        The pretrained network, such as hf:FOLDER, of a set whose labeler is a layer on it; not needed where it is that
+        of the student.
     """
     from videocompressa.recipes.train import holds_videos, train_on
 
@@ -105,6 +109,7 @@ def train(
             split=training.split,
             stored_labels=training.stored_labels,
             codec=codec,
+            labeler=labeler,
             save_model=save_model,
             overwrite=force,
             group=group,

@@ -142,7 +142,8 @@ class _SplitPass:
         """Bring the cache of frames up to date; yield it at the start and after each shard."""
         sources = [entry.source for entry in self.videos.entries]
         shards = [tuple(sources[start : start + SHARD_VIDEOS]) for start in range(0, len(sources), SHARD_VIDEOS)]
-        jobs = [Job(position, shard, *self.clip.size, self.clip.stride) for position, shard in enumerate(shards)]
+        how = (*self.clip.size, self.clip.stride, self.clip.fit)
+        jobs = [Job(position, shard, *how) for position, shard in enumerate(shards)]
         limits: dict[str, Any] = {"workers": self.workers, "max_seconds": self.max_seconds}
         journal = Journal(self.folder / "frames.bin")
         journal.keep(_num_current(journal.lines, jobs, self.max_seconds))

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from videocompressa.labeler import Labeler
 from videocompressa.methods import MethodConfig, find_method
 from videocompressa.recipes.budgets import (
     DEFAULT_KEYFRAMES,
+    DEFAULT_PER_CLASS,
     blank_files,
     check_classes,
     labeler_bytes,
@@ -26,15 +27,21 @@ from videocompressa.recipes.budgets import (
 )
 from videocompressa.recipes.data import check_split, encode_train, evaluation_split, list_videos, sampled, stages_of
 from videocompressa.recipes.options import BudgetOptions, CandidateOptions, CompressOptions, Surroundings
+from videocompressa.recipes.pace import encode_sample, method_seconds
 from videocompressa.recipes.settings import with_settings
 from videocompressa.rng import Streams
 from videocompressa.run import Run
 from videocompressa.selection.gumbel import GumbelSelector
 from videocompressa.selection.keyframes import check_keyframes
 from videocompressa.selection.selector_file import Origin, TrainedSelector, write_selector
-from videocompressa.students.labelers import train_labeler
+from videocompressa.students.labelers import LAYER_MIX, completed_spec, parse_labeler, train_labeler
 from videocompressa.students.named import check_clips
 from videocompressa.synthetic import Budget, Cost
+from videocompressa.texts import bytes_text, percent_text, span_text
+
+LABELS = {"hard": "hard labels", "soft": "soft labels of a teacher", "views": "a labeler for their views"}
+MEASURED_STEPS = 200
+"""Training steps from which on a run measures its pace first, which takes four of them (our choice)."""
 
 
 @dataclass(frozen=True)
@@ -73,11 +80,13 @@ def compress_folder(
     method: MethodConfig | None = None,
     codec: Codec | None = None,
     surroundings: Surroundings,
+    announce: Callable[[Mapping[str, str], Sequence[str]], None] | None = None,
 ) -> CompressOutcome:
     """Compress the training videos of `data` into the file `path`, and write the trained selector to `selector_out`.
 
-    `method` and `codec` are objects in place of the names in `options`. Options are checked before the videos are read.
-    Equal input, options and seed give equal bytes on a CPU. Raises `InputError`.
+    `method` and `codec` are objects in place of the names in `options`. Options are checked before the videos are read;
+    `announce` then gets what the run will do, as rows of names and texts, and notes on the videos. Equal input, options
+    and seed give equal bytes on a CPU. Raises `InputError`.
     """
     check_output(path, overwrite=overwrite, suffix=".safetensors")
     config, storage = configured(options, candidates, budget, method)
@@ -89,8 +98,11 @@ def compress_folder(
         surroundings.tell(text)
     surroundings.watch("list", done=len(videos), total=len(videos))
     check_training(videos, data, budget)
-    config, labeler_notes = labeled_by(config, options, candidates, budget, len(videos.classes))
+    config, labeler_notes = labeled_by(config, options, candidates, budget, videos.classes)
     codec = build_codec(codec or options.codec).to(surroundings.device)
+    if announce is not None:
+        rows = _intention(videos, config, codec.spec.name, options.seed, candidates, budget)
+        announce(rows | _estimate(videos, config, candidates, codec, surroundings), (*videos.notes, *labeler_notes))
     train_data = encode_train(videos, candidates, codec, surroundings)
     files = blank_files(
         train_data, config, storage.counting(budget.bytes), options.seed, sample_of(train_data.latents), codec
@@ -107,7 +119,7 @@ def compress_folder(
             f"--bytes {budget.bytes} is too small: the file would have {size} bytes even at its coarsest; give at "
             f"least --bytes {size}, or fewer --keyframes"
         )
-    method_seconds = surroundings.clock() - started + sum(run.stages.recalled_seconds.values())
+    seconds = surroundings.clock() - started + sum(run.stages.recalled_seconds.values())
     surroundings.watch("pack", done=1, total=1)
     cost = write_set(synthetic, path, quantization=storage.quantization, overwrite=overwrite)
     surroundings.watch("write", done=1, total=1)
@@ -126,10 +138,48 @@ def compress_folder(
         num_train_frames=int(train_data.num_video_frames.sum()),
         skipped=train_data.bad,
         labeler=synthetic.labeler,
-        notes=(*videos.notes, *train_data.notes, *labeler_notes, *notes),
+        notes=(*videos.notes, *labeler_notes, *train_data.notes, *notes),
         judged_by=judged_by,
-        method_seconds=method_seconds,
+        method_seconds=seconds,
     )
+
+
+def _intention(
+    videos: VideoSet,
+    config: MethodConfig,
+    codec: str,
+    seed: int,
+    candidates: CandidateOptions,
+    budget: BudgetOptions,
+) -> dict[str, str]:
+    """Return what a run will do, as rows of names and texts."""
+    keyframes = budget.keyframes or min(DEFAULT_KEYFRAMES, candidates.frames)
+    if budget.bytes is not None:
+        kept = f"a file of up to {bytes_text(budget.bytes)}"
+    elif budget.ratio is not None:
+        kept = f"{percent_text(budget.ratio)} of the frames"
+    else:
+        per_class = budget.vpc or max(1, DEFAULT_PER_CLASS // keyframes)
+        kept = f"{per_class} videos of each class, {keyframes} keyframes of each"
+    side, place, fit = candidates.size, candidates.placement, candidates.fit
+    return {
+        "read": f"{len(videos.select('train'))} training videos of {len(videos.classes)} classes",
+        "clips": f"{candidates.frames} frames of {side}x{side} px, placement {place}, fit {fit}",
+        "keep": f"{kept}; {LABELS[config.labels]}",
+        "method": f"{config.name}, codec {codec}, seed {seed}",
+    }
+
+
+def _estimate(
+    videos: VideoSet, config: MethodConfig, candidates: CandidateOptions, codec: Codec, surroundings: Surroundings
+) -> dict[str, str]:
+    """Return how long a run will take, as a row; nothing for one that trains a little or nothing."""
+    entries = list(videos.select("train").entries)
+    if config.training_steps(len(entries), len(videos.classes)) < MEASURED_STEPS:
+        return {}
+    frames, _, seconds = encode_sample(entries, candidates.clip, codec, videos.root, surroundings)
+    train_seconds = method_seconds(frames, config, len(entries), videos.classes, surroundings)
+    return {"time": f"{span_text(len(entries) * seconds + train_seconds)}, less what an earlier run has done"}
 
 
 def configured(
@@ -152,8 +202,6 @@ def configured(
             f"method {config.name!r} keeps as much as a file of a given size holds, whatever --vpc and --ratio are; "
             "give --bytes, such as --bytes 20kB"
         )
-    if config.needs_teacher:
-        check_clips(config.teacher.train.student, candidates.clip.size)
     return config, Storage(options.storage, options.step)
 
 
@@ -162,7 +210,7 @@ def labeled_by(
     options: CompressOptions,
     candidates: CandidateOptions,
     budget: BudgetOptions,
-    num_classes: int,
+    classes: tuple[str, ...],
 ) -> tuple[MethodConfig, tuple[str, ...]]:
     """Return the method with the labeler that was asked for, and notes; labels that were set are never changed."""
     if any(setting.startswith("labeler.spec.width=") for setting in options.settings):
@@ -173,10 +221,19 @@ def labeled_by(
         raise InputError(
             f"--labeler {options.labeler} and --set labels={config.labels} contradict each other; leave one out"
         )
-    config, notes = with_labeler(config, options.labeler, budget, num_classes, needed=were_set)
-    if config.labels == "views":
-        for network in (config.teacher.train.student, config.labeler.spec.network):
-            check_clips(network, candidates.clip.size)
+    labeler = options.labeler
+    if ":" in labeler:  # a layer of a pretrained network
+        views = dataclasses.replace(config.labeler.spec.views, mix=LAYER_MIX)
+        spec = dataclasses.replace(config.labeler.spec, network=parse_labeler(labeler), views=views)
+        config = dataclasses.replace(config, labels="views", labeler=dataclasses.replace(config.labeler, spec=spec))
+        labeler, were_set = "auto", True
+    if config.labels == "views" and config.labeler.spec.is_layer:
+        spec = completed_spec(config.labeler.spec, classes, candidates.clip)
+        config = dataclasses.replace(config, labeler=dataclasses.replace(config.labeler, spec=spec))
+    config, notes = with_labeler(config, labeler, budget, len(classes), needed=were_set)
+    if config.needs_teacher:
+        teacher = config.teacher.train.student
+        check_clips(config.labeler.spec.network if config.labels == "views" else teacher, candidates.clip.size)
     return config, notes
 
 

@@ -67,7 +67,10 @@ class CandidateOptions:
     """Which videos, and how candidate frames are cut from them."""
 
     size: int = 48
-    """Height and width of the candidate frames in pixels: the short side is resized, the middle cropped."""
+    """Height and width of the candidate frames in pixels."""
+    fit: Literal["crop", "pad", "stretch"] = "crop"
+    """How a frame becomes square: crop (its middle), pad (all of it, between black bars) or stretch (all of it, out of
+    proportion). Frames of train and test are those of the set's file."""
     frames: int = 8
     """Candidate frames of each video (T)."""
     placement: str = "even"
@@ -104,7 +107,7 @@ class CandidateOptions:
         from videocompressa.clip import ClipSpec
 
         check_least(self, "--", size=1, frames=1)
-        return ClipSpec(self.frames, self.size, self.size, self.placement)
+        return ClipSpec(self.frames, self.size, self.size, self.placement, self.fit)
 
 
 @dataclass(frozen=True)
@@ -199,7 +202,8 @@ class CompressOptions:
     """Equal seeds give equal files."""
     labeler: str = "auto"
     """The small network in the file that labels every view of its clips: a size such as 40kB; off stores soft labels
-    instead; auto takes 230,000 weights, fewer where they would be more than half of --bytes."""
+    instead; auto takes 230,000 weights, fewer where they would be more than half of --bytes. Or a pretrained network,
+    such as hf:FOLDER (as --student): the file holds a layer on it, which is trained here, and not the network."""
     settings: tuple[str, ...] = ()
     """A setting of the method, as name=value, such as teacher.num_teachers=2; repeat for more."""
     storage: Literal["transform", "int8", "float16"] = "transform"

@@ -26,6 +26,7 @@ from videocompressa.rng import Streams
 from videocompressa.run import Run, Stages, Watch, watch_nothing
 from videocompressa.students.clips import LabeledClips
 from videocompressa.students.evaluation import TrainingResult, train_seeds
+from videocompressa.students.labelers import with_network
 from videocompressa.students.model_folder import TrainedModel, write_model
 from videocompressa.students.named import OwnNetwork, parse_student
 from videocompressa.students.settings import TrainConfig
@@ -65,6 +66,7 @@ def train_on(
     num_seeds: int = 3,
     split: str = "test",
     codec: str | Codec | None = None,
+    labeler: str | None = None,
     module: nn.Module | None = None,
     stored_labels: bool = False,
     save_model: Path | None = None,
@@ -76,10 +78,11 @@ def train_on(
 
     `subject` is a set or its file, or a folder (or csv) of videos: then on all of its training videos, the
     reference "full data". Students are those of `config.student`, or copies of `module`, which stays as it is. The
-    steps are the same for either. The views of a set with a labeler are labeled by it, unless `stored_labels`. For
-    a set, T and the size of the frames come from its file. Seeds are 0 to `num_seeds` - 1. `save_model` is a folder
-    for the first student (`write_model`). The processes of `group` share the seeds. Raises `InputError`, and
-    `DivergedError` when no run ends with a finite loss.
+    steps are the same for either. The views of a set with a labeler are labeled by it, unless `stored_labels`; a
+    labeler that is a layer needs its network: `labeler`, or that of the student. For a set, T and the size of the
+    frames come from its file. Seeds are 0 to `num_seeds` - 1. `save_model` is a folder for the first student
+    (`write_model`). The processes of `group` share the seeds. Raises `InputError`, and `DivergedError` when no run
+    ends with a finite loss.
     """
     if num_seeds < 1:
         raise InputError(f"--seeds is {num_seeds}; it must be at least 1")
@@ -98,10 +101,14 @@ def train_on(
         known = _all_videos(subject, candidates, surroundings)
         train = LabeledClips(known.frames, known.labels, known.normalization, known.classes)
     else:
-        synthetic = subject if isinstance(subject, SyntheticSet) else open_set(subject, codec)
+        synthetic = subject if isinstance(subject, SyntheticSet) else open_set(subject, codec, labeler)
         known = synthetic.provenance
         if stored_labels:
             synthetic = dataclasses.replace(synthetic, labeler=None)
+        elif (own := synthetic.labeler) is not None and parse_student(config.student).is_frozen:
+            synthetic = dataclasses.replace(
+                synthetic, labeler=with_network(own, config.student, synthetic.classes, synthetic.clip)
+            )
         train = LabeledClips.of_set(synthetic, surroundings.device)
         clip = synthetic.clip
     check_same_classes(train.classes, videos.classes, subject, data)

@@ -144,7 +144,7 @@ def train_seeds(
     frozen = parse_student(config.student).is_frozen
     own: list[tuple[int, Scores | None, float]] = []
     for number in range(group.rank, len(seeds), group.size):
-        part = replace(run, streams=Streams(seeds[number], "train"))
+        part = replace(run, streams=Streams(seeds[number], "train")).part(number, len(seeds))
         started = clock()
         try:
             start = None if module is None else OwnNetwork(copy.deepcopy(module), len(train.classes))
@@ -156,7 +156,6 @@ def train_seeds(
             probabilities = predict_probe(student, test, run) if frozen else predict(student, test, run.device)
             own.append((number, score(probabilities, test.hard_labels), seconds))
             keep(seeds[number], student)
-        run.watch("seeds", done=min(number + group.size, len(seeds)), total=len(seeds))
     results = sorted(group.gather(own), key=lambda result: result[0])
     scores = [scored for _, scored, _ in results if scored is not None]
     if not scores:
