@@ -133,8 +133,7 @@ def test_progress_is_shown_unless_it_is_turned_off(here: Path, capsys: pytest.Ca
     vc.compress("plain/train", "set.safetensors", **options)
     shown = capsys.readouterr()
     assert shown.out == ""
-    assert shown.err.startswith("note: plain/train has no test videos")
-    assert "decode: 4 of 4" in shown.err
+    assert shown.err.index("note: plain/train has no test videos") < shown.err.index("decode: 4 of 4")
     vc.compress("plain/train", "quiet.safetensors", **TOY)
     assert capsys.readouterr() == ("", "")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -16,7 +15,7 @@ from videocompressa import __version__
 from videocompressa.engine import Workers, keep_freed_memory, usable_cores
 from videocompressa.engine_ray import RayCluster
 from videocompressa.errors import InputError
-from videocompressa.recipes.options import BudgetOptions, CandidateOptions, CompressOptions, Surroundings, tell_nothing
+from videocompressa.recipes.options import BudgetOptions, CandidateOptions, CompressOptions, Surroundings
 from videocompressa.remote import path_of
 
 if TYPE_CHECKING:
@@ -78,7 +77,7 @@ class Running:
     """Folder that keeps candidates and finished stages, so that the same command resumes;
     $VIDEOCOMPRESSA_CACHE or the user's cache folder when not given. It may be deleted."""
 
-    def surroundings(self, watch: Watch, tell: Callable[[str], None] = tell_nothing) -> Surroundings:
+    def surroundings(self, watch: Watch) -> Surroundings:
         """Look up what the machine has."""
         import torch
 
@@ -92,7 +91,6 @@ class Running:
             workers=self.reading.chosen(),
             clock=time.perf_counter,
             watch=watch,
-            tell=tell,
         )
 
     def together(self, watch: Watch) -> tuple[Surroundings, ProcessGroup]:

@@ -1,7 +1,6 @@
 """The verb `compress`: a folder of videos into one file."""
 
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,15 +44,10 @@ def compress(
     started = time.perf_counter()
     from videocompressa.recipes.compress import compress_folder
 
-    announced: set[str] = set()
-
-    def announce(rows: Mapping[str, str], notes: Sequence[str]) -> None:
-        terminal.announce(rows, notes, reporting)
-        announced.update(notes)
-
+    announce = terminal.Announcer(reporting)
     with terminal.progress(reporting) as watch:
         times = terminal.StageTimes(watch)
-        surroundings = running.surroundings(times.watch, lambda text: terminal.note(f"note: {text}", reporting))
+        surroundings = running.surroundings(times.watch)
         outcome = compress_folder(
             data,
             output,
@@ -66,7 +60,7 @@ def compress(
             announce=None if reporting.quiet else announce,
         )
     seconds = time.perf_counter() - started
-    terminal.notes_and_skipped((text for text in outcome.notes if text not in announced), outcome.skipped, reporting)
+    terminal.notes_and_skipped(announce.others(outcome.notes), outcome.skipped, reporting)
     selector = {} if selector_out is None else {"selector": selector_out}
     if reporting.json:
         costs = {

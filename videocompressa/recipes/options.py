@@ -213,10 +213,6 @@ class CompressOptions:
     keyframes look like their frames, or as fine as --bytes allows."""
 
 
-def tell_nothing(text: str) -> None:
-    """Show no note; a function with a name, which processes can be sent."""
-
-
 @dataclass(frozen=True)
 class Surroundings:
     """What a run gets from the machine it runs on; nothing below the command line looks these up itself."""
@@ -229,5 +225,3 @@ class Surroundings:
     clock: Callable[[], float]
     """Seconds, such as `time.perf_counter`."""
     watch: Watch
-    tell: Callable[[str], None] = tell_nothing
-    """Shows a note for the user at once, before the long run that it is about."""
