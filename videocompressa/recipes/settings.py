@@ -155,4 +155,4 @@ def _parse(text: str, kind: Any) -> Any:
 def _type_text(kind: Any) -> str:
     if get_origin(kind) is tuple:
         return "numbers with commas between them"
-    return {bool: "true or false", int: "a whole number", float: "a number"}.get(kind, "a value")
+    return {bool: "true or false", int: "a whole number", float: "a number", str: "text"}.get(kind, "a value")
