@@ -31,7 +31,7 @@ from videocompressa.synthetic import Cost, SyntheticSet
 _NOT_LATENTS = {"provenance", "labels", *weights.TENSORS}
 
 
-def set_bytes(path: Path) -> bytes:
+def set_bytes(path: Path | str) -> bytes:
     """Return the bytes of a set file, or of the one of a data set on the hub (hf:USER/NAME[@REVISION]), unchecked."""
     return read_bytes(download_set(str(path)) if is_on_hub(path) else Path(path), "set file")
 
@@ -46,7 +46,7 @@ def read_set(path: Path) -> SyntheticSet:
         return set_of(*parse(data))
 
 
-def measure(path: Path) -> Cost:
+def measure(path: Path | str) -> Cost:
     """Return what the set at `path` costs, from the file alone. Raises `ArtifactError` as `read_set` does."""
     data = set_bytes(path)
     with errors_of(path):
@@ -54,7 +54,7 @@ def measure(path: Path) -> Cost:
 
 
 def write_set(
-    synthetic: SyntheticSet, path: Path, *, quantization: Quantization = "int8", overwrite: bool = False
+    synthetic: SyntheticSet, path: Path | str, *, quantization: Quantization = "int8", overwrite: bool = False
 ) -> Cost:
     """Write the set to `path` (a `.safetensors` file) and return what it costs.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -78,7 +77,7 @@ class Running:
     """Folder that keeps candidates and finished stages, so that the same command resumes;
     $VIDEOCOMPRESSA_CACHE or the user's cache folder when not given. It may be deleted."""
 
-    def surroundings(self, watch: Watch, tell: Callable[[str], None] = lambda text: None) -> Surroundings:
+    def surroundings(self, watch: Watch) -> Surroundings:
         """Look up what the machine has."""
         import torch
 
@@ -92,21 +91,18 @@ class Running:
             workers=self.reading.chosen(),
             clock=time.perf_counter,
             watch=watch,
-            tell=tell,
         )
 
-    def together(
-        self, watch: Watch, tell: Callable[[str], None] = lambda text: None
-    ) -> tuple[Surroundings, ProcessGroup]:
+    def together(self, watch: Watch) -> tuple[Surroundings, ProcessGroup]:
         """Look up what the machine has for each of the processes that torchrun started; only the first reports."""
         from videocompressa.processes import started_by_torchrun
         from videocompressa.run import watch_nothing
 
-        surroundings = self.surroundings(watch, tell)
+        surroundings = self.surroundings(watch)
         group, device = started_by_torchrun(surroundings.device)
         if not group.is_main:
-            surroundings = self.surroundings(watch_nothing)
-        return replace(surroundings, device=device), group
+            watch = watch_nothing
+        return replace(surroundings, device=device, watch=watch), group
 
 
 @dataclass(frozen=True)
@@ -153,6 +149,13 @@ CandidateArguments = Annotated[
 ReadingArguments = Annotated[Reading, Parameter(name="*")]
 RunningArguments = Annotated[Running, Parameter(name="*")]
 ReportingArguments = Annotated[Reporting, Parameter(name="*")]
+ConfigFile = Annotated[
+    Path | None,
+    Parameter(
+        help="TOML file of options by these names, and of settings in its table [set]; the command line wins.",
+        group=_RUNNING,
+    ),
+]
 Settings = Annotated[tuple[str, ...], Parameter(name="--set", negative="", show_default=False)]
 Output = Annotated[Path, Parameter(name=["--output", "-o"])]
 OutputFolder = Annotated[Path, Parameter(name=["--output", "-o"], help="Folder to write.")]

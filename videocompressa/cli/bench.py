@@ -107,6 +107,7 @@ def bench(
     arguments: Annotated[BenchArguments, Parameter(name="*")] = BENCH,
     jobs: int = 1,
     candidates: cli.CandidateArguments = cli.CANDIDATES,
+    config: cli.ConfigFile = None,
     running: cli.RunningArguments = cli.RUNNING,
     reporting: cli.ReportingArguments = cli.REPORTING,
 ) -> None:

@@ -1,7 +1,6 @@
 """The verb `compress`: a folder of videos into one file."""
 
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +26,7 @@ def compress(
     profile: cli.Force = False,
     budget: cli.BudgetArguments = cli.BUDGET,
     candidates: cli.CandidateArguments = cli.CANDIDATES,
+    config: cli.ConfigFile = None,
     running: cli.RunningArguments = cli.RUNNING,
     reporting: cli.ReportingArguments = cli.REPORTING,
 ) -> None:
@@ -46,15 +46,10 @@ def compress(
     started = time.perf_counter()
     from videocompressa.recipes.compress import compress_folder
 
-    announced: set[str] = set()
-
-    def announce(rows: Mapping[str, str], notes: Sequence[str]) -> None:
-        terminal.announce(rows, notes, reporting)
-        announced.update(notes)
-
+    announce = terminal.Announcer(reporting)
     with terminal.progress(reporting) as watch:
         times = terminal.StageTimes(watch)
-        surroundings, group = running.together(times.watch, lambda text: terminal.note(f"note: {text}", reporting))
+        surroundings, group = running.together(times.watch)
         outcome = compress_folder(
             data,
             output,
@@ -70,7 +65,7 @@ def compress(
     if not group.is_main:
         return
     seconds = time.perf_counter() - started
-    terminal.notes_and_skipped((text for text in outcome.notes if text not in announced), outcome.skipped, reporting)
+    terminal.notes_and_skipped(announce.others(outcome.notes), outcome.skipped, reporting)
     selector = {} if selector_out is None else {"selector": selector_out}
     if reporting.json:
         costs = {

@@ -51,6 +51,7 @@ class DataKeywords(RunKeywords, total=False):
     """And those of `CandidateOptions`: which videos, and how they are cut."""
 
     size: int
+    fit: Literal["crop", "pad", "stretch"]
     frames: int
     placement: str
     layout: str
@@ -125,6 +126,8 @@ def compress(
     named |= {"codec": codec} if isinstance(codec, str) else {}
     kinds = (CompressOptions, BudgetOptions, CandidateOptions, Running, Reading)
     what, budget, candidates, running, reading = _records(CompressKeywords, options, *kinds, settings=settings, **named)
+    reporting = Reporting(quiet=not progress)
+    announce = terminal.Announcer(reporting)
     with _around(running, reading, progress) as around:
         outcome = compress_folder(
             path_of(data),
@@ -137,8 +140,9 @@ def compress(
             method=None if isinstance(method, str) else method,
             codec=None if isinstance(codec, str) else codec,
             surroundings=around,
+            announce=announce if progress else None,
         )
-    terminal.notes_and_skipped(outcome.notes, outcome.skipped, Reporting(quiet=not progress))
+    terminal.notes_and_skipped(announce.others(outcome.notes), outcome.skipped, reporting)
     return outcome
 
 
@@ -245,7 +249,7 @@ def _around(running: Running, reading: Reading, progress: bool) -> Iterator[Surr
     reporting = Reporting(quiet=not progress)
     with terminal.progress(reporting) as watch:
         running = replace(running, reading=reading)
-        yield running.surroundings(watch, lambda text: terminal.note(f"note: {text}", reporting))
+        yield running.surroundings(watch)
 
 
 def _records(keywords: type, options: Mapping[str, Any], *kinds: type, settings: Settings = (), **named: str) -> Any:

@@ -192,13 +192,24 @@ def notes_and_skipped(notes: Iterable[str], skipped: Iterable[BadVideo], reporti
         note(f"skipped: {video.video_id}: {video.reason}", reporting)
 
 
-def announce(rows: Mapping[str, str], notes: Iterable[str], reporting: Reporting) -> None:
-    """Print on stderr what a run will do, before it starts."""
-    width = max(map(len, rows))
-    for name, text in rows.items():
-        note(f"{name:<{width}}  {text}", reporting)
-    notes_and_skipped(notes, (), reporting)
-    sys.stderr.flush()
+class Announcer:
+    """Prints on stderr what a run will do, before it starts; knows which notes are shown."""
+
+    def __init__(self, reporting: Reporting) -> None:
+        self._reporting, self._shown = reporting, set[str]()
+
+    def __call__(self, rows: Mapping[str, str], notes: Iterable[str]) -> None:
+        """Print rows of names and texts, and notes."""
+        width = max(map(len, rows))
+        for name, text in rows.items():
+            note(f"{name:<{width}}  {text}", self._reporting)
+        self._shown.update(notes)
+        notes_and_skipped(notes, (), self._reporting)
+        sys.stderr.flush()
+
+    def others(self, notes: Iterable[str]) -> list[str]:
+        """Return the notes that are not shown yet."""
+        return [text for text in notes if text not in self._shown]
 
 
 def print_json(values: Mapping[str, Any]) -> None:

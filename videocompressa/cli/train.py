@@ -71,6 +71,7 @@ def train(
     codec: cli.CodecFolder = None,
     labeler: str | None = None,
     candidates: cli.CandidateArguments = cli.CANDIDATES,
+    config: cli.ConfigFile = None,
     running: cli.RunningArguments = cli.RUNNING,
     reporting: cli.ReportingArguments = cli.REPORTING,
 ) -> None:

@@ -97,15 +97,14 @@ def compress_folder(
         _check_selector_out(selector_out, path, config, candidates, budget, overwrite=overwrite)
     videos = sampled(list_videos(data, candidates), candidates)
     judged_by, no_judge = evaluation_split(videos, data)
-    for text in no_judge:
-        surroundings.tell(text)
     surroundings.watch("list", done=len(videos), total=len(videos))
     check_training(videos, data, budget)
     config, labeler_notes = labeled_by(config, options, candidates, budget, videos.classes)
     codec = build_codec(codec or options.codec).to(surroundings.device)
     if announce is not None:
         rows = _intention(videos, config, codec.spec.name, options.seed, candidates, budget)
-        announce(rows | _estimate(videos, config, candidates, codec, surroundings), (*videos.notes, *labeler_notes))
+        rows |= _estimate(videos, config, candidates, codec, surroundings)
+        announce(rows, (*videos.notes, *no_judge, *labeler_notes))
     train_data = group.main_first(lambda: encode_train(videos, candidates, codec, surroundings))
     files = blank_files(
         train_data, config, storage.counting(budget.bytes), options.seed, sample_of(train_data.latents), codec

@@ -115,8 +115,8 @@ class _Job(NamedTuple):
 
 
 def extract_keyframes(
-    sources: Sequence[Path],
-    folder: Path,
+    sources: Sequence[Path | str],
+    folder: Path | str,
     options: KeyframeOptions | None = None,
     *,
     overwrite: bool = False,
@@ -130,6 +130,7 @@ def extract_keyframes(
 
     Raises `InputError` when an option cannot be followed, a source does not exist, or no video can be read.
     """
+    folder = Path(folder)
     check_output_folder(folder, overwrite=overwrite)
     picker = _picker(options or KeyframeOptions())
     videos = videos_to_read(sources)

@@ -225,5 +225,3 @@ class Surroundings:
     clock: Callable[[], float]
     """Seconds, such as `time.perf_counter`."""
     watch: Watch
-    tell: Callable[[str], None] = lambda text: None
-    """Shows a note for the user at once, before the long run that it is about."""

@@ -41,13 +41,13 @@ class Pushed:
 
 
 def push_set(
-    path: Path,
+    path: Path | str,
     name: str,
     *,
     private: bool = False,
     revision: str | None = None,
     license_id: str | None = None,
-    results: Path | None = None,
+    results: Path | str | None = None,
     codec: str | None = None,
     watch: Watch = watch_nothing,
 ) -> Pushed:
@@ -57,11 +57,11 @@ def push_set(
     none. `license_id` is an identifier of the hub, such as cc-by-4.0; `results` is what `train --json` printed. `codec`
     is as for `open_set`. Raises `InputError`.
     """
-    name = name.removeprefix(ON_HUB)
+    path, name = Path(path), name.removeprefix(ON_HUB)
     synthetic, address = open_set(path, codec), _address(name, revision)
     use = _how_to_use(address, synthetic)
     if results is not None:
-        use += _accuracy(read_results(results, synthetic.classes), address)
+        use += _accuracy(read_results(Path(results), synthetic.classes), address)
     holds = f"`{SET}` stands for {synthetic.provenance.source.num_videos} labeled videos when a video classifier is\n"
     holds += f"trained: a few keyframes of a few videos of each class, as latents.\n\n![keyframes]({SHEET})"
     card = data_card(
@@ -84,9 +84,9 @@ def push_set(
         return _commit(folder, name, private, revision)
 
 
-def pull_set(name: str, path: Path, *, revision: str | None = None, overwrite: bool = False) -> Cost:
+def pull_set(name: str, path: Path | str, *, revision: str | None = None, overwrite: bool = False) -> Cost:
     """Write the set file of the data set `name` (USER/NAME) on the hub to `path`; raises `InputError`."""
-    return copy_set(Path(_address(name.removeprefix(ON_HUB), revision)), path, overwrite=overwrite)
+    return copy_set(Path(_address(name.removeprefix(ON_HUB), revision)), Path(path), overwrite=overwrite)
 
 
 def _address(name: str, revision: str | None) -> str:

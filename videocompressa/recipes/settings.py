@@ -1,9 +1,13 @@
 """`--set name=value`: replacing fields of a nested, frozen configuration by their names."""
 
 import dataclasses
+import re
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from docstring_parser import parse_from_object
 
 from videocompressa.errors import InputError
 
@@ -38,6 +42,74 @@ def setting_names(config: Any) -> list[str]:
         nested = dataclasses.is_dataclass(value)
         names += [f"{field.name}.{name}" for name in setting_names(value)] if nested else [field.name]
     return names
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A setting, for people."""
+
+    name: str
+    default: str
+    """As `--set` takes it."""
+    allowed: str
+    meaning: str
+
+
+def list_settings(config: Any) -> list[Setting]:
+    """Return all settings of a dataclass in the order of its fields.
+
+    Meanings are the docstrings of the fields. What is allowed is what the dataclass itself says of values that it
+    refuses, so that it cannot be wrong.
+    """
+    return [
+        Setting(name, _text_of(value), _allowed(config, name, value, kind), meaning)
+        for name, value, kind, meaning in _leaves(config)
+    ]
+
+
+def _leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any, str]]:
+    """Yield name, value, type and docstring of every field, of nested dataclasses too."""
+    hints, docs = get_type_hints(type(config)), dict[str, str]()
+    for kind in reversed(type(config).__mro__):
+        if dataclasses.is_dataclass(kind):
+            docs |= {each.arg_name: each.description for each in parse_from_object(kind).params if each.description}
+    for field in dataclasses.fields(config):
+        value, name = getattr(config, field.name), f"{prefix}{field.name}"
+        if dataclasses.is_dataclass(value):
+            yield from _leaves(value, f"{name}.")
+        else:
+            yield name, value, hints[field.name], " ".join(docs.get(field.name, "").split())
+
+
+def _text_of(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) or value is None else str(value)
+
+
+def _allowed(config: Any, name: str, value: Any, kind: Any) -> str:
+    """Return what values a setting takes, from the errors of values that none takes."""
+    if isinstance(value, bool):
+        return _type_text(bool)
+    found = dict.fromkeys(
+        allowed for bad in ("?", "-1e6", "1e6", "-1000000", "1000000") if (allowed := _refusal(config, name, bad))
+    )
+    return ", ".join(found) or _type_text(kind)
+
+
+def _refusal(config: Any, name: str, bad: str) -> str | None:
+    """Return what the error of a bad value says is allowed; None where there is none, or it is about the type."""
+    try:
+        with_settings(config, [f"{name}={bad}"])
+    except InputError as error:
+        text = str(error)
+        if text.startswith("--set"):
+            return None
+        if own := re.search(rf"\b{re.escape(name.rpartition('.')[2])}(?: is)? \S+ \(allowed: ([^)]*)\)", text):
+            return own[1]
+        told = re.search(r"(?:must be|known:|takes) (.*)", text)
+        return told[1] if told else None
+    return None
 
 
 def setting_texts(values: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -83,4 +155,4 @@ def _parse(text: str, kind: Any) -> Any:
 def _type_text(kind: Any) -> str:
     if get_origin(kind) is tuple:
         return "numbers with commas between them"
-    return {bool: "true or false", int: "a whole number", float: "a number"}.get(kind, "a value")
+    return {bool: "true or false", int: "a whole number", float: "a number", str: "text"}.get(kind, "a value")

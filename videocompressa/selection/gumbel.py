@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from videocompressa.errors import InputError
+from videocompressa.errors import InputError, check_least
 from videocompressa.selection.keyframes import Selector, check_keyframes, top_k_positions
 from videocompressa.selection.understanding import initialize_kaiming
 
@@ -45,6 +45,7 @@ class SelectorConfig:
                 f"selector.tau_start is {self.tau_start} and selector.tau_end is {self.tau_end}; "
                 "they must be positive and must not rise"
             )
+        check_least(self, "selector.", width=1, thumbnail=1)
         if self.temporal_kernel % 2 == 0:
             raise InputError(f"selector.temporal_kernel is {self.temporal_kernel}; it must be odd")
 

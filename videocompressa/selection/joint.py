@@ -53,7 +53,7 @@ class JointConfig:
     """Weight of the coverage term, >= 0."""
 
     def __post_init__(self) -> None:
-        check_least(self, "joint.", steps=1, batch_size=1, coverage_weight=0)
+        check_least(self, "joint.", steps=1, batch_size=1, lr=0, student_lr=0, coverage_weight=0)
         if self.width % 8 or self.width < 8:
             raise InputError(f"joint.width is {self.width}; it must be a multiple of 8")
 

@@ -39,7 +39,7 @@ class PoolConfig:
     """Real clips a class whose feature maps are averaged."""
 
     def __post_init__(self) -> None:
-        check_least(self, "pool.", real_per_class=1)
+        check_least(self, "pool.", task_from=0, real_per_class=1)
         if min(self.ages, default=1) < 1:
             raise InputError(f"pool.ages is {self.ages}; each must be at least 1")
 

@@ -43,6 +43,7 @@ class SynthesisConfig:
     """Tuning of latents and selector; `enabled=False` keeps the chosen real keyframes (ablation)."""
 
     enabled: bool = False
+    """Tune the chosen keyframes; off stores them as they are."""
     steps: int = 100
     """Optimizer steps, >= 1."""
     batch_size: int = 16
@@ -52,11 +53,15 @@ class SynthesisConfig:
     selector_lr: float = 1e-3
     """Learning rate of the selector; 0 freezes the frames."""
     match_weight: float = 1.0
+    """Weight of the matching of class features."""
     task_weight: float = 0.1
+    """Weight of the students' task loss."""
     manifold_weight: float = 0.1
+    """Weight of the distance from the codec's manifold."""
 
     def __post_init__(self) -> None:
-        check_least(self, "synthesis.", steps=1, batch_size=2, match_weight=0, task_weight=0, manifold_weight=0)
+        weights = {"match_weight": 0, "task_weight": 0, "manifold_weight": 0}
+        check_least(self, "synthesis.", steps=1, batch_size=2, lr=0, selector_lr=0, **weights)
 
 
 def synthesize(

@@ -45,8 +45,9 @@ class Checked:
     """What a trainer would fail on, such as "train.json row 3: ...", and what to do; rows count from 0."""
 
 
-def check_export(folder: Path) -> Checked:
+def check_export(folder: Path | str) -> Checked:
     """Check an exported folder; raises `InputError` when it is none."""
+    folder = Path(folder)
     manifest = _read_manifest(folder)
     to, expected = manifest["format"], manifest["num_rows"]
     check_packages(FORMATS[to].packages, f"--check of a {to} folder")

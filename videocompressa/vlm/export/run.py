@@ -39,8 +39,8 @@ class Exported:
 
 
 def export_set(
-    path: Path,
-    folder: Path,
+    path: Path | str,
+    folder: Path | str,
     *,
     to: str,
     options: ExportOptions | None = None,
@@ -52,7 +52,7 @@ def export_set(
     `to` is a key of `vlm.export.formats.FORMATS`; `overwrite` replaces the folder; `watch` is called after each item.
     Raises `InputError` when an option cannot be followed, or no item could be read.
     """
-    options = options or ExportOptions()
+    options, path, folder = options or ExportOptions(), Path(path), Path(folder)
     if to not in FORMATS:
         raise InputError(f"--to is {to!r}; known: {', '.join(FORMATS)}")
     kind, root = FORMATS[to], options.from_source
