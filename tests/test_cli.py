@@ -987,3 +987,20 @@ def test_a_log_file_is_flushed_while_the_command_runs(videos: Path, tmp_path: Pa
     text = (tmp_path / "log").read_text()
     assert "decode: 8 of 8" in text
     assert "selector: 2 of 2" in text
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc alone gives large blocks back")
+def test_freed_memory_is_kept_for_the_next_batch() -> None:
+    program = (
+        "import sys, resource, torch\n"
+        "from videocompressa.engine import keep_freed_memory\n"
+        "if sys.argv[1] == 'keep': keep_freed_memory()\n"
+        "for _ in range(9): torch.zeros(2**24).add_(1)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)"
+    )
+    given_back, kept = (
+        int(subprocess.check_output([sys.executable, "-c", program, each])) for each in ("give", "keep")
+    )
+    if given_back < 9 * 2**14:
+        pytest.skip("the system has larger pages, or another C library")
+    assert given_back - kept > 5 * 2**14  # 64 MB are 2^14 pages

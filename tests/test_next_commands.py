@@ -29,6 +29,7 @@ def printed(ran: Ran) -> list[str]:
     return shlex.split(line)
 
 
+@pytest.mark.slow
 def test_plain_folders_lead_to_students_on_held_out_videos(
     plain: Path, run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,6 +108,7 @@ def own_weights(root: Path) -> list[object]:
     return ["--codec", f"tiny:{root / 'weights.safetensors'}"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [csv_of_some, second_fold, two_cameras, own_weights])
 def test_what_was_needed_to_read_the_data_is_printed(kind, run: Runner, tmp_path: Path) -> None:
     options = kind(tmp_path / "data")

@@ -77,6 +77,8 @@ LABELER_SCHEMA: Schema = {
     "width": float,
 }
 """Likewise of its key `labeler`, which is an empty object where the file has none."""
+LAYER_SCHEMA: Schema = {"features": int, "identity": str}
+"""Of that key besides, where the labeler is a layer of a pretrained network."""
 
 MAX_MILLISECONDS = 10**12
 """Times are within +- this (30 years); a float64 of seconds holds them with room to spare."""
@@ -194,14 +196,18 @@ def _labeler_content(labeler: Labeler | None) -> dict[str, Any]:
     if labeler is None:
         return {}
     spec = labeler.spec
-    return {**vars(spec), "views": vars(spec.views), "agreement": labeler.agreement}
+    content = {**vars(spec), "views": vars(spec.views), "agreement": labeler.agreement}
+    return content if spec.is_layer else {name: content[name] for name in LABELER_SCHEMA}
 
 
 def _labeler_from(content: Mapping[str, Any]) -> tuple[LabelerSpec, float] | None:
     if not content:
         return None
-    check_schema(content, LABELER_SCHEMA, "provenance.labeler")
+    more = LAYER_SCHEMA if "features" in content else {}
+    check_schema(content, {**LABELER_SCHEMA, **more}, "provenance.labeler")
     spec = record_from(LabelerSpec, content, views=record_from(Views, content["views"]))
+    if spec.is_layer and spec.features < 1:
+        raise InputError(f"metadata provenance.labeler has no features of {spec.network!r}; a layer takes at least 1")
     return spec, content["agreement"]
 
 

@@ -21,7 +21,7 @@ from videocompressa.bench.protocols import Protocol
 from videocompressa.bench.record import FULL_LONG, LABELER
 from videocompressa.codecs import build_codec
 from videocompressa.datasets import VideoSet
-from videocompressa.engine import peak_memory_bytes
+from videocompressa.engine import keep_freed_memory, peak_memory_bytes
 from videocompressa.errors import DivergedError, InputError
 from videocompressa.files import write_text
 from videocompressa.labeler import Labeler
@@ -182,6 +182,7 @@ def known(setting: Setting, job: RunJob) -> Answer | None:
 def run_student(task: tuple[Setting, RunJob]) -> Answer:
     """Train the student of a job and evaluate it; "set" holds the answer of the set's job."""
     setting, job = task
+    keep_freed_memory()
     torch.set_num_threads(setting.threads)
     of_set = None if job.trained_on is None else compress_set(setting, job.trained_on)
     if of_set is not None and not _is_set(of_set):
@@ -220,8 +221,9 @@ def _train(setting: Setting, job: RunJob, of_set: Answer | None) -> Answer:
 
 def _of_set(setting: Setting, job: SetJob) -> tuple[LabeledClips, int]:
     """Return the clips of a set and its number of frames."""
-    codec = job.options.codec
-    synthetic = open_set(job.path(setting), codec if ":" in codec else None)
+    codec, spec = job.options.codec, method_config(job.options.method, job.options.settings).labeler.spec
+    labeler = spec.network if spec.is_layer else None
+    synthetic = open_set(job.path(setting), codec if ":" in codec else None, labeler)
     return LabeledClips.of_set(synthetic, setting.surroundings.device), synthetic.positions.numel()
 
 
@@ -230,7 +232,8 @@ def _labeling(config: TrainConfig, labeler: Labeler | None) -> Answer:
     text, views = "", config.views
     if labeler is not None:
         spec, views = labeler.spec, labeler.spec.views
-        text = f"{spec.network}, width {spec.width:g}, {spec.bits} bits"
+        width = "" if spec.is_layer else f", width {spec.width:g}"
+        text = f"{spec.network}{width}, {spec.bits} bits"
     return {"labeler": text, "views": [f"{name}={value}" for name, value in vars(views).items()]}
 
 

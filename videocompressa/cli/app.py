@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import App, Group, Parameter, default_name_transform
 
 from videocompressa import __version__
-from videocompressa.engine import Workers, usable_cores
+from videocompressa.engine import Workers, keep_freed_memory, usable_cores
 from videocompressa.engine_ray import RayCluster
 from videocompressa.errors import InputError
 from videocompressa.recipes.options import BudgetOptions, CandidateOptions, CompressOptions, Surroundings
@@ -118,11 +118,12 @@ class Reporting:
 
 
 def use_threads(threads: int | None) -> None:
-    """Give the networks so many threads; None leaves them as many as this process may use cores."""
+    """Give the networks so many threads, and the memory they freed; None leaves as many as there are cores to use."""
     import torch
 
     if threads is not None and threads < 1:
         raise InputError(f"--threads is {threads}; it must be at least 1")
+    keep_freed_memory()
     torch.set_num_threads(threads or min(torch.get_num_threads(), usable_cores()))
 
 

@@ -69,6 +69,7 @@ def train(
     save_model: Path | None = None,
     force: cli.Replace = False,
     codec: cli.CodecFolder = None,
+    labeler: str | None = None,
     candidates: cli.CandidateArguments = cli.CANDIDATES,
     running: cli.RunningArguments = cli.RUNNING,
     reporting: cli.ReportingArguments = cli.REPORTING,
@@ -88,6 +89,9 @@ def train(
         Folder (or csv) of labeled videos whose test videos are classified; for a folder SET, the folder itself.
     save_model
         Folder to write the student of the first seed to, for `predict`; a backbone's is one of transformers.
+    labeler
+        The pretrained network, such as hf:FOLDER, of a set whose labeler is a layer on it; not needed where it is that
+        of the student.
     """
     from videocompressa.recipes.train import holds_videos, train_on
 
@@ -104,6 +108,7 @@ def train(
             split=training.split,
             stored_labels=training.stored_labels,
             codec=codec,
+            labeler=labeler,
             save_model=save_model,
             overwrite=force,
             group=group,
@@ -115,7 +120,9 @@ def train(
     if reporting.json:
         per_class = dict(zip(outcome.classes, outcome.result.per_class.tolist(), strict=True))
         more = {"per_class": per_class, "confusion": outcome.result.confusion.tolist(), "options": vars(training)}
-        terminal.print_json(terminal.facts_of(outcome, "result") | more)
+        facts = terminal.facts_of(outcome, "result") | more
+        del facts["student"]
+        terminal.print_json(facts)
         return
     _print_scores(outcome)
 

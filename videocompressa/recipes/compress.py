@@ -34,7 +34,7 @@ from videocompressa.run import Run
 from videocompressa.selection.gumbel import GumbelSelector
 from videocompressa.selection.keyframes import check_keyframes
 from videocompressa.selection.selector_file import Origin, TrainedSelector, write_selector
-from videocompressa.students.labelers import train_labeler
+from videocompressa.students.labelers import LAYER_MIX, completed_spec, parse_labeler, train_labeler
 from videocompressa.students.named import check_clips
 from videocompressa.synthetic import Budget, Cost
 from videocompressa.texts import bytes_text, percent_text, span_text
@@ -98,7 +98,7 @@ def compress_folder(
         surroundings.tell(text)
     surroundings.watch("list", done=len(videos), total=len(videos))
     check_training(videos, data, budget)
-    config, labeler_notes = labeled_by(config, options, candidates, budget, len(videos.classes))
+    config, labeler_notes = labeled_by(config, options, candidates, budget, videos.classes)
     codec = build_codec(codec or options.codec).to(surroundings.device)
     if announce is not None:
         rows = _intention(videos, config, codec.spec.name, options.seed, candidates, budget)
@@ -202,8 +202,6 @@ def configured(
             f"method {config.name!r} keeps as much as a file of a given size holds, whatever --vpc and --ratio are; "
             "give --bytes, such as --bytes 20kB"
         )
-    if config.needs_teacher:
-        check_clips(config.teacher.train.student, candidates.clip.size)
     return config, Storage(options.storage, options.step)
 
 
@@ -212,7 +210,7 @@ def labeled_by(
     options: CompressOptions,
     candidates: CandidateOptions,
     budget: BudgetOptions,
-    num_classes: int,
+    classes: tuple[str, ...],
 ) -> tuple[MethodConfig, tuple[str, ...]]:
     """Return the method with the labeler that was asked for, and notes; labels that were set are never changed."""
     if any(setting.startswith("labeler.spec.width=") for setting in options.settings):
@@ -223,10 +221,19 @@ def labeled_by(
         raise InputError(
             f"--labeler {options.labeler} and --set labels={config.labels} contradict each other; leave one out"
         )
-    config, notes = with_labeler(config, options.labeler, budget, num_classes, needed=were_set)
-    if config.labels == "views":
-        for network in (config.teacher.train.student, config.labeler.spec.network):
-            check_clips(network, candidates.clip.size)
+    labeler = options.labeler
+    if ":" in labeler:  # a layer of a pretrained network
+        views = dataclasses.replace(config.labeler.spec.views, mix=LAYER_MIX)
+        spec = dataclasses.replace(config.labeler.spec, network=parse_labeler(labeler), views=views)
+        config = dataclasses.replace(config, labels="views", labeler=dataclasses.replace(config.labeler, spec=spec))
+        labeler, were_set = "auto", True
+    if config.labels == "views" and config.labeler.spec.is_layer:
+        spec = completed_spec(config.labeler.spec, classes, candidates.clip)
+        config = dataclasses.replace(config, labeler=dataclasses.replace(config.labeler, spec=spec))
+    config, notes = with_labeler(config, labeler, budget, len(classes), needed=were_set)
+    if config.needs_teacher:
+        teacher = config.teacher.train.student
+        check_clips(config.labeler.spec.network if config.labels == "views" else teacher, candidates.clip.size)
     return config, notes
 
 

@@ -39,7 +39,8 @@ def labels_text(synthetic: SyntheticSet) -> str:
 def labeler_text(labeler: Labeler) -> str:
     """Return what a labeler is, and what rounding its weights changed."""
     spec, share = labeler.spec, f"{100 * labeler.agreement:.0f} %"
-    return f"{spec.network} at width {spec.width:g}, {spec.bits} bits a weight; {share} of labels as before rounding"
+    what = f"layer on {spec.network}" if spec.is_layer else f"{spec.network} at width {spec.width:g}"
+    return f"{what}, {spec.bits} bits a weight; {share} of labels as before rounding"
 
 
 def cost_rows(cost: Cost) -> dict[str, str]:

@@ -202,7 +202,8 @@ class CompressOptions:
     """Equal seeds give equal files."""
     labeler: str = "auto"
     """The small network in the file that labels every view of its clips: a size such as 40kB; off stores soft labels
-    instead; auto takes 230,000 weights, fewer where they would be more than half of --bytes."""
+    instead; auto takes 230,000 weights, fewer where they would be more than half of --bytes. Or a pretrained network,
+    such as hf:FOLDER (as --student): the file holds a layer on it, which is trained here, and not the network."""
     settings: tuple[str, ...] = ()
     """A setting of the method, as name=value, such as teacher.num_teachers=2; repeat for more."""
     storage: Literal["transform", "int8", "float16"] = "transform"

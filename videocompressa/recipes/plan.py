@@ -96,7 +96,7 @@ def plan(
     videos = sampled(list_videos(data, candidates), candidates)
     check_training(videos, data, budget)
     config, storage = configured(options, candidates, budget)
-    config, labeler_notes = labeled_by(config, options, candidates, budget, len(videos.classes))
+    config, labeler_notes = labeled_by(config, options, candidates, budget, videos.classes)
     judged_by, no_judge = evaluation_split(videos, data)
     codec = build_codec(options.codec).to(surroundings.device)
     codec.spec.latent_shape(candidates.size, candidates.size)

@@ -1,14 +1,17 @@
 """The train run: students trained on a set file, or on all videos, and evaluated on other videos."""
 
+import copy
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeGuard
 
 import torch
 from torch import nn
 
 from videocompressa.clip import DecodedSplit
+from videocompressa.codecs import Codec
 from videocompressa.datasets import BadVideo
 from videocompressa.datasets.layouts import PACKED
 from videocompressa.errors import InputError
@@ -23,6 +26,7 @@ from videocompressa.rng import Streams
 from videocompressa.run import Run, Stages, Watch, watch_nothing
 from videocompressa.students.clips import LabeledClips
 from videocompressa.students.evaluation import TrainingResult, train_seeds
+from videocompressa.students.labelers import with_network
 from videocompressa.students.model_folder import TrainedModel, write_model
 from videocompressa.students.named import OwnNetwork, parse_student
 from videocompressa.students.settings import TrainConfig
@@ -49,17 +53,21 @@ class TrainOutcome:
     """Videos of the used splits that could not be read."""
     centroid_top1: float | None = None
     """Of a probe: top-1 in [0,1] of the nearest class mean of the same features, which trains nothing."""
+    student: nn.Module | None = field(default=None, repr=False)
+    """The first student that this process trained, in evaluation mode: from normalized clips (B,T,3,H,W) to logits."""
 
 
 def train_on(
-    subject: Path,
+    subject: Path | SyntheticSet,
     data: Path,
     *,
     config: TrainConfig,
     candidates: CandidateOptions,
     num_seeds: int = 3,
     split: str = "test",
-    codec: str | None = None,
+    codec: str | Codec | None = None,
+    labeler: str | None = None,
+    module: nn.Module | None = None,
     stored_labels: bool = False,
     save_model: Path | None = None,
     overwrite: bool = False,
@@ -68,14 +76,21 @@ def train_on(
 ) -> TrainOutcome:
     """Train students on `subject` and evaluate them on a split of `data`.
 
-    `subject` is a set file, or a folder (or csv) of videos: then on all of its training videos, the reference "full
-    data". The steps are the same for either. The views of a set with a labeler are labeled by it, unless
-    `stored_labels`. For a set, T and the size of the frames come from its file. Seeds are 0 to `num_seeds` - 1.
-    `save_model` is a folder for the first student (`write_model`). The processes of `group` share the seeds. Raises
-    `InputError`, and `DivergedError` when no run ends with a finite loss.
+    `subject` is a set or its file, or a folder (or csv) of videos: then on all of its training videos, the
+    reference "full data". Students are those of `config.student`, or copies of `module`, which stays as it is. The
+    steps are the same for either. The views of a set with a labeler are labeled by it, unless `stored_labels`; a
+    labeler that is a layer needs its network: `labeler`, or that of the student. For a set, T and the size of the
+    frames come from its file. Seeds are 0 to `num_seeds` - 1. `save_model` is a folder for the first student
+    (`write_model`). The processes of `group` share the seeds. Raises `InputError`, and `DivergedError` when no run
+    ends with a finite loss.
     """
     if num_seeds < 1:
         raise InputError(f"--seeds is {num_seeds}; it must be at least 1")
+    if save_model is not None and module is not None:
+        raise InputError(
+            "save_model: a module of yours is in the outcome, for torch.save; leave save_model out, or name the "
+            "student as FILE.py:FUNCTION"
+        )
     if save_model is not None:
         check_output_folder(save_model, overwrite=overwrite)
     videos = list_videos(data, candidates)
@@ -86,10 +101,14 @@ def train_on(
         known = _all_videos(subject, candidates, surroundings)
         train = LabeledClips(known.frames, known.labels, known.normalization, known.classes)
     else:
-        synthetic = open_set(subject, codec)
+        synthetic = subject if isinstance(subject, SyntheticSet) else open_set(subject, codec, labeler)
         known = synthetic.provenance
         if stored_labels:
             synthetic = dataclasses.replace(synthetic, labeler=None)
+        elif (own := synthetic.labeler) is not None and parse_student(config.student).is_frozen:
+            synthetic = dataclasses.replace(
+                synthetic, labeler=with_network(own, config.student, synthetic.classes, synthetic.clip)
+            )
         train = LabeledClips.of_set(synthetic, surroundings.device)
         clip = synthetic.clip
     check_same_classes(train.classes, videos.classes, subject, data)
@@ -101,17 +120,19 @@ def train_on(
     trained: dict[int, Classifier] = {}
 
     def keep(seed: int, student: Classifier) -> None:
-        if save_model is not None and group.is_main and not trained:
+        if not trained:
             trained[seed] = student
 
     seeds, clock = range(num_seeds), surroundings.clock
-    result = train_seeds(train, test_clips, config, run, seeds=seeds, clock=clock, keep=keep, group=group)
+    result = train_seeds(
+        train, test_clips, config, run, seeds=seeds, clock=clock, keep=keep, group=group, module=module
+    )
     centroid = None
-    if parse_student(config.student).mode == "probe":
+    if module is None and parse_student(config.student).mode == "probe":
         nearest = dataclasses.replace(config, student=f"{config.student.removesuffix(':probe')}:centroid")
         centroid = train_seeds(train, test_clips, nearest, run, seeds=[0], clock=clock).top1_mean
-    for student in trained.values():
-        assert save_model is not None
+    student = next(iter(trained.values()), None)
+    if save_model is not None and group.is_main and student is not None:
         parts = (config.student, config.width, train.classes, clip, train.normalization, known.video_hashes)
         model = TrainedModel(student, *parts)
         write_model(model, save_model, overwrite=overwrite)
@@ -125,6 +146,7 @@ def train_on(
         split=split,
         skipped=(*(known.bad if isinstance(known, DecodedSplit) else ()), *test.bad),
         centroid_top1=centroid,
+        student=student.network if isinstance(student, OwnNetwork) else student,
     )
 
 
@@ -135,8 +157,10 @@ def _all_videos(data: Path, candidates: CandidateOptions, surroundings: Surround
     return decode_videos(videos, "train", candidates.clip, candidates, surroundings)
 
 
-def holds_videos(subject: Path) -> bool:
-    """Return whether students are trained on labeled videos, and not on a set file."""
+def holds_videos(subject: Path | SyntheticSet) -> TypeGuard[Path]:
+    """Return whether students are trained on labeled videos, and not on a set."""
+    if isinstance(subject, SyntheticSet):
+        return False
     if is_on_hub(subject):
         return not holds_set(str(subject))
     return subject.is_dir() or subject.suffix.lower() in (".csv", *PACKED)
@@ -151,20 +175,34 @@ def fit_module(
     device: torch.device | None = None,
     watch: Watch = watch_nothing,
 ) -> nn.Module:
-    """Train a module of one's own on a set (`load`) from its weights on, in place; return it in evaluation mode.
+    """Train a copy of a module of one's own on a set (`load`), from its weights on; return it in evaluation mode.
 
     The module takes normalized clips (B,T,3,H,W) float32 and gives logits (B,L). Views and labels are those that
     students get: of the set's labeler if it has one. Of `config`, `student` and `width` are not read; its default rate
     suits networks that start from random weights. Raises `InputError` for another output, `DivergedError`.
     """
-    student = OwnNetwork(model, len(synthetic.classes))
+    trained = copy.deepcopy(model)
+    student = OwnNetwork(trained, len(synthetic.classes))
     run = Run(Streams(seed, "train"), device or torch.device("cpu"), watch)
     fit(LabeledClips.of_set(synthetic, run.device), config or TrainConfig(), run, student=student)
-    return model
+    return trained
+
+
+def clips_like(
+    synthetic: SyntheticSet, data: Path, split: str, *, candidates: CandidateOptions, surroundings: Surroundings
+) -> LabeledClips:
+    """Return the real clips of a split, cut as those of a set and with its normalization; see `check_unseen`."""
+    videos = list_videos(data, candidates)
+    check_split(videos, split, data)
+    check_same_classes(synthetic.classes, videos.classes, "the set", data)
+    decoded = decode_videos(videos, split, synthetic.clip, candidates, surroundings)
+    if split != "train":
+        check_unseen(synthetic.provenance, "the set", decoded, data, split)
+    return LabeledClips(decoded.frames, decoded.labels, synthetic.normalization, decoded.classes)
 
 
 def check_unseen(
-    known: Provenance | DecodedSplit, subject: Path | str, test: DecodedSplit, data: Path | str, split: str
+    known: Provenance | DecodedSplit, subject: object, test: DecodedSplit, data: object, split: str
 ) -> None:
     """Raise when videos of an evaluation are among those that the students, or their set, were made from.
 
@@ -187,7 +225,7 @@ def check_unseen(
         )
 
 
-def check_same_classes(own: Sequence[str], theirs: Sequence[str], subject: Path, data: Path) -> None:
+def check_same_classes(own: Sequence[str], theirs: Sequence[str], subject: object, data: object) -> None:
     """Raise, with the differences, unless a set and the data of its evaluation have the same classes."""
     if tuple(own) == tuple(theirs):
         return
