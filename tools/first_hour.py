@@ -145,34 +145,38 @@ def table(session: Session) -> None:
 
 
 def python(session: Session) -> None:
-    """The file of the csv's user in Python: the snippet of the README, and a network of one's own."""
-    block = re.search("```python\\n(import videocompressa.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
-    assert block is not None
-    code = block[1] + MODULE.format(steps=session.steps)
+    """The same videos in Python: the snippets of the README and of docs/python.md."""
+    steps = str(session.steps)
+    changes = {
+        ")  # takes the": f', settings={{"labeler.steps": {steps}}})  # takes the',
+        "steps=1600": f"steps={steps}, seeds=1",
+        "set.safetensors": "python.safetensors",
+        '"videos"': '"videos.csv"',
+        "range(20)": "range(3)",
+    }
+    code = "\n".join([_snippet("README.md", "vc.compress"), _snippet("docs/python.md", "vc.real_clips")])
+    for old, new in changes.items():
+        if old not in code:
+            sys.exit(f"expected {old!r} in the snippets of README.md and docs/python.md")
+        code = code.replace(old, new)
     (session.folder / "session.py").write_text(code)
     session.say("## A Python session")
-    session.say("The file of the user above, with the lines of the README, and a network of one's own:")
+    session.say(
+        "The same videos, with the lines of the README, and a loop of one's own that real videos judge "
+        "([python.md](python.md))."
+    )
     session.show("python", code)
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    script = [sys.executable, "session.py"]
+    environment, script = os.environ | {"PYTHONPATH": str(ROOT)}, [sys.executable, "session.py"]
     ran = subprocess.run(script, cwd=session.folder, env=environment, capture_output=True, text=True)
     if ran.returncode:
         sys.exit(f"session.py does not work:\n{ran.stderr}")
     session.write_down("python session.py", ran.stdout)
 
 
-MODULE = """    break
-
-from torch import nn
-from videocompressa.students.settings import TrainConfig
-
-synthetic = vc.load("set.safetensors")
-net = nn.Sequential(nn.Flatten(), nn.LazyLinear(len(synthetic.classes)))  # normalized clips (B,T,3,H,W) to logits (B,L)
-net(clips)
-vc.fit(synthetic, net, TrainConfig(steps={steps}))
-hits = net(synthetic.normalization.apply(clips)).argmax(1) == labels.argmax(1)
-print(tuple(clips.shape), tuple(labels.shape), f"{{int(hits.sum())}} of {{len(hits)}} views as the labeler says")
-"""
+def _snippet(page: str, word: str) -> str:
+    """Return the first Python block of a page with this word."""
+    blocks: list[str] = re.findall("```python\\n(.*?)```", (ROOT / page).read_text("utf-8"), re.DOTALL)
+    return next(block for block in blocks if word in block)
 
 
 def play_all() -> None:
