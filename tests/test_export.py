@@ -450,7 +450,7 @@ def test_a_write_that_fails_leaves_nothing(
 def test_the_command_writes_reports_and_checks(run: Runner, set_file: Path, videos: Path, tmp_path: Path) -> None:
     ran = run("export", set_file, "--to", "qwen", "-o", tmp_path / "out", "--from-source", videos)
     assert ran.code == 0
-    assert "4 about 4 videos" in ran.out
+    assert "4, one a video" in ran.out
     assert "TableTennisShot = 'table tennis shot'" in ran.out
     assert "note: pictures of 40x48 px were enlarged" in ran.err
     assert f'"data_path": "{tmp_path}/out"' in ran.err
@@ -483,7 +483,7 @@ def test_the_command_prints_one_object(run: Runner, set_file: Path, videos: Path
     assert ran["next"] == [f"head -n 1 {tmp_path}/out/train.jsonl"]
     ran = run(*frames, "-o", tmp_path / "out2")
     assert f"skipped: {gone}: file is gone" in ran.err
-    assert "3 about 3 videos, 1 left out" in ran.out
+    assert "3, one a video, 1 left out" in ran.out
 
 
 def test_options_that_cannot_be_followed_are_refused(run: Runner, set_file: Path, videos: Path, tmp_path: Path) -> None:

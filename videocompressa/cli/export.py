@@ -72,7 +72,8 @@ def _export(
         values["next"] = values.pop("next_steps")
         terminal.print_json(values)
         return
-    names, skipped = list(exported.names.items()), len(exported.skipped)
+    names = [(name, words) for name, words in exported.names.items() if name != words]
+    skipped = len(exported.skipped)
     left_out = f", {skipped} left out (see {'it' if skipped == 1 else 'them'} in export.json)" if skipped else ""
     about = ", one a video" if exported.num_rows == exported.num_items else f" about {exported.num_items} videos"
     rows = {

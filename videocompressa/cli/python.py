@@ -64,7 +64,6 @@ class DataKeywords(RunKeywords, total=False):
     hold_out: str | float
     train_sample: int
     max_bad: str | float
-    fit: Literal["crop", "pad", "stretch"]
     max_seconds_per_video: float
 
 

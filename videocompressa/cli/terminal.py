@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import os
 import shlex
 import sys
 import threading
@@ -38,8 +39,8 @@ def escape_unwritable() -> None:
 
 
 def stdout_console() -> Console:
-    """Return a console on stdout; lines have 160 characters where it is piped into a file."""
-    return Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    """Return a console on stdout; lines have 160 characters, or COLUMNS, where it is piped into a file."""
+    return Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160, highlight=False)
 
 
 @contextmanager

@@ -132,12 +132,14 @@ def _print_scores(outcome: TrainOutcome) -> None:
     from videocompressa.bench.record import REGIMES
 
     result = outcome.result
-    spread = f" ± {100 * result.top1_std:.1f}" if len(result.top1_runs) > 1 else ""
+    spread = runs = ""
+    if len(result.top1_runs) > 1:
+        spread = f" ± {100 * result.top1_std:.1f}"
+        runs = f"  ({len(result.top1_runs)} runs: {', '.join(f'{100 * run:.1f}' for run in result.top1_runs)})"
     rows = {
         "trained on": f"{outcome.trained_on} ({outcome.num_train_clips} clips), {REGIMES[outcome.regime]}",
         "evaluated on": f"{outcome.num_test_clips} {outcome.split} videos",
-        "top-1": f"{100 * result.top1_mean:.1f}{spread} %  ({len(result.top1_runs)} runs: "
-        f"{', '.join(f'{100 * run:.1f}' for run in result.top1_runs)})",
+        "top-1": f"{100 * result.top1_mean:.1f}{spread} %{runs}",
         "chance": f"{100 / len(outcome.classes):.1f} %",
         **({} if outcome.centroid_top1 is None else {"nearest class mean": f"{100 * outcome.centroid_top1:.1f} %"}),
         "training": f"{duration_text(result.train_seconds)}, {result.precision}",
