@@ -62,8 +62,10 @@ format: $(ENVIRONMENT) ## fix what ruff can fix
 	$(PYTHON) -m ruff check --fix .
 	$(PYTHON) -m ruff format .
 
-bench: $(ENVIRONMENT) ## speed and memory of the encode pass; DATA=folder of videos, else the demo's
-	$(PYTHON) tools/bench_encode_pass.py $(DATA) --workers 0
+bench: $(ENVIRONMENT) ## speed and memory of the encode pass, and of other readers; DATA=folder of videos, else the demo's
+	$(PYTHON) tools/bench_encode_pass.py $(DATA) --workers 0 --copies 1 2 4 8
+	$(PYTHON) tools/bench_encode_pass.py --long-video
+	$(PYTHON) tools/bench_readers.py $(DATA)
 
 soak: $(ENVIRONMENT) ## load: many clips, classes, items and runs (SHARE=0.01 for a hundredth), and what they leave behind
 	$(PYTHON) tools/soak.py --share $(SHARE)

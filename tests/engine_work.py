@@ -27,6 +27,10 @@ def die(number: int) -> int:
     return number
 
 
+def exhaust(number: int) -> int:
+    return len(bytearray(1 << 60))
+
+
 def die_at_two(number: int) -> int:
     return die(number) if number == 2 else number
 
@@ -46,12 +50,14 @@ def two_megabytes(number: int) -> bytes:
 
 
 def decode_or_fail(job: Job) -> DecodedShard:
-    """Stand in for a decoder that a video crashes, and that another one never ends in."""
+    """Stand in for a decoder that a video crashes, another one never ends in, and one takes all memory."""
     for source in job.sources:
         if "crash" in str(source):
             die(0)
         if "hang" in str(source):
             nap(0)
+        if "hungry" in str(source):
+            exhaust(0)
     return decode_shard(job)
 
 

@@ -668,14 +668,23 @@ def test_all_runs_diverged_is_a_code_of_its_own(run: Runner, videos: Path, set_f
     assert "error: all 2 runs" in result.err
 
 
-def test_a_dead_worker_is_a_code_of_its_own(run: Runner, videos: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (WorkerError("a worker died (signal SIGKILL) on shard 0"), "a worker died (signal SIGKILL) on shard 0"),
+        (MemoryError(), "out of memory; give a smaller --size, fewer --frames or --workers, or end other programs"),
+    ],
+)
+def test_what_ends_a_run_is_a_code_of_its_own(
+    run: Runner, videos: Path, tmp_path: Path, error: BaseException, text: str
+) -> None:
     def dies(*_: object, **__: object) -> None:
-        raise WorkerError("a worker died (signal SIGKILL) on shard 0")
+        raise error
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("videocompressa.recipes.data.encode_pass", dies)
         result = run.compress(videos, tmp_path / "set.safetensors", "--quiet")
-    assert (result.code, result.err) == (1, "error: a worker died (signal SIGKILL) on shard 0\n")
+    assert (result.code, result.err) == (1, f"error: {text}\n")
 
 
 def test_no_command_is_help(run: Runner) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -337,15 +338,29 @@ class TestBadVideos:
         with pytest.raises(InputError, match="the cache cannot be written: .*; free some space, or give another --c"):
             decode_split(videos, "train", CLIP, cache=tmp_path / "file", workers=0)
 
-    def test_full_disk(self, videos: VideoSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize("last", [1, 2, 3, 6])
+    def test_a_disk_that_fills_up(
+        self, videos: VideoSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: int
+    ) -> None:
+        """Frames and latents are written in turns, here of two videos; what is complete is kept."""
+        monkeypatch.setattr(candidates, "SHARD_VIDEOS", 2)
+        expected = encode_pass(videos, "train", CLIP, HalfCodec(), cache=tmp_path / "expected", workers=0)
+        numbers = itertools.count(1)
+
         def full(number: int) -> None:
-            raise OSError(28, "No space left on device")
+            if next(numbers) == last:
+                os.truncate(number, os.fstat(number).st_size - 1)  # what was written last is not complete
+                raise OSError(28, "No space left on device")
 
         monkeypatch.setattr("videocompressa.datasets.journal.os.fsync", full)
         with pytest.raises(InputError, match="cannot be written: No space left on device; free some space, or give"):
-            decode_split(videos, "train", CLIP, cache=tmp_path / "c", workers=0)
-        monkeypatch.undo()
-        assert len(decode_split(videos, "train", CLIP, cache=tmp_path / "c", workers=0)) == 10
+            encode_pass(videos, "train", CLIP, HalfCodec(), cache=tmp_path / "c", workers=0)
+        decoded: list[object] = []
+        monkeypatch.setattr(candidates, "decode_shard", lambda job: decoded.append(job) or decode_shard(job))
+        again = encode_pass(videos, "train", CLIP, HalfCodec(), cache=tmp_path / "c", workers=0)
+        assert torch.equal(again.frames, expected.frames)
+        assert torch.equal(again.latents, expected.latents)
+        assert len(decoded) == 5 - last // 2  # five shards; half of the writes before are frames
 
 
 @pytest.mark.slow
@@ -381,6 +396,17 @@ class TestLostVideos:
         for module in (candidates, shards):
             monkeypatch.setattr(module, "decode_shard", decode_shard)
         assert len(decode(60.0)) == 10
+
+    def test_a_worker_that_gets_no_memory_costs_one_video(self, broken: VideoSet, tmp_path: Path) -> None:
+        """Regression: the error was raised in the run, with a traceback."""
+        for name in ("hang", "crash"):
+            next(broken.root.rglob(f"{name}.mp4")).unlink()
+        numbered(broken.root / "train/a/hungry.mp4", 5, step=20)
+        decoded = decode_split(find_videos(broken.root), "train", CLIP, cache=tmp_path / "c", workers=1, max_bad=0.3)
+        assert [(video.video_id, video.reason) for video in decoded.bad] == [
+            ("train/a/hungry.mp4", "the process that read it died (out of memory)")
+        ]
+        assert len(decoded) == 8
 
     def test_too_many_stop_the_run(self, broken: VideoSet, tmp_path: Path) -> None:
         with pytest.raises(InputError, match=r"2 of .* cannot be read.*took over 2 s"):

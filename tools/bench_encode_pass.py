@@ -1,10 +1,13 @@
 """Time and memory of the encode pass, next to decoding alone, on the same files in the same run.
 
-    python tools/bench_encode_pass.py DATA [--codec tiny] [--size 64] [--frames 8] [--workers 1] [--copies 1 2]
+    python tools/bench_encode_pass.py DATA [--codec tiny] [--size 64] [--frames 8] [--workers 1] [--copies 1 2 4 8]
         [--engines local ray] [--ray-address ADDRESS]
+    python tools/bench_encode_pass.py --long-video [SECONDS]
 
 DATA is a folder of labeled videos. Every measurement runs in a process of its own with an empty cache, so that peak
-memory is its own. `--copies 2` reads every video twice (symbolic links): memory must not grow, time must double.
+memory is its own. `--copies 1 2` also reads every video twice (symbolic links): memory must not grow, time must double;
+the last line states by how much they miss that. `--long-video` reads one generated video of 1080p, of two hours by
+default, and a tenth of it.
 `--engines local ray` measures both; Ray's start is part of its seconds, its workers' memory is not in the table.
 Prints a Markdown table for docs/benchmarks.md.
 """
@@ -31,7 +34,8 @@ STAGES = ("decode", "decode + encode")
 def main() -> None:
     """Measure each stage at each number of copies, each in a process of its own."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
+    parser.add_argument("data", type=Path, nargs="?")
+    parser.add_argument("--long-video", type=int, nargs="?", const=7200, metavar="SECONDS")
     parser.add_argument("--codec", default="tiny")
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--frames", type=int, default=8)
@@ -44,24 +48,103 @@ def main() -> None:
     if options.measure:
         print(json.dumps(measure(options, options.measure)))
         return
+    if options.long_video:
+        measure_long(options)
+        return
+    if options.data is None:
+        parser.error("give DATA, or --long-video")
     print(f"{options.data.name}, {options.frames} frames at {options.size} px, codec {options.codec}, "
           f"{options.workers} decoding workers\n")  # fmt: skip
     print("| pass | clips | seconds | clips/s | against decoding | peak memory | of which before |")
     print("|---|---|---|---|---|---|---|")
+    passes: dict[tuple[str, str], list[dict[str, float]]] = {}
     for copies in options.copies:
         decoding = 0.0
         for stage, engine in itertools.product(STAGES, options.engines):
             arguments = ["--copies", str(copies), "--engines", engine, "--measure", stage]
             arguments += ["--ray-address", options.ray_address] if options.ray_address else []
             arguments += [f"--{name}={getattr(options, name)}" for name in ("codec", "size", "frames", "workers")]
-            command = [sys.executable, __file__, str(options.data), *arguments]
-            row = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+            row = alone(options, options.data, *arguments)
+            passes.setdefault((stage, engine), []).append(row)
             rate = row["clips"] / row["seconds"]
             decoding = decoding or rate
             print(
                 f"| {stage}, {engine} | {row['clips']} | {row['seconds']:.1f} | {rate:.1f} | {rate / decoding:.2f} "
-                f"| {row['peak'] / 2**20:.0f} MiB | {row['before'] / 2**20:.0f} MiB |"
+                f"| {row['peak'] / 2**20:.0f} MiB | {row['before'] / 2**20:.0f} MiB |",
+                flush=True,
             )
+    if len(options.copies) > 1:
+        print()
+    for (stage, engine), rows in passes.items():
+        if len(rows) > 1:
+            print(f"{stage}, {engine}: {deviations(rows)}")
+
+
+def deviations(rows: list[dict[str, float]]) -> str:
+    """Say how far seconds are from linear in the clips, and memory from constant, over passes of more clips."""
+    slope = (rows[-1]["seconds"] - rows[0]["seconds"]) / (rows[-1]["clips"] - rows[0]["clips"])
+    start = rows[0]["seconds"] - slope * rows[0]["clips"]
+    straight = max(abs(row["seconds"] / (start + slope * row["clips"]) - 1) for row in rows)
+    doubled = rows[-1]["seconds"] / rows[0]["seconds"] / (rows[-1]["clips"] / rows[0]["clips"])
+    memory = rows[-1]["peak"] / rows[0]["peak"] - 1
+    return (
+        f"the last pass took {doubled:.2f} times its share of the first's seconds (a fixed {start:.1f} s included), "
+        f"those between are within {100 * straight:.0f} % of the line, and its memory is {100 * memory:+.1f} %"
+    )
+
+
+def alone(options: argparse.Namespace, data: Path, *arguments: str) -> dict[str, float]:
+    """Measure one pass in a process of its own."""
+    shared = [f"--{name}={getattr(options, name)}" for name in ("codec", "size", "frames", "workers")]
+    command = [sys.executable, __file__, str(data), *arguments, *shared]
+    row: dict[str, float] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    return row
+
+
+def measure_long(options: argparse.Namespace) -> None:
+    """Measure the pass over one long video, and over one of a tenth of its length, in one process."""
+    options.workers = 0
+    print("| video | bytes | seconds | peak memory | of which before |\n|---|---|---|---|---|")
+    for seconds in (options.long_video // 10, options.long_video):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "data/a/long.mp4"
+            path.parent.mkdir(parents=True)
+            write_long(path, seconds)
+            other = path.parents[1] / "b/short.mp4"  # a set has two classes
+            other.parent.mkdir()
+            write_long(other, 1)
+            row = alone(options, path.parents[1], "--copies", "1", "--measure", STAGES[1])
+            print(
+                f"| {seconds / 3600:g} h of 1080p | {path.stat().st_size / 1e6:.0f} MB | {row['seconds']:.2f} "
+                f"| {row['peak'] / 2**20:.0f} MiB | {row['before'] / 2**20:.0f} MiB |",
+                flush=True,
+            )
+
+
+def write_long(path: Path, seconds: int) -> None:
+    """Write a moving picture of 1080p, 25 frames a second: ten seconds are encoded, and repeated as they are."""
+    import av
+    import numpy as np
+
+    rate, period = 25, 250
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=rate, options={"preset": "ultrafast", "crf": "30", "bf": "0"})
+        stream.width, stream.height, stream.pix_fmt, stream.gop_size = 1920, 1080, "yuv420p", period
+        packets = []
+        for number in range(period):
+            picture = np.full((1080, 1920, 3), 60, np.uint8)
+            picture[400:600, 6 * number : 6 * number + 200] = 200
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts = number
+            packets += stream.encode(frame)
+        packets += stream.encode(None)
+        data = [(bytes(packet), packet.is_keyframe, packet.time_base) for packet in packets]
+        for number in range(seconds * rate):
+            content, is_keyframe, time_base = data[number % period]
+            packet = av.Packet(content)
+            packet.stream, packet.time_base, packet.is_keyframe = stream, time_base, is_keyframe
+            packet.pts = packet.dts = round(number / rate / time_base)
+            container.mux(packet)
 
 
 def measure(options: argparse.Namespace, stage: str) -> dict[str, float]:

@@ -30,6 +30,9 @@ Shard = TypeVar("Shard")
 Result = TypeVar("Result")
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of malloc.h
+OUT_OF_MEMORY = 112
+"""Exit code of a worker that got no more memory."""
+
 IN_FLIGHT = 2
 """Shards a worker that are in work, or finished and not yet yielded: bounds the memory."""
 
@@ -252,6 +255,8 @@ def serve(file_number: int) -> None:
             answer: tuple[Exception | None, Any]
             try:
                 answer = (None, function(shard))
+            except MemoryError:
+                os._exit(OUT_OF_MEMORY)  # the memory is free again, and the caller gives the shard to others
             except Exception as error:  # noqa: BLE001  The parent raises it, whatever it is.
                 answer = (error, None)
             connection.send(answer)
@@ -279,6 +284,8 @@ def _answer(worker: _Worker, shard: str, late: str) -> Any:
 
 def _how(code: int) -> str:
     """Return how a process ended."""
+    if code == OUT_OF_MEMORY:
+        return "out of memory"
     return f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
 

@@ -1,7 +1,7 @@
 """The command line: reads options, makes one call, prints the result.
 
-Exit codes: 0 done; 1 a worker process died, or the reader of our output went away; 2 the input must be fixed (one line
-on stderr explains how); 3 training diverged; 130 interrupted.
+Exit codes: 0 done; 1 a worker process died, memory ran out, or the reader of our output went away; 2 the input must be
+fixed (one line on stderr explains how); 3 training diverged; 130 interrupted.
 """
 
 import os
@@ -60,6 +60,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return _fail(f"{where}{error.strerror or error}; check the disk and the permissions", BAD_INPUT)
+    except MemoryError:
+        return _fail("out of memory; give a smaller --size, fewer --frames or --workers, or end other programs", ENDED)
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; run the same command again to resume\n")
         return INTERRUPTED

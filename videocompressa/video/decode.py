@@ -204,7 +204,9 @@ class _Reader:
             self._next_packet += 1
             try:
                 self._ready.extend(self._codec.decode(packet))
-            except av.FFmpegError:
+            except av.FFmpegError as error:
+                if isinstance(error, MemoryError):  # no damage: the same video can be read where there is more
+                    raise
                 if not self._go_on:
                     raise _DamagedError from None
                 self.num_passed += 1  # The frame of this packet is lost.
@@ -315,4 +317,6 @@ def _picture(reader: _Reader, frame: VideoFrame, resizer: Resizer) -> NDArray[np
     try:
         return resizer(frame)
     except av.FFmpegError as error:
+        if isinstance(error, MemoryError):
+            raise
         raise reader.broken(f"a frame cannot be turned into RGB: {error.strerror}") from None
