@@ -8,6 +8,8 @@ EXTRAS ?= dev,diffusers,ray,report,vlm,hub
 WORKERS ?= 2
 DATA ?= runs/demo/videos
 SETS ?=
+SECONDS ?= 60
+TARGETS ?=
 LOSSLESS := lip_words fluent16 fights basketball5
 VPC ?= 1,6,15,30,60
 RIVALS ?= full,typical-clips,videocompressa,random-real,herding-real,real-h264,real-av1,real-webp
@@ -26,7 +28,7 @@ BIN = $(dir $(shell command -v $(PYTHON)))
 test quick: export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test quick lint types layers format bench bench-lossless clean
+.PHONY: help setup demo test quick lint types layers format fuzz bench bench-lossless clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 18
@@ -61,6 +63,10 @@ format: $(ENVIRONMENT) ## fix what ruff can fix
 	$(PYTHON) -m ruff check --fix .
 	$(PYTHON) -m ruff format .
 
+fuzz: $(ENVIRONMENT) ## every reader of foreign bytes for SECONDS= each, or those of TARGETS=; the corpus stays in .fuzz
+	$(PYTHON) -c "import atheris" 2>/dev/null || $(PYTHON) -m pip install --quiet -c constraints.txt -e ".[fuzz]"
+	$(PYTHON) tools/fuzz.py --seconds $(SECONDS) $(TARGETS)
+
 bench: $(ENVIRONMENT) ## speed and memory of the encode pass; DATA=folder of videos, else the demo's
 	$(PYTHON) tools/bench_encode_pass.py $(DATA) --workers 0
 
@@ -74,4 +80,4 @@ bench-lossless: $(ENVIRONMENT) ## table and curve from 4 to 240 keyframes a clas
 	$(PYTHON) tools/lossless.py runs/lossless/*/results.json -o runs/lossless
 
 clean: ## remove .venv and caches, keep runs/
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .fuzz

@@ -143,6 +143,18 @@ class TestResume:
             encode_pass(videos, "train", CLIP, HalfCodec(), cache=tmp_path / str(workers), workers=workers)
         assert files(tmp_path / "0") == files(tmp_path / "1") == files(tmp_path / "2")
 
+    @pytest.mark.parametrize("file", ["frames", "latents"])
+    def test_bytes_that_the_disk_changed_are_done_again(self, videos: VideoSet, tmp_path: Path, file: str) -> None:
+        expected = encode_pass(videos, "train", CLIP, HalfCodec(), cache=tmp_path / "c", workers=0)
+        latents, frames = expected.latents.clone(), expected.frames.clone()
+        (binary,) = (tmp_path / "c").glob(f"*/{file}*.bin")
+        data = bytearray(binary.read_bytes())
+        data[len(data) // 2] ^= 1
+        binary.write_bytes(data)
+        again = encode_pass(videos, "train", CLIP, HalfCodec(), cache=tmp_path / "c", workers=0)
+        assert torch.equal(again.latents, latents)
+        assert torch.equal(again.frames, frames)
+
     @pytest.mark.parametrize("stop", [("decode", 3), ("decode", 6), ("encode", 0), ("encode", 6)], ids=str)
     def test_interrupted_and_resumed_gives_the_same_bytes(
         self, videos: VideoSet, tmp_path: Path, stop: tuple[str, int]
