@@ -27,8 +27,12 @@ TOKENS = [
 ]
 
 # How a file is changed: (kind, place as a share of the file, a number).
-changes = st.lists(st.tuples(st.sampled_from(["flip", "cut", "zero", "repeat", "drop", "token"]),
-                             st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=4)  # fmt: skip
+change = st.tuples(
+    st.sampled_from(["flip", "cut", "zero", "repeat", "drop", "token"]),
+    st.floats(0, 1, exclude_max=True),
+    st.integers(0, 255),
+)
+changes = st.lists(change, min_size=1, max_size=4)
 
 
 def changed(data: bytes, edits: list[tuple[str, float, int]]) -> bytes:

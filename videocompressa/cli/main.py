@@ -1,10 +1,12 @@
 """The command line: reads options, makes one call, prints the result.
 
 Exit codes: 0 done; 1 a worker process died, or the reader of our output went away; 2 the input must be fixed (one line
-on stderr explains how); 3 training diverged; 130 interrupted.
+on stderr explains how); 3 training diverged; 130 interrupted, 143 by SIGTERM.
 """
 
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 
 from cyclopts import CoercionError, CycloptsError
@@ -16,12 +18,14 @@ from videocompressa.cli.terminal import escape_unwritable
 from videocompressa.engine import WorkerError
 from videocompressa.errors import DivergedError, InputError
 
-DONE, ENDED, BAD_INPUT, DIVERGED, INTERRUPTED = 0, 1, 2, 3, 130
+DONE, ENDED, BAD_INPUT, DIVERGED, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; `argv` is without the program's name, None takes the process's own."""
     escape_unwritable()
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminate)
     try:
         command, bound, _ = app.parse_args(
             sys.argv[1:] if argv is None else list(argv), print_error=False, exit_on_error=False
@@ -41,10 +45,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return _fail(f"{where}{error.strerror or error}; check the disk and the permissions", BAD_INPUT)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         sys.stderr.write("interrupted; run the same command again to resume\n")
-        return INTERRUPTED
+        return TERMINATED if interrupt.args else INTERRUPTED
     return DONE
+
+
+def _terminate(number: int, frame: object) -> None:
+    """End as by Ctrl-C: workers are stopped and unfinished files removed."""
+    raise KeyboardInterrupt("SIGTERM")
 
 
 def _not_understood(error: CoercionError) -> str:
