@@ -10,6 +10,7 @@ DATA ?= runs/demo/videos
 SETS ?=
 SECONDS ?= 60
 TARGETS ?=
+KILLS ?= 12
 LOSSLESS := lip_words fluent16 fights basketball5
 VPC ?= 1,6,15,30,60
 RIVALS ?= full,typical-clips,videocompressa,random-real,herding-real,real-h264,real-av1,real-webp
@@ -28,7 +29,7 @@ BIN = $(dir $(shell command -v $(PYTHON)))
 test quick: export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test quick lint types layers format fuzz bench bench-lossless clean
+.PHONY: help setup demo test quick lint types layers format fuzz kills bench bench-lossless clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 18
@@ -66,6 +67,9 @@ format: $(ENVIRONMENT) ## fix what ruff can fix
 fuzz: $(ENVIRONMENT) ## every reader of foreign bytes for SECONDS= each, or those of TARGETS=; the corpus stays in .fuzz
 	$(PYTHON) -c "import atheris" 2>/dev/null || $(PYTHON) -m pip install --quiet -c constraints.txt -e ".[fuzz]"
 	$(PYTHON) tools/fuzz.py --seconds $(SECONDS) $(TARGETS)
+
+kills: $(ENVIRONMENT) ## kill commands at random points, KILLS= times each, and compare what they end with
+	KILLS=$(KILLS) $(PYTHON) -m pytest -q tests/test_kills.py
 
 bench: $(ENVIRONMENT) ## speed and memory of the encode pass; DATA=folder of videos, else the demo's
 	$(PYTHON) tools/bench_encode_pass.py $(DATA) --workers 0
