@@ -66,10 +66,12 @@ STUDENTS = ("--students", "framenet2d", "--labels", "hard", "--methods", "random
 COMMANDS: dict[str, Command] = {
     "compress": lambda given, out: ["compress", given / "videos", "-o", out.with_suffix(SET), *TINY, *QUICK, *VPC],
     "encode": lambda given, out: [
-        "compress", given / "videos", "-o", out.with_suffix(SET), *WORKER, *VPC, "--method", "random-real",
+        *("compress", given / "videos", "-o", out.with_suffix(SET)),
+        *(*WORKER, *VPC, "--method", "random-real"),
     ],
     "train": lambda given, out: [
-        "train", given / "set.safetensors", "--data", given / "videos", *STUDENT, *CLIPS[4:], "--save-model", out, "--force",
+        *("train", given / "set.safetensors", "--data", given / "videos", *STUDENT, *CLIPS[4:]),
+        *("--save-model", out, "--force"),
     ],
     "export": lambda given, out: ["export", given / "set.safetensors", "--to", "frames", "-o", out, "--force"],
     "decode": lambda given, out: ["decode", given / "set.safetensors", "-o", out, "--force"],

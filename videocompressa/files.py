@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from videocompressa.errors import ArtifactError, InputError
 
 NAME_BYTES = 200
@@ -52,7 +54,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     written again. Raises `InputError` when the disk refuses.
     """
     try:
-        with _unfinished(path) as folder:
+        with _unfinished(path) as folder, _errors_of_the_disk():
             part = folder / f"{secrets.token_hex(4)}{path.suffix}"
             try:
                 yield part
@@ -63,6 +65,18 @@ def atomic_path(path: Path) -> Iterator[Path]:
                 part.unlink(missing_ok=True)
     except OSError as error:
         raise _cannot_write(path, error) from error
+
+
+@contextmanager
+def _errors_of_the_disk() -> Iterator[None]:
+    """Raise what safetensors makes of an error of the disk as the `OSError` that it was."""
+    try:
+        yield
+    except SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
 @contextmanager
@@ -175,7 +189,7 @@ def check_output(path: Path, *, overwrite: bool = False, suffix: str = "") -> No
 def complete_folder(folder: Path, *, overwrite: bool) -> Iterator[Path]:
     """Give a temporary folder to write into, renamed to `folder` when the block ends without an error, else removed."""
     check_output_folder(folder, overwrite=overwrite)
-    with _unfinished(folder, alone=True) as place:
+    with _unfinished(folder, alone=True) as place, _errors_of_the_disk():
         part, replaced = place / folder.name, place / REPLACED
         try:
             part.mkdir()

@@ -12,7 +12,20 @@ from collections.abc import Sequence
 from cyclopts import CoercionError, CycloptsError
 
 # Each of these adds its verb to `app`.
-from videocompressa.cli import bench, compress, demo, export, finetune, keyframes, plan, predict, push, sets, train  # noqa: F401
+from videocompressa.cli import (  # noqa: F401
+    bench,
+    cache,
+    compress,
+    demo,
+    export,
+    finetune,
+    keyframes,
+    plan,
+    predict,
+    push,
+    sets,
+    train,
+)
 from videocompressa.cli.app import app
 from videocompressa.cli.terminal import escape_unwritable
 from videocompressa.engine import WorkerError
