@@ -8,6 +8,9 @@ EXTRAS ?= dev,diffusers,ray,report,vlm,hub
 WORKERS ?= 2
 DATA ?= runs/demo/videos
 SETS ?=
+SECONDS ?= 60
+TARGETS ?=
+KILLS ?= 12
 LOSSLESS := lip_words fluent16 fights basketball5
 SHARE ?= 1
 VPC ?= 1,6,15,30,60
@@ -27,7 +30,7 @@ BIN = $(dir $(shell command -v $(PYTHON)))
 test quick: export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test quick lint types layers format bench soak bench-lossless clean
+.PHONY: help setup demo test quick lint types layers format fuzz kills bench soak bench-lossless clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 18
@@ -70,6 +73,13 @@ bench: $(ENVIRONMENT) ## speed and memory of the encode pass, and of other reade
 soak: $(ENVIRONMENT) ## load: many clips, classes, items and runs (SHARE=0.01 for a hundredth), and what they leave behind
 	$(PYTHON) tools/soak.py --share $(SHARE)
 
+fuzz: $(ENVIRONMENT) ## every reader of foreign bytes for SECONDS= each, or those of TARGETS=; the corpus stays in .fuzz
+	$(PYTHON) -c "import atheris" 2>/dev/null || $(PYTHON) -m pip install --quiet -c constraints.txt -e ".[fuzz]"
+	$(PYTHON) tools/fuzz.py --seconds $(SECONDS) $(TARGETS)
+
+kills: $(ENVIRONMENT) ## kill commands at random points, KILLS= times each, and compare what they end with
+	KILLS=$(KILLS) $(PYTHON) -m pytest -q tests/test_kills.py
+
 bench-lossless: $(ENVIRONMENT) ## table and curve from 4 to 240 keyframes a class; SETS=folder of the four sets, VPC=, RIVALS= for less
 	@test -n "$(SETS)" || { echo "give SETS=folder that holds $(LOSSLESS)"; exit 2; }
 	for name in $(LOSSLESS); do \
@@ -80,4 +90,4 @@ bench-lossless: $(ENVIRONMENT) ## table and curve from 4 to 240 keyframes a clas
 	$(PYTHON) tools/lossless.py runs/lossless/*/results.json -o runs/lossless
 
 clean: ## remove .venv and caches, keep runs/
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .fuzz

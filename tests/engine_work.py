@@ -45,6 +45,14 @@ def nap(number: int) -> int:
     return number
 
 
+def tell_and_nap(file: str) -> int:
+    """Write this process's number to a file, complete, and take long."""
+    with open(f"{file}.new", "w") as opened:
+        opened.write(str(os.getpid()))
+    os.replace(f"{file}.new", file)
+    return nap(0)
+
+
 def two_megabytes(number: int) -> bytes:
     return bytes([number]) * 2_000_000
 

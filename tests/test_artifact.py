@@ -82,8 +82,11 @@ def parts(data: bytes) -> tuple[dict[str, Any], bytes]:
 
 
 def joined(entries: dict[str, Any], body: bytes) -> bytes:
-    header = json.dumps(entries).encode()
-    return struct.pack("<Q", len(header)) + header + body
+    return joined_text(json.dumps(entries), body)
+
+
+def joined_text(text: str, body: bytes = b"") -> bytes:
+    return struct.pack("<Q", len(text.encode())) + text.encode() + body
 
 
 def edited(change: Callable[[dict[str, Any]], Any]) -> bytes:
@@ -659,6 +662,18 @@ ABUSE: dict[str, tuple[Callable[[], bytes], str]] = {
     "foreign": (lambda: safetensors.numpy.save({"w": np.zeros(3)}), r"no synthetic set: its metadata keys are \[\]"),
     "foreign keys": (lambda: remetadata({"format": "pt"}), r"metadata keys are \[format\], not \[videocompressa\]"),
     "two keys": (lambda: remetadata({"format": "pt", "videocompressa": "{}"}), r"keys are \[format, videocompressa\]"),
+    "key twice": (
+        lambda: remetadata({"videocompressa": GOLDEN_JSON.replace('"seed":7', '"seed":7,"seed":8')}),
+        "metadata 'videocompressa' is not JSON: key 'seed' comes twice",
+    ),
+    "tensor twice": (
+        lambda: joined_text(json.dumps(parts(to_bytes(make_set()))[0])[:-1] + ', "labels": {}}'),
+        r"its header is not JSON \(key 'labels' comes twice\)",
+    ),
+    "provenance key twice": (
+        lambda: retensored(provenance=as_tensor(GOLDEN_PROVENANCE.replace('"split"', '"labeler":{},"split"'))),
+        "metadata 'provenance' is not JSON: key 'labeler' comes twice",
+    ),
     "JSON list": (lambda: remetadata({"videocompressa": "[]"}), "metadata 'videocompressa' is not an object"),
     "no JSON": (lambda: remetadata({"videocompressa": "{"}), "metadata 'videocompressa' is not JSON"),
     "NaN JSON": (

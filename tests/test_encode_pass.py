@@ -19,7 +19,7 @@ from numbered_videos import gray, numbered, write
 from torch import Tensor
 
 from videocompressa.clip import ClipSpec, CodecSpec, DecodedSplit, Normalization
-from videocompressa.codecs import PixelCodec
+from videocompressa.codecs import PixelCodec, build_codec
 from videocompressa.datasets import VideoSet, candidates, decode_split, encode_pass, find_videos
 from videocompressa.datasets.journal import locked
 from videocompressa.engine import WorkerError, peak_memory_bytes, run_apart, run_shards
@@ -150,9 +150,32 @@ class TestContent:
 
 class TestResume:
     def test_workers_do_not_matter(self, videos: VideoSet, tmp_path: Path) -> None:
-        for workers in (0, 1, 2):
+        for workers in (0, 1, 2, 4):
             encode_pass(videos, "train", CLIP, HalfCodec(), cache=tmp_path / str(workers), workers=workers)
-        assert files(tmp_path / "0") == files(tmp_path / "1") == files(tmp_path / "2")
+        assert all(files(tmp_path / str(workers)) == files(tmp_path / "0") for workers in (1, 2, 4))
+
+    @pytest.mark.parametrize("codec", ["tiny", "linear", "ycbcr"])
+    def test_how_many_videos_are_encoded_at_once_does_not_matter(
+        self, videos: VideoSet, tmp_path: Path, codec: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        latents = []
+        for count in (1, 3, 16):
+            monkeypatch.setattr(candidates, "SHARD_VIDEOS", count)
+            cache = tmp_path / str(count)
+            latents.append(encode_pass(videos, "train", CLIP, build_codec(codec), cache=cache, workers=0).latents)
+        assert all(torch.equal(each, latents[0]) for each in latents)
+
+    @pytest.mark.parametrize("file", ["frames", "latents"])
+    def test_bytes_that_the_disk_changed_are_done_again(self, videos: VideoSet, tmp_path: Path, file: str) -> None:
+        expected = encode_pass(videos, "train", CLIP, HalfCodec(), cache=tmp_path / "c", workers=0)
+        latents, frames = expected.latents.clone(), expected.frames.clone()
+        (binary,) = (tmp_path / "c").glob(f"*/{file}*.bin")
+        data = bytearray(binary.read_bytes())
+        data[len(data) // 2] ^= 1
+        binary.write_bytes(data)
+        again = encode_pass(videos, "train", CLIP, HalfCodec(), cache=tmp_path / "c", workers=0)
+        assert torch.equal(again.latents, latents)
+        assert torch.equal(again.frames, frames)
 
     @pytest.mark.parametrize("stop", [("decode", 3), ("decode", 6), ("encode", 0), ("encode", 6)], ids=str)
     def test_interrupted_and_resumed_gives_the_same_bytes(
@@ -470,6 +493,21 @@ class TestEngine:
         children = Path(f"/proc/self/task/{os.getpid()}/children")
         if children.exists():
             assert children.read_text().split() == []
+
+    def test_a_killed_process_leaves_no_worker_in_the_middle_of_a_shard(self, tmp_path: Path) -> None:
+        code = "from videocompressa.engine import run_apart; from engine_work import tell_and_nap\n"
+        code += f"list(run_apart(tell_and_nap, [{str(tmp_path / 'pid')!r}], workers=1))"
+        roots = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(roots)}
+        with subprocess.Popen([sys.executable, "-c", code], env=environment) as parent:
+            while not (tmp_path / "pid").exists():
+                assert parent.poll() is None
+                time.sleep(0.02)
+            parent.kill()
+        worker, ends = Path("/proc", (tmp_path / "pid").read_text()), time.monotonic() + 10
+        while worker.exists() and "(zombie)" not in (worker / "status").read_text():
+            assert time.monotonic() < ends
+            time.sleep(0.02)
 
     def test_message(self) -> None:
         with pytest.raises(InputError, match=r"--workers is -1; it must be 0 \(this process\) or more"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import re
@@ -59,6 +60,11 @@ def pictures(change: Callable[[list[Any]], None]) -> tuple[str, Callable[[Path],
 def video(fps: float, num_frames: int, side: int = 320) -> Callable[[Path], None]:
     frames = torch.arange(num_frames, dtype=torch.uint8)[:, None, None, None].expand(-1, 3, side, side) * 9
     return lambda folder: write_video(folder / "videos/00001.mp4", frames, fps)
+
+
+def compress(path: Path) -> None:
+    """Compress a tar: one that unpacks to terabytes must not be unpacked."""
+    path.write_bytes(gzip.compress(path.read_bytes()))
 
 
 def truncate(name: str, size: int) -> Callable[[Path], None]:
@@ -278,6 +284,10 @@ FAULTS: dict[str, tuple[tuple[str, Callable[[Path], None]], str]] = {
         r"holds no shard-NNNNNN.tar",
     ),
     "webdataset-frames: cut": (("webdataset-frames", truncate("shard-000000.tar", 1500)), r"shard-000000.tar"),
+    "webdataset-frames: compressed": (
+        ("webdataset-frames", lambda folder: compress(folder / "shard-000000.tar")),
+        r"shard-000000.tar is no complete tar file \(.*\); export again",
+    ),
     "webdataset-frames: scattered": (
         (
             "webdataset-frames",

@@ -274,3 +274,15 @@ def test_the_page_of_the_format_lists_the_tensors() -> None:
     page = (Path(__file__).parents[1] / "docs" / "format.md").read_text(encoding="utf-8")
     section = page.split("## Packing `tucker`")[1].split("\n## ")[0]
     assert dict(re.findall(r"^\| `(\w+)` \| (\w+) \|", section, re.MULTILINE)) == tucker.TENSORS
+
+
+def test_small_tensors_of_huge_latents_are_refused_before_they_are_multiplied() -> None:
+    tensors = {
+        "core": torch.ones((1, 1, 1, 1, 1), dtype=torch.int8),
+        "core_scales": torch.ones((1, 1)).half(),
+        "factor_time": torch.ones((2, 1)).half(),
+        "factor_height": torch.ones((1 << 15, 1)).half(),
+        "factor_width": torch.ones((1 << 15, 1)).half(),
+    }
+    with pytest.raises(InputError, match=r"packing 'tucker' has 131079 bytes for 2147483648 numbers \(1, 2, .*damaged"):
+        unpacked("tucker", tensors, (1, 2, 1, 1 << 15, 1 << 15))

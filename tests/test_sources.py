@@ -25,7 +25,15 @@ from numbered_videos import numbered
 from videocompressa import remote
 from videocompressa.clip import Candidates, ClipSpec
 from videocompressa.codecs import PixelCodec
-from videocompressa.datasets import BadVideo, VideoSet, candidates, encode_pass, find_videos, locate_videos
+from videocompressa.datasets import (
+    BadVideo,
+    VideoSet,
+    candidates,
+    encode_pass,
+    find_videos,
+    hugging_face,
+    locate_videos,
+)
 from videocompressa.datasets.layouts import LAYOUTS as KNOWN
 from videocompressa.errors import InputError, VideoError
 from videocompressa.recipes.data import list_videos
@@ -493,6 +501,36 @@ class TestParquet:
             probe(sources[3])
         file.write_bytes(file.read_bytes()[:200])
         with pytest.raises(InputError, match=r"train\.parquet: cannot be read as parquet: .*; copy it again"):
+            find_videos(tmp_path)
+
+    def test_damaged_texts_and_counts(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        good = parquet_table([(b"1", "aa.mp4", 0), (b"2", "bb.mp4", 1)], names=["x", "y"])
+        file = write_parquet(good, tmp_path / "train.parquet")
+        data = file.read_bytes()
+        file.write_bytes(data.replace(b"aa.mp4", b"\xff\xfe.mp4"))
+        with pytest.raises(InputError, match=r"train\.parquet: cannot be read as parquet: 'utf-8' codec can't decode"):
+            find_videos(tmp_path)
+        for features in (b"{", b"[]", b'{"info": 3}', b'{"info": {"features": [1]}}'):
+            write_parquet(good.replace_schema_metadata({"huggingface": features}), file)
+            if features == b"{":
+                with pytest.raises(InputError, match=r"train\.parquet: cannot be read as parquet: Expecting property"):
+                    find_videos(tmp_path)
+            else:
+                assert find_videos(tmp_path).classes == ("0", "1")
+        names = json.dumps({"info": {"features": {"label": {"names": [1, 2]}}}})
+        write_parquet(good.replace_schema_metadata({"huggingface": names}), file)
+        with pytest.raises(InputError, match=r"classes of label are \[1, 2\]; they must be a list of texts"):
+            find_videos(tmp_path)
+        write_parquet(good, file)
+        monkeypatch.setattr(hugging_face, "_labels", lambda file, data: iter(["x"]))
+        with pytest.raises(InputError, match=r"its \.parquet files hold 2 videos and 1 labels; copy them again"):
+            find_videos(tmp_path)
+
+    def test_more_rows_than_bytes_are_not_believed(self, tmp_path: Path) -> None:
+        pa = pytest.importorskip("pyarrow")
+        nothing = pa.table({"video": pa.array([None] * 300_000, pa.binary()), "label": ["x"] * 300_000})
+        write_parquet(nothing, tmp_path / "a.parquet", row_group_size=300_000)
+        with pytest.raises(InputError, match=r"a\.parquet: cannot be read as parquet: it states 300000 rows and has"):
             find_videos(tmp_path)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -113,6 +114,16 @@ class TestContainers:
             else:
                 assert probe(path).num_frames == 10
 
+    def test_a_duration_beyond_all_numbers_is_none(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.mkv"
+        numbered(path, 10)
+        tag = re.search(rb"00:00:00\.4\d+", path.read_bytes())
+        assert tag
+        path.write_bytes(path.read_bytes().replace(tag[0], b"9" * (len(tag[0]) - 4) + b":0:0"))
+        with pytest.raises(VideoError, match="the file ends at"):
+            probe(path)
+        assert timeline_module._stated_seconds(Tagged({"DURATION": "9" * 400 + ":0:0"})) is None
+
     @pytest.mark.parametrize("codec", ["libx265", "libx264"])
     def test_leading_pictures_without_a_reference_are_not_displayed(self, tmp_path: Path, codec: str) -> None:
         options = {"x265-params": "log-level=none:open-gop=1:keyint=12:min-keyint=12:bframes=3:b-adapt=0:scenecut=0"}
@@ -170,6 +181,14 @@ class TestDamage:
         path = damage(numbered(tmp_path / "a.mp4", 50, g="50", bf="0", sc_threshold="0"), 0, 0)
         with pytest.raises(VideoError, match=r"broken after frame \d+ of 50: no good frame is near frame \d+"):
             read_frames(path, 4, 8, 8)
+
+
+class Tagged:
+    """A stream of Matroska with these tags."""
+
+    def __init__(self, metadata: dict[str, str]) -> None:
+        self.metadata = metadata
+        self.container = SimpleNamespace(format=SimpleNamespace(name="matroska"))
 
 
 def two_streams(path: Path, default: int | None) -> Path:

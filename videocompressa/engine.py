@@ -11,9 +11,11 @@ import ctypes
 import json
 import math
 import os
+import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Sequence
@@ -246,8 +248,9 @@ def _start(function: Callable[[Shard], Result]) -> _Worker:
 
 
 def serve(file_number: int) -> None:
-    """Answer shards until the pipe closes, which it also does when the parent dies. Runs in a worker process."""
+    """Answer shards until the pipe closes. Runs in a worker process, which ends when its parent does."""
     connection: Connection = Connection(file_number)
+    threading.Thread(target=_end_with_parent, args=(file_number,), daemon=True).start()
     with suppress(EOFError, OSError):
         function = connection.recv()
         while True:
@@ -260,6 +263,14 @@ def serve(file_number: int) -> None:
             except Exception as error:  # noqa: BLE001  The parent raises it, whatever it is.
                 answer = (error, None)
             connection.send(answer)
+
+
+def _end_with_parent(file_number: int) -> None:
+    """End this process, in the middle of a shard, once the other end of its pipe is closed, as by a killed parent."""
+    poll = select.poll()
+    poll.register(file_number, 0)  # Only that the other end is closed.
+    poll.poll()
+    os._exit(1)
 
 
 def _answer(worker: _Worker, shard: str, late: str) -> Any:

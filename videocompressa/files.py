@@ -6,15 +6,25 @@ import os
 import re
 import secrets
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from videocompressa.errors import ArtifactError, InputError
+
+with suppress(ImportError):  # Windows has none
+    import fcntl
 
 NAME_BYTES = 200
 """Of a text that becomes a name; file systems hold 255, and numbers and suffixes are added."""
+
+
+REPLACED = ".replaced"
+"""Name of a folder between the moment that another one takes its place and its removal."""
 
 
 def name_of(text: str) -> str:
@@ -41,21 +51,122 @@ def read_bytes(path: Path, what: str) -> bytes:
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Give a temporary path next to `path`, with its suffix; sync and rename it when the block ends without an error.
+    """Give a temporary path beside `path`, with its suffix; sync and rename it when the block ends without an error.
 
-    `path` is complete or untouched, and nothing else is left. Raises `InputError` when the disk refuses.
+    `path` is complete or untouched, and nothing else is left; after a kill, what is left is removed when `path` is
+    written again. Raises `InputError` when the disk refuses.
     """
-    part = path.with_name(f".{secrets.token_hex(8)}.part{path.suffix}")
     try:
-        yield part
-        with open(part, "rb+") as file:  # Windows syncs no file that is open for reading alone.
-            os.fsync(file.fileno())
-        os.replace(part, path)
+        with _unfinished(path) as folder, _errors_of_the_disk():
+            part = folder / f"{secrets.token_hex(4)}{path.suffix}"
+            try:
+                yield part
+                with open(part, "rb+") as file:  # Windows syncs no file that is open for reading alone.
+                    os.fsync(file.fileno())
+                os.replace(part, path)
+            finally:
+                part.unlink(missing_ok=True)
     except OSError as error:
         raise _cannot_write(path, error) from error
-    finally:
+
+
+@contextmanager
+def _errors_of_the_disk() -> Iterator[None]:
+    """Raise what safetensors makes of an error of the disk as the `OSError` that it was."""
+    try:
+        yield
+    except SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
+
+
+@contextmanager
+def _unfinished(path: Path, *, alone: bool = False) -> Iterator[Path]:
+    """Give the folder beside `path` for what is not finished, without what killed processes left; removed at the end.
+
+    Processes that write the same `path` share it, unless this one must be `alone`: then `InputError` says who is not.
+    """
+    folder = path.with_name(f".{name_of(path.name)}.part")
+    if sys.platform == "win32":  # Folders cannot be opened and locked there.
+        folder.mkdir(exist_ok=True)
+        yield folder
         with suppress(OSError):
-            part.unlink(missing_ok=True)
+            folder.rmdir()
+        return
+    handle = _opened_alone(folder, path) if alone else _opened_shared(folder)
+    try:
+        yield folder
+    finally:
+        if _lock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB) is not False:
+            with suppress(OSError):
+                folder.rmdir()
+        os.close(handle)
+
+
+def _opened_alone(folder: Path, path: Path) -> int:
+    """Return the folder, made, opened and locked for this process alone; what a killed one had replaced comes back."""
+    while True:
+        handle = _opened(folder)
+        free = _lock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if free is False:
+            os.close(handle)
+            raise InputError(f"output {path}: another process is writing it; wait for it, or give another name")
+        if _is(folder, handle):
+            _put_back(folder / REPLACED, path)
+            if free:
+                _empty(folder)
+            return handle
+        os.close(handle)
+
+
+def _put_back(replaced: Path, path: Path) -> None:
+    if replaced.exists() and not path.exists():
+        replaced.replace(path)
+
+
+def _opened_shared(folder: Path) -> int:
+    """Return the folder, made, opened, and locked against processes that would empty it."""
+    while True:
+        handle = _opened(folder)
+        if _lock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB):  # Nobody who lives is writing.
+            _empty(folder)
+        _lock(handle, fcntl.LOCK_SH)
+        if _is(folder, handle):
+            return handle
+        os.close(handle)
+
+
+def _opened(folder: Path) -> int:
+    while True:
+        folder.mkdir(exist_ok=True)
+        with suppress(FileNotFoundError):  # Another process has just removed it.
+            return os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def _is(folder: Path, handle: int) -> bool:
+    """Return whether the folder is still the one that was opened."""
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(handle), folder.stat())
+    return False
+
+
+def _lock(handle: int, kind: int) -> bool | None:
+    """Return whether the lock is held now; None on file systems without locks."""
+    try:
+        fcntl.flock(handle, kind)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def _empty(folder: Path) -> None:
+    with suppress(FileNotFoundError):
+        for left in folder.iterdir():
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -87,15 +198,18 @@ def check_output(path: Path, *, overwrite: bool = False, suffix: str = "") -> No
 def complete_folder(folder: Path, *, overwrite: bool) -> Iterator[Path]:
     """Give a temporary folder to write into, renamed to `folder` when the block ends without an error, else removed."""
     check_output_folder(folder, overwrite=overwrite)
-    part = folder.with_name(f".{folder.name}-{secrets.token_hex(4)}.part")
-    try:
-        part.mkdir()
-        yield part
-        if overwrite and folder.exists():
-            shutil.rmtree(folder)
-        part.replace(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    with _unfinished(folder, alone=True) as place, _errors_of_the_disk():
+        part, replaced = place / folder.name, place / REPLACED
+        try:
+            part.mkdir()
+            yield part
+            if overwrite and folder.exists():
+                folder.replace(replaced)
+            part.replace(folder)
+        finally:
+            _put_back(replaced, folder)
+            for each in (part, replaced):
+                shutil.rmtree(each, ignore_errors=True)
 
 
 def check_output_folder(folder: Path, *, overwrite: bool) -> None:

@@ -4,7 +4,6 @@ Which tensors a file holds, with dtypes and shapes, follows from its metadata (`
 and metadata disagree is refused before anything is unpacked.
 """
 
-import json
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from videocompressa.artifact.metadata import (
     check_schema,
     from_json,
     json_object,
+    parse_json,
 )
 from videocompressa.artifact.packing import PACKINGS, weights
 from videocompressa.artifact.packing.quantization import LARGEST_CODE, check_stored
@@ -124,9 +124,9 @@ def metadata_of(data: bytes) -> dict[str, Any]:
     if length > len(data) - 8:
         raise InputError(f"the file is truncated: its header has {length} bytes, the file {len(data)}; copy it again")
     try:
-        entries = json.loads(data[8 : 8 + length])
+        entries = parse_json(data[8 : 8 + length])
     except (ValueError, RecursionError) as error:
-        raise InputError("the file is no safetensors file: its header is not JSON") from error
+        raise InputError(f"the file is no safetensors file: its header is not JSON ({error})") from error
     keys = entries.get("__metadata__", {}) if isinstance(entries, dict) else None
     if not isinstance(keys, dict):
         raise InputError("the file is no safetensors file: its header is not an object with metadata")

@@ -301,11 +301,24 @@ def _check_numbers(name: str, values: list[float], count: int) -> None:
 def json_object(text: object, where: str) -> dict[str, Any]:
     """Return the JSON object in the text, named `where`; raises `InputError`."""
     try:
-        content = json.loads(text, parse_constant=_refuse_constant) if isinstance(text, str) else None
+        content = parse_json(text) if isinstance(text, str) else None
     except (ValueError, RecursionError) as error:
         raise InputError(f"metadata {where!r} is not JSON: {error}") from error
     if not isinstance(content, dict):
         raise InputError(f"metadata {where!r} is not an object")
+    return content
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Return what a JSON text holds; raises `ValueError`, also for NaN and for a key that comes twice."""
+    return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_refuse_repeats)
+
+
+def _refuse_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)!r} comes twice")
     return content
 
 

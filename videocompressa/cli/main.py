@@ -1,11 +1,13 @@
 """The command line: reads options, makes one call, prints the result.
 
 Exit codes: 0 done; 1 a worker process died, memory ran out, or the reader of our output went away; 2 the input must be
-fixed (one line on stderr explains how); 3 training diverged; 130 interrupted.
+fixed (one line on stderr explains how); 3 training diverged; 130 interrupted, 143 by SIGTERM.
 """
 
 import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 
 from cyclopts import CoercionError, CycloptsError, MissingArgumentError
@@ -13,6 +15,7 @@ from cyclopts import CoercionError, CycloptsError, MissingArgumentError
 # Each of these adds its verb to `app`.
 from videocompressa.cli import (  # noqa: F401
     bench,
+    cache,
     compress,
     demo,
     export,
@@ -30,7 +33,7 @@ from videocompressa.cli.terminal import escape_unwritable
 from videocompressa.engine import WorkerError
 from videocompressa.errors import DivergedError, InputError
 
-DONE, ENDED, BAD_INPUT, DIVERGED, INTERRUPTED = 0, 1, 2, 3, 130
+DONE, ENDED, BAD_INPUT, DIVERGED, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,6 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # took three times as long. Read when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     escape_unwritable()
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminate)
     try:
         command, bound, _ = app.parse_args(
             sys.argv[1:] if argv is None else list(argv), print_error=False, exit_on_error=False
@@ -62,10 +67,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(f"{where}{error.strerror or error}; check the disk and the permissions", BAD_INPUT)
     except MemoryError:
         return _fail("out of memory; give a smaller --size, fewer --frames or --workers, or end other programs", ENDED)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         sys.stderr.write("interrupted; run the same command again to resume\n")
-        return INTERRUPTED
+        return TERMINATED if interrupt.args else INTERRUPTED
     return DONE
+
+
+def _terminate(number: int, frame: object) -> None:
+    """End as by Ctrl-C: workers are stopped and unfinished files removed."""
+    raise KeyboardInterrupt("SIGTERM")
 
 
 def _missing(error: MissingArgumentError) -> str:

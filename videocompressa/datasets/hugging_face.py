@@ -40,9 +40,14 @@ def parquet_videos(data: DataFolder) -> list[ListedVideo]:
     if not data.named(".parquet"):
         raise InputError(f"{data.root}: holds no .parquet; give the folder of the data set")
     labels = [label for file in data.named(".parquet") for label in _labels(file, data)]
+    cells = parquet_cells(data)
+    if len(cells) != len(labels):
+        raise InputError(
+            f"{data.root}: its .parquet files hold {len(cells)} videos and {len(labels)} labels; copy them again"
+        )
     return [
         ListedVideo(cell, label, split_of(cell.file.relative_to(data.root)), where=str(cell.file), video_id=video_id)
-        for (video_id, cell), label in zip(parquet_cells(data).items(), labels, strict=True)
+        for (video_id, cell), label in zip(cells.items(), labels, strict=True)
         if label is not None
     ]
 
@@ -73,8 +78,14 @@ def opened_parquet(file: Path) -> Iterator[Any]:
         ) from None
     try:
         with reached(file), file.open("rb") as opened, ParquetFile(opened) as parquet:
+            # A video has a byte at least: a damaged count must not fill the memory.
+            stated, size = parquet.metadata.num_rows, file.stat().st_size
+            if not 0 <= stated <= size:
+                raise OSError(f"it states {stated} rows and has {size} bytes")
             yield parquet
-    except (ArrowException, OSError) as error:
+    except InputError:
+        raise
+    except (ArrowException, ValueError, OSError) as error:
         reason = str(error).partition("\n")[0]
         raise InputError(f"{file}: cannot be read as parquet: {reason}; copy it again, or remove it") from None
 
@@ -121,8 +132,10 @@ def _fields(field: Any) -> list[str]:
 def _features(schema: Any) -> dict[str, dict[str, Any]]:
     """Return what the Hugging Face library wrote about the columns."""
     written = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-    features = written.get("info", {}).get("features", {})
-    return {name: feature for name, feature in features.items() if isinstance(feature, dict)}
+    for key in ("info", "features"):
+        written = written.get(key, {}) if isinstance(written, dict) else {}
+    features = written.items() if isinstance(written, dict) else ()
+    return {name: feature for name, feature in features if isinstance(feature, dict)}
 
 
 def _labels(file: Path, data: DataFolder) -> Iterator[str | None]:
@@ -146,6 +159,10 @@ def _label_values(file: Path, data: DataFolder) -> tuple[str, list[str], list[An
     with opened_parquet(file) as parquet:
         column = label_column_of(parquet.schema_arrow.names, data.label_column, file)
         names = _features(parquet.schema_arrow).get(column, {}).get("names") or _names_in_readme(data.root, column)
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise InputError(
+                f"{file}: the names of the classes of {column} are {names!r}; they must be a list of texts"
+            )
         return column, names, parquet.read(columns=[column]).column(column).to_pylist()
 
 

@@ -2,7 +2,8 @@
 
 `frames.bin` holds the good videos' frames, `frames.jsonl` one line a finished shard, written after its bytes are on the
 disk. After an interruption, bytes beyond the last line are cut off and the work resumes there. Each line carries a hash
-chained over all lines before it; the journal of latents names the chain of the frames that they encode.
+chained over all lines before it, and a checksum of its bytes, which are read when the cache is opened: what a disk
+damaged is done again; the journal of latents names the chain of the frames that they encode.
 """
 
 import hashlib
@@ -13,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 from filelock import FileLock, Timeout
 
@@ -20,7 +22,8 @@ from videocompressa.errors import InputError
 from videocompressa.run import Watch, watch_nothing
 
 Line = Mapping[str, Any]
-"""One shard in a journal: `end` (bytes of the binary file after it), `chain`, and what its writer adds."""
+"""One shard in a journal: `end` (bytes of the binary file after it), `crc32` of its own bytes, `chain`, and what its
+writer adds."""
 
 
 class Journal:
@@ -32,20 +35,14 @@ class Journal:
         self.lines: list[Line] = self._complete_lines()
 
     def _complete_lines(self) -> list[Line]:
-        """Read the lines up to the first that is torn, altered or lacks its bytes."""
-        try:
-            size, text = self.binary.stat().st_size, self.journal.read_text(encoding="utf-8")
-        except (FileNotFoundError, UnicodeDecodeError):
-            return []
+        """Read the lines up to the first that is torn or altered, or whose bytes are."""
         lines: list[Line] = []
-        for written in text.split("\n")[:-1]:
-            try:
+        with suppress(FileNotFoundError, ValueError, LookupError, TypeError), self.binary.open("rb") as file:
+            for written in self.journal.read_text(encoding="utf-8").split("\n")[:-1]:
                 line = json.loads(written)
-                if line["end"] > size or line["chain"] != chain(lines, line):
+                if line["chain"] != chain(lines, line) or line["crc32"] != crc32(file.read(line["end"] - file.tell())):
                     break
-            except (json.JSONDecodeError, KeyError, TypeError):
-                break
-            lines.append(line)
+                lines.append(line)
         return lines
 
     def keep(self, count: int) -> None:
@@ -67,7 +64,7 @@ class Journal:
 
     def append(self, data: bytes | memoryview, **values: Any) -> None:
         """Append one shard: its bytes first, then its line."""
-        line = {**values, "end": self.end + memoryview(data).nbytes}
+        line = {**values, "end": self.end + memoryview(data).nbytes, "crc32": crc32(data)}
         line["chain"] = chain(self.lines, line)
         with writable(self.binary.parent):
             with self.binary.open("ab") as file:

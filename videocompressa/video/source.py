@@ -84,7 +84,7 @@ class ParquetCell(PackedVideo):
         status = self.file.stat()
         try:
             cell = _read_column(self.file, self.column, self.row_group, status.st_mtime_ns)[self.row].as_py()
-        except (ArrowException, LookupError, OSError) as error:
+        except (ArrowException, LookupError, ValueError, OSError) as error:
             reason = str(error).partition("\n")[0]
             raise VideoError(f"{self.file.name}, row group {self.row_group} cannot be read: {reason}") from None
         data: bytes | None = cell["bytes"] if isinstance(cell, dict) else cell

@@ -254,7 +254,7 @@ def _stated_seconds(stream: VideoStream) -> float | None:
     minutes, _, seconds = rest.partition(":")
     try:
         return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
-    except ValueError:
+    except (ValueError, OverflowError):
         pass
     if stream.container.format.name == "avi" and stream.frames and stream.average_rate:
         return float(stream.frames / stream.average_rate)

@@ -6,7 +6,6 @@ A schema is the name of a type (`TEXT`, ...), {key: schema} of an object, or [sc
 import io
 import json
 import tarfile
-import tempfile
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -16,6 +15,7 @@ from PIL import Image
 
 from videocompressa.errors import VideoError
 from videocompressa.video import probe, read_frames
+from videocompressa.video.source import ReadVideo
 from videocompressa.vlm.export.formats import PARQUET
 
 Rows = Iterator[tuple[str, Any]]
@@ -29,7 +29,7 @@ class FaultError(Exception):
     """The first fault of a row, or one that ends the reading of a folder; to export again always helps."""
 
     def __init__(self, problem: str, remedy: str = "") -> None:
-        super().__init__(f"{problem}; {f'{remedy} or ' if remedy else ''}export again")
+        super().__init__(" ".join(f"{problem}; {f'{remedy} or ' if remedy else ''}export again".split()))
 
 
 def types_of(value: Any, schema: Any = None) -> Any:
@@ -106,7 +106,7 @@ def shard_rows(folder: Path) -> Rows:
         raise FaultError("holds no shard-NNNNNN.tar")
     for path in shards:
         try:
-            with tarfile.open(path) as shard:
+            with tarfile.open(path, "r:") as shard:
                 yield from _samples(path.name, shard)
         except (tarfile.TarError, EOFError) as error:
             raise FaultError(f"{path.name} is no complete tar file ({error})") from error
@@ -166,14 +166,12 @@ def picture_sides(content: bytes, name: str) -> tuple[int, int]:
 
 def video_size(content: bytes, name: str) -> list[int]:
     """Return [T, height, width] of a video that can be decoded to its end."""
-    with tempfile.NamedTemporaryFile(suffix=".mp4") as file:
-        file.write(content)
-        file.flush()
-        try:
-            video = probe(Path(file.name))
-            read = read_frames(Path(file.name), video.num_frames, video.height, video.width)
-        except VideoError as error:
-            raise FaultError(f"{name}: {error}") from error
+    source = ReadVideo(Path(name), name, content)
+    try:
+        video = probe(source)
+        read = read_frames(source, video.num_frames, video.height, video.width)
+    except VideoError as error:
+        raise FaultError(f"{name}: {error}") from error
     if read.num_replaced:
         raise FaultError(f"{name}: {read.num_replaced} of {video.num_frames} frames are damaged")
     return [video.num_frames, video.height, video.width]

@@ -1,0 +1,114 @@
+"""Names, sizes, lengths and times at the ends of what there is: frames, or an error that names the reason."""
+
+from __future__ import annotations
+
+import os
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from numbered_videos import gray, numbered, write
+
+from videocompressa.clip import ClipSpec
+from videocompressa.datasets import decode_split, find_videos
+from videocompressa.errors import VideoError
+from videocompressa.video import probe, read_frames
+
+NAMES = [b"a b.mp4", b"a\nb.mp4", b"a\xff\xfeb.mp4", b"%s%d.mp4", b"-i.mp4", b"http:x.mp4", b"c" * 251 + b".mp4"]
+
+
+@pytest.mark.parametrize("name", NAMES, ids=range(len(NAMES)))
+def test_any_name_is_read_and_named(tmp_path: Path, name: bytes) -> None:
+    good = numbered(tmp_path / "good.mp4", 4)
+    for label in (b"a", b"b"):
+        (tmp_path / "set" / os.fsdecode(label)).mkdir(parents=True)
+        path = tmp_path / "set" / os.fsdecode(label) / os.fsdecode(name)
+        path.write_bytes(good.read_bytes())
+    videos = find_videos(tmp_path / "set")
+    decoded = decode_split(videos, "train", ClipSpec(2, 8, 8), cache=tmp_path / "c", workers=1)
+    assert (len(decoded), decoded.bad) == (2, ())
+    assert decoded.video_ids == tuple(f"{label}/{os.fsdecode(name)}" for label in "ab")
+
+
+def test_what_is_no_video_by_its_content(tmp_path: Path) -> None:
+    (tmp_path / "x.mp4").mkdir()
+    with pytest.raises(VideoError, match="not a video: it is a folder"):
+        probe(tmp_path / "x.mp4")
+    for content in (b"\0" * 5000, b"\xff" * 5000, b"#!/bin/sh\n", b"[playlist]\nFile1=/etc/passwd\n", b"\x1f\x8b" * 99):
+        (tmp_path / "a.mp4").write_bytes(content)
+        with pytest.raises(VideoError, match=r"not a video: |no video stream|broken after|no frames"):
+            read_frames(tmp_path / "a.mp4", 4, 8, 8)
+    loop = tmp_path / "loop.mp4"
+    loop.symlink_to(loop)
+    with pytest.raises(VideoError, match=r"cannot be opened: Too many levels of symbolic links|file is gone"):
+        probe(loop)
+
+
+@pytest.mark.parametrize("suffix", [".avi", ".mkv", ".gif", ".webm", ".mp4"])
+def test_a_wrong_suffix_does_not_matter(tmp_path: Path, suffix: str) -> None:
+    right = numbered(tmp_path / "right.ts", 8)
+    wrong = tmp_path / f"wrong{suffix}"
+    wrong.write_bytes(right.read_bytes())
+    assert (read_frames(wrong, 4, 8, 8).frames == read_frames(right, 4, 8, 8).frames).all()
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 64), (64, 1), (2, 8192), (8192, 16)])
+def test_sides_from_one_pixel_to_8192(tmp_path: Path, height: int, width: int) -> None:
+    path = tmp_path / "a.avi"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("rawvideo", rate=25)
+        stream.height, stream.width, stream.pix_fmt = height, width, "bgr24"
+        for level in (10, 200):
+            frame = av.VideoFrame.from_ndarray(gray(level, height, width), format="rgb24").reformat(format="bgr24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    assert (probe(path).height, probe(path).width) == (height, width)
+    levels = read_frames(path, 2, 8, 8).frames.mean((1, 2, 3))
+    assert np.abs(levels - [10, 200]).max() <= 2
+
+
+def repeated(path: Path, times: list[int]) -> Path:
+    """Write one picture again and again, at these times in ms."""
+    picture = numbered(path.with_name("one.mp4"), 1, codec="mjpeg", pix_fmt="yuvj420p")
+    with av.open(str(picture)) as old, av.open(str(path), "w", options={"avoid_negative_ts": "disabled"}) as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        data = bytes(next(packet for packet in old.demux(video=0) if packet.size))
+        for time in times:
+            packet = av.Packet(data)
+            packet.stream, packet.time_base, packet.is_keyframe = stream, Fraction(1, 1000), True
+            packet.pts = packet.dts = time
+            new.mux(packet)
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [1, 100_000])
+def test_one_frame_and_100000(tmp_path: Path, count: int) -> None:
+    path = repeated(tmp_path / "a.mkv", list(range(0, 40 * count, 40)))
+    assert probe(path).num_frames == count
+    decoded = read_frames(path, 3, 8, 8)
+    assert decoded.positions == tuple((2 * i + 1) * count // 6 for i in range(3))
+    assert decoded.pts_seconds.tolist() == pytest.approx([0.04 * n for n in decoded.positions])
+
+
+@pytest.mark.parametrize(
+    "times",
+    [[-400, -360, -320, -280], [0, 0, 40, 40], [0, 40, 40, 10**9], [5, 5, 5, 5]],
+    ids=["negative", "repeating", "far", "one time"],
+)
+def test_times_of_any_kind(tmp_path: Path, times: list[int]) -> None:
+    decoded = read_frames(repeated(tmp_path / "a.mkv", times), 4, 8, 8)
+    assert decoded.num_video_frames == 4
+    assert decoded.pts_seconds[0] >= 0
+    assert all(a <= b for a, b in pairwise(decoded.pts_seconds.tolist()))
+
+
+def test_a_file_without_durations(tmp_path: Path) -> None:
+    pictures = [gray(20 * n) for n in range(6)]
+    path = write(tmp_path / "a.h264", pictures, x264opts="bframes=0")
+    assert probe(path).num_frames == 6
+    assert probe(path).duration_seconds > 0
+    assert len(read_frames(path, 3, 8, 8).frames) == 3
