@@ -17,6 +17,8 @@ def compress(
     output: cli.Output,
     options: cli.CompressArguments = cli.COMPRESS,
     selector_out: Path | None = None,
+    html: Path | None = None,
+    log_dir: cli.LogDir = None,
     force: cli.Replace = False,
     profile: cli.Force = False,
     budget: cli.BudgetArguments = cli.BUDGET,
@@ -32,14 +34,22 @@ def compress(
         The file to write, such as set.safetensors.
     selector_out
         Also write the selector that learned to pick keyframes to this .safetensors file, for the verb keyframes.
+    html
+        Also write the page of the file to this .html file; inspect --html knows neither the selector's scores nor what
+        the set was before it was tuned.
     profile
         Also print the time that each stage took; --json has it always.
     """
     started = time.perf_counter()
+    from videocompressa.page.write import check_page, write_page
     from videocompressa.recipes.compress import compress_folder
+    from videocompressa.recipes.sets import open_set
+    from videocompressa.recipes.tensorboard import logged
 
-    with terminal.progress(reporting) as watch:
-        times = terminal.StageTimes(watch)
+    if html is not None:
+        check_page(html, overwrite=force)
+    with terminal.progress(reporting) as watch, logged(log_dir, watch) as log:
+        times = terminal.StageTimes(log.watch)
         surroundings = running.surroundings(times.watch)
         outcome = compress_folder(
             data,
@@ -51,22 +61,32 @@ def compress(
             overwrite=force,
             surroundings=surroundings,
         )
-    seconds = time.perf_counter() - started
-    terminal.notes_and_skipped(outcome.notes, outcome.skipped, reporting)
-    selector = {} if selector_out is None else {"selector": selector_out}
+        seconds, notes = time.perf_counter() - started, outcome.notes
+        codec = options.codec if ":" in options.codec else None
+        if log_dir is not None:
+            log.samples(open_set(output, codec))
+        if html is not None:
+            shown = data if data.is_dir() else None
+            page = write_page(
+                open_set(output, codec), outcome.cost, html, data=shown, origins=outcome.origins(), watch=times.watch
+            )
+            notes += tuple(page.notes)
+    terminal.notes_and_skipped(notes, outcome.skipped, reporting)
+    files = {"selector": selector_out, "page": html}
+    written = {name: path for name, path in files.items() if path is not None}
     if reporting.json:
         costs = {
             "compress_seconds": seconds,
             "stage_seconds": times.seconds,
             "peak_memory_bytes": terminal.peak_memory_bytes(surroundings.workers),
         }
-        terminal.print_json(terminal.facts_of(outcome, "cost") | costs | selector)
+        terminal.print_json(terminal.facts_of(outcome, "cost") | costs | written)
         return
     rows = {"file": str(outcome.path), **cost_rows(outcome.cost)}
     if outcome.labeler is not None:
         rows["labeler"] = labeler_text(outcome.labeler)
     rows["kept"] += f", of {outcome.num_train_videos} videos with {outcome.num_train_frames} frames"
-    terminal.stdout_console().print(terminal.facts_table({**rows, "time": duration_text(seconds), **selector}))
+    terminal.stdout_console().print(terminal.facts_table({**rows, "time": duration_text(seconds), **written}))
     if profile:
         terminal.stdout_console().print(times.table())
     terminal.note(f"next: videocompressa train {outcome.path} --data {data}", reporting)

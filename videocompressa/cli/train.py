@@ -69,6 +69,7 @@ def train(
     save_model: Path | None = None,
     force: cli.Replace = False,
     codec: cli.CodecFolder = None,
+    log_dir: cli.LogDir = None,
     candidates: cli.CandidateArguments = cli.CANDIDATES,
     running: cli.RunningArguments = cli.RUNNING,
     reporting: cli.ReportingArguments = cli.REPORTING,
@@ -89,12 +90,14 @@ def train(
     save_model
         Folder to write the student of the first seed to, for `predict`; a backbone's is one of transformers.
     """
+    from videocompressa.recipes.sets import open_set
+    from videocompressa.recipes.tensorboard import logged
     from videocompressa.recipes.train import holds_videos, train_on
 
     if data is None and not holds_videos(subject):
         raise InputError("--data is missing; give the folder whose test videos the students classify")
-    with terminal.progress(reporting) as watch:
-        surroundings, group = running.together(watch)
+    with terminal.progress(reporting) as watch, logged(log_dir, watch) as log:
+        surroundings, group = running.together(log.watch)
         outcome = train_on(
             subject,
             data or subject,
@@ -109,6 +112,8 @@ def train(
             group=group,
             surroundings=surroundings,
         )
+        if log_dir is not None and group.is_main and not holds_videos(subject):
+            log.samples(open_set(subject, codec))
     if not group.is_main:
         return
     terminal.notes_and_skipped((), outcome.skipped, reporting)
