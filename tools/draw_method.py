@@ -101,25 +101,33 @@ def draw_story(story: Story, path: Path) -> None:
         "A view of the clip, mixed with others, as a student sees it": story.view[: count - 2],
     }
     with paper_figure(path, wide=True, num_rows=2) as figure:
+        figure.suptitle(" ", fontsize=4)  # room for the first heading
         grid = figure.add_gridspec(len(rows), count)
         for row, (title, frames) in enumerate(rows.items()):
             for place, frame in enumerate(frames):
                 axes = figure.add_subplot(grid[row, place])
                 picture(axes, frame, kept.get(place) if row < 3 else None, is_shown=row != 1 or place in kept)
                 if place == 0:
-                    axes.set_title(title, loc="left").set_in_layout(False)
+                    heading(axes, title)
         labels = figure.add_subplot(grid[3, count - 2 :])
         labels.barh(range(len(story.classes)), story.label.flip(0).tolist(), color="#a9c4ea")
         for place, name in enumerate(story.classes[::-1]):
             labels.text(0.03, place, name, va="center")
         labels.set(xlim=(0, 1), xticks=[0, 1], yticks=[])
         labels.grid(visible=False)
-        labels.set_title("What the labeler says", loc="left").set_in_layout(False)
+        labels.set_box_aspect(0.47)
+        heading(labels, "What the labeler says")
+
+
+def heading(axes: Axes, text: str) -> None:
+    """Write a text above axes that may be longer than they are wide."""
+    axes.text(0, 1.07, text, transform=axes.transAxes).set_in_layout(False)
 
 
 def picture(axes: Axes, frame: Tensor, color: str | None, *, is_shown: bool) -> None:
     """Draw a frame (3,H,W) in [0,1] with a frame of a color around it."""
     axes.set(xticks=[], yticks=[])
+    axes.set_box_aspect(1)
     if is_shown:
         axes.imshow(frame.permute(1, 2, 0).numpy(), interpolation="nearest")
     for spine in axes.spines.values():

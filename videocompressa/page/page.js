@@ -96,8 +96,9 @@ function sort() {
 byId("class").onchange = byId("search").oninput = filter;
 byId("order").onchange = sort;
 byId("class").form.onsubmit = (event) => event.preventDefault();
+// A browser may keep what was chosen before a reload; sorting thousands of clips takes time.
 filter();
-sort(); // A browser may keep what was chosen before a reload.
+if (byId("order").selectedIndex) sort();
 
 // Values of the chart.
 for (const point of all(".point")) {
