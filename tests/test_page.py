@@ -9,7 +9,6 @@ import re
 import shlex
 import shutil
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from importlib import resources
@@ -501,19 +500,6 @@ def test_a_set_without_a_decoder_is_refused():
 # --- In a browser ---
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    reason = "needs playwright: pip install playwright"
-    playwright = pytest.importorskip("playwright.sync_api", reason=reason)
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("needs a Chromium that plays H.264, as `chromium` or `google-chrome`")
-    with playwright.sync_playwright() as started:
-        running = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield running
-        running.close()
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [390, 1280])
 def test_the_page_works_in_a_browser(browser: Any, tmp_path: Path, width: int) -> None:
@@ -568,3 +554,20 @@ def test_the_page_works_in_a_browser(browser: Any, tmp_path: Path, width: int) -
     assert tab.inner_text(".readout") == "dm: 30.0 % with 2.0 kB"
     assert messages == []
     context.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_no_serious_violation(browser: Any, tmp_path: Path, theme: str) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="pip install axe-playwright-python")
+    synthetic = replace(a_set(6, soft=True), labeler=random_labeler())
+    origins = Origins(scores=torch.arange(8.0).expand(6, -1), untuned=synthetic.latents - 0.05)
+    records = [a_record("full", 0.8, None), a_record("dm", 0.3, 2000), a_record("dm", 0.5, 9000, vpc=2)]
+    write_page(synthetic, COST, tmp_path / "page.html", assets=tmp_path / "media", records=records, origins=origins)
+    tab = browser.new_context(viewport={"width": 1280, "height": 844}, color_scheme=theme, offline=True).new_page()
+    tab.goto((tmp_path / "page.html").as_uri())
+    film = tab.locator(".film").first
+    film.click()
+    tab.wait_for_function("document.querySelector('.film video')?.currentTime > 0.1")  # a file beside the page
+    found = axe.Axe().run(tab).response["violations"]
+    assert [(each["id"], each["help"]) for each in found if each["impact"] in ("serious", "critical")] == []

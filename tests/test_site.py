@@ -99,7 +99,21 @@ def test_search_needs_no_server(site: Path) -> None:
     text = (site / "search" / "search_index.js").read_text(encoding="utf-8")
     found = [page["location"] for page in json.loads(text.partition("=")[2])["docs"] if "Gumbel" in page["text"]]
     assert any(location.startswith("method.html") for location in found)
-    assert "iframe" in (site / "site.js").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [390, 1280])
+def test_search_finds_pages_in_a_browser(site: Path, browser: Any, width: int) -> None:
+    tab, messages = browser.new_context(viewport={"width": width, "height": 844}, offline=True).new_page(), []
+    tab.on("console", lambda message: messages.append(message.text))
+    tab.on("pageerror", lambda error: messages.append(str(error)))
+    tab.goto((site / "index.html").as_uri())
+    tab.keyboard.press("/")
+    tab.keyboard.type("labeler")
+    tab.locator(".md-search-result__item").first.wait_for()
+    assert "matching documents" in tab.inner_text(".md-search-result__meta")
+    assert tab.evaluate("document.documentElement.scrollWidth") == width
+    assert messages == []
 
 
 def test_the_notebook_is_that_of_the_tutorial() -> None:
