@@ -106,7 +106,8 @@ def accuracy_in(records: Sequence[Record], synthetic: SyntheticSet) -> Accuracy:
     full = of_full[0] if of_full else None
     how = f"Benchmark: top-1 on {own.split} videos, {len(own.top1_runs)} runs of {own.student} ({own.protocol}), "
     of_own, of_all = ((each.top1_mean, each.spread) if each and each.top1_mean else None for each in (own, full))
-    return accuracy_of(of_own, of_all, f"{how}{REGIMES[labels]}; all videos: hard labels.")
+    regime = REGIMES[labels] + ("" if labels == "hard" else "; all videos: hard labels")
+    return accuracy_of(of_own, of_all, f"{how}{regime}.")
 
 
 def _alike(record: Record, own: Record) -> bool:
