@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,17 +22,20 @@ import torch
 from cli_runs import CLIPS, QUICK, STUDENT, TINY, Runner, draw_clip, draw_videos, everything_in
 
 from videocompressa import METHODS
-from videocompressa.artifact import measure, read_set
+from videocompressa.artifact import measure, read_set, write_set
 from videocompressa.bench.protocols import PROTOCOLS
 from videocompressa.bench.scales import SCALES
 from videocompressa.cli import terminal
 from videocompressa.cli.app import Reporting, default_cache
+from videocompressa.cli.app import app as cli_app
 from videocompressa.cli.main import main
+from videocompressa.clip import ClipSpec
 from videocompressa.codecs import CODECS
 from videocompressa.datasets import candidates as encode_pass
 from videocompressa.datasets.layouts import LAYOUTS
-from videocompressa.engine import WorkerError
+from videocompressa.engine import WorkerError, usable_cores
 from videocompressa.networks import STUDENTS
+from videocompressa.students.model_folder import read_model
 from videocompressa.students.named import parse_student
 from videocompressa.students.settings import TrainConfig
 from videocompressa.students.teachers import TeacherConfig
@@ -149,6 +153,22 @@ def test_shell_completion_is_installed(
     assert any("--keyframes" in text and "predict" in text for text in written)
 
 
+@pytest.mark.parametrize(
+    ("typed", "names"),
+    [
+        (("compress", "videos"), "-o or --output"),
+        (("decode", "set.safetensors"), "-o or --output"),
+        (("train",), "SET"),
+        (("predict", "video.mp4"), "--model"),
+        (("push", "set.safetensors"), "NAME"),
+    ],
+)
+def test_what_is_forgotten_is_named_as_it_is_typed(run: Runner, typed: tuple[str, ...], names: str) -> None:
+    assert run(*typed).error == f"error: {names} is missing; give it (see videocompressa {typed[0]} --help)"
+    if names.startswith("-"):
+        assert "requires an argument" in run(*typed, names.split()[-1]).error
+
+
 def test_what_is_easily_mistyped_is_asked_about_before_the_run(run: Runner, videos: Path, tmp_path: Path) -> None:
     def error(output: str, *budget: object) -> str:
         return run("compress", videos, "-o", tmp_path / output, *TINY, "--cache", run.cache, *budget).error
@@ -156,6 +176,49 @@ def test_what_is_easily_mistyped_is_asked_about_before_the_run(run: Runner, vide
     assert "x.pt: is written as .safetensors; give" in error("x.pt")
     assert error("x.safetensors", "--ratio", "0.13").endswith("write 13% if that is meant, or 0.13%")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("shape", "frames", "options", "notes"),
+    [
+        ((32, 64), 30, (), ["wider than tall, and the middle crop leaves out 50 % of it; --fit pad or"]),
+        ((64, 32), 30, (), ["taller than wide, and the middle crop leaves out 50 % of it; --fit pad or"]),
+        ((64, 32), 30, ("--fit", "pad"), []),
+        ((48, 64), 30, (), []),
+        ((32, 32), 60, (), ["lasts 6.0 s, so its 4 frames are 1.5 s apart; for faster motion give more --frames"]),
+        ((32, 32), 60, ("--placement", "strided:4"), []),
+    ],
+)
+def test_the_plan_warns_by_the_data(
+    run: Runner, tmp_path: Path, shape: tuple[int, int], frames: int, options: tuple[str, ...], notes: list[str]
+) -> None:
+    for name in ("train/a/1.mp4", "train/b/2.mp4"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        write_video(tmp_path / name, torch.zeros(frames, 3, *shape, dtype=torch.uint8), fps=10)
+    planned = run("plan", tmp_path, *TINY, "--method", "random-real", "--json", *options)
+    told = [note for note in planned.json["notes"] if note.startswith("the median training video")]
+    assert len(told) == len(notes)
+    assert all(words in note for words, note in zip(notes, told, strict=True))
+
+
+def test_compress_says_what_it_will_do_before_it_starts(run: Runner, videos: Path, tmp_path: Path) -> None:
+    def lines(*options: object) -> list[str]:
+        return run.compress(videos, tmp_path / "s.safetensors", "--force", *options).err.splitlines()
+
+    said = lines("--vpc", 2, "--keyframes", 3)
+    start = said.index("read    8 training videos of 2 classes")
+    assert said[start + 1 : start + 4] == [
+        "clips   4 frames of 32x32 px, placement even, fit crop",
+        "keep    2 videos of each class, 3 keyframes of each; hard labels",
+        "method  random-real, codec tiny, seed 0",
+    ]
+    assert "decode: 8 of 8" in said[start + 4]
+    assert "keep    a file of up to 20.0 kB; hard labels" in lines("--bytes", "20kB")
+    assert "keep    50 % of the frames; hard labels" in lines("--ratio", "50%")
+    trained = lines(*QUICK, "--method", "videocompressa", "--set", "teacher.train.steps=200")
+    (time,) = [line for line in trained if line.startswith("time   ")]
+    assert re.fullmatch(r"time    (under|[\d.]+ to) [\d.]+ (s|min), less what an earlier run has done", time)
+    assert lines("--quiet") == []
 
 
 def test_compress_prints_one_object(run: Runner, videos: Path, tmp_path: Path) -> None:
@@ -224,6 +287,14 @@ def test_train_prints_one_object(run: Runner, videos: Path, set_file: Path) -> N
 def test_students_trained_on_the_set_tell_dark_from_light(run: Runner, videos: Path, set_file: Path) -> None:
     result = run.train(set_file, "--data", videos, "--json", "--steps", 60, "--lr", 0.01, "--seeds", 1)
     assert result.json["top1_mean"] == 1
+
+
+def test_students_see_frames_fitted_as_in_the_set(run: Runner, videos: Path, tmp_path: Path) -> None:
+    path = tmp_path / "set.safetensors"
+    assert run.compress(videos, path, "--fit", "stretch").code == 0
+    assert "32x32 px, fit stretch, fill" in run("inspect", path).out
+    assert run.train(path, "--data", videos, "--save-model", tmp_path / "model").code == 0
+    assert read_model(tmp_path / "model").clip == read_set(path).clip == ClipSpec(4, 32, 32, fit="stretch")
 
 
 def test_train_on_a_folder_is_full_data(run: Runner, videos: Path) -> None:
@@ -371,6 +442,7 @@ def test_unusable_folders(run: Runner, tmp_path: Path, make: Callable[[Path], Pa
         (("--method", "typical-clips", "--storage", "int8"), ("--storage int8", "leave the option out")),
         (("--layout", "magic"), ("layout 'magic'", "split-folders")),
         (("--size", 0), ("--size is 0",)),
+        (("--fit", "squeeze"), ("--fit", '"crop", "pad", "stretch"')),
         (("--size", 30), ("multiples of 8", "--size 32")),
         (("--frames", 0), ("--frames is 0",)),
         (("--workers", -1), ("--workers is -1",)),
@@ -562,7 +634,46 @@ def test_held_out_videos_evaluate_a_set_compressed_without_them(
     result = run.train(tmp_path / "honest.safetensors", "--data", data, "--split", "val", *hold_out, "--json")
     assert result.json["num_test_clips"] == 2
     leaky = run.train(tmp_path / "leaky.safetensors", "--data", data, "--split", "val", *hold_out)
-    assert "was compressed from 2 of the val videos" in leaky.error
+    assert "was made from 2 of the 2 val videos" in leaky.error
+
+
+def test_videos_of_the_set_are_known_under_other_names(run: Runner, videos: Path, tmp_path: Path) -> None:
+    """A copy under another name, with train and test swapped and other file names."""
+    copy, set_file = tmp_path / "copy", tmp_path / "set.safetensors"
+    for path in videos.glob("*/*/*.mp4"):
+        split = "test" if path.parts[-3] == "train" else "train"
+        (copy / split / path.parent.name).mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, copy / split / path.parent.name / f"a{path.name}")
+    assert run.compress(videos, set_file, "--vpc", 3).code == 0
+    refused = run.train(set_file, "--data", copy).error
+    assert f"{set_file}: was made from 6 of the 8 test videos of {copy} ('test/dark/a" in refused
+    assert "' and 1 more), which so cannot judge it; give other test videos: the data that was compressed" in refused
+    assert "was made from 8 of the 8 test videos" in run.train(videos, "--data", copy).error
+    model = ("--model", "none", "--cache", run.cache, "--workers", "0")
+    tuned = run("finetune", set_file, "--data", copy, "-o", tmp_path / "tuned", *model).error
+    assert tuned == refused
+    assert not (tmp_path / "tuned").exists()
+    shutil.copytree(copy / "test", copy / "train", dirs_exist_ok=True)
+    options = ("--methods", "full", "--vpc", "1", "--labels", "hard", *TINY, "--cache", run.cache)
+    bench = run("bench", copy, "-o", tmp_path / "bench", *options).error
+    assert f"{copy}: was made from 8 of the 8 test videos of {copy}" in bench
+
+
+def test_an_older_file_knows_its_videos_by_their_ids(run: Runner, tmp_path: Path) -> None:
+    data = draw_videos(tmp_path / "shades", train=2)
+    assert run.compress(data, tmp_path / "new.safetensors", "--vpc", 2).code == 0
+    synthetic = read_set(tmp_path / "new.safetensors")
+    old = replace(synthetic, provenance=replace(synthetic.provenance, video_hashes=()))
+    write_set(old, tmp_path / "old.safetensors")
+    other = draw_videos(tmp_path / "other", train=0, test=1)
+    (other / "train").mkdir()
+    (other / "splits.csv").write_text(
+        "path,label,split\n"
+        + "".join(f"train/{name}/0.mp4,{name},test\ntest/{name}/0.mp4,{name},train\n" for name in ("dark", "light"))
+    )
+    shutil.copytree(other / "test", other / "train", dirs_exist_ok=True)
+    assert "was made from 2 of the 2 test videos" in run.train(tmp_path / "old.safetensors", "--data", other).error
+    assert run.train(tmp_path / "new.safetensors", "--data", other).code == 0
 
 
 def test_all_runs_diverged_is_a_code_of_its_own(run: Runner, videos: Path, set_file: Path) -> None:
@@ -722,6 +833,35 @@ def test_help_names_every_option(run: Runner) -> None:
             assert option in printed.out, (verb, option)
 
 
+def test_every_verb_takes_threads(run: Runner) -> None:
+    verbs = [name for name in cli_app if not name.startswith("-")]
+    assert len(verbs) >= 13
+    for verb in verbs:
+        assert "--threads" in run(verb, "--help").out, verb
+    before = torch.get_num_threads()
+    assert run("inspect", "none.safetensors", "--threads", before + 1).code == 2
+    assert torch.get_num_threads() == before + 1
+    torch.set_num_threads(before)
+    assert "--threads is -1; it must be at least 1" in run("keyframes", "x.mp4", "-o", "x", "--threads", -1).error
+
+
+def test_cores_are_those_that_this_process_may_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1, 2, 3}, raising=False)
+    for quota, cores in (("max 100000", 4), ("250000 100000", 2), ("50000 100000", 1), ("900000 100000", 4)):
+        (tmp_path / "cpu.max").write_text(f"{quota}\n")
+        assert usable_cores(tmp_path / "cpu.max") == cores
+    assert usable_cores(tmp_path / "gone") == 4
+
+
+def test_the_package_is_imported_where_posix_modules_are_missing() -> None:
+    """As on Windows; `filelock` then locks in its own way."""
+    code = (
+        "import sys, torch; sys.modules.update(fcntl=None, resource=None); import videocompressa.cli.main;"
+        "import videocompressa.recipes.compress, videocompressa.engine as engine; engine.peak_memory_bytes()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])
+
+
 def test_help_says_what_the_code_says(run: Runner) -> None:
     words = {
         "compress": (*METHODS, *CODECS, *LAYOUTS),
@@ -805,6 +945,7 @@ def test_a_log_file_gets_a_line_a_phase_and_one_a_minute(monkeypatch: pytest.Mon
     monkeypatch.setattr(terminal.time, "monotonic", lambda: now[0])
     monkeypatch.setattr(terminal.threading.Thread, "start", lambda self: None)  # the test is the clock
     log = terminal._ProgressLog()
+    log.watch("pool", done=9, total=9, part=3, parts=8)
     for seconds in range(181):
         now[0] = float(seconds)
         if seconds <= 150:
@@ -812,10 +953,22 @@ def test_a_log_file_gets_a_line_a_phase_and_one_a_minute(monkeypatch: pytest.Mon
         if now[0] - log._last_line >= log.SECONDS_BETWEEN:
             log._line(log._state)
     assert capsys.readouterr().err.splitlines() == [
+        "pool 3/8: 9 of 9, 0.0 s",
         "teacher: 60 of 150 loss 0.5, 60 s, about 90 s left",
         "teacher: 120 of 150 loss 0.5, 2.0 min, about 30 s left",
         "teacher: 150 of 150 loss 0.5, 2.5 min",
     ]
+
+
+def test_a_terminal_gets_a_bar_a_phase_and_one_for_all_of_its_parts(capsys: pytest.CaptureFixture[str]) -> None:
+    bars = terminal._ProgressBars()
+    bars.watch("decode", done=8, total=8)
+    for part, done in ((1, 0), (1, 50), (2, 0), (2, 25)):
+        bars.watch("pool", done=done, total=50, part=part, parts=3)
+    bars.stop()
+    tasks = {task.description: (task.completed, task.total, task.fields["count"]) for task in bars._bars.tasks}
+    assert tasks == {"decode": (8, 8, "8/8"), "pool 2/3": (1.5, 3, "1/3"), "pool": (25, 50, "25/50")}
+    assert "pool 2/3" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -834,3 +987,20 @@ def test_a_log_file_is_flushed_while_the_command_runs(videos: Path, tmp_path: Pa
     text = (tmp_path / "log").read_text()
     assert "decode: 8 of 8" in text
     assert "selector: 2 of 2" in text
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc alone gives large blocks back")
+def test_freed_memory_is_kept_for_the_next_batch() -> None:
+    program = (
+        "import sys, resource, torch\n"
+        "from videocompressa.engine import keep_freed_memory\n"
+        "if sys.argv[1] == 'keep': keep_freed_memory()\n"
+        "for _ in range(9): torch.zeros(2**24).add_(1)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)"
+    )
+    given_back, kept = (
+        int(subprocess.check_output([sys.executable, "-c", program, each])) for each in ("give", "keep")
+    )
+    if given_back < 9 * 2**14:
+        pytest.skip("the system has larger pages, or another C library")
+    assert given_back - kept > 5 * 2**14  # 64 MB are 2^14 pages

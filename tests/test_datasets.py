@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -103,6 +104,18 @@ class TestFolders:
             f"left out: {tmp_path / 'run'} is a link to what is not there",
             "left out: files that are no videos by their suffix (2 .mpx, 1 README)",
         )
+
+    @pytest.mark.parametrize("split", ["", "train/"])
+    def test_a_folder_one_level_too_high_is_noticed(self, tmp_path: Path, split: str) -> None:
+        touch(tmp_path, *(f"ucf/{split}{name}" for name in ("run/1.mp4", "walk/2.mp4")))
+        hint = f"class 'ucf' holds only folders \\(run, walk\\); if those are the classes, give {tmp_path}/ucf instead"
+        with pytest.raises(InputError, match=f"lists only one class, 'ucf'; at least two classes are needed; {hint}"):
+            find_videos(tmp_path)
+        touch(tmp_path, *(f"own/{split}{name}" for name in ("sit/1.mp4", "jump/2.mp4")))
+        (note,) = find_videos(tmp_path).notes
+        assert re.fullmatch(hint.replace("ucf", "own").replace("run, walk", "jump, sit"), note)
+        touch(tmp_path, f"own/{split}loose.mp4")
+        assert find_videos(tmp_path).notes == ()
 
     def test_groups_in_ucf_names(self, tmp_path: Path) -> None:
         touch(tmp_path, "a/v_A_g01_c01.avi", "a/v_A_g01_c02.avi", "b/x.avi")

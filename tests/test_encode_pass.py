@@ -70,6 +70,16 @@ def files(cache: Path) -> dict[str, bytes]:
 
 
 class TestContent:
+    def test_fitted_clips_have_a_cache_of_their_own(self, videos: VideoSet, tmp_path: Path) -> None:
+        crop, pad = (
+            decode_split(videos, "train", ClipSpec(2, 8, 24, fit=fit), cache=tmp_path, workers=0).frames
+            for fit in ("crop", "pad")
+        )
+        assert (crop[..., 0] > 0).any()
+        assert (pad[..., 0] == 0).all()
+        assert torch.equal(crop[:, :, :, 4, 12], pad[:, :, :, 4, 12])
+        assert len(list(tmp_path.glob("train-*"))) == 2
+
     def test_strided_clips_are_other_frames_in_a_cache_of_their_own(self, videos: VideoSet, tmp_path: Path) -> None:
         even = decode_split(videos, "train", ClipSpec(2, 8, 8), cache=tmp_path, workers=0)
         strided = decode_split(videos, "train", ClipSpec(2, 8, 8, "strided:1"), cache=tmp_path, workers=0)

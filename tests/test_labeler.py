@@ -99,7 +99,7 @@ def test_it_is_pickled_and_copied() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"network": "vit"}, f"^labeler.network is 'vit'; known: {', '.join(STUDENTS)}$"),
+        ({"network": "vit"}, f"^labeler.network is 'vit'; known: {', '.join(STUDENTS)}, or a pretrained network"),
         ({"bits": 1}, "^labeler.bits is 1; it must be at least 2$"),
         ({"bits": 9}, f"^labeler.bits is 9; it must be at most {MOST_BITS}$"),
         ({"width": 0.0}, f"^labeler.width is 0.0; it must be above 0, and at most {MOST_WIDTH:g}$"),

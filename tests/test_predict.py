@@ -13,6 +13,7 @@ from torch import nn
 
 import videocompressa as vc
 from videocompressa.errors import InputError
+from videocompressa.recipes.train import fit_module
 from videocompressa.students.settings import TrainConfig
 from videocompressa.video import write_video
 from videocompressa.views import UNCHANGED
@@ -73,22 +74,26 @@ def test_bad_input_of_predict_is_named(new_videos: Path, videos: Path, run: Runn
     assert "there is no such file or folder" in run("predict", tmp_path / "gone.mp4", "--model", model).error
     assert "--top is 0" in run("predict", new_videos, "--model", model, "--top", 0).error
     assert "none of the 1 videos can be read" in run("predict", new_videos / "broken.mp4", "--model", model).error
+    light = videos / "train" / "light"
+    seen = run("predict", light, new_videos, "--model", model).error
+    assert f"model {model}: was made from 4 of the 7 videos ('0.mp4', '1.mp4', '2.mp4', '3.mp4'), so its" in seen
+    answers = run("predict", light, "--model", model, "--seen", "--json").json
+    assert [row["video"] for row in answers["videos"]] == ["0.mp4", "1.mp4", "2.mp4", "3.mp4"]
     again = run.train(videos, "--save-model", model, "--seeds", 1, "--steps", 1)
     assert "exists; give --force to replace it" in again.error
     assert run.train(videos, "--save-model", model, "--seeds", 1, "--steps", 1, "--force").code == 0
 
 
-def test_a_module_is_trained_from_its_weights_on(videos: Path, run: Runner, tmp_path: Path) -> None:
+def test_a_copy_of_a_module_is_trained_from_its_weights_on(videos: Path, run: Runner, tmp_path: Path) -> None:
     assert run.compress(videos, tmp_path / "set.safetensors", "--vpc", 4).code == 0
     synthetic = vc.load(tmp_path / "set.safetensors")
     module = nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * 32 * 32, 2))
     before = [weight.clone() for weight in module.parameters()]
     still = TrainConfig(steps=1, lr=1e-12, weight_decay=0.0, views=UNCHANGED)
-    assert vc.fit(synthetic, module, still) is module
-    for weight, old in zip(module.parameters(), before, strict=True):
+    for weight, old in zip(fit_module(synthetic, module, still).parameters(), before, strict=True):
         torch.testing.assert_close(weight, old, rtol=0, atol=1e-6)
-    vc.fit(synthetic, module, TrainConfig(steps=30, lr=1e-3, views=UNCHANGED))
-    logits = module(synthetic.normalization.apply(synthetic.clips()))
+    trained = fit_module(synthetic, module, TrainConfig(steps=30, lr=1e-3, views=UNCHANGED))
+    logits = trained(synthetic.normalization.apply(synthetic.clips()))
     assert torch.equal(logits.argmax(1), synthetic.hard_labels)
     with pytest.raises(InputError, match=r"the network Linear gives .*; it must give logits"):
-        vc.fit(synthetic, nn.Linear(32, 7), still)
+        fit_module(synthetic, nn.Linear(32, 7), still)

@@ -342,7 +342,6 @@ def test_held_out_videos_do_not_depend_on_anything_else(videos: Path) -> None:
 
 
 def test_five_lines_train_on_a_set(set_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The README's lines."""
     monkeypatch.chdir(set_file.parent)
     dataset = vc.load("set.safetensors").as_dataset()
     loader = DataLoader(dataset, batch_size=16, shuffle=True)

@@ -60,6 +60,11 @@ def test_unknown_placements_are_refused(placement: str) -> None:
         ClipSpec(8, 64, 64, placement)
 
 
+def test_unknown_fits_are_refused() -> None:
+    with pytest.raises(InputError, match="ClipSpec.fit is 'squeeze'; known: crop, pad, stretch"):
+        ClipSpec(8, 64, 64, fit="squeeze")
+
+
 def test_placements_name_their_stride() -> None:
     assert ClipSpec(8, 64, 64).stride == 0
     assert ClipSpec(8, 64, 64, "strided:12").stride == 12

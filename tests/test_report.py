@@ -36,6 +36,7 @@ from videocompressa.texts import (
     percent_text,
     points_text,
     seconds_text,
+    span_text,
 )
 
 CLASSES = ("bow", "jump", "wave")
@@ -261,6 +262,22 @@ def test_seconds_are_rounded(seconds, text):
 )
 def test_durations_have_the_unit_that_suits_them(seconds, text):
     assert duration_text(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.0, "under 1 s"),
+        (0.7, "under 2 s"),
+        (2, "1.0 to 4.0 s"),
+        (40, "20 to 80 s"),
+        (100, "0.8 to 3.3 min"),
+        (480, "4 to 16 min"),
+        (9000, "1.2 to 5.0 h"),
+    ],
+)
+def test_estimates_are_ranges(seconds: float, text: str) -> None:
+    assert span_text(seconds) == text
 
 
 def test_fractions_are_percent():

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numbered_videos import audio_only, gray, numbered, write
 
-from videocompressa.clip import ClipSpec
+from videocompressa.clip import FITS, ClipSpec
 from videocompressa.errors import InputError, VideoError
 from videocompressa.video import probe, read_clip, read_frames, write_png, write_video
 from videocompressa.video import timeline as timeline_module
@@ -209,13 +209,32 @@ class TestPictures:
         path = write(tmp_path / "a.mp4", [picture] * 2, qp="0")
         assert read_frames(path, 1, 16, 16).frames[0].mean() > 240
 
+    @pytest.mark.parametrize("turned", [0, 90])
+    def test_fits(self, tmp_path: Path, turned: int) -> None:
+        """A white frame with its middle third black, 3 : 1 or turned to 1 : 3."""
+        picture = np.full((32, 96, 3), 255, np.uint8)
+        picture[:, 32:64] = 0
+        path = write(tmp_path / "a.mp4", [picture] * 2, qp="0", turned=turned)
+        square = {fit: read_frames(path, 1, 24, 24, fit=fit).frames[0].mean(0) for fit in FITS}
+        upright = {fit: frame.T if turned else frame for fit, frame in square.items()}
+        assert upright["crop"].max() < 25
+        columns, rows = upright["stretch"].mean(0), upright["pad"].mean(1)
+        assert columns[:7].min() > 240
+        assert columns[9:15].max() < 15
+        assert columns[17:].min() > 240
+        assert rows[:8].max() == rows[16:].max() == 0  # the bars
+        assert rows[9:15] == pytest.approx(np.full(6, 170), abs=6)
+
+    @pytest.mark.parametrize("fit", FITS)
     @pytest.mark.parametrize("size", [(33, 47), (1, 1), (2, 200), (201, 3)])
     @pytest.mark.parametrize("wanted", [(16, 16), (17, 31), (64, 48)])
-    def test_any_size(self, tmp_path: Path, size: tuple[int, int], wanted: tuple[int, int]) -> None:
+    def test_any_size(self, tmp_path: Path, size: tuple[int, int], wanted: tuple[int, int], fit: str) -> None:
         path = write(tmp_path / "a.mkv", [gray(128, *size)] * 2, codec="ffv1", pix_fmt="yuv444p")
-        frames = read_frames(path, 2, *wanted).frames
+        frames = read_frames(path, 2, *wanted, fit=fit).frames
         assert frames.shape == (2, 3, *wanted)
-        assert np.abs(frames.astype(int) - 128).max() <= 3
+        shown = frames.astype(int)[frames > 0]
+        assert np.abs(shown - 128).max() <= 3
+        assert fit == "pad" or len(shown) == frames.size
 
     def test_shrinking_averages(self, tmp_path: Path) -> None:
         board = (np.indices((64, 64)).sum(0) % 2 * 255).astype(np.uint8)[..., None].repeat(3, 2)

@@ -1,7 +1,7 @@
 """Turn a folder of labeled videos into one small file that trains models.
 
-`load` opens a set file; `SyntheticSet.as_dataset()` is what a PyTorch `DataLoader` takes. Names are imported when they
-are first used, so that `import videocompressa` takes no time.
+`compress` makes a set file and `train` proves it; `load` opens one, and `SyntheticSet.as_dataset()` is what a PyTorch
+`DataLoader` takes. Names are imported when they are first used, so that `import videocompressa` takes no time.
 """
 
 from importlib import import_module
@@ -10,22 +10,26 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from videocompressa.artifact import measure as measure
     from videocompressa.artifact import write_set as write_set
+    from videocompressa.cli.python import compress as compress
+    from videocompressa.cli.python import fit as fit
+    from videocompressa.cli.python import real_clips as real_clips
+    from videocompressa.cli.python import train as train
     from videocompressa.clip import Candidates as Candidates
     from videocompressa.clip import Clip as Clip
     from videocompressa.clip import ClipSpec as ClipSpec
+    from videocompressa.clip import CodecSpec as CodecSpec
+    from videocompressa.codecs import Codec as Codec
     from videocompressa.codecs import build_codec as build_codec
     from videocompressa.datasets import encode_pass as encode_pass
     from videocompressa.datasets import find_videos as find_videos
     from videocompressa.errors import InputError as InputError
     from videocompressa.methods import METHODS as METHODS
-    from videocompressa.recipes.compress import compress_folder as compress_folder
+    from videocompressa.methods import MethodConfig as MethodConfig
     from videocompressa.recipes.keyframes import extract_keyframes as extract_keyframes
     from videocompressa.recipes.predict import predict_videos as predict_videos
     from videocompressa.recipes.push import pull_set as pull_set
     from videocompressa.recipes.push import push_set as push_set
     from videocompressa.recipes.sets import open_set as load  # noqa: F401
-    from videocompressa.recipes.train import fit_module as fit  # noqa: F401
-    from videocompressa.recipes.train import train_on as train_on
     from videocompressa.synthetic import Budget as Budget
     from videocompressa.synthetic import Cost as Cost
     from videocompressa.synthetic import SyntheticSet as SyntheticSet
@@ -41,24 +45,28 @@ _PUBLIC = {
     "Candidates": ("clip", "Candidates"),
     "Clip": ("clip", "Clip"),
     "ClipSpec": ("clip", "ClipSpec"),
+    "Codec": ("codecs", "Codec"),
+    "CodecSpec": ("clip", "CodecSpec"),
     "Cost": ("synthetic", "Cost"),
     "InputError": ("errors", "InputError"),
+    "MethodConfig": ("methods", "MethodConfig"),
     "SyntheticSet": ("synthetic", "SyntheticSet"),
     "build_codec": ("codecs", "build_codec"),
     "check_export": ("vlm.export.check", "check_export"),
-    "compress_folder": ("recipes.compress", "compress_folder"),
+    "compress": ("cli.python", "compress"),
     "encode_pass": ("datasets", "encode_pass"),
     "export_set": ("vlm.export.run", "export_set"),
     "extract_keyframes": ("recipes.keyframes", "extract_keyframes"),
     "find_videos": ("datasets", "find_videos"),
-    "fit": ("recipes.train", "fit_module"),
+    "fit": ("cli.python", "fit"),
     "finetune_on": ("vlm.tune.run", "finetune_on"),
     "load": ("recipes.sets", "open_set"),
     "measure": ("artifact", "measure"),
     "predict_videos": ("recipes.predict", "predict_videos"),
     "pull_set": ("recipes.push", "pull_set"),
     "push_set": ("recipes.push", "push_set"),
-    "train_on": ("recipes.train", "train_on"),
+    "real_clips": ("cli.python", "real_clips"),
+    "train": ("cli.python", "train"),
     "write_set": ("artifact", "write_set"),
 }
 """Module and name of each public name."""

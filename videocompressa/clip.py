@@ -13,7 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from videocompressa.errors import BadVideo, InputError, check_least
+from videocompressa.errors import BadVideo, InputError, check_known, check_least
+
+FITS = ("crop", "pad", "stretch")
+"""How frames are fitted into another shape."""
+
+VIDEO_HASH_DIGITS = 10
+"""Hexadecimal digits of a video's SHA-256 that tell it from others: 5 bytes, of which a set file holds one each. Two of
+10,000 x 10,000 different videos agree with a probability of 1e-4."""
 
 
 def shape_text(tensor: Tensor) -> str:
@@ -23,7 +30,7 @@ def shape_text(tensor: Tensor) -> str:
 
 @dataclass(frozen=True)
 class ClipSpec:
-    """How a clip is cut from a video: T frames of it, the short side resized, the middle cropped."""
+    """How a clip is cut from a video: T frames of it, each fitted into H x W."""
 
     num_frames: int
     """T, >= 1."""
@@ -35,9 +42,13 @@ class ClipSpec:
     """Where the T frames are in the video. "even": center of each of T equal spans by presentation time. "strided:S":
     every S-th frame around the middle of the video; where it is shorter than T x S frames, every (frames // T)-th, and
     evenly where it has fewer than T."""
+    fit: str = "crop"
+    """How a frame gets H x W: "crop" (the middle of it), "pad" (all of it between black bars) or "stretch" (all of it,
+    both sides resized)."""
 
     def __post_init__(self) -> None:
         check_least(self, "ClipSpec.", num_frames=1, height=1, width=1)
+        check_known("ClipSpec.fit is", self.fit, FITS)
         if self.placement != "even" and not re.fullmatch(r"strided:[1-9][0-9]{0,5}", self.placement):
             raise InputError(
                 f"ClipSpec.placement is {self.placement!r}; known: 'even', or 'strided:S' with S frames from one to "
@@ -167,9 +178,16 @@ class DecodedSplit:
     """Videos of the split that were skipped."""
     notes: tuple[str, ...] = ()
     """Videos of which damaged frames were replaced."""
+    video_hashes: tuple[str, ...] = ()
+    """The first `VIDEO_HASH_DIGITS` of the SHA-256 of each video's bytes; () where they are not known."""
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def names_of(self, rows: Sequence[int]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return `video_ids` and `video_hashes` of some videos."""
+        hashes = tuple(self.video_hashes[row] for row in rows) if self.video_hashes else ()
+        return tuple(self.video_ids[row] for row in rows), hashes
 
     def __repr__(self) -> str:
         shapes = [f"{name}={shape_text(vars(self)[name])}" for name in ("frames", "latents") if name in vars(self)]
@@ -211,5 +229,6 @@ class Candidates(DecodedSplit):
         """Return the candidates of the given videos, in the given order."""
         index = torch.as_tensor(rows, dtype=torch.int64)
         tensors = {name: tensor[index] for name, tensor in vars(self).items() if isinstance(tensor, Tensor)}
-        changes: dict[str, Any] = {**tensors, "video_ids": tuple(self.video_ids[row] for row in index.tolist())}
+        video_ids, video_hashes = self.names_of(index.tolist())
+        changes: dict[str, Any] = {**tensors, "video_ids": video_ids, "video_hashes": video_hashes}
         return replace(self, **changes)

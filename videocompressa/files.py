@@ -48,7 +48,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     part = path.with_name(f".{secrets.token_hex(8)}.part{path.suffix}")
     try:
         yield part
-        with open(part, "rb") as file:
+        with open(part, "rb+") as file:  # Windows syncs no file that is open for reading alone.
             os.fsync(file.fileno())
         os.replace(part, path)
     except OSError as error:

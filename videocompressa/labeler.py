@@ -1,5 +1,7 @@
 """The labeler: a small network that a set file carries, which says what is in a view of the set's clips.
 
+Of a pretrained network a file holds the trained layer alone; whoever trains on the set brings the network.
+
 It learned all training videos, and keeps what it learned in some hundred kB (the paper's video understanding module;
 HeLlO, arXiv 2408.08201, stores label projectors of images). Students of the set ask it for the label of every view
 (function matching: Beyer et al. 2022, arXiv 2106.05237).
@@ -14,12 +16,14 @@ from torch.utils.data import Dataset
 
 from videocompressa.clip import Normalization
 from videocompressa.errors import InputError, check_least
-from videocompressa.networks import STUDENTS, Student
+from videocompressa.networks import STUDENTS, FeatureClassifier, Student
 from videocompressa.views import Views, random_views
 
 MOST_BITS = 8
-MOST_WIDTH = 2.0
-"""Of a labeler's network; bounds the weights that a file can claim."""
+MOST_WIDTH, MOST_FEATURES = 2.0, 2**16
+"""Of a labeler's network; they bound the weights that a file can claim."""
+LEAST_SPREAD = 2.0**-14
+"""Of a pretrained network's feature; a smaller one has fewer digits in the file."""
 
 
 @dataclass(frozen=True)
@@ -27,29 +31,69 @@ class LabelerSpec:
     """What a labeler is, apart from its weights."""
 
     network: str = "minic3d"
-    """A name of `networks.STUDENTS`."""
+    """A name of `networks.STUDENTS`, or of a frozen pretrained network (`students/named.py`)."""
     width: float = 0.25
-    """Factor on the network's channels, in (0,2]."""
+    """Factor on the channels of a network of `STUDENTS`, in (0,2]."""
     bits: int = 5
     """Of each stored weight, 2 to 8, with a scale for each output channel."""
+    features: int = 0
+    """D, the features of a pretrained network, which its layer takes; 0 for a network of `STUDENTS`."""
+    identity: str = ""
+    """Hash of a pretrained network (`FeatureClassifier.identity`)."""
     views: Views = field(default_factory=lambda: Views(mix=1.0))
     """The views that it labels; training on the set shows such views. They are those of hard labels, all of them mixed:
     a label that is given to the mixture costs no truth (docs/method.md)."""
 
     def __post_init__(self) -> None:
-        if self.network not in STUDENTS:
-            raise InputError(f"labeler.network is {self.network!r}; known: {', '.join(STUDENTS)}")
+        if self.network not in STUDENTS and ":" not in self.network:
+            raise InputError(
+                f"labeler.network is {self.network!r}; known: {', '.join(STUDENTS)}, or a pretrained network such as "
+                "hf:FOLDER:probe"
+            )
+        if not 0 <= self.features <= (MOST_FEATURES if self.is_layer else 0):
+            raise InputError(
+                f"labeler.features is {self.features}; it must be 0, or at most {MOST_FEATURES} of a pretrained network"
+            )
         check_least(self, "labeler.", bits=2)
         if self.bits > MOST_BITS:
             raise InputError(f"labeler.bits is {self.bits}; it must be at most {MOST_BITS}")
         if not 0 < self.width <= MOST_WIDTH:
             raise InputError(f"labeler.width is {self.width}; it must be above 0, and at most {MOST_WIDTH:g}")
 
+    @property
+    def is_layer(self) -> bool:
+        """Whether a file holds only the layer of a pretrained network."""
+        return self.network not in STUDENTS
+
     def shapes(self, num_classes: int) -> dict[str, tuple[int, ...]]:
         """Return the shape of every weight that is stored, by name; takes no memory."""
+        if self.is_layer:
+            return {"bias": (num_classes,), "spread": (self.features,), "weight": (num_classes, self.features)}
         with torch.device("meta"):
             state = STUDENTS[self.network](num_classes, self.width).state_dict()
         return {name: tuple(tensor.shape) for name, tensor in state.items() if tensor.is_floating_point()}
+
+
+class Layer(FeatureClassifier):
+    """The layer that a file holds, on the features of a pretrained network that whoever trains brings."""
+
+    def __init__(self, spec: LabelerSpec, weights: Mapping[str, Tensor], network: FeatureClassifier | None) -> None:
+        super().__init__()
+        self.name, self.network, self.identity = spec.network, network, spec.identity
+        self.normalization = None if network is None else network.normalization
+        self.num_classes = len(weights["bias"])
+        self.head = nn.Linear(spec.features, self.num_classes)
+        weight = weights["weight"] / weights["spread"].clamp(min=LEAST_SPREAD)
+        self.head.load_state_dict({"weight": weight, "bias": weights["bias"]})
+
+    def features(self, clips: Tensor) -> Tensor:
+        """Return features (B,D) of normalized clips (B,T,3,H,W)."""
+        if self.network is None:
+            raise InputError(
+                f"the labeler of this set is a layer of {self.name}, which is not in the file; give that network: "
+                "train ... --labeler hf:FOLDER, or load(..., labeler='hf:FOLDER')"
+            )
+        return self.network.features(clips)
 
 
 class Labeler(nn.Module):
@@ -61,8 +105,9 @@ class Labeler(nn.Module):
         weights: Mapping[str, Tensor],
         normalization: Normalization,
         agreement: float = 1.0,
+        network: FeatureClassifier | None = None,
     ) -> None:
-        """Take the weights of `spec.shapes(L)` by name, float32 and finite.
+        """Take the weights of `spec.shapes(L)` by name, float32 and finite; and the network of a layer, where known.
 
         `agreement` in [0,1] is the share of views on which they name the class that they named before being rounded.
         """
@@ -70,14 +115,25 @@ class Labeler(nn.Module):
         if not 0 <= agreement <= 1:
             raise InputError(f"labeler.agreement is {agreement}; it must be in [0,1]")
         self.spec, self.normalization, self.agreement = spec, normalization, agreement
-        num_classes = len(weights["classifier.bias"])
-        with torch.device("meta"):
-            student: Student = STUDENTS[spec.network](num_classes, spec.width)
-        student.to_empty(device="cpu")
-        # What is left out counts batches, which evaluation does not read.
-        student.load_state_dict({name: tensor.float() for name, tensor in weights.items()}, strict=False)
-        self.student = student.eval().requires_grad_(False)
+        self.weights = {name: weight.float().cpu() for name, weight in weights.items()}
+        """Those that a file holds, by name, float32 on the CPU."""
+        self.student = Layer(spec, self.weights, network) if spec.is_layer else _student(spec, self.weights)
+        self.student.eval().requires_grad_(False)
         self.training = False  # `train` leaves it so
+
+    def with_network(self, network: FeatureClassifier) -> "Labeler":
+        """Return a labeler that is a layer with its network; raises `InputError` for another network."""
+        if network.identity != self.spec.identity:
+            raise InputError(
+                f"the labeler of this set is a layer of {self.spec.network}, but the network that was given has other "
+                "weights or another preprocessor; give the same one"
+            )
+        return Labeler(self.spec, self.weights, self.normalization, self.agreement, network)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it can label: its network is there."""
+        return not isinstance(self.student, Layer) or self.student.network is not None
 
     def train(self, mode: bool = True) -> "Labeler":
         """Stay in evaluation mode, whatever model this is a part of."""
@@ -85,20 +141,36 @@ class Labeler(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Return the class probabilities of clips."""
+        normalization = self.student.normalization or self.normalization
         with torch.no_grad():
-            logits: Tensor = self.student(self.normalization.apply(pixels))
+            logits: Tensor = self.student(normalization.apply(pixels))
+        return logits.float().softmax(1)
+
+    def knows(self, network: FeatureClassifier) -> bool:
+        """Return whether this is a layer on the features of such a network."""
+        return self.spec.is_layer and self.spec.identity == network.identity
+
+    def of_features(self, features: Tensor) -> Tensor:
+        """Return the class probabilities (B,L) of features (B,D), of a layer."""
+        assert isinstance(self.student, Layer)
+        with torch.no_grad():
+            logits: Tensor = self.student.head(features)
         return logits.float().softmax(1)
 
     @property
     def device(self) -> torch.device:
         """Where it runs."""
-        return self.student.classifier.weight.device
+        return next(self.parameters()).device
 
-    @property
-    def weights(self) -> dict[str, Tensor]:
-        """The weights that a file holds, by name, float32 on the CPU."""
-        state = self.student.state_dict()
-        return {name: tensor.cpu() for name, tensor in state.items() if tensor.is_floating_point()}
+
+def _student(spec: LabelerSpec, weights: Mapping[str, Tensor]) -> Student:
+    """Return a network of `STUDENTS` with these weights."""
+    with torch.device("meta"):
+        student: Student = STUDENTS[spec.network](len(weights["classifier.bias"]), spec.width)
+    student.to_empty(device="cpu")
+    # What is left out counts batches, which evaluation does not read.
+    student.load_state_dict(dict(weights), strict=False)
+    return student
 
 
 class LabeledViews(Dataset[tuple[Tensor, Tensor]]):

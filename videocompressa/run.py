@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,7 +23,7 @@ from videocompressa.rng import Streams
 
 Watch = Callable[..., None]
 """`watch(step, **numbers)`: carries progress out of the silent core. `step` names the phase ("encode", "teacher",
-...); `done` and `total` are always among the numbers."""
+...); `done` and `total` are always among the numbers, `part` (from 1) and `parts` where the phase is one of several."""
 
 Compute = Callable[[], dict[str, Tensor]]
 """Computes the tensors of a stage."""
@@ -81,6 +82,10 @@ class Run:
     def child(self, name: str) -> Self:
         """Return the run of a part, with random streams of its own."""
         return replace(self, streams=self.streams.child(name))
+
+    def part(self, number: int, total: int) -> Self:
+        """Return the run of number `number` (from 0) of `total` equal parts; reports of progress carry both."""
+        return self if total == 1 else replace(self, watch=partial(self.watch, part=number + 1, parts=total))
 
     def generator(self, name: str) -> torch.Generator:
         """Return a fresh generator of the stream `name`."""

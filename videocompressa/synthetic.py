@@ -75,6 +75,8 @@ class Provenance:
     """N paths relative to the root: which video each item started from."""
     version: str = __version__
     """Version of videocompressa that compressed it."""
+    video_hashes: tuple[str, ...] = ()
+    """The first `clip.VIDEO_HASH_DIGITS` of the SHA-256 of each of these videos; () where they are not known."""
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,8 @@ class SyntheticSet:
             )
         if len(self.provenance.video_ids) != num_items:
             raise InputError(f"Provenance.video_ids has {len(self.provenance.video_ids)} entries for {num_items} items")
+        if (num_hashes := len(self.provenance.video_hashes)) not in (0, num_items):
+            raise InputError(f"Provenance.video_hashes has {num_hashes} entries for {num_items} items")
         if self.decoder is not None:
             self._check_decoder(self.decoder)
 
@@ -255,6 +259,7 @@ def gather(
     """Return the set of `rows` (N,) at `positions` (N,K) with hard labels; `latents` (N,K,C,h,w) replace real ones."""
     if latents is None:
         latents = take_keyframes(candidates.latents[rows].float(), positions)
+    video_ids, video_hashes = candidates.names_of(rows.tolist())
     source = Source(
         name=candidates.source,
         split_hash=candidates.split_hash,
@@ -274,7 +279,7 @@ def gather(
         normalization=candidates.normalization,
         fill=fill,
         decoder=decoder,
-        provenance=Provenance(method, config, seed, source, tuple(candidates.video_ids[int(row)] for row in rows)),
+        provenance=Provenance(method, config, seed, source, video_ids, video_hashes=video_hashes),
     )
 
 

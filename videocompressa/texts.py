@@ -1,5 +1,6 @@
 """Numbers as texts for people, the same in every table and message, and Markdown tables of texts."""
 
+import math
 from collections.abc import Sequence
 
 
@@ -15,6 +16,11 @@ def bytes_text(num_bytes: int | None) -> str:
         if size < 999.5:
             return f"{size:.0f} {unit}" if size >= 99.95 else f"{size:.1f} {unit}"
     return f"{size / 1000:.1f} GB"
+
+
+def names_text(names: Sequence[str]) -> str:
+    """Return the first five names in quotation marks, and how many more there are."""
+    return ", ".join(map(repr, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def count_text(count: int | None) -> str:
@@ -34,6 +40,16 @@ def duration_text(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
     return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def span_text(seconds: float) -> str:
+    """Return an estimated time as a range, half of it to twice as much: "4 to 16 min", and "under 2 s" below."""
+    low, high = seconds / 2, 2 * seconds
+    if low < 1:
+        return f"under {max(1, math.ceil(high))} s"
+    unit, size = next((unit, size) for unit, size in (("h", 3600), ("min", 60), ("s", 1)) if high >= 2 * size)
+    few = ".1f" if low < 2 * size else ".0f"
+    return f"{low / size:{few}} to {high / size:{few}} {unit}"
 
 
 def percent_text(ratio: float | None) -> str:

@@ -120,7 +120,7 @@ def metadata_of(data: bytes) -> dict[str, Any]:
         raise InputError(f"the file is no safetensors file: it has {len(data)} bytes")
     (length,) = struct.unpack("<Q", data[:8])
     if length > MAX_HEADER_BYTES:
-        raise InputError(f"the file is no safetensors file: its header would have {length} bytes")
+        raise InputError("the file is no safetensors file, so not a set file; give one that videocompressa wrote")
     if length > len(data) - 8:
         raise InputError(f"the file is truncated: its header has {length} bytes, the file {len(data)}; copy it again")
     try:

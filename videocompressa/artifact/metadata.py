@@ -17,7 +17,7 @@ from torch import Tensor
 
 from videocompressa.artifact.marks import marks_of, positions_of
 from videocompressa.artifact.packing import PACKINGS
-from videocompressa.clip import ClipSpec, CodecSpec, Normalization
+from videocompressa.clip import VIDEO_HASH_DIGITS, ClipSpec, CodecSpec, Normalization
 from videocompressa.errors import InputError
 from videocompressa.labeler import Labeler, LabelerSpec
 from videocompressa.synthetic import Provenance, Source, SyntheticSet
@@ -31,8 +31,11 @@ KEY = "videocompressa"
 Schema = Mapping[str, Any]
 RecordType = TypeVar("RecordType")
 
+CLIP_SCHEMA: Schema = {"fit?": str, "frames": int, "height": int, "placement": str, "width": int}
+"""Likewise of a clip; "?" marks what is left out at its default, so that it costs no bytes."""
+
 SCHEMA: Schema = {
-    "clip": {"frames": int, "height": int, "placement": str, "width": int},
+    "clip": CLIP_SCHEMA,
     "codec": str,
     "fill": str,
     "format": int,
@@ -49,6 +52,7 @@ PROVENANCE_SCHEMA: Schema = {
     "classes": [str],
     "codec": {"bytes": int, "channels": int, "downscale": int, "scale": [float], "sha256": str, "shift": [float]},
     "config": dict,
+    "hashes?": str,
     "labeler": dict,
     "normalization": {"mean": [float], "std": [float]},
     "positions": str,
@@ -73,6 +77,8 @@ LABELER_SCHEMA: Schema = {
     "width": float,
 }
 """Likewise of its key `labeler`, which is an empty object where the file has none."""
+LAYER_SCHEMA: Schema = {"features": int, "identity": str}
+"""Of that key besides, where the labeler is a layer of a pretrained network."""
 
 MAX_MILLISECONDS = 10**12
 """Times are within +- this (30 years); a float64 of seconds holds them with room to spare."""
@@ -123,7 +129,7 @@ def to_json(synthetic: SyntheticSet) -> tuple[str, str]:
     _refuse_places(provenance)
     header = {
         "format": FORMAT,
-        "clip": content_of(synthetic.clip, SCHEMA["clip"]),
+        "clip": clip_content(synthetic.clip),
         "codec": portable(synthetic.codec.name),
         "fill": synthetic.fill,
         "packing": synthetic.packing,
@@ -147,6 +153,8 @@ def to_json(synthetic: SyntheticSet) -> tuple[str, str]:
         "times": _time_steps(synthetic.times_seconds),
         "videos": provenance.video_ids,
     }
+    if provenance.video_hashes:
+        content["hashes"] = "".join(provenance.video_hashes)
     try:
         # Once through JSON, so that keys which are no strings sort as the strings they become.
         content["config"] = json.loads(json.dumps(dict(provenance.config), allow_nan=False))
@@ -169,6 +177,15 @@ def content_of(record: object, keys: Iterable[str]) -> dict[str, Any]:
     return {key: fields[key] for key in keys}
 
 
+def clip_content(clip: ClipSpec) -> dict[str, Any]:
+    """Return the JSON of a clip."""
+    return content_of(clip, [key for key in map(_bare, CLIP_SCHEMA) if key != "fit" or clip.fit != "crop"])
+
+
+def _bare(key: str) -> str:
+    return key.removesuffix("?")
+
+
 def record_from(kind: type[RecordType], content: Mapping[str, Any], **more: Any) -> RecordType:
     """Return the record whose fields are in `content`, by key, or in `more`."""
     keys = {name: _KEYS.get(name, name) for name in kind.__annotations__}
@@ -179,14 +196,18 @@ def _labeler_content(labeler: Labeler | None) -> dict[str, Any]:
     if labeler is None:
         return {}
     spec = labeler.spec
-    return {**vars(spec), "views": vars(spec.views), "agreement": labeler.agreement}
+    content = {**vars(spec), "views": vars(spec.views), "agreement": labeler.agreement}
+    return content if spec.is_layer else {name: content[name] for name in LABELER_SCHEMA}
 
 
 def _labeler_from(content: Mapping[str, Any]) -> tuple[LabelerSpec, float] | None:
     if not content:
         return None
-    check_schema(content, LABELER_SCHEMA, "provenance.labeler")
+    more = LAYER_SCHEMA if "features" in content else {}
+    check_schema(content, {**LABELER_SCHEMA, **more}, "provenance.labeler")
     spec = record_from(LabelerSpec, content, views=record_from(Views, content["views"]))
+    if spec.is_layer and spec.features < 1:
+        raise InputError(f"metadata provenance.labeler has no features of {spec.network!r}; a layer takes at least 1")
     return spec, content["agreement"]
 
 
@@ -219,7 +240,13 @@ def from_json(header: Mapping[str, Any], content: Mapping[str, Any], num_items: 
         _check_numbers(f"normalization.{name}", numbers, 3)
     source = record_from(Source, header["source"], split_hash=content["split"])
     provenance = Provenance(
-        header["method"], content["config"], header["seed"], source, tuple(content["videos"]), header["version"]
+        header["method"],
+        content["config"],
+        header["seed"],
+        source,
+        tuple(content["videos"]),
+        header["version"],
+        _hashes_of(content, num_items),
     )
     _refuse_places(provenance)
     clip = record_from(ClipSpec, header["clip"])
@@ -241,6 +268,18 @@ def from_json(header: Mapping[str, Any], content: Mapping[str, Any], num_items: 
         packing=header["packing"],
         labeler=_labeler_from(content["labeler"]),
     )
+
+
+def _hashes_of(content: Mapping[str, Any], num_items: int) -> tuple[str, ...]:
+    if "hashes" not in content:
+        return ()
+    text, length = content["hashes"], VIDEO_HASH_DIGITS
+    if not re.fullmatch(f"[0-9a-f]{{{length * num_items}}}", text):
+        raise InputError(
+            f"metadata provenance.hashes has {len(text)} characters; it must have {length} hexadecimal digits (0-9, "
+            f"a-f) for each of {num_items} items"
+        )
+    return tuple(text[start : start + length] for start in range(0, len(text), length))
 
 
 def _milliseconds(steps: list[int], num_items: int, keyframes: int) -> list[list[int]]:
@@ -279,12 +318,13 @@ def check_schema(value: object, schema: Any, where: str) -> None:
     if isinstance(schema, dict):
         if not isinstance(value, dict):
             raise InputError(f"metadata {where} is not an object")
-        if missing := sorted(set(schema) - set(value)):
+        known = {_bare(key): inner for key, inner in schema.items()}
+        if missing := sorted(key for key in schema if not key.endswith("?") and key not in value):
             raise InputError(f"metadata {where} lacks {', '.join(missing)}")
-        if unknown := sorted(set(value) - set(schema)):
+        if unknown := sorted(set(value) - set(known)):
             raise InputError(f"metadata {where} has unknown keys {', '.join(unknown)}")
-        for key, inner in schema.items():
-            check_schema(value[key], inner, f"{where}.{key}")
+        for key in [key for key in known if key in value]:
+            check_schema(value[key], known[key], f"{where}.{key}")
     elif isinstance(schema, list):
         if not isinstance(value, list):
             raise InputError(f"metadata {where} is not a list")

@@ -21,7 +21,7 @@ from videocompressa.bench.protocols import Protocol
 from videocompressa.bench.record import FULL_LONG, LABELER
 from videocompressa.codecs import build_codec
 from videocompressa.datasets import VideoSet
-from videocompressa.engine import peak_memory_bytes
+from videocompressa.engine import keep_freed_memory, peak_memory_bytes
 from videocompressa.errors import DivergedError, InputError
 from videocompressa.files import write_text
 from videocompressa.labeler import Labeler
@@ -186,6 +186,7 @@ def known(setting: Setting, job: RunJob) -> Answer | None:
 def run_student(task: tuple[Setting, RunJob]) -> Answer:
     """Train the student of a job and evaluate it; "set" holds the answer of the set's job."""
     setting, job = task
+    keep_freed_memory()
     torch.set_num_threads(setting.threads)
     with logged(setting.log_dir and setting.log_dir / job.name, setting.surroundings.watch) as log:
         setting = dataclasses.replace(setting, surroundings=dataclasses.replace(setting.surroundings, watch=log.watch))
@@ -233,8 +234,8 @@ def _of_set(setting: Setting, job: SetJob) -> tuple[LabeledClips, int]:
 
 
 def _opened(setting: Setting, job: SetJob) -> SyntheticSet:
-    codec = job.options.codec
-    return open_set(job.path(setting), codec if ":" in codec else None)
+    codec, spec = job.options.codec, method_config(job.options.method, job.options.settings).labeler.spec
+    return open_set(job.path(setting), codec if ":" in codec else None, spec.network if spec.is_layer else None)
 
 
 def _labeling(config: TrainConfig, labeler: Labeler | None) -> Answer:
@@ -242,7 +243,8 @@ def _labeling(config: TrainConfig, labeler: Labeler | None) -> Answer:
     text, views = "", config.views
     if labeler is not None:
         spec, views = labeler.spec, labeler.spec.views
-        text = f"{spec.network}, width {spec.width:g}, {spec.bits} bits"
+        width = "" if spec.is_layer else f", width {spec.width:g}"
+        text = f"{spec.network}{width}, {spec.bits} bits"
     return {"labeler": text, "views": [f"{name}={value}" for name, value in vars(views).items()]}
 
 

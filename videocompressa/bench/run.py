@@ -52,6 +52,7 @@ from videocompressa.files import write_text
 from videocompressa.recipes.data import check_split, decode_videos, encode_train, list_videos
 from videocompressa.recipes.options import BudgetOptions, CandidateOptions, Surroundings
 from videocompressa.recipes.tensorboard import check_log_dir
+from videocompressa.recipes.train import check_unseen
 from videocompressa.run import watch_nothing
 from videocompressa.selection.keyframes import check_keyframes
 from videocompressa.video.shards import stamp_of
@@ -134,9 +135,10 @@ def bench(
     )
     folder.mkdir(parents=True, exist_ok=True)
     # Once, before any job: the pass over the videos is the same for every method.
+    test = decode_videos(videos, options.split, candidates.clip, candidates, surroundings)
     for codec in dict.fromkeys(row.codec for row in rows):
-        encode_train(videos, candidates, build_codec(codec).to(surroundings.device), surroundings)
-    decode_videos(videos, options.split, candidates.clip, candidates, surroundings)
+        train_data = encode_train(videos, candidates, build_codec(codec).to(surroundings.device), surroundings)
+        check_unseen(train_data, data, test, data, options.split)
     teacher = teacher_settings(protocol, len(videos.select("train").entries))
     jobs_of = {row: [job_of(row, seed, options, teacher) for seed in range(options.num_seeds)] for row in rows}
     unique = list(dict.fromkeys(job for same in jobs_of.values() for job in same))

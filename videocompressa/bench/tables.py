@@ -211,9 +211,19 @@ def _wide_table(cells: Iterable[tuple[Any, ...]], keys: Sequence[str], headings:
 def _cost_table(records: Sequence[Record], labels: str) -> str:
     table = frame(records)
     texts = pd.DataFrame({heading: table[name].map(text) for heading, (name, text) in COST_COLUMNS.items()})
+    texts["K"] = [_kept_text(record) for record in records]
     texts = texts.loc[:, (texts != "-").any()]
+    if set(texts.get("top-5 %", ())) <= {"-", "100.0"}:  # There are at most five classes.
+        texts = texts.drop(columns="top-5 %", errors="ignore")
     texts.insert(0, "method", _names(records, labels))
     return markdown_table([list(texts), *texts.to_numpy().tolist()])
+
+
+def _kept_text(record: Record) -> str:
+    """Return the keyframes that an item keeps, which a tight budget, or a method of complete clips, makes another K."""
+    if record.keyframes and record.num_frames and record.num_train_clips:
+        return f"{record.num_frames / record.num_train_clips:.3g}"
+    return count_text(record.keyframes)
 
 
 def train_steps_markdown(records: Sequence[Record]) -> str:

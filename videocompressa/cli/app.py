@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -11,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import App, Group, Parameter, default_name_transform
 
 from videocompressa import __version__
-from videocompressa.engine import Workers
+from videocompressa.engine import Workers, keep_freed_memory, usable_cores
 from videocompressa.engine_ray import RayCluster
-from videocompressa.errors import InputError, check_least
+from videocompressa.errors import InputError
 from videocompressa.recipes.options import BudgetOptions, CandidateOptions, CompressOptions, Surroundings
 from videocompressa.remote import path_of
 
@@ -44,7 +46,8 @@ class Reading:
     """Who reads the videos."""
 
     workers: Annotated[int | None, Parameter(group=_RUNNING)] = None
-    """Processes that decode videos, 0 decodes in this one; one a core (of the cluster) when not given, keyframes: 0."""
+    """Processes that decode videos, 0 decodes in this one; one a core (of the cluster) when not given, keyframes: 0.
+    On Windows always 0."""
     engine: Annotated[Literal["local", "ray"], Parameter(group=_RUNNING)] = "local"
     """Whose processes: local (this machine's), or ray (those of a Ray cluster, docs/scale.md)."""
     ray_address: Annotated[str | None, Parameter(group=_RUNNING)] = None
@@ -56,7 +59,9 @@ class Reading:
             return RayCluster(self.workers, self.ray_address)
         if self.ray_address is not None:
             raise InputError(f"--ray-address {self.ray_address} needs --engine ray")
-        return (os.cpu_count() or 1) if self.workers is None else self.workers
+        if sys.platform == "win32":  # Workers are given a pipe by its number, which Windows does not do.
+            return 0
+        return usable_cores() if self.workers is None else self.workers
 
 
 @dataclass(frozen=True)
@@ -66,19 +71,18 @@ class Running:
     device: Annotated[Literal["auto", "cpu", "cuda"], Parameter(group=_RUNNING)] = "auto"
     """Where networks run; auto takes a GPU when there is one."""
     threads: Annotated[int | None, Parameter(group=_RUNNING)] = None
-    """Threads of the networks on a CPU; all cores when not given."""
+    """Threads of the networks on a CPU; all cores that this process may use when not given. Fewer are faster where
+    other programs keep the cores busy; another number may give other bytes."""
     reading: Annotated[Reading, Parameter(name="*")] = Reading()
     cache: Annotated[Path | None, Parameter(group=_RUNNING)] = None
     """Folder that keeps candidates and finished stages, so that the same command resumes;
     $VIDEOCOMPRESSA_CACHE or the user's cache folder when not given. It may be deleted."""
 
-    def surroundings(self, watch: Watch) -> Surroundings:
+    def surroundings(self, watch: Watch, tell: Callable[[str], None] = lambda text: None) -> Surroundings:
         """Look up what the machine has."""
         import torch
 
-        check_least(self, "--", threads=1)
-        if self.threads is not None:
-            torch.set_num_threads(self.threads)
+        use_threads(self.threads)
         if self.device == "cuda" and not torch.cuda.is_available():
             raise InputError("--device cuda: this machine has no GPU that torch can use; give --device cpu")
         kind = "cuda" if self.device != "cpu" and torch.cuda.is_available() else "cpu"
@@ -88,6 +92,7 @@ class Running:
             workers=self.reading.chosen(),
             clock=time.perf_counter,
             watch=watch,
+            tell=tell,
         )
 
     def together(self, watch: Watch) -> tuple[Surroundings, ProcessGroup]:
@@ -110,6 +115,16 @@ class Reporting:
     """No progress and no notes on stderr; errors are still printed."""
     json: Annotated[bool, Parameter(group=_REPORTING, negative="")] = False
     """Print exactly one JSON object on stdout."""
+
+
+def use_threads(threads: int | None) -> None:
+    """Give the networks so many threads, and the memory they freed; None leaves as many as there are cores to use."""
+    import torch
+
+    if threads is not None and threads < 1:
+        raise InputError(f"--threads is {threads}; it must be at least 1")
+    keep_freed_memory()
+    torch.set_num_threads(threads or min(torch.get_num_threads(), usable_cores()))
 
 
 def default_cache() -> Path:
@@ -146,6 +161,7 @@ LogDir = Annotated[
 Settings = Annotated[tuple[str, ...], Parameter(name="--set", negative="", show_default=False)]
 Output = Annotated[Path, Parameter(name=["--output", "-o"])]
 OutputFolder = Annotated[Path, Parameter(name=["--output", "-o"], help="Folder to write.")]
+Threads = Annotated[int | None, Parameter(group=_RUNNING, help="Threads on a CPU; all cores when not given.")]
 Force = Annotated[bool, Parameter(negative="")]
 Replace = Annotated[bool, Parameter(name="--force", negative="", help="Replace the output if it exists.")]
 AS_PATH = Parameter(converter=lambda _, tokens: path_of(tokens[0].value))

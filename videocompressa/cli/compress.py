@@ -1,12 +1,18 @@
 """The verb `compress`: a folder of videos into one file."""
 
 import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from videocompressa.cli import app as cli
 from videocompressa.cli import terminal
 from videocompressa.recipes.facts import cost_rows, labeler_text
+from videocompressa.recipes.options import typed
 from videocompressa.texts import duration_text
+
+OF_SET = ("size", "fit", "frames", "placement", "train_sample")
+"""Options of candidates that students of a set take from its file, or do not need."""
 
 
 @cli.app.command
@@ -48,9 +54,15 @@ def compress(
 
     if html is not None:
         check_page(html, overwrite=force)
+    announced: set[str] = set()
+
+    def announce(rows: Mapping[str, str], notes: Sequence[str]) -> None:
+        terminal.announce(rows, notes, reporting)
+        announced.update(notes)
+
     with terminal.progress(reporting) as watch, logged(log_dir, watch) as log:
         times = terminal.StageTimes(log.watch)
-        surroundings = running.surroundings(times.watch)
+        surroundings = running.surroundings(times.watch, lambda text: terminal.note(f"note: {text}", reporting))
         outcome = compress_folder(
             data,
             output,
@@ -60,8 +72,9 @@ def compress(
             selector_out=selector_out,
             overwrite=force,
             surroundings=surroundings,
+            announce=None if reporting.quiet else announce,
         )
-        seconds, notes = time.perf_counter() - started, outcome.notes
+        seconds, notes = time.perf_counter() - started, [text for text in outcome.notes if text not in announced]
         codec = options.codec if ":" in options.codec else None
         if log_dir is not None:
             log.samples(open_set(output, codec))
@@ -70,7 +83,7 @@ def compress(
             page = write_page(
                 open_set(output, codec), outcome.cost, html, data=shown, origins=outcome.origins(), watch=times.watch
             )
-            notes += tuple(page.notes)
+            notes += page.notes
     terminal.notes_and_skipped(notes, outcome.skipped, reporting)
     files = {"selector": selector_out, "page": html}
     written = {name: path for name, path in files.items() if path is not None}
@@ -89,4 +102,11 @@ def compress(
     terminal.stdout_console().print(terminal.facts_table({**rows, "time": duration_text(seconds), **written}))
     if profile:
         terminal.stdout_console().print(times.table())
-    terminal.note(f"next: videocompressa train {outcome.path} --data {data}", reporting)
+    if outcome.judged_by is None:
+        terminal.next_command(["inspect", outcome.path], reporting)
+        return
+    of_set = replace(candidates, **{name: getattr(cli.CANDIDATES, name) for name in OF_SET})
+    words = ["train", outcome.path, "--data", data, *typed(of_set, running)]
+    words += [] if outcome.judged_by == "test" else ["--split", outcome.judged_by]
+    words += ["--codec", options.codec] if ":" in options.codec else []
+    terminal.next_command(words, reporting)

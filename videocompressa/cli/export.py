@@ -23,6 +23,7 @@ def export(
     options: Annotated[ExportOptions, Parameter(name="*")] = OPTIONS,
     force: cli.Force = False,
     check: Path | None = None,
+    threads: cli.Threads = None,
     reporting: cli.ReportingArguments = cli.REPORTING,
 ) -> None:
     """Write a set file as a folder for a trainer that does not know it, or check such a folder.
@@ -46,6 +47,7 @@ def export(
     check
         Check this exported folder, and write nothing.
     """
+    cli.use_threads(threads)
     if check is not None:
         if path is not None or to is not None or output is not None:
             raise InputError("--check only reads a folder; leave SET, --to and --output out")
@@ -72,9 +74,10 @@ def _export(
         return
     names, skipped = list(exported.names.items()), len(exported.skipped)
     left_out = f", {skipped} left out (see {'it' if skipped == 1 else 'them'} in export.json)" if skipped else ""
+    about = ", one a video" if exported.num_rows == exported.num_items else f" about {exported.num_items} videos"
     rows = {
         "folder": str(folder),
-        "rows": f"{exported.num_rows} about {exported.num_items} videos{left_out}",
+        "rows": f"{exported.num_rows}{about}{left_out}",
     }
     if names:
         rows["names"] = ", ".join(f"{name} = {words!r}" for name, words in names[:3])

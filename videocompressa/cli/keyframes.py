@@ -27,6 +27,7 @@ def keyframes(
     options: Annotated[KeyframeOptions, Parameter(name="*")] = DEFAULTS,
     reading: cli.ReadingArguments = READING,
     force: cli.Replace = False,
+    threads: cli.Threads = None,
     reporting: cli.ReportingArguments = cli.REPORTING,
 ) -> None:
     """Pick the keyframes of videos, which need no labels: their indices, times and pictures.
@@ -41,6 +42,7 @@ def keyframes(
     """
     from videocompressa.recipes.keyframes import as_json, extract_keyframes
 
+    cli.use_threads(threads)
     with terminal.progress(reporting) as watch:
         extracted = extract_keyframes(videos, output, options, overwrite=force, workers=reading.chosen(), watch=watch)
     terminal.notes_and_skipped(extracted.notes, extracted.skipped, reporting)

@@ -4,10 +4,11 @@ Exit codes: 0 done; 1 a worker process died, or the reader of our output went aw
 on stderr explains how); 3 training diverged; 130 interrupted.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 
-from cyclopts import CoercionError, CycloptsError
+from cyclopts import CoercionError, CycloptsError, MissingArgumentError
 
 # Each of these adds its verb to `app`.
 from videocompressa.cli import bench, compress, demo, export, finetune, keyframes, plan, predict, push, sets, train  # noqa: F401
@@ -21,6 +22,9 @@ DONE, ENDED, BAD_INPUT, DIVERGED, INTERRUPTED = 0, 1, 2, 3, 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; `argv` is without the program's name, None takes the process's own."""
+    # Threads that wait by spinning take the cores of those they wait for: with two threads on two busy cores, training
+    # took three times as long. Read when torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     escape_unwritable()
     try:
         command, bound, _ = app.parse_args(
@@ -28,6 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         command(*bound.args, **bound.kwargs)
         sys.stdout.flush()
+    except MissingArgumentError as error:
+        return _fail(_missing(error), BAD_INPUT)
     except CoercionError as error:
         return _fail(_not_understood(error), BAD_INPUT)
     except CycloptsError as error:
@@ -45,6 +51,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write("interrupted; run the same command again to resume\n")
         return INTERRUPTED
     return DONE
+
+
+def _missing(error: MissingArgumentError) -> str:
+    """Return the message for an argument that was forgotten: its names as they are typed."""
+    argument = error.argument
+    misspelled = any(token.startswith("--") for token in error.unused_tokens or ())
+    if argument is None or error.keyword is not None or misspelled:  # keyword: an option without its value
+        return f"{error} ({_see_help(error)})"
+    return f"{' or '.join(sorted(argument.names, key=len))} is missing; give it ({_see_help(error)})"
 
 
 def _not_understood(error: CoercionError) -> str:

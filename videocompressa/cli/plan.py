@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from videocompressa.cli import app as cli
 from videocompressa.cli import terminal
-from videocompressa.texts import bytes_text, duration_text, percent_text
+from videocompressa.recipes.options import Share, typed
+from videocompressa.texts import bytes_text, duration_text, percent_text, span_text
 
 if TYPE_CHECKING:
     from videocompressa.recipes.plan import Plan
@@ -38,6 +41,11 @@ def plan(
         return
     _print_plan(planned, options.method)
     terminal.notes_and_skipped(planned.notes, (), reporting)
+    if planned.judged_by is None and not candidates.hold_out:
+        candidates = replace(candidates, hold_out=Share("20%"))
+        budget = replace(budget, allow_fewer=budget.allow_fewer or budget.vpc is not None)
+    output = next(name for name in map("set{}.safetensors".format, ("", *range(2, 10**6))) if not Path(name).exists())
+    terminal.next_command(["compress", data, "-o", output, *typed(options, budget, candidates, running)], reporting)
 
 
 def _plan_json(planned: Plan) -> dict[str, object]:
@@ -78,9 +86,10 @@ def _print_plan(planned: Plan, method: str) -> None:
     rows = {
         "kept": f"as much as {method} gets into the file" if planned.fills_bytes else kept,
         "expected file": f"{bytes_text(planned.file_bytes)}, {percent_text(ratio)} of the training videos",
-        "expected time": f"{duration_text(planned.pass_seconds)} to decode and encode, about "
-        f"{duration_text(planned.method_seconds)} for {method} (estimates from a sample)",
-        "bad videos": str(len(planned.bad)),
+        "expected time": f"{span_text(planned.pass_seconds)} to decode and encode"
+        + (f", {span_text(planned.method_seconds)} to train" if planned.method_seconds else "")
+        + " (from a sample)",
+        **({"bad videos": str(len(planned.bad))} if planned.bad else {}),
     }
     console.print(terminal.facts_table(rows))
     for video in planned.bad:

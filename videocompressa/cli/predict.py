@@ -16,6 +16,7 @@ def predict(
     *videos: Annotated[Path, Parameter(name="VIDEO")],
     model: Path,
     top: int = 3,
+    seen: cli.Force = False,
     running: cli.RunningArguments = cli.RUNNING,
     reporting: cli.ReportingArguments = cli.REPORTING,
 ) -> None:
@@ -31,12 +32,14 @@ def predict(
         Folder that `train --save-model` wrote.
     top
         Classes to list of each video, the most likely first.
+    seen
+        Also of videos that the model, or its set, was made from, which are refused otherwise.
     """
     from videocompressa.recipes.predict import predict_videos
 
     with terminal.progress(reporting) as watch:
         device = running.surroundings(watch).device
-        outcome = predict_videos(videos, model, top=top, device=device, watch=watch)
+        outcome = predict_videos(videos, model, top=top, seen=seen, device=device, watch=watch)
     terminal.notes_and_skipped((), outcome.skipped, reporting)
     if reporting.json:
         rows = [{"video": each.video, "classes": dict(each.classes)} for each in outcome.videos]

@@ -25,6 +25,7 @@ def push(
     license_id: Annotated[str | None, Parameter(name="--license")] = None,
     results: Path | None = None,
     codec: cli.CodecFolder = None,
+    threads: cli.Threads = None,
     reporting: cli.ReportingArguments = cli.REPORTING,
 ) -> None:
     """Write a set file to the hub, with a card and a preview that the hub's viewer plays, in one commit.
@@ -45,6 +46,7 @@ def push(
     """
     from videocompressa.recipes.push import push_set
 
+    cli.use_threads(threads)
     with terminal.progress(reporting) as watch:
         pushed = push_set(
             path,
@@ -74,6 +76,7 @@ def pull(
     output: cli.Output = Path("set.safetensors"),
     revision: str | None = None,
     force: cli.Replace = False,
+    threads: cli.Threads = None,
     reporting: cli.ReportingArguments = cli.REPORTING,
 ) -> None:
     """Write the set file of a data set on the hub to a file.
@@ -89,6 +92,7 @@ def pull(
     """
     from videocompressa.recipes.push import pull_set
 
+    cli.use_threads(threads)
     cost = pull_set(name, output, revision=revision, overwrite=force)
     if reporting.json:
         terminal.print_json({"path": output, **vars(cost)})

@@ -44,6 +44,7 @@ def inspect(
     page: Annotated[PageArguments, Parameter(name="*")] = PAGE,
     codec: cli.CodecFolder = None,
     force: cli.Force = False,
+    threads: cli.Threads = None,
     reporting: cli.ReportingArguments = cli.REPORTING,
 ) -> None:
     """Show what a set file holds, where it comes from and what it costs.
@@ -59,6 +60,7 @@ def inspect(
     from videocompressa.files import check_output
     from videocompressa.recipes.sets import open_set
 
+    cli.use_threads(threads)
     _check_page(page, overwrite=force)
     if contact_sheet is not None:
         check_output(contact_sheet, overwrite=force)
@@ -134,6 +136,7 @@ def decode(
     kind: Annotated[Literal["mp4", "gif", "png"], Parameter(name="--format")] = "mp4",
     codec: cli.CodecFolder = None,
     force: cli.Replace = False,
+    threads: cli.Threads = None,
     reporting: cli.ReportingArguments = cli.REPORTING,
 ) -> None:
     """Write the clips of a set file as videos, or its keyframes as pictures, in a folder a class.
@@ -146,6 +149,7 @@ def decode(
     from videocompressa.files import check_output_folder
     from videocompressa.recipes.sets import decode_set, open_set
 
+    cli.use_threads(threads)
     check_output_folder(output, overwrite=force)
     synthetic = open_set(path, codec)
     with terminal.progress(reporting) as watch:

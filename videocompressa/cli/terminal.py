@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
-import resource
+import shlex
 import sys
 import threading
 import time
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -84,13 +84,13 @@ class StageTimes:
 
 
 class _ProgressBars:
-    """A bar a phase, with the time left."""
+    """A bar a phase, with the time left; above that of a phase which is one of several, one for all of them."""
 
     def __init__(self) -> None:
         self._bars = Progress(
             "{task.description}",
             BarColumn(),
-            MofNCompleteColumn(),
+            "{task.fields[count]}",
             "{task.fields[numbers]}",
             TimeElapsedColumn(),
             "left",
@@ -100,13 +100,19 @@ class _ProgressBars:
         self._tasks: dict[str, TaskID] = {}
 
     def watch(self, step: str, **numbers: float) -> None:
-        bars, tasks, done, total = self._bars, self._tasks, numbers.pop("done"), numbers.pop("total")
-        bars.start()  # Not before: a command that fails at once prints one line.
-        if step not in tasks:
-            tasks[step] = bars.add_task(step, numbers="")
-        elif bars.tasks[tasks[step]].finished and done < total:  # The next seed, or the next student of a pool.
-            bars.reset(tasks[step])
-        bars.update(tasks[step], completed=done, total=total, numbers=_numbers_text(numbers))
+        done, total, part, parts = _progress_of(numbers)
+        self._bars.start()  # Not before: a command that fails at once prints one line.
+        if parts > 1:
+            self._show(f"all of {step}", part - 1 + done / total, parts, f"{step} {part:g}/{parts:g}")
+        self._show(step, done, total, step, _numbers_text(numbers))
+
+    def _show(self, name: str, done: float, total: float, text: str, numbers: str = "") -> None:
+        bars, tasks, count = self._bars, self._tasks, f"{int(done)}/{int(total)}"
+        if name not in tasks:
+            tasks[name] = bars.add_task(name, count=count, numbers="")
+        elif bars.tasks[tasks[name]].finished and done < total:  # The next seed, or the next student of a pool.
+            bars.reset(tasks[name])
+        bars.update(tasks[name], completed=done, total=total, description=text, count=count, numbers=numbers)
 
     def stop(self) -> None:
         if self._tasks:
@@ -127,10 +133,11 @@ class _ProgressLog:
 
     def watch(self, step: str, **numbers: float) -> None:
         # A phase starts at the last call of the phase before it.
-        done, total, now = numbers.pop("done"), numbers.pop("total"), time.monotonic()
+        (done, total, part, parts), now = _progress_of(numbers), time.monotonic()
         seconds = now - self._started.setdefault(step, self._last_call)
         self._last_call = now
-        self._state = f"{step}: {done:g} of {total:g} {_numbers_text(numbers)}".rstrip() + f", {duration_text(seconds)}"
+        name = f"{step} {part:g}/{parts:g}" if parts > 1 else step
+        self._state = f"{name}: {done:g} of {total:g} {_numbers_text(numbers)}".rstrip() + f", {duration_text(seconds)}"
         if done >= total:
             self._line(self._state)
             del self._started[step]
@@ -151,6 +158,11 @@ class _ProgressLog:
         sys.stderr.flush()
 
 
+def _progress_of(numbers: dict[str, float]) -> tuple[float, float, float, float]:
+    """Take `done`, `total`, `part` and `parts` out of the numbers of a report."""
+    return numbers.pop("done"), numbers.pop("total"), numbers.pop("part", 1), numbers.pop("parts", 1)
+
+
 def _numbers_text(numbers: Mapping[str, float]) -> str:
     return " ".join(f"{name} {value:.3g}" for name, value in numbers.items())
 
@@ -161,12 +173,26 @@ def note(text: str, reporting: Reporting) -> None:
         sys.stderr.write(f"{text}\n")
 
 
+def next_command(words: Iterable[object], reporting: Reporting) -> None:
+    """Print the command that comes next as it is typed, unless quiet."""
+    note(f"next: {shlex.join(['videocompressa', *map(str, words)])}", reporting)
+
+
 def notes_and_skipped(notes: Iterable[str], skipped: Iterable[BadVideo], reporting: Reporting) -> None:
     """Print notes and the skipped videos on stderr."""
     for text in notes:
         note(f"note: {text}", reporting)
     for video in skipped:
         note(f"skipped: {video.video_id}: {video.reason}", reporting)
+
+
+def announce(rows: Mapping[str, str], notes: Iterable[str], reporting: Reporting) -> None:
+    """Print on stderr what a run will do, before it starts."""
+    width = max(map(len, rows))
+    for name, text in rows.items():
+        note(f"{name:<{width}}  {text}", reporting)
+    notes_and_skipped(notes, (), reporting)
+    sys.stderr.flush()
 
 
 def print_json(values: Mapping[str, Any]) -> None:
@@ -227,11 +253,10 @@ def peak_memory_bytes(workers: Workers) -> int:
 
     Those of a cluster are not counted.
     """
+    from videocompressa.engine import largest_memory_bytes
     from videocompressa.engine import peak_memory_bytes as own_peak
 
-    unit = 1 if sys.platform == "darwin" else 1024
-    worker = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    return own_peak() + (unit * workers * worker if isinstance(workers, int) else 0)
+    return own_peak() + (workers * largest_memory_bytes("RUSAGE_CHILDREN") if isinstance(workers, int) else 0)
 
 
 def labeler_json(labeler: Labeler) -> dict[str, Any]:

@@ -70,6 +70,7 @@ def train(
     force: cli.Replace = False,
     codec: cli.CodecFolder = None,
     log_dir: cli.LogDir = None,
+    labeler: str | None = None,
     candidates: cli.CandidateArguments = cli.CANDIDATES,
     running: cli.RunningArguments = cli.RUNNING,
     reporting: cli.ReportingArguments = cli.REPORTING,
@@ -89,6 +90,9 @@ def train(
         Folder (or csv) of labeled videos whose test videos are classified; for a folder SET, the folder itself.
     save_model
         Folder to write the student of the first seed to, for `predict`; a backbone's is one of transformers.
+    labeler
+        The pretrained network, such as hf:FOLDER, of a set whose labeler is a layer on it; not needed where it is that
+        of the student.
     """
     from videocompressa.recipes.sets import open_set
     from videocompressa.recipes.tensorboard import logged
@@ -107,6 +111,7 @@ def train(
             split=training.split,
             stored_labels=training.stored_labels,
             codec=codec,
+            labeler=labeler,
             save_model=save_model,
             overwrite=force,
             group=group,
@@ -120,7 +125,9 @@ def train(
     if reporting.json:
         per_class = dict(zip(outcome.classes, outcome.result.per_class.tolist(), strict=True))
         more = {"per_class": per_class, "confusion": outcome.result.confusion.tolist(), "options": vars(training)}
-        terminal.print_json(terminal.facts_of(outcome, "result") | more)
+        facts = terminal.facts_of(outcome, "result") | more
+        del facts["student"]
+        terminal.print_json(facts)
         return
     _print_scores(outcome)
 

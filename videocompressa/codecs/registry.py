@@ -19,11 +19,14 @@ CODECS: dict[str, Callable[[], Codec]] = {
 """Codecs that need nothing outside the package, by name."""
 
 
-def build_codec(name: str) -> Codec:
+def build_codec(name: str | Codec) -> Codec:
     """Return the codec of a name: one of `CODECS`, "diffusers:HUB_OR_FOLDER_OR_FILE" or "tiny:FILE".
 
-    Raises `InputError` when the name is unknown (the known ones are listed), or its weights cannot be read.
+    A codec is returned as it is. Raises `InputError` when the name is unknown (the known ones are listed), or its
+    weights cannot be read.
     """
+    if isinstance(name, Codec):
+        return name
     if name in CODECS:
         return CODECS[name]()
     kind, _, source = name.partition(":")
@@ -32,4 +35,4 @@ def build_codec(name: str) -> Codec:
     if kind == "tiny" and source:
         return TinyCodec.load(Path(source), name)
     known = ", ".join([*CODECS, "diffusers:HUB_OR_FOLDER", "diffusers:FILE.safetensors", "tiny:FILE.safetensors"])
-    raise InputError(f"unknown codec {name!r}; known: {known}")
+    raise InputError(f"unknown codec {name!r}; known: {known}; or, in Python, codec=OBJECT of a class of yours")

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from videocompressa.clip import Candidates, ClipSpec, DecodedSplit, Normalization
+from videocompressa.clip import VIDEO_HASH_DIGITS, Candidates, ClipSpec, DecodedSplit, Normalization
 from videocompressa.datasets.journal import Journal, Line, locked
 from videocompressa.datasets.videos import VideoEntry, VideoSet
 from videocompressa.engine import Workers, run_shards
@@ -142,7 +142,8 @@ class _SplitPass:
         """Bring the cache of frames up to date; yield it at the start and after each shard."""
         sources = [entry.source for entry in self.videos.entries]
         shards = [tuple(sources[start : start + SHARD_VIDEOS]) for start in range(0, len(sources), SHARD_VIDEOS)]
-        jobs = [Job(position, shard, *self.clip.size, self.clip.stride) for position, shard in enumerate(shards)]
+        how = (*self.clip.size, self.clip.stride, self.clip.fit)
+        jobs = [Job(position, shard, *how) for position, shard in enumerate(shards)]
         limits: dict[str, Any] = {"workers": self.workers, "max_seconds": self.max_seconds}
         journal = Journal(self.folder / "frames.bin")
         journal.keep(_num_current(journal.lines, jobs, self.max_seconds))
@@ -185,6 +186,7 @@ class _SplitPass:
             ),
             source=self.videos.name,
             split_hash=self.videos.split_hash,
+            video_hashes=tuple(row["sha256"][:VIDEO_HASH_DIGITS] for _, row, _ in good),
         )
 
     def latents_of(self, frames: Journal, codec: Codec) -> Journal:

@@ -74,6 +74,25 @@ def folder_videos(data: DataFolder, *, depth: int | None = None) -> list[ListedV
     return listed
 
 
+def below_classes(data: DataFolder, *, with_splits: bool) -> str:
+    """Return a hint where all class folders hold nothing but folders, several each; else "".
+
+    They may be recordings or persons, or the classes: then the folder is one level too high. `with_splits` says that
+    paths are CLASS/SPLIT/.
+    """
+    inner: dict[str, set[str]] = {}
+    for path in data.videos:
+        parts = list(path.relative_to(data.root).parts)
+        if with_splits and len(parts) > 2:
+            parts.pop(1)
+        inner.setdefault(parts[0], set()).add(parts[1] if len(parts) > 2 else "")
+    name, folders = min(inner.items())
+    if any(len(each) < 2 or "" in each for each in inner.values()):
+        return ""
+    few = ", ".join(sorted(folders)[:3]) + (", ..." if len(folders) > 3 else "")
+    return f"class {name!r} holds only folders ({few}); if those are the classes, give {data.root / name} instead"
+
+
 def _split_of(name: str, where: Path) -> str:
     if name.lower() not in SPLIT_NAMES:
         raise InputError(

@@ -5,15 +5,16 @@ disk. After an interruption, bytes beyond the last line are cut off and the work
 chained over all lines before it; the journal of latents names the chain of the frames that they encode.
 """
 
-import fcntl
 import hashlib
 import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from videocompressa.errors import InputError
 from videocompressa.run import Watch, watch_nothing
@@ -106,15 +107,17 @@ def locked(folder: Path, watch: Watch = watch_nothing) -> Iterator[None]:
     """
     with writable(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / "lock").open("w")
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            watch("wait for another run", done=0, total=1)
-            fcntl.flock(file, fcntl.LOCK_EX)
-            watch("wait for another run", done=1, total=1)
+        lock = FileLock(folder / "lock")
+        with suppress(Timeout):
+            lock.acquire(blocking=False)
+    if not lock.is_locked:
+        watch("wait for another run", done=0, total=1)
+        lock.acquire()
+        watch("wait for another run", done=1, total=1)
+    try:
         yield
+    finally:
+        lock.release()
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from videocompressa.datasets.folders import folder_videos, left_out, split_depth, walk
+from videocompressa.datasets.folders import below_classes, folder_videos, left_out, split_depth, walk
 from videocompressa.datasets.hugging_face import (
     describes_videos,
     parquet_cells,
@@ -87,8 +87,12 @@ def find_videos(
         chosen = PACKED[packed.suffix.lower()] if packed else _recognize(data)
     if not data.videos and chosen in FOLDER_LAYOUTS:  # Lists may name videos that are not there.
         raise InputError(f"{root}: holds no videos; put them in one folder a class: {root.name}/CLASS/clip.mp4")
-    notes = left_out(data) if chosen in FOLDER_LAYOUTS else []
-    return replace(_video_set(data, LAYOUTS[chosen](data)), notes=tuple(notes))
+    notes, hint = [], ""
+    if chosen in FOLDER_LAYOUTS:
+        if chosen != "split-folders":
+            hint = below_classes(data, with_splits=chosen == "class-split-folders")
+        notes = [*left_out(data), *filter(None, [hint])]
+    return replace(_video_set(data, LAYOUTS[chosen](data), hint), notes=tuple(notes))
 
 
 def locate_videos(root: Path, video_ids: Sequence[str]) -> tuple[VideoSource, ...]:
@@ -143,11 +147,13 @@ def _kinetics_lists(data: DataFolder) -> list[Path]:
     return [path for path in data.files("*.csv") if has_columns(path, KINETICS_COLUMNS)]
 
 
-def _video_set(data: DataFolder, listed: list[ListedVideo]) -> VideoSet:
+def _video_set(data: DataFolder, listed: list[ListedVideo], hint: str) -> VideoSet:
     classes = class_order({video.label for video in listed})
     if len(classes) < 2:
         only = f"only one class, {classes[0]!r}" if classes else "no videos"
-        raise InputError(f"{data.list_file or data.root}: lists {only}; at least two classes are needed")
+        raise InputError(
+            f"{data.list_file or data.root}: lists {only}; at least two classes are needed{hint and '; '}{hint}"
+        )
     label_of = {label: i for i, label in enumerate(classes)}
     entries: dict[str, VideoEntry] = {}
     for video in listed:

@@ -77,13 +77,12 @@ def train_experts(train_data: Candidates, config: ExpertConfig, run: Run) -> lis
     key = {"config": {name: value for name, value in asdict(config).items() if name != "num_experts"}}
     trajectories = []
     for number in range(config.num_experts):
-        part = run.child(f"experts/{number}")
+        part = run.child(f"experts/{number}").part(number, config.num_experts)
         compute = partial(_trajectory, train_data, config, part)
         stage = part.recall("expert", key, compute)
         if run.stages.folder is not None:  # read back, so that what was just computed leaves the memory
             stage = part.recall("expert", key, compute)
         trajectories.append(stage["parameters"])
-        run.watch("experts", done=number + 1, total=config.num_experts)
     return trajectories
 
 

@@ -141,6 +141,10 @@ class MethodConfig(ABC):
         train = differing.get("teacher", {}).get("train", {})
         if "student" in train:
             train["student"] = parse_student(train["student"]).portable
+        spec = differing.get("labeler", {}).get("spec", {})
+        if "network" in spec:
+            spec["network"] = parse_student(spec["network"]).portable
+            spec.pop("features", None), spec.pop("identity", None)  # what the network itself says
         return differing
 
     def train_teachers(self, train_data: Candidates, codec: Codec, keyframes: int, run: Run) -> Teachers:
@@ -184,7 +188,8 @@ class MethodConfig(ABC):
         blank = blank_set(train_data, rows, positions, soft_labels=soft, packing=packing, packed=packed, **origin)
         if self.labels != "views":
             return blank
-        labeler = blank_labeler(self.labeler.spec, len(train_data.classes), train_data.normalization)
+        spec = dataclasses.replace(self.labeler.spec, network=parse_student(self.labeler.spec.network).portable)
+        labeler = blank_labeler(spec, len(train_data.classes), train_data.normalization)
         return dataclasses.replace(blank, labeler=labeler)
 
     def _origin(self, seed: int) -> dict[str, Any]:

@@ -222,6 +222,7 @@ def command_of(synthetic: SyntheticSet, cost: Cost) -> str:
         "codec": (synthetic.codec.name, CompressOptions.codec),
         "seed": (str(origin.seed), str(CompressOptions.seed)),
         "size": (side, str(usual.size)),
+        "fit": (clip.fit, usual.fit),
         "frames": (str(clip.num_frames), str(usual.frames)),
         "placement": (clip.placement, usual.placement),
         **({"bytes": (str(cost.file_bytes), "")} if fills else {"vpc": (str(most), "")}),

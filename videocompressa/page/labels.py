@@ -42,7 +42,7 @@ def stored_bars(synthetic: SyntheticSet, rows: Sequence[int]) -> list[list[Bars]
     if synthetic.labels.ndim == 2:
         for item, row in zip(bars, rows, strict=True):
             item.append(_bars("Stored label", synthetic.labels[row], synthetic.classes))
-    if synthetic.labeler is not None:
+    if synthetic.labeler is not None and synthetic.labeler.is_complete:
         title = f"Labeler, mean of {NUM_VIEWS} views"
         for item, mean in zip(bars, _mean_labels(synthetic, rows), strict=True):
             item.append(_bars(title, mean, synthetic.classes))
@@ -50,8 +50,8 @@ def stored_bars(synthetic: SyntheticSet, rows: Sequence[int]) -> list[list[Bars]
 
 
 def labeled_views(synthetic: SyntheticSet, store: Store = inside, count: int = 6) -> list[View]:
-    """Return views, mixed as in training, of items evenly over the set; none without a labeler."""
-    if (labeler := synthetic.labeler) is None:
+    """Return views, mixed as in training, of items evenly over the set; none without a (complete) labeler."""
+    if (labeler := synthetic.labeler) is None or not labeler.is_complete:
         return []
     rows = {round(row) for row in torch.linspace(0, len(synthetic) - 1, count).tolist()}
     clips = items_of(synthetic, sorted(rows)).clips()

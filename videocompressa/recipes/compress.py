@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from videocompressa.artifact import to_bytes, write_set
 from videocompressa.artifact.packing.weights import packed_bytes
 from videocompressa.artifact.storage import Storage, sample_of, stored
 from videocompressa.clip import Candidates
-from videocompressa.codecs import build_codec
+from videocompressa.codecs import Codec, build_codec
 from videocompressa.datasets import BadVideo, VideoSet
 from videocompressa.errors import BudgetError, InputError
 from videocompressa.files import check_output
@@ -22,23 +22,30 @@ from videocompressa.labeler import Labeler
 from videocompressa.methods import MethodConfig, find_method
 from videocompressa.recipes.budgets import (
     DEFAULT_KEYFRAMES,
+    DEFAULT_PER_CLASS,
     blank_files,
     check_classes,
     labeler_bytes,
     resolve_budget,
     with_labeler,
 )
-from videocompressa.recipes.data import check_split, encode_train, list_videos, sampled, stages_of
+from videocompressa.recipes.data import check_split, encode_train, evaluation_split, list_videos, sampled, stages_of
 from videocompressa.recipes.options import BudgetOptions, CandidateOptions, CompressOptions, Surroundings
+from videocompressa.recipes.pace import encode_sample, method_seconds
 from videocompressa.recipes.settings import with_settings
 from videocompressa.rng import Streams
 from videocompressa.run import Run
 from videocompressa.selection.gumbel import GumbelSelector
 from videocompressa.selection.keyframes import check_keyframes
 from videocompressa.selection.selector_file import Origin, TrainedSelector, write_selector
-from videocompressa.students.labelers import train_labeler
+from videocompressa.students.labelers import LAYER_MIX, completed_spec, parse_labeler, train_labeler
 from videocompressa.students.named import check_clips
 from videocompressa.synthetic import Budget, Cost, SyntheticSet, take_keyframes
+from videocompressa.texts import bytes_text, percent_text, span_text
+
+LABELS = {"hard": "hard labels", "soft": "soft labels of a teacher", "views": "a labeler for their views"}
+MEASURED_STEPS = 200
+"""Training steps from which on a run measures its pace first, which takes four of them (our choice)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +79,8 @@ class CompressOutcome:
     """The labeler in the file."""
     notes: tuple[str, ...]
     """Notes for the user on how the budget was met."""
+    judged_by: str | None
+    """Split of the data that students of the set can be evaluated on, "test" or "val"; None where it has neither."""
     method_seconds: float
     """Seconds of the method, stages that were already finished included; not of decoding and encoding."""
     origins: Callable[[], Origins]
@@ -86,22 +95,32 @@ def compress_folder(
     budget: BudgetOptions,
     selector_out: Path | None = None,
     overwrite: bool = False,
+    method: MethodConfig | None = None,
+    codec: Codec | None = None,
     surroundings: Surroundings,
+    announce: Callable[[Mapping[str, str], Sequence[str]], None] | None = None,
 ) -> CompressOutcome:
     """Compress the training videos of `data` into the file `path`, and write the trained selector to `selector_out`.
 
-    Options are checked before the videos are read. Equal input, options and seed give equal bytes on a CPU. Raises
-    `InputError`.
+    `method` and `codec` are objects in place of the names in `options`. Options are checked before the videos are read;
+    `announce` then gets what the run will do, as rows of names and texts, and notes on the videos. Equal input, options
+    and seed give equal bytes on a CPU. Raises `InputError`.
     """
     check_output(path, overwrite=overwrite, suffix=".safetensors")
-    config, storage = configured(options, candidates, budget)
+    config, storage = configured(options, candidates, budget, method)
     if selector_out is not None:
-        _check_selector_out(selector_out, path, options.method, config, candidates, budget, overwrite=overwrite)
+        _check_selector_out(selector_out, path, config, candidates, budget, overwrite=overwrite)
     videos = sampled(list_videos(data, candidates), candidates)
+    judged_by, no_judge = evaluation_split(videos, data)
+    for text in no_judge:
+        surroundings.tell(text)
     surroundings.watch("list", done=len(videos), total=len(videos))
     check_training(videos, data, budget)
-    config, labeler_notes = labeled_by(config, options, candidates, budget, len(videos.classes))
-    codec = build_codec(options.codec).to(surroundings.device)
+    config, labeler_notes = labeled_by(config, options, candidates, budget, videos.classes)
+    codec = build_codec(codec or options.codec).to(surroundings.device)
+    if announce is not None:
+        rows = _intention(videos, config, codec.spec.name, options.seed, candidates, budget)
+        announce(rows | _estimate(videos, config, candidates, codec, surroundings), (*videos.notes, *labeler_notes))
     train_data = encode_train(videos, candidates, codec, surroundings)
     files = blank_files(
         train_data, config, storage.counting(budget.bytes), options.seed, sample_of(train_data.latents), codec
@@ -118,7 +137,7 @@ def compress_folder(
             f"--bytes {budget.bytes} is too small: the file would have {size} bytes even at its coarsest; give at "
             f"least --bytes {size}, or fewer --keyframes"
         )
-    method_seconds = surroundings.clock() - started + sum(run.stages.recalled_seconds.values())
+    seconds = surroundings.clock() - started + sum(run.stages.recalled_seconds.values())
     surroundings.watch("pack", done=1, total=1)
     cost = write_set(synthetic, path, quantization=storage.quantization, overwrite=overwrite)
     surroundings.watch("write", done=1, total=1)
@@ -137,10 +156,49 @@ def compress_folder(
         num_train_frames=int(train_data.num_video_frames.sum()),
         skipped=train_data.bad,
         labeler=synthetic.labeler,
-        notes=(*videos.notes, *train_data.notes, *labeler_notes, *notes),
-        method_seconds=method_seconds,
+        notes=(*videos.notes, *labeler_notes, *train_data.notes, *notes),
+        judged_by=judged_by,
+        method_seconds=seconds,
         origins=functools.partial(_origins, train_data, config, synthetic, resolved.keyframes, run),
     )
+
+
+def _intention(
+    videos: VideoSet,
+    config: MethodConfig,
+    codec: str,
+    seed: int,
+    candidates: CandidateOptions,
+    budget: BudgetOptions,
+) -> dict[str, str]:
+    """Return what a run will do, as rows of names and texts."""
+    keyframes = budget.keyframes or min(DEFAULT_KEYFRAMES, candidates.frames)
+    if budget.bytes is not None:
+        kept = f"a file of up to {bytes_text(budget.bytes)}"
+    elif budget.ratio is not None:
+        kept = f"{percent_text(budget.ratio)} of the frames"
+    else:
+        per_class = budget.vpc or max(1, DEFAULT_PER_CLASS // keyframes)
+        kept = f"{per_class} videos of each class, {keyframes} keyframes of each"
+    side, place, fit = candidates.size, candidates.placement, candidates.fit
+    return {
+        "read": f"{len(videos.select('train'))} training videos of {len(videos.classes)} classes",
+        "clips": f"{candidates.frames} frames of {side}x{side} px, placement {place}, fit {fit}",
+        "keep": f"{kept}; {LABELS[config.labels]}",
+        "method": f"{config.name}, codec {codec}, seed {seed}",
+    }
+
+
+def _estimate(
+    videos: VideoSet, config: MethodConfig, candidates: CandidateOptions, codec: Codec, surroundings: Surroundings
+) -> dict[str, str]:
+    """Return how long a run will take, as a row; nothing for one that trains a little or nothing."""
+    entries = list(videos.select("train").entries)
+    if config.training_steps(len(entries), len(videos.classes)) < MEASURED_STEPS:
+        return {}
+    frames, _, seconds = encode_sample(entries, candidates.clip, codec, videos.root, surroundings)
+    train_seconds = method_seconds(frames, config, len(entries), videos.classes, surroundings)
+    return {"time": f"{span_text(len(entries) * seconds + train_seconds)}, less what an earlier run has done"}
 
 
 def _origins(
@@ -156,24 +214,25 @@ def _origins(
 
 
 def configured(
-    options: CompressOptions, candidates: CandidateOptions, budget: BudgetOptions
+    options: CompressOptions, candidates: CandidateOptions, budget: BudgetOptions, method: MethodConfig | None = None
 ) -> tuple[MethodConfig, Storage]:
-    """Return the method and the storage of some options; raises `InputError` for what does not go together."""
-    config = method_config(options.method, options.settings)
+    """Return the method and the storage of some options; raises `InputError` for what does not go together.
+
+    `method` takes the place of `options.method`.
+    """
+    config = with_settings(method or find_method(options.method), options.settings)
     if options.storage not in config.storages:
         raise InputError(
-            f"--storage {options.storage}: method {options.method!r} fills its bytes with entropy-coded latents; give "
+            f"--storage {options.storage}: method {config.name!r} fills its bytes with entropy-coded latents; give "
             "--storage transform, or leave the option out"
         )
     if budget.keyframes is not None:
         check_keyframes(budget.keyframes, candidates.clip.num_frames)
     if config.fills_bytes and budget.bytes is None:
         raise InputError(
-            f"method {options.method!r} keeps as much as a file of a given size holds, whatever --vpc and --ratio are; "
+            f"method {config.name!r} keeps as much as a file of a given size holds, whatever --vpc and --ratio are; "
             "give --bytes, such as --bytes 20kB"
         )
-    if config.needs_teacher:
-        check_clips(config.teacher.train.student, candidates.clip.size)
     return config, Storage(options.storage, options.step)
 
 
@@ -182,7 +241,7 @@ def labeled_by(
     options: CompressOptions,
     candidates: CandidateOptions,
     budget: BudgetOptions,
-    num_classes: int,
+    classes: tuple[str, ...],
 ) -> tuple[MethodConfig, tuple[str, ...]]:
     """Return the method with the labeler that was asked for, and notes; labels that were set are never changed."""
     if any(setting.startswith("labeler.spec.width=") for setting in options.settings):
@@ -193,10 +252,19 @@ def labeled_by(
         raise InputError(
             f"--labeler {options.labeler} and --set labels={config.labels} contradict each other; leave one out"
         )
-    config, notes = with_labeler(config, options.labeler, budget, num_classes, needed=were_set)
-    if config.labels == "views":
-        for network in (config.teacher.train.student, config.labeler.spec.network):
-            check_clips(network, candidates.clip.size)
+    labeler = options.labeler
+    if ":" in labeler:  # a layer of a pretrained network
+        views = dataclasses.replace(config.labeler.spec.views, mix=LAYER_MIX)
+        spec = dataclasses.replace(config.labeler.spec, network=parse_labeler(labeler), views=views)
+        config = dataclasses.replace(config, labels="views", labeler=dataclasses.replace(config.labeler, spec=spec))
+        labeler, were_set = "auto", True
+    if config.labels == "views" and config.labeler.spec.is_layer:
+        spec = completed_spec(config.labeler.spec, classes, candidates.clip)
+        config = dataclasses.replace(config, labeler=dataclasses.replace(config.labeler, spec=spec))
+    config, notes = with_labeler(config, labeler, budget, len(classes), needed=were_set)
+    if config.needs_teacher:
+        teacher = config.teacher.train.student
+        check_clips(config.labeler.spec.network if config.labels == "views" else teacher, candidates.clip.size)
     return config, notes
 
 
@@ -228,7 +296,6 @@ def _with_spare(budget: Budget, config: MethodConfig, train_data: Candidates, ru
 def _check_selector_out(
     selector_out: Path,
     path: Path,
-    method: str,
     config: MethodConfig,
     candidates: CandidateOptions,
     budget: BudgetOptions,
@@ -238,8 +305,8 @@ def _check_selector_out(
     """Raise when no selector could be written there, or the method learns none."""
     if config.selector_name != "gumbel":
         raise InputError(
-            f"--selector-out: method {method!r} with these settings learns no selector; use --method videocompressa "
-            "with --set selector=gumbel, or leave the option out"
+            f"--selector-out: method {config.name!r} with these settings learns no selector; use --method "
+            "videocompressa with --set selector=gumbel, or leave the option out"
         )
     if selector_out.absolute() == path.absolute():
         raise InputError(f"--selector-out and --output are both {path}; give two names")

@@ -112,6 +112,18 @@ def check_split(videos: VideoSet, split: str, data: Path) -> None:
     raise InputError(f"{data}: has no {split} videos (only {others}); {advice}")
 
 
+def evaluation_split(videos: VideoSet, data: Path) -> tuple[str | None, tuple[str, ...]]:
+    """Return the split that students can be evaluated on, and a note where there is none."""
+    for split in ("test", "val"):
+        if videos.select(split).entries:
+            return split, ()
+    note = (
+        f"{data} has no test videos, so that nothing can say how good a set of all of them is: add --hold-out 20% to "
+        "this command and to train, and --split val to train"
+    )
+    return None, (note,)
+
+
 def none_readable(skipped: Sequence[BadVideo]) -> InputError:
     """Return the error of a run that could read none of its videos."""
     return InputError(

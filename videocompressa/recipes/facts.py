@@ -18,7 +18,7 @@ def set_rows(synthetic: SyntheticSet, cost: Cost) -> dict[str, str]:
     skipped = f", {source.num_skipped} skipped" if source.num_skipped else ""
     rows = {
         **cost_rows(cost),
-        "clips": f"{clip.num_frames} frames of {clip.height}x{clip.width} px, fill {synthetic.fill}",
+        "clips": f"{clip.num_frames} frames of {clip.height}x{clip.width} px, fit {clip.fit}, fill {synthetic.fill}",
         "latents": f"{tuple(synthetic.latents.shape)} (N,K,C,h,w) of codec {synthetic.codec.name}",
         "labels": f"{labels_text(synthetic)}, {len(synthetic.classes)} classes",
         "method": f"{origin.method}, seed {origin.seed}, videocompressa {origin.version}",
@@ -39,12 +39,13 @@ def labels_text(synthetic: SyntheticSet) -> str:
 def labeler_text(labeler: Labeler) -> str:
     """Return what a labeler is, and what rounding its weights changed."""
     spec, share = labeler.spec, f"{100 * labeler.agreement:.0f} %"
-    return f"{spec.network} at width {spec.width:g}, {spec.bits} bits a weight; {share} of labels as before rounding"
+    what = f"layer on {spec.network}" if spec.is_layer else f"{spec.network} at width {spec.width:g}"
+    return f"{what}, {spec.bits} bits a weight; {share} of labels as before rounding"
 
 
 def cost_rows(cost: Cost) -> dict[str, str]:
     """Return what a set file costs, as rows."""
-    keyframes = cost.num_frames // cost.num_videos
+    keyframes = f"{cost.num_frames / cost.num_videos:.3g}"  # short videos may keep fewer
     ratio = percent_text(cost.frame_ratio)
     rows = {
         "kept": f"{cost.num_videos} videos x {keyframes} keyframes = {cost.num_frames} frames ({ratio})",

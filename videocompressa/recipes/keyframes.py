@@ -206,7 +206,7 @@ def _keyframes_of(picker: _Picker, folder: Path, job: _Job, *, in_worker: bool) 
         torch.set_num_threads(1)  # There are as many workers as the user wants.
     pictures, keyframes = picker.options.pictures, []
     try:
-        decoded = read_frames(job.path, *picker.clip.size)
+        decoded = read_frames(job.path, *picker.clip.size, fit=picker.clip.fit)
         distinct = list({position: n for n, position in enumerate(decoded.positions)}.values())
         for pick, score in zip(*_pick(picker, job.video, torch.from_numpy(decoded.frames)[distinct]), strict=True):
             index, seconds = decoded.positions[distinct[pick]], float(decoded.pts_seconds[distinct[pick]])

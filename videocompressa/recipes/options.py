@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self, get_args
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 from videocompressa.errors import InputError, check_known, check_least
 
@@ -67,7 +67,10 @@ class CandidateOptions:
     """Which videos, and how candidate frames are cut from them."""
 
     size: int = 48
-    """Height and width of the candidate frames in pixels: the short side is resized, the middle cropped."""
+    """Height and width of the candidate frames in pixels."""
+    fit: Literal["crop", "pad", "stretch"] = "crop"
+    """How a frame becomes square: crop (its middle), pad (all of it, between black bars) or stretch (all of it, out of
+    proportion). Frames of train and test are those of the set's file."""
     frames: int = 8
     """Candidate frames of each video (T)."""
     placement: str = "even"
@@ -104,7 +107,7 @@ class CandidateOptions:
         from videocompressa.clip import ClipSpec
 
         check_least(self, "--", size=1, frames=1)
-        return ClipSpec(self.frames, self.size, self.size, self.placement)
+        return ClipSpec(self.frames, self.size, self.size, self.placement, self.fit)
 
 
 @dataclass(frozen=True)
@@ -131,6 +134,28 @@ class BudgetOptions:
             raise InputError(
                 f"--ratio {number} is {percent} % of all frames; write {percent}% if that is meant, or {number}%"
             )
+
+
+def typed(*records: Any) -> list[str]:
+    """Return the options in these records that differ from their defaults, as words of a command."""
+    words: list[str] = []
+    for record in records:
+        for field in fields(record):
+            value = getattr(record, field.name)
+            if is_dataclass(value):
+                words += typed(value)
+            elif value != field.default:
+                name = "--set" if field.name == "settings" else f"--{field.name.replace('_', '-')}"
+                for each in value if isinstance(value, tuple) else (value,):
+                    words += [name] if each is True else [name, _word(each)]
+    return words
+
+
+def _word(value: object) -> str:
+    if not isinstance(value, Share):
+        return str(value)
+    percent = f"{100 * value:g}%"
+    return percent if Share(percent) == value else repr(float(value))
 
 
 PictureFormat = Literal["jpg", "png", "none"]
@@ -177,7 +202,8 @@ class CompressOptions:
     """Equal seeds give equal files."""
     labeler: str = "auto"
     """The small network in the file that labels every view of its clips: a size such as 40kB; off stores soft labels
-    instead; auto takes 230,000 weights, fewer where they would be more than half of --bytes."""
+    instead; auto takes 230,000 weights, fewer where they would be more than half of --bytes. Or a pretrained network,
+    such as hf:FOLDER (as --student): the file holds a layer on it, which is trained here, and not the network."""
     settings: tuple[str, ...] = ()
     """A setting of the method, as name=value, such as teacher.num_teachers=2; repeat for more."""
     storage: Literal["transform", "int8", "float16"] = "transform"
@@ -199,3 +225,5 @@ class Surroundings:
     clock: Callable[[], float]
     """Seconds, such as `time.perf_counter`."""
     watch: Watch
+    tell: Callable[[str], None] = lambda text: None
+    """Shows a note for the user at once, before the long run that it is about."""

@@ -4,42 +4,39 @@ Every video is probed, not decoded: the run itself finds a video that breaks off
 are estimates, measured on a few videos and a few training steps.
 """
 
-import dataclasses
 from collections import Counter
 from collections.abc import Iterable
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from videocompressa.clip import Candidates, ClipSpec, CodecSpec, Normalization
-from videocompressa.codecs import Codec, build_codec
+from videocompressa.clip import VIDEO_HASH_DIGITS, Candidates, ClipSpec, CodecSpec, Normalization
+from videocompressa.codecs import build_codec
 from videocompressa.datasets import BadVideo, VideoEntry, VideoSet
 from videocompressa.datasets.candidates import check_classes_read
 from videocompressa.datasets.videos import SPLITS
 from videocompressa.engine import Cluster, run_shards
 from videocompressa.errors import InputError, VideoError
-from videocompressa.methods import MethodConfig
 from videocompressa.recipes.budgets import blank_files, num_items, resolve_budget
 from videocompressa.recipes.compress import check_training, configured, labeled_by
-from videocompressa.recipes.data import list_videos, sampled
+from videocompressa.recipes.data import evaluation_split, list_videos, sampled
 from videocompressa.recipes.options import BudgetOptions, CandidateOptions, CompressOptions, Surroundings
-from videocompressa.rng import Streams
-from videocompressa.run import Run
-from videocompressa.students.clips import LabeledClips
-from videocompressa.students.training import fit
+from videocompressa.recipes.pace import encode_sample, method_seconds
 from videocompressa.synthetic import Budget
-from videocompressa.video import VideoInfo, read_clip
+from videocompressa.texts import duration_text
+from videocompressa.video import VideoInfo
 from videocompressa.video.shards import probe_apart, probe_shard
 
 PROBED_AT_ONCE = 32
-SAMPLE_VIDEOS = 8
-"""Videos that are decoded and encoded to measure the pace."""
-SAMPLE_STEPS = 3
-"""Training steps that are taken to measure the pace."""
+MOST_APART_SECONDS = 1.0
+"""Frames of a clip that are farther apart are noted: most actions are over between two of them (our choice)."""
+MOST_CUT = 0.4
+"""Share of a picture that may be cropped without a note; it is 0.25 of 4:3 and 0.44 of 16:9 (our choice)."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +72,8 @@ class Plan:
     """Estimate: the method's training."""
     notes: tuple[str, ...]
     """Notes for the user on how the budget is met."""
+    judged_by: str | None
+    """See `CompressOutcome`."""
 
     @property
     def frame_ratio(self) -> float:
@@ -97,7 +96,8 @@ def plan(
     videos = sampled(list_videos(data, candidates), candidates)
     check_training(videos, data, budget)
     config, storage = configured(options, candidates, budget)
-    config, labeler_notes = labeled_by(config, options, candidates, budget, len(videos.classes))
+    config, labeler_notes = labeled_by(config, options, candidates, budget, videos.classes)
+    judged_by, no_judge = evaluation_split(videos, data)
     codec = build_codec(options.codec).to(surroundings.device)
     codec.spec.latent_shape(candidates.size, candidates.size)
     infos, bad = _probe_all(videos, candidates.max_seconds_per_video, surroundings)
@@ -109,7 +109,7 @@ def plan(
     if isinstance(surroundings.workers, Cluster) and surroundings.workers.count is None:
         labeler_notes = (*labeler_notes, "the time is that of one process; give --workers for that of the cluster")
     check_classes_read(videos.select("train"), train_bad)
-    frames, latents, seconds_per_video = _encode_sample(list(train), candidates.clip, codec, videos.root, surroundings)
+    frames, latents, seconds_per_video = encode_sample(list(train), candidates.clip, codec, videos.root, surroundings)
     blank = _blank_candidates(videos, train, train_bad, candidates.clip, codec.spec)
     files = blank_files(blank, config, storage.counting(budget.bytes), options.seed, latents, codec)
     resolved, notes = resolve_budget(budget, files)
@@ -124,9 +124,30 @@ def plan(
         fills_bytes=config.fills_bytes,
         file_bytes=size or files.size(resolved.videos_per_class, resolved.keyframes),
         pass_seconds=len(train) * seconds_per_video,
-        method_seconds=_method_seconds(frames, config, len(train), videos.classes, surroundings),
-        notes=(*videos.notes, *labeler_notes, *notes),
+        method_seconds=method_seconds(frames, config, len(train), videos.classes, surroundings),
+        notes=(*videos.notes, *no_judge, *labeler_notes, *notes, *_clip_notes(list(train.values()), candidates)),
+        judged_by=judged_by,
     )
+
+
+def _clip_notes(infos: list[VideoInfo], candidates: CandidateOptions) -> list[str]:
+    """Return notes on clips that show little of their videos: of the middle one by length, and by shape."""
+    notes, frames = [], candidates.frames
+    seconds = median(info.duration_seconds for info in infos)
+    if candidates.placement == "even" and frames > 1 and seconds / frames > MOST_APART_SECONDS:
+        notes.append(
+            f"the median training video lasts {duration_text(seconds)}, so its {frames} frames are "
+            f"{seconds / frames:.1f} s apart; for faster motion give more --frames, shorter videos, or --placement "
+            "strided:4 (their middle)"
+        )
+    cut = median(1 - min(info.height, info.width) / max(info.height, info.width) for info in infos)
+    if candidates.fit == "crop" and cut > MOST_CUT:
+        upright = sum(info.height > info.width for info in infos) > len(infos) / 2
+        notes.append(
+            f"the median training video is {'taller than wide' if upright else 'wider than tall'}, and the middle crop "
+            f"leaves out {100 * cut:.0f} % of it; --fit pad or --fit stretch shows all"
+        )
+    return notes
 
 
 def _probe_all(
@@ -192,43 +213,5 @@ def _blank_candidates(
         source=videos.name,
         split_hash=videos.select("train").split_hash,
         bad=bad,
+        video_hashes=tuple(sha256(entry.video_id.encode()).hexdigest()[:VIDEO_HASH_DIGITS] for entry in train),
     )
-
-
-def _encode_sample(
-    entries: list[VideoEntry], clip: ClipSpec, codec: Codec, root: Path, surroundings: Surroundings
-) -> tuple[Tensor, Tensor, float]:
-    """Return frames (n,T,3,H,W) uint8 and latents (n,T,C,h,w) of the sampled videos, and the seconds a video takes."""
-    started, decoded = surroundings.clock(), []
-    for number in range(SAMPLE_VIDEOS):
-        entry = entries[number * len(entries) // SAMPLE_VIDEOS]
-        with suppress(VideoError):
-            decoded.append(read_clip(entry.source, clip, label=entry.label, video_id=entry.video_id).frames)
-        surroundings.watch("time a sample", done=number + 1, total=SAMPLE_VIDEOS + SAMPLE_STEPS)
-    if not decoded:
-        raise InputError(f"{root}: none of {SAMPLE_VIDEOS} sampled training videos can be decoded; check them")
-    frames, between = torch.stack(decoded), surroundings.clock()
-    latents = codec.encode(frames.flatten(0, 1).to(surroundings.device)).cpu()
-    workers = surroundings.workers.count if isinstance(surroundings.workers, Cluster) else surroundings.workers
-    decode_seconds = (between - started) / SAMPLE_VIDEOS / (workers or 1)
-    seconds_per_video = decode_seconds + (surroundings.clock() - between) / len(frames)
-    return frames, latents.view(*frames.shape[:2], *latents.shape[1:]), seconds_per_video
-
-
-def _method_seconds(
-    frames: Tensor, config: MethodConfig, num_clips: int, classes: tuple[str, ...], surroundings: Surroundings
-) -> float:
-    """Return the seconds of the method's training, in steps of its teacher, measured on a few of them."""
-    steps, student = config.training_steps(num_clips, len(classes)), config.teacher.train
-    if not steps:
-        return 0.0
-    rows = torch.arange(student.batch_size) % len(frames)
-    clips = LabeledClips(frames[rows], torch.zeros_like(rows), Normalization((0.5,) * 3, (0.25,) * 3), classes)
-    seconds = 0.0
-    for num_steps in (1, SAMPLE_STEPS):  # The first step also loads what training needs, and is not counted.
-        started = surroundings.clock()
-        few = dataclasses.replace(student, steps=num_steps, warmup_steps=0)
-        fit(clips, few, Run(Streams(0, "plan"), surroundings.device))
-        seconds = surroundings.clock() - started
-    surroundings.watch("time a sample", done=SAMPLE_VIDEOS + SAMPLE_STEPS, total=SAMPLE_VIDEOS + SAMPLE_STEPS)
-    return steps * seconds / SAMPLE_STEPS

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from videocompressa.artifact import read_set
-from videocompressa.codecs import build_codec
+from videocompressa.codecs import Codec, build_codec
 from videocompressa.errors import ArtifactError, InputError, check_known
 from videocompressa.files import complete_folder, name_of
 from videocompressa.run import Watch, watch_nothing
+from videocompressa.students.labelers import with_network
 from videocompressa.synthetic import SyntheticSet
 from videocompressa.video import write_png, write_video
 
@@ -20,7 +21,7 @@ DEFAULT_FPS = 4.0
 """Frames a second of a decoded clip whose keyframes have no two times (our choice)."""
 
 
-def open_set(path: str | Path, codec: str | None = None) -> SyntheticSet:
+def open_set(path: str | Path, codec: str | Codec | None = None, labeler: str | None = None) -> SyntheticSet:
     """Return the synthetic set of a file, with its codec attached as `decoder`.
 
     Parameters
@@ -28,8 +29,11 @@ def open_set(path: str | Path, codec: str | None = None) -> SyntheticSet:
     path:
         A `.safetensors` file that `videocompressa compress` wrote, or hf:USER/NAME[@REVISION] of the hub.
     codec:
-        Where the codec is found; None takes the name in the file. Sets of a "diffusers:" or "tiny:" codec need it,
-        because the file may name a folder of another machine.
+        The codec, or its name; None takes the name in the file. Sets of a "diffusers:" or "tiny:" codec need it,
+        because the file may name a folder of another machine, and so do those of a codec of one's own.
+    labeler:
+        The pretrained network, such as hf:FOLDER, of a labeler whose file holds its layer alone; without it, such a set
+        opens, and its views have no labels.
 
     Raises
     ------
@@ -43,6 +47,9 @@ def open_set(path: str | Path, codec: str | None = None) -> SyntheticSet:
         raise InputError(
             f"{path}: was compressed with codec {name!r}; give its place, as codec {name.split(':')[0]}:FOLDER"
         )
+    if labeler is not None and synthetic.labeler is not None:
+        complete = with_network(synthetic.labeler, labeler, synthetic.classes, synthetic.clip)
+        synthetic = dataclasses.replace(synthetic, labeler=complete)
     try:
         return dataclasses.replace(synthetic, decoder=build_codec(name if codec is None else codec))
     except InputError as error:
@@ -93,8 +100,11 @@ WRITERS: dict[str, Callable[[Path, SyntheticSet], int]] = {
 def items_of(synthetic: SyntheticSet, rows: list[int]) -> SyntheticSet:
     """Return the set of some items, as dense latents; one at a time, memory does not grow with the set."""
     tensors = {name: getattr(synthetic, name)[rows] for name in ("latents", "positions", "times_seconds", "labels")}
+    origin = synthetic.provenance
     provenance = dataclasses.replace(
-        synthetic.provenance, video_ids=tuple(synthetic.provenance.video_ids[row] for row in rows)
+        origin,
+        video_ids=tuple(origin.video_ids[row] for row in rows),
+        video_hashes=tuple(origin.video_hashes[row] for row in rows) if origin.video_hashes else (),
     )
     return dataclasses.replace(synthetic, **tensors, provenance=provenance, packing="dense", packed={})
 

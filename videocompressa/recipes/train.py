@@ -1,14 +1,18 @@
 """The train run: students trained on a set file, or on all videos, and evaluated on other videos."""
 
+import copy
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeGuard
 
 import torch
 from torch import nn
 
-from videocompressa.datasets import BadVideo, VideoSet
+from videocompressa.clip import DecodedSplit
+from videocompressa.codecs import Codec
+from videocompressa.datasets import BadVideo
 from videocompressa.datasets.layouts import PACKED
 from videocompressa.errors import InputError
 from videocompressa.files import check_output_folder
@@ -22,11 +26,13 @@ from videocompressa.rng import Streams
 from videocompressa.run import Run, Stages, Watch, watch_nothing
 from videocompressa.students.clips import LabeledClips
 from videocompressa.students.evaluation import TrainingResult, train_seeds
+from videocompressa.students.labelers import with_network
 from videocompressa.students.model_folder import TrainedModel, write_model
 from videocompressa.students.named import OwnNetwork, parse_student
 from videocompressa.students.settings import TrainConfig
 from videocompressa.students.training import fit
-from videocompressa.synthetic import SyntheticSet
+from videocompressa.synthetic import Provenance, SyntheticSet
+from videocompressa.texts import names_text
 
 
 @dataclass(frozen=True)
@@ -47,17 +53,21 @@ class TrainOutcome:
     """Videos of the used splits that could not be read."""
     centroid_top1: float | None = None
     """Of a probe: top-1 in [0,1] of the nearest class mean of the same features, which trains nothing."""
+    student: nn.Module | None = field(default=None, repr=False)
+    """The first student that this process trained, in evaluation mode: from normalized clips (B,T,3,H,W) to logits."""
 
 
 def train_on(
-    subject: Path,
+    subject: Path | SyntheticSet,
     data: Path,
     *,
     config: TrainConfig,
     candidates: CandidateOptions,
     num_seeds: int = 3,
     split: str = "test",
-    codec: str | None = None,
+    codec: str | Codec | None = None,
+    labeler: str | None = None,
+    module: nn.Module | None = None,
     stored_labels: bool = False,
     save_model: Path | None = None,
     overwrite: bool = False,
@@ -66,48 +76,65 @@ def train_on(
 ) -> TrainOutcome:
     """Train students on `subject` and evaluate them on a split of `data`.
 
-    `subject` is a set file, or a folder (or csv) of videos: then on all of its training videos, the reference "full
-    data". The steps are the same for either. The views of a set with a labeler are labeled by it, unless
-    `stored_labels`. For a set, T and the size of the frames come from its file. Seeds are 0 to `num_seeds` - 1.
-    `save_model` is a folder for the first student (`write_model`). The processes of `group` share the seeds. Raises
-    `InputError`, and `DivergedError` when no run ends with a finite loss.
+    `subject` is a set or its file, or a folder (or csv) of videos: then on all of its training videos, the
+    reference "full data". Students are those of `config.student`, or copies of `module`, which stays as it is. The
+    steps are the same for either. The views of a set with a labeler are labeled by it, unless `stored_labels`; a
+    labeler that is a layer needs its network: `labeler`, or that of the student. For a set, T and the size of the
+    frames come from its file. Seeds are 0 to `num_seeds` - 1. `save_model` is a folder for the first student
+    (`write_model`). The processes of `group` share the seeds. Raises `InputError`, and `DivergedError` when no run
+    ends with a finite loss.
     """
     if num_seeds < 1:
         raise InputError(f"--seeds is {num_seeds}; it must be at least 1")
+    if save_model is not None and module is not None:
+        raise InputError(
+            "save_model: a module of yours is in the outcome, for torch.save; leave save_model out, or name the "
+            "student as FILE.py:FUNCTION"
+        )
     if save_model is not None:
         check_output_folder(save_model, overwrite=overwrite)
     videos = list_videos(data, candidates)
     check_split(videos, split, data)
+    known: Provenance | DecodedSplit
     if holds_videos(subject):
         clip = candidates.clip
-        train, skipped = _all_videos(subject, candidates, surroundings)
+        known = _all_videos(subject, candidates, surroundings)
+        train = LabeledClips(known.frames, known.labels, known.normalization, known.classes)
     else:
-        synthetic = open_set(subject, codec)
-        check_unseen(synthetic, subject, videos, data, split)
+        synthetic = subject if isinstance(subject, SyntheticSet) else open_set(subject, codec, labeler)
+        known = synthetic.provenance
         if stored_labels:
             synthetic = dataclasses.replace(synthetic, labeler=None)
+        elif (own := synthetic.labeler) is not None and parse_student(config.student).is_frozen:
+            synthetic = dataclasses.replace(
+                synthetic, labeler=with_network(own, config.student, synthetic.classes, synthetic.clip)
+            )
         train = LabeledClips.of_set(synthetic, surroundings.device)
-        clip, skipped = synthetic.clip, ()
+        clip = synthetic.clip
     check_same_classes(train.classes, videos.classes, subject, data)
     test = decode_videos(videos, split, clip, candidates, surroundings)
+    check_unseen(known, subject, test, data, split)
     test_clips = LabeledClips(test.frames, test.labels, train.normalization, test.classes)
     stages = Stages(surroundings.cache / "features", surroundings.clock)
     run = Run(Streams(0), surroundings.device, surroundings.watch, stages)
     trained: dict[int, Classifier] = {}
 
     def keep(seed: int, student: Classifier) -> None:
-        if save_model is not None and group.is_main and not trained:
+        if not trained:
             trained[seed] = student
 
     seeds, clock = range(num_seeds), surroundings.clock
-    result = train_seeds(train, test_clips, config, run, seeds=seeds, clock=clock, keep=keep, group=group)
+    result = train_seeds(
+        train, test_clips, config, run, seeds=seeds, clock=clock, keep=keep, group=group, module=module
+    )
     centroid = None
-    if parse_student(config.student).mode == "probe":
+    if module is None and parse_student(config.student).mode == "probe":
         nearest = dataclasses.replace(config, student=f"{config.student.removesuffix(':probe')}:centroid")
         centroid = train_seeds(train, test_clips, nearest, run, seeds=[0], clock=clock).top1_mean
-    for student in trained.values():
-        assert save_model is not None
-        model = TrainedModel(student, config.student, config.width, train.classes, clip, train.normalization)
+    student = next(iter(trained.values()), None)
+    if save_model is not None and group.is_main and student is not None:
+        parts = (config.student, config.width, train.classes, clip, train.normalization, known.video_hashes)
+        model = TrainedModel(student, *parts)
         write_model(model, save_model, overwrite=overwrite)
     return TrainOutcome(
         result=result,
@@ -117,23 +144,23 @@ def train_on(
         num_train_clips=len(train),
         num_test_clips=len(test),
         split=split,
-        skipped=(*skipped, *test.bad),
+        skipped=(*(known.bad if isinstance(known, DecodedSplit) else ()), *test.bad),
         centroid_top1=centroid,
+        student=student.network if isinstance(student, OwnNetwork) else student,
     )
 
 
-def _all_videos(
-    data: Path, candidates: CandidateOptions, surroundings: Surroundings
-) -> tuple[LabeledClips, tuple[BadVideo, ...]]:
-    """Return all training clips, and the videos that cannot be read."""
+def _all_videos(data: Path, candidates: CandidateOptions, surroundings: Surroundings) -> DecodedSplit:
+    """Return all training videos."""
     videos = list_videos(data, candidates)
     check_split(videos, "train", data)
-    decoded = decode_videos(videos, "train", candidates.clip, candidates, surroundings)
-    return LabeledClips(decoded.frames, decoded.labels, decoded.normalization, decoded.classes), decoded.bad
+    return decode_videos(videos, "train", candidates.clip, candidates, surroundings)
 
 
-def holds_videos(subject: Path) -> bool:
-    """Return whether students are trained on labeled videos, and not on a set file."""
+def holds_videos(subject: Path | SyntheticSet) -> TypeGuard[Path]:
+    """Return whether students are trained on labeled videos, and not on a set."""
+    if isinstance(subject, SyntheticSet):
+        return False
     if is_on_hub(subject):
         return not holds_set(str(subject))
     return subject.is_dir() or subject.suffix.lower() in (".csv", *PACKED)
@@ -148,40 +175,63 @@ def fit_module(
     device: torch.device | None = None,
     watch: Watch = watch_nothing,
 ) -> nn.Module:
-    """Train a module of one's own on a set (`load`) from its weights on, in place; return it in evaluation mode.
+    """Train a copy of a module of one's own on a set (`load`), from its weights on; return it in evaluation mode.
 
     The module takes normalized clips (B,T,3,H,W) float32 and gives logits (B,L). Views and labels are those that
     students get: of the set's labeler if it has one. Of `config`, `student` and `width` are not read; its default rate
     suits networks that start from random weights. Raises `InputError` for another output, `DivergedError`.
     """
-    student = OwnNetwork(model, len(synthetic.classes))
+    trained = copy.deepcopy(model)
+    student = OwnNetwork(trained, len(synthetic.classes))
     run = Run(Streams(seed, "train"), device or torch.device("cpu"), watch)
     fit(LabeledClips.of_set(synthetic, run.device), config or TrainConfig(), run, student=student)
-    return model
+    return trained
 
 
-def check_unseen(synthetic: SyntheticSet, path: Path, videos: VideoSet, data: Path, split: str) -> None:
-    """Raise when a set holds videos of its own evaluation."""
-    evaluated = {entry.video_id for entry in videos.select(split).entries}
-    both = evaluated.intersection(synthetic.provenance.video_ids)
-    if both and synthetic.provenance.source.name == videos.name:
+def clips_like(
+    synthetic: SyntheticSet, data: Path, split: str, *, candidates: CandidateOptions, surroundings: Surroundings
+) -> LabeledClips:
+    """Return the real clips of a split, cut as those of a set and with its normalization; see `check_unseen`."""
+    videos = list_videos(data, candidates)
+    check_split(videos, split, data)
+    check_same_classes(synthetic.classes, videos.classes, "the set", data)
+    decoded = decode_videos(videos, split, synthetic.clip, candidates, surroundings)
+    if split != "train":
+        check_unseen(synthetic.provenance, "the set", decoded, data, split)
+    return LabeledClips(decoded.frames, decoded.labels, synthetic.normalization, decoded.classes)
+
+
+def check_unseen(
+    known: Provenance | DecodedSplit, subject: object, test: DecodedSplit, data: object, split: str
+) -> None:
+    """Raise when videos of an evaluation are among those that the students, or their set, were made from.
+
+    Videos are the same when their bytes are, whatever their names and folders. Ids are compared too: in data of the
+    same name, whose copy may be encoded anew, and where the hashes are not known, as in older set files.
+    """
+    name = known.source if isinstance(known, DecodedSplit) else known.source.name
+    ids = set(known.video_ids) if name == test.source or not known.video_hashes else set()
+    hashes, test_hashes = set(known.video_hashes), test.video_hashes or ("",) * len(test)
+    both = [
+        video_id
+        for video_id, video_hash in zip(test.video_ids, test_hashes, strict=True)
+        if video_id in ids or video_hash in hashes
+    ]
+    if both:
         raise InputError(
-            f"{path}: was compressed from {len(both)} of the {split} videos of {data}, such as {min(both)}; compress "
-            "with the same --hold-out and lists"
+            f"{subject}: was made from {len(both)} of the {len(test)} {split} videos of {data} ({names_text(both)}), "
+            f"which so cannot judge it; give other {split} videos: the data that was compressed, with the same "
+            "--hold-out and lists, or data without copies of them"
         )
 
 
-def check_same_classes(own: Sequence[str], theirs: Sequence[str], subject: Path, data: Path) -> None:
+def check_same_classes(own: Sequence[str], theirs: Sequence[str], subject: object, data: object) -> None:
     """Raise, with the differences, unless a set and the data of its evaluation have the same classes."""
     if tuple(own) == tuple(theirs):
         return
     missing = {data: sorted(set(own) - set(theirs)), subject: sorted(set(theirs) - set(own))}
-    differences = "; ".join(f"{path} lacks {_names(names)}" for path, names in missing.items() if names)
+    differences = "; ".join(f"{path} lacks {names_text(names)}" for path, names in missing.items() if names)
     raise InputError(
         f"the classes of {subject} and {data} differ: {differences or 'another order'}; "
         "give the data that was compressed"
     )
-
-
-def _names(classes: Sequence[str]) -> str:
-    return ", ".join(map(repr, classes[:5])) + (f" and {len(classes) - 5} more" if len(classes) > 5 else "")

@@ -18,8 +18,16 @@ from safetensors.torch import save
 from torch import Tensor
 
 from videocompressa.artifact.container import deserialized, errors_of, header_of, metadata_of
+from videocompressa.artifact.metadata import (
+    CLIP_SCHEMA,
+    Schema,
+    canonical,
+    clip_content,
+    content_of,
+    portable,
+    record_from,
+)
 from videocompressa.artifact.metadata import KEY as SET_KEY
-from videocompressa.artifact.metadata import Schema, canonical, content_of, portable, record_from
 from videocompressa.clip import ClipSpec, shape_text
 from videocompressa.errors import InputError
 from videocompressa.files import check_output, write_bytes
@@ -32,7 +40,7 @@ KEY = "videocompressa-selector"
 """The only metadata key."""
 
 SCHEMA: Schema = {
-    "clip": {"frames": int, "height": int, "placement": str, "width": int},
+    "clip": CLIP_SCHEMA,
     "codec": {"name": str, "sha256": str},
     "config": dict,
     "format": int,
@@ -96,7 +104,7 @@ def selector_bytes(trained: TrainedSelector) -> bytes:
         "format": FORMAT,
         "scorer": dataclasses.asdict(trained.selector.config),
         "keyframes": trained.keyframes,
-        "clip": content_of(trained.clip, SCHEMA["clip"]),
+        "clip": clip_content(trained.clip),
         "sha256": _sha256(weights),
         "codec": {"name": portable(origin.codec), "sha256": origin.codec_sha256},
         **content_of(origin, ("config", "method", "seed", "source", "split")),

@@ -6,6 +6,7 @@ from typing import Self
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.utils.data import Dataset
 
 from videocompressa.clip import Normalization, shape_text
 from videocompressa.errors import InputError
@@ -14,8 +15,11 @@ from videocompressa.synthetic import SyntheticSet, check_item_labels
 
 
 @dataclass(frozen=True)
-class LabeledClips:
-    """Clips with labels; the frames may be memory-mapped, only rows of a batch are copied."""
+class LabeledClips(Dataset[tuple[Tensor, Tensor]]):
+    """Clips with labels; the frames may be memory-mapped, only rows of a batch are copied.
+
+    As a `torch.utils.data.Dataset`, row n is the clip (T,3,H,W) float32 in [0,1], not normalized, and its label.
+    """
 
     frames: Tensor
     """(N,T,3,H,W) uint8, RGB; or float32 pixels in [0,1], as from `SyntheticSet.clips`."""
@@ -36,6 +40,9 @@ class LabeledClips:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def __getitem__(self, row: int) -> tuple[Tensor, Tensor]:
+        return self.pixels(torch.tensor([row]), torch.device("cpu"))[0], self.labels[row]
 
     @classmethod
     def of_set(cls, synthetic: SyntheticSet, device: torch.device | None = None) -> Self:

@@ -1,10 +1,11 @@
 """Predictions of trained students, their scores, and the mean and spread of scores over seeds."""
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from videocompressa.errors import DivergedError, InputError
 from videocompressa.networks import Classifier, Student
@@ -12,7 +13,7 @@ from videocompressa.processes import ALONE, ProcessGroup
 from videocompressa.rng import Streams
 from videocompressa.run import Run
 from videocompressa.students.clips import LabeledClips
-from videocompressa.students.named import parse_student
+from videocompressa.students.named import OwnNetwork, parse_student
 from videocompressa.students.precision import resolved_precision
 from videocompressa.students.probe import fit_probe, predict_probe
 from videocompressa.students.settings import TrainConfig
@@ -123,13 +124,15 @@ def train_seeds(
     clock: Callable[[], float],
     keep: Callable[[int, Classifier], None] = lambda seed, student: None,
     group: ProcessGroup = ALONE,
+    module: nn.Module | None = None,
 ) -> TrainingResult:
     """Train and evaluate one student a seed; the test set is read once a seed, after its last step.
 
     Each seed has random streams of its own in place of those of `run`. `clock` gives seconds, such as
     `time.perf_counter`: it times training without evaluation, and the core reads no clock of its own.
     `keep(seed, student)` is given every student that did not diverge, once it is evaluated. The processes of `group`
-    share the seeds, and return the same result.
+    share the seeds, and return the same result. `module` is a network that each student starts as a copy of, in
+    place of `config.student`; it stays as it is.
     """
     if not seeds:
         raise InputError("no seeds given; --seeds must be at least 1")
@@ -141,10 +144,11 @@ def train_seeds(
     frozen = parse_student(config.student).is_frozen
     own: list[tuple[int, Scores | None, float]] = []
     for number in range(group.rank, len(seeds), group.size):
-        part = replace(run, streams=Streams(seeds[number], "train"))
+        part = replace(run, streams=Streams(seeds[number], "train")).part(number, len(seeds))
         started = clock()
         try:
-            student = fit_probe(train, config, part) if frozen else fit(train, config, part)
+            start = None if module is None else OwnNetwork(copy.deepcopy(module), len(train.classes))
+            student = fit_probe(train, config, part) if frozen else fit(train, config, part, student=start)
         except DivergedError:
             own.append((number, None, clock() - started))
         else:
@@ -152,13 +156,11 @@ def train_seeds(
             probabilities = predict_probe(student, test, run) if frozen else predict(student, test, run.device)
             own.append((number, score(probabilities, test.hard_labels), seconds))
             keep(seeds[number], student)
-        run.watch("seeds", done=min(number + group.size, len(seeds)), total=len(seeds))
     results = sorted(group.gather(own), key=lambda result: result[0])
     scores = [scored for _, scored, _ in results if scored is not None]
     if not scores:
-        raise DivergedError(
-            f"all {len(seeds)} runs of {config.student!r} diverged at lr {config.lr:g}; choose a lower lr"
-        )
+        name = repr(config.student) if module is None else type(module).__name__
+        raise DivergedError(f"all {len(seeds)} runs of {name} diverged at lr {config.lr:g}; choose a lower lr")
     top1 = torch.tensor([each.top1 for each in scores], dtype=torch.float64)
     return TrainingResult(
         seeds=tuple(seeds),

@@ -3,6 +3,8 @@
 1. Train. With hard labels, by the recipe that is best for full data: what a network learned directly was as good as
           what it learned from larger teachers, which need not be trained (docs/log.md).
 2. Round. The weights, to a few bits each (`artifact/packing/weights.py`); what that changes is measured.
+
+The labeler may also be a layer on the features of a pretrained network, trained as a probe; a file holds the layer.
 """
 
 import dataclasses
@@ -13,16 +15,21 @@ import torch
 from torch import Tensor
 
 from videocompressa.artifact.packing.weights import rounded
-from videocompressa.clip import Candidates
+from videocompressa.clip import Candidates, ClipSpec
 from videocompressa.errors import InputError, check_least
-from videocompressa.labeler import Labeler, LabelerSpec
+from videocompressa.labeler import LEAST_SPREAD, Labeler, LabelerSpec
+from videocompressa.networks import FeatureClassifier
 from videocompressa.run import Run
 from videocompressa.students.clips import LabeledClips
+from videocompressa.students.named import build_named, parse_student
+from videocompressa.students.probe import features_of, fit_probe
 from videocompressa.students.settings import TrainConfig
 from videocompressa.students.teachers import real_clips
 from videocompressa.students.training import fit
 from videocompressa.views import Views, random_views
 
+LAYER_MIX = 0.5
+"""Share of mixed batches where a layer labels views: features of a pretrained network need some that are not mixed."""
 _AGREEMENT = "agreement"
 """Of the stage, besides the weights."""
 # Views whose labels are compared.
@@ -41,9 +48,16 @@ class LabelerConfig:
     """Highest learning rate, > 0."""
     views: Views = field(default_factory=Views)
     """The views that it learns from: those that are best for hard labels."""
+    probe_views: int = 1
+    """Of the layer of a pretrained network: views of each video that it learns from; 1 is the video itself."""
 
     def __post_init__(self) -> None:
-        check_least(self, "labeler.", steps=1)
+        check_least(self, "labeler.", steps=1, probe_views=1)
+        if self.spec.is_layer and not parse_student(self.spec.network).is_frozen:
+            raise InputError(
+                f"labeler.spec.network is {self.spec.network!r}; of a pretrained network only a layer is stored: give "
+                "it in mode probe or centroid, such as hf:FOLDER:probe"
+            )
         if not 0 < self.lr < math.inf:
             raise InputError(f"labeler.lr is {self.lr}; it must be above 0")
 
@@ -51,22 +65,85 @@ class LabelerConfig:
     def train(self) -> TrainConfig:
         """How it is trained."""
         spec = self.spec
-        return TrainConfig(student=spec.network, width=spec.width, steps=self.steps, lr=self.lr, views=self.views)
+        return TrainConfig(
+            student=spec.network,
+            width=spec.width,
+            steps=self.steps,
+            lr=self.lr,
+            views=self.views,
+            probe_views=self.probe_views,
+        )
+
+
+def completed_spec(spec: LabelerSpec, classes: tuple[str, ...], clip: ClipSpec) -> LabelerSpec:
+    """Return the spec with what a pretrained network itself says: its features and identity."""
+    if not spec.is_layer:
+        return spec
+    return _spec_of(spec, _network(spec.network, classes, clip))
+
+
+def parse_labeler(name: str) -> str:
+    """Return the name of a pretrained network, with the mode that a labeler needs; raises `InputError`."""
+    parts = parse_student(name)
+    if not parts.is_frozen:
+        raise InputError(f"--labeler {name}: of a pretrained network only a layer is stored; give it in mode probe")
+    return name
+
+
+def with_network(labeler: Labeler, name: str, classes: tuple[str, ...], clip: ClipSpec) -> Labeler:
+    """Return a labeler that can label: a layer gets the pretrained network of this name."""
+    return labeler if labeler.is_complete else labeler.with_network(_network(name, classes, clip))
+
+
+def _network(name: str, classes: tuple[str, ...], clip: ClipSpec) -> FeatureClassifier:
+    network = build_named(parse_labeler(name), classes, clip, torch.Generator().manual_seed(0))
+    assert isinstance(network, FeatureClassifier)
+    return network.eval()
+
+
+def _spec_of(spec: LabelerSpec, network: FeatureClassifier) -> LabelerSpec:
+    return dataclasses.replace(spec, features=network.head.in_features, identity=network.identity)
 
 
 def train_labeler(train_data: Candidates, config: LabelerConfig, run: Run) -> Labeler:
     """Return a labeler that learned the training videos; a finished stage. Its weights are those that a file stores."""
     spec, part, clips = config.spec, run.child("labeler"), real_clips(train_data)
+    network = None
+    if spec.is_layer:
+        network = _network(spec.network, clips.classes, train_data.clip)
+        spec = dataclasses.replace(_spec_of(spec, network), network=parse_student(spec.network).portable)
 
     def compute() -> dict[str, Tensor]:
-        student = fit(clips, config.train, part, step_name="labeler")
-        weights = {name: tensor.cpu() for name, tensor in student.state_dict().items() if tensor.is_floating_point()}
+        if network is not None:
+            return _layer(clips, config, part)
+        state = fit(clips, config.train, part, step_name="labeler").state_dict().items()
+        weights = {name: tensor.cpu() for name, tensor in state if tensor.is_floating_point()}
         return {**weights, _AGREEMENT: torch.tensor(agreement(clips, weights, spec, part))}
 
     key = {"config": dataclasses.asdict(config.train), "bits": spec.bits, "views": dataclasses.asdict(spec.views)}
+    if network is not None:
+        key["identity"] = network.identity
     weights = part.recall("labeler", key, compute)
     share = round(float(weights.pop(_AGREEMENT)), 3)
-    return Labeler(spec, rounded(weights, spec.bits), train_data.normalization, share).to(run.device)
+    weights = rounded(weights, spec.bits)
+    return Labeler(spec, weights, train_data.normalization, share, network).to(run.device)
+
+
+def _layer(clips: LabeledClips, config: LabelerConfig, run: Run) -> dict[str, Tensor]:
+    """Return the weights of a layer that learned the clips, and the agreement on the clips themselves.
+
+    Weights are stored times the spread of their feature, to be rounded alike; the bias makes up for what rounding
+    changes at the mean of the features.
+    """
+    probe = fit_probe(clips, config.train, run)
+    features = features_of(probe, clips, run)
+    std, mean = torch.std_mean(features, 0)
+    weight, bias = probe.head.weight.detach().cpu(), probe.head.bias.detach().cpu()
+    spread = std.clamp(min=LEAST_SPREAD).half().float()
+    after = rounded({"weight": weight * spread}, config.spec.bits)["weight"] / spread
+    shifted = bias + (weight - after) @ mean
+    agreed = (features @ weight.T + bias).argmax(1) == (features @ after.T + shifted).argmax(1)
+    return {"weight": weight * spread, "spread": spread, "bias": shifted, _AGREEMENT: agreed.float().mean()}
 
 
 def agreement(clips: LabeledClips, weights: dict[str, Tensor], spec: LabelerSpec, run: Run) -> float:

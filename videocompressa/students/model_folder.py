@@ -38,6 +38,8 @@ class TrainedModel:
     clip: ClipSpec
     normalization: Normalization
     """Of its training clips; that of a backbone counts before it."""
+    video_hashes: tuple[str, ...] = ()
+    """Of the videos that it, or its set, was made from (`DecodedSplit.video_hashes`); () where they are not known."""
 
 
 def write_model(model: TrainedModel, folder: Path, *, overwrite: bool = False) -> None:
@@ -70,6 +72,7 @@ def read_model(folder: Path) -> TrainedModel:
         mean, std = content["normalization"]["mean"], content["normalization"]["std"]
         normalization = Normalization((mean[0], mean[1], mean[2]), (std[0], std[1], std[2]))
         name, width = str(content["name"]), float(content["width"])
+        hashes = tuple(map(str, content.get("video_hashes", ())))
     except (KeyError, TypeError, IndexError, AttributeError) as error:
         raise InputError(f"model {folder}: {FILE} is incomplete ({error!r}); {advice}") from None
     if parse_student(name).kind == "hf":
@@ -83,4 +86,4 @@ def read_model(folder: Path) -> TrainedModel:
             raise InputError(f"model {folder}: {WEIGHTS} does not hold its weights ({first_line}); {advice}") from None
     if student.num_classes != len(classes):
         raise InputError(f"model {folder}: has {len(classes)} classes, its weights {student.num_classes}; {advice}")
-    return TrainedModel(student.eval(), name, width, classes, clip, normalization)
+    return TrainedModel(student.eval(), name, width, classes, clip, normalization, hashes)

@@ -126,6 +126,8 @@ class OwnNetwork(Classifier):
 
     def __init__(self, network: nn.Module, num_classes: int) -> None:
         super().__init__()
+        if not any(weight.requires_grad for weight in network.parameters()):
+            raise InputError(f"the network {type(network).__name__} has no weight to train; give one that has some")
         self.network, self.num_classes = network, num_classes
 
     def forward(self, clips: Tensor) -> Tensor:

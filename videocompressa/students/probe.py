@@ -22,11 +22,13 @@ from videocompressa.students.clips import LabeledClips, probabilities_of
 from videocompressa.students.named import build_named, parse_student
 from videocompressa.students.settings import TrainConfig
 from videocompressa.students.training import labeled_views
-from videocompressa.views import Views
+from videocompressa.views import Views, random_views
 
 _BATCH = 16
 _ITERATIONS = 300
 _LEAST_STD = 1e-6
+LABELED_VIEWS = 4
+"""Times as many views are shown where a labeler gives each a label of its own (docs/log.md)."""
 
 
 def fit_probe(data: LabeledClips, config: TrainConfig, run: Run) -> FeatureClassifier:
@@ -43,8 +45,9 @@ def fit_probe(data: LabeledClips, config: TrainConfig, run: Run) -> FeatureClass
     features = (features - mean) / std
     if parse_student(config.student).mode == "centroid":
         weight, bias = nearest_mean(features, labels)
-    else:  # as many examples as clips: views of one clip are no new ones
-        weight, bias = logistic_regression(features, labels, l2=1 / len(data))
+    else:  # views of one clip are new examples where each has a label of its own
+        examples = len(data) if data.labeler is None else len(features)
+        weight, bias = logistic_regression(features, labels, l2=1 / examples)
     with torch.no_grad():
         student.head.weight.copy_(weight / std)
         student.head.bias.copy_(bias - student.head.weight @ mean)
@@ -113,7 +116,7 @@ def _features_and_labels(
     student: FeatureClassifier, data: LabeledClips, config: TrainConfig, run: Run
 ) -> tuple[Tensor, Tensor]:
     """Steps 1 and 2: features (V N,D) and probabilities (V N,L) of V views of N clips."""
-    features, labels, number = [], [], config.probe_views
+    features, labels, number = [], [], config.probe_views * (1 if data.labeler is None else LABELED_VIEWS)
     if data.labeler is None:
         features.append(features_of(student, data, run))
         labels.append(probabilities_of(data.labels, len(data.classes)))
@@ -141,8 +144,14 @@ def _features_of_views(
     normalization = student.normalization or data.normalization
     for _ in range(number):
         for rows in torch.split(torch.randperm(len(data), generator=draws), _BATCH):
-            pixels, own = labeled_views(data, rows, views, run.device, draws)
-            features.append(student.features(normalization.apply(pixels)).float().cpu())
+            if data.labeler is not None and data.labeler.knows(student):  # one pass of the network for both
+                pixels, _ = random_views(data.pixels(rows, run.device), data.labeler.spec.views, draws)
+                seen = student.features(normalization.apply(pixels))
+                own = data.labeler.of_features(seen)
+            else:
+                pixels, own = labeled_views(data, rows, views, run.device, draws)
+                seen = student.features(normalization.apply(pixels))
+            features.append(seen.float().cpu())
             labels.append(probabilities_of(own, len(data.classes)).cpu())
             done += len(rows)
             run.watch("features of views", done=done, total=number * len(data))

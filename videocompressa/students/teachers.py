@@ -126,7 +126,8 @@ class RealClips:
 
 def train_teachers(real: RealClips, config: TeacherConfig, run: Run) -> Sequence[Teacher]:
     """Train `num_teachers` teachers, each from a seed of its own."""
-    parts = (run.child(f"teacher/{number}") for number in range(config.num_teachers))
+    total = config.num_teachers
+    parts = (run.child(f"teacher/{number}").part(number, total) for number in range(total))
     if parse_student(config.train.student).is_frozen:
         clips = real_clips(real.train_data)
         return [fit_probe(clips, config.train, part).requires_grad_(False) for part in parts]

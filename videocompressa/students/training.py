@@ -80,6 +80,7 @@ def fit(
     normalization = student.normalization or data.normalization
     with seeded(run.generator("foreign")):  # our own students draw from generators of their own
         each_step(0, student)
+        run.watch(step_name, done=0, total=config.steps)
         for step in range(config.steps):
             optimizer.param_groups[0]["lr"] = config.lr * _lr_share(step, config)
             clips, labels = labeled_views(data, next(batches), config.views, run.device, draws, view)

@@ -2,8 +2,8 @@
 
 1. Demux: when every frame is displayed, and which frames to choose (`timeline`).
 2. Decode from the keyframe before each chosen frame; packets between are skipped where a keyframe allows it.
-3. Resize in swscale so that the frame covers H x W, turn it upright by its display matrix, cut the center out
-   (`pictures`).
+3. Resize in swscale so that the frame covers H x W or fits into it, turn it upright by its display matrix, cut or pad
+   it (`pictures`).
 
 Where the stream is damaged, decode all of it up to the last chosen frame, and take the nearest good frame for one that
 is lost: from the same frames whatever T is. Only NumPy, no torch: decoding workers start fast.
@@ -96,20 +96,23 @@ def read_clip(source: VideoSource, spec: ClipSpec, *, label: int, video_id: str)
 
     from videocompressa.clip import Clip
 
-    decoded = read_frames(source, spec.num_frames, spec.height, spec.width, stride=spec.stride)
+    decoded = read_frames(source, *spec.size, stride=spec.stride, fit=spec.fit)
     frames, pts_seconds = torch.from_numpy(decoded.frames), torch.from_numpy(decoded.pts_seconds)
     return Clip(frames, pts_seconds, label, video_id, decoded.num_video_frames)
 
 
-def read_frames(source: VideoSource, num_frames: int, height: int, width: int, *, stride: int = 0) -> Decoded:
+def read_frames(
+    source: VideoSource, num_frames: int, height: int, width: int, *, stride: int = 0, fit: str = "crop"
+) -> Decoded:
     """Return T frames as (T,3,H,W) uint8; raises `VideoError` with the reason.
 
-    They are evenly spaced over the complete video, or `stride` frames apart around its middle when that is above 0.
+    They are evenly spaced over the complete video, or `stride` frames apart around its middle when that is above 0;
+    `fit` is as in `Resizer`.
     """
     with open_video(source) as (container, stream):
         timeline = timeline_of(source, container, stream)
         chosen = timeline.strided(num_frames, stride) if stride else timeline.even(num_frames)
-        return _decode(source, stream, timeline, chosen, Resizer(height, width, aspect_of(stream)))
+        return _decode(source, stream, timeline, chosen, Resizer(height, width, aspect_of(stream), fit))
 
 
 def read_frames_at(source: VideoSource, times_seconds: Sequence[float]) -> Decoded:

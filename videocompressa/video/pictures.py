@@ -1,4 +1,4 @@
-"""A decoded frame as a small upright RGB picture of square pixels: resized to cover H x W, and cut to it.
+"""A decoded frame as a small upright RGB picture of square pixels: resized to cover H x W and cut, or fitted into it.
 
 Untagged color is read as BT.601. High dynamic range (PQ, HLG) is mapped to the standard one by swscale, which shows its
 reference white as white (BT.2408) and what is brighter too.
@@ -27,18 +27,27 @@ rounding left when the video was scaled (our choice)."""
 
 
 class Resizer:
-    """Turns a decoded frame into an upright (H,W,3) uint8 picture, resized to cover it and cropped at the center."""
+    """Turns a decoded frame into an upright (H,W,3) uint8 picture.
 
-    def __init__(self, height: int, width: int, aspect: Fraction) -> None:
-        self.height, self.width, self.aspect = height, width, aspect
+    `fit` is "crop" (resized to cover it, cut at the center), "pad" (resized to fit into it, between black bars) or
+    "stretch" (both sides resized).
+    """
+
+    def __init__(self, height: int, width: int, aspect: Fraction, fit: str = "crop") -> None:
+        self.height, self.width, self.aspect, self.fit = height, width, aspect, fit
         self._reformatter = VideoReformatter()
 
     def __call__(self, frame: VideoFrame) -> NDArray[np.uint8]:
-        """Resize, turn upright, cut."""
+        """Resize, turn upright, cut or pad."""
         transposed, flip_x, flip_y = _orientation(frame)
         upright = upright_sides(frame, self.aspect)
-        scale = max(self.height / upright[0], self.width / upright[1])
-        height, width = max(self.height, round(scale * upright[0])), max(self.width, round(scale * upright[1]))
+        scales = self.height / upright[0], self.width / upright[1]
+        scale = max(scales) if self.fit == "crop" else min(scales)
+        height, width = (max(1, round(scale * side)) for side in upright)
+        if self.fit == "crop":
+            height, width = max(self.height, height), max(self.width, width)
+        elif self.fit == "stretch":
+            height, width = self.height, self.width
         wide = frame.color_trc in (ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67)
         small = self._reformatter.reformat(
             frame,
@@ -55,7 +64,11 @@ class Resizer:
         if transposed:
             picture = picture.transpose(1, 0, 2)
         picture = picture[:: -1 if flip_y else 1, :: -1 if flip_x else 1]
-        top, left = (height - self.height) // 2, (width - self.width) // 2
+        top, left = abs(height - self.height) // 2, abs(width - self.width) // 2
+        if self.fit == "pad":
+            padded = np.zeros((self.height, self.width, 3), np.uint8)
+            padded[top : top + height, left : left + width] = picture
+            return padded
         return np.array(picture[top : top + self.height, left : left + self.width], dtype=np.uint8)
 
 

@@ -30,7 +30,8 @@ class Job:
     height: int
     width: int
     stride: int = 0
-    """See `read_frames`."""
+    fit: str = "crop"
+    """Both: see `read_frames`."""
 
     def __str__(self) -> str:
         return f"shard {self.position} ({self.sources[0]} to {self.sources[-1]})"
@@ -81,7 +82,7 @@ def decode_shard(job: Job) -> DecodedShard:
         try:
             source = in_memory(place)
             (sha256,) = hash_shard([source])
-            decoded = read_frames(source, job.num_frames, job.height, job.width, stride=job.stride)
+            decoded = read_frames(source, job.num_frames, job.height, job.width, stride=job.stride, fit=job.fit)
         except VideoError as error:
             rows.append(VideoRow(sha256, bad=str(error)))
             continue

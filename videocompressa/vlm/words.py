@@ -14,6 +14,7 @@ import torch
 
 from videocompressa.datasets.lists import read_json
 from videocompressa.errors import InputError
+from videocompressa.texts import names_text
 
 MEDIA_TAGS = ("<video>", "<image>", "<audio>")
 """What trainers replace by media, anywhere in a text."""
@@ -83,9 +84,7 @@ def _names_of_file(path: Path, classes: Sequence[str]) -> tuple[str, ...]:
     except InputError as error:
         raise InputError(f"--names {error}; write an object of class: words") from error
     if missing := [name for name in classes if name not in words]:
-        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
-        listed = ", ".join(map(repr, missing[:5]))
-        raise InputError(f"{where}: lacks {listed}{more}; name all {len(classes)} classes of the set")
+        raise InputError(f"{where}: lacks {names_text(missing)}; name all {len(classes)} classes of the set")
     for name in classes:
         if not isinstance(words[name], str) or not words[name].strip():
             raise InputError(f"{where}: class {name!r} is {words[name]!r}; give it words")

@@ -65,17 +65,19 @@ def build_pool(
     students = []
     for number, age in enumerate(config.ages):
         young = dataclasses.replace(recipe, steps=age, warmup_steps=min(age, 20))
-        students.append((real.train(young, run.child(f"pool/{number}"), name="pool"), age))
+        students.append(
+            (real.train(young, run.child(f"pool/{number}").part(number, len(config.ages)), name="pool"), age)
+        )
     students += [(teacher, recipe.steps) for teacher in teachers]
     pool = []
-    for student, age in students:
+    for number, (student, age) in enumerate(students):
         key = {"weights": weights_sha256(student.state_dict()), "clips": config.real_per_class}
         compute = functools.partial(_class_features, student, real.train_data, config, recipe, run)
         stage = run.recall("pool-features", key, compute)
         maps = [stage[f"maps/{number}"].to(run.device) for number in range(len(stage) - 1)]
         spreads = [float((each - each.mean(0)).square().mean()) + 1e-8 for each in maps]
         pool.append(Member(student, maps, spreads, stage["features"], gives_task=age >= config.task_from))
-        run.watch("pool", done=len(pool), total=len(students))
+        run.watch("pool features", done=number + 1, total=len(students))
     return pool
 
 

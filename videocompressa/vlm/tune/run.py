@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from videocompressa.artifact import read_set, set_bytes
+from videocompressa.clip import DecodedSplit
 from videocompressa.datasets import BadVideo, VideoSet
 from videocompressa.engine import peak_memory_bytes
 from videocompressa.errors import InputError
@@ -121,23 +122,24 @@ def finetune_on(
     videos = list_videos(data, candidates)
     check_split(videos, options.split, data)
     check_same_classes(synthetic.classes, videos.classes, subject, data)
-    check_unseen(synthetic, subject, videos, data, options.split)
     names = readable_names(synthetic.classes, options.names)
     check_questions(config.questions, len(names))
     if options.from_source is not None and options.after_set:
         set_clips(synthetic, names, options.from_source)  # Before any evaluation: it raises for a video that is gone.
     if group.is_main:
         check_output_folder(folder, overwrite=True)
+    else:
+        surroundings = dataclasses.replace(surroundings, watch=watch_nothing)
+    run = _FinetuneRun(
+        subject, folder, synthetic, videos, names, options, config, load, candidates, group, surroundings
+    )
+    check_unseen(synthetic.provenance, subject, run.decoded(options.split), data, options.split)
+    if group.is_main:
         for phase in options.phases if overwrite else ():
             if (folder / phase / PHASE_FILE).is_file():
                 shutil.rmtree(folder / phase)
         folder.mkdir(exist_ok=True)
-    else:
-        surroundings = dataclasses.replace(surroundings, watch=watch_nothing)
     group.wait()
-    run = _FinetuneRun(
-        subject, folder, synthetic, videos, names, options, config, load, candidates, group, surroundings
-    )
     scores, notes = tuple(map(run.phase, options.phases)), tuple(_notes(synthetic, options.from_source))
     outcome = FinetuneOutcome(scores, synthetic.classes, names, tuple(run.skipped), notes)
     if group.is_main:
@@ -227,12 +229,16 @@ class _FinetuneRun:
             self._write(folder, scores, predictions)
         return scores
 
-    def _split(self, split: str) -> Clips:
-        """Return the readable videos of a split; they are all decoded once, at the set's size."""
+    def decoded(self, split: str) -> DecodedSplit:
+        """Return the frames of a split; they are all decoded once, at the set's size."""
         check_split(self.videos, split, self.videos.root)
         clip = split_clip(self.synthetic)
         decode = partial(decode_videos, self.videos, split, clip, self.candidates, self.surroundings)
-        decoded = self.group.main_first(decode)
+        return self.group.main_first(decode)
+
+    def _split(self, split: str) -> Clips:
+        """Return the readable videos of a split."""
+        decoded = self.decoded(split)
         self.skipped.update(dict.fromkeys(decoded.bad))
         source_of = {entry.video_id: entry.source for entry in self.videos.entries}
         files = tuple(source_of[video_id] for video_id in decoded.video_ids)

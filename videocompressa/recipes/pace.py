@@ -1,0 +1,65 @@
+"""How long a run will take, measured on a few videos and a few training steps."""
+
+import dataclasses
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from videocompressa.clip import ClipSpec, Normalization
+from videocompressa.codecs import Codec
+from videocompressa.datasets import VideoEntry
+from videocompressa.engine import Cluster
+from videocompressa.errors import InputError, VideoError
+from videocompressa.methods import MethodConfig
+from videocompressa.recipes.options import Surroundings
+from videocompressa.rng import Streams
+from videocompressa.run import Run
+from videocompressa.students.clips import LabeledClips
+from videocompressa.students.training import fit
+from videocompressa.video import read_clip
+
+SAMPLE_VIDEOS = 8
+"""Videos that are decoded and encoded to measure the pace."""
+SAMPLE_STEPS = 3
+"""Training steps that are taken to measure the pace."""
+
+
+def encode_sample(
+    entries: list[VideoEntry], clip: ClipSpec, codec: Codec, root: Path, surroundings: Surroundings
+) -> tuple[Tensor, Tensor, float]:
+    """Return frames (n,T,3,H,W) uint8 and latents (n,T,C,h,w) of the sampled videos, and the seconds a video takes."""
+    started, decoded = surroundings.clock(), []
+    for number in range(SAMPLE_VIDEOS):
+        entry = entries[number * len(entries) // SAMPLE_VIDEOS]
+        with suppress(VideoError):
+            decoded.append(read_clip(entry.source, clip, label=entry.label, video_id=entry.video_id).frames)
+        surroundings.watch("time a sample", done=number + 1, total=SAMPLE_VIDEOS + SAMPLE_STEPS)
+    if not decoded:
+        raise InputError(f"{root}: none of {SAMPLE_VIDEOS} sampled training videos can be decoded; check them")
+    frames, between = torch.stack(decoded), surroundings.clock()
+    latents = codec.encode(frames.flatten(0, 1).to(surroundings.device)).cpu()
+    workers = surroundings.workers.count if isinstance(surroundings.workers, Cluster) else surroundings.workers
+    decode_seconds = (between - started) / SAMPLE_VIDEOS / (workers or 1)
+    seconds_per_video = decode_seconds + (surroundings.clock() - between) / len(frames)
+    return frames, latents.view(*frames.shape[:2], *latents.shape[1:]), seconds_per_video
+
+
+def method_seconds(
+    frames: Tensor, config: MethodConfig, num_clips: int, classes: tuple[str, ...], surroundings: Surroundings
+) -> float:
+    """Return the seconds of the method's training, in steps of its teacher, measured on a few of them."""
+    steps, student = config.training_steps(num_clips, len(classes)), config.teacher.train
+    if not steps:
+        return 0.0
+    rows = torch.arange(student.batch_size) % len(frames)
+    clips = LabeledClips(frames[rows], torch.zeros_like(rows), Normalization((0.5,) * 3, (0.25,) * 3), classes)
+    seconds = 0.0
+    for num_steps in (1, SAMPLE_STEPS):  # The first step also loads what training needs, and is not counted.
+        started = surroundings.clock()
+        few = dataclasses.replace(student, steps=num_steps, warmup_steps=0)
+        fit(clips, few, Run(Streams(0, "plan"), surroundings.device))
+        seconds = surroundings.clock() - started
+    surroundings.watch("time a sample", done=SAMPLE_VIDEOS + SAMPLE_STEPS, total=SAMPLE_VIDEOS + SAMPLE_STEPS)
+    return steps * seconds / SAMPLE_STEPS
