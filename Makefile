@@ -4,7 +4,7 @@
 # change. With `make test PYTHON=/some/env/bin/python` that environment is used as it is, and no .venv is made.
 
 BASE_PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell command -v $(name))))
-EXTRAS ?= dev,diffusers,ray,report,vlm,hub
+EXTRAS ?= dev,diffusers,docs,hub,ray,report,vlm
 WORKERS ?= 2
 DATA ?= runs/demo/videos
 SETS ?=
@@ -30,7 +30,7 @@ BIN = $(dir $(shell command -v $(PYTHON)))
 test quick: export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test quick lint types layers format fuzz kills bench soak bench-lossless clean
+.PHONY: help setup demo test quick lint types layers format docs site wheel-test fuzz kills bench soak bench-lossless clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 18
@@ -64,6 +64,15 @@ layers: $(ENVIRONMENT) ## import-linter: imports go down only
 format: $(ENVIRONMENT) ## fix what ruff can fix
 	$(PYTHON) -m ruff check --fix .
 	$(PYTHON) -m ruff format .
+
+docs: $(ENVIRONMENT) ## serve the documentation at http://127.0.0.1:8000, and again when a page changes
+	NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs serve --strict
+
+site: $(ENVIRONMENT) ## build the documentation into runs/site: index.html opens without a server
+	NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --strict --quiet
+
+wheel-test: $(ENVIRONMENT) ## build source archive and wheel, and run a small job by the wheel in a clean environment
+	$(PYTHON) tools/wheel_test.py runs/dist
 
 bench: $(ENVIRONMENT) ## speed and memory of the encode pass, and of other readers; DATA=folder of videos, else the demo's
 	$(PYTHON) tools/bench_encode_pass.py $(DATA) --workers 0 --copies 1 2 4 8

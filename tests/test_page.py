@@ -9,7 +9,6 @@ import re
 import shlex
 import shutil
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from importlib import resources
@@ -21,7 +20,7 @@ import av
 import numpy as np
 import pytest
 import torch
-from cli_runs import TINY, Runner
+from cli_runs import QUICK, TINY, Runner
 from labelers import SMALL_SPEC, random_labeler
 from PIL import Image
 from torch import Tensor
@@ -34,7 +33,8 @@ from videocompressa.page.chart import panels
 from videocompressa.page.contents import command_of, page_of
 from videocompressa.page.labels import stored_bars
 from videocompressa.page.media import MOST_BYTES, NUM_SAMPLES, QUALITIES, Film, Media, Quality, fitting_quality
-from videocompressa.page.write import render, write_page
+from videocompressa.page.write import accuracy_in, render, write_page
+from videocompressa.recipes.compress import Origins
 from videocompressa.synthetic import Cost, Provenance, Source, SyntheticSet
 from videocompressa.texts import mean_text
 from videocompressa.views import UNCHANGED
@@ -144,10 +144,54 @@ def test_every_keyframe_and_clip_is_there_and_is_the_set_s():
 
 
 def test_kept_positions_are_the_cells_of_the_time_line():
-    paths = [path["d"] for path in parsed(a_set()).all("path") if path["d"].startswith("M0 0h")]
+    paths = [path["d"] for path in parsed(a_set()).all("path") if path["d"].endswith("V1z")]
     assert len(paths) == 6
-    assert {tuple(re.findall(r"M(\d+) 0h", path)) for path in paths} == {("0", "2", "5")}
+    assert {tuple(re.findall(r"M(\d+) 1v-1h", path)) for path in paths} == {("0", "2", "5")}
     assert "3 of 8 frames, 0.00 to 1.25 s" in parsed(a_set()).texts
+
+
+def test_scores_of_all_candidates_are_bars():
+    scores = torch.arange(8.0).expand(6, -1)
+    page = parsed(a_set(), origins=Origins(scores=scores))
+    kept, others = (
+        [dict(re.findall(r"M(\d+) 1v-([\d.]+)h", path["d"])) for path in page.all("path") if found(path)]
+        for found in (lambda path: "class" not in path and "V1z" in path["d"], lambda path: "class" in path)
+    )
+    assert len(kept) == len(others) == 6
+    assert kept[0].keys() == {"0", "2", "5"}
+    heights = {int(place): float(height) for place, height in (kept[0] | others[0]).items()}
+    assert sorted(heights, key=heights.get) == list(range(8))
+    assert (heights[0], heights[7]) == (0.1, 1.0)
+    assert any("bars of the selector's scores" in text for text in page.texts)
+
+
+def test_tuned_keyframes_stand_beside_what_they_were():
+    synthetic = a_set()
+    page = parsed(synthetic, origins=Origins(untuned=synthetic.latents - 0.05))
+    films = page.all("img", "src")
+    assert len(films) == 18
+    now, before, change = (
+        np.asarray(Image.open(data_of(film["src"], "image/webp")).convert("L"))[16, 16] for film in films[:3]
+    )
+    assert now - before == pytest.approx(0.05 * 255, abs=4)
+    assert change == pytest.approx(127.5 + 4 * 0.05 * 255, abs=4)
+    assert Counter(page.texts)["before tuning"] == 6
+
+
+def test_media_may_be_files_beside_the_page(tmp_path: Path):
+    folder = tmp_path / "media of it"
+    write_page(a_set(), COST, tmp_path / "page.html", assets=folder)
+    html = (tmp_path / "page.html").read_text()
+    page = Parsed(html)
+    films, clips = page.all("img", "src"), page.all("button", "data-clip")
+    named = [film["src"] for film in films] + [clip["data-clip"] for clip in clips]
+    assert len(named) == 12
+    assert {name.partition("/")[0] for name in named} == {"media%20of%20it"}
+    assert {name.partition("/")[2] for name in named} == {path.name for path in folder.iterdir()}
+    assert len(html) < 40_000
+    (folder / "old.webp").write_text("")
+    write_page(a_set(), COST, tmp_path / "page.html", assets=folder)
+    assert not (folder / "old.webp").exists()
 
 
 def test_items_are_grouped_by_class_and_costs_are_stated():
@@ -348,6 +392,23 @@ def test_the_verb_writes_a_page_with_results_and_source_frames(
         assert 20 < np.asarray(picture.convert("L")).mean() < 80  # "dark" is noise in [0,100)
 
 
+@pytest.mark.slow
+def test_compress_writes_the_page_with_scores_and_what_tuning_changed(
+    run: Runner, videos: Path, tmp_path: Path
+) -> None:
+    page, output = tmp_path / "page.html", tmp_path / "set.safetensors"
+    gumbel = ("--method", "videocompressa", "--keyframes", 2, "--set", "selector=gumbel", *QUICK)
+    ran = run.compress(videos, output, *gumbel, "--html", page, "--json")
+    assert ran.json["page"] == str(page)
+    shown = Parsed(page.read_text())
+    assert len([path for path in shown.all("path") if path.get("class") == "others"]) == 2
+    assert Counter(shown.texts)["before tuning"] == Counter(shown.texts)["source video"] == 2
+    run.compress(videos, output, "--html", page, "--force")
+    assert "before tuning" not in page.read_text()
+    output.unlink()
+    assert "page.html exists; give --force" in run.compress(videos, output, "--html", page).error
+
+
 def test_a_video_that_is_gone_is_named(run: Runner, set_file: Path, videos: Path, tmp_path: Path) -> None:
     shutil.copytree(videos, tmp_path / "videos")
     gone = read_set(set_file).provenance.video_ids[1]
@@ -394,6 +455,8 @@ def test_what_cannot_be_shown(run: Runner, set_file: Path, videos: Path, tmp_pat
         (("--html", page, "--results", results, "--results", results), "results of the set too; give one of them"),
         (("--data", videos), "--data is for the page; give --html page.html too"),
         (("--results", results), "--results is for the page; give --html page.html too"),
+        (("--assets", empty), "--assets is for the page; give --html page.html too"),
+        (("--html", page, "--assets", results), "results.json is a file; give the name of a folder"),
         (("--html", tmp_path / "page.png"), "cannot write a page to 'page.png'; name it with .html"),
         (("--html", page, "--data", tmp_path / "no"), "is no folder; give the folder that was compressed"),
         (("--html", page, "--data", empty), "none of the 2 videos of the set can be read there (train/dark/"),
@@ -403,6 +466,21 @@ def test_what_cannot_be_shown(run: Runner, set_file: Path, videos: Path, tmp_pat
     assert "page.html exists; give --force" in run("inspect", set_file, "--html", page).error
     assert page.read_text() == "mine"
     assert run("inspect", set_file, "--html", page, "--force").code == 0
+
+
+def test_the_headline_is_that_of_the_row_of_the_set():
+    records = [
+        a_record("full", 0.8, None, axis="cross"),
+        a_record("full", 0.8, None),
+        a_record("random-real", 0.2, 100, vpc=3, keyframes=3, labels="soft"),
+        a_record("random-real", 0.3, 100, vpc=1, keyframes=3),
+        a_record("dm", 0.6, 100, vpc=3, keyframes=3),
+        a_record("random-real", 0.4, 100, vpc=3, keyframes=3),
+    ]
+    accuracy = accuracy_in(records, a_set())
+    assert (accuracy.of_set, accuracy.of_full, accuracy.recovery) == ("40.0", "80.0", "50 %")
+    assert accuracy.how.startswith("Benchmark: top-1 on test videos, 1 runs of minic3d (fair), hard labels")
+    assert accuracy_in(records[:2], a_set()).of_set is None
 
 
 def test_accuracy_of_all_videos_alone_claims_nothing_about_the_set():
@@ -420,19 +498,6 @@ def test_a_set_without_a_decoder_is_refused():
 
 
 # --- In a browser ---
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    reason = "needs playwright: pip install playwright"
-    playwright = pytest.importorskip("playwright.sync_api", reason=reason)
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("needs a Chromium that plays H.264, as `chromium` or `google-chrome`")
-    with playwright.sync_playwright() as started:
-        running = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield running
-        running.close()
 
 
 @pytest.mark.slow
@@ -489,3 +554,20 @@ def test_the_page_works_in_a_browser(browser: Any, tmp_path: Path, width: int) -
     assert tab.inner_text(".readout") == "dm: 30.0 % with 2.0 kB"
     assert messages == []
     context.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_no_serious_violation(browser: Any, tmp_path: Path, theme: str) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="pip install axe-playwright-python")
+    synthetic = replace(a_set(6, soft=True), labeler=random_labeler())
+    origins = Origins(scores=torch.arange(8.0).expand(6, -1), untuned=synthetic.latents - 0.05)
+    records = [a_record("full", 0.8, None), a_record("dm", 0.3, 2000), a_record("dm", 0.5, 9000, vpc=2)]
+    write_page(synthetic, COST, tmp_path / "page.html", assets=tmp_path / "media", records=records, origins=origins)
+    tab = browser.new_context(viewport={"width": 1280, "height": 844}, color_scheme=theme, offline=True).new_page()
+    tab.goto((tmp_path / "page.html").as_uri())
+    film = tab.locator(".film").first
+    film.click()
+    tab.wait_for_function("document.querySelector('.film video')?.currentTime > 0.1")  # a file beside the page
+    found = axe.Axe().run(tab).response["violations"]
+    assert [(each["id"], each["help"]) for each in found if each["impact"] in ("serious", "critical")] == []

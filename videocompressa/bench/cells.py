@@ -30,6 +30,7 @@ from videocompressa.recipes.data import decode_videos, encode_train, list_videos
 from videocompressa.recipes.options import BudgetOptions, CandidateOptions, CompressOptions, NumBytes, Surroundings
 from videocompressa.recipes.sets import open_set
 from videocompressa.recipes.settings import with_settings
+from videocompressa.recipes.tensorboard import logged
 from videocompressa.rng import Streams
 from videocompressa.run import Run, Stages
 from videocompressa.students.clips import LabeledClips
@@ -37,6 +38,7 @@ from videocompressa.students.evaluation import evaluate, train_seeds
 from videocompressa.students.named import parse_student
 from videocompressa.students.settings import TrainConfig
 from videocompressa.students.teachers import real_clips, soft_labels
+from videocompressa.synthetic import SyntheticSet
 
 LONG = 4
 """How many times as many steps "full-long" takes."""
@@ -60,6 +62,8 @@ class Setting:
     threads: int
     """Of each process."""
     surroundings: Surroundings
+    log_dir: Path | None = None
+    """Where jobs write what TensorBoard shows."""
 
     def path(self, kind: str, name: str, key: Mapping[str, Any], suffix: str) -> Path:
         """Return the file of a job: a readable name, and a hash of all that its content depends on."""
@@ -184,10 +188,14 @@ def run_student(task: tuple[Setting, RunJob]) -> Answer:
     setting, job = task
     keep_freed_memory()
     torch.set_num_threads(setting.threads)
-    of_set = None if job.trained_on is None else compress_set(setting, job.trained_on)
-    if of_set is not None and not _is_set(of_set):
-        return of_set
-    return {**_answer(setting, job.path(setting), lambda: _train(setting, job, of_set)), "set": of_set}
+    with logged(setting.log_dir and setting.log_dir / job.name, setting.surroundings.watch) as log:
+        setting = dataclasses.replace(setting, surroundings=dataclasses.replace(setting.surroundings, watch=log.watch))
+        of_set = None if job.trained_on is None else compress_set(setting, job.trained_on)
+        if of_set is not None and not _is_set(of_set):
+            return of_set
+        if job.trained_on is not None and log.folder is not None:
+            log.samples(_opened(setting, job.trained_on))
+        return {**_answer(setting, job.path(setting), lambda: _train(setting, job, of_set)), "set": of_set}
 
 
 def _train(setting: Setting, job: RunJob, of_set: Answer | None) -> Answer:
@@ -205,7 +213,7 @@ def _train(setting: Setting, job: RunJob, of_set: Answer | None) -> Answer:
         assert train.labeler is not None
         scores = evaluate(train.labeler.student, test, around.device)
         return {"top1": scores.top1, "top5": scores.top5, **labeling}
-    run = Run(Streams(job.seed), around.device, stages=Stages(around.cache / "features", around.clock))
+    run = Run(Streams(job.seed), around.device, around.watch, Stages(around.cache / "features", around.clock))
     result = train_seeds(train, test, config, run, seeds=(job.seed,), clock=around.clock)
     return {
         "top1": result.top1_mean,
@@ -221,10 +229,13 @@ def _train(setting: Setting, job: RunJob, of_set: Answer | None) -> Answer:
 
 def _of_set(setting: Setting, job: SetJob) -> tuple[LabeledClips, int]:
     """Return the clips of a set and its number of frames."""
-    codec, spec = job.options.codec, method_config(job.options.method, job.options.settings).labeler.spec
-    labeler = spec.network if spec.is_layer else None
-    synthetic = open_set(job.path(setting), codec if ":" in codec else None, labeler)
+    synthetic = _opened(setting, job)
     return LabeledClips.of_set(synthetic, setting.surroundings.device), synthetic.positions.numel()
+
+
+def _opened(setting: Setting, job: SetJob) -> SyntheticSet:
+    codec, spec = job.options.codec, method_config(job.options.method, job.options.settings).labeler.spec
+    return open_set(job.path(setting), codec if ":" in codec else None, spec.network if spec.is_layer else None)
 
 
 def _labeling(config: TrainConfig, labeler: Labeler | None) -> Answer:

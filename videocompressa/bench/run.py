@@ -13,6 +13,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -50,6 +51,7 @@ from videocompressa.errors import InputError
 from videocompressa.files import write_text
 from videocompressa.recipes.data import check_split, decode_videos, encode_train, list_videos
 from videocompressa.recipes.options import BudgetOptions, CandidateOptions, Surroundings
+from videocompressa.recipes.tensorboard import check_log_dir
 from videocompressa.recipes.train import check_unseen
 from videocompressa.run import watch_nothing
 from videocompressa.selection.keyframes import check_keyframes
@@ -87,6 +89,8 @@ class BenchOutcome:
     folder: Path
     files: tuple[Path, ...]
     notes: tuple[str, ...]
+    best: tuple[Path, str] | None = None
+    """The first seed's set of the most accurate row of the table, controls left out, and its codec's name."""
 
 
 def bench(
@@ -96,13 +100,16 @@ def bench(
     options: BenchOptions,
     candidates: CandidateOptions,
     jobs: int,
+    log_dir: Path | None = None,
     surroundings: Surroundings,
 ) -> BenchOutcome:
     """Run what is not yet in `folder`, and write results.json, results.csv, results.md and plots there.
 
-    `jobs` processes run at a time, each with its share of this one's threads. Raises `InputError` for options that
+    `jobs` processes run at a time, each with its share of this one's threads, and what they report goes to TensorBoard
+    in `log_dir`, a folder each. Raises `InputError` for options that
     cannot be used, before the videos are read; a cell that fails later is a record with the reason.
     """
+    check_log_dir(log_dir)
     if jobs < 1:
         raise InputError(f"--jobs is {jobs}; it must be at least 1")
     protocol, reading = protocol_of(options)
@@ -122,6 +129,7 @@ def bench(
         reading=reading,
         split=options.split,
         folder=folder,
+        log_dir=log_dir,
         threads=max(1, torch.get_num_threads() // jobs),
         surroundings=dataclasses.replace(surroundings, watch=watch_nothing, workers=0),
     )
@@ -151,7 +159,16 @@ def bench(
     for position, ending in ended:
         answers[waiting[position]] = {"reason": str(ending)} if isinstance(ending, WorkerError) else ending
         records = show()
-    return BenchOutcome(tuple(records), folder, *_draw(records, folder))
+    sets = {
+        record.top1_mean: jobs_of[row][0].trained_on
+        for row, record in zip(rows, records, strict=True)
+        if record.axis == "main" and record.top1_mean is not None and not record.is_control
+    }
+    best = max(((top1, job) for top1, job in sets.items() if job is not None), default=(0.0, None), key=itemgetter(0))[
+        1
+    ]
+    of_best = None if best is None else (best.path(setting), best.options.codec)
+    return BenchOutcome(tuple(records), folder, *_draw(records, folder), of_best)
 
 
 def _as_published(published: CandidateOptions, given: CandidateOptions, protocol: str) -> CandidateOptions:

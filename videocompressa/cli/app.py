@@ -156,6 +156,13 @@ ConfigFile = Annotated[
         group=_RUNNING,
     ),
 ]
+LogDir = Annotated[
+    Path | None,
+    Parameter(
+        group=_REPORTING,
+        help="Folder for TensorBoard: losses, temperature and entropy of the selection, by step, and keyframes.",
+    ),
+]
 Settings = Annotated[tuple[str, ...], Parameter(name="--set", negative="", show_default=False)]
 Output = Annotated[Path, Parameter(name=["--output", "-o"])]
 OutputFolder = Annotated[Path, Parameter(name=["--output", "-o"], help="Folder to write.")]

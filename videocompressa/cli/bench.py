@@ -14,7 +14,11 @@ from videocompressa.errors import InputError
 from videocompressa.recipes.options import BudgetOptions, NumBytes, Share
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from videocompressa.bench.rows import BenchOptions
+    from videocompressa.bench.run import BenchOutcome
+    from videocompressa.run import Watch
 
 Value = TypeVar("Value")
 
@@ -106,6 +110,7 @@ def bench(
     output: cli.Output,
     arguments: Annotated[BenchArguments, Parameter(name="*")] = BENCH,
     jobs: int = 1,
+    log_dir: cli.LogDir = None,
     candidates: cli.CandidateArguments = cli.CANDIDATES,
     config: cli.ConfigFile = None,
     running: cli.RunningArguments = cli.RUNNING,
@@ -119,7 +124,8 @@ def bench(
     Parameters
     ----------
     output
-        Folder for results.json, results.csv, results.md, the plots and all sets.
+        Folder for results.json, results.csv, results.md, the plots, all sets, and index.html: the page of the most
+        accurate of them.
     jobs
         Cells that run at a time, each in a process with its share of the threads.
     """
@@ -129,21 +135,47 @@ def bench(
     options = arguments.options()
     with terminal.progress(reporting) as watch:
         surroundings = running.surroundings(watch)
-        outcome = run_bench(data, output, options=options, candidates=candidates, jobs=jobs, surroundings=surroundings)
+        outcome = run_bench(
+            data, output, options=options, candidates=candidates, jobs=jobs, log_dir=log_dir, surroundings=surroundings
+        )
+        page = _write_page(outcome, data, watch)
     terminal.notes_and_skipped(outcome.notes, (), reporting)
+    files = (*outcome.files, *page)
     if reporting.json:
         terminal.print_json(
             {
                 "folder": outcome.folder,
                 "num_cells": len(outcome.records),
                 "num_failed": sum(record.status == "failed" for record in outcome.records),
-                "files": outcome.files,
+                "files": files,
             }
         )
         return
     terminal.stdout_console().print(markdown(outcome.records), markup=False, soft_wrap=True)
-    for path in outcome.files:
+    for path in files:
         terminal.note(f"wrote {path}", reporting)
+
+
+def _write_page(outcome: BenchOutcome, data: Path, watch: Watch) -> tuple[Path, ...]:
+    """Write the page of the most accurate set with all results, where there is one."""
+    from videocompressa.artifact import measure
+    from videocompressa.page.write import accuracy_in, write_page
+    from videocompressa.recipes.sets import open_set
+
+    if outcome.best is None:
+        return ()
+    path, codec = outcome.best
+    synthetic, page = open_set(path, codec if ":" in codec else None), outcome.folder / "index.html"
+    write_page(
+        synthetic,
+        measure(path),
+        page,
+        data=data if data.is_dir() else None,
+        accuracy=accuracy_in(outcome.records, synthetic),
+        records=outcome.records,
+        watch=watch,
+    )
+    return (page,)
 
 
 def _listed(option: str, text: str, kind: Callable[[str], Value]) -> tuple[Value, ...]:

@@ -22,6 +22,8 @@ def compress(
     output: cli.Output,
     options: cli.CompressArguments = cli.COMPRESS,
     selector_out: Path | None = None,
+    html: Path | None = None,
+    log_dir: cli.LogDir = None,
     force: cli.Replace = False,
     profile: cli.Force = False,
     budget: cli.BudgetArguments = cli.BUDGET,
@@ -40,15 +42,23 @@ def compress(
         The file to write, such as set.safetensors.
     selector_out
         Also write the selector that learned to pick keyframes to this .safetensors file, for the verb keyframes.
+    html
+        Also write the page of the file to this .html file; inspect --html knows neither the selector's scores nor what
+        the set was before it was tuned.
     profile
         Also print the time that each stage took, and of what decoding workers did; --json has it always.
     """
     started = time.perf_counter()
+    from videocompressa.page.write import check_page, write_page
     from videocompressa.recipes.compress import compress_folder
+    from videocompressa.recipes.sets import open_set
+    from videocompressa.recipes.tensorboard import logged
 
+    if html is not None:
+        check_page(html, overwrite=force)
     announce = terminal.Announcer(reporting)
-    with terminal.progress(reporting) as watch:
-        times = terminal.StageTimes(watch)
+    with terminal.progress(reporting) as watch, logged(log_dir, watch) as log:
+        times = terminal.StageTimes(log.watch)
         surroundings, group = running.together(times.watch)
         outcome = compress_folder(
             data,
@@ -62,11 +72,21 @@ def compress(
             surroundings=surroundings,
             announce=announce if group.is_main and not reporting.quiet else None,
         )
-    if not group.is_main:
-        return
-    seconds = time.perf_counter() - started
-    terminal.notes_and_skipped(announce.others(outcome.notes), outcome.skipped, reporting)
-    selector = {} if selector_out is None else {"selector": selector_out}
+        if not group.is_main:
+            return
+        seconds, notes = time.perf_counter() - started, list(announce.others(outcome.notes))
+        codec = options.codec if ":" in options.codec else None
+        if log_dir is not None:
+            log.samples(open_set(output, codec))
+        if html is not None:
+            shown = data if data.is_dir() else None
+            page = write_page(
+                open_set(output, codec), outcome.cost, html, data=shown, origins=outcome.origins(), watch=times.watch
+            )
+            notes += page.notes
+    terminal.notes_and_skipped(notes, outcome.skipped, reporting)
+    files = {"selector": selector_out, "page": html}
+    written = {name: path for name, path in files.items() if path is not None}
     if reporting.json:
         costs = {
             "compress_seconds": seconds,
@@ -74,13 +94,13 @@ def compress(
             "worker_seconds": times.worker_seconds,
             "peak_memory_bytes": terminal.peak_memory_bytes(surroundings.workers),
         }
-        terminal.print_json(terminal.facts_of(outcome, "cost") | costs | selector)
+        terminal.print_json(terminal.facts_of(outcome, "cost") | costs | written)
         return
     rows = {"file": str(outcome.path), **cost_rows(outcome.cost)}
     if outcome.labeler is not None:
         rows["labeler"] = labeler_text(outcome.labeler)
     rows["kept"] += f", of {outcome.num_train_videos} videos with {outcome.num_train_frames} frames"
-    terminal.stdout_console().print(terminal.facts_table({**rows, "time": duration_text(seconds), **selector}))
+    terminal.stdout_console().print(terminal.facts_table({**rows, "time": duration_text(seconds), **written}))
     if profile:
         terminal.stdout_console().print(*times.tables())
     if outcome.judged_by is None:

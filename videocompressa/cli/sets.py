@@ -26,8 +26,10 @@ class PageArguments:
     data: Annotated[Path | None, cli.AS_PATH] = None
     """The folder that was compressed: the page shows frames of its videos beside the keyframes."""
     results: Annotated[tuple[Path, ...], Parameter(negative="")] = ()
-    """For the page: a file with what train --json printed, for the set or for all videos, or the results.json of bench;
+    """For the page: a file with what train --json printed, for the set or for all videos, or the folder of bench;
     repeat for more."""
+    assets: Path | None = None
+    """Folder for the pictures and clips of the page, in place of inside it: for large sets."""
 
 
 PAGE = PageArguments()
@@ -82,9 +84,11 @@ def _check_page(page: PageArguments, *, overwrite: bool) -> None:
     if page.html is not None:
         from videocompressa.page.write import check_page
 
-        check_page(page.html, overwrite=overwrite)
-    elif page.data is not None or page.results:
-        raise InputError(f"--{'results' if page.data is None else 'data'} is for the page; give --html page.html too")
+        check_page(page.html, page.assets, overwrite=overwrite)
+        return
+    for name in ("data", "results", "assets"):
+        if getattr(page, name):
+            raise InputError(f"--{name} is for the page; give --html page.html too")
 
 
 def _write_page(synthetic: SyntheticSet, cost: Cost, page: PageArguments, reporting: cli.ReportingArguments) -> None:
@@ -93,7 +97,16 @@ def _write_page(synthetic: SyntheticSet, cost: Cost, page: PageArguments, report
     assert page.html is not None
     accuracy, records = read_all_results(page.results, synthetic)
     with terminal.progress(reporting) as watch:
-        shown = write_page(synthetic, cost, page.html, data=page.data, accuracy=accuracy, records=records, watch=watch)
+        shown = write_page(
+            synthetic,
+            cost,
+            page.html,
+            assets=page.assets,
+            data=page.data,
+            accuracy=accuracy,
+            records=records,
+            watch=watch,
+        )
     terminal.notes_and_skipped(shown.notes, (), reporting)
 
 

@@ -236,7 +236,7 @@ def skipped_json(videos: Iterable[BadVideo]) -> list[dict[str, str]]:
 
 def facts_of(outcome: Any, record: str) -> dict[str, Any]:
     """Return the fields of an outcome as JSON values; those of its field `record` are among them."""
-    fields = dict(vars(outcome))
+    fields = {name: value for name, value in vars(outcome).items() if name != "origins"}  # tensors, for the page
     fields |= vars(fields.pop(record))
     if (labeler := fields.get("labeler")) is not None:
         fields["labeler"] = labeler_json(labeler)

@@ -69,6 +69,7 @@ def train(
     save_model: Path | None = None,
     force: cli.Replace = False,
     codec: cli.CodecFolder = None,
+    log_dir: cli.LogDir = None,
     labeler: str | None = None,
     candidates: cli.CandidateArguments = cli.CANDIDATES,
     config: cli.ConfigFile = None,
@@ -94,12 +95,14 @@ def train(
         The pretrained network, such as hf:FOLDER, of a set whose labeler is a layer on it; not needed where it is that
         of the student.
     """
+    from videocompressa.recipes.sets import open_set
+    from videocompressa.recipes.tensorboard import logged
     from videocompressa.recipes.train import holds_videos, train_on
 
     if data is None and not holds_videos(subject):
         raise InputError("--data is missing; give the folder whose test videos the students classify")
-    with terminal.progress(reporting) as watch:
-        surroundings, group = running.together(watch)
+    with terminal.progress(reporting) as watch, logged(log_dir, watch) as log:
+        surroundings, group = running.together(log.watch)
         outcome = train_on(
             subject,
             data or subject,
@@ -115,6 +118,8 @@ def train(
             group=group,
             surroundings=surroundings,
         )
+        if log_dir is not None and group.is_main and not holds_videos(subject):
+            log.samples(open_set(subject, codec))
     if not group.is_main:
         return
     terminal.notes_and_skipped((), outcome.skipped, reporting)

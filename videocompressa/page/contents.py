@@ -15,7 +15,8 @@ from videocompressa.errors import BadVideo, InputError, VideoError
 from videocompressa.methods import METHODS
 from videocompressa.page.chart import Panel, panels
 from videocompressa.page.labels import Bars, View, labeled_views, stored_bars
-from videocompressa.page.media import Media, fitting_quality, item_media
+from videocompressa.page.media import QUALITIES, Media, Store, fitting_quality, inside, item_media
+from videocompressa.recipes.compress import UNKNOWN, Origins
 from videocompressa.recipes.contact_sheet import choose_items
 from videocompressa.recipes.facts import set_rows
 from videocompressa.recipes.options import CandidateOptions, CompressOptions
@@ -59,7 +60,9 @@ class Item:
     video: str
     media: Media
     cells: str
-    """SVG path of the kept candidates, on a line of T units."""
+    """SVG path of the kept candidates, on a line of T units; bars from the bottom, of their scores where known."""
+    others: str
+    """The same of the other candidates; "" where scores are not known."""
     times: str
     bars: list[Bars]
 
@@ -82,6 +85,7 @@ class Page:
     groups: dict[str, list[Item]]
     """Items by class, of the classes that have any."""
     views: list[View]
+    has_scores: bool
     panels: tuple[Panel, ...]
     rows: dict[str, str]
     """More facts, by name."""
@@ -99,6 +103,8 @@ def page_of(
     cost: Cost,
     *,
     data: Path | None = None,
+    origins: Origins = UNKNOWN,
+    store: Store | None = None,
     accuracy: Accuracy = NO_ACCURACY,
     records: Sequence[Record] = (),
     watch: Watch = watch_nothing,
@@ -106,14 +112,15 @@ def page_of(
     """Return what is shown of a set with its decoder.
 
     `data` is the folder that was compressed: frames of its videos are shown beside the keyframes. Videos that cannot
-    be read are named in the notes; raises `InputError` when none can.
+    be read are named in the notes; raises `InputError` when none can. With `store`, media are files beside the page,
+    as fine and as many as they are.
     """
     skipped: dict[int, BadVideo] = {}
     source = _source_reader(synthetic, data, skipped)
-    media = partial(item_media, synthetic, source)
-    quality, most = fitting_quality(len(synthetic), media)
+    media = partial(item_media, synthetic, source, origins.untuned)
+    quality, most = (QUALITIES[0], len(synthetic)) if store else fitting_quality(len(synthetic), media)
     rows = choose_items(synthetic.hard_labels, most).tolist()
-    groups = _groups(synthetic, rows, partial(media, quality=quality), watch)
+    groups = _groups(synthetic, rows, partial(media, quality=quality, store=store or inside), origins.scores, watch)
     return Page(
         source=synthetic.provenance.source,
         cost=cost,
@@ -121,7 +128,8 @@ def page_of(
         num_frames=synthetic.clip.num_frames,
         accuracy=accuracy,
         groups=groups,
-        views=labeled_views(synthetic),
+        views=labeled_views(synthetic, store or inside),
+        has_scores=origins.scores is not None,
         panels=panels(records),
         rows=set_rows(synthetic, cost),
         command=command_of(synthetic, cost),
@@ -130,12 +138,12 @@ def page_of(
 
 
 def _groups(
-    synthetic: SyntheticSet, rows: Sequence[int], media: Callable[[int], Media], watch: Watch
+    synthetic: SyntheticSet, rows: Sequence[int], media: Callable[[int], Media], scores: Tensor | None, watch: Watch
 ) -> dict[str, list[Item]]:
     groups: dict[str, list[Item]] = {}
     for place, (row, bars) in enumerate(zip(rows, stored_bars(synthetic, rows), strict=True), 1):
         name = synthetic.classes[int(synthetic.hard_labels[row])]
-        groups.setdefault(name, []).append(_item(synthetic, row, media(row), bars))
+        groups.setdefault(name, []).append(_item(synthetic, row, media(row), scores, bars))
         watch("page", done=place, total=len(rows))
     return groups
 
@@ -176,16 +184,31 @@ def _source_reader(
     return frames
 
 
-def _item(synthetic: SyntheticSet, row: int, media: Media, bars: list[Bars]) -> Item:
+def _item(synthetic: SyntheticSet, row: int, media: Media, scores: Tensor | None, bars: list[Bars]) -> Item:
     positions, times = synthetic.positions[row].tolist(), synthetic.times_seconds[row].tolist()
+    every = range(synthetic.clip.num_frames)
+    heights = [1.0 for _ in every] if scores is None else _heights(scores[row])
+    others = [] if scores is None else [place for place in every if place not in positions]
     return Item(
         number=row,
         video=synthetic.provenance.video_ids[row],
         media=media,
-        cells="".join(f"M{position} 0h.85v1h-.85z" for position in positions),
+        cells=_cells(positions, heights),
+        others=_cells(others, heights),
         times=f"{len(positions)} of {synthetic.clip.num_frames} frames, {times[0]:.2f} to {times[-1]:.2f} s",
         bars=bars,
     )
+
+
+def _heights(scores: Tensor) -> list[float]:
+    """Return bars in [0.1,1] for the scores (T,) of one video: the least is seen too."""
+    low, high = scores.min(), scores.max()
+    heights: list[float] = (0.1 + 0.9 * (scores - low) / (high - low + 1e-9)).tolist()
+    return heights
+
+
+def _cells(places: Sequence[int], heights: Sequence[float]) -> str:
+    return "".join(f"M{place} 1v-{heights[place]:.3g}h.85V1z" for place in places)
 
 
 def command_of(synthetic: SyntheticSet, cost: Cost) -> str:

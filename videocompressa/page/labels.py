@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from videocompressa.page.media import QUALITIES, Film, film
+from videocompressa.page.media import QUALITIES, Film, Store, film, inside
 from videocompressa.recipes.sets import as_uint8, items_of
 from videocompressa.rng import Streams
 from videocompressa.synthetic import SyntheticSet
@@ -49,7 +49,7 @@ def stored_bars(synthetic: SyntheticSet, rows: Sequence[int]) -> list[list[Bars]
     return bars
 
 
-def labeled_views(synthetic: SyntheticSet, count: int = 6) -> list[View]:
+def labeled_views(synthetic: SyntheticSet, store: Store = inside, count: int = 6) -> list[View]:
     """Return views, mixed as in training, of items evenly over the set; none without a (complete) labeler."""
     if (labeler := synthetic.labeler) is None or not labeler.is_complete:
         return []
@@ -57,7 +57,7 @@ def labeled_views(synthetic: SyntheticSet, count: int = 6) -> list[View]:
     clips = items_of(synthetic, sorted(rows)).clips()
     views, _ = random_views(clips, labeler.spec.views, Streams(0, "page").generator("gallery"))
     return [
-        View(film(as_uint8(view), QUALITIES[0]), _bars("Label of this view", label, synthetic.classes))
+        View(film(as_uint8(view), QUALITIES[0], store), _bars("Label of this view", label, synthetic.classes))
         for view, label in zip(views, labeler(views), strict=True)
     ]
 

@@ -1,12 +1,13 @@
-"""Pictures and videos inside a page: film strips as WebP and clips as mp4, both as data URIs, within a size."""
+"""Pictures and videos of a page: film strips as WebP and clips as mp4, within its size as data URIs, or beside it."""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -23,6 +24,8 @@ MOST_COLUMNS = 4
 """Frames side by side; more go into further rows."""
 MOST_PICTURES = 16
 """Of one film strip; of more keyframes, evenly spaced ones are shown."""
+CHANGE_GAIN = 4
+KINDS = {"webp": "image/webp", "mp4": "video/mp4"}
 NUM_SAMPLES = 8
 """Items that are encoded to learn the size of all."""
 
@@ -43,12 +46,32 @@ QUALITIES = (Quality(160, 85, 16), Quality(128, 75, 22), Quality(96, 60, 26), Qu
 """Tried in this order (our choice); where the last is too large, a page shows fewer items."""
 
 
+Store = Callable[[str, bytes], str]
+"""Takes a suffix and a file, and returns its address for the page."""
+
+
+def inside(suffix: str, data: bytes) -> str:
+    """Return a file as its data URI."""
+    return f"data:{KINDS[suffix]};base64,{base64.b64encode(data).decode()}"
+
+
+def beside(folder: Path, address: str) -> Store:
+    """Return what writes files into `folder`, which the page reaches as `address`; equal files are one."""
+
+    def store(suffix: str, data: bytes) -> str:
+        name = f"{hashlib.sha256(data).hexdigest()[:16]}.{suffix}"
+        (folder / name).write_bytes(data)
+        return f"{address}/{name}"
+
+    return store
+
+
 @dataclass(frozen=True)
 class Film:
     """Frames in one picture, row by row."""
 
     uri: str
-    """A data URI of WebP."""
+    """Of WebP."""
     width: int
     height: int
     columns: int
@@ -62,22 +85,44 @@ class Media:
     film: Film
     """Its decoded keyframes."""
     clip: str
-    """A data URI of mp4: the clip of T frames that students see."""
-    source: Film | None
+    """Address of an mp4: the clip of T frames that students see."""
+    source: Film | None = None
     """The same frames of its video; None where that is not at hand."""
+    untuned: Film | None = None
+    """The keyframes before they were tuned; None where they are not, or that is not known."""
+    change: Film | None = None
+    """What tuning changed, `CHANGE_GAIN` times, around gray."""
 
     @property
     def num_bytes(self) -> int:
         """Bytes in the page."""
-        return len(self.film.uri) + len(self.clip) + (len(self.source.uri) if self.source else 0)
+        films = (self.film, self.source, self.untuned, self.change)
+        return len(self.clip) + sum(len(each.uri) for each in films if each)
 
 
-def item_media(synthetic: SyntheticSet, source: Callable[[int], Tensor | None], row: int, quality: Quality) -> Media:
-    """Return the media of one item of a set with its decoder; `source` gives frames (K,3,H,W) uint8 of its video."""
+def item_media(
+    synthetic: SyntheticSet,
+    source: Callable[[int], Tensor | None],
+    untuned: Tensor | None,
+    row: int,
+    quality: Quality,
+    store: Store = inside,
+) -> Media:
+    """Return the media of one item of a set with its decoder.
+
+    `source` gives frames (K,3,H,W) uint8 of its video; `untuned` are all latents (N,K,C,h,w) before tuning.
+    """
     one, frames = items_of(synthetic, [row]), source(row)
-    shown = None if frames is None else film(frames, quality)
-    clip = clip_uri(as_uint8(one.clips()[0]), frames_a_second(one), quality)
-    return Media(film(as_uint8(one.keyframes()[0]), quality), clip, shown)
+    keyframes = one.keyframes()[0]
+    shown = None if frames is None else film(frames, quality, store)
+    clip = clip_uri(as_uint8(one.clips()[0]), frames_a_second(one), quality, store)
+    media = Media(film(as_uint8(keyframes), quality, store), clip, shown)
+    if untuned is None:
+        return media
+    before = replace(one, latents=untuned[row : row + 1], packing="dense", packed={}).keyframes()[0]
+    change = (0.5 + CHANGE_GAIN * (keyframes - before)).clamp(0, 1)
+    films = (film(as_uint8(each), quality, store) for each in (before, change))
+    return replace(media, untuned=next(films), change=next(films))
 
 
 def fitting_quality(num_items: int, media: Callable[[int, Quality], Media]) -> tuple[Quality, int]:
@@ -95,7 +140,7 @@ def fitting_quality(num_items: int, media: Callable[[int, Quality], Media]) -> t
     return quality, min(num_items, max(1, most))
 
 
-def film(frames: Tensor, quality: Quality) -> Film:
+def film(frames: Tensor, quality: Quality, store: Store = inside) -> Film:
     """Return frames (F,3,H,W) uint8 as one picture."""
     count = min(len(frames), MOST_PICTURES)
     frames = _shrunk(frames[torch.linspace(0, len(frames) - 1, count).round().long()], quality.side)
@@ -107,15 +152,15 @@ def film(frames: Tensor, quality: Quality) -> Film:
         sheet.paste(Image.fromarray(frame.permute(1, 2, 0).contiguous().numpy()), corner)
     encoded = io.BytesIO()
     sheet.save(encoded, format="WEBP", quality=quality.webp, method=4)
-    return Film(_data_uri("image/webp", encoded.getvalue()), *sheet.size, columns, rows)
+    return Film(store("webp", encoded.getvalue()), *sheet.size, columns, rows)
 
 
-def clip_uri(frames: Tensor, fps: float, quality: Quality) -> str:
-    """Return frames (T,3,H,W) uint8 as the data URI of an mp4."""
+def clip_uri(frames: Tensor, fps: float, quality: Quality, store: Store = inside) -> str:
+    """Return the address of frames (T,3,H,W) uint8 as an mp4."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "clip.mp4"
         write_video(path, _shrunk(frames, quality.side), fps, crf=quality.crf)
-        return _data_uri("video/mp4", path.read_bytes())
+        return store("mp4", path.read_bytes())
 
 
 def _shrunk(frames: Tensor, side: int) -> Tensor:
@@ -126,7 +171,3 @@ def _shrunk(frames: Tensor, side: int) -> Tensor:
     sides = [max(1, round(scale * height)), max(1, round(scale * width))]
     smaller = torch.nn.functional.interpolate(frames.float(), size=sides, mode="area")
     return smaller.round().to(torch.uint8)
-
-
-def _data_uri(kind: str, data: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(data).decode()}"

@@ -28,6 +28,12 @@ function stop() {
   film.setAttribute("aria-pressed", "false");
   film.closest(".item").classList.remove("playing");
 }
+function addressOf(clip) {
+  if (!clip.startsWith("data:")) return clip;
+  // Some browsers play no data URI, but all play a blob.
+  const bytes = Uint8Array.from(atob(clip.split(",")[1]), (letter) => letter.charCodeAt(0));
+  return URL.createObjectURL(new Blob([bytes], { type: "video/mp4" }));
+}
 async function play(film, pin) {
   stop();
   pinned = pin;
@@ -35,9 +41,7 @@ async function play(film, pin) {
   Object.assign(video, { muted: true, loop: true, playsInline: true });
   playing = { film, video };
   film.setAttribute("aria-pressed", "true");
-  // Some browsers play no data URI, but all play a blob.
-  const bytes = Uint8Array.from(atob(film.dataset.clip.split(",")[1]), (letter) => letter.charCodeAt(0));
-  video.src = URL.createObjectURL(new Blob([bytes], { type: "video/mp4" }));
+  video.src = addressOf(film.dataset.clip);
   video.onerror = () => { if (playing?.video === video) stop(); }; // a browser without H.264
   film.append(video);
   const item = film.closest(".item");
@@ -92,8 +96,9 @@ function sort() {
 byId("class").onchange = byId("search").oninput = filter;
 byId("order").onchange = sort;
 byId("class").form.onsubmit = (event) => event.preventDefault();
+// A browser may keep what was chosen before a reload; sorting thousands of clips takes time.
 filter();
-sort(); // A browser may keep what was chosen before a reload.
+if (byId("order").selectedIndex) sort();
 
 // Values of the chart.
 for (const point of all(".point")) {

@@ -1,16 +1,20 @@
 """Writing the page of a set: one HTML file that needs no network."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from videocompressa.bench.record import REGIMES, Record
+from videocompressa.bench.record import FULL, REGIMES, Record
 from videocompressa.errors import InputError
-from videocompressa.files import check_output, write_text
-from videocompressa.page.contents import NO_ACCURACY, Accuracy, Page, accuracy_of, page_of
+from videocompressa.files import check_output, check_output_folder, complete_folder, write_text
+from videocompressa.methods import METHODS
+from videocompressa.page.contents import Accuracy, Page, accuracy_of, page_of
+from videocompressa.page.media import beside
 from videocompressa.recipes.results import TrainResults, read_results
-from videocompressa.run import Watch, watch_nothing
 from videocompressa.synthetic import Cost, SyntheticSet
 from videocompressa.texts import bytes_text, percent_text
 
@@ -22,22 +26,28 @@ def write_page(
     cost: Cost,
     path: Path,
     *,
-    data: Path | None = None,
-    accuracy: Accuracy = NO_ACCURACY,
-    records: Sequence[Record] = (),
-    watch: Watch = watch_nothing,
+    assets: Path | None = None,
+    **more: Any,
 ) -> Page:
     """Write the page of a set with its decoder to `path`, in place of one that exists, and return what it shows.
 
-    `data` is the folder that was compressed, for frames of its videos. Raises `InputError`.
+    `assets` is a folder for pictures and clips, which are in the page otherwise; it is replaced. `more` are those of
+    `page_of`. Raises `InputError`.
     """
-    page = page_of(synthetic, cost, data=data, accuracy=accuracy, records=records, watch=watch)
+    if assets is None:
+        page = page_of(synthetic, cost, **more)
+    else:
+        with complete_folder(assets, overwrite=True) as folder:
+            address = quote(os.path.relpath(assets, path.parent).replace(os.sep, "/"))
+            page = page_of(synthetic, cost, store=beside(folder, address), **more)
     write_text(path, render(page))
     return page
 
 
-def check_page(path: Path, *, overwrite: bool) -> None:
+def check_page(path: Path, assets: Path | None = None, *, overwrite: bool) -> None:
     """Raise `InputError` when the page cannot be written there: to be called before it is made."""
+    if assets is not None:
+        check_output_folder(assets, overwrite=overwrite)
     if path.suffix.lower() not in (".html", ".htm"):
         raise InputError(f"cannot write a page to {path.name!r}; name it with .html")
     check_output(path, overwrite=overwrite)
@@ -61,6 +71,8 @@ def read_all_results(paths: Sequence[Path], synthetic: SyntheticSet) -> tuple[Ac
     trained: dict[bool, TrainResults] = {}
     records: list[Record] = []
     for path in paths:
+        if path.is_dir():
+            path = path / "results.json"  # of bench
         if _holds_records(path):
             records += _read_records(path, synthetic.provenance.source.name)
             continue
@@ -68,9 +80,44 @@ def read_all_results(paths: Sequence[Path], synthetic: SyntheticSet) -> tuple[Ac
         if (own := _of_set(path, results, synthetic)) in trained:
             raise InputError(f"--results {path}: an earlier file has results of {_NAMES[own]} too; give one of them")
         trained[own] = results
+    if not trained:
+        return accuracy_in(records, synthetic), records
     of_set, of_full = ((each.top1_mean, each.top1_std) if each else None for each in map(trained.get, (True, False)))
     how = [f"{_NAMES[own].capitalize()}: {_how(each)}." for own, each in sorted(trained.items(), reverse=True)]
     return accuracy_of(of_set, of_full, " ".join(how)), records
+
+
+def accuracy_in(records: Sequence[Record], synthetic: SyntheticSet) -> Accuracy:
+    """Return the accuracy of the set's row of a benchmark, the first that fits, against that of all videos."""
+    labels = "views" if synthetic.labeler is not None else "soft" if synthetic.labels.ndim == 2 else "hard"
+    kept = (int(synthetic.hard_labels.bincount().max()), synthetic.positions.shape[1])
+    config = METHODS.get(synthetic.provenance.method)
+    of_set = [
+        each
+        for each in records
+        if (each.axis, each.method, each.labels) == ("main", synthetic.provenance.method, labels)
+        and ((each.vpc, each.keyframes) == kept or bool(config and config.fills_bytes))
+        and each.top1_mean is not None
+    ]
+    if not of_set:
+        return Accuracy()
+    own = of_set[0]
+    of_full = [each for each in records if each.on_all_videos and _alike(each, own) and each.top1_mean is not None]
+    full = of_full[0] if of_full else None
+    how = f"Benchmark: top-1 on {own.split} videos, {len(own.top1_runs)} runs of {own.student} ({own.protocol}), "
+    of_own, of_all = ((each.top1_mean, each.spread) if each and each.top1_mean else None for each in (own, full))
+    regime = REGIMES[labels] + ("" if labels == "hard" else "; all videos: hard labels")
+    return accuracy_of(of_own, of_all, f"{how}{regime}.")
+
+
+def _alike(record: Record, own: Record) -> bool:
+    return (record.method, record.labels, record.axis, record.student, record.protocol) == (
+        FULL,
+        "hard",
+        "main",
+        own.student,
+        own.protocol,
+    )
 
 
 def _how(results: TrainResults) -> str:

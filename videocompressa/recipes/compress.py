@@ -1,10 +1,14 @@
 """The compress run: videos to candidates, candidates to a synthetic set, the set to a file."""
 
 import dataclasses
+import functools
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import torch
+from torch import Tensor
 
 from videocompressa.artifact import to_bytes, write_set
 from videocompressa.artifact.packing.weights import packed_bytes
@@ -37,12 +41,25 @@ from videocompressa.selection.keyframes import check_keyframes
 from videocompressa.selection.selector_file import Origin, TrainedSelector, write_selector
 from videocompressa.students.labelers import LAYER_MIX, completed_spec, parse_labeler, train_labeler
 from videocompressa.students.named import check_clips
-from videocompressa.synthetic import Budget, Cost
+from videocompressa.synthetic import Budget, Cost, SyntheticSet, take_keyframes
 from videocompressa.texts import bytes_text, percent_text, span_text
 
 LABELS = {"hard": "hard labels", "soft": "soft labels of a teacher", "views": "a labeler for their views"}
 MEASURED_STEPS = 200
 """Training steps from which on a run measures its pace first, which takes four of them (our choice)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Origins:
+    """What a run knows of the items of its set, and the file does not hold."""
+
+    scores: Tensor | None = None
+    """(N,T) the selector's scores of all candidates; None where none was learned."""
+    untuned: Tensor | None = None
+    """(N,K,C,h,w) the latents of the same keyframes as they were encoded; None where none are tuned."""
+
+
+UNKNOWN = Origins()
 
 
 @dataclass(frozen=True)
@@ -67,6 +84,7 @@ class CompressOutcome:
     """Split of the data that students of the set can be evaluated on, "test" or "val"; None where it has neither."""
     method_seconds: float
     """Seconds of the method, stages that were already finished included; not of decoding and encoding."""
+    origins: Callable[[], Origins]
 
 
 def compress_folder(
@@ -146,6 +164,7 @@ def compress_folder(
         notes=(*videos.notes, *labeler_notes, *train_data.notes, *notes),
         judged_by=judged_by,
         method_seconds=seconds,
+        origins=functools.partial(_origins, train_data, config, synthetic, resolved.keyframes, run),
     )
 
 
@@ -185,6 +204,18 @@ def _estimate(
     frames, _, seconds = encode_sample(entries, candidates.clip, codec, videos.root, surroundings)
     train_seconds = method_seconds(frames, config, len(entries), videos.classes, surroundings)
     return {"time": f"{span_text(len(entries) * seconds + train_seconds)}, less what an earlier run has done"}
+
+
+def _origins(
+    train_data: Candidates, config: MethodConfig, synthetic: SyntheticSet, keyframes: int, run: Run
+) -> Origins:
+    places = {video: row for row, video in enumerate(train_data.video_ids)}
+    rows = torch.tensor([places[video] for video in synthetic.provenance.video_ids])
+    selector = config.find_selector(train_data, keyframes, run) if config.selector_name == "gumbel" else None
+    scores = selector.scores(train_data.frames[rows]) if isinstance(selector, GumbelSelector) else None
+    tuned = bool(config.synthesis_steps) and synthetic.codec == train_data.codec
+    untuned = take_keyframes(train_data.latents[rows].float(), synthetic.positions) if tuned else None
+    return Origins(scores, untuned)
 
 
 def configured(

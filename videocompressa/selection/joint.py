@@ -97,7 +97,8 @@ def train_selector(
         task = F.cross_entropy(student.classify(place(weights, student.stem(latents), fill)), labels)
         coverage = uncovered(place(weights, latents, fill), latents)
         _step(task + config.coverage_weight * coverage, phi)
-        run.watch("selector", done=step + 1, total=config.steps, loss=float(task.detach()))
+        numbers = {"loss": float(task.detach()), "temperature": tau, "entropy": _entropy(scores.detach())}
+        run.watch("selector", done=step + 1, total=config.steps, **numbers)
     return selector.eval().requires_grad_(False)
 
 
@@ -116,6 +117,12 @@ def uncovered(filled_BT: Tensor, frames_BT: Tensor) -> Tensor:
     missed = (filled_BT - frames_BT).square().mean()
     spread = (frames_BT - frames_BT.mean(1, keepdim=True)).square().mean()
     return missed / (spread + 1e-4)
+
+
+def _entropy(scores_BT: Tensor) -> float:
+    """Mean entropy, in nats, of the first pick that scores stand for (Theorem 1): log T where all frames are equal."""
+    logs = scores_BT.log_softmax(1)
+    return -float((logs.exp() * logs).sum(1).mean())
 
 
 def _train_alone(
