@@ -30,7 +30,7 @@ def read(folder: Path) -> tuple[dict[str, list[tuple[int, float]]], dict[str, li
 def test_numbers_go_on_and_a_phase_that_begins_again_is_a_further_run(tmp_path: Path) -> None:
     reports = []
     with logged(tmp_path, lambda step, **numbers: reports.append((step, numbers))) as log:
-        log.watch("list", done=1, total=1)
+        log.watch("decode", done=1, total=1, part=1, parts=2, worker_seconds={"a": 1.0})
         for _ in range(2):
             log.watch("student", done=1, total=2, loss=3.0)
             log.watch("student", done=2, total=2, loss=1.5)

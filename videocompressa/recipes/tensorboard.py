@@ -13,6 +13,7 @@ from videocompressa.errors import InputError, how_to_install
 from videocompressa.run import Watch
 from videocompressa.synthetic import SyntheticSet
 
+NOT_SHOWN = ("part", "parts", "worker_seconds")
 NUM_SAMPLES = 16
 """Items, evenly over the set, whose keyframes are shown."""
 
@@ -27,15 +28,16 @@ class Log:
     _last: dict[str, tuple[int, float]] = field(default_factory=dict)
     """Number of the run and last step of each phase."""
 
-    def watch(self, step: str, *, done: float, total: float, **numbers: float) -> None:
+    def watch(self, step: str, *, done: float, total: float, **numbers: Any) -> None:
         """Report progress; a phase that begins again (the next student) is a further run of TensorBoard."""
         self.inner(step, done=done, total=total, **numbers)
-        if self.folder is None or not numbers:
+        shown = {name: value for name, value in numbers.items() if name not in NOT_SHOWN}
+        if self.folder is None or not shown:
             return
         number, last = self._last.get(step, (0, 0.0))
         number += done <= last
         self._last[step] = number, done
-        for name, value in numbers.items():
+        for name, value in shown.items():
             self._writer(number).add_scalar(f"{step}/{name}", value, int(done))
 
     def samples(self, synthetic: SyntheticSet) -> None:
