@@ -187,7 +187,7 @@ def test_more_videos_than_the_sample_are_listed_and_not_read(run: Runner, videos
 
 
 def test_compress_shows_where_its_time_went(run: Runner, videos: Path, tmp_path: Path) -> None:
-    result = run.compress(videos, tmp_path / "set.safetensors", "--profile")
+    result = run.compress(videos, tmp_path / "set.safetensors", "--profile", "--cache", tmp_path / "empty")
     ours, workers = result.out.split("stage of the workers")
     for text, stages in ((ours, {"decode", "encode", "pack"}), (workers, {"hash", "decode", "resize"})):
         shares = dict(re.findall(rf"({'|'.join(stages)})\W.*?([\d.]+) %", text))
