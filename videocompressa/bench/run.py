@@ -149,7 +149,8 @@ def bench(
     for position, ending in ended:
         answers[waiting[position]] = {"reason": str(ending)} if isinstance(ending, WorkerError) else ending
         records = show()
-    return BenchOutcome(tuple(records), folder, *_draw(records, folder))
+    files, notes = _draw(records, folder)
+    return BenchOutcome(tuple(records), folder, files, (*videos.notes, *notes))
 
 
 def _as_published(published: CandidateOptions, given: CandidateOptions, protocol: str) -> CandidateOptions:

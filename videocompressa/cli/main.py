@@ -37,8 +37,16 @@ DONE, ENDED, BAD_INPUT, DIVERGED, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; `argv` is without the program's name, None takes the process's own."""
     escape_unwritable()
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _terminate)
+    if threading.current_thread() is not threading.main_thread():
+        return _run(argv)
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        return _run(argv)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _run(argv: Sequence[str] | None) -> int:
     try:
         command, bound, _ = app.parse_args(
             sys.argv[1:] if argv is None else list(argv), print_error=False, exit_on_error=False

@@ -47,6 +47,8 @@ class TrainOutcome:
     """Videos of the used splits that could not be read."""
     centroid_top1: float | None = None
     """Of a probe: top-1 in [0,1] of the nearest class mean of the same features, which trains nothing."""
+    notes: tuple[str, ...] = ()
+    """What was found in the evaluated folder and left out, and replaced frames of its videos."""
 
 
 def train_on(
@@ -119,6 +121,7 @@ def train_on(
         split=split,
         skipped=(*skipped, *test.bad),
         centroid_top1=centroid,
+        notes=(*videos.notes, *test.notes),
     )
 
 
