@@ -126,11 +126,12 @@ def test_any_encoding_of_stdout_can_be_written(
         assert not options or "\u65e5\u672c \U0001f600" in json.loads(text)["classes"]
 
 
-def test_plan_and_compress_name_what_they_leave_out(run: Runner, videos: Path, tmp_path: Path) -> None:
+def test_plan_compress_and_train_name_what_they_leave_out(run: Runner, videos: Path, tmp_path: Path) -> None:
     data = shutil.copytree(videos, tmp_path / "data")
     (data / "train" / "dark" / "a.mpx").touch()
     planned = run("plan", data, *TINY, "--cache", run.cache, "--method", "random-real")
-    for result in (planned, run.compress(data, tmp_path / "s.safetensors")):
+    compressed = run.compress(data, tmp_path / "s.safetensors")
+    for result in (planned, compressed, run.train(tmp_path / "s.safetensors", "--data", data)):
         assert "note: left out: files that are no videos by their suffix (1 .mpx)\n" in result.err
 
 

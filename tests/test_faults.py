@@ -6,6 +6,7 @@ import errno
 import os
 import resource
 import shutil
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -148,3 +149,17 @@ def test_a_folder_that_cannot_be_replaced_stays(tmp_path: Path, failing: int, mo
     with pytest.raises(OSError, match="No space"), complete_folder(tmp_path / "out", overwrite=True) as part:
         (part / "new").write_bytes(b"2")
     assert everything_in(tmp_path) == {"out/old"}
+
+
+def test_sigterm_ends_a_command_as_an_interrupt_does_and_its_handler_is_put_back(
+    videos: Path, run: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def terminate(*_: object, **options: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr("videocompressa.recipes.compress.compress_folder", terminate)
+    ran = run.compress(videos, tmp_path / "a.safetensors")
+    assert ran.code == 143
+    assert ran.err.endswith("interrupted; run the same command again to resume\n")
+    assert signal.getsignal(signal.SIGTERM) == before

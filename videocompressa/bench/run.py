@@ -159,16 +159,16 @@ def bench(
     for position, ending in ended:
         answers[waiting[position]] = {"reason": str(ending)} if isinstance(ending, WorkerError) else ending
         records = show()
-    sets = {
-        record.top1_mean: jobs_of[row][0].trained_on
+    shown = [
+        (record.top1_mean, job)
         for row, record in zip(rows, records, strict=True)
         if record.axis == "main" and record.top1_mean is not None and not record.is_control
-    }
-    best = max(((top1, job) for top1, job in sets.items() if job is not None), default=(0.0, None), key=itemgetter(0))[
-        1
+        if (job := jobs_of[row][0].trained_on) is not None
     ]
-    of_best = None if best is None else (best.path(setting), best.options.codec)
-    return BenchOutcome(tuple(records), folder, *_draw(records, folder), of_best)
+    best = max(shown, key=itemgetter(0), default=None)
+    of_best = None if best is None else (best[1].path(setting), best[1].options.codec)
+    files, notes = _draw(records, folder)
+    return BenchOutcome(tuple(records), folder, files, (*videos.notes, *notes), of_best)
 
 
 def _as_published(published: CandidateOptions, given: CandidateOptions, protocol: str) -> CandidateOptions:

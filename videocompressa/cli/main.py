@@ -42,8 +42,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     # took three times as long. Read when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     escape_unwritable()
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _terminate)
+    if threading.current_thread() is not threading.main_thread():
+        return _run(argv)
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        return _run(argv)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _run(argv: Sequence[str] | None) -> int:
     try:
         command, bound, _ = app.parse_args(
             sys.argv[1:] if argv is None else list(argv), print_error=False, exit_on_error=False

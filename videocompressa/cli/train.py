@@ -122,7 +122,7 @@ def train(
             log.samples(open_set(subject, codec))
     if not group.is_main:
         return
-    terminal.notes_and_skipped((), outcome.skipped, reporting)
+    terminal.notes_and_skipped(outcome.notes, outcome.skipped, reporting)
     if reporting.json:
         per_class = dict(zip(outcome.classes, outcome.result.per_class.tolist(), strict=True))
         more = {"per_class": per_class, "confusion": outcome.result.confusion.tolist(), "options": vars(training)}

@@ -55,6 +55,8 @@ class TrainOutcome:
     """Of a probe: top-1 in [0,1] of the nearest class mean of the same features, which trains nothing."""
     student: nn.Module | None = field(default=None, repr=False)
     """The first student that this process trained, in evaluation mode: from normalized clips (B,T,3,H,W) to logits."""
+    notes: tuple[str, ...] = ()
+    """What was found in the evaluated folder and left out, and replaced frames of its videos."""
 
 
 def train_on(
@@ -147,6 +149,7 @@ def train_on(
         skipped=(*(known.bad if isinstance(known, DecodedSplit) else ()), *test.bad),
         centroid_top1=centroid,
         student=student.network if isinstance(student, OwnNetwork) else student,
+        notes=(*videos.notes, *test.notes),
     )
 
 
