@@ -102,7 +102,7 @@ def counts(vpc: int) -> dict[str, dict[str, int]]:
         "the paper's method": {
             "selector step": METHOD.joint.steps,
             "student step": teacher.train.steps * teacher.num_teachers + sum(pool.ages),
-            "clip, forward in a small student": members * (VIDEOS + CLASSES * pool.real_per_class)
+            "clip, forward in a small student": members * CLASSES * pool.real_per_class
             + VIDEOS  # those that the teacher gets right
             + teacher.num_views * synthetic,
             "synthesis step": METHOD.synthesis.steps,

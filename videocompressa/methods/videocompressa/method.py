@@ -21,7 +21,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from videocompressa.artifact.packing import transform
@@ -30,7 +29,7 @@ from videocompressa.clip import Candidates
 from videocompressa.codecs import Codec
 from videocompressa.errors import InputError, check_known
 from videocompressa.methods.config import SelectingConfig
-from videocompressa.methods.videocompressa.pool import Member, PoolConfig, build_pool
+from videocompressa.methods.videocompressa.pool import Member, PoolConfig, build_pool, clip_features
 from videocompressa.methods.videocompressa.synthesis import SynthesisConfig, synthesize
 from videocompressa.networks import STUDENTS, Student
 from videocompressa.run import Run
@@ -121,7 +120,7 @@ class VideoCompressaConfig(SelectingConfig):
         if self.subset == "random":
             return None
         if self.features == "pool":
-            return torch.cat([member.features for member in pool], 1).__getitem__
+            return clip_features(pool, train_data, run).__getitem__
         weights = transform.channel_weights(codec, sample_of(train_data.latents), run.generator("channels"))
         return visible_latents(train_data, weights)
 

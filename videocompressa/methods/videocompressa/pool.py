@@ -53,8 +53,6 @@ class Member:
     """One (L,D) float32 a stage: mean feature maps of each class."""
     spreads: list[float]
     """Mean squared distance of the class means to their mean, a stage."""
-    features: Tensor
-    """(N,D) float32: of every real clip, centered and of unit variance in total."""
     gives_task: bool
 
 
@@ -76,11 +74,27 @@ def build_pool(
         key = {"weights": weights_sha256(student.state_dict()), "clips": config.real_per_class}
         compute = functools.partial(_class_features, student, real.train_data, config, recipe, run)
         stage = run.recall("pool-features", key, compute)
-        maps = [stage[f"maps/{number}"].to(run.device) for number in range(len(stage) - 1)]
+        maps = [stage[f"maps/{number}"].to(run.device) for number in range(len(stage))]
         spreads = [float((each - each.mean(0)).square().mean()) + 1e-8 for each in maps]
-        pool.append(Member(student, maps, spreads, stage["features"], gives_task=age >= config.task_from))
+        pool.append(Member(student, maps, spreads, gives_task=age >= config.task_from))
         run.watch("pool features", done=number + 1, total=len(students))
     return pool
+
+
+def clip_features(pool: Sequence[Member], train_data: Candidates, run: Run) -> Tensor:
+    """Return (N, sum of D) float32: what each student gives for every real clip, centered, with a spread of 1."""
+    parts = []
+    for member in pool:
+        key = {"weights": weights_sha256(member.student.state_dict())}
+        compute = functools.partial(_spread_evenly, member.student, train_data, run)
+        parts.append(run.recall("clip-features", key, compute)["features"])
+    return torch.cat(parts, 1)
+
+
+def _spread_evenly(student: Student, train_data: Candidates, run: Run) -> dict[str, Tensor]:
+    features = student_features(student, real_clips(train_data), run.device)
+    centered = features - features.mean(0)
+    return {"features": centered / (centered.square().sum(1).mean().sqrt() + 1e-8)}
 
 
 def summary(stage: Tensor) -> Tensor:
@@ -93,7 +107,7 @@ def summary(stage: Tensor) -> Tensor:
 def _class_features(
     student: Student, train_data: Candidates, config: PoolConfig, recipe: TrainConfig, run: Run
 ) -> dict[str, Tensor]:
-    """Return "maps/0", "maps/1", ... (L,D): mean maps of the classes over augmented clips, a stage; and "features"."""
+    """Return "maps/0", "maps/1", ... (L,D): mean maps of the classes over augmented clips, a stage."""
     rows = random_of_each_class(train_data.labels, config.real_per_class, run.generator("real"))
     num_classes = len(train_data.classes)
     counts = torch.bincount(train_data.labels[rows], minlength=num_classes).clamp(min=1).to(run.device)
@@ -107,8 +121,4 @@ def _class_features(
         one_hot = F.one_hot(train_data.labels[batch], num_classes).float().to(run.device)
         sums = [one_hot.T @ summary(stage) for stage in maps]
         totals = [total + each for total, each in zip(totals, sums, strict=True)] if totals else sums
-    features = student_features(student, real_clips(train_data), run.device)
-    centered = features - features.mean(0)
-    scaled = centered / (centered.square().sum(1).mean().sqrt() + 1e-8)
-    means = {f"maps/{stage}": (total / counts[:, None]).cpu() for stage, total in enumerate(totals)}
-    return {**means, "features": scaled}
+    return {f"maps/{stage}": (total / counts[:, None]).cpu() for stage, total in enumerate(totals)}
