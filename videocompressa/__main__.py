@@ -1,7 +1,5 @@
 """`python -m videocompressa`: the command line without its console script."""
 
-import sys
+from videocompressa.cli.main import run
 
-from videocompressa.cli.main import main
-
-sys.exit(main())
+run()

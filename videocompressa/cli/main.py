@@ -9,6 +9,8 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
+from typing import NoReturn
 
 from cyclopts import CoercionError, CycloptsError, MissingArgumentError
 
@@ -33,6 +35,8 @@ from videocompressa.cli.terminal import escape_unwritable
 from videocompressa.engine import WorkerError
 from videocompressa.errors import DivergedError, InputError
 
+GRACE_SECONDS = 10
+"""After an interrupt, for what is to be stopped and removed."""
 DONE, ENDED, BAD_INPUT, DIVERGED, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 130, 143
 
 
@@ -44,11 +48,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     escape_unwritable()
     if threading.current_thread() is not threading.main_thread():
         return _run(argv)
-    before = signal.signal(signal.SIGTERM, _terminate)
+    heeded = [each for each in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(each) != signal.SIG_IGN]
+    before = {number: signal.signal(number, _interrupt) for number in heeded}
     try:
         return _run(argv)
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _run(argv: Sequence[str] | None) -> int:
@@ -77,13 +83,27 @@ def _run(argv: Sequence[str] | None) -> int:
         return _fail("out of memory; give a smaller --size, fewer --frames or --workers, or end other programs", ENDED)
     except KeyboardInterrupt as interrupt:
         sys.stderr.write("interrupted; run the same command again to resume\n")
+        if hasattr(signal, "alarm"):
+            signal.alarm(0)
         return TERMINATED if interrupt.args else INTERRUPTED
     return DONE
 
 
-def _terminate(number: int, frame: object) -> None:
-    """End as by Ctrl-C: workers are stopped and unfinished files removed."""
-    raise KeyboardInterrupt("SIGTERM")
+def run() -> NoReturn:
+    """Run the command of this process and end it."""
+    code = main()
+    if code in (INTERRUPTED, TERMINATED):  # now: threads of an upload may still wait for a server that says nothing
+        with suppress(OSError):
+            sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    """End as by Ctrl-C: workers are stopped and unfinished files removed; what waits for longer than that is killed."""
+    if hasattr(signal, "alarm"):
+        signal.alarm(GRACE_SECONDS)
+    raise KeyboardInterrupt(*(["SIGTERM"] if number == signal.SIGTERM else []))
 
 
 def _missing(error: MissingArgumentError) -> str:
