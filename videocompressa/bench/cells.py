@@ -234,8 +234,8 @@ def _of_set(setting: Setting, job: SetJob) -> tuple[LabeledClips, int]:
 
 
 def _opened(setting: Setting, job: SetJob) -> SyntheticSet:
-    codec, spec = job.options.codec, method_config(job.options.method, job.options.settings).labeler.spec
-    return open_set(job.path(setting), codec if ":" in codec else None, spec.network if spec.is_layer else None)
+    spec = method_config(job.options.method, job.options.settings).labeler.spec
+    return open_set(job.path(setting), job.options.codec, spec.network if spec.is_layer else None)
 
 
 def _labeling(config: TrainConfig, labeler: Labeler | None) -> Answer:

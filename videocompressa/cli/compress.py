@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from videocompressa.cli import app as cli
 from videocompressa.cli import terminal
@@ -32,7 +32,7 @@ def compress(
     html: Path | None = None,
     log_dir: cli.LogDir = None,
     force: cli.Replace = False,
-    profile: cli.Force = False,
+    profile: cli.Flag = False,
     budget: cli.BudgetArguments = cli.BUDGET,
     candidates: cli.CandidateArguments = cli.CANDIDATES,
     config: cli.ConfigFile = None,
@@ -82,14 +82,11 @@ def compress(
         if not group.is_main:
             return
         seconds, notes = time.perf_counter() - started, list(announce.others(outcome.notes))
-        codec = options.codec if ":" in options.codec else None
         if log_dir is not None:
-            log.samples(open_set(output, codec))
+            log.samples(open_set(output, options.codec))
         if html is not None:
-            shown = data if data.is_dir() else None
-            page = write_page(
-                open_set(output, codec), outcome.cost, html, data=shown, origins=outcome.origins(), watch=times.watch
-            )
+            more: dict[str, Any] = {"data": data if data.is_dir() else None, "origins": outcome.origins()}
+            page = write_page(open_set(output, options.codec), outcome.cost, html, **more, watch=times.watch)
             notes += page.notes
     terminal.notes_and_skipped(notes, outcome.skipped, reporting)
     files = {"selector": selector_out, "page": html}
