@@ -63,7 +63,6 @@ def main() -> None:
         for stage, engine in itertools.product(STAGES, options.engines):
             arguments = ["--copies", str(copies), "--engines", engine, "--measure", stage]
             arguments += ["--ray-address", options.ray_address] if options.ray_address else []
-            arguments += [f"--{name}={getattr(options, name)}" for name in ("codec", "size", "frames", "workers")]
             row = alone(options, options.data, *arguments)
             passes.setdefault((stage, engine), []).append(row)
             rate = row["clips"] / row["seconds"]

@@ -69,7 +69,7 @@ class Stages:
         """
         if self.folder is None:
             return compute()
-        path = self.folder / f"{name}-{_digest(key)}.safetensors"
+        path = self.folder / f"{name}-{key_sha256(key)[:16]}.safetensors"
         with suppress(FileNotFoundError, SafetensorError), safe_open(path, framework="pt") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  the file is no mapping
             if path.name not in self.computed:
@@ -108,7 +108,7 @@ class Stages:
         if self.folder is None:
             yield self
             return
-        folder = self.folder / f"{name}-{_digest(key)}"
+        folder = self.folder / f"{name}-{key_sha256(key)[:16]}"
         yield replace(self, folder=folder)
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -134,8 +134,9 @@ class Stages:
             pause = max(self.seconds_between, (last - now) / _MOST_SHARE)
 
 
-def _digest(key: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+def key_sha256(key: Any) -> str:
+    """Return the hash of JSON values, by which what depends on them is kept."""
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
 
 
 def _remove_checkpoints(path: Path) -> None:

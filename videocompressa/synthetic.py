@@ -1,12 +1,12 @@
 """The synthetic set: a few keyframes of a few videos a class as tuned latents, with all that training needs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, TensorDataset
+from torch.utils.data import Dataset, StackDataset
 
 from videocompressa import __version__
 from videocompressa.clip import Candidates, ClipSpec, CodecSpec, Normalization, shape_text
@@ -197,17 +197,16 @@ class SyntheticSet:
         """(N,) int64: the labels, or the most likely class of each soft label."""
         return self.labels if self.labels.ndim == 1 else self.labels.argmax(1)
 
-    def keyframes(self, decoder: Decoder | None = None, rows: Sequence[int] | None = None) -> Tensor:
-        """Decode the keyframes, of all items or of some, to (N,K,3,H,W) float32 pixels in [0,1], item by item."""
+    def keyframes(self, decoder: Decoder | None = None) -> Tensor:
+        """Decode the keyframes to (N,K,3,H,W) float32 pixels in [0,1], item by item."""
         decoder = decoder or self.decoder
         if decoder is None:
             raise InputError(
                 f"this set has no decoder at hand: give codec {self.codec.name!r}, or read it with videocompressa.load"
             )
         self._check_decoder(decoder)
-        latents = self.latents if rows is None else self.latents[rows]
         with torch.no_grad():
-            return torch.stack([decoder.decode(item).clamp(0, 1).cpu() for item in latents])
+            return torch.stack([decoder.decode(item).clamp(0, 1).cpu() for item in self.latents])
 
     def clips(self, decoder: Decoder | None = None) -> Tensor:
         """Decode to complete clips (N,T,3,H,W) float32 in [0,1]: keyframes placed back on the time line by `fill`."""
@@ -223,14 +222,15 @@ class SyntheticSet:
         the (L,) float32 probabilities of a soft label; `torch.nn.CrossEntropyLoss` takes either. With `views`, a clip
         is a new random view each time, and its label the (L,) probabilities that the labeler gives it.
         """
-        if not views:
-            return LazyItems(self, decoder) if lazy else TensorDataset(self.clips(decoder), self.labels)
-        if self.labeler is None:
+        if views and self.labeler is None:
             raise InputError(
                 f"views=True: this set, compressed by {self.provenance.method!r}, has no labeler; compress with "
                 "--labeler auto, or augment the clips yourself"
             )
-        return LabeledViews(LazyClips(self, decoder) if lazy else self.clips(decoder), self.labeler)
+        clips = LazyClips(self, decoder) if lazy else self.clips(decoder)
+        if self.labeler is None or not views:
+            return StackDataset(clips, self.labels)  # type: ignore[arg-type]  # it takes whatever has rows
+        return LabeledViews(clips, self.labeler)
 
 
 class LazyClips:
@@ -242,26 +242,20 @@ class LazyClips:
     def __len__(self) -> int:
         return len(self._synthetic)
 
-    def __getitem__(self, rows: list[int]) -> Tensor:
-        """Return clips (B,T,3,H,W) float32 in [0,1]."""
-        whole = self._synthetic
-        return fill_clips(
-            whole.keyframes(self._decoder, rows), whole.positions[rows], whole.clip.num_frames, whole.fill
-        )
+    def __getitem__(self, rows: int | list[int]) -> Tensor:
+        """Return a clip (T,3,H,W), or clips (B,T,3,H,W), float32 in [0,1]."""
+        clips = items_of(self._synthetic, [rows] if isinstance(rows, int) else rows).clips(self._decoder)
+        return clips[0] if isinstance(rows, int) else clips
 
 
-class LazyItems(Dataset[tuple[Tensor, ...]]):
-    """Pairs of a clip, decoded when it is read, and its label."""
-
-    def __init__(self, synthetic: SyntheticSet, decoder: Decoder | None) -> None:
-        self._clips, self._labels = LazyClips(synthetic, decoder), synthetic.labels
-
-    def __len__(self) -> int:
-        return len(self._labels)
-
-    def __getitem__(self, row: int) -> tuple[Tensor, ...]:
-        """Return clip and label."""
-        return self._clips[[range(len(self))[row]]][0], self._labels[row]
+def items_of(synthetic: SyntheticSet, rows: list[int]) -> SyntheticSet:
+    """Return the set of some items, as dense latents; one at a time, memory does not grow with the set."""
+    tensors = {name: getattr(synthetic, name)[rows] for name in ("latents", "positions", "times_seconds", "labels")}
+    names: dict[str, Any] = {
+        name: tuple(all_names[row] for row in rows) if (all_names := getattr(synthetic.provenance, name)) else ()
+        for name in ("video_ids", "video_hashes")
+    }
+    return replace(synthetic, **tensors, provenance=replace(synthetic.provenance, **names), packing="dense", packed={})
 
 
 def check_item_labels(record: str, labels: Tensor, num_items: int, num_classes: int) -> None:

@@ -206,7 +206,7 @@ def _train(setting: Setting, job: RunJob, of_set: Answer | None) -> Answer:
     else:
         train, num_frames = _of_set(setting, job.trained_on)
     decoded = decode_videos(videos, setting.split, setting.candidates.clip, setting.candidates, around)
-    test = LabeledClips(decoded.frames, decoded.labels, train.normalization, decoded.classes)
+    test = real_clips(decoded, train.normalization)
     config = training(setting, job, len(train), None if of_set is None else of_set["videos_per_class"])
     labeling = _labeling(config, train.labeler)
     if job.method == LABELER:
@@ -234,8 +234,8 @@ def _of_set(setting: Setting, job: SetJob) -> tuple[LabeledClips, int]:
 
 
 def _opened(setting: Setting, job: SetJob) -> SyntheticSet:
-    codec, spec = job.options.codec, method_config(job.options.method, job.options.settings).labeler.spec
-    return open_set(job.path(setting), codec if ":" in codec else None, spec.network if spec.is_layer else None)
+    spec = method_config(job.options.method, job.options.settings).labeler.spec
+    return open_set(job.path(setting), job.options.codec, spec.network if spec.is_layer else None)
 
 
 def _labeling(config: TrainConfig, labeler: Labeler | None) -> Answer:

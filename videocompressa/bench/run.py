@@ -106,8 +106,8 @@ def bench(
     """Run what is not yet in `folder`, and write results.json, results.csv, results.md and plots there.
 
     `jobs` processes run at a time, each with its share of this one's threads, and what they report goes to TensorBoard
-    in `log_dir`, a folder each. Raises `InputError` for options that
-    cannot be used, before the videos are read; a cell that fails later is a record with the reason.
+    in `log_dir`, a folder each. Raises `InputError` for options that cannot be used, before the videos are read; a cell
+    that fails later is a record with the reason.
     """
     check_log_dir(log_dir)
     if jobs < 1:
@@ -159,16 +159,15 @@ def bench(
     for position, ending in ended:
         answers[waiting[position]] = {"reason": str(ending)} if isinstance(ending, WorkerError) else ending
         records = show()
-    shown = [
-        (record.top1_mean, job)
+    sets = [
+        (record.top1_mean, job.path(setting), job.options.codec)
         for row, record in zip(rows, records, strict=True)
         if record.axis == "main" and record.top1_mean is not None and not record.is_control
         if (job := jobs_of[row][0].trained_on) is not None
     ]
-    best = max(shown, key=itemgetter(0), default=None)
-    of_best = None if best is None else (best[1].path(setting), best[1].options.codec)
+    best = max(sets, key=itemgetter(0))[1:] if sets else None
     files, notes = _draw(records, folder)
-    return BenchOutcome(tuple(records), folder, files, (*videos.notes, *notes), of_best)
+    return BenchOutcome(tuple(records), folder, files, (*videos.notes, *notes), best)
 
 
 def _as_published(published: CandidateOptions, given: CandidateOptions, protocol: str) -> CandidateOptions:

@@ -167,7 +167,7 @@ Settings = Annotated[tuple[str, ...], Parameter(name="--set", negative="", show_
 Output = Annotated[Path, Parameter(name=["--output", "-o"])]
 OutputFolder = Annotated[Path, Parameter(name=["--output", "-o"], help="Folder to write.")]
 Threads = Annotated[int | None, Parameter(group=_RUNNING, help="Threads on a CPU; all cores when not given.")]
-Force = Annotated[bool, Parameter(negative="")]
+Flag = Annotated[bool, Parameter(negative="")]
 Replace = Annotated[bool, Parameter(name="--force", negative="", help="Replace the output if it exists.")]
 AS_PATH = Parameter(converter=lambda _, tokens: path_of(tokens[0].value))
 Data = Annotated[

@@ -165,7 +165,7 @@ def _write_page(outcome: BenchOutcome, data: Path, watch: Watch) -> tuple[Path, 
     if outcome.best is None:
         return ()
     path, codec = outcome.best
-    synthetic, page = open_set(path, codec if ":" in codec else None), outcome.folder / "index.html"
+    synthetic, page = open_set(path, codec), outcome.folder / "index.html"
     write_page(
         synthetic,
         measure(path),

@@ -20,8 +20,8 @@ from videocompressa.texts import bytes_text
 @cli.app.command
 def cache(
     *,
-    info: cli.Force = False,
-    prune: cli.Force = False,
+    info: cli.Flag = False,
+    prune: cli.Flag = False,
     max_bytes: NumBytes | None = None,
     folder: Annotated[Path | None, Parameter(name="--cache")] = None,
     reporting: cli.ReportingArguments = cli.REPORTING,

@@ -1,14 +1,21 @@
 """The verb `compress`: a folder of videos into one file."""
 
+from __future__ import annotations
+
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from videocompressa.cli import app as cli
 from videocompressa.cli import terminal
 from videocompressa.recipes.facts import cost_rows, labeler_text
-from videocompressa.recipes.options import typed
+from videocompressa.recipes.options import CandidateOptions, CompressOptions, typed
 from videocompressa.texts import duration_text
+
+if TYPE_CHECKING:
+    from videocompressa.recipes.compress import CompressOutcome
 
 OF_SET = ("size", "fit", "frames", "placement", "train_sample")
 """Options of candidates that students of a set take from its file, or do not need."""
@@ -25,7 +32,7 @@ def compress(
     html: Path | None = None,
     log_dir: cli.LogDir = None,
     force: cli.Replace = False,
-    profile: cli.Force = False,
+    profile: cli.Flag = False,
     budget: cli.BudgetArguments = cli.BUDGET,
     candidates: cli.CandidateArguments = cli.CANDIDATES,
     config: cli.ConfigFile = None,
@@ -75,14 +82,11 @@ def compress(
         if not group.is_main:
             return
         seconds, notes = time.perf_counter() - started, list(announce.others(outcome.notes))
-        codec = options.codec if ":" in options.codec else None
         if log_dir is not None:
-            log.samples(open_set(output, codec))
+            log.samples(open_set(output, options.codec))
         if html is not None:
-            shown = data if data.is_dir() else None
-            page = write_page(
-                open_set(output, codec), outcome.cost, html, data=shown, origins=outcome.origins(), watch=times.watch
-            )
+            more: dict[str, Any] = {"data": data if data.is_dir() else None, "origins": outcome.origins()}
+            page = write_page(open_set(output, options.codec), outcome.cost, html, **more, watch=times.watch)
             notes += page.notes
     terminal.notes_and_skipped(notes, outcome.skipped, reporting)
     files = {"selector": selector_out, "page": html}
@@ -96,18 +100,28 @@ def compress(
         }
         terminal.print_json(terminal.facts_of(outcome, "cost") | costs | written)
         return
+    _print(outcome, {"time": duration_text(seconds), **written})
+    if profile:
+        terminal.stdout_console().print(*times.tables())
+    terminal.next_command(_next_words(outcome, data, options, candidates, running), reporting)
+
+
+def _print(outcome: CompressOutcome, more: Mapping[str, object]) -> None:
+    """Print the table of what was written."""
     rows = {"file": str(outcome.path), **cost_rows(outcome.cost)}
     if outcome.labeler is not None:
         rows["labeler"] = labeler_text(outcome.labeler)
     rows["kept"] += f", of {outcome.num_train_videos} videos with {outcome.num_train_frames} frames"
-    terminal.stdout_console().print(terminal.facts_table({**rows, "time": duration_text(seconds), **written}))
-    if profile:
-        terminal.stdout_console().print(*times.tables())
+    terminal.stdout_console().print(terminal.facts_table({**rows, **more}))
+
+
+def _next_words(
+    outcome: CompressOutcome, data: Path, options: CompressOptions, candidates: CandidateOptions, running: cli.Running
+) -> list[object]:
+    """Return the command that judges the file, or shows it where the data has no videos for that."""
     if outcome.judged_by is None:
-        terminal.next_command(["inspect", outcome.path], reporting)
-        return
+        return ["inspect", outcome.path]
     of_set = replace(candidates, **{name: getattr(cli.CANDIDATES, name) for name in OF_SET})
     words = ["train", outcome.path, "--data", data, *typed(of_set, running)]
     words += [] if outcome.judged_by == "test" else ["--split", outcome.judged_by]
-    words += ["--codec", options.codec] if ":" in options.codec else []
-    terminal.next_command(words, reporting)
+    return words + (["--codec", options.codec] if ":" in options.codec else [])

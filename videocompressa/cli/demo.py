@@ -13,7 +13,7 @@ def demo(
     *,
     output: cli.Output = Path("videocompressa-demo"),
     seed: int = 0,
-    force: cli.Force = False,
+    force: cli.Flag = False,
     running: cli.RunningArguments = cli.RUNNING,
     reporting: cli.ReportingArguments = cli.REPORTING,
 ) -> None:

@@ -21,7 +21,7 @@ def export(
     to: str | None = None,
     output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
     options: Annotated[ExportOptions, Parameter(name="*")] = OPTIONS,
-    force: cli.Force = False,
+    force: cli.Flag = False,
     check: Path | None = None,
     threads: cli.Threads = None,
     reporting: cli.ReportingArguments = cli.REPORTING,

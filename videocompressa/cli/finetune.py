@@ -31,7 +31,7 @@ def finetune(
     data: Annotated[Path, cli.AS_PATH],
     output: cli.Output,
     options: Annotated[FinetuneOptions, Parameter(name="*")] = OPTIONS,
-    force: cli.Force = False,
+    force: cli.Flag = False,
     loading: Annotated[LoadOptions, Parameter(name="*", group=Group("Model", sort_key=9), negative="")] = LOADING,
     tuning: Annotated[FinetuneConfig, Parameter(name="*", group=Group("Training", sort_key=10), negative="")] = TUNING,
     candidates: cli.CandidateArguments = cli.CANDIDATES,

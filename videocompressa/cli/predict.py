@@ -16,7 +16,7 @@ def predict(
     *videos: Annotated[Path, Parameter(name="VIDEO")],
     model: Path,
     top: int = 3,
-    seen: cli.Force = False,
+    seen: cli.Flag = False,
     running: cli.RunningArguments = cli.RUNNING,
     reporting: cli.ReportingArguments = cli.REPORTING,
 ) -> None:

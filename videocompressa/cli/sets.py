@@ -43,7 +43,7 @@ def inspect(
     contact_sheet: Path | None = None,
     page: Annotated[PageArguments, Parameter(name="*")] = PAGE,
     codec: cli.CodecFolder = None,
-    force: cli.Force = False,
+    force: cli.Flag = False,
     threads: cli.Threads = None,
     reporting: cli.ReportingArguments = cli.REPORTING,
 ) -> None:

@@ -8,8 +8,6 @@ by its size and time, then by its content.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -28,7 +26,7 @@ from videocompressa.datasets.journal import Journal, Line, locked
 from videocompressa.datasets.videos import VideoEntry, VideoSet
 from videocompressa.engine import Workers, run_shards
 from videocompressa.errors import BadVideo, InputError
-from videocompressa.run import Watch, watch_nothing
+from videocompressa.run import Watch, key_sha256, watch_nothing
 from videocompressa.video.shards import MAX_SECONDS, Job, decode_apart, decode_shard, hash_shard, stamp_of
 
 if TYPE_CHECKING:
@@ -135,7 +133,7 @@ class _SplitPass:
         part = videos.select(split)
         if not part.entries:
             raise InputError(f"{videos.root}: has no {split} videos; name them in a csv or put them in folders")
-        key = _hash([CACHE_FORMAT, videos.name, [entry.video_id for entry in part.entries], asdict(clip)])
+        key = key_sha256([CACHE_FORMAT, videos.name, [entry.video_id for entry in part.entries], asdict(clip)])
         return cls(part, clip, cache / f"{split}-{key[:20]}", workers, max_bad, max_seconds, watch)
 
     def decode(self) -> Generator[Journal]:
@@ -191,7 +189,7 @@ class _SplitPass:
 
     def latents_of(self, frames: Journal, codec: Codec) -> Journal:
         """Return the cache of latents, cut back to those of these frames."""
-        latents = Journal(self.folder / f"latents-{_hash(asdict(codec.spec))[:20]}.bin")
+        latents = Journal(self.folder / f"latents-{key_sha256(asdict(codec.spec))[:20]}.bin")
         pairs = zip(latents.lines, frames.lines, strict=False)
         latents.keep(sum(1 for _ in takewhile(lambda pair: pair[0]["frames"] == pair[1]["chain"], pairs)))
         self._watch_encode(latents)
@@ -307,7 +305,3 @@ def _encode_frames(pixels: Tensor, codec: Codec) -> bytes:
 def _mapped(binary: Path, dtype: str, shape: tuple[int, ...]) -> Tensor:
     """Map a file as a tensor; writes to the tensor stay in memory and never reach the file."""
     return torch.from_numpy(np.memmap(binary, dtype, "c", shape=shape))
-
-
-def _hash(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -130,7 +130,7 @@ def compress_folder(
     resolved, notes = resolve_budget(budget, files)
     stages = stages_of(train_data, surroundings)
     run = Run(Streams(options.seed, "compress"), surroundings.device, surroundings.watch, stages, group)
-    started = surroundings.clock()
+    started = stages.worked_seconds()
     resolved = _with_spare(resolved, config, train_data, run)
     method_set = config.compress(train_data, codec, resolved, run)
     synthetic = stored(method_set, codec, storage, limit=budget.bytes)
@@ -139,7 +139,7 @@ def compress_folder(
             f"--bytes {budget.bytes} is too small: the file would have {size} bytes even at its coarsest; give at "
             f"least --bytes {size}, or fewer --keyframes"
         )
-    seconds = surroundings.clock() - started + sum(run.stages.recalled_seconds.values())
+    seconds = stages.worked_seconds() - started
     surroundings.watch("pack", done=1, total=1)
     costs = []
     if group.is_main:

@@ -10,8 +10,7 @@ from torch import Tensor
 from videocompressa.clip import ClipSpec
 from videocompressa.errors import InputError
 from videocompressa.files import atomic_path
-from videocompressa.recipes.sets import items_of
-from videocompressa.synthetic import SyntheticSet
+from videocompressa.synthetic import SyntheticSet, items_of
 
 Color = tuple[int, int, int]
 

@@ -16,9 +16,9 @@ from videocompressa.hub import ON_HUB, hub_client
 from videocompressa.recipes.contact_sheet import MOST_ITEMS, choose_items, contact_sheet
 from videocompressa.recipes.data_card import data_card, set_facts
 from videocompressa.recipes.results import TrainResults, read_results
-from videocompressa.recipes.sets import decode_set, items_of, open_set
+from videocompressa.recipes.sets import decode_set, open_set
 from videocompressa.run import Watch, watch_nothing
-from videocompressa.synthetic import Cost, SyntheticSet
+from videocompressa.synthetic import Cost, SyntheticSet, items_of
 from videocompressa.texts import bytes_text, mean_text, percent_text
 
 SET, CARD, SHEET, PREVIEW = "set.safetensors", "README.md", "contact_sheet.png", "preview"

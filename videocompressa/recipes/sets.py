@@ -15,6 +15,7 @@ from videocompressa.files import complete_folder, name_of
 from videocompressa.run import Watch, watch_nothing
 from videocompressa.students.labelers import with_network
 from videocompressa.synthetic import SyntheticSet
+from videocompressa.synthetic import items_of as items_of
 from videocompressa.video import write_png, write_video
 
 DEFAULT_FPS = 4.0
@@ -95,18 +96,6 @@ WRITERS: dict[str, Callable[[Path, SyntheticSet], int]] = {
     "mp4": partial(_write_clip, suffix=".mp4"),
 }
 """How a set of one item is written, by `--format`; each returns the number of files."""
-
-
-def items_of(synthetic: SyntheticSet, rows: list[int]) -> SyntheticSet:
-    """Return the set of some items, as dense latents; one at a time, memory does not grow with the set."""
-    tensors = {name: getattr(synthetic, name)[rows] for name in ("latents", "positions", "times_seconds", "labels")}
-    origin = synthetic.provenance
-    provenance = dataclasses.replace(
-        origin,
-        video_ids=tuple(origin.video_ids[row] for row in rows),
-        video_hashes=tuple(origin.video_hashes[row] for row in rows) if origin.video_hashes else (),
-    )
-    return dataclasses.replace(synthetic, **tensors, provenance=provenance, packing="dense", packed={})
 
 
 def as_uint8(pixels: Tensor) -> Tensor:

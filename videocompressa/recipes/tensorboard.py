@@ -11,7 +11,7 @@ import torch
 
 from videocompressa.errors import InputError, how_to_install
 from videocompressa.run import Watch
-from videocompressa.synthetic import SyntheticSet
+from videocompressa.synthetic import SyntheticSet, items_of
 
 NOT_SHOWN = ("part", "parts", "worker_seconds")
 NUM_SAMPLES = 16
@@ -41,15 +41,10 @@ class Log:
             self._writer(number).add_scalar(f"{step}/{name}", value, int(done))
 
     def samples(self, synthetic: SyntheticSet) -> None:
-        """Show decoded keyframes of a set with its decoder."""
-        if self.folder is None:
-            return
+        """Show decoded keyframes of a set with its decoder; there must be a folder."""
         for row in torch.linspace(0, len(synthetic) - 1, min(NUM_SAMPLES, len(synthetic))).round().long().tolist():
             name = synthetic.classes[int(synthetic.hard_labels[row])]
-            with torch.no_grad():
-                assert synthetic.decoder is not None
-                pictures = synthetic.decoder.decode(synthetic.latents[row]).clamp(0, 1).cpu()
-            self._writer(0).add_images(f"samples/{row:05d} {name}", pictures, 0)
+            self._writer(0).add_images(f"samples/{row:05d} {name}", items_of(synthetic, [row]).keyframes()[0], 0)
 
     def close(self) -> None:
         """Write what is left."""
@@ -60,7 +55,8 @@ class Log:
         from torch.utils.tensorboard import SummaryWriter
 
         if number not in self._writers:
-            self._writers[number] = SummaryWriter(str(self.folder and self.folder / f"run-{number}"))
+            assert self.folder is not None
+            self._writers[number] = SummaryWriter(str(self.folder / f"run-{number}"))
         return self._writers[number]
 
 

@@ -30,6 +30,7 @@ from videocompressa.students.labelers import with_network
 from videocompressa.students.model_folder import TrainedModel, write_model
 from videocompressa.students.named import OwnNetwork, parse_student
 from videocompressa.students.settings import TrainConfig
+from videocompressa.students.teachers import real_clips
 from videocompressa.students.training import fit
 from videocompressa.synthetic import Provenance, SyntheticSet
 from videocompressa.texts import names_text
@@ -99,24 +100,16 @@ def train_on(
     check_split(videos, split, data)
     known: Provenance | DecodedSplit
     if holds_videos(subject):
-        clip = candidates.clip
-        known = _all_videos(subject, candidates, surroundings)
-        train = LabeledClips(known.frames, known.labels, known.normalization, known.classes)
+        clip, known = candidates.clip, _all_videos(subject, candidates, surroundings)
+        train = real_clips(known)
     else:
         synthetic = subject if isinstance(subject, SyntheticSet) else open_set(subject, codec, labeler)
-        known = synthetic.provenance
-        if stored_labels:
-            synthetic = dataclasses.replace(synthetic, labeler=None)
-        elif (own := synthetic.labeler) is not None and parse_student(config.student).is_frozen:
-            synthetic = dataclasses.replace(
-                synthetic, labeler=with_network(own, config.student, synthetic.classes, synthetic.clip)
-            )
-        train = LabeledClips.of_set(synthetic, surroundings.device)
-        clip = synthetic.clip
+        clip, known = synthetic.clip, synthetic.provenance
+        train = _clips_of(synthetic, config.student, surroundings.device, stored_labels=stored_labels)
     check_same_classes(train.classes, videos.classes, subject, data)
     test = decode_videos(videos, split, clip, candidates, surroundings)
     check_unseen(known, subject, test, data, split)
-    test_clips = LabeledClips(test.frames, test.labels, train.normalization, test.classes)
+    test_clips = real_clips(test, train.normalization)
     stages = Stages(surroundings.cache / "features", surroundings.clock)
     run = Run(Streams(0), surroundings.device, surroundings.watch, stages)
     trained: dict[int, Classifier] = {}
@@ -135,9 +128,8 @@ def train_on(
         centroid = train_seeds(train, test_clips, nearest, run, seeds=[0], clock=clock).top1_mean
     student = next(iter(trained.values()), None)
     if save_model is not None and group.is_main and student is not None:
-        parts = (config.student, config.width, train.classes, clip, train.normalization, known.video_hashes)
-        model = TrainedModel(student, *parts)
-        write_model(model, save_model, overwrite=overwrite)
+        facts = (config.student, config.width, train.classes, clip, train.normalization, known.video_hashes)
+        write_model(TrainedModel(student, *facts), save_model, overwrite=overwrite)
     return TrainOutcome(
         result=result,
         trained_on=str(subject),
@@ -151,6 +143,14 @@ def train_on(
         student=student.network if isinstance(student, OwnNetwork) else student,
         notes=(*videos.notes, *test.notes),
     )
+
+
+def _clips_of(synthetic: SyntheticSet, student: str, device: torch.device, *, stored_labels: bool) -> LabeledClips:
+    """Return the clips of a set; its labeler, unless stored labels are asked for, may need the student's network."""
+    labeler = None if stored_labels else synthetic.labeler
+    if labeler is not None and parse_student(student).is_frozen:
+        labeler = with_network(labeler, student, synthetic.classes, synthetic.clip)
+    return LabeledClips.of_set(dataclasses.replace(synthetic, labeler=labeler), device)
 
 
 def _all_videos(data: Path, candidates: CandidateOptions, surroundings: Surroundings) -> DecodedSplit:
@@ -201,7 +201,7 @@ def clips_like(
     decoded = decode_videos(videos, split, synthetic.clip, candidates, surroundings)
     if split != "train":
         check_unseen(synthetic.provenance, "the set", decoded, data, split)
-    return LabeledClips(decoded.frames, decoded.labels, synthetic.normalization, decoded.classes)
+    return real_clips(decoded, synthetic.normalization)
 
 
 def check_unseen(

@@ -12,7 +12,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from videocompressa.clip import Candidates
+from videocompressa.clip import Candidates, DecodedSplit, Normalization
 from videocompressa.codecs import Codec
 from videocompressa.errors import InputError
 from videocompressa.fill import fill_clips
@@ -76,9 +76,9 @@ def check_labels(kind: str) -> None:
         raise InputError(f"unknown labels {kind!r}; known: {', '.join(LABELS)}")
 
 
-def real_clips(train_data: Candidates) -> LabeledClips:
-    """View candidates as clips to train on."""
-    return LabeledClips(train_data.frames, train_data.labels, train_data.normalization, train_data.classes)
+def real_clips(videos: DecodedSplit, normalization: Normalization | None = None) -> LabeledClips:
+    """View the videos of a split as labeled clips; `normalization` is that of training where they are a test."""
+    return LabeledClips(videos.frames, videos.labels, normalization or videos.normalization, videos.classes)
 
 
 @dataclass(frozen=True)
