@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,11 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 import videocompressa as vc
-from videocompressa.cli.app import Reading
+from videocompressa.cli.app import Reading, Running
+from videocompressa.cli.python import CompressKeywords, DataKeywords, RunKeywords, TrainKeywords
+from videocompressa.cli.train import TrainArguments
 from videocompressa.methods import METHODS
+from videocompressa.recipes.options import BudgetOptions, CandidateOptions, CompressOptions
 from videocompressa.video import write_video
 
 ROOT = Path(__file__).parents[1]
@@ -94,13 +97,25 @@ def test_the_other_functions_take_strings_too(here: Path) -> None:
     assert (here / "keyframes" / "keyframes.json").is_file()
 
 
+def test_options_have_the_names_of_the_command_line() -> None:
+    def names(*kinds: type, without: set[str]) -> set[str]:
+        return {field.name for kind in kinds for field in fields(kind)} - without
+
+    run = names(Running, Reading, without={"reading"})
+    assert set(RunKeywords.__annotations__) == run
+    data = run | names(CandidateOptions, without=set())
+    assert set(DataKeywords.__annotations__) == data
+    what = names(CompressOptions, BudgetOptions, without={"method", "codec", "settings"})
+    assert set(CompressKeywords.__annotations__) == data | what
+    training = names(TrainArguments, without={"student", "settings"})
+    assert set(TrainKeywords.__annotations__) == data | training
+
+
 def test_names_and_values_that_cannot_be_used_are_refused(here: Path) -> None:
     with pytest.raises(vc.InputError, match=r"'vcp' is no option; known: allow_fewer, batch|bytes.* vpc, workers"):
-        vc.compress("videos", "set.safetensors", vcp=2)
+        vc.compress("videos", "set.safetensors", vcp=2)  # type: ignore[call-arg]
     with pytest.raises(vc.InputError, match=r"'vpc' is no option; known: batch_size, cache"):
-        vc.train("videos", vpc=2)
-    with pytest.raises(vc.InputError, match="'width' is no option; known: batch_size, cache, device"):
-        vc.fit("set.safetensors", network(), width=1)
+        vc.train("videos", vpc=2)  # type: ignore[call-arg]
     with pytest.raises(vc.InputError, match="'lots' is no number of bytes"):
         vc.compress("videos", "set.safetensors", bytes="lots")
     with pytest.raises(vc.InputError, match="data is missing; give the folder whose test videos"):

@@ -5,14 +5,14 @@ They look up what the machine has, as the command line does, so that nobody buil
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import is_dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, Unpack, get_args, get_origin, get_type_hints
 
 from videocompressa.cli import terminal
-from videocompressa.cli.app import Reporting, Running
+from videocompressa.cli.app import Reading, Reporting, Running
 from videocompressa.cli.train import TrainArguments
 from videocompressa.errors import InputError
 from videocompressa.recipes.options import BudgetOptions, CandidateOptions, CompressOptions, NumBytes, Share
@@ -33,8 +33,72 @@ if TYPE_CHECKING:
 Place = str | Path
 Settings = Mapping[str, Any] | Sequence[str]
 """{"views.mirror": True}, or as `--set` takes them: ["views.mirror=true"]."""
-NAMED = {"method", "codec", "student", "settings", "reading"}
-"""Fields of the records of options that are arguments of the functions, or records themselves."""
+Record = TypeVar("Record")
+
+
+class RunKeywords(TypedDict, total=False):
+    """Options of `Running` and `Reading`: how to run."""
+
+    device: Literal["auto", "cpu", "cuda"]
+    threads: int | None
+    cache: Place | None
+    workers: int | None
+    engine: Literal["local", "ray"]
+    ray_address: str | None
+
+
+class DataKeywords(RunKeywords, total=False):
+    """And those of `CandidateOptions`: which videos, and how they are cut."""
+
+    size: int
+    fit: Literal["crop", "pad", "stretch"]
+    frames: int
+    placement: str
+    layout: str
+    csv: Place | None
+    fold: int
+    label_column: str | None
+    video_column: str | None
+    revision: str | None
+    classes: Sequence[str]
+    hold_out: str | float
+    train_sample: int
+    max_bad: str | float
+    max_seconds_per_video: float
+
+
+class CompressKeywords(DataKeywords, total=False):
+    """And those of `BudgetOptions` and `CompressOptions`, except method, codec and settings."""
+
+    vpc: int | None
+    ratio: str | float | None
+    bytes: str | int | None
+    keyframes: int | None
+    allow_fewer: bool
+    seed: int
+    labeler: str
+    storage: Literal["transform", "int8", "float16"]
+    step: float | None
+
+
+class StudentKeywords(RunKeywords, total=False):
+    """Options of `TrainArguments` that are of the training alone."""
+
+    steps: int
+    batch_size: int
+    lr: float | None
+
+
+class TrainKeywords(DataKeywords, total=False):
+    """And those of `TrainArguments`, except student and settings."""
+
+    seeds: int
+    steps: int
+    batch_size: int
+    lr: float | None
+    width: float
+    stored_labels: bool
+    split: Literal["test", "val"]
 
 
 def compress(
@@ -47,7 +111,7 @@ def compress(
     selector_out: Place | None = None,
     overwrite: bool = False,
     progress: bool = True,
-    **options: Any,
+    **options: Unpack[CompressKeywords],
 ) -> CompressOutcome:
     """Compress the training videos of `data` into the file `output` (.safetensors), and return what it cost.
 
@@ -59,11 +123,11 @@ def compress(
 
     named = {"method": method} if isinstance(method, str) else {}
     named |= {"codec": codec} if isinstance(codec, str) else {}
-    kinds = (CompressOptions, BudgetOptions, CandidateOptions, Running)
-    what, budget, candidates, running = _records(options, *kinds, settings=settings, **named)
+    kinds = (CompressOptions, BudgetOptions, CandidateOptions, Running, Reading)
+    what, budget, candidates, running, reading = _records(CompressKeywords, options, *kinds, settings=settings, **named)
     reporting = Reporting(quiet=not progress)
     announce = terminal.Announcer(reporting)
-    with _around(running, progress) as around:
+    with _around(running, reading, progress) as around:
         outcome = compress_folder(
             path_of(data),
             Path(output),
@@ -92,7 +156,7 @@ def train(
     save_model: Place | None = None,
     overwrite: bool = False,
     progress: bool = True,
-    **options: Any,
+    **options: Unpack[TrainKeywords],
 ) -> TrainOutcome:
     """Train students on a set, or on all videos of a folder, and evaluate them on the test videos of `data`.
 
@@ -109,9 +173,9 @@ def train(
             raise InputError("data is missing; give the folder whose test videos the students classify")
         data = subject
     named = {"student": student} if isinstance(student, str) else {}
-    kinds = (TrainArguments, CandidateOptions, Running)
-    training, candidates, running = _records(options, *kinds, settings=settings, **named)
-    with _around(running, progress) as around:
+    kinds = (TrainArguments, CandidateOptions, Running, Reading)
+    training, candidates, running, reading = _records(TrainKeywords, options, *kinds, settings=settings, **named)
+    with _around(running, reading, progress) as around:
         outcome = train_on(
             subject,
             path_of(data),
@@ -127,7 +191,7 @@ def train(
             overwrite=overwrite,
             surroundings=around,
         )
-    terminal.notes_and_skipped(outcome.notes, outcome.skipped, Reporting(quiet=not progress))
+    terminal.notes_and_skipped((), outcome.skipped, Reporting(quiet=not progress))
     return outcome
 
 
@@ -139,7 +203,7 @@ def fit(
     codec: str | Codec | None = None,
     settings: Settings = (),
     progress: bool = True,
-    **options: Any,
+    **options: Unpack[StudentKeywords],
 ) -> nn.Module:
     """Train a copy of a module of your own on a set, from its weights on, and return it in evaluation mode.
 
@@ -150,10 +214,9 @@ def fit(
     from videocompressa.recipes.sets import open_set
     from videocompressa.recipes.train import fit_module
 
-    not_read = ("seeds", "width", "stored_labels", "split")
-    training, running = _records(options, TrainArguments, Running, settings=settings, refused=not_read)
     synthetic = open_set(subject, codec) if isinstance(subject, (str, Path)) else subject
-    with _around(running, progress) as around:
+    training, running, reading = _records(StudentKeywords, options, TrainArguments, Running, Reading, settings=settings)
+    with _around(running, reading, progress) as around:
         return fit_module(synthetic, model, training.config(), seed=seed, device=around.device, watch=around.watch)
 
 
@@ -164,7 +227,7 @@ def real_clips(
     like: Place | SyntheticSet,
     codec: str | Codec | None = None,
     progress: bool = True,
-    **options: Any,
+    **options: Unpack[DataKeywords],
 ) -> LabeledClips:
     """Return the real clips of a split of `data`, cut as those of the set `like`, to judge a training loop of your own.
 
@@ -176,40 +239,30 @@ def real_clips(
     from videocompressa.recipes.train import clips_like
 
     synthetic = open_set(like, codec) if isinstance(like, (str, Path)) else like
-    candidates, running = _records(options, CandidateOptions, Running)
-    with _around(running, progress) as around:
+    candidates, running, reading = _records(DataKeywords, options, CandidateOptions, Running, Reading)
+    with _around(running, reading, progress) as around:
         return clips_like(synthetic, path_of(data), split, candidates=candidates, surroundings=around)
 
 
 @contextmanager
-def _around(running: Running, progress: bool) -> Iterator[Surroundings]:
+def _around(running: Running, reading: Reading, progress: bool) -> Iterator[Surroundings]:
     """Give what a run gets from the machine, with progress as the command line shows it."""
-    with terminal.progress(Reporting(quiet=not progress)) as watch:
+    reporting = Reporting(quiet=not progress)
+    with terminal.progress(reporting) as watch:
+        running = replace(running, reading=reading)
         yield running.surroundings(watch)
 
 
-def _records(
-    options: Mapping[str, Any], *kinds: type, settings: Settings = (), refused: Collection[str] = (), **named: str
-) -> list[Any]:
+def _records(keywords: type, options: Mapping[str, Any], *kinds: type, settings: Settings = (), **named: str) -> Any:
     """Return a record of each kind, whose fields are the options of these names; raises `InputError` for others."""
-    known = {name for kind in kinds for name in _names(kind)} - {*NAMED, *refused}
-    if unknown := sorted(set(options) - known):
-        raise InputError(f"{unknown[0]!r} is no option; known: {', '.join(sorted(known))}")
     texts = setting_texts(settings) if isinstance(settings, Mapping) else settings
     values = {**options, **named, "settings": tuple(texts)}
-    return [_record(kind, values) for kind in kinds]
-
-
-def _names(kind: Any) -> Iterator[str]:
-    """Yield the names of the fields of a record, and of the records in it."""
-    for name, hint in get_type_hints(kind).items():
-        yield from (name, *(_names(hint) if is_dataclass(hint) else ()))
-
-
-def _record(kind: Any, values: Mapping[str, Any]) -> Any:
-    hints = get_type_hints(kind)
-    inner = {name: _record(hint, values) for name, hint in hints.items() if is_dataclass(hint)}
-    return kind(**inner, **{name: _converted(hint, values[name]) for name, hint in hints.items() if name in values})
+    if unknown := sorted(set(options) - set(keywords.__annotations__)):
+        raise InputError(f"{unknown[0]!r} is no option; known: {', '.join(sorted(keywords.__annotations__))}")
+    return [
+        kind(**{name: _converted(hint, values[name]) for name, hint in get_type_hints(kind).items() if name in values})
+        for kind in kinds
+    ]
 
 
 def _converted(kind: Any, value: Any) -> Any:
