@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 import pytest
 from cli_runs import Runner, draw_videos
 from hypothesis import settings
+
+os.environ.pop("COLUMNS", None)  # of workers of pytest-xdist; what is piped has no width
 
 SHARED = Path(__file__).parents[1].parent / "shared"
 

@@ -829,8 +829,8 @@ def test_help_names_every_option(run: Runner) -> None:
 
 
 def test_every_verb_takes_threads(run: Runner) -> None:
-    verbs = [name for name in cli_app if not name.startswith("-")]
-    assert len(verbs) >= 13
+    verbs = [name for name in cli_app if not name.startswith("-") and name not in ("cache", "settings")]  # no networks
+    assert len(verbs) >= 12
     for verb in verbs:
         assert "--threads" in run(verb, "--help").out, verb
     before = torch.get_num_threads()
@@ -990,12 +990,12 @@ def test_freed_memory_is_kept_for_the_next_batch() -> None:
         "import sys, resource, torch\n"
         "from videocompressa.engine import keep_freed_memory\n"
         "if sys.argv[1] == 'keep': keep_freed_memory()\n"
-        "for _ in range(9): torch.zeros(2**24).add_(1)\n"
+        "for _ in range(40): torch.zeros(2**24).add_(1)\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)"
     )
     given_back, kept = (
         int(subprocess.check_output([sys.executable, "-c", program, each])) for each in ("give", "keep")
     )
-    if given_back < 9 * 2**14:
+    if given_back < 40 * 2**14:
         pytest.skip("the system has larger pages, or another C library")
-    assert given_back - kept > 5 * 2**14  # 64 MB are 2^14 pages
+    assert given_back - kept > 20 * 2**14  # 64 MB are 2^14 pages

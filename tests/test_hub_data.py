@@ -92,7 +92,7 @@ def test_compressing_from_the_hub_gives_the_file_of_the_folder(hub: Store, tmp_p
     ran = commands(hub.url, tmp_path, *(("compress", d, "-o", f, *options) for d, f in zip(data, files, strict=True)))
     assert ran.codes == [0] * len(data), ran.err
     assert all(json.loads(line)["num_videos"] == 6 for line in ran.out)
-    assert {line.partition(":")[0] for line in ran.err} == {"list", "decode", "encode", "pack", "write"}
+    assert {"list", "decode", "encode", "pack", "write"} <= {line.partition(":")[0] for line in ran.err}
     for there, here in zip(files[::2], files[1::2], strict=True):
         assert there.read_bytes() == here.read_bytes()
     assert not (tmp_path / "home" / "hub").exists()  # Read, not downloaded.

@@ -156,7 +156,7 @@ def _weights(change: Callable[[dict[str, torch.Tensor]], object]) -> Callable[[b
         (_with(clip__frames=0), "ClipSpec.num_frames is 0; it must be at least 1"),
         (_with(clip__height=10**9), "more than 1073741824 bytes"),
         (_with(scorer__thumbnail=10**6), "more than 1073741824 bytes"),
-        (_with(scorer__thumbnail=0), "thumbnail 0"),
+        (_with(scorer__thumbnail=0), "selector.thumbnail is 0"),
         (_with(scorer__tau_start=1e999), "Infinity is not a JSON number"),
         (_with(scorer__temporal_kernel=4), "temporal_kernel is 4; it must be odd"),
         (_with(scorer__width=10**12), "do not fit width 1000000000000"),

@@ -166,7 +166,6 @@ def test_what_is_no_network_of_a_layer_is_refused(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"features": None}, "metadata provenance.labeler has unknown keys identity"),
         ({"features": None, "identity": None}, "has no features of 'nets.py:shade:probe'; a layer takes at least 1"),
         ({"features": 0}, "has no features of 'nets.py:shade:probe'"),
         ({"features": 2}, r"labeler_vectors has shape \(5,\); it must be \(4,\)"),

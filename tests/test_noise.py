@@ -56,12 +56,15 @@ def test_every_method_carries_the_labeler_of_the_seed(name: str, tmp_path: Path)
     assert not [*tmp_path.glob("teacher-*")]
 
 
+CLASSES = ("a", "b", "c")
+
+
 def test_a_width_that_was_set_is_not_narrowed_for_a_small_file() -> None:
     config = dataclasses.replace(METHODS["random-real"], labels="views")
     small = BudgetOptions(bytes=NumBytes(labeler_bytes(config.labeler.spec, 3)))
     options = CompressOptions("random-real", settings=("labels=views", "labeler.spec.width=1.0"))
-    assert labeled_by(config, options, CandidateOptions(), small, 3) == (config, ())
+    assert labeled_by(config, options, CandidateOptions(), small, CLASSES) == (config, ())
     narrower, _ = labeled_by(
-        config, dataclasses.replace(options, settings=("labels=views",)), CandidateOptions(), small, 3
+        config, dataclasses.replace(options, settings=("labels=views",)), CandidateOptions(), small, CLASSES
     )
     assert narrower.labeler.spec.width < 1

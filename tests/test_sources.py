@@ -331,6 +331,7 @@ class TestStores:
 def test_the_page_names_options_and_layouts_that_there_are(run: Runner) -> None:
     page = (Path(__file__).parents[1] / "docs" / "data.md").read_text()
     printed = run("compress", "--help").out + run("train", "--help").out + run("predict", "--help").out
+    printed += run("cache", "--help").out
     assert {option for option in re.findall(r"--[a-z][a-z-]+", page) if option not in printed} == set()
     assert all(name in printed for name in KNOWN)
 

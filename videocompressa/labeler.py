@@ -37,13 +37,13 @@ class LabelerSpec:
     """Factor on the channels of a network of `STUDENTS`, in (0,2]."""
     bits: int = 5
     """Of each stored weight, 2 to 8, with a scale for each output channel."""
+    views: Views = field(default_factory=lambda: Views(mix=1.0))
+    """The views that it labels; training on the set shows such views. They are those of hard labels, all of them mixed:
+    a label that is given to the mixture costs no truth (docs/method.md)."""
     features: int = 0
     """D, the features of a pretrained network, which its layer takes; 0 for a network of `STUDENTS`."""
     identity: str = ""
     """Hash of a pretrained network (`FeatureClassifier.identity`)."""
-    views: Views = field(default_factory=lambda: Views(mix=1.0))
-    """The views that it labels; training on the set shows such views. They are those of hard labels, all of them mixed:
-    a label that is given to the mixture costs no truth (docs/method.md)."""
 
     def __post_init__(self) -> None:
         if self.network not in STUDENTS and ":" not in self.network:

@@ -65,6 +65,8 @@ PROVENANCE_SCHEMA: Schema = {
 LABELER_SCHEMA: Schema = {
     "agreement": float,
     "bits": int,
+    "features?": int,
+    "identity?": str,
     "network": str,
     "views": {
         "color": float,
@@ -77,9 +79,6 @@ LABELER_SCHEMA: Schema = {
     "width": float,
 }
 """Likewise of its key `labeler`, which is an empty object where the file has none."""
-LAYER_SCHEMA: Schema = {"features": int, "identity": str}
-"""Of that key besides, where the labeler is a layer of a pretrained network."""
-
 MAX_MILLISECONDS = 10**12
 """Times are within +- this (30 years); a float64 of seconds holds them with room to spare."""
 
@@ -197,14 +196,15 @@ def _labeler_content(labeler: Labeler | None) -> dict[str, Any]:
         return {}
     spec = labeler.spec
     content = {**vars(spec), "views": vars(spec.views), "agreement": labeler.agreement}
-    return content if spec.is_layer else {name: content[name] for name in LABELER_SCHEMA}
+    if not spec.is_layer:
+        del content["features"], content["identity"]
+    return content
 
 
 def _labeler_from(content: Mapping[str, Any]) -> tuple[LabelerSpec, float] | None:
     if not content:
         return None
-    more = LAYER_SCHEMA if "features" in content else {}
-    check_schema(content, {**LABELER_SCHEMA, **more}, "provenance.labeler")
+    check_schema(content, LABELER_SCHEMA, "provenance.labeler")
     spec = record_from(LabelerSpec, content, views=record_from(Views, content["views"]))
     if spec.is_layer and spec.features < 1:
         raise InputError(f"metadata provenance.labeler has no features of {spec.network!r}; a layer takes at least 1")

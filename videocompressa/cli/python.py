@@ -191,7 +191,7 @@ def train(
             overwrite=overwrite,
             surroundings=around,
         )
-    terminal.notes_and_skipped((), outcome.skipped, Reporting(quiet=not progress))
+    terminal.notes_and_skipped(outcome.notes, outcome.skipped, Reporting(quiet=not progress))
     return outcome
 
 
