@@ -375,7 +375,7 @@ def test_the_verb_writes_a_page_with_results_and_source_frames(
     run: Runner, set_file: Path, videos: Path, tmp_path: Path
 ) -> None:
     page, ours, full, bench = (tmp_path / name for name in ("page.html", "ours.json", "full.json", "bench.json"))
-    ours.write_text(trained_json(2, 0.6))
+    ours.write_text(trained_json(2, 0.6, confusion=[[3, 1], [3, 1]]))
     full.write_text(trained_json(8, 0.8))
     bench.write_text(json.dumps([{**vars(a_record("dm", 0.5, 1000, data="shades")), "file_and_codec_bytes": None}]))
     results = [part for path in (ours, full, bench) for part in ("--results", path)]
@@ -385,6 +385,8 @@ def test_the_verb_writes_a_page_with_results_and_source_frames(
     for text in ("75 %", f"{mean_text(0.6, 0.1)} against {mean_text(0.8, 0.1)} % top-1", "dm"):
         assert text in shown.texts, text
     assert any("4 test videos, 1 runs of minic3d (7 steps), hard labels" in text for text in shown.texts)
+    by_class = " ".join(shown.texts).partition("Accuracy by class")[2]
+    assert "light 25.0 dark (75 %) 75 25 dark 75.0 light (25 %) 75 25" in by_class
     films = shown.all("img", "src")
     assert len(films) == 4  # of the set, and of its videos
     with Image.open(data_of(films[1]["src"], "image/webp")) as picture:
@@ -444,6 +446,7 @@ def test_what_cannot_be_shown(run: Runner, set_file: Path, videos: Path, tmp_pat
     for content, error in (
         (trained_json(5, 0.5), "trained on 5 clips; the set has 2, and its source 8: give results of this set"),
         (trained_json(2, 0.5, classes=["a"]), "has other classes than the set; give the results of this set"),
+        (trained_json(2, 0.5, confusion=[[1]]), "(ValueError: confusion is not 2 x 2 counts); give the file"),
         ("{", "cannot be read as results (JSONDecodeError"),
         (bench, "has no records of 'shades'; it has those of: gestures"),
     ):

@@ -38,6 +38,8 @@ class Accuracy:
     recovery: str | None = None
     """The first as a part of the second."""
     how: str = ""
+    confusion: tuple[tuple[int, ...], ...] = ()
+    """(L,L): test clips of class (row) predicted as class (column), by students of the set; empty where not known."""
 
 
 NO_ACCURACY = Accuracy()
@@ -73,6 +75,37 @@ class Item:
 
 
 @dataclass(frozen=True)
+class ClassRow:
+    """What students of the set said of the test clips of one class."""
+
+    name: str
+    top1: str
+    """In per cent."""
+    mistaken: str
+    """The class that it is most often taken for, with its share in per cent; "" where there is none."""
+    shares: list[int]
+    """(L,) in per cent, of the class of each row."""
+
+
+MOST_CLASSES = 12
+"""Classes of which the page shows the whole confusion matrix (our choice: more columns fit no screen)."""
+
+
+def class_rows(synthetic: SyntheticSet, confusion: Sequence[Sequence[int]]) -> list[ClassRow]:
+    """Return the rows of the classes that were tested, the least accurate first."""
+    rows = []
+    for label, counts in enumerate(confusion):
+        if total := sum(counts):
+            others = [0 if place == label else count for place, count in enumerate(counts)]
+            worst = max(range(len(others)), key=others.__getitem__)
+            mistaken = f"{synthetic.classes[worst]} ({100 * others[worst] / total:.0f} %)" if others[worst] else ""
+            shares = [round(100 * count / total) for count in counts]
+            name, top1 = synthetic.classes[label], counts[label] / total
+            rows.append((top1, ClassRow(name, f"{100 * top1:.1f}", mistaken, shares)))
+    return [row for _, row in sorted(rows, key=lambda each: each[0])]
+
+
+@dataclass(frozen=True)
 class Page:
     """All that the page of a set shows."""
 
@@ -82,6 +115,9 @@ class Page:
     num_frames: int
     """T."""
     accuracy: Accuracy
+    class_rows: list[ClassRow]
+    matrix_classes: Sequence[str]
+    """Columns of the confusion matrix; none where they are too many."""
     groups: dict[str, list[Item]]
     """Items by class, of the classes that have any."""
     views: list[View]
@@ -127,6 +163,8 @@ def page_of(
         num_items=len(synthetic),
         num_frames=synthetic.clip.num_frames,
         accuracy=accuracy,
+        class_rows=class_rows(synthetic, accuracy.confusion),
+        matrix_classes=synthetic.classes if len(synthetic.classes) <= MOST_CLASSES else (),
         groups=groups,
         views=labeled_views(synthetic, store or inside),
         has_scores=origins.scores is not None,
