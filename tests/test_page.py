@@ -30,7 +30,7 @@ from videocompressa.bench.record import Record
 from videocompressa.clip import ClipSpec, CodecSpec, Normalization
 from videocompressa.errors import InputError
 from videocompressa.page.chart import panels
-from videocompressa.page.contents import command_of, page_of
+from videocompressa.page.contents import Accuracy, command_of, page_of
 from videocompressa.page.labels import stored_bars
 from videocompressa.page.media import MOST_BYTES, NUM_SAMPLES, QUALITIES, Film, Media, Quality, fitting_quality
 from videocompressa.page.write import accuracy_in, render, write_page
@@ -386,12 +386,23 @@ def test_the_verb_writes_a_page_with_results_and_source_frames(
         assert text in shown.texts, text
     assert any("4 test videos, 1 runs of minic3d (7 steps), hard labels" in text for text in shown.texts)
     by_class = " ".join(shown.texts).partition("Accuracy by class")[2]
-    assert "light 25.0 dark (75 %) 75 25 dark 75.0 light (25 %) 75 25" in by_class
+    assert "light dark light 25.0 25 75 dark 75.0 25 75" in by_class
     films = shown.all("img", "src")
     assert len(films) == 4  # of the set, and of its videos
     with Image.open(data_of(films[1]["src"], "image/webp")) as picture:
         assert picture.size == (96, 40)  # two frames of 40x48 px, uncropped
         assert 20 < np.asarray(picture.convert("L")).mean() < 80  # "dark" is noise in [0,100)
+
+
+def test_many_classes_are_listed_with_what_they_are_taken_for():
+    names = tuple(f"class {label}" for label in range(13))
+    counts = [[4 * (row == column) for column in range(13)] for row in range(13)]
+    counts[7] = [1, 3] + [0] * 11
+    counts[2] = [0] * 13
+    shown = parsed(a_set(13, classes=names), accuracy=Accuracy(confusion=tuple(map(tuple, counts))))
+    by_class = " ".join(shown.texts).partition("Most often taken for ")[2]
+    assert by_class.startswith("class 7 0.0 class 1 (75 %) class 0 100.0 -")
+    assert "class 12 100.0 - class 2 - - " in by_class
 
 
 @pytest.mark.slow

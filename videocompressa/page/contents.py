@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -82,9 +83,9 @@ class ClassRow:
     top1: str
     """In per cent."""
     mistaken: str
-    """The class that it is most often taken for, with its share in per cent; "" where there is none."""
+    """The class that it is most often taken for, with its share in per cent; "-" where there is none."""
     shares: list[int]
-    """(L,) in per cent, of the class of each row."""
+    """Per cent taken for the class of each row, in their order; empty where there are over `MOST_CLASSES`."""
 
 
 MOST_CLASSES = 12
@@ -92,17 +93,19 @@ MOST_CLASSES = 12
 
 
 def class_rows(synthetic: SyntheticSet, confusion: Sequence[Sequence[int]]) -> list[ClassRow]:
-    """Return the rows of the classes that were tested, the least accurate first."""
+    """Return the rows of the classes, the least accurate first, and last those without test clips."""
+    tops = {label: counts[label] / sum(counts) if any(counts) else math.inf for label, counts in enumerate(confusion)}
+    order = sorted(tops, key=tops.__getitem__)
     rows = []
-    for label, counts in enumerate(confusion):
-        if total := sum(counts):
-            others = [0 if place == label else count for place, count in enumerate(counts)]
-            worst = max(range(len(others)), key=others.__getitem__)
-            mistaken = f"{synthetic.classes[worst]} ({100 * others[worst] / total:.0f} %)" if others[worst] else ""
-            shares = [round(100 * count / total) for count in counts]
-            name, top1 = synthetic.classes[label], counts[label] / total
-            rows.append((top1, ClassRow(name, f"{100 * top1:.1f}", mistaken, shares)))
-    return [row for _, row in sorted(rows, key=lambda each: each[0])]
+    for label in order:
+        shares = [100 * count / max(1, sum(confusion[label])) for count in confusion[label]]
+        others = [0 if place == label else share for place, share in enumerate(shares)]
+        worst = max(order, key=others.__getitem__)
+        mistaken = f"{synthetic.classes[worst]} ({others[worst]:.0f} %)" if others[worst] else "-"
+        top1 = f"{shares[label]:.1f}" if math.isfinite(tops[label]) else "-"
+        shown = [round(shares[place]) for place in order] if len(order) <= MOST_CLASSES else []
+        rows.append(ClassRow(synthetic.classes[label], top1, mistaken, shown))
+    return rows
 
 
 @dataclass(frozen=True)
@@ -116,8 +119,6 @@ class Page:
     """T."""
     accuracy: Accuracy
     class_rows: list[ClassRow]
-    matrix_classes: Sequence[str]
-    """Columns of the confusion matrix; none where they are too many."""
     groups: dict[str, list[Item]]
     """Items by class, of the classes that have any."""
     views: list[View]
@@ -164,7 +165,6 @@ def page_of(
         num_frames=synthetic.clip.num_frames,
         accuracy=accuracy,
         class_rows=class_rows(synthetic, accuracy.confusion),
-        matrix_classes=synthetic.classes if len(synthetic.classes) <= MOST_CLASSES else (),
         groups=groups,
         views=labeled_views(synthetic, store or inside),
         has_scores=origins.scores is not None,
