@@ -194,6 +194,12 @@ def test_media_may_be_files_beside_the_page(tmp_path: Path):
     assert not (folder / "old.webp").exists()
 
 
+def test_the_time_of_each_stage_is_stated_where_it_is_known():
+    texts = parsed(a_set(2), stage_seconds={"decode": 61.2, "hash": 0.01, "encode": 3.0}).texts
+    assert texts[texts.index("time by stage") + 1] == "decode 61 s, encode 3.0 s"
+    assert "time by stage" not in parsed(a_set(2)).texts
+
+
 def test_items_are_grouped_by_class_and_costs_are_stated():
     page = parsed(a_set(5))
     assert [group["data-class"] for group in page.all("section", "data-class")] == ["bow", "jump"]

@@ -81,7 +81,13 @@ def compress(
         if html is not None:
             shown = data if data.is_dir() else None
             page = write_page(
-                open_set(output, codec), outcome.cost, html, data=shown, origins=outcome.origins(), watch=times.watch
+                open_set(output, codec),
+                outcome.cost,
+                html,
+                data=shown,
+                origins=outcome.origins(),
+                stage_seconds=dict(times.seconds),
+                watch=times.watch,
             )
             notes += page.notes
     terminal.notes_and_skipped(notes, outcome.skipped, reporting)

@@ -24,7 +24,7 @@ from videocompressa.recipes.options import CandidateOptions, CompressOptions
 from videocompressa.recipes.settings import setting_texts
 from videocompressa.run import Watch, watch_nothing
 from videocompressa.synthetic import Cost, Source, SyntheticSet
-from videocompressa.texts import mean_text
+from videocompressa.texts import duration_text, mean_text
 from videocompressa.vlm.export.items import picture_reader
 
 
@@ -144,18 +144,21 @@ def page_of(
     store: Store | None = None,
     accuracy: Accuracy = NO_ACCURACY,
     records: Sequence[Record] = (),
+    stage_seconds: Mapping[str, float] | None = None,
     watch: Watch = watch_nothing,
 ) -> Page:
     """Return what is shown of a set with its decoder.
 
     `data` is the folder that was compressed: frames of its videos are shown beside the keyframes. Videos that cannot
     be read are named in the notes; raises `InputError` when none can. With `store`, media are files beside the page,
-    as fine and as many as they are.
+    as fine and as many as they are. `stage_seconds` is what the run that made the set took, by stage.
     """
     skipped: dict[int, BadVideo] = {}
     source = _source_reader(synthetic, data, skipped)
     media = partial(item_media, synthetic, source, origins.untuned)
     quality, most = (QUALITIES[0], len(synthetic)) if store else fitting_quality(len(synthetic), media)
+    seconds = {name: each for name, each in (stage_seconds or {}).items() if each >= 0.05}  # else "0.0 s"
+    times = {"time by stage": ", ".join(f"{name} {duration_text(each)}" for name, each in seconds.items())}
     rows = choose_items(synthetic.hard_labels, most).tolist()
     groups = _groups(synthetic, rows, partial(media, quality=quality, store=store or inside), origins.scores, watch)
     return Page(
@@ -169,7 +172,7 @@ def page_of(
         views=labeled_views(synthetic, store or inside),
         has_scores=origins.scores is not None,
         panels=panels(records),
-        rows=set_rows(synthetic, cost),
+        rows=set_rows(synthetic, cost) | (times if seconds else {}),
         command=command_of(synthetic, cost),
         notes=_notes(synthetic, data, rows, skipped),
     )
