@@ -519,13 +519,15 @@ def test_a_set_without_a_decoder_is_refused():
 
 # --- In a browser ---
 
+TESTED = Accuracy("50.0", confusion=((3, 1), (2, 2)))
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [390, 1280])
 def test_the_page_works_in_a_browser(browser: Any, tmp_path: Path, width: int) -> None:
     synthetic = replace(a_set(12, soft=True), labeler=random_labeler())
     records = [a_record("full", 0.8, None), a_record("dm", 0.3, 2000), a_record("dm", 0.5, 9000, vpc=2)]
-    write_page(synthetic, COST, tmp_path / "page.html", records=records)
+    write_page(synthetic, COST, tmp_path / "page.html", records=records, accuracy=TESTED)
     context = browser.new_context(viewport={"width": width, "height": 844}, color_scheme="light", offline=True)
     tab, messages = context.new_page(), []
     tab.on("console", lambda message: messages.append(message.text))
@@ -583,7 +585,8 @@ def test_axe_finds_no_serious_violation(browser: Any, tmp_path: Path, theme: str
     synthetic = replace(a_set(6, soft=True), labeler=random_labeler())
     origins = Origins(scores=torch.arange(8.0).expand(6, -1), untuned=synthetic.latents - 0.05)
     records = [a_record("full", 0.8, None), a_record("dm", 0.3, 2000), a_record("dm", 0.5, 9000, vpc=2)]
-    write_page(synthetic, COST, tmp_path / "page.html", assets=tmp_path / "media", records=records, origins=origins)
+    shown = {"records": records, "origins": origins, "accuracy": TESTED}
+    write_page(synthetic, COST, tmp_path / "page.html", assets=tmp_path / "media", **shown)
     tab = browser.new_context(viewport={"width": 1280, "height": 844}, color_scheme=theme, offline=True).new_page()
     tab.goto((tmp_path / "page.html").as_uri())
     film = tab.locator(".film").first
