@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import json
 import os
@@ -464,6 +465,12 @@ class TestEngine:
         assert time.monotonic() - started < 10
         lost = list(run_shards(die_at_two, range(5), workers=2, lost=lambda number, **limits: -number))
         assert lost == [0, 1, -2, 3, 4]
+
+    def test_the_start_of_a_worker_does_not_count(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "slow_to_import.py").write_text("import time\ntime.sleep(1.5)\ndef double(n): return 2 * n\n")
+        monkeypatch.syspath_prepend(tmp_path)
+        double = importlib.import_module("slow_to_import").double
+        assert list(run_shards(double, [1, 2], workers=1, max_seconds=1)) == [2, 4]
 
     def test_big_results(self) -> None:
         assert [result[-1] for result in run_shards(two_megabytes, range(4), workers=2)] == [0, 1, 2, 3]

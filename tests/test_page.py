@@ -30,7 +30,7 @@ from videocompressa.bench.record import Record
 from videocompressa.clip import ClipSpec, CodecSpec, Normalization
 from videocompressa.errors import InputError
 from videocompressa.page.chart import panels
-from videocompressa.page.contents import command_of, page_of
+from videocompressa.page.contents import Accuracy, command_of, page_of
 from videocompressa.page.labels import stored_bars
 from videocompressa.page.media import MOST_BYTES, NUM_SAMPLES, QUALITIES, Film, Media, Quality, fitting_quality
 from videocompressa.page.write import accuracy_in, render, write_page
@@ -192,6 +192,12 @@ def test_media_may_be_files_beside_the_page(tmp_path: Path):
     (folder / "old.webp").write_text("")
     write_page(a_set(), COST, tmp_path / "page.html", assets=folder)
     assert not (folder / "old.webp").exists()
+
+
+def test_the_time_of_each_stage_is_stated_where_it_is_known():
+    texts = parsed(a_set(2), stage_seconds={"decode": 61.2, "hash": 0.01, "encode": 3.0}).texts
+    assert texts[texts.index("time by stage") + 1] == "decode 61 s, encode 3.0 s"
+    assert "time by stage" not in parsed(a_set(2)).texts
 
 
 def test_items_are_grouped_by_class_and_costs_are_stated():
@@ -375,7 +381,7 @@ def test_the_verb_writes_a_page_with_results_and_source_frames(
     run: Runner, set_file: Path, videos: Path, tmp_path: Path
 ) -> None:
     page, ours, full, bench = (tmp_path / name for name in ("page.html", "ours.json", "full.json", "bench.json"))
-    ours.write_text(trained_json(2, 0.6))
+    ours.write_text(trained_json(2, 0.6, confusion=[[3, 1], [3, 1]]))
     full.write_text(trained_json(8, 0.8))
     bench.write_text(json.dumps([{**vars(a_record("dm", 0.5, 1000, data="shades")), "file_and_codec_bytes": None}]))
     results = [part for path in (ours, full, bench) for part in ("--results", path)]
@@ -385,11 +391,24 @@ def test_the_verb_writes_a_page_with_results_and_source_frames(
     for text in ("75 %", f"{mean_text(0.6, 0.1)} against {mean_text(0.8, 0.1)} % top-1", "dm"):
         assert text in shown.texts, text
     assert any("4 test videos, 1 runs of minic3d (7 steps), hard labels" in text for text in shown.texts)
+    by_class = " ".join(shown.texts).partition("Accuracy by class")[2]
+    assert "light dark light 25.0 25 75 dark 75.0 25 75" in by_class
     films = shown.all("img", "src")
     assert len(films) == 4  # of the set, and of its videos
     with Image.open(data_of(films[1]["src"], "image/webp")) as picture:
         assert picture.size == (96, 40)  # two frames of 40x48 px, uncropped
         assert 20 < np.asarray(picture.convert("L")).mean() < 80  # "dark" is noise in [0,100)
+
+
+def test_many_classes_are_listed_with_what_they_are_taken_for():
+    names = tuple(f"class {label}" for label in range(13))
+    counts = [[4 * (row == column) for column in range(13)] for row in range(13)]
+    counts[7] = [1, 3] + [0] * 11
+    counts[2] = [0] * 13
+    shown = parsed(a_set(13, classes=names), accuracy=Accuracy(confusion=tuple(map(tuple, counts))))
+    by_class = " ".join(shown.texts).partition("Most often taken for ")[2]
+    assert by_class.startswith("class 7 0.0 class 1 (75 %) class 0 100.0 -")
+    assert "class 12 100.0 - class 2 - - " in by_class
 
 
 @pytest.mark.slow
@@ -444,6 +463,7 @@ def test_what_cannot_be_shown(run: Runner, set_file: Path, videos: Path, tmp_pat
     for content, error in (
         (trained_json(5, 0.5), "trained on 5 clips; the set has 2, and its source 8: give results of this set"),
         (trained_json(2, 0.5, classes=["a"]), "has other classes than the set; give the results of this set"),
+        (trained_json(2, 0.5, confusion=[[1]]), "(ValueError: confusion is not 2 x 2 counts); give the file"),
         ("{", "cannot be read as results (JSONDecodeError"),
         (bench, "has no records of 'shades'; it has those of: gestures"),
     ):
@@ -499,13 +519,15 @@ def test_a_set_without_a_decoder_is_refused():
 
 # --- In a browser ---
 
+TESTED = Accuracy("50.0", confusion=((3, 1), (2, 2)))
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize("width", [390, 1280])
 def test_the_page_works_in_a_browser(browser: Any, tmp_path: Path, width: int) -> None:
     synthetic = replace(a_set(12, soft=True), labeler=random_labeler())
     records = [a_record("full", 0.8, None), a_record("dm", 0.3, 2000), a_record("dm", 0.5, 9000, vpc=2)]
-    write_page(synthetic, COST, tmp_path / "page.html", records=records)
+    write_page(synthetic, COST, tmp_path / "page.html", records=records, accuracy=TESTED)
     context = browser.new_context(viewport={"width": width, "height": 844}, color_scheme="light", offline=True)
     tab, messages = context.new_page(), []
     tab.on("console", lambda message: messages.append(message.text))
@@ -563,7 +585,8 @@ def test_axe_finds_no_serious_violation(browser: Any, tmp_path: Path, theme: str
     synthetic = replace(a_set(6, soft=True), labeler=random_labeler())
     origins = Origins(scores=torch.arange(8.0).expand(6, -1), untuned=synthetic.latents - 0.05)
     records = [a_record("full", 0.8, None), a_record("dm", 0.3, 2000), a_record("dm", 0.5, 9000, vpc=2)]
-    write_page(synthetic, COST, tmp_path / "page.html", assets=tmp_path / "media", records=records, origins=origins)
+    shown = {"records": records, "origins": origins, "accuracy": TESTED}
+    write_page(synthetic, COST, tmp_path / "page.html", assets=tmp_path / "media", **shown)
     tab = browser.new_context(viewport={"width": 1280, "height": 844}, color_scheme=theme, offline=True).new_page()
     tab.goto((tmp_path / "page.html").as_uri())
     film = tab.locator(".film").first

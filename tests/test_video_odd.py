@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+import time
 from collections.abc import Sequence
 from fractions import Fraction
 from itertools import pairwise
@@ -83,6 +84,10 @@ class TestContainers:
         grays = read_frames(path, 4, 8, 8).frames[:, :, 4, 4].mean(1)
         displayed = [255 * min(1.0, nits / 203) ** (1 / 2.4) for nits in (0, 10, 100, 1000)]  # BT.1886
         assert np.abs(grays - displayed).max() < 4
+        again = write(tmp_path / "c.mkv", [gray(code) for code in codes], codec="ffv1", pix_fmt="yuv420p10le", **tags)
+        started = time.process_time()
+        assert np.array_equal(read_frames(again, 4, 8, 8).frames[:, :, 4, 4].mean(1), grays)
+        assert time.process_time() - started < 1  # the table of colors, 4 s, is that of the first video
         plain = write(tmp_path / "b.mkv", [gray(code) for code in codes], codec="ffv1", pix_fmt="yuv420p10le")
         assert np.abs(read_frames(plain, 4, 8, 8).frames[:, :, 4, 4].mean(1) - codes).max() < 4
 

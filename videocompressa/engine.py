@@ -83,8 +83,9 @@ def run_shards(
     """Yield `function(shard)` for every shard in order, also for those that are appended to `shards` meanwhile.
 
     `workers` = 0 runs in this process. Otherwise `function` (importable by name) and the shards are sent to that many
-    processes. An error in a worker is raised here. A worker that dies, or takes more than `max_seconds` for a shard and
-    is killed, raises `WorkerError` with the shard's `name`; or `lost(shard, workers=, max_seconds=)` is the result.
+    processes. An error in a worker is raised here. A worker that dies, or is killed because it took more than
+    `max_seconds` for a shard (its own start does not count), raises `WorkerError` with the shard's `name`; or
+    `lost(shard, workers=, max_seconds=)` is the result.
     """
     if isinstance(workers, int) and workers < 0:
         raise InputError(f"--workers is {workers}; it must be 0 (this process) or more")
@@ -198,13 +199,16 @@ def _in_workers(
             while len(busy) < workers and num_sent < min(end(), len(shards)):
                 worker = idle.pop() if idle else _start(function)
                 busy.append(worker)
-                worker.position, worker.end = num_sent, time.monotonic() + max_seconds
+                worker.position, worker.end = num_sent, time.monotonic() + max_seconds if worker.ready else math.inf
                 with suppress(BrokenPipeError, ConnectionResetError):  # `_answer` reports that it died.
                     worker.connection.send(shards[num_sent])
                 num_sent += 1
             left = min(worker.end for worker in busy) - time.monotonic()
             ready = wait([worker.connection for worker in busy], None if left == math.inf else max(0.0, left))
             for worker in [worker for worker in busy if worker.connection in ready or worker.end <= time.monotonic()]:
+                if not worker.ready and _is_ready(worker):
+                    worker.ready, worker.end = True, time.monotonic() + max_seconds
+                    continue
                 busy.remove(worker)
                 idle.append(worker)
                 late = worker.connection not in ready
@@ -225,7 +229,9 @@ class _Worker:
     position: int = 0
     """Which shard it works on."""
     end: float = math.inf
-    """When that has taken too long, as `time.monotonic` counts."""
+    """When that has taken too long, as `time.monotonic` counts; its start does not count."""
+    ready: bool = False
+    """Whether it has started: its interpreter runs and all that the function needs is imported."""
 
 
 WORKER = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from videocompressa.engine import serve; serve({})"
@@ -253,6 +259,7 @@ def serve(file_number: int) -> None:
     threading.Thread(target=_end_with_parent, args=(file_number,), daemon=True).start()
     with suppress(EOFError, OSError):
         function = connection.recv()
+        connection.send(None)  # ready
         while True:
             shard = connection.recv()
             answer: tuple[Exception | None, Any]
@@ -271,6 +278,14 @@ def _end_with_parent(file_number: int) -> None:
     poll.register(file_number, 0)  # Only that the other end is closed.
     poll.poll()
     os._exit(1)
+
+
+def _is_ready(worker: _Worker) -> bool:
+    """Take what a starting worker sends once it is ready; False when it died before."""
+    with suppress(EOFError, ConnectionResetError):
+        worker.connection.recv()
+        return True
+    return False
 
 
 def _answer(worker: _Worker, shard: str, late: str) -> Any:

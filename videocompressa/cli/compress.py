@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from videocompressa.cli import app as cli
 from videocompressa.cli import terminal
@@ -85,8 +85,15 @@ def compress(
         if log_dir is not None:
             log.samples(open_set(output, options.codec))
         if html is not None:
-            more: dict[str, Any] = {"data": data if data.is_dir() else None, "origins": outcome.origins()}
-            page = write_page(open_set(output, options.codec), outcome.cost, html, **more, watch=times.watch)
+            page = write_page(
+                open_set(output, options.codec),
+                outcome.cost,
+                html,
+                data=data if data.is_dir() else None,
+                origins=outcome.origins(),
+                stage_seconds=dict(times.seconds),
+                watch=times.watch,
+            )
             notes += page.notes
     terminal.notes_and_skipped(notes, outcome.skipped, reporting)
     files = {"selector": selector_out, "page": html}

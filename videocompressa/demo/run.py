@@ -22,7 +22,7 @@ from videocompressa.recipes.sets import open_set
 from videocompressa.recipes.train import train_on
 from videocompressa.run import Watch
 from videocompressa.students.settings import TrainConfig
-from videocompressa.synthetic import Cost, SyntheticSet
+from videocompressa.synthetic import SyntheticSet
 from videocompressa.texts import bytes_text, count_text, markdown_table, mean_text, percent_text
 
 CLIPS_PER_CLASS = (24, 8)
@@ -100,22 +100,23 @@ def demo(folder: Path, *, seed: int = 0, overwrite: bool = False, surroundings: 
     records = tuple(_record(method, compressed, outcome.videos, surroundings) for method, compressed in rows.items())
     synthetic = open_set(outcome.set_path)
     contact_sheet(synthetic, path=outcome.sheet_path)
-    _write_page(synthetic, ours.cost, outcome, records, surroundings.watch)
+    _write_page(synthetic, ours, outcome, records, surroundings.watch)
     write_text(outcome.table_path, markdown_table(table_lines(records)))
     return replace(outcome, records=records)
 
 
 def _write_page(
-    synthetic: SyntheticSet, cost: Cost, outcome: DemoOutcome, records: Sequence[Record], watch: Watch
+    synthetic: SyntheticSet, ours: CompressOutcome, outcome: DemoOutcome, records: Sequence[Record], watch: Watch
 ) -> None:
     of_full, of_set = (None if each.top1_mean is None else (each.top1_mean, each.spread) for each in records[:2])
     how = f"Top-1 on {len(synthetic.classes) * CLIPS_PER_CLASS[1]} test videos, {NUM_SEEDS} runs of {STUDENTS.student}"
     accuracy = accuracy_of(of_set, of_full, f"{how} ({STUDENTS.steps} steps) for each.")
     write_page(
         synthetic,
-        cost,
+        ours.cost,
         outcome.page_path,
         data=outcome.videos,
+        origins=ours.origins(),
         accuracy=accuracy,
         records=records,
         watch=watch,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from videocompressa.recipes.options import CandidateOptions, CompressOptions
 from videocompressa.recipes.settings import setting_texts
 from videocompressa.run import Watch, watch_nothing
 from videocompressa.synthetic import Cost, Source, SyntheticSet
-from videocompressa.texts import mean_text
+from videocompressa.texts import duration_text, mean_text
 from videocompressa.vlm.export.items import picture_reader
 
 
@@ -38,6 +39,8 @@ class Accuracy:
     recovery: str | None = None
     """The first as a part of the second."""
     how: str = ""
+    confusion: tuple[tuple[int, ...], ...] = ()
+    """(L,L): test clips of class (row) predicted as class (column), by students of the set; empty where not known."""
 
 
 NO_ACCURACY = Accuracy()
@@ -73,6 +76,39 @@ class Item:
 
 
 @dataclass(frozen=True)
+class ClassRow:
+    """What students of the set said of the test clips of one class."""
+
+    name: str
+    top1: str
+    """In per cent."""
+    mistaken: str
+    """The class that it is most often taken for, with its share in per cent; "-" where there is none."""
+    shares: list[int]
+    """Per cent taken for the class of each row, in their order; empty where there are over `MOST_CLASSES`."""
+
+
+MOST_CLASSES = 12
+"""Classes of which the page shows the whole confusion matrix (our choice: more columns fit no screen)."""
+
+
+def class_rows(synthetic: SyntheticSet, confusion: Sequence[Sequence[int]]) -> list[ClassRow]:
+    """Return the rows of the classes, the least accurate first, and last those without test clips."""
+    tops = {label: counts[label] / sum(counts) if any(counts) else math.inf for label, counts in enumerate(confusion)}
+    order = sorted(tops, key=tops.__getitem__)
+    rows = []
+    for label in order:
+        shares = [100 * count / max(1, sum(confusion[label])) for count in confusion[label]]
+        others = [0 if place == label else share for place, share in enumerate(shares)]
+        worst = max(order, key=others.__getitem__)
+        mistaken = f"{synthetic.classes[worst]} ({others[worst]:.0f} %)" if others[worst] else "-"
+        top1 = f"{shares[label]:.1f}" if math.isfinite(tops[label]) else "-"
+        shown = [round(shares[place]) for place in order] if len(order) <= MOST_CLASSES else []
+        rows.append(ClassRow(synthetic.classes[label], top1, mistaken, shown))
+    return rows
+
+
+@dataclass(frozen=True)
 class Page:
     """All that the page of a set shows."""
 
@@ -82,6 +118,7 @@ class Page:
     num_frames: int
     """T."""
     accuracy: Accuracy
+    class_rows: list[ClassRow]
     groups: dict[str, list[Item]]
     """Items by class, of the classes that have any."""
     views: list[View]
@@ -107,18 +144,21 @@ def page_of(
     store: Store | None = None,
     accuracy: Accuracy = NO_ACCURACY,
     records: Sequence[Record] = (),
+    stage_seconds: Mapping[str, float] | None = None,
     watch: Watch = watch_nothing,
 ) -> Page:
     """Return what is shown of a set with its decoder.
 
     `data` is the folder that was compressed: frames of its videos are shown beside the keyframes. Videos that cannot
     be read are named in the notes; raises `InputError` when none can. With `store`, media are files beside the page,
-    as fine and as many as they are.
+    as fine and as many as they are. `stage_seconds` is what the run that made the set took, by stage.
     """
     skipped: dict[int, BadVideo] = {}
     source = _source_reader(synthetic, data, skipped)
     media = partial(item_media, synthetic, source, origins.untuned)
     quality, most = (QUALITIES[0], len(synthetic)) if store else fitting_quality(len(synthetic), media)
+    seconds = {name: each for name, each in (stage_seconds or {}).items() if each >= 0.05}  # else "0.0 s"
+    times = {"time by stage": ", ".join(f"{name} {duration_text(each)}" for name, each in seconds.items())}
     rows = choose_items(synthetic.hard_labels, most).tolist()
     groups = _groups(synthetic, rows, partial(media, quality=quality, store=store or inside), origins.scores, watch)
     return Page(
@@ -127,11 +167,12 @@ def page_of(
         num_items=len(synthetic),
         num_frames=synthetic.clip.num_frames,
         accuracy=accuracy,
+        class_rows=class_rows(synthetic, accuracy.confusion),
         groups=groups,
         views=labeled_views(synthetic, store or inside),
         has_scores=origins.scores is not None,
         panels=panels(records),
-        rows=set_rows(synthetic, cost),
+        rows=set_rows(synthetic, cost) | (times if seconds else {}),
         command=command_of(synthetic, cost),
         notes=_notes(synthetic, data, rows, skipped),
     )

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -84,7 +85,8 @@ def read_all_results(paths: Sequence[Path], synthetic: SyntheticSet) -> tuple[Ac
         return accuracy_in(records, synthetic), records
     of_set, of_full = ((each.top1_mean, each.top1_std) if each else None for each in map(trained.get, (True, False)))
     how = [f"{_NAMES[own].capitalize()}: {_how(each)}." for own, each in sorted(trained.items(), reverse=True)]
-    return accuracy_of(of_set, of_full, " ".join(how)), records
+    confusion = trained[True].confusion if True in trained else ()
+    return replace(accuracy_of(of_set, of_full, " ".join(how)), confusion=confusion), records
 
 
 def accuracy_in(records: Sequence[Record], synthetic: SyntheticSet) -> Accuracy:

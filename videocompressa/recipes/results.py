@@ -25,6 +25,8 @@ class TrainResults:
     """Whose labels the students learned: "hard", "soft" or "views"."""
     options: Mapping[str, Any]
     """Options of `train` by the names of their fields."""
+    confusion: tuple[tuple[int, ...], ...] = ()
+    """(L,L): test clips of class (row) predicted as class (column), summed over the runs; empty where not given."""
 
     @property
     def tested(self) -> str:
@@ -48,7 +50,11 @@ def read_results(path: Path, classes: Sequence[str]) -> TrainResults:
         own, num_runs = tuple(values["classes"]), len(values["top1_runs"])
         options = {"settings": [], **values["options"]}
         names = ("top1_mean", "top1_std", "num_train_clips", "num_test_clips", "split", "regime")
-        results = TrainResults(num_runs=num_runs, options=options, **{name: values[name] for name in names})
+        confusion = tuple(tuple(int(count) for count in row) for row in values.get("confusion", ()))
+        if confusion and [len(row) for row in confusion] != [len(own)] * len(own):
+            raise ValueError(f"confusion is not {len(own)} x {len(own)} counts")
+        numbers = {name: values[name] for name in names}
+        results = TrainResults(num_runs=num_runs, options=options, confusion=confusion, **numbers)
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise InputError(
             f"--results {path}: cannot be read as results ({type(error).__name__}: {error}); give the file that "

@@ -1,13 +1,15 @@
 """A decoded frame as a small upright RGB picture of square pixels: resized to cover H x W and cut, or fitted into it.
 
 Untagged color is read as BT.601. High dynamic range (PQ, HLG) is mapped to the standard one by swscale, which shows its
-reference white as white (BT.2408) and what is brighter too.
+reference white as white (BT.2408) and what is brighter too. It makes a table of all colors for that, seconds of a
+core, so such videos of equal sides and format share it.
 """
 
 from __future__ import annotations
 
 import time
 from fractions import Fraction
+from functools import lru_cache
 from typing import cast
 
 import numpy as np
@@ -58,10 +60,12 @@ class Resizer:
         elif self.fit == "stretch":
             height, width = self.height, self.width
         wide = frame.color_trc in (ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67)
-        small = self._reformatter.reformat(
+        sides = (width, height) if transposed else (height, width)
+        reformatter = _tone_mapper(frame.format.name, frame.height, frame.width, *sides) if wide else self._reformatter
+        small = reformatter.reformat(
             frame,
-            width=height if transposed else width,
-            height=width if transposed else height,
+            height=sides[0],
+            width=sides[1],
             format="rgb24",
             # Area averages what it shrinks; bicubic is sharper where the picture grows.
             interpolation=EXACT | (Interpolation.AREA if scale < 1 else Interpolation.BICUBIC),
@@ -79,6 +83,12 @@ class Resizer:
             padded[top : top + height, left : left + width] = picture
             return padded
         return np.array(picture[top : top + self.height, left : left + self.width], dtype=np.uint8)
+
+
+@lru_cache(maxsize=4)  # Upright and sideways videos of two cameras; each holds a source picture of 8 bytes a pixel.
+def _tone_mapper(pixel_format: str, *sides: int) -> VideoReformatter:
+    """Return the reformatter of videos alike, which keeps its table of colors until their color tags change."""
+    return VideoReformatter()
 
 
 def upright_sides(frame: VideoFrame, aspect: Fraction) -> tuple[int, int]:
