@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from videocompressa.page.media import QUALITIES, Film, Store, film, inside
-from videocompressa.recipes.sets import as_uint8, items_of
+from videocompressa.recipes.sets import as_uint8
 from videocompressa.rng import Streams
-from videocompressa.synthetic import SyntheticSet
+from videocompressa.synthetic import SyntheticSet, items_of
 from videocompressa.views import random_views
 
 NUM_VIEWS = 4

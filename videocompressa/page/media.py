@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from videocompressa.recipes.sets import as_uint8, frames_a_second, items_of
-from videocompressa.synthetic import SyntheticSet
+from videocompressa.recipes.sets import as_uint8, frames_a_second
+from videocompressa.synthetic import SyntheticSet, items_of
 from videocompressa.video import write_video
 
 MOST_BYTES = 28_000_000

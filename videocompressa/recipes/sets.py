@@ -14,8 +14,7 @@ from videocompressa.errors import ArtifactError, InputError, check_known
 from videocompressa.files import complete_folder, name_of
 from videocompressa.run import Watch, watch_nothing
 from videocompressa.students.labelers import with_network
-from videocompressa.synthetic import SyntheticSet
-from videocompressa.synthetic import items_of as items_of
+from videocompressa.synthetic import SyntheticSet, items_of
 from videocompressa.video import write_png, write_video
 
 DEFAULT_FPS = 4.0
