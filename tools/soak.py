@@ -134,7 +134,7 @@ def runs(folder: Path, share: float) -> dict[str, str]:
     for name in ("tmp", "out"):
         (folder / name).mkdir()
     write_clips(folder / "data/train", 8, ["a", "b"])
-    write_clips(folder / "data/test", 4, ["a", "b"])
+    write_clips(folder / "data/test", 4, ["a", "b"], seed=DIFFERENT)
     count, start = max(WARM_UP + 1, scaled(RUNS, share)), {}
     for number in range(count):
         run_verbs(folder, number)
@@ -188,7 +188,7 @@ def leftovers(folder: Path) -> dict[str, int]:
     }
 
 
-def write_clips(root: Path, count: int, names: list[str]) -> None:
+def write_clips(root: Path, count: int, names: list[str], *, seed: int = 0) -> None:
     """Write `count` clips of 6 frames of 32x48 px into the folders of these classes, in turn."""
     import torch
 
@@ -198,7 +198,7 @@ def write_clips(root: Path, count: int, names: list[str]) -> None:
     samples = []
     for number in range(min(count, DIFFERENT)):
         path = root.parent / f"{number}.mp4"
-        draws = torch.Generator().manual_seed(number)
+        draws = torch.Generator().manual_seed(seed + number)
         write_video(path, torch.randint(0, 256, (6, 3, 4, 6), dtype=torch.uint8, generator=draws)
                     .repeat_interleave(8, 2).repeat_interleave(8, 3), fps=10)  # fmt: skip
         samples.append(path.read_bytes())
