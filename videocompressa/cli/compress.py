@@ -15,7 +15,9 @@ from videocompressa.recipes.options import CandidateOptions, CompressOptions, ty
 from videocompressa.texts import duration_text
 
 if TYPE_CHECKING:
+    from videocompressa.engine import Workers
     from videocompressa.recipes.compress import CompressOutcome
+    from videocompressa.recipes.tensorboard import Log
 
 OF_SET = ("size", "fit", "frames", "placement", "train_sample")
 """Options of candidates that students of a set take from its file, or do not need."""
@@ -56,12 +58,12 @@ def compress(
         Also print the time that each stage took, and of what decoding workers did; --json has it always.
     """
     started = time.perf_counter()
-    from videocompressa.page.write import check_page, write_page
     from videocompressa.recipes.compress import compress_folder
-    from videocompressa.recipes.sets import open_set
     from videocompressa.recipes.tensorboard import logged
 
     if html is not None:
+        from videocompressa.page.write import check_page
+
         check_page(html, overwrite=force)
     announce = terminal.Announcer(reporting)
     with terminal.progress(reporting) as watch, logged(log_dir, watch) as log:
@@ -81,36 +83,59 @@ def compress(
         )
         if not group.is_main:
             return
-        seconds, notes = time.perf_counter() - started, list(announce.others(outcome.notes))
-        if log_dir is not None:
-            log.samples(open_set(output, options.codec))
-        if html is not None:
-            page = write_page(
-                open_set(output, options.codec),
-                outcome.cost,
-                html,
-                data=data if data.is_dir() else None,
-                origins=outcome.origins(),
-                stage_seconds=dict(times.seconds),
-                watch=times.watch,
-            )
-            notes += page.notes
+        seconds, notes = time.perf_counter() - started, announce.others(outcome.notes)
+        if log_dir is not None or html is not None:
+            notes += _show(outcome, data, options, html, log, times)
     terminal.notes_and_skipped(notes, outcome.skipped, reporting)
     files = {"selector": selector_out, "page": html}
     written = {name: path for name, path in files.items() if path is not None}
     if reporting.json:
-        costs = {
-            "compress_seconds": seconds,
-            "stage_seconds": times.seconds,
-            "worker_seconds": times.worker_seconds,
-            "peak_memory_bytes": terminal.peak_memory_bytes(surroundings.workers),
-        }
+        costs = {"compress_seconds": seconds, **_costs(times, surroundings.workers)}
         terminal.print_json(terminal.facts_of(outcome, "cost") | costs | written)
         return
     _print(outcome, {"time": duration_text(seconds), **written})
     if profile:
         terminal.stdout_console().print(*times.tables())
     terminal.next_command(_next_words(outcome, data, options, candidates, running), reporting)
+
+
+def _show(
+    outcome: CompressOutcome,
+    data: Path,
+    options: CompressOptions,
+    html: Path | None,
+    log: Log,
+    times: terminal.StageTimes,
+) -> list[str]:
+    """Write samples of the set to TensorBoard and its page, where they were asked for; return the page's notes."""
+    from videocompressa.recipes.sets import open_set
+
+    synthetic = open_set(outcome.path, options.codec)
+    if log.folder is not None:
+        log.samples(synthetic)
+    if html is None:
+        return []
+    from videocompressa.page.write import write_page
+
+    page = write_page(
+        synthetic,
+        outcome.cost,
+        html,
+        data=data if data.is_dir() else None,
+        origins=outcome.origins(),
+        stage_seconds=dict(times.seconds),
+        watch=times.watch,
+    )
+    return page.notes
+
+
+def _costs(times: terminal.StageTimes, workers: Workers) -> dict[str, object]:
+    """Return what the run took, as JSON values."""
+    return {
+        "stage_seconds": times.seconds,
+        "worker_seconds": times.worker_seconds,
+        "peak_memory_bytes": terminal.peak_memory_bytes(workers),
+    }
 
 
 def _print(outcome: CompressOutcome, more: Mapping[str, object]) -> None:

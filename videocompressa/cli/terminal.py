@@ -13,6 +13,7 @@ import time
 from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict
+from dataclasses import fields as dataclass_fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -235,8 +236,8 @@ def skipped_json(videos: Iterable[BadVideo]) -> list[dict[str, str]]:
 
 
 def facts_of(outcome: Any, record: str) -> dict[str, Any]:
-    """Return the fields of an outcome as JSON values; those of its field `record` are among them."""
-    fields = {name: value for name, value in vars(outcome).items() if name != "origins"}  # tensors, for the page
+    """Return the fields that the `repr` of an outcome shows as JSON values, those of its field `record` among them."""
+    fields: dict[str, Any] = {each.name: getattr(outcome, each.name) for each in dataclass_fields(outcome) if each.repr}
     fields |= vars(fields.pop(record))
     if (labeler := fields.get("labeler")) is not None:
         fields["labeler"] = labeler_json(labeler)

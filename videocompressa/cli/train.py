@@ -126,9 +126,7 @@ def train(
     if reporting.json:
         per_class = dict(zip(outcome.classes, outcome.result.per_class.tolist(), strict=True))
         more = {"per_class": per_class, "confusion": outcome.result.confusion.tolist(), "options": vars(training)}
-        facts = terminal.facts_of(outcome, "result") | more
-        del facts["student"]
-        terminal.print_json(facts)
+        terminal.print_json(terminal.facts_of(outcome, "result") | more)
         return
     _print_scores(outcome)
 

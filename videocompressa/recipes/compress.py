@@ -4,7 +4,7 @@ import dataclasses
 import functools
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -84,7 +84,8 @@ class CompressOutcome:
     """Split of the data that students of the set can be evaluated on, "test" or "val"; None where it has neither."""
     method_seconds: float
     """Seconds of the method, stages that were already finished included; not of decoding and encoding."""
-    origins: Callable[[], Origins]
+    origins: Callable[[], Origins] = field(repr=False)
+    """What the run knows of the items, computed when it is called."""
 
 
 def compress_folder(
