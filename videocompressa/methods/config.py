@@ -29,7 +29,7 @@ from videocompressa.selection.joint import JointConfig, train_selector
 from videocompressa.selection.keyframes import FIXED_SELECTORS, SELECTORS, Selector, UniformSelector
 from videocompressa.selection.videos import SUBSETS, FeaturesOf, choose_videos
 from videocompressa.students.evaluation import student_features
-from videocompressa.students.labelers import LabelerConfig, train_labeler
+from videocompressa.students.labelers import LabelerConfig, stored_spec, train_labeler
 from videocompressa.students.named import parse_student
 from videocompressa.students.probe import features_of
 from videocompressa.students.settings import TrainConfig
@@ -147,7 +147,8 @@ class MethodConfig(ABC):
         spec = differing.get("labeler", {}).get("spec", {})
         if "network" in spec:
             spec["network"] = parse_student(spec["network"]).portable
-            spec.pop("features", None), spec.pop("identity", None)  # what the network itself says
+            for said_by_network in ("features", "identity"):
+                spec.pop(said_by_network, None)
         return differing
 
     def train_teachers(self, train_data: Candidates, codec: Codec, keyframes: int, run: Run) -> Teachers:
@@ -191,8 +192,7 @@ class MethodConfig(ABC):
         blank = blank_set(train_data, rows, positions, soft_labels=soft, packing=packing, packed=packed, **origin)
         if self.labels != "views":
             return blank
-        spec = dataclasses.replace(self.labeler.spec, network=parse_student(self.labeler.spec.network).portable)
-        labeler = blank_labeler(spec, len(train_data.classes), train_data.normalization)
+        labeler = blank_labeler(stored_spec(self.labeler.spec), len(train_data.classes), train_data.normalization)
         return dataclasses.replace(blank, labeler=labeler)
 
     def _origin(self, seed: int) -> dict[str, Any]:

@@ -95,6 +95,11 @@ def with_network(labeler: Labeler, name: str, classes: tuple[str, ...], clip: Cl
     return labeler if labeler.is_complete else labeler.with_network(_network(name, classes, clip))
 
 
+def stored_spec(spec: LabelerSpec) -> LabelerSpec:
+    """Return the spec as a file holds it: without folders of this machine."""
+    return dataclasses.replace(spec, network=parse_student(spec.network).portable)
+
+
 def _network(name: str, classes: tuple[str, ...], clip: ClipSpec) -> FeatureClassifier:
     network = build_named(parse_labeler(name), classes, clip, torch.Generator().manual_seed(0))
     assert isinstance(network, FeatureClassifier)
@@ -111,11 +116,11 @@ def train_labeler(train_data: Candidates, config: LabelerConfig, run: Run) -> La
     network = None
     if spec.is_layer:
         network = _network(spec.network, clips.classes, train_data.clip)
-        spec = dataclasses.replace(_spec_of(spec, network), network=parse_student(spec.network).portable)
+        spec = stored_spec(_spec_of(spec, network))
 
     def compute() -> dict[str, Tensor]:
         if network is not None:
-            return _layer(clips, config, part)
+            return _layer(clips, config, network, part)
         state = fit(clips, config.train, part, step_name="labeler").state_dict().items()
         weights = {name: tensor.cpu() for name, tensor in state if tensor.is_floating_point()}
         return {**weights, _AGREEMENT: torch.tensor(agreement(clips, weights, spec, part))}
@@ -129,13 +134,13 @@ def train_labeler(train_data: Candidates, config: LabelerConfig, run: Run) -> La
     return Labeler(spec, weights, train_data.normalization, share, network).to(run.device)
 
 
-def _layer(clips: LabeledClips, config: LabelerConfig, run: Run) -> dict[str, Tensor]:
-    """Return the weights of a layer that learned the clips, and the agreement on the clips themselves.
+def _layer(clips: LabeledClips, config: LabelerConfig, network: FeatureClassifier, run: Run) -> dict[str, Tensor]:
+    """Return the weights of a layer on a network that learned the clips, and the agreement on the clips themselves.
 
     Weights are stored times the spread of their feature, to be rounded alike; the bias makes up for what rounding
     changes at the mean of the features.
     """
-    probe = fit_probe(clips, config.train, run)
+    probe = fit_probe(clips, config.train, run, network)
     features = features_of(probe, clips, run)
     std, mean = torch.std_mean(features, 0)
     weight, bias = probe.head.weight.detach().cpu(), probe.head.bias.detach().cpu()

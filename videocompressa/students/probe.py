@@ -22,7 +22,7 @@ from videocompressa.students.clips import LabeledClips, probabilities_of
 from videocompressa.students.named import build_named, parse_student
 from videocompressa.students.settings import TrainConfig
 from videocompressa.students.training import labeled_views
-from videocompressa.views import Views, random_views
+from videocompressa.views import Views
 
 _BATCH = 16
 _ITERATIONS = 300
@@ -31,13 +31,18 @@ LABELED_VIEWS = 4
 """Times as many views are shown where a labeler gives each a label of its own (docs/log.md)."""
 
 
-def fit_probe(data: LabeledClips, config: TrainConfig, run: Run) -> FeatureClassifier:
+def fit_probe(
+    data: LabeledClips, config: TrainConfig, run: Run, student: FeatureClassifier | None = None
+) -> FeatureClassifier:
     """Train a linear layer on `config.probe_views` views of every clip; the network below it is as it was.
 
-    Labels of views are those that `fit` gives them. Raises `DivergedError` when features or the loss are not finite.
+    `student` is that of `config` where it was built before; its layer is replaced. Labels of views are those that `fit`
+    gives them. Raises `DivergedError` when features or the loss are not finite.
     """
-    student = build_named(config.student, data.classes, ClipSpec(*data.size), run.generator("init"))
-    assert isinstance(student, FeatureClassifier)
+    if student is None:
+        built = build_named(config.student, data.classes, ClipSpec(*data.size), run.generator("init"))
+        assert isinstance(built, FeatureClassifier)
+        student = built
     student.to(run.device).eval()
     features, labels = _features_and_labels(student, data, config, run)
     std, mean = torch.std_mean(features, 0)
@@ -144,15 +149,14 @@ def _features_of_views(
     features: list[Tensor] = []
     labels: list[Tensor] = []
     normalization = student.normalization or data.normalization
+    labeler = data.labeler if data.labeler is not None and data.labeler.knows(student) else None
+    if labeler is not None:  # it labels the features: one pass of the network for both
+        data, views = dataclasses.replace(data, labeler=None), labeler.spec.views
     for _ in run.steps("views", number, {"draws": draws, "features": features, "labels": labels}):
         for rows in torch.split(torch.randperm(len(data), generator=draws), _BATCH):
-            if data.labeler is not None and data.labeler.knows(student):  # one pass of the network for both
-                pixels, _ = random_views(data.pixels(rows, run.device), data.labeler.spec.views, draws)
-                seen = student.features(normalization.apply(pixels))
-                own = data.labeler.of_features(seen)
-            else:
-                pixels, own = labeled_views(data, rows, views, run.device, draws)
-                seen = student.features(normalization.apply(pixels))
+            pixels, own = labeled_views(data, rows, views, run.device, draws)
+            seen = student.features(normalization.apply(pixels))
+            own = own if labeler is None else labeler.of_features(seen)
             features.append(seen.float().cpu())
             labels.append(probabilities_of(own, len(data.classes)).cpu())
             run.watch("features of views", done=sum(map(len, features)), total=number * len(data))
