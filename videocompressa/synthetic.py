@@ -233,6 +233,11 @@ class SyntheticSet:
         return LabeledViews(clips, self.labeler)
 
 
+def regime_of(labels: Tensor, labeler: Labeler | None) -> str:
+    """Return whose labels students learn: "views" of a labeler, or stored ones: "hard" (N,), or "soft" (N,L)."""
+    return "views" if labeler is not None else "hard" if labels.ndim == 1 else "soft"
+
+
 class LazyClips:
     """The clips of a set, decoded whenever they are read."""
 

@@ -79,6 +79,7 @@ LABELER_SCHEMA: Schema = {
     "width": float,
 }
 """Likewise of its key `labeler`, which is an empty object where the file has none."""
+
 MAX_MILLISECONDS = 10**12
 """Times are within +- this (30 years); a float64 of seconds holds them with room to spare."""
 

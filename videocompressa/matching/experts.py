@@ -85,8 +85,7 @@ def train_experts(train_data: Candidates, config: ExpertConfig, run: Run) -> lis
         return stage["parameters"]
 
     run.group.share(config.num_experts, train)
-    trajectories = [train(number) for number in range(config.num_experts)]
-    return trajectories
+    return [train(number) for number in range(config.num_experts)]
 
 
 def flat_parameters(student: nn.Module) -> Tensor:

@@ -16,7 +16,7 @@ from videocompressa.methods import METHODS
 from videocompressa.page.contents import Accuracy, Page, accuracy_of, page_of
 from videocompressa.page.media import beside
 from videocompressa.recipes.results import TrainResults, read_results
-from videocompressa.synthetic import Cost, SyntheticSet
+from videocompressa.synthetic import Cost, SyntheticSet, regime_of
 from videocompressa.texts import bytes_text, percent_text
 
 _NAMES = {True: "the set", False: "all videos"}
@@ -91,7 +91,7 @@ def read_all_results(paths: Sequence[Path], synthetic: SyntheticSet) -> tuple[Ac
 
 def accuracy_in(records: Sequence[Record], synthetic: SyntheticSet) -> Accuracy:
     """Return the accuracy of the set's row of a benchmark, the first that fits, against that of all videos."""
-    labels = "views" if synthetic.labeler is not None else "soft" if synthetic.labels.ndim == 2 else "hard"
+    labels = regime_of(synthetic.labels, synthetic.labeler)
     kept = (int(synthetic.hard_labels.bincount().max()), synthetic.positions.shape[1])
     config = METHODS.get(synthetic.provenance.method)
     of_set = [

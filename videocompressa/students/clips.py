@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from videocompressa.clip import Normalization, shape_text
 from videocompressa.errors import InputError
 from videocompressa.labeler import Labeler
-from videocompressa.synthetic import SyntheticSet, check_item_labels
+from videocompressa.synthetic import SyntheticSet, check_item_labels, regime_of
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class LabeledClips(Dataset[tuple[Tensor, Tensor]]):
     @property
     def regime(self) -> str:
         """Whose labels students learn: "hard" or "soft" stored ones, or those of "views" by a network."""
-        return "views" if self.labeler is not None else "hard" if self.labels.ndim == 1 else "soft"
+        return regime_of(self.labels, self.labeler)
 
     @property
     def sha256(self) -> str:

@@ -192,6 +192,7 @@ class _FinetuneRun:
     surroundings: Surroundings
     skipped: dict[BadVideo, None] = dataclasses.field(default_factory=dict)
     """Videos that could not be read, in order."""
+    _decoded: dict[str, DecodedSplit] = dataclasses.field(default_factory=dict)
 
     def phase(self, phase: Phase) -> PhaseScores:
         """Run one phase, or take its scores from its folder."""
@@ -231,10 +232,12 @@ class _FinetuneRun:
 
     def decoded(self, split: str) -> DecodedSplit:
         """Return the frames of a split; they are all decoded once, at the set's size."""
-        check_split(self.videos, split, self.videos.root)
-        clip = split_clip(self.synthetic)
-        decode = partial(decode_videos, self.videos, split, clip, self.candidates, self.surroundings)
-        return self.group.main_first(decode)
+        if split not in self._decoded:
+            check_split(self.videos, split, self.videos.root)
+            clip = split_clip(self.synthetic)
+            decode = partial(decode_videos, self.videos, split, clip, self.candidates, self.surroundings)
+            self._decoded[split] = self.group.main_first(decode)
+        return self._decoded[split]
 
     def _split(self, split: str) -> Clips:
         """Return the readable videos of a split."""
