@@ -1,10 +1,11 @@
 """The labeler: a small network that a set file carries, which says what is in a view of the set's clips.
 
-Of a pretrained network a file holds the trained layer alone; whoever trains on the set brings the network.
-
 It learned all training videos, and keeps what it learned in some hundred kB (the paper's video understanding module;
 HeLlO, arXiv 2408.08201, stores label projectors of images). Students of the set ask it for the label of every view
 (function matching: Beyer et al. 2022, arXiv 2106.05237).
+
+A labeler may also be a layer on a pretrained network: the file holds the layer, and training on the set needs the
+network too.
 """
 
 from collections.abc import Mapping, Sequence
@@ -76,7 +77,7 @@ class LabelerSpec:
 
 
 class Layer(FeatureClassifier):
-    """The layer that a file holds, on the features of a pretrained network that whoever trains brings."""
+    """The layer that a file holds, on the features of a pretrained network that is given separately."""
 
     def __init__(self, spec: LabelerSpec, weights: Mapping[str, Tensor], network: FeatureClassifier | None) -> None:
         super().__init__()
