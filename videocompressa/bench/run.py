@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from videocompressa.bench import figures
-from videocompressa.bench.cells import Answer, Setting, known, run_student
+from videocompressa.bench.cells import Answer, RunJob, Setting, known, run_student
 from videocompressa.bench.record import LABELER, Record
 from videocompressa.bench.rows import (
     FAIR,
@@ -159,15 +159,20 @@ def bench(
     for position, ending in ended:
         answers[waiting[position]] = {"reason": str(ending)} if isinstance(ending, WorkerError) else ending
         records = show()
-    sets = [
-        (record.top1_mean, job.path(setting), job.options.codec)
-        for row, record in zip(rows, records, strict=True)
-        if record.axis == "main" and record.top1_mean is not None and not record.is_control
-        if (job := jobs_of[row][0].trained_on) is not None
-    ]
-    best = max(sets, key=itemgetter(0))[1:] if sets else None
     files, notes = _draw(records, folder)
+    best = _best_set([(record, jobs_of[row][0]) for row, record in zip(rows, records, strict=True)], setting)
     return BenchOutcome(tuple(records), folder, files, (*videos.notes, *notes), best)
+
+
+def _best_set(judged: Sequence[tuple[Record, RunJob]], setting: Setting) -> tuple[Path, str] | None:
+    """Return the set of the most accurate record of the table, controls left out, and its codec's name."""
+    sets = [
+        (record.top1_mean, job.trained_on.path(setting), job.trained_on.options.codec)
+        for record, job in judged
+        if record.axis == "main" and record.top1_mean is not None and not record.is_control
+        if job.trained_on is not None
+    ]
+    return max(sets, key=itemgetter(0))[1:] if sets else None
 
 
 def _as_published(published: CandidateOptions, given: CandidateOptions, protocol: str) -> CandidateOptions:

@@ -134,12 +134,7 @@ def compress_folder(
     started = stages.worked_seconds()
     resolved = _with_spare(resolved, config, train_data, run)
     method_set = config.compress(train_data, codec, resolved, run)
-    synthetic = stored(method_set, codec, storage, limit=budget.bytes)
-    if budget.bytes is not None and (size := len(to_bytes(synthetic, storage.quantization))) > budget.bytes:
-        raise BudgetError(
-            f"--bytes {budget.bytes} is too small: the file would have {size} bytes even at its coarsest; give at "
-            f"least --bytes {size}, or fewer --keyframes"
-        )
+    synthetic = _stored_within(method_set, codec, storage, budget)
     seconds = stages.worked_seconds() - started
     surroundings.watch("pack", done=1, total=1)
     costs = []
@@ -151,12 +146,10 @@ def compress_folder(
         trained = _trained_selector(train_data, config, resolved.keyframes, run)
         if group.is_main:
             write_selector(trained, selector_out, overwrite=overwrite)
-    # Soft labels do not show what class an item was chosen for.
-    labels = dict(zip(train_data.video_ids, train_data.labels.tolist(), strict=True))
     return CompressOutcome(
         path=path,
         cost=cost,
-        videos_per_class=max(Counter(labels[video] for video in synthetic.provenance.video_ids).values()),
+        videos_per_class=_most_of_a_class(synthetic, train_data),
         keyframes=synthetic.positions.shape[1],
         num_train_videos=len(train_data),
         num_train_frames=int(train_data.num_video_frames.sum()),
@@ -167,6 +160,23 @@ def compress_folder(
         method_seconds=seconds,
         origins=functools.partial(_origins, train_data, config, synthetic, resolved.keyframes, run),
     )
+
+
+def _stored_within(method_set: SyntheticSet, codec: Codec, storage: Storage, budget: BudgetOptions) -> SyntheticSet:
+    """Return a set as it is stored; raises `BudgetError` when its file has too many bytes."""
+    synthetic = stored(method_set, codec, storage, limit=budget.bytes)
+    if budget.bytes is not None and (size := len(to_bytes(synthetic, storage.quantization))) > budget.bytes:
+        raise BudgetError(
+            f"--bytes {budget.bytes} is too small: the file would have {size} bytes even at its coarsest; give at "
+            f"least --bytes {size}, or fewer --keyframes"
+        )
+    return synthetic
+
+
+def _most_of_a_class(synthetic: SyntheticSet, train_data: Candidates) -> int:
+    """Return the items of the class that has the most; soft labels do not show what class an item was chosen for."""
+    labels = dict(zip(train_data.video_ids, train_data.labels.tolist(), strict=True))
+    return max(Counter(labels[video] for video in synthetic.provenance.video_ids).values())
 
 
 def _intention(

@@ -89,13 +89,8 @@ def train_on(
     """
     if num_seeds < 1:
         raise InputError(f"--seeds is {num_seeds}; it must be at least 1")
-    if save_model is not None and module is not None:
-        raise InputError(
-            "save_model: a module of yours is in the outcome, for torch.save; leave save_model out, or name the "
-            "student as FILE.py:FUNCTION"
-        )
     if save_model is not None:
-        check_output_folder(save_model, overwrite=overwrite)
+        _check_save_model(save_model, module, overwrite=overwrite)
     videos = list_videos(data, candidates)
     check_split(videos, split, data)
     known: Provenance | DecodedSplit
@@ -112,11 +107,11 @@ def train_on(
     test_clips = real_clips(test, train.normalization)
     stages = Stages(surroundings.cache / "features", surroundings.clock)
     run = Run(Streams(0), surroundings.device, surroundings.watch, stages)
-    trained: dict[int, Classifier] = {}
+    student: Classifier | None = None
 
-    def keep(seed: int, student: Classifier) -> None:
-        if not trained:
-            trained[seed] = student
+    def keep(seed: int, trained: Classifier) -> None:
+        nonlocal student
+        student = trained if student is None else student
 
     seeds, clock = range(num_seeds), surroundings.clock
     result = train_seeds(
@@ -126,7 +121,6 @@ def train_on(
     if module is None and parse_student(config.student).mode == "probe":
         nearest = dataclasses.replace(config, student=f"{config.student.removesuffix(':probe')}:centroid")
         centroid = train_seeds(train, test_clips, nearest, run, seeds=[0], clock=clock).top1_mean
-    student = next(iter(trained.values()), None)
     if save_model is not None and group.is_main and student is not None:
         facts = (config.student, config.width, train.classes, clip, train.normalization, known.video_hashes)
         write_model(TrainedModel(student, *facts), save_model, overwrite=overwrite)
@@ -143,6 +137,16 @@ def train_on(
         student=student.network if isinstance(student, OwnNetwork) else student,
         notes=(*videos.notes, *test.notes),
     )
+
+
+def _check_save_model(folder: Path, module: nn.Module | None, *, overwrite: bool) -> None:
+    """Raise when no student can be written there, or it has no name to be read by."""
+    if module is not None:
+        raise InputError(
+            "save_model: a module of yours is in the outcome, for torch.save; leave save_model out, or name the "
+            "student as FILE.py:FUNCTION"
+        )
+    check_output_folder(folder, overwrite=overwrite)
 
 
 def _clips_of(synthetic: SyntheticSet, student: str, device: torch.device, *, stored_labels: bool) -> LabeledClips:
