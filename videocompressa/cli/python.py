@@ -89,13 +89,10 @@ class StudentKeywords(RunKeywords, total=False):
     lr: float | None
 
 
-class TrainKeywords(DataKeywords, total=False):
-    """And those of `TrainArguments`, except student and settings."""
+class TrainKeywords(StudentKeywords, DataKeywords, total=False):
+    """Both, and the others of `TrainArguments`, except student and settings."""
 
     seeds: int
-    steps: int
-    batch_size: int
-    lr: float | None
     width: float
     stored_labels: bool
     split: Literal["test", "val"]
@@ -127,7 +124,7 @@ def compress(
     what, budget, candidates, running, reading = _records(CompressKeywords, options, *kinds, settings=settings, **named)
     reporting = Reporting(quiet=not progress)
     announce = terminal.Announcer(reporting)
-    with _around(running, reading, progress) as around:
+    with _around(running, reading, reporting) as around:
         outcome = compress_folder(
             path_of(data),
             Path(output),
@@ -175,7 +172,8 @@ def train(
     named = {"student": student} if isinstance(student, str) else {}
     kinds = (TrainArguments, CandidateOptions, Running, Reading)
     training, candidates, running, reading = _records(TrainKeywords, options, *kinds, settings=settings, **named)
-    with _around(running, reading, progress) as around:
+    reporting = Reporting(quiet=not progress)
+    with _around(running, reading, reporting) as around:
         outcome = train_on(
             subject,
             path_of(data),
@@ -191,7 +189,7 @@ def train(
             overwrite=overwrite,
             surroundings=around,
         )
-    terminal.notes_and_skipped(outcome.notes, outcome.skipped, Reporting(quiet=not progress))
+    terminal.notes_and_skipped(outcome.notes, outcome.skipped, reporting)
     return outcome
 
 
@@ -216,7 +214,7 @@ def fit(
 
     synthetic = open_set(subject, codec) if isinstance(subject, (str, Path)) else subject
     training, running, reading = _records(StudentKeywords, options, TrainArguments, Running, Reading, settings=settings)
-    with _around(running, reading, progress) as around:
+    with _around(running, reading, Reporting(quiet=not progress)) as around:
         return fit_module(synthetic, model, training.config(), seed=seed, device=around.device, watch=around.watch)
 
 
@@ -240,14 +238,13 @@ def real_clips(
 
     synthetic = open_set(like, codec) if isinstance(like, (str, Path)) else like
     candidates, running, reading = _records(DataKeywords, options, CandidateOptions, Running, Reading)
-    with _around(running, reading, progress) as around:
+    with _around(running, reading, Reporting(quiet=not progress)) as around:
         return clips_like(synthetic, path_of(data), split, candidates=candidates, surroundings=around)
 
 
 @contextmanager
-def _around(running: Running, reading: Reading, progress: bool) -> Iterator[Surroundings]:
+def _around(running: Running, reading: Reading, reporting: Reporting) -> Iterator[Surroundings]:
     """Give what a run gets from the machine, with progress as the command line shows it."""
-    reporting = Reporting(quiet=not progress)
     with terminal.progress(reporting) as watch:
         running = replace(running, reading=reading)
         yield running.surroundings(watch)

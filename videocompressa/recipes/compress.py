@@ -236,7 +236,7 @@ def configured(
 
     `method` takes the place of `options.method`.
     """
-    config = with_settings(method or find_method(options.method), options.settings)
+    config = method_config(method or options.method, options.settings)
     if options.storage not in config.storages:
         raise InputError(
             f"--storage {options.storage}: method {config.name!r} fills its bytes with entropy-coded latents; give "
@@ -283,9 +283,9 @@ def labeled_by(
     return config, notes
 
 
-def method_config(method: str, settings: Sequence[str]) -> MethodConfig:
-    """Return the method of a name with `name=value` settings in it."""
-    return with_settings(find_method(method), settings)
+def method_config(method: str | MethodConfig, settings: Sequence[str]) -> MethodConfig:
+    """Return a method, or that of a name, with `name=value` settings in it."""
+    return with_settings(find_method(method) if isinstance(method, str) else method, settings)
 
 
 def check_training(videos: VideoSet, data: Path, budget: BudgetOptions) -> None:
