@@ -13,7 +13,7 @@ from torch import Tensor
 
 from videocompressa.clip import ClipSpec, Normalization
 from videocompressa.errors import DivergedError, InputError
-from videocompressa.networks import Student
+from videocompressa.networks import MiniC3D, Student
 from videocompressa.rng import Streams
 from videocompressa.run import Run
 from videocompressa.students import evaluation
@@ -238,6 +238,26 @@ def test_each_epoch_shows_every_clip_once() -> None:
     assert epochs[0] != epochs[1]
     trained(replace(QUICK, steps=1), data=watched, seed=1)
     assert seen[-1].tolist() != seen[0].tolist()
+
+
+def test_norms_count_clips_as_they_are_after_mixing() -> None:
+    data = moving_squares(8, 0)
+
+    def errors(views: Views) -> tuple[float, float]:
+        """Distance of the first norm's statistics from those of the clips, mean and variance."""
+        student = trained(replace(QUICK, views=views), data=data)
+        assert isinstance(student, MiniC3D)
+        with torch.no_grad():
+            volume = student.convs[0](data.normalization.apply(data.pixels(torch.arange(8), CPU)).transpose(1, 2))
+        norm, axes = student.norms[0], (0, 2, 3, 4)
+        assert norm.momentum == 0.1
+        mean, variance = volume.mean(axes) - norm.running_mean, volume.var(axes) - norm.running_var
+        return float(mean.abs().max()), float((variance / volume.var(axes)).abs().max())
+
+    mean, variance = errors(Views(scenes=0.0, mix=1.0))
+    assert mean < 1e-5
+    assert variance < 0.05  # that of two batches, whose means differ a little
+    assert max(errors(Views(scenes=0.0))) > 0.1
 
 
 def test_watch_gets_the_progress() -> None:

@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim.swa_utils import update_bn
 
 from videocompressa.artifact.packing.quantization import LARGEST_CODE
 from videocompressa.checkpoint import GlobalRandom, Part, Repeated
-from videocompressa.clip import ClipSpec
+from videocompressa.clip import ClipSpec, Normalization
 from videocompressa.errors import DivergedError, InputError
 from videocompressa.networks import Classifier
 from videocompressa.rng import seeded
@@ -26,6 +27,8 @@ from videocompressa.views import Views, random_views
 _LEAST_SHARE = (0.5 / LARGEST_CODE) ** 2
 # Weight of the hard label in the loss of Video-DC (Chen et al. 2024, arXiv 2412.21197).
 _HARD_WEIGHT = 0.1
+# Clips that give norms their statistics: more change little.
+_MOST_COUNTED = 1024
 # Steps between readings of the loss: each waits for the device.
 _CHECK_EVERY = 10
 
@@ -107,7 +110,19 @@ def fit(
                 run.watch(step_name, done=step + 1, total=config.steps, loss=float(loss.detach()))
     for weights in student.parameters():
         _check_finite(weights.detach().sum(), config, config.steps - 1)
+    if (config.views if data.labeler is None else data.labeler.spec.views).mix:
+        _count_unmixed(student, data, normalization, config, run)
     return student.eval()
+
+
+def _count_unmixed(
+    student: Classifier, data: LabeledClips, normalization: Normalization, config: TrainConfig, run: Run
+) -> None:
+    """Give the norms of a student of mixed views the statistics of clips that are not mixed, which it will classify."""
+    rows = torch.randperm(len(data), generator=run.generator("norms"))[:_MOST_COUNTED]
+    batches = rows.chunk(math.ceil(len(rows) / config.batch_size))
+    with autocast(config.precision, run.device):
+        update_bn((normalization.apply(data.pixels(each, run.device)) for each in batches), student)
 
 
 def _random_parts(student: nn.Module, device: torch.device) -> dict[str, Part]:
