@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from cli_runs import Runner, draw_videos
 from hypothesis import settings
 
@@ -66,6 +67,20 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(capsys: pytest.CaptureFixture[str], cache: Path) -> Runner:
     """The command line, run in this process."""
     return Runner(capsys, cache)
+
+
+@pytest.fixture
+def jobs_here(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The jobs of a benchmark in this process: one of its own takes seconds of every job to import torch."""
+
+    def run_here(function: Callable[[Any], Any], jobs: Sequence[Any], **_: object) -> Iterator[tuple[int, Any]]:
+        return enumerate(map(function, jobs))
+
+    monkeypatch.setattr("videocompressa.bench.run.run_apart", run_here)
+    monkeypatch.setattr("videocompressa.bench.cells.keep_freed_memory", lambda: None)
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -987,15 +987,15 @@ def test_a_log_file_is_flushed_while_the_command_runs(videos: Path, tmp_path: Pa
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc alone gives large blocks back")
 def test_freed_memory_is_kept_for_the_next_batch() -> None:
     program = (
-        "import sys, resource, torch\n"
+        "import resource, torch\n"
         "from videocompressa.engine import keep_freed_memory\n"
-        "if sys.argv[1] == 'keep': keep_freed_memory()\n"
-        "for _ in range(40): torch.zeros(2**24).add_(1)\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)"
+        "def faults():\n"
+        "    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "    for _ in range(20): torch.zeros(2**24).add_(1)\n"
+        "    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)\n"
+        "faults(), keep_freed_memory(), faults()"
     )
-    given_back, kept = (
-        int(subprocess.check_output([sys.executable, "-c", program, each])) for each in ("give", "keep")
-    )
-    if given_back < 40 * 2**14:
+    given_back, kept = map(int, subprocess.check_output([sys.executable, "-c", program]).split())
+    if given_back < 20 * 2**14:
         pytest.skip("the system has larger pages, or another C library")
-    assert given_back - kept > 20 * 2**14  # 64 MB are 2^14 pages
+    assert given_back - kept > 10 * 2**14  # 64 MB are 2^14 pages

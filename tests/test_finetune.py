@@ -202,7 +202,7 @@ def test_the_loss_falls_and_the_classes_are_distinguished(
     load: Callable[..., Vlm], model_type: str, config: FinetuneConfig
 ) -> None:
     vlm = load(model_type)
-    longer = dataclasses.replace(config, steps=70, batch_size=6, micro_batch=6, vision="all", lr=5e-3)
+    longer = dataclasses.replace(config, steps=45, batch_size=6, micro_batch=6, vision="all", lr=5e-3)
     before = evaluate_vlm(vlm, clips(9, seed=1), QUICK, RUN)
     tuned = train_vlm(prepare(vlm, longer, RUN), clips(), RUN)
     after = evaluate_vlm(vlm, clips(9, seed=1), QUICK, RUN)

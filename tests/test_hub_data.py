@@ -98,16 +98,14 @@ def test_compressing_from_the_hub_gives_the_file_of_the_folder(hub: Store, tmp_p
     assert not (tmp_path / "home" / "hub").exists()  # Read, not downloaded.
 
 
-def test_a_revision_and_a_private_set(hub: Store, tmp_path: Path) -> None:
-    data = (("hf:me/folders", "--revision", "v1"), ("hf:private/folders",))
-    ran = commands(hub.url, tmp_path, *(("plan", *each, *PLAN) for each in data), HF_TOKEN=TOKEN)
-    assert [json.loads(line)["splits"]["train"]["num_videos"] for line in ran.out] == [4, 6]
-
-
-def test_students_are_trained_on_videos_of_the_hub(hub: Store, tmp_path: Path) -> None:
-    ran = commands(hub.url, tmp_path, ("train", "hf:me/folders", *CLIPS, *STUDENT))
-    assert ran.codes == [0], ran.err
-    assert json.loads(ran.out[0])["num_train_clips"] == 6
+def test_a_revision_and_a_private_set_and_students_of_its_videos(hub: Store, tmp_path: Path) -> None:
+    plans = (("hf:me/folders", "--revision", "v1"), ("hf:private/folders",))
+    lines = [*(("plan", *each, *PLAN) for each in plans), ("train", "hf:private/folders", *CLIPS, *STUDENT)]
+    ran = commands(hub.url, tmp_path, *lines, HF_TOKEN=TOKEN)
+    assert ran.codes == [0, 0, 0], ran.err
+    *planned, trained = map(json.loads, ran.out)
+    assert [each["splits"]["train"]["num_videos"] for each in planned] == [4, 6]
+    assert trained["num_train_clips"] == 6
 
 
 def test_messages(hub: Store, tmp_path: Path) -> None:

@@ -555,8 +555,11 @@ def test_planted_truth_a_trained_selector_finds_the_class_frames_of_new_videos(t
         keyframes=2,
         fill="hold",
     )
+    unseen, _, hidden = planted_clips(128, seed=2)
+    picked = selector.positions(unseen, 2, torch.Generator())
+    assert (picked[:, :, None] == hidden[:, None, :]).any(1).float().mean() >= 0.95
     write_selector(TrainedSelector(selector, 2, clip, ORIGIN), tmp_path / "selector.safetensors")
-    unseen, _, hidden = planted_clips(24, seed=2)
+    unseen, _, hidden = planted_clips(24, seed=3)
     for row, pictures in enumerate(unseen.repeat_interleave(4, 3).repeat_interleave(4, 4)):
         write(tmp_path / f"in/{row:02d}.mkv", list(pictures.permute(0, 2, 3, 1).numpy()), codec="ffv1")
     result = extract([tmp_path / "in"], tmp_path / "out", selector=str(tmp_path / "selector.safetensors"))

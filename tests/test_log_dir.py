@@ -86,6 +86,7 @@ def test_compress_and_train_log_losses_selection_and_samples(run: Runner, videos
 
 @needs_tensorboard
 @pytest.mark.slow
+@pytest.mark.usefixtures("jobs_here")
 def test_a_benchmark_logs_each_job_and_writes_the_page_of_its_best_set(
     run: Runner, videos: Path, tmp_path: Path
 ) -> None:

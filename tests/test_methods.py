@@ -21,8 +21,8 @@ from videocompressa.methods.videocompressa.pool import PoolConfig, build_pool
 from videocompressa.methods.videocompressa.synthesis import SynthesisConfig, complete_mean_distance, synthesize
 from videocompressa.rng import Streams
 from videocompressa.run import Run, Stages
-from videocompressa.selection.gumbel import SelectorConfig, top_k_straight_through
-from videocompressa.selection.joint import JointConfig, place, train_selector, uncovered
+from videocompressa.selection.gumbel import top_k_straight_through
+from videocompressa.selection.joint import JointConfig, place, uncovered
 from videocompressa.selection.keyframes import UniformSelector
 from videocompressa.students.teachers import RealClips, TeacherConfig, train_teachers
 from videocompressa.synthetic import gather
@@ -102,32 +102,6 @@ def test_finished_stages_are_taken_and_give_the_same_set(two_classes: Candidates
     broken.write_bytes(broken.read_bytes()[:50])
     monkeypatch.undo()
     assert torch.equal(first.latents, compress(two_classes, SMALL, stages=stages).latents)
-
-
-def planted_clips(num_clips: int, num_planted: int, seed: int, side: int = 8) -> tuple[Candidates, Tensor]:
-    """Noise, but `num_planted` frames of each clip, anywhere, show the class: stripes along or across."""
-    draw = torch.Generator().manual_seed(seed)
-    frames = noise((num_clips, 8, 3, side, side), seed)
-    labels = torch.arange(num_clips) % 2
-    stripes = ((torch.arange(side) // 2 % 2) * 255).to(torch.uint8).expand(side, side)
-    hidden = torch.rand((num_clips, 8), generator=draw).topk(num_planted, dim=1).indices.sort(1).values
-    for row in range(num_clips):
-        shifted = torch.roll(stripes, int(torch.randint(4, (), generator=draw)), dims=1)
-        picture = shifted if labels[row] else shifted.T
-        frames[row, hidden[row]] = picture // 2 + frames[row, hidden[row]] // 2
-    return candidates(frames, labels), hidden
-
-
-@pytest.mark.slow
-def test_planted_truth_training_finds_the_frames_that_show_the_class() -> None:
-    data, _ = planted_clips(128, 2, seed=1)
-    scorer = SelectorConfig(thumbnail=8, width=16, frame_differences=False)
-    config = JointConfig(steps=250, batch_size=32, width=16, coverage_weight=0.0)
-    selector = train_selector(data, scorer, config, Run(Streams(0)), keyframes=2, fill="hold")
-    unseen, hidden = planted_clips(128, 2, seed=2)
-    picked = selector.positions(unseen.frames, 2, torch.Generator())
-    share = (picked[:, :, None] == hidden[:, None, :]).any(1).float().mean()
-    assert share >= 0.95
 
 
 @pytest.mark.slow

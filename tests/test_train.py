@@ -32,6 +32,9 @@ QUICK = TrainConfig(
     steps=3, batch_size=4, width=0.125, lr=1e-3, warmup_steps=0, views=Views(scenes=0.0), precision="float32"
 )
 
+LEARNING = replace(QUICK, steps=25, batch_size=8, width=0.25, lr=3e-3)
+"""Enough to tell the directions of `moving_squares`."""
+
 
 def moving_squares(num_clips: int, seed: int, clip: ClipSpec = SMALL) -> LabeledClips:
     """A bright square that moves right (class 0) or left (class 1) over noise; one frame does not show the class."""
@@ -85,16 +88,14 @@ def table_clips(logits: list[list[float]], labels: list[int]) -> LabeledClips:
 
 @pytest.mark.slow
 def test_minic3d_learns_a_direction_that_only_time_tells() -> None:
-    config = replace(QUICK, steps=40, width=0.25, batch_size=16)
-    student = trained(config, data=moving_squares(32, 0))
+    student = trained(LEARNING, data=moving_squares(32, 0))
     assert not student.training
     assert evaluate(student, moving_squares(32, 1), CPU).top1 > 0.9
 
 
 @pytest.mark.slow
 def test_framenet_cannot_learn_that_direction() -> None:
-    config = replace(QUICK, student="framenet2d", steps=40, width=0.25, batch_size=16)
-    student = trained(config, data=moving_squares(32, 0))
+    student = trained(replace(LEARNING, student="framenet2d"), data=moving_squares(32, 0))
     assert evaluate(student, moving_squares(64, 1), CPU).top1 < 0.75
 
 
@@ -158,7 +159,7 @@ def test_the_smallest_share_is_of_the_largest_probability() -> None:
 def test_a_student_learns_a_teachers_logits() -> None:
     data = moving_squares(32, 0)
     soft = torch.nn.functional.one_hot(data.labels, 2).float() * 0.8 + 0.1
-    config = replace(QUICK, steps=60, width=0.25, batch_size=16, loss="logit-mse")
+    config = replace(LEARNING, steps=40, loss="logit-mse")
     student = trained(config, data=replace(data, labels=soft))
     seen = predict(student, data, CPU).gather(1, data.labels[:, None])
     assert float(seen.mean()) == pytest.approx(0.9, abs=0.07)  # cross-entropy alone would end at 1 on hard labels
@@ -383,7 +384,7 @@ def test_clips_before_other_scenes_teach_motion_where_the_scene_tells_the_class(
         light = 100 * (data.labels == bright).view(-1, 1, 1, 1, 1)  # added to all: the motion is as strong in both
         return replace(data, frames=(data.frames // 2 + light).to(torch.uint8))
 
-    config = replace(QUICK, steps=60, width=0.25, batch_size=16)
+    config = replace(LEARNING, steps=50)
     test_clips = scenes(32, 1, bright=1)
     misled = trained(config, data=scenes(32, 0, bright=0))
     taught = trained(replace(config, views=Views(scenes=1.0)), data=scenes(32, 0, bright=0))
