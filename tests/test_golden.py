@@ -67,8 +67,9 @@ def test_methods_give_the_recorded_sets(case: str) -> None:
     assert list(synthetic.provenance.video_ids) == recorded["videos"]
     assert synthetic.positions.tolist() == recorded["positions"]
     assert near(synthetic.labels.tolist(), recorded["labels"], 1e-4)
-    # Processors sum the gradients of DM in other orders, and third moments show it most: 1.5e-3 was seen.
-    assert near(moments(synthetic.latents), recorded["latents"], 2e-3 if name == "dm" else 1e-4)
+    # Processors sum gradients in other orders, and third moments show it most: 4.3e-3 was seen (AVX2 alone).
+    bound = 1e-2 if name in ("dm", "vdsd-dm", "vdsd-mtt") else 1e-4
+    assert near(moments(synthetic.latents), recorded["latents"], bound)
     assert losses.keys() == recorded["losses"].keys()
     for step, values in losses.items():
         assert near(values, recorded["losses"][step], 1e-3), step
