@@ -23,7 +23,7 @@ from torch import Tensor
 from videocompressa.artifact.packing import tucker
 from videocompressa.clip import Candidates
 from videocompressa.codecs import Codec
-from videocompressa.errors import InputError, check_known, check_least
+from videocompressa.errors import check_known, check_within
 from videocompressa.methods.config import MethodConfig
 from videocompressa.run import Run
 from videocompressa.selection.keyframes import UniformSelector, check_keyframes
@@ -58,9 +58,7 @@ class LvddConfig(MethodConfig):
         check_known("select is", self.select, SELECTIONS)
         check_known("kernel is", self.kernel, KERNELS)
         check_known("frames is", self.frames, FRAMES)
-        if not 0 < self.ratio <= 1:
-            raise InputError(f"ratio is {self.ratio}; it must be in (0,1]")
-        check_least(self, "", sweeps=0)
+        check_within(self, "", ratio="(0,1]", sweeps="[0,inf)")
 
     @property
     def name(self) -> str:
