@@ -49,8 +49,6 @@ class LvddConfig(MethodConfig):
     """"all" keeps the T candidates of a clip, "keyframes" K uniform ones."""
     ratio: float = 0.75
     """Share in (0,1] of frames, height and width that the decomposition keeps."""
-    sweeps: int = 0
-    """Sweeps of HOOI after HOSVD, >= 0."""
     fills_bytes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -58,7 +56,7 @@ class LvddConfig(MethodConfig):
         check_known("select is", self.select, SELECTIONS)
         check_known("kernel is", self.kernel, KERNELS)
         check_known("frames is", self.frames, FRAMES)
-        check_within(self, "", ratio="(0,1]", sweeps="[0,inf)")
+        check_within(self, "", ratio="(0,1]")
 
     @property
     def name(self) -> str:
@@ -75,7 +73,7 @@ class LvddConfig(MethodConfig):
         kept = UniformSelector().positions(train_data.frames[:1], keyframes, run.generator("keyframes"))[0]
         rows = self._choose_clips(train_data, kept, budget, run)
         latents = train_data.latents[rows][:, kept].float()
-        packed = tucker.pack(latents, self.ratio, self.sweeps)
+        packed = tucker.pack(latents, self.ratio)
         positions = kept.expand(len(rows), -1).contiguous()
         synthetic = self.gather(train_data, rows, positions, codec, run, tucker.unpack(packed, tuple(latents.shape)))
         synthetic = dataclasses.replace(synthetic, packing="tucker", packed=packed)
