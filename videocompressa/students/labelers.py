@@ -74,9 +74,7 @@ class LabelerConfig:
 
 
 def completed_spec(spec: LabelerSpec, classes: tuple[str, ...], clip: ClipSpec) -> LabelerSpec:
-    """Return the spec with what a pretrained network itself says: its features and identity."""
-    if not spec.is_layer:
-        return spec
+    """Return the spec of a layer with what its pretrained network says: its features and identity."""
     return _spec_of(spec, _network(spec.network, classes, clip))
 
 
