@@ -383,12 +383,12 @@ def test_bfloat16_trains_adapters_in_float32(load: Callable[..., Vlm]) -> None:
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"steps": 0}, "steps of fine-tuning is 0; it must be at least 1"),
-        ({"lr": 0.0}, "lr of fine-tuning is 0.0; it must be above 0"),
-        ({"lora_rank": -1}, r"lora_rank is -1; give 0 \(train all weights\) or more"),
-        ({"lora_dropout": 1.0}, r"lora_dropout of fine-tuning is 1.0; it must be in \[0,0.99\]"),
-        ({"vision": "half"}, "vision of fine-tuning is 'half'; known: frozen, merger, all"),
-        ({"precision": "int8"}, "precision of fine-tuning is 'int8'; known: bfloat16, float32"),
+        ({"steps": 0}, "--steps is 0; it must be at least 1"),
+        ({"lr": 0.0}, "--lr is 0.0; it must be above 0"),
+        ({"lora_rank": -1}, "--lora-rank is -1; it must be at least 0"),
+        ({"lora_dropout": 1.0}, r"--lora-dropout is 1.0; it must be in \[0,0.99\]"),
+        ({"vision": "half"}, "--vision is 'half'; known: frozen, merger, all"),
+        ({"precision": "int8"}, "--precision is 'int8'; known: bfloat16, float32"),
     ],
 )
 def test_settings_out_of_range(change: dict[str, Any], text: str) -> None:

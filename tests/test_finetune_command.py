@@ -202,7 +202,7 @@ def test_bad_input(run: Runner, set_file: Path, model: Path, videos: Path, tmp_p
     assert "none.safetensors: is neither a set file nor a recipe; known recipes: hmdb51_vlm, ucf101_vlm" in error(
         subject=tmp_path / "none.safetensors"
     )
-    assert "vision of fine-tuning is 'half'; known: frozen, merger, all" in error("--vision", "half")
+    assert "--vision is 'half'; known: frozen, merger, all" in error("--vision", "half")
     assert "--min-pixels is 0; it must be at least 1" in error("--min-pixels", 0)
     assert "--four-bit holds weights that cannot be trained; give --lora-rank 16" in error("--four-bit")
     others = draw_videos(tmp_path / "others", classes=("dark", "gray"), train=1, test=1)

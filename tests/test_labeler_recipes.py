@@ -157,7 +157,7 @@ def learned(run: Runner, videos: Path, path: Path, *more: object) -> Any:
         (("--set", "labels=hard", "--labeler", "40kB"), "--labeler 40kB and --set labels=hard contradict each other"),
         ((*LABELS_OF_VIEWS, "--bytes", "300"), "--bytes 300 has no room for a labeler; give at least --bytes "),
         (("--set", "labels=firm"), "unknown labels 'firm'; known: soft, hard, views"),
-        (("--set", "labeler.spec.bits=9"), "labeler.bits is 9; it must be at most 8"),
+        (("--set", "labeler.spec.bits=9"), "labeler.bits is 9; it must be in [2,8]"),
         (("--labeler", "40kB"), "4 frames at 32x32 px are too small for MiniC3D"),
     ],
 )

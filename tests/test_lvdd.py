@@ -231,7 +231,6 @@ def test_too_few_bytes_say_how_many_it_takes() -> None:
         (lambda: LvddConfig(frames="some"), "frames is 'some'; known: all, keyframes"),
         (lambda: LvddConfig(ratio=0.0), r"ratio is 0.0; it must be in \(0,1\]"),
         (lambda: LvddConfig(ratio=1.5), "ratio is 1.5"),
-        (lambda: LvddConfig(sweeps=-1), "sweeps is -1; it must be at least 0"),
         (lambda: LvddConfig(labels="none"), "unknown labels 'none'"),
         (lambda: LvddConfig(fill="loop"), "fill is 'loop'; known: hold, linear"),
         (

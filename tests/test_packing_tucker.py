@@ -52,8 +52,8 @@ def error(latents: Tensor, back: object) -> float:
     return float(np.linalg.norm(exact - np.asarray(back, dtype=np.float64)) / np.linalg.norm(exact))
 
 
-def round_trip(latents: Tensor, ratio: float, sweeps: int = 0) -> Tensor:
-    return unpack(pack(latents, ratio, sweeps), tuple(latents.shape))
+def round_trip(latents: Tensor, ratio: float) -> Tensor:
+    return unpack(pack(latents, ratio), tuple(latents.shape))
 
 
 def rounding(latents: Tensor, ratio: float) -> float:
@@ -95,11 +95,6 @@ def test_latents_of_low_rank_lose_nothing_but_rounding() -> None:
     assert not packed["factor_time"][:, 1:].any()
     assert not packed["factor_height"][:, 2:].any()
     assert not packed["factor_width"][:, 1:].any()
-
-
-def test_sweeps_never_make_it_worse() -> None:
-    latents = smooth(decay=1.0, seed=3)
-    assert error(latents, round_trip(latents, 0.4, sweeps=5)) < error(latents, round_trip(latents, 0.4)) - 1e-4
 
 
 def test_ranks_are_cut_down_and_at_least_one() -> None:
@@ -245,7 +240,6 @@ def test_wrong_tensors_in_a_file(arrays: dict[str, Any], message: str, tmp_path:
         (lambda: pack(smooth()[0]), r"takes latents \(N,K,C,h,w\), not \(5, 3, 8, 7\)"),
         (lambda: pack(smooth(), 0.0), r"ratio of the Tucker packing is 0.0; it must be in \(0,1\]"),
         (lambda: pack(smooth(), 1.1), r"ratio of the Tucker packing is 1.1"),
-        (lambda: pack(smooth(), 0.5, -1), "sweeps of the Tucker packing is -1; it must be at least 0"),
         (lambda: pack(smooth() / 0), "latents to pack hold values that are not finite"),
         (lambda: pack(smooth() * 1e9), "latents reach .* below 8.3e6"),
         (

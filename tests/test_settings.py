@@ -34,7 +34,7 @@ def test_every_setting_says_what_it_is_and_takes_its_default(name: str) -> None:
 
 def test_what_is_allowed_is_what_is_accepted() -> None:
     allowed = {each.name: each.allowed for each in list_settings(METHODS["videocompressa"])}
-    assert allowed["labeler.spec.bits"] == "at least 2, at most 8"
+    assert allowed["labeler.spec.bits"] == "in [2,8]"
     assert allowed["joint.enabled"] == "true or false"
     assert allowed["selector"] == "gumbel, uniform, random, middle, shots"
     for name in allowed["selector"].split(", "):

@@ -126,7 +126,7 @@ def test_messages(smooth: Candidates) -> None:
         compress(smooth, TYPICAL)
     with pytest.raises(InputError, match=r"features is 'colors'; known: latents, pool"):
         VideoCompressaConfig(features="colors")
-    with pytest.raises(InputError, match=r"loss is 1.5; it must be in \(0,1\), such as 0.15"):
+    with pytest.raises(InputError, match=r"loss is 1.5; it must be in \(0,1\)"):
         TypicalClipsConfig(loss=1.5)
     with pytest.raises(InputError, match="unknown subset rule 'best'"):
         TypicalClipsConfig(subset="best")

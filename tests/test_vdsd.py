@@ -412,7 +412,7 @@ def test_the_published_settings_are_the_defaults() -> None:
     [
         (lambda: StaticsConfig(per_video=0), "statics.per_video is 0; it must be at least 1"),
         (lambda: StaticsConfig(steps=-1), "statics.steps is -1; it must be at least 0"),
-        (lambda: StaticsConfig(lr=0.0), r"lr is 0.0 \(allowed: above 0\)"),
+        (lambda: StaticsConfig(lr=0.0), "lr is 0.0; it must be above 0"),
         (lambda: VDSDConfig(steps=0), "steps is 0; it must be at least 1"),
         (lambda: VDSDConfig(joiner_lr=0.0), "joiner_lr is 0.0; it must be above 0"),
         (lambda: VDSDConfig(kernel=2), "kernel is 2; the joiner's side must be odd, such as 3"),

@@ -85,8 +85,13 @@ def save(path: Path, parts: Mapping[str, Part], **more: Any) -> None:
         save_file(tensors, written, {METADATA: text})
 
 
-def load(path: Path, parts: Mapping[str, Part]) -> dict[str, Any]:
-    """Load the state into the parts and return the JSON values; {} where no file of these parts can be read."""
+def load(
+    path: Path, parts: Mapping[str, Part], check: Callable[[Mapping[str, Any]], None] = lambda values: None
+) -> dict[str, Any]:
+    """Load the state into the parts and return the JSON values; {} where no file of these parts can be read.
+
+    `check` is given the values first, and may raise.
+    """
     try:
         with safe_open(path, framework="pt") as file:
             values: dict[str, Any] = json.loads((file.metadata() or {}).get(METADATA, "{}"))
@@ -95,6 +100,7 @@ def load(path: Path, parts: Mapping[str, Part]) -> dict[str, Any]:
         return {}
     if values.pop("version", "") != __version__ or (state := values.pop("state")).keys() != parts.keys():
         return {}
+    check(values)
     for name, part in parts.items():
         _set_state(part, _unpacked(state[name], tensors))
     return values

@@ -1,5 +1,6 @@
 """Errors that a user can fix: each names the file or option, what was got, what is allowed, and what to do."""
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -32,8 +33,24 @@ def check_least(record: object, prefix: str, **least: float) -> None:
     """Raise for a field of a record that is below its least value, or NaN; None passes. `prefix` goes before names."""
     for name, low in least.items():
         if (value := getattr(record, name)) is not None and not value >= low:
-            shown = name.replace("_", "-") if prefix == "--" else name
-            raise InputError(f"{prefix}{shown} is {value}; it must be at least {low}")
+            raise InputError(f"{_named(prefix, name)} is {value}; it must be at least {low}")
+
+
+def check_within(record: object, prefix: str, **intervals: str) -> None:
+    """Raise for a field of a record that leaves its interval, such as "(0,1]" or "[0,inf)", or is NaN."""
+    for name, interval in intervals.items():
+        low, high = map(float, interval[1:-1].split(","))
+        value = getattr(record, name)
+        ends = [end for end, mark in ((low, interval[0]), (high, interval[-1])) if mark in "[]"]
+        if not (low < value < high or value in ends):
+            from_low = f"{'at least' if interval[0] == '[' else 'above'} {low:g}"
+            allowed = from_low if high == math.inf else f"in {interval}"
+            raise InputError(f"{_named(prefix, name)} is {value}; it must be {allowed}")
+
+
+def _named(prefix: str, field: str) -> str:
+    """Return the name of a field, after "--" as it is typed."""
+    return prefix + (field.replace("_", "-") if prefix == "--" else field)
 
 
 def check_known(what: str, value: str, known: Collection[str]) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from videocompressa.clip import Normalization
-from videocompressa.errors import InputError, check_least
+from videocompressa.errors import InputError, check_within
 from videocompressa.networks import STUDENTS, FeatureClassifier, Student
 from videocompressa.views import Views, random_views
 
@@ -56,11 +56,7 @@ class LabelerSpec:
             raise InputError(
                 f"labeler.features is {self.features}; it must be 0, or at most {MOST_FEATURES} of a pretrained network"
             )
-        check_least(self, "labeler.", bits=2)
-        if self.bits > MOST_BITS:
-            raise InputError(f"labeler.bits is {self.bits}; it must be at most {MOST_BITS}")
-        if not 0 < self.width <= MOST_WIDTH:
-            raise InputError(f"labeler.width is {self.width}; it must be above 0, and at most {MOST_WIDTH:g}")
+        check_within(self, "labeler.", bits=f"[2,{MOST_BITS}]", width=f"(0,{MOST_WIDTH:g}]")
 
     @property
     def is_layer(self) -> bool:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from videocompressa.errors import InputError
+from videocompressa.errors import check_within
 
 # Largest aspect ratio of a crop, as in Szegedy et al. 2015.
 _ASPECT = 4 / 3
@@ -48,16 +48,7 @@ class Views:
     """Share of batches in [0,1] that are mixed; see `mixed`."""
 
     def __post_init__(self) -> None:
-        ranges = {
-            "crop": (0 < self.crop <= 1, "in (0,1]"),
-            "color": (0 <= self.color < 1, "in [0,1)"),
-            "time": (0 <= self.time <= 1, "in [0,1]"),
-            "scenes": (0 <= self.scenes <= 1, "in [0,1]"),
-            "mix": (0 <= self.mix <= 1, "in [0,1]"),
-        }
-        for name, (good, allowed) in ranges.items():
-            if not good:
-                raise InputError(f"views.{name} is {getattr(self, name)}; it must be {allowed}")
+        check_within(self, "views.", crop="(0,1]", color="[0,1)", time="[0,1]", scenes="[0,1]", mix="[0,1]")
 
 
 UNCHANGED = Views(crop=1.0, scenes=0.0)

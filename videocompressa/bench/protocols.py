@@ -23,7 +23,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from videocompressa.errors import InputError
+from videocompressa.errors import check_known
 from videocompressa.recipes.options import CandidateOptions
 from videocompressa.students.settings import TrainConfig
 from videocompressa.views import UNCHANGED, Views
@@ -77,9 +77,7 @@ class Protocol:
         """Return how the data set of this name is read; raises `InputError` with the known names."""
         if "any" in self.readings:
             return self.readings["any"]
-        if data not in self.readings:
-            known = ", ".join(self.readings)
-            raise InputError(f"protocol {self.name!r} does not define how to read {data!r}; known: {known}")
+        check_known(f"protocol {self.name!r} does not define how to read", data, self.readings)
         return self.readings[data]
 
     def train_config(self, data: str, *, num_clips: int, videos_per_class: int | None, labels: str) -> TrainConfig:

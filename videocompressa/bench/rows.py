@@ -9,7 +9,7 @@ from videocompressa.bench.cells import RunJob, SetJob
 from videocompressa.bench.protocols import PROTOCOLS, Protocol
 from videocompressa.bench.record import FULL, FULL_LONG, LABELER, NOISE, REGIMES
 from videocompressa.bench.scales import SCALES
-from videocompressa.errors import InputError
+from videocompressa.errors import InputError, check_known
 from videocompressa.methods import METHODS, MethodConfig, find_method
 from videocompressa.recipes.compress import method_config
 from videocompressa.recipes.options import BudgetOptions, CompressOptions
@@ -117,8 +117,7 @@ def _check(options: BenchOptions) -> None:
     """Raise `InputError` for an option that cannot be used."""
     if options.num_seeds < 1:
         raise InputError(f"--seeds is {options.num_seeds}; it must be at least 1")
-    if options.scale not in SCALES:
-        raise InputError(f"unknown scale {options.scale!r}; known: {', '.join(SCALES)}")
+    check_known("unknown scale", options.scale, SCALES)
     if least := [steps for steps in options.train_steps if steps < 1]:
         raise InputError(f"--train-steps has {least[0]}; each must be at least 1")
     if options.controls and "views" not in options.labels:
@@ -245,8 +244,7 @@ def _set_job(row: Row, budget: BudgetOptions, seed: int, options: BenchOptions, 
 def protocol_of(options: BenchOptions) -> tuple[Protocol, str]:
     """Return the protocol, and the name of the way in which it reads the data set."""
     name, _, reading = options.protocol.partition(":")
-    if name not in PROTOCOLS:
-        raise InputError(f"unknown protocol {name!r}; known: {', '.join(PROTOCOLS)}")
+    check_known("unknown protocol", name, PROTOCOLS)
     protocol, reading = PROTOCOLS[name], reading or "any"
     protocol.reading(reading)
     if missing := [kind for kind in options.labels if kind not in protocol.labels]:

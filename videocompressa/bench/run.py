@@ -9,8 +9,6 @@
 
 import dataclasses
 import functools
-import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
@@ -53,7 +51,7 @@ from videocompressa.recipes.data import check_split, decode_videos, encode_train
 from videocompressa.recipes.options import BudgetOptions, CandidateOptions, Surroundings
 from videocompressa.recipes.tensorboard import check_log_dir
 from videocompressa.recipes.train import check_unseen
-from videocompressa.run import watch_nothing
+from videocompressa.run import key_sha256, watch_nothing
 from videocompressa.selection.keyframes import check_keyframes
 from videocompressa.video.shards import stamp_of
 
@@ -202,7 +200,7 @@ def _videos_hash(videos: VideoSet, split: str) -> str:
     """Return a hash of the training and evaluation videos, and of the stamps of their files."""
     parts = [videos.select(name) for name in ("train", split)]
     stamps = [stamp_of(entry.source) for part in parts for entry in part.entries]
-    return hashlib.sha256(json.dumps([*(part.split_hash for part in parts), stamps]).encode()).hexdigest()
+    return key_sha256([*(part.split_hash for part in parts), stamps])
 
 
 def record_of(row: Row, answers: Sequence[Answer], data: str, clip: ClipSpec, options: BenchOptions) -> Record:

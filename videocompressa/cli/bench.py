@@ -133,13 +133,13 @@ def bench(
     from videocompressa.bench.tables import markdown
 
     options = arguments.options()
-    with terminal.progress(reporting) as watch:
-        surroundings = running.surroundings(watch)
+    with terminal.progress(reporting) as report:
+        surroundings = running.surroundings(report.watch)
         outcome = run_bench(
             data, output, options=options, candidates=candidates, jobs=jobs, log_dir=log_dir, surroundings=surroundings
         )
-        page = _write_page(outcome, data, watch)
-    terminal.notes_and_skipped(outcome.notes, (), reporting)
+        page = _write_page(outcome, data, report.watch)
+    report.notes(outcome.notes)
     files = (*outcome.files, *page)
     if reporting.json:
         terminal.print_json(
@@ -153,7 +153,7 @@ def bench(
         return
     terminal.stdout_console().print(markdown(outcome.records), markup=False, soft_wrap=True)
     for path in files:
-        terminal.note(f"wrote {path}", reporting)
+        report.note(f"wrote {path}")
 
 
 def _write_page(outcome: BenchOutcome, data: Path, watch: Watch) -> tuple[Path, ...]:

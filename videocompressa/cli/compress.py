@@ -65,8 +65,7 @@ def compress(
         from videocompressa.page.write import check_page
 
         check_page(html, overwrite=force)
-    announce = terminal.Announcer(reporting)
-    with terminal.progress(reporting) as watch, logged(log_dir, watch) as log:
+    with terminal.progress(reporting) as report, logged(log_dir, report.watch) as log:
         times = terminal.StageTimes(log.watch)
         surroundings, group = running.together(times.watch)
         outcome = compress_folder(
@@ -79,14 +78,14 @@ def compress(
             overwrite=force,
             group=group,
             surroundings=surroundings,
-            announce=announce if group.is_main and not reporting.quiet else None,
+            announce=report.announce if group.is_main and not reporting.quiet else None,
         )
         if not group.is_main:
             return
-        seconds, notes = time.perf_counter() - started, announce.others(outcome.notes)
-        if log_dir is not None or html is not None:
-            notes += _show(outcome, data, options, html, log, times)
-    terminal.notes_and_skipped(notes, outcome.skipped, reporting)
+        seconds = time.perf_counter() - started
+        shown = log_dir is not None or html is not None
+        page_notes = _show(outcome, data, options, html, log, times) if shown else []
+    report.notes((*outcome.notes, *page_notes), outcome.skipped)
     files = {"selector": selector_out, "page": html}
     written = {name: path for name, path in files.items() if path is not None}
     if reporting.json:
@@ -96,7 +95,7 @@ def compress(
     _print(outcome, {"time": duration_text(seconds), **written})
     if profile:
         terminal.stdout_console().print(*times.tables())
-    terminal.next_command(_next_words(outcome, data, options, candidates, running), reporting)
+    report.next_command(_next_words(outcome, data, options, candidates, running))
 
 
 def _show(

@@ -35,8 +35,8 @@ def demo(
     from videocompressa.demo.run import demo as run_demo
     from videocompressa.demo.run import table_lines
 
-    with terminal.progress(reporting) as watch:
-        outcome = run_demo(output, seed=seed, overwrite=force, surroundings=running.surroundings(watch))
+    with terminal.progress(reporting) as report:
+        outcome = run_demo(output, seed=seed, overwrite=force, surroundings=running.surroundings(report.watch))
     seconds = time.perf_counter() - started
     files = (outcome.videos, outcome.set_path, outcome.table_path, outcome.sheet_path, outcome.page_path)
     if reporting.json:

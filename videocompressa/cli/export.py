@@ -64,9 +64,9 @@ def _export(
 ) -> None:
     from videocompressa.vlm.export.run import export_set
 
-    with terminal.progress(reporting) as watch:
-        exported = export_set(path, folder, to=to, options=options, overwrite=overwrite, watch=watch)
-    terminal.notes_and_skipped(exported.notes, exported.skipped, reporting)
+    with terminal.progress(reporting) as report:
+        exported = export_set(path, folder, to=to, options=options, overwrite=overwrite, watch=report.watch)
+    report.notes(exported.notes, exported.skipped)
     if reporting.json:
         values = {"path": folder, "format": to, **vars(exported), "skipped": terminal.skipped_json(exported.skipped)}
         values["next"] = values.pop("next_steps")
@@ -85,7 +85,7 @@ def _export(
         rows["names"] += ", ..." if len(names) > 3 else ""
     terminal.stdout_console().print(terminal.facts_table(rows))
     for step in exported.next_steps:
-        terminal.note(f"next: {step}", reporting)
+        report.note(f"next: {step}")
 
 
 def _check(folder: Path, reporting: cli.ReportingArguments) -> None:
@@ -94,7 +94,7 @@ def _check(folder: Path, reporting: cli.ReportingArguments) -> None:
     checked = check_export(folder)
     if checked.faults:
         for fault in checked.faults[1:]:
-            terminal.note(f"fault: {fault}", reporting)
+            terminal.Reporter(reporting).note(f"fault: {fault}")
         more = f" (and {len(checked.faults) - 1} more)" if len(checked.faults) > 1 else ""
         raise InputError(f"{folder}: {checked.faults[0]}{more}")
     if reporting.json:

@@ -66,8 +66,8 @@ def finetune(
     if figure is not None and not (options.zero_shot and options.after_set):
         raise InputError(f"recipe {subject.name} makes all rows; leave --no-zero-shot and --no-after-set out")
     quiet_transformers("fine-tuning")
-    with terminal.progress(reporting) as watch:
-        surroundings, group = running.together(watch)
+    with terminal.progress(reporting) as report:
+        surroundings, group = running.together(report.watch)
         shared: dict[str, Any] = {"options": options, "load": loading, "overwrite": force, "group": group}
         shared["surroundings"] = surroundings
         outcome: FigureOutcome | FinetuneOutcome
@@ -84,13 +84,13 @@ def finetune(
             outcome = make_figure(figure, data, output, **shared)
     if not group.is_main:
         return
-    terminal.notes_and_skipped(outcome.notes, outcome.skipped, reporting)
+    report.notes(outcome.notes, outcome.skipped)
     if reporting.json:
         values = asdict(outcome) | {"skipped": terminal.skipped_json(outcome.skipped)}
         terminal.print_json({"folder": str(output), **values})
         return
     _print_scores(outcome)
-    terminal.note(f"wrote {output}", reporting)
+    report.note(f"wrote {output}")
 
 
 def _with_changes(values: Values, given: Values, default: Values) -> Values:

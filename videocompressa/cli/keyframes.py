@@ -43,9 +43,10 @@ def keyframes(
     from videocompressa.recipes.keyframes import as_json, extract_keyframes
 
     cli.use_threads(threads)
-    with terminal.progress(reporting) as watch:
-        extracted = extract_keyframes(videos, output, options, overwrite=force, workers=reading.chosen(), watch=watch)
-    terminal.notes_and_skipped(extracted.notes, extracted.skipped, reporting)
+    with terminal.progress(reporting) as report:
+        workers, watch = reading.chosen(), report.watch
+        extracted = extract_keyframes(videos, output, options, overwrite=force, workers=workers, watch=watch)
+    report.notes(extracted.notes, extracted.skipped)
     if reporting.json:
         terminal.print_json({"path": extracted.folder, **as_json(extracted), "notes": extracted.notes})
     else:

@@ -32,20 +32,20 @@ def plan(
     """
     from videocompressa.recipes.plan import plan as plan_folder
 
-    with terminal.progress(reporting) as watch:
+    with terminal.progress(reporting) as report:
         planned = plan_folder(
-            data, options, candidates=candidates, budget=budget, surroundings=running.surroundings(watch)
+            data, options, candidates=candidates, budget=budget, surroundings=running.surroundings(report.watch)
         )
     if reporting.json:
         terminal.print_json(_plan_json(planned))
         return
     _print_plan(planned, options.method)
-    terminal.notes_and_skipped(planned.notes, (), reporting)
+    report.notes(planned.notes)
     if planned.judged_by is None and not candidates.hold_out:
         candidates = replace(candidates, hold_out=Share("20%"))
         budget = replace(budget, allow_fewer=budget.allow_fewer or budget.vpc is not None)
     output = next(name for name in map("set{}.safetensors".format, ("", *range(2, 10**6))) if not Path(name).exists())
-    terminal.next_command(["compress", data, "-o", output, *typed(options, budget, candidates, running)], reporting)
+    report.next_command(["compress", data, "-o", output, *typed(options, budget, candidates, running)])
 
 
 def _plan_json(planned: Plan) -> dict[str, object]:

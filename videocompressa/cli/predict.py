@@ -37,10 +37,10 @@ def predict(
     """
     from videocompressa.recipes.predict import predict_videos
 
-    with terminal.progress(reporting) as watch:
-        device = running.surroundings(watch).device
-        outcome = predict_videos(videos, model, top=top, seen=seen, device=device, watch=watch)
-    terminal.notes_and_skipped((), outcome.skipped, reporting)
+    with terminal.progress(reporting) as report:
+        device = running.surroundings(report.watch).device
+        outcome = predict_videos(videos, model, top=top, seen=seen, device=device, watch=report.watch)
+    report.notes((), outcome.skipped)
     if reporting.json:
         rows = [{"video": each.video, "classes": dict(each.classes)} for each in outcome.videos]
         terminal.print_json({"model": model, "videos": rows, "skipped": terminal.skipped_json(outcome.skipped)})

@@ -47,7 +47,7 @@ def push(
     from videocompressa.recipes.push import push_set
 
     cli.use_threads(threads)
-    with terminal.progress(reporting) as watch:
+    with terminal.progress(reporting) as report:
         pushed = push_set(
             path,
             name,
@@ -56,7 +56,7 @@ def push(
             license_id=license_id,
             results=results,
             codec=codec,
-            watch=watch,
+            watch=report.watch,
         )
     if reporting.json:
         terminal.print_json({"path": path, **vars(pushed)})
@@ -65,7 +65,7 @@ def push(
     rows["seen by"] = "those whom you allow" if pushed.private else "everyone"
     terminal.stdout_console().print(terminal.facts_table(rows))
     if license_id is None:
-        terminal.note("note: the card says that the license is to be filled in; --license names it", reporting)
+        report.note("note: the card says that the license is to be filled in; --license names it")
 
 
 @cli.app.command

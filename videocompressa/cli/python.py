@@ -122,9 +122,7 @@ def compress(
     named |= {"codec": codec} if isinstance(codec, str) else {}
     kinds = (CompressOptions, BudgetOptions, CandidateOptions, Running, Reading)
     what, budget, candidates, running, reading = _records(CompressKeywords, options, *kinds, settings=settings, **named)
-    reporting = Reporting(quiet=not progress)
-    announce = terminal.Announcer(reporting)
-    with _around(running, reading, reporting) as around:
+    with _around(running, reading, progress=progress) as (around, report):
         outcome = compress_folder(
             path_of(data),
             Path(output),
@@ -136,9 +134,9 @@ def compress(
             method=None if isinstance(method, str) else method,
             codec=None if isinstance(codec, str) else codec,
             surroundings=around,
-            announce=announce if progress else None,
+            announce=report.announce if progress else None,
         )
-    terminal.notes_and_skipped(announce.others(outcome.notes), outcome.skipped, reporting)
+    report.notes(outcome.notes, outcome.skipped)
     return outcome
 
 
@@ -172,8 +170,7 @@ def train(
     named = {"student": student} if isinstance(student, str) else {}
     kinds = (TrainArguments, CandidateOptions, Running, Reading)
     training, candidates, running, reading = _records(TrainKeywords, options, *kinds, settings=settings, **named)
-    reporting = Reporting(quiet=not progress)
-    with _around(running, reading, reporting) as around:
+    with _around(running, reading, progress=progress) as (around, report):
         outcome = train_on(
             subject,
             path_of(data),
@@ -189,7 +186,7 @@ def train(
             overwrite=overwrite,
             surroundings=around,
         )
-    terminal.notes_and_skipped(outcome.notes, outcome.skipped, reporting)
+    report.notes(outcome.notes, outcome.skipped)
     return outcome
 
 
@@ -214,7 +211,7 @@ def fit(
 
     synthetic = open_set(subject, codec) if isinstance(subject, (str, Path)) else subject
     training, running, reading = _records(StudentKeywords, options, TrainArguments, Running, Reading, settings=settings)
-    with _around(running, reading, Reporting(quiet=not progress)) as around:
+    with _around(running, reading, progress=progress) as (around, _):
         return fit_module(synthetic, model, training.config(), seed=seed, device=around.device, watch=around.watch)
 
 
@@ -238,16 +235,15 @@ def real_clips(
 
     synthetic = open_set(like, codec) if isinstance(like, (str, Path)) else like
     candidates, running, reading = _records(DataKeywords, options, CandidateOptions, Running, Reading)
-    with _around(running, reading, Reporting(quiet=not progress)) as around:
+    with _around(running, reading, progress=progress) as (around, _):
         return clips_like(synthetic, path_of(data), split, candidates=candidates, surroundings=around)
 
 
 @contextmanager
-def _around(running: Running, reading: Reading, reporting: Reporting) -> Iterator[Surroundings]:
-    """Give what a run gets from the machine, with progress as the command line shows it."""
-    with terminal.progress(reporting) as watch:
-        running = replace(running, reading=reading)
-        yield running.surroundings(watch)
+def _around(running: Running, reading: Reading, *, progress: bool) -> Iterator[tuple[Surroundings, terminal.Reporter]]:
+    """Give what a run gets from the machine, and what reports as the command line does."""
+    with terminal.progress(Reporting(quiet=not progress)) as report:
+        yield replace(running, reading=reading).surroundings(report.watch), report
 
 
 def _records(keywords: type, options: Mapping[str, Any], *kinds: type, settings: Settings = (), **named: str) -> Any:

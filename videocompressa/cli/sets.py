@@ -96,7 +96,7 @@ def _write_page(synthetic: SyntheticSet, cost: Cost, page: PageArguments, report
 
     assert page.html is not None
     accuracy, records = read_all_results(page.results, synthetic)
-    with terminal.progress(reporting) as watch:
+    with terminal.progress(reporting) as report:
         shown = write_page(
             synthetic,
             cost,
@@ -105,9 +105,9 @@ def _write_page(synthetic: SyntheticSet, cost: Cost, page: PageArguments, report
             data=page.data,
             accuracy=accuracy,
             records=records,
-            watch=watch,
+            watch=report.watch,
         )
-    terminal.notes_and_skipped(shown.notes, (), reporting)
+    report.notes(shown.notes)
 
 
 def _print_set(path: Path, synthetic: SyntheticSet, cost: Cost) -> None:
@@ -152,8 +152,8 @@ def decode(
     cli.use_threads(threads)
     check_output_folder(output, overwrite=force)
     synthetic = open_set(path, codec)
-    with terminal.progress(reporting) as watch:
-        num_files = decode_set(synthetic, output, kind=kind, overwrite=force, watch=watch)
+    with terminal.progress(reporting) as report:
+        num_files = decode_set(synthetic, output, kind=kind, overwrite=force, watch=report.watch)
     if reporting.json:
         terminal.print_json({"path": output, "num_videos": len(synthetic), "num_files": num_files})
         return

@@ -44,19 +44,52 @@ def stdout_console() -> Console:
     return Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160, highlight=False)
 
 
+class Reporter:
+    """Says on stderr what a run will do, how far it is, and what people should know; nothing when quiet."""
+
+    def __init__(self, reporting: Reporting, watch: Watch = lambda step, **numbers: None) -> None:
+        self._quiet, self.watch, self._shown = reporting.quiet, watch, set[str]()
+
+    def note(self, text: str) -> None:
+        """Print a line."""
+        if not self._quiet:
+            sys.stderr.write(f"{text}\n")
+
+    def notes(self, notes: Iterable[str], skipped: Iterable[BadVideo] = ()) -> None:
+        """Print notes, each once, and skipped videos."""
+        for text in notes:
+            if text not in self._shown:
+                self.note(f"note: {text}")
+                self._shown.add(text)
+        for video in skipped:
+            self.note(f"skipped: {video.video_id}: {video.reason}")
+
+    def announce(self, rows: Mapping[str, str], notes: Iterable[str]) -> None:
+        """Print what a run will do, as rows of names and texts, and notes."""
+        width = max(map(len, rows))
+        for name, text in rows.items():
+            self.note(f"{name:<{width}}  {text}")
+        self.notes(notes)
+        sys.stderr.flush()
+
+    def next_command(self, words: Iterable[object]) -> None:
+        """Print the command that comes next, as it is typed."""
+        self.note(f"next: {shlex.join(['videocompressa', *map(str, words)])}")
+
+
 @contextmanager
-def progress(reporting: Reporting) -> Iterator[Watch]:
-    """Give a watch that shows progress on stderr: bars on a terminal, lines in a log file, nothing when quiet.
+def progress(reporting: Reporting) -> Iterator[Reporter]:
+    """Give a reporter that shows progress: bars on a terminal, lines in a log file.
 
     What libraries print meanwhile (Ray: that a node died) also goes to stderr.
     """
     with redirect_stdout(sys.stderr):
         if reporting.quiet:
-            yield lambda step, **numbers: None
+            yield Reporter(reporting)
             return
         display = _ProgressBars() if sys.stderr.isatty() else _ProgressLog()
         try:
-            yield display.watch
+            yield Reporter(reporting, display.watch)
         finally:
             display.stop()
 
@@ -173,45 +206,6 @@ def _progress_of(numbers: dict[str, Any]) -> tuple[float, float, float, float]:
 
 def _numbers_text(numbers: Mapping[str, Any]) -> str:
     return " ".join(f"{name} {value:.3g}" for name, value in numbers.items() if not isinstance(value, Mapping))
-
-
-def note(text: str, reporting: Reporting) -> None:
-    """Print a line on stderr, unless quiet."""
-    if not reporting.quiet:
-        sys.stderr.write(f"{text}\n")
-
-
-def next_command(words: Iterable[object], reporting: Reporting) -> None:
-    """Print the command that comes next as it is typed, unless quiet."""
-    note(f"next: {shlex.join(['videocompressa', *map(str, words)])}", reporting)
-
-
-def notes_and_skipped(notes: Iterable[str], skipped: Iterable[BadVideo], reporting: Reporting) -> None:
-    """Print notes and the skipped videos on stderr."""
-    for text in notes:
-        note(f"note: {text}", reporting)
-    for video in skipped:
-        note(f"skipped: {video.video_id}: {video.reason}", reporting)
-
-
-class Announcer:
-    """Prints on stderr what a run will do, before it starts; knows which notes are shown."""
-
-    def __init__(self, reporting: Reporting) -> None:
-        self._reporting, self._shown = reporting, set[str]()
-
-    def __call__(self, rows: Mapping[str, str], notes: Iterable[str]) -> None:
-        """Print rows of names and texts, and notes."""
-        width = max(map(len, rows))
-        for name, text in rows.items():
-            note(f"{name:<{width}}  {text}", self._reporting)
-        self._shown.update(notes)
-        notes_and_skipped(notes, (), self._reporting)
-        sys.stderr.flush()
-
-    def others(self, notes: Iterable[str]) -> list[str]:
-        """Return the notes that are not shown yet."""
-        return [text for text in notes if text not in self._shown]
 
 
 def print_json(values: Mapping[str, Any]) -> None:

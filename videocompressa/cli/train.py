@@ -101,7 +101,7 @@ def train(
 
     if data is None and not holds_videos(subject):
         raise InputError("--data is missing; give the folder whose test videos the students classify")
-    with terminal.progress(reporting) as watch, logged(log_dir, watch) as log:
+    with terminal.progress(reporting) as report, logged(log_dir, report.watch) as log:
         surroundings, group = running.together(log.watch)
         outcome = train_on(
             subject,
@@ -122,7 +122,7 @@ def train(
             log.samples(open_set(subject, codec))
     if not group.is_main:
         return
-    terminal.notes_and_skipped(outcome.notes, outcome.skipped, reporting)
+    report.notes(outcome.notes, outcome.skipped)
     if reporting.json:
         per_class = dict(zip(outcome.classes, outcome.result.per_class.tolist(), strict=True))
         more = {"per_class": per_class, "confusion": outcome.result.confusion.tolist(), "options": vars(training)}

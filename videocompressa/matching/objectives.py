@@ -27,7 +27,7 @@ from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from videocompressa.clip import Candidates
-from videocompressa.errors import DivergedError, InputError, check_least
+from videocompressa.errors import DivergedError, InputError, check_least, check_within
 from videocompressa.matching.experts import ExpertConfig, named_views, train_experts
 from videocompressa.networks import Dropout, Student, build_student, check_student
 from videocompressa.run import Run
@@ -70,8 +70,7 @@ class DMConfig:
     def __post_init__(self) -> None:
         check_student(self.student)
         check_least(self, "DMConfig.", real_per_class=1, classes_per_step=0)
-        if not 0 < self.width < math.inf:
-            raise InputError(f"DMConfig.width is {self.width}; it must be above 0")
+        check_within(self, "DMConfig.", width="(0,inf)")
 
     @property
     def network(self) -> str:
@@ -109,11 +108,7 @@ class MTTConfig:
 
     def __post_init__(self) -> None:
         check_least(self, "MTTConfig.", max_start_epoch=0, target_epochs=1, inner_steps=1, batch_size=0)
-        if not (0 < self.inner_lr < math.inf and 0 <= self.inner_lr_lr < math.inf):
-            raise InputError(
-                f"MTTConfig.inner_lr is {self.inner_lr} (allowed: above 0), inner_lr_lr {self.inner_lr_lr} "
-                f"(allowed: 0 or more)"
-            )
+        check_within(self, "MTTConfig.", inner_lr="(0,inf)", inner_lr_lr="[0,inf)")
         if self.max_start_epoch + self.target_epochs > self.experts.epochs:
             raise InputError(
                 f"experts.epochs is {self.experts.epochs}, but max_start_epoch {self.max_start_epoch} and "

@@ -4,7 +4,6 @@ Our choice: pixels are clamped to [0,1], as a set's decoder does when students a
 passes only where it leads back in, so that noisy steps neither run away nor stick to the border.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from videocompressa.checkpoint import Part
 from videocompressa.codecs import Codec
-from videocompressa.errors import DivergedError, InputError, check_least
+from videocompressa.errors import DivergedError, check_least, check_within
 from videocompressa.fill import fill_clips
 from videocompressa.matching.objectives import DMConfig, Matching, MatchingConfig, ShowClips
 from videocompressa.run import Run
@@ -50,8 +49,7 @@ class TuningConfig:
 
     def __post_init__(self) -> None:
         check_least(self, "", steps=self.least_steps)
-        if not 0 < self.lr < math.inf or not 0 <= self.momentum < 1:
-            raise InputError(f"lr is {self.lr} (allowed: above 0), momentum {self.momentum} (allowed: 0 to below 1)")
+        check_within(self, "", lr="(0,inf)", momentum="[0,1)")
 
 
 def tune(

@@ -34,10 +34,10 @@ from videocompressa.students.named import parse_student
 from videocompressa.students.probe import features_of
 from videocompressa.students.settings import TrainConfig
 from videocompressa.students.teachers import (
+    LABELS,
     RealClips,
     Teacher,
     TeacherConfig,
-    check_labels,
     real_clips,
     relabel,
     train_teachers,
@@ -75,7 +75,7 @@ class MethodConfig(ABC):
     """Storages of its latents; a set that the method packs itself is stored as it is."""
 
     def __post_init__(self) -> None:
-        check_labels(self.labels)
+        check_known("unknown labels", self.labels, LABELS)
         check_fill(self.fill)
 
     @property

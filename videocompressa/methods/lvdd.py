@@ -23,7 +23,7 @@ from torch import Tensor
 from videocompressa.artifact.packing import tucker
 from videocompressa.clip import Candidates
 from videocompressa.codecs import Codec
-from videocompressa.errors import InputError, check_known, check_least
+from videocompressa.errors import check_known, check_within
 from videocompressa.methods.config import MethodConfig
 from videocompressa.run import Run
 from videocompressa.selection.keyframes import UniformSelector, check_keyframes
@@ -49,8 +49,6 @@ class LvddConfig(MethodConfig):
     """"all" keeps the T candidates of a clip, "keyframes" K uniform ones."""
     ratio: float = 0.75
     """Share in (0,1] of frames, height and width that the decomposition keeps."""
-    sweeps: int = 0
-    """Sweeps of HOOI after HOSVD, >= 0."""
     fills_bytes: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -58,9 +56,7 @@ class LvddConfig(MethodConfig):
         check_known("select is", self.select, SELECTIONS)
         check_known("kernel is", self.kernel, KERNELS)
         check_known("frames is", self.frames, FRAMES)
-        if not 0 < self.ratio <= 1:
-            raise InputError(f"ratio is {self.ratio}; it must be in (0,1]")
-        check_least(self, "", sweeps=0)
+        check_within(self, "", ratio="(0,1]")
 
     @property
     def name(self) -> str:
@@ -77,7 +73,7 @@ class LvddConfig(MethodConfig):
         kept = UniformSelector().positions(train_data.frames[:1], keyframes, run.generator("keyframes"))[0]
         rows = self._choose_clips(train_data, kept, budget, run)
         latents = train_data.latents[rows][:, kept].float()
-        packed = tucker.pack(latents, self.ratio, self.sweeps)
+        packed = tucker.pack(latents, self.ratio)
         positions = kept.expand(len(rows), -1).contiguous()
         synthetic = self.gather(train_data, rows, positions, codec, run, tucker.unpack(packed, tuple(latents.shape)))
         synthetic = dataclasses.replace(synthetic, packing="tucker", packed=packed)

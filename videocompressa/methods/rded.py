@@ -27,7 +27,7 @@ from torch.nn import functional
 
 from videocompressa.clip import Candidates
 from videocompressa.codecs import Codec, weights_sha256
-from videocompressa.errors import InputError, check_least
+from videocompressa.errors import check_least, check_within
 from videocompressa.fill import fill_clips
 from videocompressa.methods.config import MethodConfig, first_of_each_class, random_of_each_class
 from videocompressa.run import Run
@@ -69,9 +69,7 @@ class RdedConfig(MethodConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_least(self, "rded ", num_crops=1, pool_per_class=0)
-        for name, share in (("crop_scale", self.crop_scale), ("window", self.window)):
-            if not 0 < share <= 1:
-                raise InputError(f"rded {name} is {share}; it must be in (0,1]")
+        check_within(self, "rded ", crop_scale="(0,1]", window="(0,1]")
 
     @property
     def needs_teacher(self) -> bool:

@@ -21,7 +21,7 @@ from videocompressa.artifact.packing import transform
 from videocompressa.artifact.storage import sample_of, transform_of
 from videocompressa.clip import Candidates
 from videocompressa.codecs import Codec
-from videocompressa.errors import InputError, check_known
+from videocompressa.errors import InputError, check_known, check_within
 from videocompressa.methods.config import MethodConfig
 from videocompressa.run import Run
 from videocompressa.selection.videos import SUBSETS, choose_videos, visible_latents
@@ -48,8 +48,7 @@ class TypicalClipsConfig(MethodConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_known("unknown subset rule", self.subset, SUBSETS)
-        if not 0 < self.loss < 1:
-            raise InputError(f"loss is {self.loss}; it must be in (0,1), such as 0.15")
+        check_within(self, "", loss="(0,1)")
 
     def compress(self, train_data: Candidates, codec: Codec, budget: Budget, run: Run) -> SyntheticSet:
         """Return as many complete clips of each class as `budget.file_bytes` holds; a class with fewer gives all.

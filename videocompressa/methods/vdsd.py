@@ -18,7 +18,6 @@ whose settings for video are stated nowhere).
 """
 
 import dataclasses
-import math
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -28,7 +27,7 @@ from torch import Tensor, nn
 from videocompressa.artifact.packing import memories
 from videocompressa.clip import Candidates
 from videocompressa.codecs import Codec
-from videocompressa.errors import DivergedError, InputError, check_known, check_least
+from videocompressa.errors import DivergedError, InputError, check_known, check_least, check_within
 from videocompressa.matching.objectives import DMConfig, MTTConfig
 from videocompressa.matching.tuning import TuningConfig, into_range, tune
 from videocompressa.methods.config import MethodConfig, TunedConfig
@@ -74,8 +73,7 @@ class VDSDConfig(TunedConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.joiner_lr < math.inf:
-            raise InputError(f"joiner_lr is {self.joiner_lr}; it must be above 0")
+        check_within(self, "", joiner_lr="(0,inf)")
         if self.kernel < 1 or self.kernel % 2 == 0:
             raise InputError(f"kernel is {self.kernel}; the joiner's side must be odd, such as 3")
         check_known("unknown joiner_start", self.joiner_start, STARTS)

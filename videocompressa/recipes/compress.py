@@ -15,7 +15,7 @@ from videocompressa.artifact.packing.weights import packed_bytes
 from videocompressa.artifact.storage import Storage, sample_of, stored
 from videocompressa.clip import Candidates
 from videocompressa.codecs import Codec, build_codec
-from videocompressa.datasets import BadVideo, VideoSet
+from videocompressa.datasets import BadVideo, VideoEntry, VideoSet
 from videocompressa.errors import BudgetError, InputError
 from videocompressa.files import check_output
 from videocompressa.labeler import Labeler
@@ -24,6 +24,7 @@ from videocompressa.processes import ALONE, ProcessGroup
 from videocompressa.recipes.budgets import (
     DEFAULT_KEYFRAMES,
     DEFAULT_PER_CLASS,
+    BlankFiles,
     blank_files,
     check_classes,
     labeler_bytes,
@@ -60,6 +61,61 @@ class Origins:
 
 
 UNKNOWN = Origins()
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A compress run before any video is read: what `compress_folder` and `plan` share."""
+
+    options: CompressOptions
+    candidates: CandidateOptions
+    budget: BudgetOptions
+    videos: VideoSet
+    config: MethodConfig
+    """The method, with the labeler that was asked for."""
+    storage: Storage
+    codec: Codec
+    judged_by: str | None
+    """See `CompressOutcome`."""
+    notes: tuple[str, ...]
+    """Notes for the user on the videos and the labeler."""
+
+    @property
+    def entries(self) -> list[VideoEntry]:
+        """The training videos."""
+        return list(self.videos.select("train").entries)
+
+    def resolved(self, data: Candidates, latents: Tensor) -> tuple[Budget, tuple[str, ...], BlankFiles]:
+        """Return what the method may keep of candidates, with notes and sizes, measured on sample latents (n,T,...)."""
+        storage = self.storage.counting(self.budget.bytes)
+        files = blank_files(data, self.config, storage, self.options.seed, latents, self.codec)
+        return *resolve_budget(self.budget, files), files
+
+
+def prepare(
+    data: Path,
+    options: CompressOptions,
+    candidates: CandidateOptions,
+    budget: BudgetOptions,
+    surroundings: Surroundings,
+    *,
+    method: MethodConfig | None = None,
+    codec: Codec | None = None,
+) -> Prepared:
+    """Check the options of a run, list its videos and build its codec; raises `InputError`."""
+    config, storage = method_config(method or options.method, options.settings), Storage(options.storage, options.step)
+    _check_together(config, options, candidates, budget)
+    videos = sampled(list_videos(data, candidates), candidates)
+    surroundings.watch("list", done=len(videos), total=len(videos))
+    check_split(videos, "train", data)
+    labels = [entry.label for entry in videos.select("train").entries]
+    check_classes({name: labels.count(label) for label, name in enumerate(videos.classes)}, budget)
+    config, labeler_notes = labeled_by(config, options, candidates, budget, videos.classes)
+    judged_by, no_judge = evaluation_split(videos, data)
+    codec = build_codec(codec or options.codec).to(surroundings.device)
+    codec.spec.latent_shape(candidates.size, candidates.size)
+    notes = (*videos.notes, *no_judge, *labeler_notes)
+    return Prepared(options, candidates, budget, videos, config, storage, codec, judged_by, notes)
 
 
 @dataclass(frozen=True)
@@ -111,24 +167,14 @@ def compress_folder(
     see one cache, and the first one decodes and writes. Raises `InputError`.
     """
     check_output(path, overwrite=overwrite, suffix=".safetensors")
-    config, storage = configured(options, candidates, budget, method)
+    prepared = prepare(data, options, candidates, budget, surroundings, method=method, codec=codec)
+    config, codec, storage = prepared.config, prepared.codec, prepared.storage
     if selector_out is not None:
-        _check_selector_out(selector_out, path, config, candidates, budget, overwrite=overwrite)
-    videos = sampled(list_videos(data, candidates), candidates)
-    judged_by, no_judge = evaluation_split(videos, data)
-    surroundings.watch("list", done=len(videos), total=len(videos))
-    check_training(videos, data, budget)
-    config, labeler_notes = labeled_by(config, options, candidates, budget, videos.classes)
-    codec = build_codec(codec or options.codec).to(surroundings.device)
+        _check_selector_out(selector_out, path, prepared, overwrite=overwrite)
     if announce is not None:
-        rows = _intention(videos, config, codec.spec.name, options.seed, candidates, budget)
-        rows |= _estimate(videos, config, candidates, codec, surroundings)
-        announce(rows, (*videos.notes, *no_judge, *labeler_notes))
-    train_data = group.main_first(lambda: encode_train(videos, candidates, codec, surroundings))
-    files = blank_files(
-        train_data, config, storage.counting(budget.bytes), options.seed, sample_of(train_data.latents), codec
-    )
-    resolved, notes = resolve_budget(budget, files)
+        announce(_intention(prepared) | _estimate(prepared, surroundings), prepared.notes)
+    train_data = group.main_first(lambda: encode_train(prepared.videos, candidates, prepared.codec, surroundings))
+    resolved, notes, _ = prepared.resolved(train_data, sample_of(train_data.latents))
     stages = stages_of(train_data, surroundings)
     run = Run(Streams(options.seed, "compress"), surroundings.device, surroundings.watch, stages, group)
     started = stages.worked_seconds()
@@ -155,8 +201,8 @@ def compress_folder(
         num_train_frames=int(train_data.num_video_frames.sum()),
         skipped=train_data.bad,
         labeler=synthetic.labeler,
-        notes=(*videos.notes, *labeler_notes, *train_data.notes, *notes),
-        judged_by=judged_by,
+        notes=(*prepared.notes, *train_data.notes, *notes),
+        judged_by=prepared.judged_by,
         method_seconds=seconds,
         origins=functools.partial(_origins, train_data, config, synthetic, resolved.keyframes, run),
     )
@@ -179,15 +225,9 @@ def _most_of_a_class(synthetic: SyntheticSet, train_data: Candidates) -> int:
     return max(Counter(labels[video] for video in synthetic.provenance.video_ids).values())
 
 
-def _intention(
-    videos: VideoSet,
-    config: MethodConfig,
-    codec: str,
-    seed: int,
-    candidates: CandidateOptions,
-    budget: BudgetOptions,
-) -> dict[str, str]:
+def _intention(prepared: Prepared) -> dict[str, str]:
     """Return what a run will do, as rows of names and texts."""
+    candidates, budget, config = prepared.candidates, prepared.budget, prepared.config
     keyframes = budget.keyframes or min(DEFAULT_KEYFRAMES, candidates.frames)
     if budget.bytes is not None:
         kept = f"a file of up to {bytes_text(budget.bytes)}"
@@ -198,21 +238,19 @@ def _intention(
         kept = f"{per_class} videos of each class, {keyframes} keyframes of each"
     side, place, fit = candidates.size, candidates.placement, candidates.fit
     return {
-        "read": f"{len(videos.select('train'))} training videos of {len(videos.classes)} classes",
+        "read": f"{len(prepared.entries)} training videos of {len(prepared.videos.classes)} classes",
         "clips": f"{candidates.frames} frames of {side}x{side} px, placement {place}, fit {fit}",
         "keep": f"{kept}; {LABELS[config.labels]}",
-        "method": f"{config.name}, codec {codec}, seed {seed}",
+        "method": f"{config.name}, codec {prepared.codec.spec.name}, seed {prepared.options.seed}",
     }
 
 
-def _estimate(
-    videos: VideoSet, config: MethodConfig, candidates: CandidateOptions, codec: Codec, surroundings: Surroundings
-) -> dict[str, str]:
+def _estimate(prepared: Prepared, surroundings: Surroundings) -> dict[str, str]:
     """Return how long a run will take, as a row; nothing for one that trains a little or nothing."""
-    entries = list(videos.select("train").entries)
+    entries, config, videos = prepared.entries, prepared.config, prepared.videos
     if config.training_steps(len(entries), len(videos.classes)) < MEASURED_STEPS:
         return {}
-    frames, _, seconds = encode_sample(entries, candidates.clip, codec, videos.root, surroundings)
+    frames, _, seconds = encode_sample(entries, prepared.candidates.clip, prepared.codec, videos.root, surroundings)
     train_seconds = method_seconds(frames, config, len(entries), videos.classes, surroundings)
     return {"time": f"{span_text(len(entries) * seconds + train_seconds)}, less what an earlier run has done"}
 
@@ -229,14 +267,10 @@ def _origins(
     return Origins(scores, untuned)
 
 
-def configured(
-    options: CompressOptions, candidates: CandidateOptions, budget: BudgetOptions, method: MethodConfig | None = None
-) -> tuple[MethodConfig, Storage]:
-    """Return the method and the storage of some options; raises `InputError` for what does not go together.
-
-    `method` takes the place of `options.method`.
-    """
-    config = method_config(method or options.method, options.settings)
+def _check_together(
+    config: MethodConfig, options: CompressOptions, candidates: CandidateOptions, budget: BudgetOptions
+) -> None:
+    """Raise for options that do not go together."""
     if options.storage not in config.storages:
         raise InputError(
             f"--storage {options.storage}: method {config.name!r} fills its bytes with entropy-coded latents; give "
@@ -249,7 +283,6 @@ def configured(
             f"method {config.name!r} keeps as much as a file of a given size holds, whatever --vpc and --ratio are; "
             "give --bytes, such as --bytes 20kB"
         )
-    return config, Storage(options.storage, options.step)
 
 
 def labeled_by(
@@ -288,13 +321,6 @@ def method_config(method: str | MethodConfig, settings: Sequence[str]) -> Method
     return with_settings(find_method(method) if isinstance(method, str) else method, settings)
 
 
-def check_training(videos: VideoSet, data: Path, budget: BudgetOptions) -> None:
-    """Raise when the listed videos are not enough for a set."""
-    check_split(videos, "train", data)
-    labels = [entry.label for entry in videos.select("train").entries]
-    check_classes({name: labels.count(label) for label, name in enumerate(videos.classes)}, budget)
-
-
 def _with_spare(budget: Budget, config: MethodConfig, train_data: Candidates, run: Run) -> Budget:
     """Return the budget of a method that fills bytes, with those added that a blank labeler has and the real one lacks.
 
@@ -308,16 +334,9 @@ def _with_spare(budget: Budget, config: MethodConfig, train_data: Candidates, ru
     return dataclasses.replace(budget, file_bytes=budget.file_bytes + max(0, spare))
 
 
-def _check_selector_out(
-    selector_out: Path,
-    path: Path,
-    config: MethodConfig,
-    candidates: CandidateOptions,
-    budget: BudgetOptions,
-    *,
-    overwrite: bool,
-) -> None:
+def _check_selector_out(selector_out: Path, path: Path, prepared: Prepared, *, overwrite: bool) -> None:
     """Raise when no selector could be written there, or the method learns none."""
+    config, num_frames = prepared.config, prepared.candidates.frames
     if config.selector_name != "gumbel":
         raise InputError(
             f"--selector-out: method {config.name!r} with these settings learns no selector; use --method "
@@ -326,9 +345,9 @@ def _check_selector_out(
     if selector_out.absolute() == path.absolute():
         raise InputError(f"--selector-out and --output are both {path}; give two names")
     check_output(selector_out, overwrite=overwrite, suffix=".safetensors")
-    if (budget.keyframes or DEFAULT_KEYFRAMES) >= candidates.frames:
+    if (prepared.budget.keyframes or DEFAULT_KEYFRAMES) >= num_frames:
         raise InputError(
-            f"--selector-out: all {candidates.frames} candidate frames would be kept, which leaves nothing to learn; "
+            f"--selector-out: all {num_frames} candidate frames would be kept, which leaves nothing to learn; "
             "give --keyframes below --frames"
         )
 

@@ -16,15 +16,13 @@ from typing import Any
 import torch
 
 from videocompressa.clip import VIDEO_HASH_DIGITS, Candidates, ClipSpec, CodecSpec, Normalization
-from videocompressa.codecs import build_codec
 from videocompressa.datasets import BadVideo, VideoEntry, VideoSet
 from videocompressa.datasets.candidates import check_classes_read
 from videocompressa.datasets.videos import SPLITS
 from videocompressa.engine import Cluster, run_shards
 from videocompressa.errors import InputError, VideoError
-from videocompressa.recipes.budgets import blank_files, num_items, resolve_budget
-from videocompressa.recipes.compress import check_training, configured, labeled_by
-from videocompressa.recipes.data import evaluation_split, list_videos, sampled
+from videocompressa.recipes.budgets import num_items
+from videocompressa.recipes.compress import prepare
 from videocompressa.recipes.options import BudgetOptions, CandidateOptions, CompressOptions, Surroundings
 from videocompressa.recipes.pace import encode_sample, method_seconds
 from videocompressa.synthetic import Budget
@@ -93,13 +91,8 @@ def plan(
 
     Unreadable videos are listed and stop nothing. Raises `InputError` as the run itself would.
     """
-    videos = sampled(list_videos(data, candidates), candidates)
-    check_training(videos, data, budget)
-    config, storage = configured(options, candidates, budget)
-    config, labeler_notes = labeled_by(config, options, candidates, budget, videos.classes)
-    judged_by, no_judge = evaluation_split(videos, data)
-    codec = build_codec(options.codec).to(surroundings.device)
-    codec.spec.latent_shape(candidates.size, candidates.size)
+    prepared = prepare(data, options, candidates, budget, surroundings)
+    config, codec, videos, notes = prepared.config, prepared.codec, prepared.videos, prepared.notes
     infos, bad = _probe_all(videos, candidates.max_seconds_per_video, surroundings)
     train = {entry: info for entry, info in infos.items() if entry.split == "train"}
     train_bad = tuple(each for entry, each in bad.items() if entry.split == "train")
@@ -107,12 +100,11 @@ def plan(
         first = train_bad[0]
         raise InputError(f"{data}: none of its training videos can be read: {first.video_id} ({first.reason})")
     if isinstance(surroundings.workers, Cluster) and surroundings.workers.count is None:
-        labeler_notes = (*labeler_notes, "the time is that of one process; give --workers for that of the cluster")
+        notes = (*notes, "the time is that of one process; give --workers for that of the cluster")
     check_classes_read(videos.select("train"), train_bad)
     frames, latents, seconds_per_video = encode_sample(list(train), candidates.clip, codec, videos.root, surroundings)
     blank = _blank_candidates(videos, train, train_bad, candidates.clip, codec.spec)
-    files = blank_files(blank, config, storage.counting(budget.bytes), options.seed, latents, codec)
-    resolved, notes = resolve_budget(budget, files)
+    resolved, more_notes, files = prepared.resolved(blank, latents)
     size = budget.bytes if config.fills_bytes else None
     return Plan(
         source=videos.name,
@@ -125,8 +117,8 @@ def plan(
         file_bytes=size or files.size(resolved.videos_per_class, resolved.keyframes),
         pass_seconds=len(train) * seconds_per_video,
         method_seconds=method_seconds(frames, config, len(train), videos.classes, surroundings),
-        notes=(*videos.notes, *no_judge, *labeler_notes, *notes, *_clip_notes(list(train.values()), candidates)),
-        judged_by=judged_by,
+        notes=(*notes, *more_notes, *_clip_notes(list(train.values()), candidates)),
+        judged_by=prepared.judged_by,
     )
 
 

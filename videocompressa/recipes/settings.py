@@ -105,8 +105,6 @@ def _refusal(config: Any, name: str, bad: str) -> str | None:
         text = str(error)
         if text.startswith("--set"):
             return None
-        if own := re.search(rf"\b{re.escape(name.rpartition('.')[2])}(?: is)? \S+ \(allowed: ([^)]*)\)", text):
-            return own[1]
         told = re.search(r"(?:must be|known:|takes) (.*)", text)
         return told[1] if told else None
     return None

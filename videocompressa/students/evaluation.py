@@ -19,6 +19,7 @@ from videocompressa.students.precision import resolved_precision
 from videocompressa.students.probe import fit_probe, predict_probe
 from videocompressa.students.settings import TrainConfig
 from videocompressa.students.training import fit, fit_kept
+from videocompressa.texts import names_text
 
 Augment = Callable[[Tensor], Tensor]
 """Pixels (B,T,3,H,W) float32 in [0,1] -> pixels of the same shape."""
@@ -139,7 +140,7 @@ def train_seeds(
         raise InputError("no seeds given; --seeds must be at least 1")
     if train.classes != test.classes:
         raise InputError(
-            f"training classes {_some(train.classes)} differ from test classes {_some(test.classes)}; "
+            f"training classes {names_text(train.classes)} differ from test classes {names_text(test.classes)}; "
             f"both must be the same names in the same order"
         )
     own: list[tuple[int, Scores | None, float]] = []
@@ -208,10 +209,6 @@ def _until_done(
     }
     with run.stages.until_done("train", key) as stages:
         yield stages
-
-
-def _some(names: tuple[str, ...]) -> str:
-    return f"{', '.join(names[:3])}{', ...' if len(names) > 3 else ''} ({len(names)})"
 
 
 @torch.no_grad()

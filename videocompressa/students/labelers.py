@@ -8,7 +8,6 @@ The labeler may also be a layer on the features of a pretrained network, trained
 """
 
 import dataclasses
-import math
 from dataclasses import dataclass, field
 
 import torch
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from videocompressa.artifact.packing.weights import rounded
 from videocompressa.clip import Candidates, ClipSpec
-from videocompressa.errors import InputError, check_least
+from videocompressa.errors import InputError, check_least, check_within
 from videocompressa.labeler import LEAST_SPREAD, Labeler, LabelerSpec
 from videocompressa.networks import FeatureClassifier
 from videocompressa.run import Run
@@ -58,8 +57,7 @@ class LabelerConfig:
                 f"labeler.spec.network is {self.spec.network!r}; of a pretrained network only a layer is stored: give "
                 "it in mode probe or centroid, such as hf:FOLDER:probe"
             )
-        if not 0 < self.lr < math.inf:
-            raise InputError(f"labeler.lr is {self.lr}; it must be above 0")
+        check_within(self, "labeler.", lr="(0,inf)")
 
     @property
     def train(self) -> TrainConfig:
@@ -76,9 +74,7 @@ class LabelerConfig:
 
 
 def completed_spec(spec: LabelerSpec, classes: tuple[str, ...], clip: ClipSpec) -> LabelerSpec:
-    """Return the spec with what a pretrained network itself says: its features and identity."""
-    if not spec.is_layer:
-        return spec
+    """Return the spec of a layer with what its pretrained network says: its features and identity."""
     return _spec_of(spec, _network(spec.network, classes, clip))
 
 

@@ -1,10 +1,9 @@
 """How a student is trained."""
 
-import math
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from videocompressa.errors import InputError
+from videocompressa.errors import InputError, check_known, check_least, check_within
 from videocompressa.students.named import parse_student
 from videocompressa.students.precision import PRECISIONS
 from videocompressa.views import Views
@@ -55,24 +54,15 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for name, known in _CHOICES.items():
-            if getattr(self, name) not in known:
-                raise InputError(f"TrainConfig.{name} is {getattr(self, name)!r}; known: {', '.join(known)}")
+            check_known(f"TrainConfig.{name} is", getattr(self, name), known)
         parse_student(self.student)
-        rising = all(low < high for low, high in pairwise((0.0, *self.milestones, 1.0)))
-        ranges: dict[str, tuple[bool, str]] = {
-            "width": (0 < self.width < math.inf, "above 0"),
-            "steps": (self.steps >= 1, "at least 1"),
-            "batch_size": (self.batch_size >= 2, "at least 2, because a norm needs two clips"),
-            "probe_views": (self.probe_views >= 1, "at least 1"),
-            "lr": (0 < self.lr < math.inf, "above 0"),
-            "weight_decay": (0 <= self.weight_decay < math.inf, "at least 0"),
-            "momentum": (0 <= self.momentum < 1, "in [0,1)"),
-            "milestones": (rising, "rising shares of the steps in (0,1), such as (0.5,)"),
-            "warmup_steps": (self.warmup_steps >= 0, "at least 0"),
-        }
-        for name, (good, allowed) in ranges.items():
-            if not good:
-                raise InputError(f"TrainConfig.{name} is {getattr(self, name)}; it must be {allowed}")
+        check_least(self, "TrainConfig.", steps=1, batch_size=2, probe_views=1, warmup_steps=0)
+        check_within(self, "TrainConfig.", width="(0,inf)", lr="(0,inf)", weight_decay="[0,inf)", momentum="[0,1)")
+        if not all(low < high for low, high in pairwise((0.0, *self.milestones, 1.0))):
+            raise InputError(
+                f"TrainConfig.milestones is {self.milestones}; it must be rising shares of the steps in (0,1), such as "
+                "(0.5,)"
+            )
         if self.loss == "logit-mse" and self.views.mix:  # mixed labels are not the mixture of the teacher's logits
             raise InputError(
                 f"TrainConfig.loss is 'logit-mse', which takes labels as the teacher gave them, but views.mix is "

@@ -4,7 +4,6 @@ A teacher costs as much as full-data training, so it is a stage: trained once fo
 """
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from videocompressa.clip import Candidates, DecodedSplit, Normalization
 from videocompressa.codecs import Codec
-from videocompressa.errors import InputError
+from videocompressa.errors import InputError, check_least, check_within
 from videocompressa.fill import fill_clips
 from videocompressa.networks import STUDENTS, FeatureClassifier, Student
 from videocompressa.run import Run
@@ -58,22 +57,8 @@ class TeacherConfig:
                 f"teacher.train.student is {self.train.student!r}; it must be one of {', '.join(STUDENTS)}, or a "
                 f"pretrained network in mode {' or '.join(FROZEN)}"
             )
-        if self.num_teachers < 1:
-            raise InputError(f"teacher.num_teachers is {self.num_teachers}; it must be at least 1")
-        if self.num_views < 1:
-            raise InputError(f"teacher.num_views is {self.num_views}; it must be at least 1 (1: the clip itself)")
-        if not 0 < self.temperature < math.inf:
-            raise InputError(
-                f"teacher.temperature is {self.temperature}; it must be above 0 (1: probabilities as they are)"
-            )
-        if not 0 <= self.as_stored <= 1:
-            raise InputError(f"teacher.as_stored is {self.as_stored}; it must be in [0,1]")
-
-
-def check_labels(kind: str) -> None:
-    """Raise unless `kind` is one of `LABELS`."""
-    if kind not in LABELS:
-        raise InputError(f"unknown labels {kind!r}; known: {', '.join(LABELS)}")
+        check_least(self, "teacher.", num_teachers=1, num_views=1)
+        check_within(self, "teacher.", temperature="(0,inf)", as_stored="[0,1]")
 
 
 def real_clips(videos: DecodedSplit, normalization: Normalization | None = None) -> LabeledClips:

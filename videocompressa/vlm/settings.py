@@ -5,7 +5,7 @@ from itertools import compress
 from pathlib import Path
 from typing import Literal, get_args
 
-from videocompressa.errors import InputError
+from videocompressa.errors import InputError, check_known, check_least, check_within
 from videocompressa.recipes.options import NumBytes
 
 Phase = Literal["zero-shot", "set", "full"]
@@ -92,10 +92,7 @@ class LoadOptions:
     """Hold the frozen weights in 4 bits (NF4); needs bitsandbytes and a GPU."""
 
     def __post_init__(self) -> None:
-        for name in ("min_pixels", "max_pixels"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InputError(f"--{name.replace('_', '-')} is {value}; it must be at least 1")
+        check_least(self, "--", min_pixels=1, max_pixels=1)
 
 
 @dataclass(frozen=True)
@@ -135,20 +132,11 @@ class FinetuneConfig:
     """Steps from one checkpoint to the next, >= 1."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "micro_batch", "save_every"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} of fine-tuning is {getattr(self, name)}; it must be at least 1")
-        for name in ("lr", "clip_norm", "lora_alpha"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"{name} of fine-tuning is {getattr(self, name)}; it must be above 0")
-        if self.lora_rank < 0:
-            raise InputError(f"lora_rank is {self.lora_rank}; give 0 (train all weights) or more")
-        for name, top in (("warmup", 1.0), ("lora_dropout", 0.99)):
-            if not 0 <= getattr(self, name) <= top:
-                raise InputError(f"{name} of fine-tuning is {getattr(self, name)}; it must be in [0,{top:g}]")
-        for name, known in (("vision", VISION), ("precision", PRECISIONS)):
-            if getattr(self, name) not in known:
-                raise InputError(f"{name} of fine-tuning is {getattr(self, name)!r}; known: {', '.join(known)}")
+        check_least(self, "--", steps=1, batch_size=1, micro_batch=1, save_every=1, lora_rank=0)
+        check_within(self, "--", lr="(0,inf)", clip_norm="(0,inf)", lora_alpha="(0,inf)", warmup="[0,1]")
+        check_within(self, "--", lora_dropout="[0,0.99]")
+        check_known("--vision is", self.vision, VISION)
+        check_known("--precision is", self.precision, PRECISIONS)
 
     @property
     def evaluation_questions(self) -> str:

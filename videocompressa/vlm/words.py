@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from videocompressa.datasets.lists import read_json
-from videocompressa.errors import InputError
+from videocompressa.errors import InputError, check_known
 from videocompressa.texts import names_text
 
 MEDIA_TAGS = ("<video>", "<image>", "<audio>")
@@ -124,8 +124,7 @@ def ask(kind: str, label: int, names: Sequence[str], generator: torch.Generator)
 
 def check_questions(kind: str, num_classes: int) -> None:
     """Raise unless `kind` is known and can be asked with so many classes."""
-    if kind not in QUESTIONS:
-        raise InputError(f"--questions is {kind!r}; known: {', '.join(QUESTIONS)}")
+    check_known("--questions is", kind, QUESTIONS)
     if kind != "open" and num_classes < 2:
         raise InputError(f"--questions {kind} needs at least 2 classes, the set has {num_classes}; give open")
 

@@ -3,15 +3,16 @@
 Symbols: X (N,K,C,h,w) scaled latents of the set, A (K,k), B (h,a), D (w,b) factors, G (N,k,C,a,b) core.
 1. Ranks: k, a, b are the share `ratio` of K, h, w; N and C are not cut (LVDD, section 3.3).
 2. HOSVD (De Lathauwer et al. 2000): a factor's columns are the leading left singular vectors of X unfolded along its
-   mode. Optional HOOI sweeps (same authors, 2000b) repeat it on X multiplied by the other factors.
+   mode.
 3. Factors are rounded to float16, and the core is the least-squares one for the rounded factors,
    G = X x_K pinv(A) x_h pinv(B) x_w pinv(D).
 4. The core is rounded to int8 with a float16 scale an item and channel.
 5. Back: X' = (core * scale) x_K A x_h B x_w D.
 
-LVDD (Li et al. 2025, arXiv 2504.17132) states HOSVD and the ratio 0.75; its code runs HOOI, takes at most 400 latents
-at a time, and stores float32. Our choices: one decomposition over all latents (one set of factors costs less than
-several), no sweeps by default, int8 and float16, and least squares, so that rounding costs nothing at full rank.
+LVDD (Li et al. 2025, arXiv 2504.17132) states HOSVD and the ratio 0.75; its code repeats it on X multiplied by the
+other factors (HOOI), takes at most 400 latents at a time, and stores float32. Our choices: one decomposition over all
+latents (one set of factors costs less than several), as stated, int8 and float16, and least squares, so that rounding
+costs nothing at full rank.
 """
 
 import math
@@ -37,25 +38,18 @@ CHUNK = 64
 """Items worked on at a time: float64 copies of all latents would not fit in memory."""
 
 
-def pack(latents: Tensor, ratio: float = 0.75, sweeps: int = 0) -> dict[str, Tensor]:
-    """Decompose (N,K,C,h,w) float latents; `ratio` in (0,1] of each cut mode is kept, at least 1; `sweeps` of HOOI.
+def pack(latents: Tensor, ratio: float = 0.75) -> dict[str, Tensor]:
+    """Decompose (N,K,C,h,w) float latents; `ratio` in (0,1] of each cut mode is kept, at least 1.
 
     Raises `InputError` for a ratio out of range and for latents that are not finite.
     """
     if latents.ndim != 5 or latents.numel() == 0:
         raise InputError(f"Tucker packing takes latents (N,K,C,h,w), not {tuple(latents.shape)}")
-    if sweeps < 0:
-        raise InputError(f"sweeps of the Tucker packing is {sweeps}; it must be at least 0")
     latents = latents.detach().cpu()
     if not bool(torch.isfinite(latents).all()):
         raise InputError("latents to pack hold values that are not finite")
     ranks = ranks_of(tuple(latents.shape), ratio)
-    factors = {name: _leading(latents, {}, mode, ranks[name]) for name, mode in MODES.items()}
-    for _ in range(sweeps):
-        for name, mode in MODES.items():
-            others = {other: factor for other, factor in factors.items() if other != name}
-            factors[name] = _leading(latents, others, mode, ranks[name])
-    rounded = {name: factor.half() for name, factor in factors.items()}
+    rounded = {name: _leading(latents, mode, ranks[name]).half() for name, mode in MODES.items()}
     inverses = {name: torch.linalg.pinv(factor.double()).T for name, factor in rounded.items()}
     core = torch.cat([_multiplied(chunk, inverses).float() for chunk in _chunks(latents)])
     integers, scales = quantize(core)
@@ -107,7 +101,7 @@ def _multiplied(latents: Tensor, factors: Mapping[str, Tensor]) -> Tensor:
     return latents
 
 
-def _leading(latents: Tensor, others: Mapping[str, Tensor], mode: int, rank: int) -> Tensor:
+def _leading(latents: Tensor, mode: int, rank: int) -> Tensor:
     """Step 2: the (S,rank) leading left singular vectors of the unfolding along `mode`, each with a fixed sign.
 
     They are those of the Gram matrix of the unfolding, which is a sum over items.
@@ -115,7 +109,7 @@ def _leading(latents: Tensor, others: Mapping[str, Tensor], mode: int, rank: int
     size = latents.shape[mode]
     gram = torch.zeros((size, size), dtype=torch.float64)
     for chunk in _chunks(latents):
-        unfolded = _multiplied(chunk, others).movedim(mode, 0).flatten(1)
+        unfolded = chunk.movedim(mode, 0).flatten(1)
         gram += unfolded @ unfolded.T
     vectors, energies, _ = torch.linalg.svd(gram)
     vectors = vectors[:, :rank] * (energies[:rank] > NEGLIGIBLE * energies[0])

@@ -17,7 +17,7 @@ from videocompressa.bench.figures import style
 from videocompressa.bench.figures.style import Axes, Figure, Line2D, Patch, percent, to_rgba
 from videocompressa.bench.names import ablation_groups, budget_text, budgets, row_names
 from videocompressa.bench.record import REGIMES, Record, grouped, of_axis
-from videocompressa.errors import InputError
+from videocompressa.errors import InputError, check_known
 from videocompressa.texts import bytes_text, count_text
 
 WIDEST_BUBBLE = 19.0
@@ -53,8 +53,7 @@ def accuracy_against(records: Sequence[Record], path: Path, quantity: str = "fra
     Bars are one standard deviation over runs; the dashed line is full data with hard labels, its band one deviation;
     against "train_steps", it is full data with the labels of the panel. Failed cells are left out.
     """
-    if quantity not in QUANTITIES:
-        raise InputError(f"unknown quantity {quantity!r}; known: {', '.join(QUANTITIES)}")
+    check_known("unknown quantity", quantity, QUANTITIES)
     axis, x_label, position = QUANTITIES[quantity]
     plotted = _plottable(records, axis, x_label, position)
     values = sorted({position(record) or 0.0 for record in plotted})
@@ -76,8 +75,7 @@ def cost_against_accuracy(records: Sequence[Record], path: Path, *, memory: str 
     A line joins a method's budgets; numbers at the ends of our own are videos per class. The AREA of a bubble is the
     peak memory, of `memory` "host" or "gpu"; a marker has none. Cells that failed or took unknown time are left out.
     """
-    if memory not in MEMORIES:
-        raise InputError(f"unknown memory {memory!r}; known: {', '.join(MEMORIES)}")
+    check_known("unknown memory", memory, MEMORIES)
     field, title = MEMORIES[memory]
     plotted = _plottable(records, "main", "Seconds to compress", lambda record: record.compress_seconds or None)
     largest = max(getattr(record, field) or 0 for record in plotted)

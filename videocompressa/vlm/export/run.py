@@ -8,7 +8,7 @@ from typing import Any
 
 from videocompressa.artifact import read_set
 from videocompressa.datasets import BadVideo
-from videocompressa.errors import InputError
+from videocompressa.errors import InputError, check_known
 from videocompressa.files import check_output_folder, complete_folder
 from videocompressa.hub import check_packages
 from videocompressa.recipes.data_card import set_facts
@@ -53,8 +53,7 @@ def export_set(
     Raises `InputError` when an option cannot be followed, or no item could be read.
     """
     options, path, folder = options or ExportOptions(), Path(path), Path(folder)
-    if to not in FORMATS:
-        raise InputError(f"--to is {to!r}; known: {', '.join(FORMATS)}")
+    check_known("--to is", to, FORMATS)
     kind, root = FORMATS[to], options.from_source
     _check_options(to, options)
     check_packages(kind.packages, f"--to {to}")

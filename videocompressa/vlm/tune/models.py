@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from videocompressa.errors import InputError
+from videocompressa.errors import InputError, check_known
 from videocompressa.hub import fault_of, model_config, model_identity, model_json, need
 from videocompressa.vlm.settings import PRECISIONS, LoadOptions
 from videocompressa.vlm.tune.families import SPECIAL_TOKENS, VIDEO_PAD, ModelFamily, PixelRules, find_family
@@ -51,8 +51,7 @@ def load_vlm(name: str, *, dtype: str, device: torch.device, options: LoadOption
     weights, not all weights, no tokenizer, a tokenizer without vision tokens, or a model of a family that is not known.
     """
     options = options or LoadOptions()
-    if dtype not in PRECISIONS:
-        raise InputError(f"precision is {dtype!r}; known: {', '.join(PRECISIONS)}")
+    check_known("precision is", dtype, PRECISIONS)
     _check_folder(name)
     option = f"--model {name}"
     family = find_family(str(model_config(name, option).get("model_type", "")), name)

@@ -9,16 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
+from videocompressa import checkpoint
 from videocompressa.errors import InputError
-from videocompressa.files import atomic_path, write_text
+from videocompressa.files import write_text
 from videocompressa.run import Watch
-
-METADATA = "videocompressa"
-MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 def check_same_run(path: Path, ours: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
@@ -43,28 +39,18 @@ class Checkpoint:
         """Load the state if there is one, and return the losses so far."""
         if not self.path.is_file():
             return []
-        try:
-            with safe_open(self.path, framework="pt") as file:
-                state = json.loads((file.metadata() or {}).get(METADATA, "{}"))
-                check_same_run(self.path, self.key, state.get("key", {}))
-                for name, weight in trained.items():
-                    with torch.no_grad():
-                        weight.copy_(file.get_tensor(f"weight/{name}"))
-                    moments = {moment: file.get_tensor(f"{moment}/{name}").to(weight.device) for moment in MOMENTS}
-                    optimizer.state[weight] = {"step": torch.tensor(float(len(state["losses"]))), **moments}
-        except (SafetensorError, KeyError, json.JSONDecodeError) as error:
-            raise InputError(f"{self.path}: is no readable checkpoint; give --force to start again") from error
-        return [float(loss) for loss in state["losses"]]
+        stored = checkpoint.load(
+            self.path,
+            {**trained, "optimizer": optimizer},
+            check=lambda values: check_same_run(self.path, self.key, values["key"]),
+        )
+        if not stored:
+            raise InputError(f"{self.path}: is no readable checkpoint; give --force to start again")
+        return list(stored["losses"])
 
     def write(self, trained: Mapping[str, Tensor], optimizer: torch.optim.Optimizer, losses: Sequence[float]) -> None:
         """Write the state."""
-        tensors = {f"weight/{name}": weight.detach().contiguous() for name, weight in trained.items()}
-        for moment in MOMENTS:
-            tensors |= {f"{moment}/{name}": optimizer.state[weight][moment] for name, weight in trained.items()}
-        state = json.dumps({"key": self.key, "losses": list(losses)}, sort_keys=True)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(self.path) as part:
-            save_file(tensors, part, {METADATA: state})
+        checkpoint.save(self.path, {**trained, "optimizer": optimizer}, key=self.key, losses=list(losses))
 
 
 @contextmanager
