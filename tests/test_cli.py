@@ -645,6 +645,40 @@ def test_videos_of_the_set_are_known_under_other_names(run: Runner, videos: Path
     assert f"{copy}: was made from 8 of the 8 test videos of {copy}" in bench
 
 
+def test_a_set_does_not_judge_itself_by_videos_that_its_labels_learned_from(
+    run: Runner, videos: Path, tmp_path: Path
+) -> None:
+    """The test videos are copies of training videos, of which the set keeps none."""
+    set_file, settings = tmp_path / "set.safetensors", [part for part in QUICK if "labels" in part or "teacher" in part]
+    assert run.compress(videos, set_file, *(part for each in settings for part in ("--set", each))).code == 0
+    kept = {*read_set(set_file).provenance.video_ids}
+    other = draw_videos(tmp_path / "other", train=1)
+    shutil.rmtree(other / "test")
+    for path in videos.glob("train/*/*.mp4"):
+        if path.relative_to(videos).as_posix() not in kept:
+            (other / "test" / path.parent.name).mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, other / "test" / path.parent.name / f"a{path.name}")
+    refused = run.train(set_file, "--data", other).error
+    assert "was made from 6 of the 6 test videos" in refused
+    assert "which so cannot judge it (its networks learned from 6 of them); give other test videos" in refused
+    hard = tmp_path / "hard.safetensors"
+    assert run.compress(videos, hard).code == 0
+    assert run.train(hard, "--data", other).code == 0
+    trained = run.train(set_file, "--data", videos, "--save-model", tmp_path / "model")
+    assert trained.code == 0
+    assert "was made from 6 of the 6 videos" in run("predict", other / "test", "--model", tmp_path / "model").error
+
+
+def test_copies_within_one_data_set_are_named_in_pairs(run: Runner, tmp_path: Path) -> None:
+    data = draw_videos(tmp_path / "shades", train=2)
+    shutil.copy(data / "train" / "dark" / "0.mp4", data / "test" / "dark" / "copy.mp4")
+    refused = run.train(data, "--data", data).error
+    assert "was made from 1 of the 5 test videos" in refused
+    assert "('test/dark/copy.mp4 = train/dark/0.mp4'), which so cannot judge it; remove these test videos" in refused
+    (data / "test" / "dark" / "copy.mp4").unlink()
+    assert run.train(data, "--data", data).code == 0
+
+
 def test_an_older_file_knows_its_videos_by_their_ids(run: Runner, tmp_path: Path) -> None:
     data = draw_videos(tmp_path / "shades", train=2)
     assert run.compress(data, tmp_path / "new.safetensors", "--vpc", 2).code == 0
