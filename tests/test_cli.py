@@ -216,9 +216,12 @@ def test_compress_says_what_it_will_do_before_it_starts(run: Runner, videos: Pat
     assert "decode: 8 of 8" in said[start + 4]
     assert "keep    a file of up to 20.0 kB; hard labels" in lines("--bytes", "20kB")
     assert "keep    50 % of the frames; hard labels" in lines("--ratio", "50%")
-    trained = lines(*QUICK, "--method", "videocompressa", "--set", "teacher.train.steps=200")
-    (time,) = [line for line in trained if line.startswith("time   ")]
+    train = (*QUICK, "--method", "videocompressa", "--set", "teacher.train.steps=200")
+    first, again = lines(*train), lines(*train)
+    (time,) = [line for line in first if line.startswith("time   ")]
     assert re.fullmatch(r"time    (under|[\d.]+ to) [\d.]+ (s|min), less what an earlier run has done", time)
+    assert time in again
+    assert [any(line.startswith("time a sample") for line in each) for each in (first, again)] == [True, False]
     assert lines("--quiet") == []
 
 
