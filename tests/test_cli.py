@@ -677,7 +677,8 @@ def test_copies_within_one_data_set_are_named_in_pairs(run: Runner, tmp_path: Pa
     shutil.copy(data / "train" / "dark" / "0.mp4", data / "test" / "dark" / "copy.mp4")
     refused = run.train(data, "--data", data).error
     assert "was made from 1 of the 5 test videos" in refused
-    assert "('test/dark/copy.mp4 = train/dark/0.mp4'), which so cannot judge it; remove these test videos" in refused
+    assert "('test/dark/copy.mp4 = train/dark/0.mp4'), which so cannot judge it; give other test videos" in refused
+    assert "copies of training videos must be removed, or left out of the list of --csv" in refused
     (data / "test" / "dark" / "copy.mp4").unlink()
     assert run.train(data, "--data", data).code == 0
 

@@ -227,17 +227,15 @@ def check_unseen(
     }
     if not both:
         return
-    advice = (
-        f"give other {split} videos: the data that was compressed, with the same --hold-out and lists, or data without "
-        "copies of them"
-    )
-    names, most = list(both), 5
-    if name == test.source and not ids & {*both}:  # Copies of training videos under other names.
-        names = [f"{video_id} = {kept[each]}" if each in kept else video_id for video_id, each in both.items()]
-        advice, most = f"remove these {split} videos, or their rows of a csv given by --csv; else {advice}", 50
+    names = [
+        f"{video_id} = {kept[each]}" if kept.get(each, video_id) != video_id else video_id
+        for video_id, each in both.items()
+    ]
     raise InputError(
         f"{subject}: was made from {len(both)} of the {len(test)} {split} videos of {data} "
-        f"({names_text(names, most)}), which so cannot judge it{_learned_text(known, both)}; {advice}"
+        f"({names_text(names, 20 if name == test.source else 5)}), which so cannot judge it"
+        f"{_learned_text(known, both)}; give other {split} videos: the data that was compressed, with the same "
+        "--hold-out and lists; copies of training videos must be removed, or left out of the list of --csv"
     )
 
 
