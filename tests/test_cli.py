@@ -979,17 +979,18 @@ def test_a_log_file_gets_a_line_a_phase_and_one_a_minute(monkeypatch: pytest.Mon
     monkeypatch.setattr(terminal.threading.Thread, "start", lambda self: None)  # the test is the clock
     log = terminal._ProgressLog()
     log.watch("pool", done=9, total=9, part=3, parts=8)
-    for seconds in range(181):
+    for seconds in range(211):
         now[0] = float(seconds)
-        if seconds <= 150:
+        if seconds < 110 or seconds == 150:  # It stands still between.
             log.watch("teacher", done=seconds, total=150, loss=0.5)
         if now[0] - log._last_line >= log.SECONDS_BETWEEN:
-            log._line(log._state)
+            log._line()
     assert capsys.readouterr().err.splitlines() == [
         "pool 3/8: 9 of 9, 0.0 s",
         "teacher: 60 of 150 loss 0.5, 60 s, about 90 s left",
-        "teacher: 120 of 150 loss 0.5, 2.0 min, about 30 s left",
+        "teacher: 109 of 150 loss 0.5, 2.0 min, about 41 s left",
         "teacher: 150 of 150 loss 0.5, 2.5 min",
+        "working, 60 s",
     ]
 
 
