@@ -40,6 +40,7 @@ def read(path: Path) -> dict[str, Any]:
         "labels": probabilities(labels) if labels.ndim == 2 else labels,
         "positions": positions_of(provenance["positions"], len(labels), header["clip"]["frames"]),
         "times": [list(accumulate(row)) for row in steps.tolist()],
+        "learned": [row.tobytes().hex() for row in tensors.get("learned", [])],
         "matrices": matrices_of(tensors) if "labeler" in tensors else None,
     }
 

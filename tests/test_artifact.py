@@ -181,6 +181,17 @@ def test_a_file_knows_its_videos_by_their_content(tmp_path: Path) -> None:
         replace(plain, provenance=replace(origin, video_hashes=hashes[1:]))
 
 
+def test_a_file_knows_the_videos_that_its_networks_learned_from(tmp_path: Path) -> None:
+    plain, path = make_set(), tmp_path / "a.safetensors"
+    hashes = tuple(sorted(hashlib.sha256(bytes([number])).hexdigest()[:10] for number in range(200)))
+    learned = replace(plain, provenance=replace(plain.provenance, learned_hashes=hashes))
+    cost = write_set(learned, path)
+    assert read_set(path).provenance == learned.provenance
+    assert to_bytes(read_set(path)) == path.read_bytes()
+    assert 0 <= cost.file_bytes - len(to_bytes(plain)) - 5 * len(hashes) < 80  # The entry of the tensor in the header.
+    assert cost.latent_bytes == write_set(plain, tmp_path / "b.safetensors").latent_bytes
+
+
 def test_a_file_stores_how_its_clips_were_placed(tmp_path: Path) -> None:
     clip = ClipSpec(8, 8, 8, "strided:4")
     write_set(make_set(clip=clip), tmp_path / "a.safetensors")
@@ -737,6 +748,17 @@ ABUSE: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
     "hashes none": (lambda: reprovenanced(set_key("hashes", value="")), "metadata provenance.hashes has 0 characters"),
     "hashes signs": (lambda: reprovenanced(set_key("hashes", value="AB" * 10)), "it must have 10 hexadecimal digits"),
+    "learned none": (lambda: retensored(learned=np.zeros((0, 5), np.uint8)), "tensor learned must have rows"),
+    "learned falls": (
+        lambda: retensored(learned=np.arange(10, dtype=np.uint8)[::-1].reshape(2, 5)),
+        "tensor learned must have rows, which must rise",
+    ),
+    "learned twice": (lambda: retensored(learned=np.ones((2, 5), np.uint8)), "which must rise"),
+    "learned width": (
+        lambda: retensored(learned=np.ones((2, 4), np.uint8)),
+        r"learned is uint8 \(2, 4\); it must be uint8 \(2, 5\)",
+    ),
+    "learned flat": (lambda: retensored(learned=np.ones(5, np.uint8)), r"learned is uint8 \(5,\); it must be"),
     "provenance extra": (lambda: reprovenanced(set_key("x", value=1)), "metadata provenance has unknown keys x"),
     "provenance list": (lambda: retensored(provenance=as_tensor("[]")), "metadata 'provenance' is not an object"),
     "provenance text": (lambda: retensored(provenance=as_tensor("{")), "metadata 'provenance' is not JSON"),

@@ -216,9 +216,12 @@ def test_compress_says_what_it_will_do_before_it_starts(run: Runner, videos: Pat
     assert "decode: 8 of 8" in said[start + 4]
     assert "keep    a file of up to 20.0 kB; hard labels" in lines("--bytes", "20kB")
     assert "keep    50 % of the frames; hard labels" in lines("--ratio", "50%")
-    trained = lines(*QUICK, "--method", "videocompressa", "--set", "teacher.train.steps=200")
-    (time,) = [line for line in trained if line.startswith("time   ")]
+    train = (*QUICK, "--method", "videocompressa", "--set", "teacher.train.steps=200")
+    first, again = lines(*train), lines(*train)
+    (time,) = [line for line in first if line.startswith("time   ")]
     assert re.fullmatch(r"time    (under|[\d.]+ to) [\d.]+ (s|min), less what an earlier run has done", time)
+    assert time in again
+    assert [any(line.startswith("time a sample") for line in each) for each in (first, again)] == [True, False]
     assert lines("--quiet") == []
 
 
@@ -645,6 +648,41 @@ def test_videos_of_the_set_are_known_under_other_names(run: Runner, videos: Path
     assert f"{copy}: was made from 8 of the 8 test videos of {copy}" in bench
 
 
+def test_a_set_does_not_judge_itself_by_videos_that_its_labels_learned_from(
+    run: Runner, videos: Path, tmp_path: Path
+) -> None:
+    """The test videos are copies of training videos, of which the set keeps none."""
+    set_file, settings = tmp_path / "set.safetensors", [part for part in QUICK if "labels" in part or "teacher" in part]
+    assert run.compress(videos, set_file, *(part for each in settings for part in ("--set", each))).code == 0
+    kept = {*read_set(set_file).provenance.video_ids}
+    other = draw_videos(tmp_path / "other", train=1)
+    shutil.rmtree(other / "test")
+    for path in videos.glob("train/*/*.mp4"):
+        if path.relative_to(videos).as_posix() not in kept:
+            (other / "test" / path.parent.name).mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, other / "test" / path.parent.name / f"a{path.name}")
+    refused = run.train(set_file, "--data", other).error
+    assert "was made from 6 of the 6 test videos" in refused
+    assert "which so cannot judge it (its networks learned from 6 of them); give other test videos" in refused
+    hard = tmp_path / "hard.safetensors"
+    assert run.compress(videos, hard).code == 0
+    assert run.train(hard, "--data", other).code == 0
+    trained = run.train(set_file, "--data", videos, "--save-model", tmp_path / "model")
+    assert trained.code == 0
+    assert "was made from 6 of the 6 videos" in run("predict", other / "test", "--model", tmp_path / "model").error
+
+
+def test_copies_within_one_data_set_are_named_in_pairs(run: Runner, tmp_path: Path) -> None:
+    data = draw_videos(tmp_path / "shades", train=2)
+    shutil.copy(data / "train" / "dark" / "0.mp4", data / "test" / "dark" / "copy.mp4")
+    refused = run.train(data, "--data", data).error
+    assert "was made from 1 of the 5 test videos" in refused
+    assert "('test/dark/copy.mp4 = train/dark/0.mp4'), which so cannot judge it; give other test videos" in refused
+    assert "copies of training videos must be removed, or left out of the list of --csv" in refused
+    (data / "test" / "dark" / "copy.mp4").unlink()
+    assert run.train(data, "--data", data).code == 0
+
+
 def test_an_older_file_knows_its_videos_by_their_ids(run: Runner, tmp_path: Path) -> None:
     data = draw_videos(tmp_path / "shades", train=2)
     assert run.compress(data, tmp_path / "new.safetensors", "--vpc", 2).code == 0
@@ -941,17 +979,18 @@ def test_a_log_file_gets_a_line_a_phase_and_one_a_minute(monkeypatch: pytest.Mon
     monkeypatch.setattr(terminal.threading.Thread, "start", lambda self: None)  # the test is the clock
     log = terminal._ProgressLog()
     log.watch("pool", done=9, total=9, part=3, parts=8)
-    for seconds in range(181):
+    for seconds in range(211):
         now[0] = float(seconds)
-        if seconds <= 150:
+        if seconds < 110 or seconds == 150:  # It stands still between.
             log.watch("teacher", done=seconds, total=150, loss=0.5)
         if now[0] - log._last_line >= log.SECONDS_BETWEEN:
-            log._line(log._state)
+            log._line()
     assert capsys.readouterr().err.splitlines() == [
         "pool 3/8: 9 of 9, 0.0 s",
         "teacher: 60 of 150 loss 0.5, 60 s, about 90 s left",
-        "teacher: 120 of 150 loss 0.5, 2.0 min, about 30 s left",
+        "teacher: 109 of 150 loss 0.5, 2.0 min, about 41 s left",
         "teacher: 150 of 150 loss 0.5, 2.5 min",
+        "working, 60 s",
     ]
 
 

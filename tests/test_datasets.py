@@ -66,7 +66,9 @@ class TestFolders:
             "a/train/1.mp4": ("a", "train"), "b/Train/2.mp4": ("b", "train"), "a/test/deep/3.mp4": ("a", "test"),
         }  # fmt: skip
         touch(tmp_path, "c/4.mp4")
-        with pytest.raises(InputError, match=r"/c: is not a split; known: .* or give --layout folders, where each"):
+        with pytest.raises(
+            InputError, match=r"/c: is not a split; known: .* --layout folders.*are data sets, give one"
+        ):
             find_videos(tmp_path)
         assert find_videos(tmp_path, layout="folders").classes == ("a", "b", "c")
 

@@ -36,6 +36,28 @@ def test_a_blank_file_is_as_large_as_that_of_the_real_latents_and_labels(
     assert blank.latents.stride() == (0,) * 5  # no memory
 
 
+@pytest.mark.parametrize(
+    ("name", "settings", "most"),
+    [
+        ("random-real", {}, 0),
+        ("herding-real", {}, 0),
+        ("random-real", {"selector": "gumbel"}, 64),
+        ("random-real", {"labels": "soft"}, 64),
+        ("random-real", {"labels": "views"}, 1024),
+        ("dm", {}, 64),
+    ],
+)
+def test_a_set_has_a_bounded_sample_of_the_videos_that_it_learned_from(
+    name: str, settings: dict[str, str], most: int
+) -> None:
+    data = dark_and_bright()
+    many = data.take(torch.arange(len(data)).repeat(1500 // len(data)))
+    many = dataclasses.replace(many, video_hashes=tuple(f"{number:010x}" for number in reversed(range(len(many)))))
+    config = dataclasses.replace(METHODS[name], **({"labels": "hard"} | settings))
+    blank = config.blank(many, torch.tensor([0, 1]), torch.tensor([[0, 1]] * 2), seed=0)
+    assert blank.provenance.learned_hashes == tuple(f"{number:010x}" for number in range(most))
+
+
 def test_a_blank_stream_stands_for_the_entropy_coded_one() -> None:
     data, config, codec = dark_and_bright(), SMALL_METHODS["random-real"], PixelCodec()
     file = stored(compress(data, config), codec, Storage())

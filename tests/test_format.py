@@ -49,7 +49,7 @@ def test_there_is_a_golden_file_of_every_packing() -> None:
     assert {path.stem for path in FILES} == set(HASHES)
 
 
-@pytest.mark.parametrize("name", ["dense", "float16", "tucker", "labeler"])
+@pytest.mark.parametrize("name", ["dense", "float16", "tucker", "labeler", "learned"])
 def test_a_reader_written_from_the_page_finds_the_same(name: str) -> None:
     ours, theirs = read_set(GOLDEN / f"{name}.safetensors"), read(GOLDEN / f"{name}.safetensors")
     np.testing.assert_allclose(theirs["latents"], ours.latents.numpy(), rtol=1e-6 if name == "tucker" else 0)
@@ -58,6 +58,8 @@ def test_a_reader_written_from_the_page_finds_the_same(name: str) -> None:
     assert theirs["times"] == (1000 * ours.times_seconds).round().tolist()
     assert theirs["provenance"]["classes"] == list(ours.classes)
     assert theirs["provenance"]["videos"] == list(ours.provenance.video_ids)
+    assert theirs["learned"] == list(ours.provenance.learned_hashes)
+    assert bool(theirs["learned"]) == (name == "learned")
     assert (theirs["matrices"] is None) == (ours.labeler is None)
     if ours.labeler is not None:
         codes, steps = theirs["matrices"]

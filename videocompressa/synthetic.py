@@ -77,6 +77,8 @@ class Provenance:
     """Version of videocompressa that compressed it."""
     video_hashes: tuple[str, ...] = ()
     """The first `clip.VIDEO_HASH_DIGITS` of the SHA-256 of each of these videos; () where they are not known."""
+    learned_hashes: tuple[str, ...] = ()
+    """Likewise, rising, the smallest ones of all videos that its networks learned from; () where nothing is learned."""
 
 
 @dataclass(frozen=True)
@@ -288,9 +290,13 @@ def gather(
     seed: int,
     latents: Tensor | None = None,
     fill: str = "linear",
+    num_learned_hashes: int = 0,
     decoder: Decoder | None = None,
 ) -> SyntheticSet:
-    """Return the set of `rows` (N,) at `positions` (N,K) with hard labels; `latents` (N,K,C,h,w) replace real ones."""
+    """Return the set of `rows` (N,) at `positions` (N,K) with hard labels; `latents` (N,K,C,h,w) replace real ones.
+
+    `num_learned_hashes` is the most that its provenance gets.
+    """
     if latents is None:
         latents = take_keyframes(candidates.latents[rows].float(), positions)
     video_ids, video_hashes = candidates.names_of(rows.tolist())
@@ -313,7 +319,15 @@ def gather(
         normalization=candidates.normalization,
         fill=fill,
         decoder=decoder,
-        provenance=Provenance(method, config, seed, source, video_ids, video_hashes=video_hashes),
+        provenance=Provenance(
+            method,
+            config,
+            seed,
+            source,
+            video_ids,
+            video_hashes=video_hashes,
+            learned_hashes=tuple(sorted({*candidates.video_hashes})[:num_learned_hashes]),
+        ),
     )
 
 

@@ -18,9 +18,9 @@ def bytes_text(num_bytes: int | None) -> str:
     return f"{size / 1000:.1f} GB"
 
 
-def names_text(names: Sequence[str]) -> str:
-    """Return the first five names in quotation marks, and how many more there are."""
-    return ", ".join(map(repr, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+def names_text(names: Sequence[str], most: int = 5) -> str:
+    """Return the first names in quotation marks, and how many more there are."""
+    return ", ".join(map(repr, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def count_text(count: int | None) -> str:

@@ -4,6 +4,7 @@ Which tensors a file holds, with dtypes and shapes, follows from its metadata (`
 and metadata disagree is refused before anything is unpacked.
 """
 
+import dataclasses
 import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,11 +25,13 @@ from videocompressa.artifact.metadata import (
     Schema,
     check_schema,
     from_json,
+    hashes_in,
     json_object,
     parse_json,
 )
 from videocompressa.artifact.packing import PACKINGS, weights
 from videocompressa.artifact.packing.quantization import LARGEST_CODE, check_stored
+from videocompressa.clip import VIDEO_HASH_DIGITS
 from videocompressa.errors import ArtifactError, InputError
 
 Quantization = Literal["int8", "float16"]
@@ -41,6 +44,9 @@ MAX_TEXT_BYTES = 1 << 24
 
 DTYPES = {"F32": np.float32, "F16": np.float16, "U16": np.uint16, "I8": np.int8, "U8": np.uint8}
 """Names of dtypes in safetensors."""
+
+LEARNED = "learned"
+"""The tensor of `Provenance.learned_hashes`, which a file may lack: bytes, because they do not pack as text."""
 
 Array = np.ndarray[Any, Any]
 
@@ -89,7 +95,14 @@ def parse(data: bytes) -> tuple[dict[str, Array], Metadata]:
     check_schema(provenance, PROVENANCE_SCHEMA, "provenance")
     metadata = from_json(header, provenance, len(arrays["labels"]))
     _check_arrays(arrays, metadata)
-    return arrays, metadata
+    if LEARNED not in arrays:
+        return arrays, metadata
+    learned = hashes_in(arrays[LEARNED].tobytes().hex())
+    if not learned or list(learned) != sorted({*learned}):
+        raise InputError(f"tensor {LEARNED} must have rows, which must rise; the file is damaged")
+    return arrays, dataclasses.replace(
+        metadata, provenance=dataclasses.replace(metadata.provenance, learned_hashes=learned)
+    )
 
 
 def header_of(data: bytes, key: str, number: int, schema: Schema, what: str, advice: str) -> dict[str, Any]:
@@ -164,6 +177,8 @@ def _check_arrays(arrays: Mapping[str, Array], metadata: Metadata) -> None:
         "provenance": ("U8", (len(arrays["provenance"]),)),
         "labels": ("U8", (num_items, num_classes)) if soft else (unsigned(num_classes, "classes"), (num_items,)),
     }
+    if LEARNED in arrays:
+        layout[LEARNED] = ("U8", (len(arrays[LEARNED]), VIDEO_HASH_DIGITS // 2))
     if metadata.labeler is not None:  # `weights.unpack` checks the shapes
         layout |= {name: (code, arrays[name].shape if name in arrays else ()) for name, code in weights.TENSORS.items()}
     if metadata.packing != "dense":

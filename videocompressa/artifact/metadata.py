@@ -280,7 +280,12 @@ def _hashes_of(content: Mapping[str, Any], num_items: int) -> tuple[str, ...]:
             f"metadata provenance.hashes has {len(text)} characters; it must have {length} hexadecimal digits (0-9, "
             f"a-f) for each of {num_items} items"
         )
-    return tuple(text[start : start + length] for start in range(0, len(text), length))
+    return hashes_in(text)
+
+
+def hashes_in(text: str) -> tuple[str, ...]:
+    """Return the hashes of videos that were joined."""
+    return tuple(text[start : start + VIDEO_HASH_DIGITS] for start in range(0, len(text), VIDEO_HASH_DIGITS))
 
 
 def _milliseconds(steps: list[int], num_items: int, keyframes: int) -> list[list[int]]:

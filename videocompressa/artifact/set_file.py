@@ -12,7 +12,16 @@ import torch
 from safetensors.numpy import save
 from torch import Tensor
 
-from videocompressa.artifact.container import DTYPES, Array, Quantization, errors_of, pack_text, parse, unsigned
+from videocompressa.artifact.container import (
+    DTYPES,
+    LEARNED,
+    Array,
+    Quantization,
+    errors_of,
+    pack_text,
+    parse,
+    unsigned,
+)
 from videocompressa.artifact.metadata import KEY, Metadata, to_json
 from videocompressa.artifact.packing import find_packing, unpacked, weights
 from videocompressa.artifact.packing.quantization import (
@@ -28,7 +37,7 @@ from videocompressa.hub import download_set, is_on_hub
 from videocompressa.labeler import Labeler
 from videocompressa.synthetic import Cost, SyntheticSet
 
-_NOT_LATENTS = {"provenance", "labels", *weights.TENSORS}
+_NOT_LATENTS = {"provenance", "labels", LEARNED, *weights.TENSORS}
 
 
 def set_bytes(path: Path | str) -> bytes:
@@ -142,6 +151,8 @@ def to_bytes(synthetic: SyntheticSet, quantization: Quantization = "int8") -> by
         "labels": labels,
         **_latent_arrays(synthetic, quantization),
     }
+    if learned := synthetic.provenance.learned_hashes:
+        arrays[LEARNED] = np.frombuffer(bytes.fromhex("".join(learned)), np.uint8).reshape(len(learned), -1)
     if (labeler := synthetic.labeler) is not None:
         packed = weights.pack(labeler.weights, labeler.spec.bits)
         arrays |= {name: _array(packed[name], code) for name, code in weights.TENSORS.items()}

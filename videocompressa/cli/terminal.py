@@ -168,22 +168,22 @@ class _ProgressLog:
     def __init__(self) -> None:
         self._started: dict[str, float] = {}
         self._last_call = self._last_line = time.monotonic()
-        self._state = ""
+        self._state = ("working", self._last_call, "")  # What runs, since when, and the time left.
         self._stopped = threading.Event()
         threading.Thread(target=self._tick, daemon=True).start()
 
     def watch(self, step: str, **numbers: Any) -> None:
         # A phase starts at the last call of the phase before it.
         (done, total, part, parts), now = _progress_of(numbers), time.monotonic()
-        seconds = now - self._started.setdefault(step, self._last_call)
+        started = self._started.setdefault(step, self._last_call)
         self._last_call = now
         name = f"{step} {part:g}/{parts:g}" if parts > 1 else step
-        self._state = f"{name}: {done:g} of {total:g} {_numbers_text(numbers)}".rstrip() + f", {duration_text(seconds)}"
+        left = f", about {duration_text((now - started) / done * (total - done))} left" if 0 < done < total else ""
+        self._state = (f"{name}: {done:g} of {total:g} {_numbers_text(numbers)}".rstrip(), started, left)
         if done >= total:
-            self._line(self._state)
+            self._line()
             del self._started[step]
-        elif done:
-            self._state += f", about {duration_text(seconds / done * (total - done))} left"
+            self._state = ("working", now, "")
 
     def stop(self) -> None:
         self._stopped.set()
@@ -191,11 +191,11 @@ class _ProgressLog:
     def _tick(self) -> None:
         while not self._stopped.wait(1.0):
             if time.monotonic() - self._last_line >= self.SECONDS_BETWEEN:
-                self._line(self._state or "working")
+                self._line()
 
-    def _line(self, text: str) -> None:
-        self._last_line = time.monotonic()
-        sys.stderr.write(f"{text}\n")
+    def _line(self) -> None:
+        (text, started, left), self._last_line = self._state, time.monotonic()
+        sys.stderr.write(f"{text}, {duration_text(self._last_line - started)}{left}\n")
         sys.stderr.flush()
 
 

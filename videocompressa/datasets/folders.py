@@ -66,7 +66,7 @@ def folder_videos(data: DataFolder, *, depth: int | None = None) -> list[ListedV
             name = parts.pop(depth) if len(parts) > depth + 1 else ""
             if name.lower() not in SPLIT_NAMES and os.path.realpath(path) in linked:
                 continue  # The folder that links in train/ and test/ lead to.
-            split = _split_of(name, data.root / (name or path.name) if depth == 0 else path.parent)
+            split = _split_of(name, data.root, data.root / (name or path.name) if depth == 0 else path.parent)
         if len(parts) < 2:
             place = data.root if depth is None else path.parent
             raise InputError(f"{path}: is in no class folder; move it to {place.name}/CLASS/{path.name}")
@@ -93,11 +93,11 @@ def below_classes(data: DataFolder, *, with_splits: bool) -> str:
     return f"class {name!r} holds only folders ({few}); if those are the classes, give {data.root / name} instead"
 
 
-def _split_of(name: str, where: Path) -> str:
+def _split_of(name: str, root: Path, where: Path) -> str:
     if name.lower() not in SPLIT_NAMES:
         raise InputError(
             f"{where}: is not a split; known: {', '.join(SPLIT_NAMES)}; move it away, or give --layout folders, where "
-            "each folder is a class"
+            f"each folder is a class; if folders of {root} are data sets, give one of them"
         )
     return SPLIT_NAMES[name.lower()]
 

@@ -44,6 +44,11 @@ from videocompressa.students.teachers import (
 )
 from videocompressa.synthetic import Budget, SyntheticSet, gather
 
+MAX_LEARNED_HASHES = {True: 1024, False: 64}
+"""Most hashes of the videos that a set's networks learned from which its file holds, 5 bytes each, with a labeler and
+without. They are the smallest, so a random sample of the videos: where others share m of N, none of k is among these
+with a probability of (1 - k/N)^m. A file without a labeler may have 2 kB, of which 1,024 would be too much."""
+
 
 @dataclass(frozen=True)
 class Teachers:
@@ -196,7 +201,14 @@ class MethodConfig(ABC):
         return dataclasses.replace(blank, labeler=labeler)
 
     def _origin(self, seed: int) -> dict[str, Any]:
-        return {"method": self.name, "config": self.differing_settings(), "seed": seed, "fill": self.fill}
+        learned = self.labels != "hard" or self.selector_name == "gumbel" or bool(self.synthesis_steps)
+        return {
+            "method": self.name,
+            "config": self.differing_settings(),
+            "seed": seed,
+            "fill": self.fill,
+            "num_learned_hashes": MAX_LEARNED_HASHES[self.labels == "views"] if learned else 0,
+        }
 
     def file_bytes(
         self, data: Candidates, rows: Tensor, positions: Tensor, run: Run, packing: str, packed: dict[str, Tensor]

@@ -36,7 +36,7 @@ from videocompressa.recipes.options import BudgetOptions, CandidateOptions, Comp
 from videocompressa.recipes.pace import encode_sample, method_seconds
 from videocompressa.recipes.settings import with_settings
 from videocompressa.rng import Streams
-from videocompressa.run import Run
+from videocompressa.run import Run, Stages
 from videocompressa.selection.gumbel import GumbelSelector
 from videocompressa.selection.keyframes import check_keyframes
 from videocompressa.selection.selector_file import Origin, TrainedSelector, write_selector
@@ -246,13 +246,25 @@ def _intention(prepared: Prepared) -> dict[str, str]:
 
 
 def _estimate(prepared: Prepared, surroundings: Surroundings) -> dict[str, str]:
-    """Return how long a run will take, as a row; nothing for one that trains a little or nothing."""
-    entries, config, videos = prepared.entries, prepared.config, prepared.videos
+    """Return how long a run will take, as a row; nothing for one that trains a little or nothing.
+
+    What was measured is kept, for the runs that go on with this one.
+    """
+    entries, config, videos, codec = prepared.entries, prepared.config, prepared.videos, prepared.codec
+    clip = prepared.candidates.clip
     if config.training_steps(len(entries), len(videos.classes)) < MEASURED_STEPS:
         return {}
-    frames, _, seconds = encode_sample(entries, prepared.candidates.clip, prepared.codec, videos.root, surroundings)
-    train_seconds = method_seconds(frames, config, len(entries), videos.classes, surroundings)
-    return {"time": f"{span_text(len(entries) * seconds + train_seconds)}, less what an earlier run has done"}
+
+    def measure() -> dict[str, Tensor]:
+        frames, _, seconds = encode_sample(entries, clip, codec, videos.root, surroundings)
+        train_seconds = method_seconds(frames, config, len(entries), videos.classes, surroundings)
+        return {"seconds": torch.tensor(len(entries) * seconds + train_seconds)}
+
+    method = {config.name: config.differing_settings()}
+    key = {"videos": videos.select("train").split_hash, "method": method, "codec": codec.spec.name}
+    machine = {"clip": dataclasses.asdict(clip), "device": surroundings.device.type, "threads": torch.get_num_threads()}
+    seconds = Stages(surroundings.cache / "pace").recall("pace", key | machine, measure)["seconds"]
+    return {"time": f"{span_text(float(seconds))}, less what an earlier run has done"}
 
 
 def _origins(

@@ -2,7 +2,7 @@
 
 import copy
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeGuard
@@ -122,7 +122,7 @@ def train_on(
         nearest = dataclasses.replace(config, student=f"{config.student.removesuffix(':probe')}:centroid")
         centroid = train_seeds(train, test_clips, nearest, run, seeds=[0], clock=clock).top1_mean
     if save_model is not None and group.is_main and student is not None:
-        facts = (config.student, config.width, train.classes, clip, train.normalization, known.video_hashes)
+        facts = (config.student, config.width, train.classes, clip, train.normalization, _hashes_of(known))
         write_model(TrainedModel(student, *facts), save_model, overwrite=overwrite)
     return TrainOutcome(
         result=result,
@@ -218,18 +218,40 @@ def check_unseen(
     """
     name = known.source if isinstance(known, DecodedSplit) else known.source.name
     ids = set(known.video_ids) if name == test.source or not known.video_hashes else set()
-    hashes, test_hashes = set(known.video_hashes), test.video_hashes or ("",) * len(test)
-    both = [
-        video_id
+    kept = dict(zip(known.video_hashes, known.video_ids, strict=False))
+    hashes, test_hashes = {*_hashes_of(known)}, test.video_hashes or ("",) * len(test)
+    both = {
+        video_id: video_hash
         for video_id, video_hash in zip(test.video_ids, test_hashes, strict=True)
         if video_id in ids or video_hash in hashes
+    }
+    if not both:
+        return
+    names = [
+        f"{video_id} = {kept[each]}" if kept.get(each, video_id) != video_id else video_id
+        for video_id, each in both.items()
     ]
-    if both:
-        raise InputError(
-            f"{subject}: was made from {len(both)} of the {len(test)} {split} videos of {data} ({names_text(both)}), "
-            f"which so cannot judge it; give other {split} videos: the data that was compressed, with the same "
-            "--hold-out and lists, or data without copies of them"
-        )
+    raise InputError(
+        f"{subject}: was made from {len(both)} of the {len(test)} {split} videos of {data} "
+        f"({names_text(names, 20 if name == test.source else 5)}), which so cannot judge it"
+        f"{_learned_text(known, both)}; give other {split} videos: the data that was compressed, with the same "
+        "--hold-out and lists; copies of training videos must be removed, or left out of the list of --csv"
+    )
+
+
+def _hashes_of(known: Provenance | DecodedSplit) -> tuple[str, ...]:
+    """Return the hashes of all videos of which it is known that students were made from them."""
+    learned = known.learned_hashes if isinstance(known, Provenance) else ()
+    return tuple(dict.fromkeys((*known.video_hashes, *learned)))
+
+
+def _learned_text(known: Provenance | DecodedSplit, both: Mapping[str, str]) -> str:
+    """Return how many of these videos, with their hashes, the networks of a set learned from, if any."""
+    if isinstance(known, DecodedSplit):
+        return ""
+    learned = sum(each in known.learned_hashes for each in both.values())
+    least = "at least " if len(known.learned_hashes) < known.source.num_videos else ""
+    return f" (its networks learned from {least}{learned} of them)" if learned else ""
 
 
 def check_same_classes(own: Sequence[str], theirs: Sequence[str], subject: object, data: object) -> None:
