@@ -140,6 +140,13 @@ def test_commands_name_what_there_is(page: Path) -> None:
             assert [each for each in rest if each.startswith("--") and each.partition("=")[0] not in known] == [], code
 
 
+def test_the_help_of_each_verb_ends_with_an_example() -> None:
+    for verb in (name for name in app if not name.startswith("-")):
+        (example,) = re.findall(r"^Example: `(videocompressa .+)`$", app[verb].help_epilogue or "")
+        assert shlex.split(example)[1] == verb
+        check_command(shlex.split(example))
+
+
 def test_a_wrong_option_is_found() -> None:
     with pytest.raises(AssertionError, match=r"compress DATA -o s --colour 3: Unknown option"):
         check_command(shlex.split("videocompressa compress DATA -o s --colour 3"))

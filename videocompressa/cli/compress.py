@@ -23,7 +23,7 @@ OF_SET = ("size", "fit", "frames", "placement", "train_sample")
 """Options of candidates that students of a set take from its file, or do not need."""
 
 
-@cli.app.command
+@cli.app.command(help_epilogue="Example: `videocompressa compress videos -o set.safetensors --vpc 3 --keyframes 8`")
 def compress(
     data: cli.Data,
     /,

@@ -8,7 +8,7 @@ from videocompressa.cli import terminal
 from videocompressa.texts import duration_text
 
 
-@cli.app.command
+@cli.app.command(help_epilogue="Example: `videocompressa demo -o runs/demo`")
 def demo(
     *,
     output: cli.Output = Path("videocompressa-demo"),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from videocompressa.recipes.plan import Plan
 
 
-@cli.app.command
+@cli.app.command(help_epilogue="Example: `videocompressa plan videos --bytes 100kB`")
 def plan(
     data: cli.Data,
     /,

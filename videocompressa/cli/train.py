@@ -59,7 +59,7 @@ class TrainArguments:
 TRAINING = TrainArguments()
 
 
-@cli.app.command
+@cli.app.command(help_epilogue="Example: `videocompressa train set.safetensors --data videos --save-model model`")
 def train(
     subject: Annotated[Path, cli.AS_PATH, Parameter(name="SET")],
     /,
