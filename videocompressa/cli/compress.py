@@ -15,7 +15,6 @@ from videocompressa.recipes.options import CandidateOptions, CompressOptions, ty
 from videocompressa.texts import duration_text
 
 if TYPE_CHECKING:
-    from videocompressa.engine import Workers
     from videocompressa.recipes.compress import CompressOutcome
     from videocompressa.recipes.tensorboard import Log
 
@@ -67,8 +66,7 @@ def compress(
         check_page(html, overwrite=force)
     announce = terminal.Announcer(reporting)
     with terminal.progress(reporting) as watch, logged(log_dir, watch) as log:
-        times = terminal.StageTimes(log.watch)
-        surroundings, group = running.together(times.watch)
+        surroundings, group = running.together(log.watch)
         outcome = compress_folder(
             data,
             output,
@@ -85,28 +83,21 @@ def compress(
             return
         seconds, notes = time.perf_counter() - started, announce.others(outcome.notes)
         if log_dir is not None or html is not None:
-            notes += _show(outcome, data, options, html, log, times)
+            notes += _show(outcome, data, options, html, log)
     terminal.notes_and_skipped(notes, outcome.skipped, reporting)
     files = {"selector": selector_out, "page": html}
     written = {name: path for name, path in files.items() if path is not None}
     if reporting.json:
-        costs = {"compress_seconds": seconds, **_costs(times, surroundings.workers)}
+        costs = {"compress_seconds": seconds, "peak_memory_bytes": terminal.peak_memory_bytes(surroundings.workers)}
         terminal.print_json(terminal.facts_of(outcome, "cost") | costs | written)
         return
     _print(outcome, {"time": duration_text(seconds), **written})
     if profile:
-        terminal.stdout_console().print(*times.tables())
+        _print_times(outcome)
     terminal.next_command(_next_words(outcome, data, options, candidates, running), reporting)
 
 
-def _show(
-    outcome: CompressOutcome,
-    data: Path,
-    options: CompressOptions,
-    html: Path | None,
-    log: Log,
-    times: terminal.StageTimes,
-) -> list[str]:
+def _show(outcome: CompressOutcome, data: Path, options: CompressOptions, html: Path | None, log: Log) -> list[str]:
     """Write samples of the set to TensorBoard and its page, where they were asked for; return the page's notes."""
     from videocompressa.recipes.sets import open_set
 
@@ -123,19 +114,9 @@ def _show(
         html,
         data=data if data.is_dir() else None,
         origins=outcome.origins(),
-        stage_seconds=dict(times.seconds),
-        watch=times.watch,
+        watch=log.watch,
     )
     return page.notes
-
-
-def _costs(times: terminal.StageTimes, workers: Workers) -> dict[str, object]:
-    """Return what the run took, as JSON values."""
-    return {
-        "stage_seconds": times.seconds,
-        "worker_seconds": times.worker_seconds,
-        "peak_memory_bytes": terminal.peak_memory_bytes(workers),
-    }
 
 
 def _print(outcome: CompressOutcome, more: Mapping[str, object]) -> None:
@@ -145,6 +126,13 @@ def _print(outcome: CompressOutcome, more: Mapping[str, object]) -> None:
         rows["labeler"] = labeler_text(outcome.labeler)
     rows["kept"] += f", of {outcome.num_train_videos} videos with {outcome.num_train_frames} frames"
     terminal.stdout_console().print(terminal.facts_table({**rows, **more}))
+
+
+def _print_times(outcome: CompressOutcome) -> None:
+    """Print the time of each stage."""
+    for title, seconds in (("stage", outcome.stage_seconds), ("stage of the workers", outcome.worker_seconds)):
+        if seconds:
+            terminal.stdout_console().print(terminal.times_table(title, seconds))
 
 
 def _next_words(

@@ -61,36 +61,6 @@ def progress(reporting: Reporting) -> Iterator[Watch]:
             display.stop()
 
 
-class StageTimes:
-    """Seconds of each stage of a run, in this process: the time up to a report of progress is of the stage it names.
-
-    Where workers decode ahead, "decode" is the time that this process waited for them, and `worker_seconds` is theirs.
-    """
-
-    def __init__(self, watch: Watch) -> None:
-        self._watch, self._last = watch, time.monotonic()
-        self.seconds: dict[str, float] = {}
-        self.worker_seconds: dict[str, float] = {}
-
-    def watch(self, step: str, **numbers: Any) -> None:
-        """Report progress, and count the time since the last report."""
-        for stage, seconds in numbers.get("worker_seconds", {}).items():
-            self.worker_seconds[stage] = self.worker_seconds.get(stage, 0.0) + seconds
-        now = time.monotonic()
-        self.seconds[step], self._last = self.seconds.get(step, 0.0) + now - self._last, now
-        self._watch(step, **numbers)
-
-    def tables(self) -> list[Table]:
-        """Return the stages with their share of the time: of this process, and of the decoding workers."""
-        tables = []
-        for title, stages in (("stage", self.seconds), ("stage of the workers", self.worker_seconds)):
-            rows, total = table(title, "time", "share", right=("time", "share")), sum(stages.values())
-            for step, seconds in stages.items():
-                add_row(rows, step, duration_text(seconds), percent_text(seconds / total))
-            tables.append(rows)
-        return tables[: 1 + bool(self.worker_seconds)]
-
-
 class _ProgressBars:
     """A bar a phase, with the time left; above that of a phase which is one of several, one for all of them."""
 
@@ -260,6 +230,14 @@ def table(*headings: str, right: Container[str] = (), title: str | None = None) 
     for heading in headings:
         columns.add_column(heading, justify="right" if heading in right else "left", overflow="fold")
     return columns
+
+
+def times_table(title: str, seconds: Mapping[str, float]) -> Table:
+    """Return a table of stages with their share of the time."""
+    rows, total = table(title, "time", "share", right=("time", "share")), sum(seconds.values())
+    for stage, each in seconds.items():
+        add_row(rows, stage, duration_text(each), percent_text(each / total))
+    return rows
 
 
 def add_row(table: Table, *cells: str) -> None:
