@@ -29,12 +29,14 @@ from videocompressa.artifact import read_set
 from videocompressa.bench.record import Record
 from videocompressa.clip import ClipSpec, CodecSpec, Normalization
 from videocompressa.errors import InputError
+from videocompressa.methods import find_method
 from videocompressa.page.chart import panels
 from videocompressa.page.contents import Accuracy, command_of, page_of
 from videocompressa.page.labels import stored_bars
 from videocompressa.page.media import MOST_BYTES, NUM_SAMPLES, QUALITIES, Film, Media, Quality, fitting_quality
 from videocompressa.page.write import accuracy_in, render, write_page
 from videocompressa.recipes.compress import Origins
+from videocompressa.recipes.settings import with_settings
 from videocompressa.synthetic import Cost, Provenance, Source, SyntheticSet
 from videocompressa.texts import mean_text
 from videocompressa.views import UNCHANGED
@@ -162,7 +164,7 @@ def test_scores_of_all_candidates_are_bars():
     heights = {int(place): float(height) for place, height in (kept[0] | others[0]).items()}
     assert sorted(heights, key=heights.get) == list(range(8))
     assert (heights[0], heights[7]) == (0.1, 1.0)
-    assert any("bars of the selector's scores" in text for text in page.texts)
+    assert any("bars are the selector's scores" in text for text in page.texts)
 
 
 def test_tuned_keyframes_stand_beside_what_they_were():
@@ -455,6 +457,17 @@ def test_the_command_on_the_page_gives_the_file_again(
     more = ("--workers", 0, "--device", "cpu", "--cache", tmp_path / "cache")
     assert run("compress", videos, "-o", tmp_path / "again.safetensors", *command[5:], *more).code == 0
     assert (tmp_path / "again.safetensors").read_bytes() == set_file.read_bytes()
+
+
+def test_the_command_of_a_set_with_soft_labels_that_are_wrong():
+    """The stored labels call all six items "bow"; three a class were asked for."""
+    origin = replace(a_set().provenance, config={"pool": {"ages": [1, 2]}, "synthesis": {"enabled": True}})
+    wrong = replace(a_set(soft=True), labels=torch.tensor([[0.6, 0.4]]).expand(6, -1).clone(), provenance=origin)
+    command = command_of(wrong, COST)
+    assert " --vpc 3 " in command
+    assert command.endswith("--set pool.ages=1,2 --set synthesis.enabled=true")
+    assert with_settings(find_method("videocompressa"), ["pool.ages=1,2"]).pool.ages == (1, 2)
+    assert "classes 2 6 clips of 8 frames" in " ".join(parsed(wrong).texts)
 
 
 def test_the_command_of_a_method_that_fills_bytes_names_them():

@@ -52,3 +52,4 @@ def demo(
     console.print(table)
     facts = dict(zip(("videos", "set", "table", "contact sheet", "page"), files, strict=True))
     console.print(terminal.facts_table({**facts, "time": duration_text(seconds)}))
+    terminal.next_command(["plan", "DATA"], reporting)

@@ -69,6 +69,7 @@ class _ProgressBars:
             "{task.description}",
             BarColumn(),
             "{task.fields[count]}",
+            "{task.fields[rate]}",
             "{task.fields[numbers]}",
             TimeElapsedColumn(),
             "left",
@@ -87,10 +88,11 @@ class _ProgressBars:
     def _show(self, name: str, done: float, total: float, text: str, numbers: str = "") -> None:
         bars, tasks, count = self._bars, self._tasks, f"{int(done)}/{int(total)}"
         if name not in tasks:
-            tasks[name] = bars.add_task(name, count=count, numbers="")
+            tasks[name] = bars.add_task(name, count=count, rate="", numbers="")
         elif bars.tasks[tasks[name]].finished and done < total:  # The next seed, or the next student of a pool.
             bars.reset(tasks[name])
-        bars.update(tasks[name], completed=done, total=total, description=text, count=count, numbers=numbers)
+        rate = _rate_text(done, total, bars.tasks[tasks[name]].elapsed or 0.0)
+        bars.update(tasks[name], completed=done, total=total, description=text, count=count, rate=rate, numbers=numbers)
 
     def stop(self) -> None:
         if self._tasks:
@@ -116,6 +118,8 @@ class _ProgressLog:
         self._last_call = now
         name = f"{step} {part:g}/{parts:g}" if parts > 1 else step
         self._state = f"{name}: {done:g} of {total:g} {_numbers_text(numbers)}".rstrip() + f", {duration_text(seconds)}"
+        if rate := _rate_text(done, total, seconds):
+            self._state += f", {rate}"
         if done >= total:
             self._line(self._state)
             del self._started[step]
@@ -141,6 +145,13 @@ def _progress_of(numbers: dict[str, Any]) -> tuple[float, float, float, float]:
     return numbers.pop("done"), numbers.pop("total"), numbers.pop("part", 1), numbers.pop("parts", 1)
 
 
+def _rate_text(done: float, total: float, seconds: float) -> str:
+    """Return how fast a phase goes, such as "12/s" or "3.4 s each"; "" for a single step, and before the first."""
+    if total <= 1 or not done or not seconds:
+        return ""
+    return f"{done / seconds:.3g}/s" if done > seconds else f"{seconds / done:.3g} s each"
+
+
 def _numbers_text(numbers: Mapping[str, Any]) -> str:
     return " ".join(f"{name} {value:.3g}" for name, value in numbers.items() if not isinstance(value, Mapping))
 
@@ -154,6 +165,13 @@ def note(text: str, reporting: Reporting) -> None:
 def next_command(words: Iterable[object], reporting: Reporting) -> None:
     """Print the command that comes next as it is typed, unless quiet."""
     note(f"next: {shlex.join(['videocompressa', *map(str, words)])}", reporting)
+
+
+def unused(stem: str, suffix: str) -> str:
+    """Return a name that no file here has: the stem, or the first number behind it that is free."""
+    return next(
+        name for name in (f"{stem}{each}{suffix}" for each in ("", *range(2, 10**6))) if not Path(name).exists()
+    )
 
 
 def notes_and_skipped(notes: Iterable[str], skipped: Iterable[BadVideo], reporting: Reporting) -> None:

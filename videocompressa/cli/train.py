@@ -129,6 +129,12 @@ def train(
         terminal.print_json(terminal.facts_of(outcome, "result") | more)
         return
     _print_scores(outcome)
+    if save_model is not None:
+        terminal.next_command(["predict", "VIDEO", "--model", save_model], reporting)
+    elif not holds_videos(subject):
+        more = ["--data", data] if data is not None and data.is_dir() else []
+        more += ["--codec", codec] if codec else []
+        terminal.next_command(["inspect", subject, "--html", terminal.unused("page", ".html"), *more], reporting)
 
 
 def _print_scores(outcome: TrainOutcome) -> None:

@@ -142,6 +142,7 @@ class Page:
     source: Source
     cost: Cost
     num_items: int
+    num_classes: int
     num_frames: int
     """T."""
     accuracy: Accuracy
@@ -193,6 +194,7 @@ def page_of(
         source=synthetic.provenance.source,
         cost=cost,
         num_items=len(synthetic),
+        num_classes=len(synthetic.classes),
         num_frames=synthetic.clip.num_frames,
         accuracy=accuracy,
         class_rows=class_rows(synthetic, accuracy.confusion),
@@ -282,11 +284,17 @@ def _cells(places: Sequence[int], heights: Sequence[float]) -> str:
     return "".join(f"M{place} 1v-{heights[place]:.3g}h.85V1z" for place in places)
 
 
+def videos_per_class(synthetic: SyntheticSet) -> int:
+    """Return the items of the class that has the most; of soft labels, which may not say it, as if all had as many."""
+    if synthetic.labels.ndim == 2:
+        return -(-len(synthetic) // len(synthetic.classes))
+    return int(synthetic.labels.bincount().max())
+
+
 def command_of(synthetic: SyntheticSet, cost: Cost) -> str:
     """Return the command that gives the file again, as far as the file knows it; defaults are left out."""
     origin, clip, usual = synthetic.provenance, synthetic.clip, CandidateOptions()
     side = f"{clip.height}" if clip.height == clip.width else f"{clip.height}x{clip.width}"
-    most = int(synthetic.hard_labels.bincount().max())
     fills = origin.method in METHODS and METHODS[origin.method].fills_bytes
     options = {
         "method": (origin.method, CompressOptions.method),
@@ -296,7 +304,7 @@ def command_of(synthetic: SyntheticSet, cost: Cost) -> str:
         "fit": (clip.fit, usual.fit),
         "frames": (str(clip.num_frames), str(usual.frames)),
         "placement": (clip.placement, usual.placement),
-        **({"bytes": (str(cost.file_bytes), "")} if fills else {"vpc": (str(most), "")}),
+        **({"bytes": (str(cost.file_bytes), "")} if fills else {"vpc": (str(videos_per_class(synthetic)), "")}),
         **({} if fills else {"keyframes": (str(synthetic.positions.shape[1]), "")}),
     }
     words = [f"--{name} {shlex.quote(value)}" for name, (value, default) in options.items() if value != default]

@@ -13,7 +13,7 @@ from videocompressa.bench.record import FULL, REGIMES, Record
 from videocompressa.errors import InputError
 from videocompressa.files import check_output, check_output_folder, complete_folder, write_text
 from videocompressa.methods import METHODS
-from videocompressa.page.contents import Accuracy, Page, accuracy_of, page_of, student_seconds
+from videocompressa.page.contents import Accuracy, Page, accuracy_of, page_of, student_seconds, videos_per_class
 from videocompressa.page.media import beside
 from videocompressa.recipes.results import TrainResults, read_results
 from videocompressa.synthetic import Cost, SyntheticSet, regime_of
@@ -95,7 +95,7 @@ def read_all_results(paths: Sequence[Path], synthetic: SyntheticSet) -> tuple[Ac
 def accuracy_in(records: Sequence[Record], synthetic: SyntheticSet) -> Accuracy:
     """Return the accuracy of the set's row of a benchmark, the first that fits, against that of all videos."""
     labels = regime_of(synthetic.labels, synthetic.labeler)
-    kept = (int(synthetic.hard_labels.bincount().max()), synthetic.positions.shape[1])
+    kept = (videos_per_class(synthetic), synthetic.positions.shape[1])
     config = METHODS.get(synthetic.provenance.method)
     of_set = [
         each
