@@ -147,6 +147,13 @@ def test_the_help_of_each_verb_ends_with_an_example() -> None:
         check_command(shlex.split(example))
 
 
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CHANGELOG.md", ROOT / "docs" / "log.md"], ids=lambda page: page.name)
+def test_an_empty_line_is_before_each_list(page: Path) -> None:
+    """Without it, the site shows the list as one paragraph; repositories do not."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    assert re.findall(r"^(?![-#|<]|\d+\. |  ).+\n(?:- |1\. ).*", text, re.MULTILINE) == []
+
+
 def test_a_wrong_option_is_found() -> None:
     with pytest.raises(AssertionError, match=r"compress DATA -o s --colour 3: Unknown option"):
         check_command(shlex.split("videocompressa compress DATA -o s --colour 3"))
