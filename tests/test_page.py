@@ -467,7 +467,10 @@ def test_the_command_of_a_set_with_soft_labels_that_are_wrong():
     assert " --vpc 3 " in command
     assert command.endswith("--set pool.ages=1,2 --set synthesis.enabled=true")
     assert with_settings(find_method("videocompressa"), ["pool.ages=1,2"]).pool.ages == (1, 2)
-    assert "classes 2 6 clips of 8 frames" in " ".join(parsed(wrong).texts)
+    shown = " ".join(parsed(wrong).texts)
+    assert "classes 2 6 clips of 8 frames" in shown
+    assert "By their most likely stored label. Decoded" in shown
+    assert "stored label" not in " ".join(parsed(a_set()).texts)
 
 
 def test_the_command_of_a_method_that_fills_bytes_names_them():
@@ -559,6 +562,10 @@ def test_the_page_works_in_a_browser(browser: Any, tmp_path: Path, width: int) -
     tab.goto((tmp_path / "page.html").as_uri())
     assert tab.evaluate("document.documentElement.scrollWidth") == width  # nothing to scroll sideways
 
+    tab.click("nav a:text('Origin')")
+    tab.wait_for_timeout(500)
+    assert 0 <= tab.evaluate("document.getElementById('origin').getBoundingClientRect().top") < 844
+
     film = tab.locator(".film").first
     film.focus()
     tab.keyboard.press("Enter")
@@ -607,7 +614,7 @@ def test_the_page_works_in_a_browser(browser: Any, tmp_path: Path, width: int) -
 def test_axe_finds_no_serious_violation(browser: Any, tmp_path: Path, theme: str) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="pip install axe-playwright-python")
     synthetic = replace(a_set(6, soft=True), labeler=random_labeler())
-    origins = Origins(scores=torch.arange(8.0).expand(6, -1), untuned=synthetic.latents - 0.05)
+    origins = Origins(torch.arange(8.0).expand(6, -1), synthetic.latents - 0.05, 2.0, {"decode": 1.0, "selector": 2.0})
     records = [a_record("full", 0.8, None), a_record("dm", 0.3, 2000), a_record("dm", 0.5, 9000, vpc=2)]
     shown = {"records": records, "origins": origins, "accuracy": TESTED}
     write_page(synthetic, COST, tmp_path / "page.html", assets=tmp_path / "media", **shown)

@@ -151,6 +151,7 @@ class Page:
     """Items by class, of the classes that have any."""
     views: list[View]
     has_scores: bool
+    has_soft_labels: bool
     panels: tuple[Panel, ...]
     method_time: str | None
     stages: list[Stage]
@@ -201,6 +202,7 @@ def page_of(
         groups=groups,
         views=labeled_views(synthetic, store or inside),
         has_scores=origins.scores is not None,
+        has_soft_labels=synthetic.labels.ndim == 2,
         panels=panels(records),
         method_time=None if made_in is None else duration_text(made_in),
         stages=stages_of({**origins.stage_seconds, **method, **accuracy.student_seconds}),
