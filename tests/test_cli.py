@@ -987,9 +987,9 @@ def test_a_log_file_gets_a_line_a_phase_and_one_a_minute(monkeypatch: pytest.Mon
             log._line()
     assert capsys.readouterr().err.splitlines() == [
         "pool 3/8: 9 of 9, 0.0 s",
-        "teacher: 60 of 150 loss 0.5, 60 s, about 90 s left",
-        "teacher: 109 of 150 loss 0.5, 2.0 min, about 41 s left",
-        "teacher: 150 of 150 loss 0.5, 2.5 min",
+        "teacher: 60 of 150 loss 0.5, 60 s, 1 s each, about 90 s left",
+        "teacher: 109 of 150 loss 0.5, 2.0 min, 1 s each, about 41 s left",
+        "teacher: 150 of 150 loss 0.5, 2.5 min, 1 s each",
         "working, 60 s",
     ]
 
@@ -1003,6 +1003,11 @@ def test_a_terminal_gets_a_bar_a_phase_and_one_for_all_of_its_parts(capsys: pyte
     tasks = {task.description: (task.completed, task.total, task.fields["count"]) for task in bars._bars.tasks}
     assert tasks == {"decode": (8, 8, "8/8"), "pool 2/3": (1.5, 3, "1/3"), "pool": (25, 50, "25/50")}
     assert "pool 2/3" in capsys.readouterr().err
+
+
+def test_the_rate_of_a_phase() -> None:
+    assert [terminal._rate_text(done, 90, 20.0) for done in (0, 5, 50)] == ["", "4 s each", "2.5/s"]
+    assert terminal._rate_text(1, 1, 20.0) == terminal._rate_text(9, 9, 0.0) == ""
 
 
 @pytest.mark.slow

@@ -140,6 +140,20 @@ def test_commands_name_what_there_is(page: Path) -> None:
             assert [each for each in rest if each.startswith("--") and each.partition("=")[0] not in known] == [], code
 
 
+def test_the_help_of_each_verb_ends_with_an_example() -> None:
+    for verb in (name for name in app if not name.startswith("-")):
+        (example,) = re.findall(r"^Example: `(videocompressa .+)`$", app[verb].help_epilogue or "")
+        assert shlex.split(example)[1] == verb
+        check_command(shlex.split(example))
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CHANGELOG.md", ROOT / "docs" / "log.md"], ids=lambda page: page.name)
+def test_an_empty_line_is_before_each_list(page: Path) -> None:
+    """Without it, the site shows the list as one paragraph; repositories do not."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    assert re.findall(r"^(?![-#|<]|\d+\. |  ).+\n(?:- |1\. ).*", text, re.MULTILINE) == []
+
+
 def test_a_wrong_option_is_found() -> None:
     with pytest.raises(AssertionError, match=r"compress DATA -o s --colour 3: Unknown option"):
         check_command(shlex.split("videocompressa compress DATA -o s --colour 3"))

@@ -29,12 +29,14 @@ from videocompressa.artifact import read_set
 from videocompressa.bench.record import Record
 from videocompressa.clip import ClipSpec, CodecSpec, Normalization
 from videocompressa.errors import InputError
+from videocompressa.methods import find_method
 from videocompressa.page.chart import panels
 from videocompressa.page.contents import Accuracy, command_of, page_of
 from videocompressa.page.labels import stored_bars
 from videocompressa.page.media import MOST_BYTES, NUM_SAMPLES, QUALITIES, Film, Media, Quality, fitting_quality
 from videocompressa.page.write import accuracy_in, render, write_page
 from videocompressa.recipes.compress import Origins
+from videocompressa.recipes.settings import with_settings
 from videocompressa.synthetic import Cost, Provenance, Source, SyntheticSet
 from videocompressa.texts import mean_text
 from videocompressa.views import UNCHANGED
@@ -162,7 +164,7 @@ def test_scores_of_all_candidates_are_bars():
     heights = {int(place): float(height) for place, height in (kept[0] | others[0]).items()}
     assert sorted(heights, key=heights.get) == list(range(8))
     assert (heights[0], heights[7]) == (0.1, 1.0)
-    assert any("bars of the selector's scores" in text for text in page.texts)
+    assert any("bars are the selector's scores" in text for text in page.texts)
 
 
 def test_tuned_keyframes_stand_beside_what_they_were():
@@ -194,10 +196,17 @@ def test_media_may_be_files_beside_the_page(tmp_path: Path):
     assert not (folder / "old.webp").exists()
 
 
-def test_the_time_of_each_stage_is_stated_where_it_is_known():
-    texts = parsed(a_set(2), stage_seconds={"decode": 61.2, "hash": 0.01, "encode": 3.0}).texts
-    assert texts[texts.index("time by stage") + 1] == "decode 61 s, encode 3.0 s"
-    assert "time by stage" not in parsed(a_set(2)).texts
+def test_times_are_stated_where_they_are_known():
+    stages = {"decode": 61.2, "hash": 0.01, "encode": 30.6}
+    origins = Origins(method_seconds=84, stage_seconds=stages)
+    page = parsed(a_set(2), origins=origins, accuracy=Accuracy(student_seconds={"students of the set": 6.12}))
+    text, widths = " ".join(page.texts), [bar["style"] for bar in page.all("i", "style")]
+    assert "of work for the set 84 s" in text
+    assert "decode 61 s encode 31 s students of the set 6.1 s" in text.partition("Time by stage")[2]
+    assert widths == ["width: 100.0%", "width: 50.0%", "width: 10.0%"]
+    unknown = " ".join(parsed(a_set(2)).texts)
+    assert "of work" not in unknown
+    assert "Time by stage" not in unknown
 
 
 def test_items_are_grouped_by_class_and_costs_are_stated():
@@ -381,7 +390,7 @@ def test_the_verb_writes_a_page_with_results_and_source_frames(
     run: Runner, set_file: Path, videos: Path, tmp_path: Path
 ) -> None:
     page, ours, full, bench = (tmp_path / name for name in ("page.html", "ours.json", "full.json", "bench.json"))
-    ours.write_text(trained_json(2, 0.6, confusion=[[3, 1], [3, 1]]))
+    ours.write_text(trained_json(2, 0.6, confusion=[[3, 1], [3, 1]], train_seconds=12.3))
     full.write_text(trained_json(8, 0.8))
     bench.write_text(json.dumps([{**vars(a_record("dm", 0.5, 1000, data="shades")), "file_and_codec_bytes": None}]))
     results = [part for path in (ours, full, bench) for part in ("--results", path)]
@@ -391,6 +400,7 @@ def test_the_verb_writes_a_page_with_results_and_source_frames(
     for text in ("75 %", f"{mean_text(0.6, 0.1)} against {mean_text(0.8, 0.1)} % top-1", "dm"):
         assert text in shown.texts, text
     assert any("4 test videos, 1 runs of minic3d (7 steps), hard labels" in text for text in shown.texts)
+    assert "students of the set 12 s" in " ".join(shown.texts)
     by_class = " ".join(shown.texts).partition("Accuracy by class")[2]
     assert "light dark light 25.0 25 75 dark 75.0 25 75" in by_class
     films = shown.all("img", "src")
@@ -422,6 +432,8 @@ def test_compress_writes_the_page_with_scores_and_what_tuning_changed(
     shown = Parsed(page.read_text())
     assert len([path for path in shown.all("path") if path.get("class") == "others"]) == 2
     assert Counter(shown.texts)["before tuning"] == Counter(shown.texts)["source video"] == 2
+    assert "of work for the set" in shown.texts
+    assert {"decode", "selector", "teacher"} <= set(shown.texts[shown.texts.index("Time by stage") :])
     run.compress(videos, output, "--html", page, "--force")
     assert "before tuning" not in page.read_text()
     output.unlink()
@@ -445,6 +457,20 @@ def test_the_command_on_the_page_gives_the_file_again(
     more = ("--workers", 0, "--device", "cpu", "--cache", tmp_path / "cache")
     assert run("compress", videos, "-o", tmp_path / "again.safetensors", *command[5:], *more).code == 0
     assert (tmp_path / "again.safetensors").read_bytes() == set_file.read_bytes()
+
+
+def test_the_command_of_a_set_with_soft_labels_that_are_wrong():
+    """The stored labels call all six items "bow"; three a class were asked for."""
+    origin = replace(a_set().provenance, config={"pool": {"ages": [1, 2]}, "synthesis": {"enabled": True}})
+    wrong = replace(a_set(soft=True), labels=torch.tensor([[0.6, 0.4]]).expand(6, -1).clone(), provenance=origin)
+    command = command_of(wrong, COST)
+    assert " --vpc 3 " in command
+    assert command.endswith("--set pool.ages=1,2 --set synthesis.enabled=true")
+    assert with_settings(find_method("videocompressa"), ["pool.ages=1,2"]).pool.ages == (1, 2)
+    shown = " ".join(parsed(wrong).texts)
+    assert "classes 2 6 clips of 8 frames" in shown
+    assert "By their most likely stored label. Decoded" in shown
+    assert "stored label" not in " ".join(parsed(a_set()).texts)
 
 
 def test_the_command_of_a_method_that_fills_bytes_names_them():
@@ -495,10 +521,11 @@ def test_the_headline_is_that_of_the_row_of_the_set():
         a_record("random-real", 0.2, 100, vpc=3, keyframes=3, labels="soft"),
         a_record("random-real", 0.3, 100, vpc=1, keyframes=3),
         a_record("dm", 0.6, 100, vpc=3, keyframes=3),
-        a_record("random-real", 0.4, 100, vpc=3, keyframes=3),
+        a_record("random-real", 0.4, 100, vpc=3, keyframes=3, compress_seconds=7.0, train_seconds=20.0),
     ]
     accuracy = accuracy_in(records, a_set())
     assert (accuracy.of_set, accuracy.of_full, accuracy.recovery) == ("40.0", "80.0", "50 %")
+    assert (accuracy.method_seconds, accuracy.student_seconds) == (7.0, {"students of the set": 20.0})
     assert accuracy.how.startswith("Benchmark: top-1 on test videos, 1 runs of minic3d (fair), hard labels")
     assert accuracy_in(records[:2], a_set()).of_set is None
 
@@ -534,6 +561,10 @@ def test_the_page_works_in_a_browser(browser: Any, tmp_path: Path, width: int) -
     tab.on("pageerror", lambda error: messages.append(str(error)))
     tab.goto((tmp_path / "page.html").as_uri())
     assert tab.evaluate("document.documentElement.scrollWidth") == width  # nothing to scroll sideways
+
+    tab.click("nav a:text('Origin')")
+    tab.wait_for_timeout(500)
+    assert 0 <= tab.evaluate("document.getElementById('origin').getBoundingClientRect().top") < 844
 
     film = tab.locator(".film").first
     film.focus()
@@ -583,7 +614,7 @@ def test_the_page_works_in_a_browser(browser: Any, tmp_path: Path, width: int) -
 def test_axe_finds_no_serious_violation(browser: Any, tmp_path: Path, theme: str) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="pip install axe-playwright-python")
     synthetic = replace(a_set(6, soft=True), labeler=random_labeler())
-    origins = Origins(scores=torch.arange(8.0).expand(6, -1), untuned=synthetic.latents - 0.05)
+    origins = Origins(torch.arange(8.0).expand(6, -1), synthetic.latents - 0.05, 2.0, {"decode": 1.0, "selector": 2.0})
     records = [a_record("full", 0.8, None), a_record("dm", 0.3, 2000), a_record("dm", 0.5, 9000, vpc=2)]
     shown = {"records": records, "origins": origins, "accuracy": TESTED}
     write_page(synthetic, COST, tmp_path / "page.html", assets=tmp_path / "media", **shown)

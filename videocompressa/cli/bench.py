@@ -102,7 +102,7 @@ class BenchArguments:
 BENCH = BenchArguments()
 
 
-@cli.app.command
+@cli.app.command(help_epilogue="Example: `videocompressa bench videos -o results --methods full,random-real --vpc 1,5`")
 def bench(
     data: cli.Data,
     /,

@@ -17,7 +17,7 @@ from videocompressa.recipes.options import NumBytes
 from videocompressa.texts import bytes_text
 
 
-@cli.app.command
+@cli.app.command(help_epilogue="Example: `videocompressa cache --prune --max-bytes 20GB`")
 def cache(
     *,
     info: cli.Flag = False,

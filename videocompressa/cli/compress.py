@@ -15,7 +15,6 @@ from videocompressa.recipes.options import CandidateOptions, CompressOptions, ty
 from videocompressa.texts import duration_text
 
 if TYPE_CHECKING:
-    from videocompressa.engine import Workers
     from videocompressa.recipes.compress import CompressOutcome
     from videocompressa.recipes.tensorboard import Log
 
@@ -23,7 +22,7 @@ OF_SET = ("size", "fit", "frames", "placement", "train_sample")
 """Options of candidates that students of a set take from its file, or do not need."""
 
 
-@cli.app.command
+@cli.app.command(help_epilogue="Example: `videocompressa compress videos -o set.safetensors --vpc 3 --keyframes 8`")
 def compress(
     data: cli.Data,
     /,
@@ -66,8 +65,7 @@ def compress(
 
         check_page(html, overwrite=force)
     with terminal.progress(reporting) as report, logged(log_dir, report.watch) as log:
-        times = terminal.StageTimes(log.watch)
-        surroundings, group = running.together(times.watch)
+        surroundings, group = running.together(log.watch)
         outcome = compress_folder(
             data,
             output,
@@ -84,28 +82,21 @@ def compress(
             return
         seconds = time.perf_counter() - started
         shown = log_dir is not None or html is not None
-        page_notes = _show(outcome, data, options, html, log, times) if shown else []
+        page_notes = _show(outcome, data, options, html, log) if shown else []
     report.notes((*outcome.notes, *page_notes), outcome.skipped)
     files = {"selector": selector_out, "page": html}
     written = {name: path for name, path in files.items() if path is not None}
     if reporting.json:
-        costs = {"compress_seconds": seconds, **_costs(times, surroundings.workers)}
+        costs = {"compress_seconds": seconds, "peak_memory_bytes": terminal.peak_memory_bytes(surroundings.workers)}
         terminal.print_json(terminal.facts_of(outcome, "cost") | costs | written)
         return
     _print(outcome, {"time": duration_text(seconds), **written})
     if profile:
-        terminal.stdout_console().print(*times.tables())
+        _print_times(outcome)
     report.next_command(_next_words(outcome, data, options, candidates, running))
 
 
-def _show(
-    outcome: CompressOutcome,
-    data: Path,
-    options: CompressOptions,
-    html: Path | None,
-    log: Log,
-    times: terminal.StageTimes,
-) -> list[str]:
+def _show(outcome: CompressOutcome, data: Path, options: CompressOptions, html: Path | None, log: Log) -> list[str]:
     """Write samples of the set to TensorBoard and its page, where they were asked for; return the page's notes."""
     from videocompressa.recipes.sets import open_set
 
@@ -122,19 +113,9 @@ def _show(
         html,
         data=data if data.is_dir() else None,
         origins=outcome.origins(),
-        stage_seconds=dict(times.seconds),
-        watch=times.watch,
+        watch=log.watch,
     )
     return page.notes
-
-
-def _costs(times: terminal.StageTimes, workers: Workers) -> dict[str, object]:
-    """Return what the run took, as JSON values."""
-    return {
-        "stage_seconds": times.seconds,
-        "worker_seconds": times.worker_seconds,
-        "peak_memory_bytes": terminal.peak_memory_bytes(workers),
-    }
 
 
 def _print(outcome: CompressOutcome, more: Mapping[str, object]) -> None:
@@ -144,6 +125,13 @@ def _print(outcome: CompressOutcome, more: Mapping[str, object]) -> None:
         rows["labeler"] = labeler_text(outcome.labeler)
     rows["kept"] += f", of {outcome.num_train_videos} videos with {outcome.num_train_frames} frames"
     terminal.stdout_console().print(terminal.facts_table({**rows, **more}))
+
+
+def _print_times(outcome: CompressOutcome) -> None:
+    """Print the time of each stage."""
+    for title, seconds in (("stage", outcome.stage_seconds), ("stage of the workers", outcome.worker_seconds)):
+        if seconds:
+            terminal.stdout_console().print(terminal.times_table(title, seconds))
 
 
 def _next_words(

@@ -8,7 +8,7 @@ from videocompressa.cli import terminal
 from videocompressa.texts import duration_text
 
 
-@cli.app.command
+@cli.app.command(help_epilogue="Example: `videocompressa demo -o runs/demo`")
 def demo(
     *,
     output: cli.Output = Path("videocompressa-demo"),
@@ -52,3 +52,4 @@ def demo(
     console.print(table)
     facts = dict(zip(("videos", "set", "table", "contact sheet", "page"), files, strict=True))
     console.print(terminal.facts_table({**facts, "time": duration_text(seconds)}))
+    report.next_command(["plan", "DATA"])

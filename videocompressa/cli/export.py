@@ -13,7 +13,7 @@ from videocompressa.vlm.settings import ExportOptions
 OPTIONS = ExportOptions()
 
 
-@cli.app.command
+@cli.app.command(help_epilogue="Example: `videocompressa export set.safetensors -o folder --to llama-factory`")
 def export(
     path: Annotated[Path | None, Parameter(name="SET")] = None,
     /,

@@ -23,7 +23,7 @@ OPTIONS, LOADING, TUNING = FinetuneOptions(), LoadOptions(), FinetuneConfig()
 Values = TypeVar("Values", FinetuneConfig, CandidateOptions)
 
 
-@cli.app.command
+@cli.app.command(help_epilogue="Example: `videocompressa finetune set.safetensors --data videos --model MODEL -o out`")
 def finetune(
     subject: Annotated[Path, Parameter(name="SET")],
     /,

@@ -20,7 +20,7 @@ MAX_LISTED = 20
 DEFAULTS, READING = KeyframeOptions(), cli.Reading(workers=0)
 
 
-@cli.app.command
+@cli.app.command(help_epilogue="Example: `videocompressa keyframes new/*.mp4 -o keyframes --selector shots`")
 def keyframes(
     *videos: Annotated[Path, Parameter(name="VIDEO")],
     output: cli.OutputFolder,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from videocompressa.cli import app as cli
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
     from videocompressa.recipes.plan import Plan
 
 
-@cli.app.command
+@cli.app.command(help_epilogue="Example: `videocompressa plan videos --bytes 100kB`")
 def plan(
     data: cli.Data,
     /,
@@ -44,8 +43,8 @@ def plan(
     if planned.judged_by is None and not candidates.hold_out:
         candidates = replace(candidates, hold_out=Share("20%"))
         budget = replace(budget, allow_fewer=budget.allow_fewer or budget.vpc is not None)
-    output = next(name for name in map("set{}.safetensors".format, ("", *range(2, 10**6))) if not Path(name).exists())
-    report.next_command(["compress", data, "-o", output, *typed(options, budget, candidates, running)])
+    words = typed(options, budget, candidates, running)
+    report.next_command(["compress", data, "-o", terminal.unused("set", ".safetensors"), *words])
 
 
 def _plan_json(planned: Plan) -> dict[str, object]:

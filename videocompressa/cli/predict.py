@@ -11,7 +11,7 @@ from videocompressa.cli import app as cli
 from videocompressa.cli import terminal
 
 
-@cli.app.command
+@cli.app.command(help_epilogue="Example: `videocompressa predict new/*.mp4 --model model`")
 def predict(
     *videos: Annotated[Path, Parameter(name="VIDEO")],
     model: Path,

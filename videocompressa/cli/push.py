@@ -14,7 +14,7 @@ from videocompressa.recipes.facts import cost_rows
 Name = Annotated[str, Parameter(name="NAME", help="A data set on the hub, as USER/NAME.")]
 
 
-@cli.app.command
+@cli.app.command(help_epilogue="Example: `videocompressa push set.safetensors me/small-set --private`")
 def push(
     path: cli.SetFile,
     name: Name,
@@ -68,7 +68,7 @@ def push(
         report.note("note: the card says that the license is to be filled in; --license names it")
 
 
-@cli.app.command
+@cli.app.command(help_epilogue="Example: `videocompressa pull me/small-set -o set.safetensors`")
 def pull(
     name: Name,
     /,

@@ -35,7 +35,7 @@ class PageArguments:
 PAGE = PageArguments()
 
 
-@cli.app.command
+@cli.app.command(help_epilogue="Example: `videocompressa inspect set.safetensors --html page.html --data videos`")
 def inspect(
     path: cli.SetFile,
     /,
@@ -127,7 +127,7 @@ def _print_set(path: Path, synthetic: SyntheticSet, cost: Cost) -> None:
     console.print(items)
 
 
-@cli.app.command
+@cli.app.command(help_epilogue="Example: `videocompressa decode set.safetensors -o clips --format gif`")
 def decode(
     path: cli.SetFile,
     /,

@@ -20,7 +20,7 @@ TABLES = ("set", "train")
 """Options that take name=value, and are tables of the file."""
 
 
-@cli.app.command
+@cli.app.command(help_epilogue="Example: `videocompressa settings videocompressa`")
 def settings(
     method: Annotated[str, Parameter(name="METHOD")], /, *, reporting: cli.ReportingArguments = cli.REPORTING
 ) -> None:

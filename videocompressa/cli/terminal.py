@@ -94,36 +94,6 @@ def progress(reporting: Reporting) -> Iterator[Reporter]:
             display.stop()
 
 
-class StageTimes:
-    """Seconds of each stage of a run, in this process: the time up to a report of progress is of the stage it names.
-
-    Where workers decode ahead, "decode" is the time that this process waited for them, and `worker_seconds` is theirs.
-    """
-
-    def __init__(self, watch: Watch) -> None:
-        self._watch, self._last = watch, time.monotonic()
-        self.seconds: dict[str, float] = {}
-        self.worker_seconds: dict[str, float] = {}
-
-    def watch(self, step: str, **numbers: Any) -> None:
-        """Report progress, and count the time since the last report."""
-        for stage, seconds in numbers.get("worker_seconds", {}).items():
-            self.worker_seconds[stage] = self.worker_seconds.get(stage, 0.0) + seconds
-        now = time.monotonic()
-        self.seconds[step], self._last = self.seconds.get(step, 0.0) + now - self._last, now
-        self._watch(step, **numbers)
-
-    def tables(self) -> list[Table]:
-        """Return the stages with their share of the time: of this process, and of the decoding workers."""
-        tables = []
-        for title, stages in (("stage", self.seconds), ("stage of the workers", self.worker_seconds)):
-            rows, total = table(title, "time", "share", right=("time", "share")), sum(stages.values())
-            for step, seconds in stages.items():
-                add_row(rows, step, duration_text(seconds), percent_text(seconds / total))
-            tables.append(rows)
-        return tables[: 1 + bool(self.worker_seconds)]
-
-
 class _ProgressBars:
     """A bar a phase, with the time left; above that of a phase which is one of several, one for all of them."""
 
@@ -132,6 +102,7 @@ class _ProgressBars:
             "{task.description}",
             BarColumn(),
             "{task.fields[count]}",
+            "{task.fields[rate]}",
             "{task.fields[numbers]}",
             TimeElapsedColumn(),
             "left",
@@ -150,10 +121,11 @@ class _ProgressBars:
     def _show(self, name: str, done: float, total: float, text: str, numbers: str = "") -> None:
         bars, tasks, count = self._bars, self._tasks, f"{int(done)}/{int(total)}"
         if name not in tasks:
-            tasks[name] = bars.add_task(name, count=count, numbers="")
+            tasks[name] = bars.add_task(name, count=count, rate="", numbers="")
         elif bars.tasks[tasks[name]].finished and done < total:  # The next seed, or the next student of a pool.
             bars.reset(tasks[name])
-        bars.update(tasks[name], completed=done, total=total, description=text, count=count, numbers=numbers)
+        rate = _rate_text(done, total, bars.tasks[tasks[name]].elapsed or 0.0)
+        bars.update(tasks[name], completed=done, total=total, description=text, count=count, rate=rate, numbers=numbers)
 
     def stop(self) -> None:
         if self._tasks:
@@ -168,7 +140,7 @@ class _ProgressLog:
     def __init__(self) -> None:
         self._started: dict[str, float] = {}
         self._last_call = self._last_line = time.monotonic()
-        self._state = ("working", self._last_call, "")  # What runs, since when, and the time left.
+        self._state = ("working", self._last_call, "")  # What runs, since when, its rate and the time left.
         self._stopped = threading.Event()
         threading.Thread(target=self._tick, daemon=True).start()
 
@@ -178,8 +150,11 @@ class _ProgressLog:
         started = self._started.setdefault(step, self._last_call)
         self._last_call = now
         name = f"{step} {part:g}/{parts:g}" if parts > 1 else step
-        left = f", about {duration_text((now - started) / done * (total - done))} left" if 0 < done < total else ""
-        self._state = (f"{name}: {done:g} of {total:g} {_numbers_text(numbers)}".rstrip(), started, left)
+        paces = [_rate_text(done, total, now - started)]
+        if 0 < done < total:
+            paces.append(f"about {duration_text((now - started) / done * (total - done))} left")
+        text = f"{name}: {done:g} of {total:g} {_numbers_text(numbers)}".rstrip()
+        self._state = (text, started, "".join(f", {each}" for each in paces if each))
         if done >= total:
             self._line()
             del self._started[step]
@@ -204,8 +179,22 @@ def _progress_of(numbers: dict[str, Any]) -> tuple[float, float, float, float]:
     return numbers.pop("done"), numbers.pop("total"), numbers.pop("part", 1), numbers.pop("parts", 1)
 
 
+def _rate_text(done: float, total: float, seconds: float) -> str:
+    """Return how fast a phase goes, such as "12/s" or "3.4 s each"; "" for a single step, and before the first."""
+    if total <= 1 or not done or not seconds:
+        return ""
+    return f"{done / seconds:.3g}/s" if done > seconds else f"{seconds / done:.3g} s each"
+
+
 def _numbers_text(numbers: Mapping[str, Any]) -> str:
     return " ".join(f"{name} {value:.3g}" for name, value in numbers.items() if not isinstance(value, Mapping))
+
+
+def unused(stem: str, suffix: str) -> str:
+    """Return a name that no file here has: the stem, or the first number behind it that is free."""
+    return next(
+        name for name in (f"{stem}{each}{suffix}" for each in ("", *range(2, 10**6))) if not Path(name).exists()
+    )
 
 
 def print_json(values: Mapping[str, Any]) -> None:
@@ -254,6 +243,14 @@ def table(*headings: str, right: Container[str] = (), title: str | None = None) 
     for heading in headings:
         columns.add_column(heading, justify="right" if heading in right else "left", overflow="fold")
     return columns
+
+
+def times_table(title: str, seconds: Mapping[str, float]) -> Table:
+    """Return a table of stages with their share of the time."""
+    rows, total = table(title, "time", "share", right=("time", "share")), sum(seconds.values())
+    for stage, each in seconds.items():
+        add_row(rows, stage, duration_text(each), percent_text(each / total))
+    return rows
 
 
 def add_row(table: Table, *cells: str) -> None:

@@ -59,7 +59,7 @@ class TrainArguments:
 TRAINING = TrainArguments()
 
 
-@cli.app.command
+@cli.app.command(help_epilogue="Example: `videocompressa train set.safetensors --data videos --save-model model`")
 def train(
     subject: Annotated[Path, cli.AS_PATH, Parameter(name="SET")],
     /,
@@ -129,6 +129,12 @@ def train(
         terminal.print_json(terminal.facts_of(outcome, "result") | more)
         return
     _print_scores(outcome)
+    if save_model is not None:
+        report.next_command(["predict", "VIDEO", "--model", save_model])
+    elif not holds_videos(subject):
+        words = ["--data", data] if data is not None and data.is_dir() else []
+        words += ["--codec", codec] if codec else []
+        report.next_command(["inspect", subject, "--html", terminal.unused("page", ".html"), *words])
 
 
 def _print_scores(outcome: TrainOutcome) -> None:

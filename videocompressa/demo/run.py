@@ -13,7 +13,7 @@ from videocompressa.bench.record import FULL, Record
 from videocompressa.demo.videos import render_set
 from videocompressa.files import check_output, write_text
 from videocompressa.methods import find_method
-from videocompressa.page.contents import accuracy_of
+from videocompressa.page.contents import accuracy_of, student_seconds
 from videocompressa.page.write import write_page
 from videocompressa.recipes.compress import CompressOutcome, compress_folder
 from videocompressa.recipes.contact_sheet import contact_sheet
@@ -110,7 +110,10 @@ def _write_page(
 ) -> None:
     of_full, of_set = (None if each.top1_mean is None else (each.top1_mean, each.spread) for each in records[:2])
     how = f"Top-1 on {len(synthetic.classes) * CLIPS_PER_CLASS[1]} test videos, {NUM_SEEDS} runs of {STUDENTS.student}"
-    accuracy = accuracy_of(of_set, of_full, f"{how} ({STUDENTS.steps} steps) for each.")
+    accuracy = replace(
+        accuracy_of(of_set, of_full, f"{how} ({STUDENTS.steps} steps) for each."),
+        student_seconds=student_seconds(records[1].train_seconds, records[0].train_seconds),
+    )
     write_page(
         synthetic,
         ours.cost,
@@ -142,6 +145,7 @@ def _record(method: str, compressed: CompressOutcome | None, videos: Path, surro
         top1_std=result.top1_std,
         top1_runs=tuple(result.top1_runs),
         num_diverged=result.num_diverged,
+        train_seconds=result.train_seconds,
     )
     if compressed is None:
         return record

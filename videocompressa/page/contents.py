@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -41,6 +41,10 @@ class Accuracy:
     how: str = ""
     confusion: tuple[tuple[int, ...], ...] = ()
     """(L,L): test clips of class (row) predicted as class (column), by students of the set; empty where not known."""
+    method_seconds: float | None = None
+    """What the method took that made the set, on average over runs; None where it is not known."""
+    student_seconds: Mapping[str, float] = field(default_factory=dict)
+    """What all runs of students took, by what they were trained on."""
 
 
 NO_ACCURACY = Accuracy()
@@ -52,6 +56,12 @@ def accuracy_of(
     """Return accuracies, each a mean in [0,1] and a deviation, as texts."""
     recovery = f"{100 * of_set[0] / of_full[0]:.0f} %" if of_set and of_full and of_full[0] else None
     return Accuracy(of_set and mean_text(*of_set), of_full and mean_text(*of_full), recovery, how)
+
+
+def student_seconds(of_set: float | None, of_full: float | None) -> dict[str, float]:
+    """Return what all runs of students took, by what they were trained on."""
+    seconds = {"students of the set": of_set, "students of all videos": of_full}
+    return {name: each for name, each in seconds.items() if each is not None}
 
 
 @dataclass(frozen=True)
@@ -109,12 +119,30 @@ def class_rows(synthetic: SyntheticSet, confusion: Sequence[Sequence[int]]) -> l
 
 
 @dataclass(frozen=True)
+class Stage:
+    """A part of the work, and what it took."""
+
+    name: str
+    time: str
+    share: float
+    """Of the longest, in (0,1]."""
+
+
+def stages_of(seconds: Mapping[str, float]) -> list[Stage]:
+    """Return the stages that took any time."""
+    most = max(seconds.values(), default=0.0)
+    # Below it, "0.0 s" would be shown.
+    return [Stage(name, duration_text(each), each / most) for name, each in seconds.items() if each >= 0.05]
+
+
+@dataclass(frozen=True)
 class Page:
     """All that the page of a set shows."""
 
     source: Source
     cost: Cost
     num_items: int
+    num_classes: int
     num_frames: int
     """T."""
     accuracy: Accuracy
@@ -123,7 +151,10 @@ class Page:
     """Items by class, of the classes that have any."""
     views: list[View]
     has_scores: bool
+    has_soft_labels: bool
     panels: tuple[Panel, ...]
+    method_time: str | None
+    stages: list[Stage]
     rows: dict[str, str]
     """More facts, by name."""
     command: str
@@ -144,35 +175,38 @@ def page_of(
     store: Store | None = None,
     accuracy: Accuracy = NO_ACCURACY,
     records: Sequence[Record] = (),
-    stage_seconds: Mapping[str, float] | None = None,
     watch: Watch = watch_nothing,
 ) -> Page:
     """Return what is shown of a set with its decoder.
 
     `data` is the folder that was compressed: frames of its videos are shown beside the keyframes. Videos that cannot
     be read are named in the notes; raises `InputError` when none can. With `store`, media are files beside the page,
-    as fine and as many as they are. `stage_seconds` is what the run that made the set took, by stage.
+    as fine and as many as they are.
     """
     skipped: dict[int, BadVideo] = {}
     source = _source_reader(synthetic, data, skipped)
     media = partial(item_media, synthetic, source, origins.untuned)
     quality, most = (QUALITIES[0], len(synthetic)) if store else fitting_quality(len(synthetic), media)
-    seconds = {name: each for name, each in (stage_seconds or {}).items() if each >= 0.05}  # else "0.0 s"
-    times = {"time by stage": ", ".join(f"{name} {duration_text(each)}" for name, each in seconds.items())}
+    made_in = accuracy.method_seconds if origins.method_seconds is None else origins.method_seconds
+    method = {} if origins.stage_seconds or made_in is None else {"method": made_in}
     rows = choose_items(synthetic.hard_labels, most).tolist()
     groups = _groups(synthetic, rows, partial(media, quality=quality, store=store or inside), origins.scores, watch)
     return Page(
         source=synthetic.provenance.source,
         cost=cost,
         num_items=len(synthetic),
+        num_classes=len(synthetic.classes),
         num_frames=synthetic.clip.num_frames,
         accuracy=accuracy,
         class_rows=class_rows(synthetic, accuracy.confusion),
         groups=groups,
         views=labeled_views(synthetic, store or inside),
         has_scores=origins.scores is not None,
+        has_soft_labels=synthetic.labels.ndim == 2,
         panels=panels(records),
-        rows=set_rows(synthetic, cost) | (times if seconds else {}),
+        method_time=None if made_in is None else duration_text(made_in),
+        stages=stages_of({**origins.stage_seconds, **method, **accuracy.student_seconds}),
+        rows=set_rows(synthetic, cost),
         command=command_of(synthetic, cost),
         notes=_notes(synthetic, data, rows, skipped),
     )
@@ -252,11 +286,17 @@ def _cells(places: Sequence[int], heights: Sequence[float]) -> str:
     return "".join(f"M{place} 1v-{heights[place]:.3g}h.85V1z" for place in places)
 
 
+def videos_per_class(synthetic: SyntheticSet) -> int:
+    """Return the items of the class that has the most; of soft labels, which may not say it, as if all had as many."""
+    if synthetic.labels.ndim == 2:
+        return -(-len(synthetic) // len(synthetic.classes))
+    return int(synthetic.labels.bincount().max())
+
+
 def command_of(synthetic: SyntheticSet, cost: Cost) -> str:
     """Return the command that gives the file again, as far as the file knows it; defaults are left out."""
     origin, clip, usual = synthetic.provenance, synthetic.clip, CandidateOptions()
     side = f"{clip.height}" if clip.height == clip.width else f"{clip.height}x{clip.width}"
-    most = int(synthetic.hard_labels.bincount().max())
     fills = origin.method in METHODS and METHODS[origin.method].fills_bytes
     options = {
         "method": (origin.method, CompressOptions.method),
@@ -266,7 +306,7 @@ def command_of(synthetic: SyntheticSet, cost: Cost) -> str:
         "fit": (clip.fit, usual.fit),
         "frames": (str(clip.num_frames), str(usual.frames)),
         "placement": (clip.placement, usual.placement),
-        **({"bytes": (str(cost.file_bytes), "")} if fills else {"vpc": (str(most), "")}),
+        **({"bytes": (str(cost.file_bytes), "")} if fills else {"vpc": (str(videos_per_class(synthetic)), "")}),
         **({} if fills else {"keyframes": (str(synthetic.positions.shape[1]), "")}),
     }
     words = [f"--{name} {shlex.quote(value)}" for name, (value, default) in options.items() if value != default]

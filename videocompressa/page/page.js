@@ -16,6 +16,13 @@ theme.onclick = () => { dark = !(dark ?? system.matches); showTheme(); };
 system.onchange = showTheme;
 showTheme();
 
+// Clips far away have a guessed height: what is above a section grows while it is scrolled to.
+function settle(target, frames) {
+  target.scrollIntoView();
+  if (frames) requestAnimationFrame(() => settle(target, frames - 1));
+}
+for (const link of all("nav a")) link.addEventListener("click", () => settle(byId(link.hash.slice(1)), 12));
+
 // Clips: one plays at a time, while it is pointed at, or from one click to the next.
 let playing = null, pinned = false;
 function stop() {

@@ -13,7 +13,7 @@ from videocompressa.bench.record import FULL, REGIMES, Record
 from videocompressa.errors import InputError
 from videocompressa.files import check_output, check_output_folder, complete_folder, write_text
 from videocompressa.methods import METHODS
-from videocompressa.page.contents import Accuracy, Page, accuracy_of, page_of
+from videocompressa.page.contents import Accuracy, Page, accuracy_of, page_of, student_seconds, videos_per_class
 from videocompressa.page.media import beside
 from videocompressa.recipes.results import TrainResults, read_results
 from videocompressa.synthetic import Cost, SyntheticSet, regime_of
@@ -84,15 +84,18 @@ def read_all_results(paths: Sequence[Path], synthetic: SyntheticSet) -> tuple[Ac
     if not trained:
         return accuracy_in(records, synthetic), records
     of_set, of_full = ((each.top1_mean, each.top1_std) if each else None for each in map(trained.get, (True, False)))
-    how = [f"{_NAMES[own].capitalize()}: {_how(each)}." for own, each in sorted(trained.items(), reverse=True)]
+    ordered = sorted(trained.items(), reverse=True)
+    how = " ".join(f"{_NAMES[own].capitalize()}: {_how(each)}." for own, each in ordered)
     confusion = trained[True].confusion if True in trained else ()
-    return replace(accuracy_of(of_set, of_full, " ".join(how)), confusion=confusion), records
+    seconds = student_seconds(*(each.train_seconds if each else None for each in map(trained.get, (True, False))))
+    accuracy = replace(accuracy_of(of_set, of_full, how), confusion=confusion, student_seconds=seconds)
+    return replace(accuracy, method_seconds=accuracy_in(records, synthetic).method_seconds), records
 
 
 def accuracy_in(records: Sequence[Record], synthetic: SyntheticSet) -> Accuracy:
     """Return the accuracy of the set's row of a benchmark, the first that fits, against that of all videos."""
     labels = regime_of(synthetic.labels, synthetic.labeler)
-    kept = (int(synthetic.hard_labels.bincount().max()), synthetic.positions.shape[1])
+    kept = (videos_per_class(synthetic), synthetic.positions.shape[1])
     config = METHODS.get(synthetic.provenance.method)
     of_set = [
         each
@@ -109,7 +112,9 @@ def accuracy_in(records: Sequence[Record], synthetic: SyntheticSet) -> Accuracy:
     how = f"Benchmark: top-1 on {own.split} videos, {len(own.top1_runs)} runs of {own.student} ({own.protocol}), "
     of_own, of_all = ((each.top1_mean, each.spread) if each and each.top1_mean else None for each in (own, full))
     regime = REGIMES[labels] + ("" if labels == "hard" else "; all videos: hard labels")
-    return accuracy_of(of_own, of_all, f"{how}{regime}.")
+    seconds = student_seconds(own.train_seconds, full.train_seconds if full else None)
+    accuracy = accuracy_of(of_own, of_all, f"{how}{regime}.")
+    return replace(accuracy, method_seconds=own.compress_seconds, student_seconds=seconds)
 
 
 def _alike(record: Record, own: Record) -> bool:

@@ -1,7 +1,6 @@
 """The compress run: videos to candidates, candidates to a synthetic set, the set to a file."""
 
 import dataclasses
-import functools
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,7 +32,7 @@ from videocompressa.recipes.budgets import (
 )
 from videocompressa.recipes.data import check_split, encode_train, evaluation_split, list_videos, sampled, stages_of
 from videocompressa.recipes.options import BudgetOptions, CandidateOptions, CompressOptions, Surroundings
-from videocompressa.recipes.pace import encode_sample, method_seconds
+from videocompressa.recipes.pace import StageTimes, encode_sample, method_seconds
 from videocompressa.recipes.settings import with_settings
 from videocompressa.rng import Streams
 from videocompressa.run import Run, Stages
@@ -52,12 +51,16 @@ MEASURED_STEPS = 200
 
 @dataclass(frozen=True, eq=False)
 class Origins:
-    """What a run knows of the items of its set, and the file does not hold."""
+    """What a run knows of its set, and the file does not hold."""
 
     scores: Tensor | None = None
     """(N,T) the selector's scores of all candidates; None where none was learned."""
     untuned: Tensor | None = None
-    """(N,K,C,h,w) the latents of the same keyframes as they were encoded; None where none are tuned."""
+    """(N,K,C,h,w) the stored latents less what tuning added to them; None where none are tuned."""
+    method_seconds: float | None = None
+    """See `CompressOutcome`; None where it is not known."""
+    stage_seconds: Mapping[str, float] = field(default_factory=dict)
+    """See `CompressOutcome`."""
 
 
 UNKNOWN = Origins()
@@ -140,8 +143,12 @@ class CompressOutcome:
     """Split of the data that students of the set can be evaluated on, "test" or "val"; None where it has neither."""
     method_seconds: float
     """Seconds of the method, stages that were already finished included; not of decoding and encoding."""
+    stage_seconds: Mapping[str, float]
+    """Seconds of this run by stage; stages that were already finished took none."""
+    worker_seconds: Mapping[str, float]
+    """The same of what decoding workers did meanwhile; empty where there are none."""
     origins: Callable[[], Origins] = field(repr=False)
-    """What the run knows of the items, computed when it is called."""
+    """What the run knows of its set, computed when it is called."""
 
 
 def compress_folder(
@@ -167,6 +174,8 @@ def compress_folder(
     see one cache, and the first one decodes and writes. Raises `InputError`.
     """
     check_output(path, overwrite=overwrite, suffix=".safetensors")
+    times = StageTimes(surroundings.watch, surroundings.clock)
+    surroundings = dataclasses.replace(surroundings, watch=times.watch)
     prepared = prepare(data, options, candidates, budget, surroundings, method=method, codec=codec)
     config, codec, storage = prepared.config, prepared.codec, prepared.storage
     if selector_out is not None:
@@ -204,7 +213,14 @@ def compress_folder(
         notes=(*prepared.notes, *train_data.notes, *notes),
         judged_by=prepared.judged_by,
         method_seconds=seconds,
-        origins=functools.partial(_origins, train_data, config, synthetic, resolved.keyframes, run),
+        stage_seconds=times.seconds,
+        worker_seconds=times.worker_seconds,
+        origins=lambda: Origins(
+            scores=_scores(train_data, config, synthetic, resolved.keyframes, run),
+            untuned=_untuned(train_data, config, method_set, synthetic),
+            method_seconds=seconds,
+            stage_seconds=times.seconds,
+        ),
     )
 
 
@@ -267,16 +283,29 @@ def _estimate(prepared: Prepared, surroundings: Surroundings) -> dict[str, str]:
     return {"time": f"{span_text(float(seconds))}, less what an earlier run has done"}
 
 
-def _origins(
+def _scores(
     train_data: Candidates, config: MethodConfig, synthetic: SyntheticSet, keyframes: int, run: Run
-) -> Origins:
-    places = {video: row for row, video in enumerate(train_data.video_ids)}
-    rows = torch.tensor([places[video] for video in synthetic.provenance.video_ids])
+) -> Tensor | None:
     selector = config.find_selector(train_data, keyframes, run) if config.selector_name == "gumbel" else None
-    scores = selector.scores(train_data.frames[rows]) if isinstance(selector, GumbelSelector) else None
-    tuned = bool(config.synthesis_steps) and synthetic.codec == train_data.codec
-    untuned = take_keyframes(train_data.latents[rows].float(), synthetic.positions) if tuned else None
-    return Origins(scores, untuned)
+    if not isinstance(selector, GumbelSelector):
+        return None
+    return selector.scores(train_data.frames[_rows_of(synthetic, train_data)])
+
+
+def _untuned(
+    train_data: Candidates, config: MethodConfig, method_set: SyntheticSet, synthetic: SyntheticSet
+) -> Tensor | None:
+    if not config.synthesis_steps or synthetic.codec != train_data.codec:
+        return None
+    encoded = train_data.latents[_rows_of(synthetic, train_data)].float()
+    # Less what was added, and not as they were encoded: storing changed both alike.
+    return synthetic.latents - (method_set.latents - take_keyframes(encoded, synthetic.positions))
+
+
+def _rows_of(synthetic: SyntheticSet, train_data: Candidates) -> Tensor:
+    """Return the places (N,) of the items' videos in the training data."""
+    places = {video: row for row, video in enumerate(train_data.video_ids)}
+    return torch.tensor([places[video] for video in synthetic.provenance.video_ids])
 
 
 def _check_together(

@@ -1,8 +1,10 @@
-"""How long a run will take, measured on a few videos and a few training steps."""
+"""How long a run will take, measured on a few videos and a few training steps, and how long its stages took."""
 
 import dataclasses
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,7 +17,7 @@ from videocompressa.errors import InputError, VideoError
 from videocompressa.methods import MethodConfig
 from videocompressa.recipes.options import Surroundings
 from videocompressa.rng import Streams
-from videocompressa.run import Run
+from videocompressa.run import Run, Watch
 from videocompressa.students.clips import LabeledClips
 from videocompressa.students.training import fit
 from videocompressa.video import read_clip
@@ -24,6 +26,26 @@ SAMPLE_VIDEOS = 8
 """Videos that are decoded and encoded to measure the pace."""
 SAMPLE_STEPS = 3
 """Training steps that are taken to measure the pace."""
+
+
+class StageTimes:
+    """Seconds of each stage of a run, in this process: the time up to a report of progress is of the stage it names.
+
+    Where workers decode ahead, "decode" is the time that this process waited for them, and `worker_seconds` is theirs.
+    """
+
+    def __init__(self, watch: Watch, clock: Callable[[], float]) -> None:
+        self._watch, self._clock, self._last = watch, clock, clock()
+        self.seconds: dict[str, float] = {}
+        self.worker_seconds: dict[str, float] = {}
+
+    def watch(self, step: str, **numbers: Any) -> None:
+        """Report progress, and count the time since the last report."""
+        for stage, seconds in numbers.get("worker_seconds", {}).items():
+            self.worker_seconds[stage] = self.worker_seconds.get(stage, 0.0) + seconds
+        now = self._clock()
+        self.seconds[step], self._last = self.seconds.get(step, 0.0) + now - self._last, now
+        self._watch(step, **numbers)
 
 
 def encode_sample(

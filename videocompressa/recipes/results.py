@@ -27,6 +27,8 @@ class TrainResults:
     """Options of `train` by the names of their fields."""
     confusion: tuple[tuple[int, ...], ...] = ()
     """(L,L): test clips of class (row) predicted as class (column), summed over the runs; empty where not given."""
+    train_seconds: float | None = None
+    """Of all runs; None where it is not given."""
 
     @property
     def tested(self) -> str:
@@ -54,7 +56,13 @@ def read_results(path: Path, classes: Sequence[str]) -> TrainResults:
         if confusion and [len(row) for row in confusion] != [len(own)] * len(own):
             raise ValueError(f"confusion is not {len(own)} x {len(own)} counts")
         numbers = {name: values[name] for name in names}
-        results = TrainResults(num_runs=num_runs, options=options, confusion=confusion, **numbers)
+        results = TrainResults(
+            num_runs=num_runs,
+            options=options,
+            confusion=confusion,
+            train_seconds=values.get("train_seconds"),
+            **numbers,
+        )
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise InputError(
             f"--results {path}: cannot be read as results ({type(error).__name__}: {error}); give the file that "

@@ -82,7 +82,7 @@ def _leaves(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any, str]
 
 
 def _text_of(value: Any) -> str:
-    if isinstance(value, tuple):
+    if isinstance(value, list | tuple):  # A file, which is JSON, has lists.
         return ",".join(map(str, value))
     return str(value).lower() if isinstance(value, bool) or value is None else str(value)
 
@@ -115,7 +115,7 @@ def setting_texts(values: Mapping[str, Any], prefix: str = "") -> list[str]:
     texts = []
     for name, value in values.items():
         nested = isinstance(value, Mapping)
-        texts += setting_texts(value, f"{prefix}{name}.") if nested else [f"{prefix}{name}={value}"]
+        texts += setting_texts(value, f"{prefix}{name}.") if nested else [f"{prefix}{name}={_text_of(value)}"]
     return texts
 
 
