@@ -74,7 +74,9 @@ def test_planted_truth_what_the_layer_learned_of_all_videos_is_in_the_file(
     run: Runner, videos: Path, networks: Path, tmp_path: Path
 ) -> None:
     path, name = tmp_path / "set.safetensors", f"{networks}:shade:probe"
-    assert run.compress(videos, path, "--labeler", name).code == 0
+    compressed = run.compress(videos, path, "--labeler", name)
+    assert compressed.code == 0
+    assert f"--labeler {name}\n" in compressed.err  # of the command that comes next
     shown = run("inspect", path).out
     assert "layer on nets.py:shade:probe, 5 bits a weight; 100 % of labels as before rounding" in shown
     assert str(tmp_path) not in path.read_bytes().decode("latin-1")
