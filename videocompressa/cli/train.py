@@ -132,9 +132,9 @@ def train(
     if save_model is not None:
         terminal.next_command(["predict", "VIDEO", "--model", save_model], reporting)
     elif not holds_videos(subject):
-        more = ["--data", data] if data is not None and data.is_dir() else []
-        more += ["--codec", codec] if codec else []
-        terminal.next_command(["inspect", subject, "--html", terminal.unused("page", ".html"), *more], reporting)
+        words: list[object] = ["inspect", subject, "--html", terminal.unused("page", ".html")]
+        words += ["--data", data] if data is not None and data.is_dir() else []
+        terminal.next_command(words + (["--codec", codec] if codec else []), reporting)
 
 
 def _print_scores(outcome: TrainOutcome) -> None:
