@@ -157,7 +157,8 @@ def test_hard_labels_are_the_likeliest_classes() -> None:
 
 def test_without_a_codec_nothing_is_decoded() -> None:
     with pytest.raises(
-        InputError, match=r"^this set has no decoder at hand: give codec 'blocks', or read it with videocompressa\.load$"
+        InputError,
+        match=r"^this set has no decoder at hand: give codec 'blocks', or read it with videocompressa\.load$",
     ):
         GOOD.keyframes()
 
@@ -303,7 +304,9 @@ class TestGathered:
 
     def test_keyframes_of_some_videos(self) -> None:
         data, decoder = self.candidates(), BlockDecoder()
-        made = gather(data, self.ROWS, self.POSITIONS, method="m", config={"a": 1}, seed=5, fill="hold", decoder=decoder)
+        made = gather(
+            data, self.ROWS, self.POSITIONS, method="m", config={"a": 1}, seed=5, fill="hold", decoder=decoder
+        )
         assert torch.equal(made.latents[0], data.latents[2, :2].float())
         assert torch.equal(made.latents[1], data.latents[0, 1:].float())
         assert torch.equal(made.positions, self.POSITIONS)
