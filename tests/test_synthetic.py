@@ -70,42 +70,76 @@ def nan_at(tensor: Tensor, *place: int) -> Tensor:
 
 
 GOOD = make_set()
+SOFT = "soft SyntheticSet.labels must be finite, not negative, and sum to 1 in each row"
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"latents": GOOD.latents.half()}, r"latents is float16 \(2, 3, 3, 2, 4\); it must be float32 \(N,K,C,h,w\)"),
-        ({"latents": GOOD.latents[0]}, r"latents is float32 \(3, 3, 2, 4\)"),
-        ({"latents": GOOD.latents[..., :2]}, r"codec 'blocks' makes cells of \(3, 2, 4\)"),
-        ({"latents": nan_at(GOOD.latents, 0, 0, 0, 0, 0)}, "latents hold values that are not finite"),
-        ({"positions": GOOD.positions.int()}, r"positions is int32 \(2, 3\); it must be torch.int64 \(2,3\)"),
-        ({"times_seconds": GOOD.times_seconds.float()}, r"times_seconds is float32 .* must be torch.float64"),
-        ({"times_seconds": GOOD.times_seconds[:, :2]}, r"times_seconds is float64 \(2, 2\)"),
-        ({"positions": GOOD.positions + 1}, r"positions leave \[0,6\)"),
-        ({"positions": GOOD.positions - 1}, r"positions leave \[0,6\)"),
-        ({"positions": torch.tensor([[0, 2, 2], [1, 3, 4]])}, "positions must rise within each item"),
-        ({"times_seconds": GOOD.times_seconds.flip(1)}, "times_seconds must be finite and must not fall"),
-        ({"times_seconds": nan_at(GOOD.times_seconds, 0, 0)}, "times_seconds must be finite and must not fall"),
-        ({"labels": torch.tensor([0, 2])}, r"labels leave \[0,2\)"),
-        ({"labels": torch.tensor([-1, 0])}, r"labels leave \[0,2\)"),
-        ({"labels": torch.tensor([0.0, 1.0])}, r"labels is float32 \(2,\); it must be int64 \(2,\) or float32 \(2,2\)"),
-        ({"labels": torch.full((2, 2), 0.6)}, "soft SyntheticSet.labels must be finite, not negative, and sum to 1"),
-        ({"labels": torch.tensor([[1.5, -0.5]] * 2)}, "must be finite, not negative, and sum to 1"),
-        ({"labels": torch.full((2, 2), float("nan"))}, "must be finite, not negative, and sum to 1"),
-        ({"fill": "loop"}, "fill is 'loop'; known: hold, linear"),
-        ({"packing": "zip"}, "packing is 'zip' with packed tensors .*; give them exactly when"),
-        ({"provenance": replace(GOOD.provenance, video_ids=("a",))}, "video_ids has 1 entries for 2 items"),
-        ({"clip": ClipSpec(6, 9, 16)}, r"codec 'blocks' needs sides in multiples of 4 pixels, got 9x16.*--size 8"),
+        (
+            {"latents": GOOD.latents.half()},
+            r"SyntheticSet.latents is float16 \(2, 3, 3, 2, 4\); it must be float32 \(N,K,C,h,w\)",
+        ),
+        (
+            {"latents": GOOD.latents[0]},
+            r"SyntheticSet.latents is float32 \(3, 3, 2, 4\); it must be float32 \(N,K,C,h,w\)",
+        ),
+        ({"latents": GOOD.latents[..., :2]}, r"SyntheticSet.latents is .*; codec 'blocks' makes cells of \(3, 2, 4\)"),
+        ({"latents": nan_at(GOOD.latents, 0, 0, 0, 0, 0)}, "SyntheticSet.latents hold values that are not finite"),
+        (
+            {"positions": GOOD.positions.int()},
+            r"SyntheticSet.positions is int32 \(2, 3\); it must be torch.int64 \(2,3\)",
+        ),
+        (
+            {"times_seconds": GOOD.times_seconds.float()},
+            r"SyntheticSet.times_seconds is float32 .*; it must be torch.float64 \(2,3\)",
+        ),
+        (
+            {"times_seconds": GOOD.times_seconds[:, :2]},
+            r"SyntheticSet.times_seconds is float64 \(2, 2\); it must be torch.float64 \(2,3\)",
+        ),
+        ({"positions": GOOD.positions + 1}, r"SyntheticSet.positions leave \[0,6\)"),
+        ({"positions": GOOD.positions - 1}, r"SyntheticSet.positions leave \[0,6\)"),
+        ({"positions": torch.tensor([[0, 2, 2], [1, 3, 4]])}, "SyntheticSet.positions must rise within each item"),
+        (
+            {"times_seconds": GOOD.times_seconds.flip(1)},
+            "SyntheticSet.times_seconds must be finite and must not fall within an item",
+        ),
+        (
+            {"times_seconds": nan_at(GOOD.times_seconds, 0, 0)},
+            "SyntheticSet.times_seconds must be finite and must not fall within an item",
+        ),
+        ({"labels": torch.tensor([0, 2])}, r"SyntheticSet.labels leave \[0,2\)"),
+        ({"labels": torch.tensor([-1, 0])}, r"SyntheticSet.labels leave \[0,2\)"),
+        (
+            {"labels": torch.tensor([0.0, 1.0])},
+            r"SyntheticSet.labels is float32 \(2,\); it must be int64 \(2,\) or float32 \(2,2\)",
+        ),
+        ({"labels": torch.full((2, 2), 0.6)}, SOFT),
+        ({"labels": torch.tensor([[1.5, -0.5]] * 2)}, SOFT),
+        ({"labels": torch.full((2, 2), float("nan"))}, SOFT),
+        ({"fill": "loop"}, "fill is 'loop'; known: hold, linear.*"),
+        ({"packed": {"b": GOOD.latents, "a": GOOD.latents}}, r".*packing is 'dense' with packed tensors \[a, b\]; .*"),
+        (
+            {"packing": "zip"},
+            r"SyntheticSet.packing is 'zip' with packed tensors \[\]; "
+            "give them exactly when the packing is not 'dense'",
+        ),
+        ({"provenance": replace(GOOD.provenance, video_ids=("a",))}, "Provenance.video_ids has 1 entries for 2 items"),
+        (
+            {"clip": ClipSpec(6, 9, 16)},
+            r"codec 'blocks' needs sides in multiples of 4 pixels, got 9x16; choose --size 8",
+        ),
         (
             {"decoder": BlockDecoder(replace(CODEC, weights_sha256="f" * 64))},
-            r"compressed with codec 'blocks' \(weights 0123456789ab\), but 'blocks' \(weights ffffffffffff\) was given",
+            r"the set was compressed with codec 'blocks' \(weights 0123456789ab\), "
+            r"but 'blocks' \(weights ffffffffffff\) was given; give the same codec",
         ),
-        ({"decoder": BlockDecoder(replace(CODEC, scale=(1.0, 1.0, 1.0)))}, "give the same codec"),
+        ({"decoder": BlockDecoder(replace(CODEC, scale=(1.0, 1.0, 1.0)))}, "the set was .*; give the same codec"),
     ],
 )
 def test_wrong_sets_are_refused(changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=f"^{message}$"):
         make_set(**changes)
 
 
