@@ -6,16 +6,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from fractions import Fraction
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import av
 import pytest
+from numbered_videos import audio_only, numbered
 
 from videocompressa.errors import VideoError
 from videocompressa.video import timeline as timeline_module
-from videocompressa.video.source import Segment
-from videocompressa.video.timeline import Timeline, read_timeline, timeline_of
+from videocompressa.video.source import PackedVideo, Segment
+from videocompressa.video.timeline import Timeline, open_video, read_timeline, timeline_of
 
 
 @dataclass
@@ -215,6 +217,39 @@ class TestComplete:
         assert timeline_module._stated_seconds(other) is None
 
 
+class InMemory(PackedVideo):
+    def read_bytes(self) -> bytes:
+        return self.file.read_bytes()
+
+
+class TestOpen:
+    @pytest.mark.parametrize("source_of", [Path, lambda path: InMemory(path, "b.mp4")], ids=["file", "in memory"])
+    def test_one_decoding_thread(self, tmp_path: Path, source_of: Any) -> None:
+        path = numbered(tmp_path / "a.mp4", 3)
+        with open_video(source_of(path)) as (container, stream):
+            assert (stream.width, stream.thread_count, stream.thread_type.name) == (32, 1, "NONE")
+            assert len(read_timeline(container, stream).times) == 3
+        path.write_bytes(b"")
+        with pytest.raises(VideoError, match="^empty file$"), open_video(source_of(path)):
+            pass
+        path.unlink()
+        with pytest.raises(VideoError, match="^file is gone$"), open_video(source_of(path)):
+            pass
+
+    def test_what_cannot_be_opened(self, tmp_path: Path) -> None:
+        (tmp_path / "text").write_text("no video" * 100)
+        (tmp_path / "file").touch()
+        for source, message in (
+            (tmp_path, "not a video: it is a folder"),
+            (tmp_path / "text", "not a video: .+"),
+            (tmp_path / "file" / "below", "file is gone"),
+            (tmp_path / ("a" * 300), "cannot be opened: File name too long"),
+            (audio_only(tmp_path / "sound.mp4"), r"no video stream \(audio only\)"),
+        ):
+            with pytest.raises(VideoError, match=f"^{message}$"), open_video(source):
+                pass
+
+
 class TestPositions:
     TIMELINE = Timeline((0, 40, 80, 120), 160, Fraction(1, 1000), (), 0, {}, True, None)
 
@@ -250,7 +285,7 @@ class TestPositions:
         with pytest.raises(VideoError, match=f"^{message}$"):
             self.TIMELINE.between(start, end)
 
-    def test_of_a_source(self, tmp_path: Any) -> None:
+    def test_of_a_source(self, tmp_path: Path) -> None:
         video: Any = PlantedVideo(frames(0, 40, 80))
         segment = Segment(tmp_path, "part", 0.04, 0.08, 0.5)
         assert timeline_of(segment, video, video).times == (40,)

@@ -22,9 +22,9 @@ ROOT = Path(__file__).parents[1]
 COPIED = ("videocompressa", "tests", "tools", "docs", "pyproject.toml", "constraints.txt", "Makefile", "mkdocs.yml")
 MODULES = MappingProxyType(
     {
-        "timeline": (("video/timeline.py",), ("timeline", "video", "video_odd")),
+        "timeline": (("video/timeline.py",), ("timeline",)),
         "synthetic": (("synthetic.py",), ("synthetic",)),
-        "selection": (("selection/*.py",), ("selector", "keyframes", "videos")),
+        "selection": (("selection/*.py",), ("joint", "selector", "keyframes", "videos")),
         "artifact": (
             ("artifact/*.py", "artifact/packing/*.py"),
             (
