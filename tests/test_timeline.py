@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -241,6 +242,22 @@ class TestOpen:
         with pytest.raises(VideoError, match="^file is gone$"), open_video(source_of(path)):
             pass
 
+    def test_a_playlist_opens_no_address(self, tmp_path: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            server.settimeout(0)
+            path = tmp_path / "a.m3u8"
+            address = f"http://127.0.0.1:{server.getsockname()[1]}/a.ts"
+            path.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{address}\n#EXT-X-ENDLIST\n")
+            for source in (path, InMemory(path, "a.m3u8")):
+                with pytest.raises(VideoError), open_video(source):
+                    pass
+            with pytest.raises(BlockingIOError):
+                server.accept()
+
+    def test_a_stream_without_a_decoder_has_no_area(self) -> None:
+        assert timeline_module._area(SimpleNamespace()) == 0
+        assert timeline_module._area(SimpleNamespace(width=3, height=4)) == 12
+
     def test_what_cannot_be_opened(self, tmp_path: Path) -> None:
         (tmp_path / "text").write_text("no video" * 100)
         (tmp_path / "file").touch()
@@ -320,6 +337,9 @@ class TestStridedTimes:
 
 class TestPositions:
     TIMELINE = Timeline((0, 40, 80, 120), 160, Fraction(1, 1000), (), 0, {}, True, None)
+
+    def test_large_ticks_are_exact(self) -> None:
+        assert planted_at([2**60, 2**60 + 2, 2**60 + 4], 2).even(3) == [0, 1, 2]
 
     def test_of_a_tick(self) -> None:
         assert [self.TIMELINE.position_of(pts) for pts in (0, 40, 120)] == [0, 1, 3]

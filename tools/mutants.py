@@ -25,12 +25,10 @@ MODULES = MappingProxyType(
         "timeline": (("video/timeline.py",), ("timeline",)),
         "synthetic": (("synthetic.py",), ("synthetic",)),
         "selection": (("selection/*.py",), ("joint", "selector", "keyframes", "videos")),
-        "artifact": (
-            ("artifact/*.py", "artifact/packing/*.py"),
-            (
-                *("artifact", "format", "storage", "transform", "fitting"),
-                *("packing_memories", "packing_streams", "packing_tucker", "packing_weights"),
-            ),
+        "artifact": (("artifact/*.py",), ("artifact", "format", "fitting", "storage")),
+        "packing": (
+            ("artifact/packing/*.py",),
+            ("transform", "packing_memories", "packing_streams", "packing_tucker", "packing_weights"),
         ),
         "datasets": (
             ("datasets/lists.py", "datasets/layouts.py", "datasets/folders.py", "datasets/videos.py"),
