@@ -11,6 +11,8 @@ SETS ?=
 SECONDS ?= 60
 TARGETS ?=
 KILLS ?= 12
+MODULE ?=
+NUMBER ?= 100
 LOSSLESS := lip_words fluent16 fights basketball5
 SHARE ?= 1
 VPC ?= 1,6,15,30,60
@@ -30,7 +32,7 @@ BIN = $(dir $(shell command -v $(PYTHON)))
 test quick: export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test quick lint types layers format docs site wheel-test fuzz kills bench soak bench-lossless clean
+.PHONY: help setup demo test quick lint types layers format docs site wheel-test fuzz kills mutants bench soak bench-lossless clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 18
@@ -89,6 +91,10 @@ fuzz: $(ENVIRONMENT) ## every reader of foreign bytes for SECONDS= each, or thos
 kills: $(ENVIRONMENT) ## kill commands at random points, KILLS= times each, and compare what they end with
 	KILLS=$(KILLS) $(PYTHON) -m pytest -q tests/test_kills.py
 
+mutants: $(ENVIRONMENT) ## change one thing at a time, NUMBER= times in each MODULE= (0: all), and count what tests notice
+	$(PYTHON) -c "import mutmut" 2>/dev/null || $(PYTHON) -m pip install --quiet -c constraints.txt -e ".[mutants]"
+	$(PYTHON) tools/mutants.py --number $(NUMBER) $(MODULE)
+
 bench-lossless: $(ENVIRONMENT) ## table and curve from 4 to 240 keyframes a class; SETS=folder of the four sets, VPC=, RIVALS= for less
 	@test -n "$(SETS)" || { echo "give SETS=folder that holds $(LOSSLESS)"; exit 2; }
 	for name in $(LOSSLESS); do \
@@ -99,4 +105,4 @@ bench-lossless: $(ENVIRONMENT) ## table and curve from 4 to 240 keyframes a clas
 	$(PYTHON) tools/lossless.py runs/lossless/*/results.json -o runs/lossless
 
 clean: ## remove .venv and caches, keep runs/
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .fuzz
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .fuzz .mutants

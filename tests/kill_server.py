@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from videocompressa.artifact import read_set
@@ -22,6 +23,10 @@ from videocompressa.recipes import compress, plan, sets, train
 from videocompressa.vlm.export import run as export
 
 IMPORTED = (read_set, bench, videos, METHODS, compress, plan, sets, train, export)
+with suppress(ImportError):  # the extras hub and vlm
+    import huggingface_hub  # noqa: F401
+
+    from videocompressa.vlm.tune import run as _finetune  # noqa: F401
 PR_SET_CHILD_SUBREAPER = 36
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -405,6 +406,23 @@ def video_set(groups: list[list[int]]) -> VideoSet:
 
 
 class TestVideoSet:
+    def test_some_classes_are_kept(self) -> None:
+        videos = video_set([[0, 1], [2, 3, 4]])
+        kept = keep_classes(videos, ["3", "1"])
+        assert kept.classes == ("1", "3")
+        assert [(entry.video_id, entry.label) for entry in kept.entries] == [("0-1.mp4", 0), ("1-1.mp4", 1)]
+        wrong = "random: the classes to keep are {}; name two or more, once"
+        more = replace(videos, classes=tuple("012345"))
+        for of, names, message in (
+            (videos, [], wrong.format("none")),
+            (videos, ["1"], wrong.format("1")),
+            (videos, ["1", "2", "1"], wrong.format("1, 2, 1")),
+            (videos, ["8", "1", "7"], r"random: has no class 7, 8 \(2 of the 3 to keep\); it has 0, 1, 2, 3, 4"),
+            (more, ["8", "1"], r"random: has no class 8 \(1 of the 2 to keep\); it has 0, 1, 2, 3, 4, \.\.\."),
+        ):
+            with pytest.raises(InputError, match=f"^{message}$"):
+                keep_classes(of, names)
+
     def test_select_keeps_the_classes(self, tmp_path: Path) -> None:
         touch(tmp_path, "train/a/1.mp4", "train/b/2.mp4", "test/b/3.mp4")
         test = find_videos(tmp_path).select("test")

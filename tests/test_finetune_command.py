@@ -85,8 +85,10 @@ def test_what_is_written_and_reported(run: Runner, set_file: Path, model: Path, 
     assert all(row["predicted"] in ("dark", "light") and len(row["scores"]) == 2 for row in rows)
     assert json.loads((out / "results.json").read_text())["phases"] == ran.json["phases"]
 
+    (out / "set/checkpoint.safetensors").touch()  # of a run that was killed between its scores and their removal
     again = tune(run, set_file, model, videos, out, "--full", "--json", "--quiet")
     assert again.json["phases"] == ran.json["phases"]  # seconds too: nothing was run again
+    assert everything_in(out) == files
     trained = out / "set" / "model"
     more = tune(run, set_file, trained, videos, tmp_path / "more", "--no-after-set", "--json", "--quiet")
     assert more.json["phases"][0]["confusion"] == phases["set"]["confusion"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -9,13 +10,24 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from labelers import random_labeler
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from videocompressa.clip import ClipSpec, CodecSpec, Normalization
+from videocompressa.clip import BadVideo, Candidates, ClipSpec, CodecSpec, Normalization
 from videocompressa.errors import InputError
 from videocompressa.fill import fill_clips, fill_weights
-from videocompressa.synthetic import Budget, Cost, Provenance, Source, SyntheticSet
+from videocompressa.synthetic import (
+    Budget,
+    Cost,
+    LazyClips,
+    Provenance,
+    Source,
+    SyntheticSet,
+    gather,
+    items_of,
+    regime_of,
+)
 
 CODEC = CodecSpec("blocks", "0123456789abcdef" * 4, 3, 4, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25), 1000)
 
@@ -58,47 +70,93 @@ def nan_at(tensor: Tensor, *place: int) -> Tensor:
 
 
 GOOD = make_set()
+SOFT = "soft SyntheticSet.labels must be finite, not negative, and sum to 1 in each row"
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"latents": GOOD.latents.half()}, r"latents is float16 \(2, 3, 3, 2, 4\); it must be float32 \(N,K,C,h,w\)"),
-        ({"latents": GOOD.latents[0]}, r"latents is float32 \(3, 3, 2, 4\)"),
-        ({"latents": GOOD.latents[..., :2]}, r"codec 'blocks' makes cells of \(3, 2, 4\)"),
-        ({"latents": nan_at(GOOD.latents, 0, 0, 0, 0, 0)}, "latents hold values that are not finite"),
-        ({"positions": GOOD.positions.int()}, r"positions is int32 \(2, 3\); it must be torch.int64 \(2,3\)"),
-        ({"times_seconds": GOOD.times_seconds.float()}, r"times_seconds is float32 .* must be torch.float64"),
-        ({"times_seconds": GOOD.times_seconds[:, :2]}, r"times_seconds is float64 \(2, 2\)"),
-        ({"positions": GOOD.positions + 1}, r"positions leave \[0,6\)"),
-        ({"positions": GOOD.positions - 1}, r"positions leave \[0,6\)"),
-        ({"positions": torch.tensor([[0, 2, 2], [1, 3, 4]])}, "positions must rise within each item"),
-        ({"times_seconds": GOOD.times_seconds.flip(1)}, "times_seconds must be finite and must not fall"),
-        ({"times_seconds": nan_at(GOOD.times_seconds, 0, 0)}, "times_seconds must be finite and must not fall"),
-        ({"labels": torch.tensor([0, 2])}, r"labels leave \[0,2\)"),
-        ({"labels": torch.tensor([-1, 0])}, r"labels leave \[0,2\)"),
-        ({"labels": torch.tensor([0.0, 1.0])}, r"labels is float32 \(2,\); it must be int64 \(2,\) or float32 \(2,2\)"),
-        ({"labels": torch.full((2, 2), 0.6)}, "soft SyntheticSet.labels must be finite, not negative, and sum to 1"),
-        ({"labels": torch.tensor([[1.5, -0.5]] * 2)}, "must be finite, not negative, and sum to 1"),
-        ({"labels": torch.full((2, 2), float("nan"))}, "must be finite, not negative, and sum to 1"),
-        ({"fill": "loop"}, "fill is 'loop'; known: hold, linear"),
-        ({"packing": "zip"}, "packing is 'zip' with packed tensors .*; give them exactly when"),
-        ({"provenance": replace(GOOD.provenance, video_ids=("a",))}, "video_ids has 1 entries for 2 items"),
-        ({"clip": ClipSpec(6, 9, 16)}, r"codec 'blocks' needs sides in multiples of 4 pixels, got 9x16.*--size 8"),
+        (
+            {"latents": GOOD.latents.half()},
+            r"SyntheticSet.latents is float16 \(2, 3, 3, 2, 4\); it must be float32 \(N,K,C,h,w\)",
+        ),
+        (
+            {"latents": GOOD.latents[0]},
+            r"SyntheticSet.latents is float32 \(3, 3, 2, 4\); it must be float32 \(N,K,C,h,w\)",
+        ),
+        ({"latents": GOOD.latents[..., :2]}, r"SyntheticSet.latents is .*; codec 'blocks' makes cells of \(3, 2, 4\)"),
+        ({"latents": nan_at(GOOD.latents, 0, 0, 0, 0, 0)}, "SyntheticSet.latents hold values that are not finite"),
+        (
+            {"positions": GOOD.positions.int()},
+            r"SyntheticSet.positions is int32 \(2, 3\); it must be torch.int64 \(2,3\)",
+        ),
+        (
+            {"times_seconds": GOOD.times_seconds.float()},
+            r"SyntheticSet.times_seconds is float32 .*; it must be torch.float64 \(2,3\)",
+        ),
+        (
+            {"times_seconds": GOOD.times_seconds[:, :2]},
+            r"SyntheticSet.times_seconds is float64 \(2, 2\); it must be torch.float64 \(2,3\)",
+        ),
+        ({"positions": GOOD.positions + 1}, r"SyntheticSet.positions leave \[0,6\)"),
+        ({"positions": GOOD.positions - 1}, r"SyntheticSet.positions leave \[0,6\)"),
+        ({"positions": torch.tensor([[0, 2, 2], [1, 3, 4]])}, "SyntheticSet.positions must rise within each item"),
+        (
+            {"times_seconds": GOOD.times_seconds.flip(1)},
+            "SyntheticSet.times_seconds must be finite and must not fall within an item",
+        ),
+        (
+            {"times_seconds": nan_at(GOOD.times_seconds, 0, 0)},
+            "SyntheticSet.times_seconds must be finite and must not fall within an item",
+        ),
+        ({"labels": torch.tensor([0, 2])}, r"SyntheticSet.labels leave \[0,2\)"),
+        ({"labels": torch.tensor([-1, 0])}, r"SyntheticSet.labels leave \[0,2\)"),
+        (
+            {"labels": torch.tensor([0.0, 1.0])},
+            r"SyntheticSet.labels is float32 \(2,\); it must be int64 \(2,\) or float32 \(2,2\)",
+        ),
+        ({"labels": torch.full((2, 2), 0.6)}, SOFT),
+        ({"labels": torch.tensor([[1.5, -0.5]] * 2)}, SOFT),
+        ({"labels": torch.full((2, 2), float("nan"))}, SOFT),
+        ({"fill": "loop"}, "fill is 'loop'; known: hold, linear.*"),
+        ({"packed": {"b": GOOD.latents, "a": GOOD.latents}}, r".*packing is 'dense' with packed tensors \[a, b\]; .*"),
+        (
+            {"packing": "zip"},
+            r"SyntheticSet.packing is 'zip' with packed tensors \[\]; "
+            "give them exactly when the packing is not 'dense'",
+        ),
+        ({"provenance": replace(GOOD.provenance, video_ids=("a",))}, "Provenance.video_ids has 1 entries for 2 items"),
+        (
+            {"clip": ClipSpec(6, 9, 16)},
+            r"codec 'blocks' needs sides in multiples of 4 pixels, got 9x16; choose --size 8",
+        ),
         (
             {"decoder": BlockDecoder(replace(CODEC, weights_sha256="f" * 64))},
-            r"compressed with codec 'blocks' \(weights 0123456789ab\), but 'blocks' \(weights ffffffffffff\) was given",
+            r"the set was compressed with codec 'blocks' \(weights 0123456789ab\), "
+            r"but 'blocks' \(weights ffffffffffff\) was given; give the same codec",
         ),
-        ({"decoder": BlockDecoder(replace(CODEC, scale=(1.0, 1.0, 1.0)))}, "give the same codec"),
+        ({"decoder": BlockDecoder(replace(CODEC, scale=(1.0, 1.0, 1.0)))}, "the set was .*; give the same codec"),
     ],
 )
 def test_wrong_sets_are_refused(changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=f"^{message}$"):
         make_set(**changes)
 
 
+def test_hashes_of_some_videos_are_refused() -> None:
+    with pytest.raises(InputError, match="^Provenance.video_hashes has 1 entries for 2 items$"):
+        make_set(provenance=replace(GOOD.provenance, video_hashes=("0" * 16,)))
+
+
+@pytest.mark.parametrize(("error", "fits"), [(0.009, True), (0.011, False)])
+def test_soft_labels_may_be_rounded(error: float, fits: bool) -> None:
+    labels = torch.tensor([[0.5, 0.5 + error], [0.5, 0.5 - error]])
+    with nullcontext() if fits else pytest.raises(InputError, match="sum to 1"):
+        make_set(labels=labels)
+
+
 def test_an_empty_set_is_refused() -> None:
-    with pytest.raises(InputError, match="must hold at least one keyframe"):
+    with pytest.raises(InputError, match="^a SyntheticSet must hold at least one keyframe$"):
         make_set(
             latents=GOOD.latents[:0],
             positions=GOOD.positions[:0],
@@ -133,7 +191,8 @@ def test_hard_labels_are_the_likeliest_classes() -> None:
 
 def test_without_a_codec_nothing_is_decoded() -> None:
     with pytest.raises(
-        InputError, match=r"no decoder at hand: give codec 'blocks', or read it with videocompressa\.load"
+        InputError,
+        match=r"^this set has no decoder at hand: give codec 'blocks', or read it with videocompressa\.load$",
     ):
         GOOD.keyframes()
 
@@ -200,6 +259,104 @@ def test_lazy_clips_are_the_same_and_only_what_is_read_is_decoded() -> None:
     assert label == plain[1][1]
     with pytest.raises(IndexError):
         lazy[2]
+
+
+def test_several_clips_are_read_at_once() -> None:
+    lazy = LazyClips(GOOD, BlockDecoder())
+    assert torch.equal(lazy[[1, 0]], GOOD.clips(BlockDecoder())[[1, 0]])
+    assert len(lazy[[1]].shape) == 5
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_views_are_random_and_labeled_as_they_are_read(lazy: bool) -> None:
+    labeler = random_labeler()
+    data = make_set(labeler=labeler).as_dataset(BlockDecoder(), views=True, lazy=lazy)
+    assert len(data) == 2
+    torch.manual_seed(0)
+    first, probabilities = data[0]
+    assert torch.equal(probabilities, labeler(first[None])[0])
+    assert not torch.equal(first, GOOD.clips(BlockDecoder())[0])
+    assert not torch.equal(first, data[0][0])
+    torch.manual_seed(0)
+    assert torch.equal(first, data[0][0])
+
+
+def test_a_labeler_is_asked_only_for_views() -> None:
+    clip, label = make_set(labeler=random_labeler()).as_dataset(BlockDecoder())[0]
+    assert torch.equal(clip, GOOD.clips(BlockDecoder())[0])
+    assert int(label) == 1
+
+
+def test_views_need_a_labeler() -> None:
+    with pytest.raises(InputError) as caught:
+        GOOD.as_dataset(BlockDecoder(), views=True)
+    assert str(caught.value) == (
+        "views=True: this set, compressed by 'random', has no labeler; compress with --labeler auto, or augment the "
+        "clips yourself"
+    )
+
+
+def test_whose_labels_students_learn() -> None:
+    hard, soft = torch.tensor([1, 0]), torch.full((2, 2), 0.5)
+    assert (regime_of(hard, None), regime_of(soft, None)) == ("hard", "soft")
+    assert regime_of(hard, random_labeler()) == regime_of(soft, random_labeler()) == "views"
+
+
+@pytest.mark.parametrize("hashes", [(), ("aa", "bb")])
+def test_items_keep_what_is_theirs(hashes: tuple[str, ...]) -> None:
+    provenance = replace(GOOD.provenance, video_hashes=hashes)
+    whole = make_set(packing="transform", packed={"step": torch.ones(1)}, provenance=provenance)
+    part = items_of(whole, [1])
+    assert (part.packing, part.packed) == ("dense", {})
+    assert part.provenance == replace(provenance, video_ids=("b/2.mp4",), video_hashes=hashes[1:])
+    for name in ("latents", "positions", "times_seconds", "labels"):
+        assert torch.equal(getattr(part, name), getattr(whole, name)[1:]), name
+
+
+class TestGathered:
+    ROWS, POSITIONS = torch.tensor([2, 0]), torch.tensor([[0, 1], [1, 2]])
+
+    def candidates(self) -> Candidates:
+        clip, generator = ClipSpec(3, 8, 16), torch.Generator().manual_seed(0)
+        return Candidates(
+            frames=torch.zeros(3, 3, 3, 8, 16, dtype=torch.uint8),
+            latents=torch.randn(3, 3, 3, 2, 4, generator=generator).half(),
+            times_seconds=torch.arange(9).view(3, 3).double(),
+            labels=torch.tensor([1, 0, 1]),
+            video_ids=("a.mp4", "b.mp4", "c.mp4"),
+            num_video_frames=torch.tensor([10, 20, 30]),
+            video_bytes=torch.tensor([100, 200, 300]),
+            classes=("sit", "stand"),
+            clip=clip,
+            normalization=GOOD.normalization,
+            source="toy",
+            split_hash="ab" * 32,
+            bad=(BadVideo("d.mp4", "empty file"),),
+            video_hashes=("aa", "bb", "cc"),
+            codec=CODEC,
+        )
+
+    def test_keyframes_of_some_videos(self) -> None:
+        data, decoder = self.candidates(), BlockDecoder()
+        made = gather(
+            data, self.ROWS, self.POSITIONS, method="m", config={"a": 1}, seed=5, fill="hold", decoder=decoder
+        )
+        assert torch.equal(made.latents[0], data.latents[2, :2].float())
+        assert torch.equal(made.latents[1], data.latents[0, 1:].float())
+        assert torch.equal(made.positions, self.POSITIONS)
+        assert made.times_seconds.tolist() == [[6, 7], [1, 2]]
+        assert made.labels.tolist() == [1, 1]
+        assert (made.classes, made.clip, made.codec) == (data.classes, data.clip, CODEC)
+        assert (made.normalization, made.fill, made.decoder) == (data.normalization, "hold", decoder)
+        source = Source("toy", "ab" * 32, num_videos=3, num_frames=60, video_bytes=600, num_skipped=1)
+        ids, hashes = ("c.mp4", "a.mp4"), ("cc", "aa")
+        assert made.provenance == Provenance("m", {"a": 1}, 5, source, ids, video_hashes=hashes)
+
+    def test_other_latents_in_their_place(self) -> None:
+        latents = torch.full((2, 2, 3, 2, 4), 7.0)
+        made = gather(self.candidates(), self.ROWS, self.POSITIONS, method="m", config={}, seed=0, latents=latents)
+        assert torch.equal(made.latents, latents)
+        assert (made.fill, made.decoder) == ("linear", None)
 
 
 @st.composite

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from contextlib import suppress
-from fractions import Fraction
-from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -21,7 +19,7 @@ from videocompressa.errors import InputError, VideoError
 from videocompressa.video import probe, read_clip, read_frames, write_png, write_video
 from videocompressa.video import timeline as timeline_module
 from videocompressa.video.decode import _Reader
-from videocompressa.video.timeline import Timeline, open_video, read_timeline
+from videocompressa.video.timeline import open_video, read_timeline
 
 SHARED = Path(__file__).parents[1].parent / "shared" / "data"
 needs_odd = pytest.mark.skipif(not (SHARED / "odd").is_dir(), reason="needs ../shared/data/odd next to the repository")
@@ -31,69 +29,6 @@ def numbers(path: Path, num_frames: int, step: int = 5) -> list[int]:
     """Return the numbers of the chosen frames, from their gray levels."""
     frames = read_frames(path, num_frames, 8, 8).frames
     return [round(int(frame[0, 4, 4]) / step) for frame in frames]
-
-
-def timeline_of(times: list[int], last: int) -> Timeline:
-    return Timeline(tuple(times), times[-1] + last, Fraction(1, 1000), (), 0, {}, True, None)
-
-
-class TestEvenTimes:
-    @given(st.lists(st.integers(1, 50), min_size=1, max_size=30), st.integers(-100, 100), st.integers(1, 40))
-    def test_each_is_on_screen_in_the_middle_of_its_span(
-        self, durations: list[int], start: int, num_frames: int
-    ) -> None:
-        times = [start + sum(durations[:i]) for i in range(len(durations))]
-        chosen = timeline_of(times, durations[-1]).even(num_frames)
-        length = Fraction(sum(durations), num_frames)
-        for i, position in enumerate(chosen):
-            middle = start + (i + Fraction(1, 2)) * length
-            assert times[position] <= middle < times[position] + durations[position]
-
-    @given(st.integers(1, 60))
-    def test_as_many_as_there_are_is_all_of_them(self, count: int) -> None:
-        assert timeline_of(list(range(0, 40 * count, 40)), 40).even(count) == list(range(count))
-
-    def test_fewer_frames_than_asked_repeat(self) -> None:
-        assert timeline_of([0, 40], 40).even(5) == [0, 0, 1, 1, 1]
-
-    def test_a_long_last_frame_counts_by_its_time(self) -> None:
-        assert timeline_of([0, 10, 20], 80).even(4) == [1, 2, 2, 2]
-
-
-class TestStridedTimes:
-    @given(st.integers(1, 200), st.integers(1, 20), st.integers(1, 10))
-    def test_a_centre_clip_at_one_stride(self, count: int, num_frames: int, stride: int) -> None:
-        chosen = timeline_of(list(range(0, 40 * count, 40)), 40).strided(num_frames, stride)
-        assert len(chosen) == num_frames
-        assert 0 <= chosen[0] <= chosen[-1] < count
-        if count < num_frames:
-            assert sorted(set(chosen)) == list(range(count))
-            return
-        steps = {b - a for a, b in pairwise(chosen)}
-        assert steps <= {min(stride, count // num_frames)}
-        assert 0 <= (count - 1 - chosen[-1]) - chosen[0] <= 1  # as much before as after
-
-    @pytest.mark.parametrize(
-        ("count", "num_frames", "stride", "expected"),
-        [
-            (100, 4, 8, [37, 45, 53, 61]),
-            (64, 16, 4, list(range(1, 62, 4))),
-            (63, 16, 4, list(range(8, 54, 3))),  # shorter than 16 x 4: every 63 // 16 = 3rd
-            (16, 16, 4, list(range(16))),  # released code fails at exactly T frames
-            (17, 16, 4, list(range(16))),
-            (2, 5, 4, [0, 0, 1, 1, 1]),
-            (9, 1, 4, [4]),
-        ],
-    )
-    def test_as_counted_by_hand(self, count: int, num_frames: int, stride: int, expected: list[int]) -> None:
-        assert timeline_of(list(range(0, 40 * count, 40)), 40).strided(num_frames, stride) == expected
-
-    @pytest.mark.parametrize("suffix", [".mp4", ".avi"])
-    def test_read_from_a_file(self, tmp_path: Path, suffix: str) -> None:
-        path = numbered(tmp_path / f"a{suffix}", 20)
-        clip = read_clip(path, ClipSpec(4, 8, 8, "strided:3"), label=0, video_id="a")
-        assert [round(int(frame[0, 4, 4]) / 5) for frame in clip.frames] == [5, 8, 11, 14]
-        assert clip.pts_seconds.diff().tolist() == pytest.approx([float(clip.pts_seconds[1] - clip.pts_seconds[0])] * 3)
 
 
 class TestChosenFrames:

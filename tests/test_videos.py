@@ -175,6 +175,25 @@ def test_k_dpp_frequencies_are_the_determinants(count: int) -> None:
         assert float(((counts - uniform) ** 2 / uniform).sum()) > 3 * (freedom + 4 * (2 * freedom) ** 0.5)
 
 
+def test_the_scaled_kernel_is_gaussian_in_median_distances() -> None:
+    features = torch.tensor([[0.0], [1.0], [3.0]])  # distances 1, 2, 3
+    expected = {(0, 1): -1 / 8, (1, 2): -1 / 2, (0, 2): -9 / 8, (1, 1): 0.0}
+    kernel = scaled_kernel(features)
+    assert [float(kernel[pair].log()) for pair in expected] == pytest.approx(list(expected.values()))
+    assert torch.equal(scaled_kernel(torch.ones(3, 2)), torch.ones(3, 3, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("rule", ["random", "k-means", "dpp", "dpp-scaled"])
+def test_draws_follow_the_generator_alone(rule: str) -> None:
+    features = points(12, 3)
+    torch.manual_seed(0)
+    state = torch.random.get_rng_state()
+    first = SUBSETS[rule](features, 4, generator(1))
+    assert torch.equal(state, torch.random.get_rng_state())
+    assert SUBSETS[rule](features, 4, generator(1)) == first
+    assert any(SUBSETS[rule](features, 4, generator(seed)) != first for seed in range(2, 6))
+
+
 def test_k_dpp_of_copies_takes_the_distinct_ones_first() -> None:
     features = torch.tensor([[0.0], [0.0], [0.0], [3.0], [6.0]])
     for seed in range(10):

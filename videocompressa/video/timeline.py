@@ -173,7 +173,8 @@ def read_timeline(container: InputContainer, stream: VideoStream) -> Timeline:
         displayed = _without_cut_off(displayed)
     if not displayed:
         raise VideoError("no frames are displayed: its edit list hides them all")
-    tick = stream.time_base or Fraction(1, 1000)
+    tick = stream.time_base
+    assert tick is not None  # FFmpeg gives every stream one
     packet_of = {row.pts: row.packet for row in displayed if row.pts is not None}
     times = sorted(row.pts for row in displayed if row.pts is not None)
     if len(times) == len(displayed):

@@ -44,6 +44,8 @@ from videocompressa.vlm.words import check_questions, readable_names
 
 PHASE_FILE = "phase.json"
 """File that marks a phase's folder as ours and stores what its scores depend on."""
+CHECKPOINT = "checkpoint.safetensors"
+"""File from which an interrupted phase resumes."""
 
 
 @dataclass(frozen=True)
@@ -254,7 +256,7 @@ class _FinetuneRun:
         folder, started = self.folder / phase, clock()
         prepared = prepare(vlm, config, run)
         key = {**key, "processes": group.size, "clips": [list(clips.video_ids), list(clips.labels)]}
-        state = Checkpoint(folder / "checkpoint.safetensors", key)
+        state = Checkpoint(folder / CHECKPOINT, key)
         with metrics_log(folder, run.watch) if group.is_main else nullcontext(watch_nothing) as watch:
             run = dataclasses.replace(run, watch=watch)
             log = train_vlm(prepared, clips, run, group=group, checkpoint=state)
@@ -307,7 +309,8 @@ class _FinetuneRun:
             marker, scores = folder / PHASE_FILE, folder / "scores.json"
             if is_ours := marker.is_file():
                 check_same_run(folder, key, json.loads(marker.read_text(encoding="utf-8")))
-            is_finished = is_ours and scores.is_file()
+            if is_finished := is_ours and scores.is_file():
+                self._drop_checkpoint(folder)  # of a run that was killed just before
             finished = [PhaseScores(**json.loads(scores.read_text(encoding="utf-8"))) if is_finished else None]
             folder.mkdir(parents=True, exist_ok=True)
             write_text(marker, json.dumps(key, sort_keys=True) + "\n")
@@ -318,9 +321,12 @@ class _FinetuneRun:
         rows = (json.dumps(prediction.row(self.names), ensure_ascii=False) + "\n" for prediction in predictions)
         write_text(folder / "predictions.jsonl", "".join(rows))
         _write_json(folder / "scores.json", dataclasses.asdict(scores))
-        (folder / "checkpoint.safetensors").unlink(
-            missing_ok=True
-        )  # Three times what was trained, and not needed again.
+        self._drop_checkpoint(folder)
+
+    @staticmethod
+    def _drop_checkpoint(folder: Path) -> None:
+        """Remove what takes three times as much as what was trained, and is not needed again."""
+        (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
 def _write_json(path: Path, value: Any) -> None:
