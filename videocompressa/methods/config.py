@@ -97,6 +97,14 @@ class MethodConfig(ABC):
         return self.labels != "hard"
 
     @property
+    def reads_all_latents(self) -> bool:
+        """Whether the latents of nearly all candidates are read, and not those alone that are kept.
+
+        Progress and estimates need it: what is read is encoded in any case.
+        """
+        return self.needs_teacher and self.labels != "views" and self.teacher.as_stored > 0
+
+    @property
     def trained(self) -> TrainConfig:
         """How the network that labels is trained: the labeler, or a teacher."""
         return self.labeler.train if self.labels == "views" else self.teacher.train
@@ -259,6 +267,11 @@ class SelectingConfig(MethodConfig):
         super().__post_init__()
         check_known("unknown selector", self.selector, SELECTORS)
         check_known("unknown subset rule", self.subset, SUBSETS)
+
+    @property
+    def reads_all_latents(self) -> bool:
+        """See `MethodConfig.reads_all_latents`."""
+        return self.selector == "gumbel" or super().reads_all_latents
 
     def training_steps(self, num_clips: int, num_classes: int) -> int:
         """See `MethodConfig.training_steps`."""

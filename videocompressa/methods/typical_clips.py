@@ -51,6 +51,11 @@ class TypicalClipsConfig(MethodConfig):
         if not 0 < self.loss < 1:
             raise InputError(f"loss is {self.loss}; it must be in (0,1), such as 0.15")
 
+    @property
+    def reads_all_latents(self) -> bool:
+        """See `MethodConfig.reads_all_latents`."""
+        return self.subset != "random" or super().reads_all_latents
+
     def compress(self, train_data: Candidates, codec: Codec, budget: Budget, run: Run) -> SyntheticSet:
         """Return as many complete clips of each class as `budget.file_bytes` holds; a class with fewer gives all.
 

@@ -122,12 +122,12 @@ def compress_folder(
     codec = build_codec(codec or options.codec).to(surroundings.device)
     if announce is not None:
         rows = _intention(videos, config, codec.spec.name, options.seed, candidates, budget)
-        rows |= _estimate(videos, config, candidates, codec, surroundings)
+        rows |= _estimate(videos, config, candidates, budget, codec, surroundings)
         announce(rows, (*videos.notes, *no_judge, *labeler_notes))
-    train_data = group.main_first(lambda: encode_train(videos, candidates, codec, surroundings))
-    files = blank_files(
-        train_data, config, storage.counting(budget.bytes), options.seed, sample_of(train_data.latents), codec
-    )
+    encode_all = config.reads_all_latents
+    train_data = group.main_first(lambda: encode_train(videos, candidates, codec, surroundings, encode_all=encode_all))
+    sample = functools.partial(sample_of, train_data.latents)
+    files = blank_files(train_data, config, storage.counting(budget.bytes), options.seed, sample, codec)
     resolved, notes = resolve_budget(budget, files)
     stages = stages_of(train_data, surroundings)
     run = Run(Streams(options.seed, "compress"), surroundings.device, surroundings.watch, stages, group)
@@ -194,8 +194,7 @@ def _intention(
     elif budget.ratio is not None:
         kept = f"{percent_text(budget.ratio)} of the frames"
     else:
-        per_class = budget.vpc or max(1, DEFAULT_PER_CLASS // keyframes)
-        kept = f"{per_class} videos of each class, {keyframes} keyframes of each"
+        kept = f"{_per_class(budget, candidates)} videos of each class, {keyframes} keyframes of each"
     side, place, fit = candidates.size, candidates.placement, candidates.fit
     return {
         "read": f"{len(videos.select('train'))} training videos of {len(videos.classes)} classes",
@@ -205,16 +204,27 @@ def _intention(
     }
 
 
+def _per_class(budget: BudgetOptions, candidates: CandidateOptions) -> int:
+    """Return the VPC of a budget that names one, or nothing."""
+    return budget.vpc or max(1, DEFAULT_PER_CLASS // (budget.keyframes or min(DEFAULT_KEYFRAMES, candidates.frames)))
+
+
 def _estimate(
-    videos: VideoSet, config: MethodConfig, candidates: CandidateOptions, codec: Codec, surroundings: Surroundings
+    videos: VideoSet,
+    config: MethodConfig,
+    candidates: CandidateOptions,
+    budget: BudgetOptions,
+    codec: Codec,
+    surroundings: Surroundings,
 ) -> dict[str, str]:
     """Return how long a run will take, as a row; nothing for one that trains a little or nothing."""
     entries = list(videos.select("train").entries)
     if config.training_steps(len(entries), len(videos.classes)) < MEASURED_STEPS:
         return {}
-    frames, _, seconds = encode_sample(entries, candidates.clip, codec, videos.root, surroundings)
-    train_seconds = method_seconds(frames, config, len(entries), videos.classes, surroundings)
-    return {"time": f"{span_text(len(entries) * seconds + train_seconds)}, less what an earlier run has done"}
+    sample = encode_sample(entries, candidates.clip, codec, videos.root, surroundings)
+    pass_seconds = sample.pass_seconds(len(entries), _per_class(budget, candidates) * len(videos.classes), config)
+    seconds = pass_seconds + method_seconds(sample.frames, config, len(entries), videos.classes, surroundings)
+    return {"time": f"{span_text(seconds)}, less what an earlier run has done"}
 
 
 def _origins(

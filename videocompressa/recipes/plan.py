@@ -67,7 +67,7 @@ class Plan:
     file_bytes: int
     """Expected size of the file."""
     pass_seconds: float
-    """Estimate: decoding and encoding the training videos."""
+    """Estimate: decoding the training videos, and encoding those that the method reads behind the codec."""
     method_seconds: float
     """Estimate: the method's training."""
     notes: tuple[str, ...]
@@ -109,22 +109,22 @@ def plan(
     if isinstance(surroundings.workers, Cluster) and surroundings.workers.count is None:
         labeler_notes = (*labeler_notes, "the time is that of one process; give --workers for that of the cluster")
     check_classes_read(videos.select("train"), train_bad)
-    frames, latents, seconds_per_video = encode_sample(list(train), candidates.clip, codec, videos.root, surroundings)
+    sample = encode_sample(list(train), candidates.clip, codec, videos.root, surroundings)
     blank = _blank_candidates(videos, train, train_bad, candidates.clip, codec.spec)
-    files = blank_files(blank, config, storage.counting(budget.bytes), options.seed, latents, codec)
+    files = blank_files(blank, config, storage.counting(budget.bytes), options.seed, lambda: sample.latents, codec)
     resolved, notes = resolve_budget(budget, files)
-    size = budget.bytes if config.fills_bytes else None
+    size, kept = budget.bytes if config.fills_bytes else None, num_items(blank, resolved.videos_per_class)
     return Plan(
         source=videos.name,
         splits=_split_totals(infos),
         classes=_class_counts(videos, infos),
         bad=tuple(bad.values()),
         budget=resolved,
-        num_items=num_items(blank, resolved.videos_per_class),
+        num_items=kept,
         fills_bytes=config.fills_bytes,
         file_bytes=size or files.size(resolved.videos_per_class, resolved.keyframes),
-        pass_seconds=len(train) * seconds_per_video,
-        method_seconds=method_seconds(frames, config, len(train), videos.classes, surroundings),
+        pass_seconds=sample.pass_seconds(len(train), kept, config),
+        method_seconds=method_seconds(sample.frames, config, len(train), videos.classes, surroundings),
         notes=(*videos.notes, *no_judge, *labeler_notes, *notes, *_clip_notes(list(train.values()), candidates)),
         judged_by=judged_by,
     )
