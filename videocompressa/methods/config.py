@@ -102,7 +102,8 @@ class MethodConfig(ABC):
 
         Progress and estimates need it: what is read is encoded in any case.
         """
-        return self.needs_teacher and self.labels != "views" and self.teacher.as_stored > 0
+        as_stored = self.teacher.as_stored > 0 and not parse_student(self.teacher.train.student).is_frozen
+        return as_stored and self.needs_teacher and self.labels != "views"
 
     @property
     def trained(self) -> TrainConfig:
