@@ -54,7 +54,7 @@ class EncodedOnDemand:
     def __getitem__(self, index: Any) -> Tensor:
         """Return what an index picks of the tensor; only the clips that it picks are read, and encoded if need be."""
         first, *rest = index if isinstance(index, tuple) else (index,)
-        rows, places = torch.arange(len(self))[first].unique(return_inverse=True)
+        rows, places = torch.unique(torch.arange(len(self))[first], return_inverse=True)
         stored = {row: self._stored(row) for row in rows.tolist()}
         encoded = dict(self._encode([row for row, clip in stored.items() if clip is None]))
         clips = torch.empty((len(rows), *self.shape[1:]), dtype=self.dtype)
