@@ -8,12 +8,14 @@ import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from cli_runs import QUICK, Runner, draw_videos
-from method_runs import SMALL_METHODS, dark_and_bright
+from method_runs import SMALL_METHODS, TEACHER, dark_and_bright
 from method_runs import compress as compress_with
+from torch import Tensor
 
 from videocompressa.artifact import read_set
 from videocompressa.bench.rows import BenchOptions, configuration, rows_of
@@ -110,6 +112,47 @@ def test_every_method_keeps_its_budget_and_writes_its_differences(name: str) -> 
     assert synthetic.provenance.config["teacher"] == teacher
     if not config.fills_bytes:
         assert torch.bincount(synthetic.hard_labels, minlength=2).sum() == 4
+
+
+class Recorded:
+    """Latents that know which clips were read."""
+
+    def __init__(self, latents: Tensor) -> None:
+        self.latents, self.shape, self.dtype = latents, latents.shape, latents.dtype
+        self.rows: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self.latents)
+
+    def __getitem__(self, index: Any) -> Tensor:
+        self.rows |= {*torch.arange(len(self))[index].flatten().tolist()}
+        return self.latents[index]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("labels", ["hard", "soft"])
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_latents_are_read_of_kept_videos_alone_unless_the_method_says_so(name: str, labels: str) -> None:
+    config = dataclasses.replace(METHODS[name], teacher=TEACHER, labels=labels)
+    if config.synthesis_steps:
+        config = dataclasses.replace(SMALL_METHODS[name], labels=labels)
+    data = dark_and_bright()
+    read = Recorded(data.latents)
+    synthetic = compress_with(dataclasses.replace(data, latents=read), config, allow_fewer=True, file_bytes=15_000)
+    kept = {data.video_ids.index(video) for video in synthetic.provenance.video_ids}
+    assert len(kept) < len(data)
+    if config.reads_all_latents:
+        assert read.rows - kept
+    else:
+        assert read.rows <= kept
+
+
+def test_which_methods_read_all_latents() -> None:
+    assert {name for name, config in METHODS.items() if config.reads_all_latents} == {
+        *("typical-clips", "lvdd", "lvdd-k-means", "lvdd-scaled"),  # compare latents
+        *("rded", "herding-real", "k-center-real", "facility-location-real"),  # a teacher sees clips as stored
+        *("herding-h264", "herding-av1", "herding-webp"),
+    }
 
 
 def layers_of_the_contract() -> list[set[str]]:

@@ -6,12 +6,15 @@ import importlib
 import itertools
 import json
 import os
+import resource
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -25,6 +28,7 @@ from videocompressa.datasets import VideoSet, candidates, decode_split, encode_p
 from videocompressa.datasets.journal import locked
 from videocompressa.engine import WorkerError, peak_memory_bytes, run_apart, run_shards
 from videocompressa.errors import InputError, VideoError
+from videocompressa.run import Watch, watch_nothing
 from videocompressa.video import shards
 from videocompressa.video.shards import decode_shard
 
@@ -104,14 +108,34 @@ class TestContent:
         assert levels == pytest.approx([20, 80, 140, 200], abs=4)
         assert data.times_seconds[9].tolist() == pytest.approx([0.04, 0.16, 0.28, 0.40])
         assert data.latents.dtype == torch.float16
-        expected = codec.encode(data.frames.flatten(0, 1)).half().view_as(data.latents)
-        assert torch.equal(data.latents, expected)
+        expected = codec.encode(data.frames.flatten(0, 1)).half().view(data.latents.shape)
+        assert torch.equal(data.latents[:], expected)
         assert (data.source, data.split_hash) == ("set", videos.select("train").split_hash)
+
+    @pytest.mark.parametrize(
+        "index",
+        [
+            3,
+            slice(2, 9, 3),
+            torch.tensor([4, 1, 4]),
+            [9, 0],
+            torch.arange(10) % 2 == 0,
+            torch.tensor([], dtype=torch.int64),
+            (slice(None), 2),
+            (slice(3, 6), torch.tensor([0, 2])),
+            (torch.tensor([[8], [1]]), torch.tensor([[0, 1, 3], [1, 2, 3]])),
+        ],
+        ids=str,
+    )
+    def test_latents_are_indexed_as_a_tensor_is(self, videos: VideoSet, tmp_path: Path, index: Any) -> None:
+        data = encode_pass(videos, "train", CLIP, HalfCodec(), cache=tmp_path, workers=0)
+        picked = data.latents[index]
+        assert torch.equal(picked, data.latents[:][index])
 
     def test_the_pixel_codec_keeps_the_pixels(self, videos: VideoSet, tmp_path: Path) -> None:
         codec = PixelCodec()
         data = encode_pass(videos, "train", CLIP, codec, cache=tmp_path / "c", workers=0)
-        pixels = codec.decode(data.latents.flatten(0, 1).float())
+        pixels = codec.decode(data.latents[:].flatten(0, 1).float())
         assert (pixels - data.frames.flatten(0, 1) / 255).abs().max() < 2e-3
 
     def test_normalization_is_that_of_all_pixels(self, videos: VideoSet, tmp_path: Path) -> None:
@@ -142,43 +166,49 @@ class TestContent:
 
     def test_watch_counts_videos(self, videos: VideoSet, tmp_path: Path) -> None:
         seen: list[tuple[str, int, int]] = []
-        encode_pass(
+        data = encode_pass(
             videos, "train", CLIP, HalfCodec(), cache=tmp_path / "c", workers=0,
             watch=lambda step, **numbers: seen.append((step, numbers["done"], numbers["total"])),
         )  # fmt: skip
-        assert seen == [(step, done, 10) for done in (0, 3, 6, 9, 10) for step in ("decode", "encode")]
+        assert seen == [("decode", done, 10) for done in (0, 3, 6, 9, 10)]
+        data.latents[torch.tensor([2, 7])]
+        assert seen[5:] == [("encode", 1, 2), ("encode", 2, 2)]
 
 
 class TestResume:
     def test_workers_do_not_matter(self, videos: VideoSet, tmp_path: Path) -> None:
         for workers in (0, 1, 2, 4):
-            encode_pass(videos, "train", CLIP, HalfCodec(), cache=tmp_path / str(workers), workers=workers)
+            cache = tmp_path / str(workers)
+            encode_pass(videos, "train", CLIP, HalfCodec(), cache=cache, workers=workers, encode_all=True)
         assert all(files(tmp_path / str(workers)) == files(tmp_path / "0") for workers in (1, 2, 4))
 
     @pytest.mark.parametrize("codec", ["tiny", "linear", "ycbcr"])
-    def test_how_many_videos_are_encoded_at_once_does_not_matter(
-        self, videos: VideoSet, tmp_path: Path, codec: str, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_which_clips_are_read_together_does_not_matter(self, videos: VideoSet, tmp_path: Path, codec: str) -> None:
         latents = []
-        for count in (1, 3, 16):
-            monkeypatch.setattr(candidates, "SHARD_VIDEOS", count)
-            cache = tmp_path / str(count)
-            latents.append(encode_pass(videos, "train", CLIP, build_codec(codec), cache=cache, workers=0).latents)
+        for count in (1, 3, 10):
+            data = encode_pass(videos, "train", CLIP, build_codec(codec), cache=tmp_path / str(count), workers=0)
+            for rows in reversed(torch.arange(10).split(count)):
+                data.latents[rows]
+            latents.append(data.latents[:])
         assert all(torch.equal(each, latents[0]) for each in latents)
+        at_once = build_codec(codec).encode(data.frames.flatten(0, 1)).half()
+        assert torch.equal(latents[0].flatten(0, 1), at_once)
 
     @pytest.mark.parametrize("file", ["frames", "latents"])
     def test_bytes_that_the_disk_changed_are_done_again(self, videos: VideoSet, tmp_path: Path, file: str) -> None:
         expected = encode_pass(videos, "train", CLIP, HalfCodec(), cache=tmp_path / "c", workers=0)
-        latents, frames = expected.latents.clone(), expected.frames.clone()
+        latents, frames = expected.latents[:], expected.frames.clone()
         (binary,) = (tmp_path / "c").glob(f"*/{file}*.bin")
         data = bytearray(binary.read_bytes())
         data[len(data) // 2] ^= 1
         binary.write_bytes(data)
-        again = encode_pass(videos, "train", CLIP, HalfCodec(), cache=tmp_path / "c", workers=0)
-        assert torch.equal(again.latents, latents)
+        codec = HalfCodec()
+        again = encode_pass(videos, "train", CLIP, codec, cache=tmp_path / "c", workers=0)
+        assert torch.equal(again.latents[:], latents)
         assert torch.equal(again.frames, frames)
+        assert codec.calls == (file == "latents")
 
-    @pytest.mark.parametrize("stop", [("decode", 3), ("decode", 6), ("encode", 0), ("encode", 6)], ids=str)
+    @pytest.mark.parametrize("stop", [("decode", 3), ("decode", 6), ("encode", 1), ("encode", 6)], ids=str)
     def test_interrupted_and_resumed_gives_the_same_bytes(
         self, videos: VideoSet, tmp_path: Path, stop: tuple[str, int]
     ) -> None:
@@ -186,36 +216,43 @@ class TestResume:
             if (step, numbers["done"]) == stop:
                 raise KeyboardInterrupt
 
-        encode_pass(videos, "train", CLIP, HalfCodec(), cache=tmp_path / "uninterrupted", workers=0)
+        def encode(name: str, watch: Watch = watch_nothing) -> None:
+            options: dict[str, Any] = {"cache": tmp_path / name, "workers": 0, "encode_all": True, "watch": watch}
+            encode_pass(videos, "train", CLIP, HalfCodec(), **options)
+
+        encode("uninterrupted")
         with pytest.raises(KeyboardInterrupt):
-            encode_pass(videos, "train", CLIP, HalfCodec(), cache=tmp_path / "c", workers=0, watch=interrupt)
-        # Also bytes that reached the disk without their line, and a line torn in the middle.
+            encode("c", interrupt)
+        # Also bytes that reached the disk without their line or before the rest, and a line torn in the middle.
         for path in (tmp_path / "c").rglob("*.bin"):
             with path.open("ab") as file:
                 file.write(b"half a shard")
         for path in (tmp_path / "c").rglob("*.jsonl"):
             with path.open("a") as lines:
                 lines.write('{"end": 1')
-        seen: list[tuple[str, float]] = []
-        encode_pass(
-            videos, "train", CLIP, HalfCodec(), cache=tmp_path / "c", workers=0,
-            watch=lambda step, **numbers: seen.append((step, numbers["done"])),
-        )  # fmt: skip
+        seen: list[tuple[str, float, float]] = []
+        encode("c", lambda step, **numbers: seen.append((step, numbers["done"], numbers["total"])))
         assert files(tmp_path / "c") == files(tmp_path / "uninterrupted")
-        assert seen[0] == ("decode", stop[1])
+        if stop[0] == "decode":
+            assert seen[0] == (*stop, 10)
+        else:
+            assert seen[:2] == [("decode", 10, 10), ("encode", 1, 10 - stop[1])]
 
     def test_an_unchanged_rerun_decodes_and_encodes_nothing(
         self, videos: VideoSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        encode_pass(videos, "train", CLIP, HalfCodec(), cache=tmp_path, workers=0)
+        encode_pass(videos, "train", CLIP, HalfCodec(), cache=tmp_path, workers=0).latents[2:5]
         monkeypatch.setattr(candidates, "decode_shard", lambda job: pytest.fail("decoded again"))
         monkeypatch.setattr(candidates, "hash_shard", lambda paths: pytest.fail("hashed again"))
         codec = HalfCodec()
-        encode_pass(videos, "train", CLIP, codec, cache=tmp_path, workers=0)
+        again = encode_pass(videos, "train", CLIP, codec, cache=tmp_path, workers=0).latents
+        assert again[torch.tensor([4, 2, 4])].shape == (3, 4, 3, 8, 8)
         assert codec.calls == 0
+        assert again[7].shape == (4, 3, 8, 8)
+        assert codec.calls == 1
 
     def test_a_changed_video_is_noticed(self, videos: VideoSet, tmp_path: Path) -> None:
-        encode_pass(videos, "train", CLIP, HalfCodec(), cache=tmp_path / "c", workers=0)
+        encode_pass(videos, "train", CLIP, HalfCodec(), cache=tmp_path / "c", workers=0, encode_all=True)
         numbered(videos.root / "train" / "a" / "8.mp4", 4, step=50)
         seen: list[float] = []
         changed = encode_pass(
@@ -224,7 +261,8 @@ class TestResume:
         )  # fmt: skip
         assert seen[0] == 3  # The shards before the changed video stay.
         assert changed.frames[4, :, 0, 8, 8].tolist() == pytest.approx([0, 50, 100, 150], abs=4)
-        encode_pass(videos, "train", CLIP, HalfCodec(), cache=tmp_path / "new", workers=0)
+        new = encode_pass(videos, "train", CLIP, HalfCodec(), cache=tmp_path / "new", workers=0)
+        assert torch.equal(changed.latents[:], new.latents[:])
         assert files(tmp_path / "c") == files(tmp_path / "new")
 
     def test_what_an_earlier_run_mapped_stays_readable(self, videos: VideoSet, tmp_path: Path) -> None:
@@ -247,11 +285,11 @@ class TestResume:
         encode_pass(videos, "train", CLIP, codec, cache=tmp_path / "c", workers=0)
 
     def test_another_codec_or_clip_has_its_own_cache(self, videos: VideoSet, tmp_path: Path) -> None:
-        one = encode_pass(videos, "train", CLIP, HalfCodec(), cache=tmp_path, workers=0).latents.clone()
+        one = encode_pass(videos, "train", CLIP, HalfCodec(), cache=tmp_path, workers=0).latents[:]
         encode_pass(videos, "train", CLIP, HalfCodec(scale=2.0), cache=tmp_path, workers=0)
         encode_pass(videos, "train", ClipSpec(2, 16, 16), HalfCodec(), cache=tmp_path, workers=0)
         codec = HalfCodec()
-        again = encode_pass(videos, "train", CLIP, codec, cache=tmp_path, workers=0).latents
+        again = encode_pass(videos, "train", CLIP, codec, cache=tmp_path, workers=0).latents[:]
         assert codec.calls == 0
         assert torch.equal(one, again)
 
@@ -353,22 +391,22 @@ class TestBadVideos:
         with pytest.raises(InputError, match="needs sides in multiples of 2 pixels, got 15x16"):
             encode_pass(videos, "train", ClipSpec(4, 15, 16), HalfCodec(), cache=tmp_path, workers=0)
         with pytest.raises(InputError, match="gives latents that float16 cannot hold; check its scale constants"):
-            encode_pass(videos, "train", CLIP, HalfCodec(scale=1e-9), cache=tmp_path, workers=0)
+            encode_pass(videos, "train", CLIP, HalfCodec(scale=1e-9), cache=tmp_path, workers=0, encode_all=True)
         wrong = HalfCodec()
         wrong.spec = CodecSpec("wrong", "", 5, 2, (0.0,) * 5, (1.0,) * 5)
-        with pytest.raises(InputError, match=r"'wrong' gives latents \(12, 3, 8, 8\); its spec has \(12, 5, 8, 8\)"):
-            encode_pass(videos, "train", CLIP, wrong, cache=tmp_path, workers=0)
+        with pytest.raises(InputError, match=r"'wrong' gives latents \(4, 3, 8, 8\); its spec has \(4, 5, 8, 8\)"):
+            encode_pass(videos, "train", CLIP, wrong, cache=tmp_path, workers=0, encode_all=True)
         (tmp_path / "file").touch()
         with pytest.raises(InputError, match="the cache cannot be written: .*; free some space, or give another --c"):
             decode_split(videos, "train", CLIP, cache=tmp_path / "file", workers=0)
 
-    @pytest.mark.parametrize("last", [1, 2, 3, 6])
+    @pytest.mark.parametrize("last", [1, 3, 5])
     def test_a_disk_that_fills_up(
         self, videos: VideoSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: int
     ) -> None:
-        """Frames and latents are written in turns, here of two videos; what is complete is kept."""
+        """Shards of two videos; what is complete is kept."""
         monkeypatch.setattr(candidates, "SHARD_VIDEOS", 2)
-        expected = encode_pass(videos, "train", CLIP, HalfCodec(), cache=tmp_path / "expected", workers=0)
+        expected = decode_split(videos, "train", CLIP, cache=tmp_path / "expected", workers=0)
         numbers = itertools.count(1)
 
         def full(number: int) -> None:
@@ -378,13 +416,33 @@ class TestBadVideos:
 
         monkeypatch.setattr("videocompressa.datasets.journal.os.fsync", full)
         with pytest.raises(InputError, match="cannot be written: No space left on device; free some space, or give"):
-            encode_pass(videos, "train", CLIP, HalfCodec(), cache=tmp_path / "c", workers=0)
+            decode_split(videos, "train", CLIP, cache=tmp_path / "c", workers=0)
         decoded: list[object] = []
         monkeypatch.setattr(candidates, "decode_shard", lambda job: decoded.append(job) or decode_shard(job))
-        again = encode_pass(videos, "train", CLIP, HalfCodec(), cache=tmp_path / "c", workers=0)
+        again = decode_split(videos, "train", CLIP, cache=tmp_path / "c", workers=0)
         assert torch.equal(again.frames, expected.frames)
-        assert torch.equal(again.latents, expected.latents)
-        assert len(decoded) == 5 - last // 2  # five shards; half of the writes before are frames
+        assert len(decoded) == 6 - last
+
+    def test_a_disk_that_fills_up_while_clips_are_encoded(self, videos: VideoSet, tmp_path: Path) -> None:
+        codec = HalfCodec()
+        data = encode_pass(videos, "train", CLIP, codec, cache=tmp_path, workers=0)
+        latents = data.latents
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (5 * 1540 // 2, limits[1]))  # two clips and a half
+        try:
+            with pytest.raises(InputError, match="cannot be written: No space left on device; free some space, or"):
+                latents[:]
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert codec.calls == 3
+        assert torch.equal(latents[:].flatten(0, 1), codec.encode(data.frames.flatten(0, 1)).half())
+        assert codec.calls == 3 + 8 + 1
+
+    def test_a_cache_that_is_removed_while_it_is_read(self, videos: VideoSet, tmp_path: Path) -> None:
+        data = encode_pass(videos, "train", CLIP, HalfCodec(), cache=tmp_path, workers=0)
+        first = data.latents[:3]
+        shutil.rmtree(tmp_path)
+        assert torch.equal(data.latents[:][:3], first)
 
 
 @pytest.mark.slow

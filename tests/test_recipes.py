@@ -318,10 +318,9 @@ def test_stages_belong_to_the_content(videos: Path, here: Surroundings) -> None:
     encoded = encode_train(list_videos(videos, SMALL), SMALL, PixelCodec(), here)
     folder = stages_of(encoded, here).folder
     assert folder == stages_of(encoded, here).folder
-    swapped = encoded.latents.clone()
-    swapped[[0, 1]] = swapped[[1, 0]]
+    swapped = (encoded.video_hashes[1], encoded.video_hashes[0], *encoded.video_hashes[2:])
     for other in (
-        dataclasses.replace(encoded, latents=swapped),
+        dataclasses.replace(encoded, video_hashes=swapped),
         dataclasses.replace(encoded, labels=1 - encoded.labels),
         encoded.take(range(7)),
     ):

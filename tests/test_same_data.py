@@ -106,7 +106,7 @@ def test_every_source_gives_the_same_latents_labels_and_accuracy(
     for split in PER_CLASS:
         codec, videos = build_codec("ycbcr"), find_videos(data)
         encoded = encode_pass(videos, split, CLIP, codec, cache=cache / "candidates", workers=0)
-        given |= {f"{split} latents": encoded.latents, f"{split} labels": encoded.labels}
+        given |= {f"{split} latents": encoded.latents[:], f"{split} labels": encoded.labels}
     sizes = ("--size", CLIP.height, "--frames", CLIP.num_frames)
     ran = run("train", data, "--data", data, *sizes, *STUDENT, "--cache", cache, "--device", "cpu", "--json")
     given |= {"accuracy": ran.json["top1_runs"], "confusion": ran.json["confusion"]}

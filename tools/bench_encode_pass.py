@@ -1,4 +1,4 @@
-"""Time and memory of the encode pass, next to decoding alone, on the same files in the same run.
+"""Time and memory of decoding, of what `compress` encodes by default, and of encoding all, on the same files.
 
     python tools/bench_encode_pass.py DATA [--codec tiny] [--size 64] [--frames 8] [--workers 1] [--copies 1 2 4 8]
         [--engines local ray] [--ray-address ADDRESS]
@@ -8,7 +8,8 @@ DATA is a folder of labeled videos. Every measurement runs in a process of its o
 memory is its own. `--copies 1 2` also reads every video twice (symbolic links): memory must not grow, time must double;
 the last line states by how much they miss that. `--long-video` reads one generated video of 1080p, of two hours by
 default, and a tenth of it.
-`--engines local ray` measures both; Ray's start is part of its seconds, its workers' memory is not in the table.
+CPU seconds are those of this process and its workers, which count on a machine that is busy otherwise. `--engines local
+ray` measures both; Ray's start is part of its seconds, its workers' memory and CPU time are not in the table.
 Prints a Markdown table for docs/benchmarks.md.
 """
 
@@ -28,7 +29,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from videocompressa.datasets import VideoSet
 
-STAGES = ("decode", "decode + encode")
+KEPT_PER_CLASS = 3
+"""Videos of each class that `compress` keeps by default."""
+STAGES = ("decode", f"decode + encode {KEPT_PER_CLASS} a class", "decode + encode all")
 
 
 def main() -> None:
@@ -45,6 +48,7 @@ def main() -> None:
     parser.add_argument("--ray-address")
     parser.add_argument("--measure", choices=STAGES, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command line does
     if options.measure:
         print(json.dumps(measure(options, options.measure)))
         return
@@ -55,8 +59,8 @@ def main() -> None:
         parser.error("give DATA, or --long-video")
     print(f"{options.data.name}, {options.frames} frames at {options.size} px, codec {options.codec}, "
           f"{options.workers} decoding workers\n")  # fmt: skip
-    print("| pass | clips | seconds | clips/s | against decoding | peak memory | of which before |")
-    print("|---|---|---|---|---|---|---|")
+    print("| pass | clips | seconds | CPU seconds | clips/s | against decoding | peak memory | of which before |")
+    print("|---|---|---|---|---|---|---|---|")
     passes: dict[tuple[str, str], list[dict[str, float]]] = {}
     for copies in options.copies:
         decoding = 0.0
@@ -68,7 +72,8 @@ def main() -> None:
             rate = row["clips"] / row["seconds"]
             decoding = decoding or rate
             print(
-                f"| {stage}, {engine} | {row['clips']} | {row['seconds']:.1f} | {rate:.1f} | {rate / decoding:.2f} "
+                f"| {stage}, {engine} | {row['clips']} | {row['seconds']:.1f} | {row['cpu']:.1f} | {rate:.1f} "
+                f"| {rate / decoding:.2f} "
                 f"| {row['peak'] / 2**20:.0f} MiB | {row['before'] / 2**20:.0f} MiB |",
                 flush=True,
             )
@@ -147,12 +152,15 @@ def write_long(path: Path, seconds: int) -> None:
 
 
 def measure(options: argparse.Namespace, stage: str) -> dict[str, float]:
-    """Run one pass with an empty cache and return clips, seconds and peak resident bytes of this process."""
+    """Run one pass with an empty cache and return clips, seconds, CPU seconds and peak resident bytes."""
+    import torch
+
     from videocompressa.clip import ClipSpec
     from videocompressa.codecs import build_codec
     from videocompressa.datasets import decode_split, encode_pass, find_videos
     from videocompressa.engine import peak_memory_bytes
     from videocompressa.engine_ray import RayCluster
+    from videocompressa.methods.config import random_of_each_class
 
     workers = RayCluster(options.workers, options.ray_address) if options.engines == ["ray"] else options.workers
     with tempfile.TemporaryDirectory() as folder:
@@ -161,14 +169,17 @@ def measure(options: argparse.Namespace, stage: str) -> dict[str, float]:
         if options.copies[0] > 1:
             videos = find_videos(_linked(videos.select("train"), options.copies[0], Path(folder) / "data"))
         codec = build_codec(options.codec)
-        before, started = peak_memory_bytes(), time.perf_counter()
+        before, cpu, started = peak_memory_bytes(), sum(os.times()[:4]), time.perf_counter()
         if stage == "decode":
             clips = len(decode_split(videos, "train", clip, cache=cache, workers=workers))
         else:
-            encoded = encode_pass(videos, "train", clip, codec, cache=cache, workers=workers)
-            clips = len(encoded)
+            encode_all = stage == STAGES[2]
+            data = encode_pass(videos, "train", clip, codec, cache=cache, workers=workers, encode_all=encode_all)
+            data.latents[random_of_each_class(data.labels, KEPT_PER_CLASS, torch.Generator())]
+            clips = len(data)
         seconds = time.perf_counter() - started
-        return {"clips": clips, "seconds": seconds, "peak": peak_memory_bytes(), "before": before}
+        cpu = sum(os.times()[:4]) - cpu
+        return {"clips": clips, "seconds": seconds, "cpu": cpu, "peak": peak_memory_bytes(), "before": before}
 
 
 def _linked(videos: VideoSet, copies: int, folder: Path) -> Path:

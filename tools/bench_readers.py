@@ -102,7 +102,7 @@ def with_encode_pass(options: argparse.Namespace, folder: Path) -> dict[str, flo
     seconds = []
     for _ in range(2):
         started = time.perf_counter()
-        encoded = encode_pass(videos, "train", clip, codec, cache=folder, workers=options.workers)
+        encoded = encode_pass(videos, "train", clip, codec, cache=folder, workers=options.workers, encode_all=True)
         assert sum(int(batch.sum()) for batch in torch.split(encoded.frames, 64)) > 0
         seconds.append(time.perf_counter() - started)
     num_bytes = bytes_of([path for path in folder.rglob("*") if path.is_file()])

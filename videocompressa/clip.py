@@ -7,7 +7,7 @@ h w latent cells, L classes, D features.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ VIDEO_HASH_DIGITS = 10
 10,000 x 10,000 different videos agree with a probability of 1e-4."""
 
 
-def shape_text(tensor: Tensor) -> str:
+def shape_text(tensor: "Tensor | Latents") -> str:
     """Return dtype and shape for messages, such as "uint8 (8, 3, 64, 64)"."""
     return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
 
@@ -194,12 +194,31 @@ class DecodedSplit:
         return f"{type(self).__name__}({self.source!r}, {', '.join(shapes)}, classes={len(self.classes)})"
 
 
+@runtime_checkable
+class Latents(Protocol):
+    """Latents of N clips: a tensor, or what encodes clips when they are read (`datasets.latents`)."""
+
+    @property
+    def shape(self) -> torch.Size:
+        """(N,T,C,h,w)."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of what is read."""
+
+    def __len__(self) -> int:
+        """Return N."""
+
+    def __getitem__(self, index: Any, /) -> Tensor:
+        """Return what an index picks of the tensor."""
+
+
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Candidates(DecodedSplit):
     """The candidate frames of one split, decoded and encoded once (steps 1 and 4 of the method)."""
 
-    latents: Tensor
-    """(N,T,C,h,w) float16, scaled."""
+    latents: Latents
+    """(N,T,C,h,w) float16, scaled; `latents[rows]` is a tensor."""
     codec: CodecSpec
 
     def __post_init__(self) -> None:
@@ -228,7 +247,7 @@ class Candidates(DecodedSplit):
     def take(self, rows: Sequence[int] | Tensor) -> Self:
         """Return the candidates of the given videos, in the given order."""
         index = torch.as_tensor(rows, dtype=torch.int64)
-        tensors = {name: tensor[index] for name, tensor in vars(self).items() if isinstance(tensor, Tensor)}
+        tensors = {name: tensor[index] for name, tensor in vars(self).items() if isinstance(tensor, Latents)}
         video_ids, video_hashes = self.names_of(index.tolist())
         changes: dict[str, Any] = {**tensors, "video_ids": video_ids, "video_hashes": video_hashes}
         return replace(self, **changes)

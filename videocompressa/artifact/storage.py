@@ -20,7 +20,7 @@ from torch import Tensor
 from videocompressa.artifact.container import Quantization
 from videocompressa.artifact.packing import transform, unpacked
 from videocompressa.artifact.set_file import to_bytes
-from videocompressa.clip import CodecSpec
+from videocompressa.clip import CodecSpec, Latents
 from videocompressa.errors import InputError
 from videocompressa.rng import Streams
 from videocompressa.synthetic import Decoder, SyntheticSet
@@ -94,7 +94,7 @@ def blank_stream(codec: CodecSpec, num_bytes: int) -> dict[str, Tensor]:
     return {"steps": torch.ones(codec.channels).half(), "stream": torch.zeros(num_bytes, dtype=torch.uint8)}
 
 
-def sample_of(latents: Tensor) -> Tensor:
+def sample_of(latents: Latents) -> Tensor:
     """Return up to 64 evenly spaced items of (N,...) as float32: what is measured in place of a complete split."""
     return latents[torch.linspace(0, len(latents) - 1, min(_SAMPLE, len(latents))).long()].float()
 

@@ -1,19 +1,17 @@
-"""The encode pass: every video of a split decoded once, and every candidate frame encoded once (steps 1 and 4).
+"""The pass over the videos: each of a split is decoded once, and its clip encoded once, when it is read (`latents`).
 
 Worker processes decode shards of videos, a few ahead of this process, which writes them, in the order of the ids, to a
-cache that survives interruptions (`journal`), and encodes each at once. Memory holds a few shards, never the set: the
-tensors returned are mapped from the files. Results do not depend on the number of workers. A changed video is noticed
-by its size and time, then by its content.
+cache that survives interruptions (`journal`). Memory holds a few shards, never the set: the tensors returned are mapped
+from the files. Results do not depend on the number of workers. A changed video is noticed by its size and time, then by
+its content.
 """
 
 from __future__ import annotations
 
 import math
-from collections import deque
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
-from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -23,6 +21,7 @@ from torch import Tensor
 
 from videocompressa.clip import VIDEO_HASH_DIGITS, Candidates, ClipSpec, DecodedSplit, Normalization
 from videocompressa.datasets.journal import Journal, Line, locked
+from videocompressa.datasets.latents import EncodedOnDemand
 from videocompressa.datasets.videos import VideoEntry, VideoSet
 from videocompressa.engine import Workers, run_shards
 from videocompressa.errors import BadVideo, InputError
@@ -36,7 +35,7 @@ CACHE_FORMAT = 2
 """Raise it whenever the same videos would give other bytes: other choice of frames, resizing, shard size or layout."""
 
 SHARD_VIDEOS = 16
-"""Videos a shard: the most that an interruption loses, and the batch that is encoded at once."""
+"""Videos a shard: the most that an interruption loses."""
 
 MAX_LISTED = 10
 """Bad videos that an error names."""
@@ -61,8 +60,7 @@ def decode_split(
     """
     split_pass = _SplitPass.of(videos, split, clip, cache, workers, max_bad, max_seconds, watch)
     with locked(split_pass.folder, watch):
-        (frames,) = deque(split_pass.decode(), maxlen=1)
-        return split_pass.collect(frames)
+        return split_pass.decoded()
 
 
 def encode_pass(
@@ -76,28 +74,25 @@ def encode_pass(
     max_bad: float = 0.05,
     max_seconds: float = MAX_SECONDS,
     normalization: Normalization | None = None,
+    encode_all: bool = False,
     watch: Watch = watch_nothing,
 ) -> Candidates:
-    """Decode and encode the candidate frames of a split, or take them from the cache.
+    """Decode the candidate frames of a split, or take them from the cache; a clip is encoded when its latents are read.
 
-    `normalization` is the train split's where `split` is another one; None computes it from this split. Latents are
-    kept as float16. `watch("decode", ...)` and `watch("encode", ...)` in turns. Errors as in `decode_split`.
+    `encode_all` encodes all at once. `normalization` is the train split's where `split` is another one; None computes
+    it from this split. Latents are kept as float16. `watch("encode", done=, total=)` counts clips, beside "decode" of
+    `decode_split`, whose errors these are.
     """
-    latent_shape = codec.spec.latent_shape(clip.height, clip.width)  # A size the codec cannot take fails here.
+    codec.spec.latent_shape(clip.height, clip.width)  # A size the codec cannot take fails here.
     split_pass = _SplitPass.of(videos, split, clip, cache, workers, max_bad, max_seconds, watch)
     with locked(split_pass.folder, watch):
-        with closing(split_pass.decode()) as decoding, _half_the_threads(workers):
-            frames = next(decoding)
-            latents = split_pass.latents_of(frames, codec)
-            split_pass.encode(frames, latents, codec)
-            for frames in decoding:  # workers are decoding the shards that follow
-                split_pass.encode(frames, latents, codec)
-        decoded = split_pass.collect(frames)
-    return Candidates(
-        **{**vars(decoded), "normalization": normalization or decoded.normalization},
-        latents=_mapped(latents.binary, "float16", (len(decoded), clip.num_frames, *latent_shape)),
-        codec=codec.spec,
-    )
+        decoded = split_pass.decoded()
+        path = split_pass.folder / f"latents-{key_sha256(asdict(codec.spec))[:20]}.bin"
+        latents = EncodedOnDemand(decoded, codec, path, watch)
+        if encode_all:
+            latents.encode_all()
+    fields = {**vars(decoded), "normalization": normalization or decoded.normalization}
+    return Candidates(**fields, latents=latents, codec=codec.spec)
 
 
 @dataclass(frozen=True)
@@ -136,8 +131,8 @@ class _SplitPass:
         key = key_sha256([CACHE_FORMAT, videos.name, [entry.video_id for entry in part.entries], asdict(clip)])
         return cls(part, clip, cache / f"{split}-{key[:20]}", workers, max_bad, max_seconds, watch)
 
-    def decode(self) -> Generator[Journal]:
-        """Bring the cache of frames up to date; yield it at the start and after each shard."""
+    def decoded(self) -> DecodedSplit:
+        """Bring the cache of frames up to date, and return what it holds."""
         sources = [entry.source for entry in self.videos.entries]
         shards = [tuple(sources[start : start + SHARD_VIDEOS]) for start in range(0, len(sources), SHARD_VIDEOS)]
         how = (*self.clip.size, self.clip.stride, self.clip.fit)
@@ -147,7 +142,6 @@ class _SplitPass:
         journal.keep(_num_current(journal.lines, jobs, self.max_seconds))
         bad = self._bad(journal.lines)
         self._report(journal.lines, bad)
-        yield journal
         with closing(run_shards(decode_shard, jobs[len(journal.lines) :], lost=decode_apart, **limits)) as results:
             for decoded in results:
                 sums, squares = decoded.channel_sums()
@@ -155,11 +149,10 @@ class _SplitPass:
                 journal.append(decoded.frames.data, stamps=decoded.stamps, rows=rows, sums=sums, squares=squares)
                 bad += self._bad(journal.lines[-1:], first=len(journal.lines) - 1)
                 self._report(journal.lines, bad, decoded.seconds)
-                yield journal
         check_classes_read(self.videos, bad)
+        return self._collect(journal)
 
-    def collect(self, journal: Journal) -> DecodedSplit:
-        """Return what the cache of frames holds."""
+    def _collect(self, journal: Journal) -> DecodedSplit:
         lines = journal.lines
         file_sizes = [stamp[0] if stamp else 0 for line in lines for stamp in line["stamps"]]
         outcomes = zip(self._outcomes(lines), file_sizes, strict=True)
@@ -186,28 +179,6 @@ class _SplitPass:
             split_hash=self.videos.split_hash,
             video_hashes=tuple(row["sha256"][:VIDEO_HASH_DIGITS] for _, row, _ in good),
         )
-
-    def latents_of(self, frames: Journal, codec: Codec) -> Journal:
-        """Return the cache of latents, cut back to those of these frames."""
-        latents = Journal(self.folder / f"latents-{key_sha256(asdict(codec.spec))[:20]}.bin")
-        pairs = zip(latents.lines, frames.lines, strict=False)
-        latents.keep(sum(1 for _ in takewhile(lambda pair: pair[0]["frames"] == pair[1]["chain"], pairs)))
-        self._watch_encode(latents)
-        return latents
-
-    def encode(self, frames: Journal, latents: Journal, codec: Codec) -> None:
-        """Bring the cache of latents up to date with the frames that there are."""
-        shape = (3, self.clip.height, self.clip.width)
-        for line in frames.lines[len(latents.lines) :]:
-            start = frames.start_of(len(latents.lines))
-            pixels = np.fromfile(frames.binary, np.uint8, line["end"] - start, offset=start).reshape(-1, *shape)
-            data = _encode_frames(torch.from_numpy(pixels), codec) if len(pixels) else b""
-            latents.append(data, frames=line["chain"])
-            self._watch_encode(latents)
-
-    def _watch_encode(self, latents: Journal) -> None:
-        """Report how many videos are encoded, bad ones included."""
-        self.watch("encode", done=self._num_videos(latents.lines), total=len(self.videos))
 
     def _num_videos(self, lines: Sequence[Line]) -> int:
         """Return how many videos the first shards hold: all are full but the last of the split."""
@@ -247,17 +218,6 @@ def check_classes_read(videos: VideoSet, bad: Sequence[BadVideo]) -> None:
         )
 
 
-@contextmanager
-def _half_the_threads(workers: Workers) -> Iterator[None]:
-    """Leave half of the threads of networks to the workers: more threads than cores wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(threads if workers == 0 else max(1, threads // 2))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
 def _num_current(lines: list[Line], jobs: Sequence[Job], max_seconds: float) -> int:
     """Return how many shards match the files of now; new stamps of unchanged content are noted in `lines`.
 
@@ -289,17 +249,6 @@ def _normalization(lines: Sequence[Line], num_pixels: int) -> Normalization:
         # A constant channel is not scaled: its deviation is 0.
         stds.append(math.sqrt((num_pixels * squares - total**2) / num_pixels**2) / 255 or 1.0)
     return Normalization((means[0], means[1], means[2]), (stds[0], stds[1], stds[2]))
-
-
-def _encode_frames(pixels: Tensor, codec: Codec) -> bytes:
-    with torch.no_grad():
-        latents = codec.encode(pixels).to("cpu", torch.float16)
-    expected = (len(pixels), *codec.spec.latent_shape(pixels.shape[2], pixels.shape[3]))
-    if tuple(latents.shape) != expected:
-        raise InputError(f"codec {codec.spec.name!r} gives latents {tuple(latents.shape)}; its spec has {expected}")
-    if not bool(torch.isfinite(latents).all()):
-        raise InputError(f"codec {codec.spec.name!r} gives latents that float16 cannot hold; check its scale constants")
-    return latents.contiguous().numpy().tobytes()
 
 
 def _mapped(binary: Path, dtype: str, shape: tuple[int, ...]) -> Tensor:

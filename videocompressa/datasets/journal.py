@@ -1,9 +1,9 @@
-"""The cache of the encode pass: append-only binary files, each with a journal of its complete shards.
+"""The cache of the pass over the videos: an append-only binary file with a journal of its complete shards.
 
 `frames.bin` holds the good videos' frames, `frames.jsonl` one line a finished shard, written after its bytes are on the
 disk. After an interruption, bytes beyond the last line are cut off and the work resumes there. Each line carries a hash
 chained over all lines before it, and a checksum of its bytes, which are read when the cache is opened: what a disk
-damaged is done again; the journal of latents names the chain of the frames that they encode.
+damaged is done again.
 """
 
 import hashlib
@@ -78,11 +78,7 @@ class Journal:
     @property
     def end(self) -> int:
         """Bytes of the complete shards."""
-        return self.start_of(len(self.lines))
-
-    def start_of(self, position: int) -> int:
-        """Return the offset of a shard's bytes; that of the next shard is the end of the file."""
-        return int(self.lines[position - 1]["end"]) if position else 0
+        return int(self.lines[-1]["end"]) if self.lines else 0
 
 
 def chain(before: list[Line], line: Line) -> str:

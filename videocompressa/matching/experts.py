@@ -11,7 +11,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from videocompressa.clip import Candidates
+from videocompressa.clip import DecodedSplit
 from videocompressa.errors import check_least
 from videocompressa.networks import Classifier
 from videocompressa.run import Run
@@ -66,7 +66,7 @@ class ExpertConfig:
         return max(1, num_clips // max(1, self.batch_size))
 
 
-def train_experts(train_data: Candidates, config: ExpertConfig, run: Run) -> list[Tensor]:
+def train_experts(train_data: DecodedSplit, config: ExpertConfig, run: Run) -> list[Tensor]:
     """Return one trajectory (epochs + 1, P) float32 on the CPU for each expert, P its number of parameters.
 
     Expert e draws from stream "experts/e" alone, so its bytes do not depend on the others. From a folder of stages
@@ -102,7 +102,7 @@ def named_views(flat: Tensor, student: nn.Module) -> dict[str, Tensor]:
     return {name: part.view_as(named[name]) for name, part in zip(named, parts, strict=True)}
 
 
-def _trajectory(train_data: Candidates, config: ExpertConfig, run: Run) -> dict[str, Tensor]:
+def _trajectory(train_data: DecodedSplit, config: ExpertConfig, run: Run) -> dict[str, Tensor]:
     steps_per_epoch = config.steps_per_epoch(len(train_data))
     snapshots: list[Tensor] = []
 

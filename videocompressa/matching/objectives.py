@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from videocompressa.clip import Candidates
+from videocompressa.clip import DecodedSplit
 from videocompressa.errors import DivergedError, InputError, check_least, check_within
 from videocompressa.matching.experts import ExpertConfig, named_views, train_experts
 from videocompressa.networks import Dropout, Student, build_student, check_student
@@ -77,7 +77,7 @@ class DMConfig:
         """The student that it matches in; a name of `networks.STUDENTS`."""
         return self.student
 
-    def build(self, train_data: Candidates, run: Run) -> Matching:
+    def build(self, train_data: DecodedSplit, run: Run) -> Matching:
         """Return the objective on real clips."""
         return DistributionMatching(self, train_data, run.child("dm"))
 
@@ -121,7 +121,7 @@ class MTTConfig:
         """The student that it matches in; a name of `networks.STUDENTS`."""
         return self.experts.student
 
-    def build(self, train_data: Candidates, run: Run) -> Matching:
+    def build(self, train_data: DecodedSplit, run: Run) -> Matching:
         """Return the objective on real clips; experts are trained here, stages that methods of equal `run` share."""
         trajectories = train_experts(train_data, self.experts, run)
         return TrajectoryMatching(self, train_data, trajectories, run.child("mtt"))
@@ -139,7 +139,7 @@ MatchingConfig = DMConfig | MTTConfig
 class DistributionMatching(Matching):
     """DM; see the module's docstring."""
 
-    def __init__(self, config: DMConfig, train_data: Candidates, run: Run) -> None:
+    def __init__(self, config: DMConfig, train_data: DecodedSplit, run: Run) -> None:
         self._config, self._run = config, run
         self._clips = real_clips(train_data)
         self._members = [(train_data.labels == label).nonzero()[:, 0] for label in range(len(train_data.classes))]
@@ -189,7 +189,7 @@ def mean_distance(real_means: Tensor, synthetic: Tensor, index: Tensor) -> Tenso
 class TrajectoryMatching(Matching):
     """MTT; see the module's docstring. `trajectories`: one (epochs + 1, P) an expert."""
 
-    def __init__(self, config: MTTConfig, train_data: Candidates, trajectories: Sequence[Tensor], run: Run) -> None:
+    def __init__(self, config: MTTConfig, train_data: DecodedSplit, trajectories: Sequence[Tensor], run: Run) -> None:
         self._config, self._run, self._trajectories = config, run, trajectories
         self.parameter_lr = config.inner_lr_lr
         self._inner_lr = torch.tensor(config.inner_lr, device=run.device, requires_grad=True)

@@ -102,6 +102,15 @@ class MethodConfig(ABC):
         return self.labels != "hard"
 
     @property
+    def reads_all_latents(self) -> bool:
+        """Whether the latents of nearly all candidates are read, and not those alone that are kept.
+
+        Progress and estimates need it: what is read is encoded in any case.
+        """
+        as_stored = self.teacher.as_stored > 0 and not parse_student(self.teacher.train.student).is_frozen
+        return as_stored and self.needs_teacher and self.labels != "views"
+
+    @property
     def trained(self) -> TrainConfig:
         """How the network that labels is trained: the labeler, or a teacher."""
         return self.labeler.train if self.labels == "views" else self.teacher.train
@@ -271,6 +280,11 @@ class SelectingConfig(MethodConfig):
         super().__post_init__()
         check_known("unknown selector", self.selector, SELECTORS)
         check_known("unknown subset rule", self.subset, SUBSETS)
+
+    @property
+    def reads_all_latents(self) -> bool:
+        """See `MethodConfig.reads_all_latents`."""
+        return self.selector == "gumbel" or super().reads_all_latents
 
     def training_steps(self, num_clips: int, num_classes: int) -> int:
         """See `MethodConfig.training_steps`."""

@@ -59,6 +59,11 @@ class LvddConfig(MethodConfig):
         check_within(self, "", ratio="(0,1]")
 
     @property
+    def reads_all_latents(self) -> bool:
+        """See `MethodConfig.reads_all_latents`."""
+        return self.select != "random" or super().reads_all_latents
+
+    @property
     def name(self) -> str:
         """Name of the method in the file."""
         if self.select != "dpp":

@@ -50,6 +50,11 @@ class TypicalClipsConfig(MethodConfig):
         check_known("unknown subset rule", self.subset, SUBSETS)
         check_within(self, "", loss="(0,1)")
 
+    @property
+    def reads_all_latents(self) -> bool:
+        """See `MethodConfig.reads_all_latents`."""
+        return self.subset != "random" or super().reads_all_latents
+
     def compress(self, train_data: Candidates, codec: Codec, budget: Budget, run: Run) -> SyntheticSet:
         """Return as many complete clips of each class as `budget.file_bytes` holds; a class with fewer gives all.
 

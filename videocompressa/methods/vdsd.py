@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from videocompressa.artifact.packing import memories
-from videocompressa.clip import Candidates
+from videocompressa.clip import Candidates, DecodedSplit
 from videocompressa.codecs import Codec
 from videocompressa.errors import DivergedError, InputError, check_known, check_least, check_within
 from videocompressa.matching.objectives import DMConfig, MTTConfig
@@ -231,10 +231,8 @@ def _check_stored(config: VDSDConfig, dynamics: Tensor, weight: Tensor, bias: Te
         )
 
 
-def one_still_each(train_data: Candidates, generator: torch.Generator) -> Candidates:
+def one_still_each(train_data: DecodedSplit, generator: torch.Generator) -> DecodedSplit:
     """Return the real stills of stage 1: one random frame of each video, held for a complete clip (views)."""
     times = torch.randint(train_data.clip.num_frames, (len(train_data), 1), generator=generator)
-    frames, latents = (
-        take_keyframes(values, times).expand_as(values) for values in (train_data.frames, train_data.latents)
-    )
-    return dataclasses.replace(train_data, frames=frames, latents=latents)
+    frames = take_keyframes(train_data.frames, times).expand_as(train_data.frames)
+    return dataclasses.replace(train_data, frames=frames)

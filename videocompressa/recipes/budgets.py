@@ -82,12 +82,13 @@ class BlankFiles:
 
 
 def blank_files(
-    data: Candidates, config: MethodConfig, storage: Storage, seed: int, latents: Tensor, codec: Codec
+    data: Candidates, config: MethodConfig, storage: Storage, seed: int, sample: Callable[[], Tensor], codec: Codec
 ) -> BlankFiles:
-    """Return the sizes of files of `data`, with streams measured on sample latents (n,T,C,h,w)."""
+    """Return the sizes of files of `data`, with streams measured on the latents (n,T,C,h,w) of `sample()`."""
 
     @functools.cache
     def stream_bytes(keyframes: int) -> float:
+        latents = sample()
         positions = UniformSelector().positions(latents[:1], keyframes, torch.Generator())[0]
         return item_bytes(latents[:, positions], codec, storage, seed=seed)
 

@@ -1,5 +1,6 @@
 """What the cache holds, and its removal, least recently used first. Removing it loses time, never results."""
 
+import os
 import shutil
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -35,7 +36,7 @@ def cache_parts(cache: Path) -> list[CachePart]:
             status = [path.stat() for path in folder.rglob("*") if path.is_file()]
             if status:
                 used = max(max(each.st_atime, each.st_mtime) for each in status)
-                parts.append(CachePart(kind, folder, sum(each.st_size for each in status), used))
+                parts.append(CachePart(kind, folder, sum(map(_disk_bytes, status)), used))
     return sorted(parts, key=lambda part: part.used)
 
 
@@ -51,6 +52,11 @@ def prune(cache: Path, max_bytes: int = 0) -> tuple[list[CachePart], list[CacheP
             left.remove(part)
             removed.append(part)
     return removed, left
+
+
+def _disk_bytes(status: os.stat_result) -> int:
+    """Return the bytes that a file takes: the clips that are not encoded are holes in theirs."""
+    return min(status.st_size, 512 * getattr(status, "st_blocks", status.st_size))  # Windows counts no blocks
 
 
 def total_bytes(parts: Sequence[CachePart]) -> int:

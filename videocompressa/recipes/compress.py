@@ -88,10 +88,10 @@ class Prepared:
         """The training videos."""
         return list(self.videos.select("train").entries)
 
-    def resolved(self, data: Candidates, latents: Tensor) -> tuple[Budget, tuple[str, ...], BlankFiles]:
-        """Return what the method may keep of candidates, with notes and sizes, measured on sample latents (n,T,...)."""
+    def resolved(self, data: Candidates, sample: Callable[[], Tensor]) -> tuple[Budget, tuple[str, ...], BlankFiles]:
+        """Return what the method may keep of candidates, with notes and sizes by latents of `sample()` (n,T,...)."""
         storage = self.storage.counting(self.budget.bytes)
-        files = blank_files(data, self.config, storage, self.options.seed, latents, self.codec)
+        files = blank_files(data, self.config, storage, self.options.seed, sample, self.codec)
         return *resolve_budget(self.budget, files), files
 
 
@@ -182,8 +182,11 @@ def compress_folder(
         _check_selector_out(selector_out, path, prepared, overwrite=overwrite)
     if announce is not None:
         announce(_intention(prepared) | _estimate(prepared, surroundings), prepared.notes)
-    train_data = group.main_first(lambda: encode_train(prepared.videos, candidates, prepared.codec, surroundings))
-    resolved, notes, _ = prepared.resolved(train_data, sample_of(train_data.latents))
+    encode_all = config.reads_all_latents
+    train_data = group.main_first(
+        lambda: encode_train(prepared.videos, candidates, codec, surroundings, encode_all=encode_all)
+    )
+    resolved, notes, _ = prepared.resolved(train_data, lambda: sample_of(train_data.latents))
     stages = stages_of(train_data, surroundings)
     run = Run(Streams(options.seed, "compress"), surroundings.device, surroundings.watch, stages, group)
     started = stages.worked_seconds()
@@ -250,8 +253,7 @@ def _intention(prepared: Prepared) -> dict[str, str]:
     elif budget.ratio is not None:
         kept = f"{percent_text(budget.ratio)} of the frames"
     else:
-        per_class = budget.vpc or max(1, DEFAULT_PER_CLASS // keyframes)
-        kept = f"{per_class} videos of each class, {keyframes} keyframes of each"
+        kept = f"{_per_class(prepared)} videos of each class, {keyframes} keyframes of each"
     side, place, fit = candidates.size, candidates.placement, candidates.fit
     return {
         "read": f"{len(prepared.entries)} training videos of {len(prepared.videos.classes)} classes",
@@ -261,23 +263,29 @@ def _intention(prepared: Prepared) -> dict[str, str]:
     }
 
 
+def _per_class(prepared: Prepared) -> int:
+    """Return the VPC of a budget that names one, or nothing."""
+    budget, frames = prepared.budget, prepared.candidates.frames
+    return budget.vpc or max(1, DEFAULT_PER_CLASS // (budget.keyframes or min(DEFAULT_KEYFRAMES, frames)))
+
+
 def _estimate(prepared: Prepared, surroundings: Surroundings) -> dict[str, str]:
     """Return how long a run will take, as a row; nothing for one that trains a little or nothing.
 
     What was measured is kept, for the runs that go on with this one.
     """
     entries, config, videos, codec = prepared.entries, prepared.config, prepared.videos, prepared.codec
-    clip = prepared.candidates.clip
+    clip, num_kept = prepared.candidates.clip, _per_class(prepared) * len(videos.classes)
     if config.training_steps(len(entries), len(videos.classes)) < MEASURED_STEPS:
         return {}
 
     def measure() -> dict[str, Tensor]:
-        frames, _, seconds = encode_sample(entries, clip, codec, videos.root, surroundings)
-        train_seconds = method_seconds(frames, config, len(entries), videos.classes, surroundings)
-        return {"seconds": torch.tensor(len(entries) * seconds + train_seconds)}
+        sample = encode_sample(entries, clip, codec, videos.root, surroundings)
+        train_seconds = method_seconds(sample.frames, config, len(entries), videos.classes, surroundings)
+        return {"seconds": torch.tensor(sample.pass_seconds(len(entries), num_kept, config) + train_seconds)}
 
     method = {config.name: config.differing_settings()}
-    key = {"videos": videos.select("train").split_hash, "method": method, "codec": codec.spec.name}
+    key = {"videos": videos.select("train").split_hash, "method": method, "codec": codec.spec.name, "kept": num_kept}
     machine = {"clip": dataclasses.asdict(clip), "device": surroundings.device.type, "threads": torch.get_num_threads()}
     seconds = Stages(surroundings.cache / "pace").recall("pace", key | machine, measure)["seconds"]
     return {"time": f"{span_text(float(seconds))}, less what an earlier run has done"}

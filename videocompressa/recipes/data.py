@@ -1,8 +1,6 @@
 """The candidates of a folder of videos, and the folder where stages that depend on them are kept."""
 
 import dataclasses
-import hashlib
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +15,7 @@ from videocompressa.errors import BadVideo, InputError, check_least
 from videocompressa.recipes.options import CandidateOptions, Surroundings
 from videocompressa.remote import at_revision, path_of
 from videocompressa.rng import Streams
-from videocompressa.run import Stages
+from videocompressa.run import Stages, key_sha256
 from videocompressa.video.source import VideoSource
 
 
@@ -54,9 +52,11 @@ def sampled(videos: VideoSet, options: CandidateOptions) -> VideoSet:
     return dataclasses.replace(few, notes=(*few.notes, note))
 
 
-def encode_train(videos: VideoSet, options: CandidateOptions, codec: Codec, surroundings: Surroundings) -> Candidates:
-    """Decode and encode the training videos, or take them from the cache."""
-    return encode_pass(videos, "train", options.clip, codec, **_reading(options, surroundings))
+def encode_train(
+    videos: VideoSet, options: CandidateOptions, codec: Codec, surroundings: Surroundings, *, encode_all: bool = False
+) -> Candidates:
+    """Decode the training videos, or take them from the cache; see `encode_pass` for when they are encoded."""
+    return encode_pass(videos, "train", options.clip, codec, encode_all=encode_all, **_reading(options, surroundings))
 
 
 def decode_videos(
@@ -75,11 +75,12 @@ def _reading(options: CandidateOptions, surroundings: Surroundings) -> dict[str,
 def stages_of(train_data: Candidates, surroundings: Surroundings) -> Stages:
     """Return where finished stages over these candidates are kept; other content, another folder.
 
-    The content is identified by all times, frame counts and sizes, the exact mean and spread of all pixels, and the
-    latents of one frame of every video.
+    The content is identified by the hash of every video, and what was read of them: all times, frame counts and sizes,
+    and the exact mean and spread of all pixels.
     """
     identity = {
         "ids": train_data.video_ids,
+        "hashes": train_data.video_hashes,
         "labels": train_data.labels.tolist(),
         "frames": train_data.num_video_frames.tolist(),
         "bytes": train_data.video_bytes.tolist(),
@@ -90,10 +91,7 @@ def stages_of(train_data: Candidates, surroundings: Surroundings) -> Stages:
         "normalization": dataclasses.asdict(train_data.normalization),
         "device": surroundings.device.type,
     }
-    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode())
-    middle = train_data.latents[:, train_data.clip.num_frames // 2].contiguous()
-    digest.update(middle.numpy().tobytes())
-    return Stages(surroundings.cache / "stages" / digest.hexdigest()[:20], surroundings.clock)
+    return Stages(surroundings.cache / "stages" / key_sha256(identity)[:20], surroundings.clock)
 
 
 def check_split(videos: VideoSet, split: str, data: Path) -> None:

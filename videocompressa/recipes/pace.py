@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +49,27 @@ class StageTimes:
         self._watch(step, **numbers)
 
 
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """A few videos of a split, and how long a video takes."""
+
+    frames: Tensor
+    """(n,T,3,H,W) uint8."""
+    latents: Tensor
+    """(n,T,C,h,w) float32."""
+    decode_seconds: float
+    encode_seconds: float
+
+    def pass_seconds(self, num_videos: int, num_kept: int, config: MethodConfig) -> float:
+        """Return how long it takes to decode some videos, and to encode what the method reads of them."""
+        num_encoded = num_videos if config.reads_all_latents else min(num_kept, num_videos)
+        return num_videos * self.decode_seconds + num_encoded * self.encode_seconds
+
+
 def encode_sample(
     entries: list[VideoEntry], clip: ClipSpec, codec: Codec, root: Path, surroundings: Surroundings
-) -> tuple[Tensor, Tensor, float]:
-    """Return frames (n,T,3,H,W) uint8 and latents (n,T,C,h,w) of the sampled videos, and the seconds a video takes."""
+) -> Sample:
+    """Decode and encode `SAMPLE_VIDEOS` of a split; raises `InputError` when none can be decoded."""
     started, decoded = surroundings.clock(), []
     for number in range(SAMPLE_VIDEOS):
         entry = entries[number * len(entries) // SAMPLE_VIDEOS]
@@ -64,8 +82,8 @@ def encode_sample(
     latents = codec.encode(frames.flatten(0, 1).to(surroundings.device)).cpu()
     workers = surroundings.workers.count if isinstance(surroundings.workers, Cluster) else surroundings.workers
     decode_seconds = (between - started) / SAMPLE_VIDEOS / (workers or 1)
-    seconds_per_video = decode_seconds + (surroundings.clock() - between) / len(frames)
-    return frames, latents.view(*frames.shape[:2], *latents.shape[1:]), seconds_per_video
+    encode_seconds = (surroundings.clock() - between) / len(frames)
+    return Sample(frames, latents.view(*frames.shape[:2], *latents.shape[1:]), decode_seconds, encode_seconds)
 
 
 def method_seconds(

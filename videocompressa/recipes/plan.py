@@ -65,7 +65,7 @@ class Plan:
     file_bytes: int
     """Expected size of the file."""
     pass_seconds: float
-    """Estimate: decoding and encoding the training videos."""
+    """Estimate: decoding the training videos, and encoding those that the method reads behind the codec."""
     method_seconds: float
     """Estimate: the method's training."""
     notes: tuple[str, ...]
@@ -102,21 +102,21 @@ def plan(
     if isinstance(surroundings.workers, Cluster) and surroundings.workers.count is None:
         notes = (*notes, "the time is that of one process; give --workers for that of the cluster")
     check_classes_read(videos.select("train"), train_bad)
-    frames, latents, seconds_per_video = encode_sample(list(train), candidates.clip, codec, videos.root, surroundings)
+    sample = encode_sample(list(train), candidates.clip, codec, videos.root, surroundings)
     blank = _blank_candidates(videos, train, train_bad, candidates.clip, codec.spec)
-    resolved, more_notes, files = prepared.resolved(blank, latents)
-    size = budget.bytes if config.fills_bytes else None
+    resolved, more_notes, files = prepared.resolved(blank, lambda: sample.latents)
+    size, kept = budget.bytes if config.fills_bytes else None, num_items(blank, resolved.videos_per_class)
     return Plan(
         source=videos.name,
         splits=_split_totals(infos),
         classes=_class_counts(videos, infos),
         bad=tuple(bad.values()),
         budget=resolved,
-        num_items=num_items(blank, resolved.videos_per_class),
+        num_items=kept,
         fills_bytes=config.fills_bytes,
         file_bytes=size or files.size(resolved.videos_per_class, resolved.keyframes),
-        pass_seconds=len(train) * seconds_per_video,
-        method_seconds=method_seconds(frames, config, len(train), videos.classes, surroundings),
+        pass_seconds=sample.pass_seconds(len(train), kept, config),
+        method_seconds=method_seconds(sample.frames, config, len(train), videos.classes, surroundings),
         notes=(*notes, *more_notes, *_clip_notes(list(train.values()), candidates)),
         judged_by=prepared.judged_by,
     )

@@ -2,10 +2,10 @@
 
 Symbols are those of docs/method.md.
 
-1. Candidates.  T frames of each training video, decoded and encoded once (`Candidates`).
+1. Candidates.  T frames of each training video, decoded once (`Candidates`).
 2. Scores.      s_BT = g_phi(x).
 3. Selection.   w_BKT = Gumbel top-K of s, straight-through (`selector.py`).
-4. Latents.     E(select(x)) = select(E(x)) because w is one-hot, so w acts on the cached latents.
+4. Latents.     E(select(x)) = select(E(x)) because w is one-hot, so w acts on cached latents.
 5. Joint phase. min over phi, theta of the task loss of the understanding module on the K selected and on all T
                 latents, plus a coverage term (`joint.py`).
 6. Videos.      Within each class, of the clips that the teacher gets right, the typical ones: facility location.
@@ -74,6 +74,12 @@ class VideoCompressaConfig(SelectingConfig):
     def needs_teacher(self) -> bool:
         """Videos, synthesis or soft labels need one."""
         return self.needs_pool or super().needs_teacher
+
+    @property
+    def reads_all_latents(self) -> bool:
+        """See `MethodConfig.reads_all_latents`."""
+        compared = self.subset != "random" and self.features == "latents"
+        return compared or (self.needs_pool and self.teacher.as_stored > 0) or super().reads_all_latents
 
     @property
     def needs_pool(self) -> bool:

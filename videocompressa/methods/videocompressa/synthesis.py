@@ -79,7 +79,7 @@ def synthesize(
     `chosen` are the candidates of its videos, `recipe` is how students are trained. Raises `DivergedError`.
     """
     keyframes = start.positions.shape[1]
-    candidates = chosen.latents.float()
+    candidates = chosen.latents[:].float()
     delta = torch.zeros(*start.latents.shape, requires_grad=True)
     live = selector if isinstance(selector, GumbelSelector) and config.selector_lr > 0 else None
     optimizer = _optimizer(delta, live, config)
