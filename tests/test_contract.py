@@ -138,7 +138,8 @@ def test_latents_are_read_of_kept_videos_alone_unless_the_method_says_so(name: s
         config = dataclasses.replace(SMALL_METHODS[name], labels=labels)
     data = dark_and_bright()
     read = Recorded(data.latents)
-    synthetic = compress_with(dataclasses.replace(data, latents=read), config, allow_fewer=True, file_bytes=15_000)
+    num_bytes = 15_000 if name.startswith(("lvdd", "vdsd")) else 1_500  # too few for all clips
+    synthetic = compress_with(dataclasses.replace(data, latents=read), config, allow_fewer=True, file_bytes=num_bytes)
     kept = {data.video_ids.index(video) for video in synthetic.provenance.video_ids}
     assert len(kept) < len(data)
     if config.reads_all_latents:

@@ -192,7 +192,8 @@ class TestResume:
             latents.append(data.latents[:])
         assert all(torch.equal(each, latents[0]) for each in latents)
         at_once = build_codec(codec).encode(data.frames.flatten(0, 1)).half()
-        assert torch.equal(latents[0].flatten(0, 1), at_once)
+        # Convolutions of other batches may differ in their last bits; clips are encoded one by one for that reason.
+        torch.testing.assert_close(latents[0].flatten(0, 1), at_once, rtol=2e-3, atol=2e-3)
 
     @pytest.mark.parametrize("file", ["frames", "latents"])
     def test_bytes_that_the_disk_changed_are_done_again(self, videos: VideoSet, tmp_path: Path, file: str) -> None:
