@@ -418,6 +418,19 @@ def test_regimes_side_by_side_with_controls_and_training_steps(rendered_set: Pat
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("jobs_here")
+def test_students_learn_from_the_streams_of_a_real_codec(rendered_set: Path, tmp_path: Path, run: Runner) -> None:
+    result = run(
+        "bench", rendered_set, "-o", tmp_path / "out", "--cache", tmp_path / "cache", "--codec", "linear", "--methods",
+        "real-h264", "--labels", "hard", "--bytes", "30kB", "--seeds", "1", *SMALL, *SHORT, "--json", "--quiet",
+    ).json  # fmt: skip
+    (record,) = from_json((tmp_path / "out" / "results.json").read_text())
+    assert (result["num_failed"], record.reason) == (0, "")
+    assert record.top1_mean is not None
+    assert (tmp_path / "out" / "index.html").exists()  # The page opens the set, too.
+
+
+@pytest.mark.slow
 def test_jobs_are_processes_of_their_own_and_one_that_diverges_is_counted(
     rendered_set: Path, tmp_path: Path, run: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:

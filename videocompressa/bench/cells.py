@@ -25,6 +25,7 @@ from videocompressa.engine import keep_freed_memory, peak_memory_bytes
 from videocompressa.errors import DivergedError, InputError
 from videocompressa.files import write_text
 from videocompressa.labeler import Labeler
+from videocompressa.methods import MethodConfig
 from videocompressa.recipes.compress import compress_folder, method_config
 from videocompressa.recipes.data import decode_videos, encode_train, list_videos, stages_of
 from videocompressa.recipes.options import BudgetOptions, CandidateOptions, CompressOptions, NumBytes, Surroundings
@@ -98,9 +99,19 @@ class SetJob:
         codec = options.codec.partition(":")[0]
         return f"{options.method}-{self.labels}-{codec}-{size}-k{budget.keyframes}-seed{options.seed}"
 
+    @property
+    def config(self) -> MethodConfig:
+        """The method with its settings."""
+        return method_config(self.options.method, self.options.settings)
+
+    @property
+    def codec(self) -> str | None:
+        """The codec that opens the file; None where the file holds the streams of a real codec."""
+        return None if self.config.stored_as else self.options.codec
+
     def path(self, setting: Setting) -> Path:
         """Return the file of the set."""
-        config = method_config(self.options.method, self.options.settings)
+        config = self.config
         key = {"config": dataclasses.asdict(config), "teacher": parse_student(config.teacher.train.student).content}
         return setting.path("sets", self.name, {**dataclasses.asdict(self), **key}, ".safetensors")
 
@@ -234,8 +245,8 @@ def _of_set(setting: Setting, job: SetJob) -> tuple[LabeledClips, int]:
 
 
 def _opened(setting: Setting, job: SetJob) -> SyntheticSet:
-    spec = method_config(job.options.method, job.options.settings).labeler.spec
-    return open_set(job.path(setting), job.options.codec, spec.network if spec.is_layer else None)
+    spec = job.config.labeler.spec
+    return open_set(job.path(setting), job.codec, spec.network if spec.is_layer else None)
 
 
 def _labeling(config: TrainConfig, labeler: Labeler | None) -> Answer:

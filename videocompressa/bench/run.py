@@ -87,8 +87,8 @@ class BenchOutcome:
     folder: Path
     files: tuple[Path, ...]
     notes: tuple[str, ...]
-    best: tuple[Path, str] | None = None
-    """The first seed's set of the most accurate row of the table, controls left out, and its codec's name."""
+    best: tuple[Path, str | None] | None = None
+    """The first seed's set of the most accurate row of the table, controls left out, and the codec that opens it."""
 
 
 def bench(
@@ -162,10 +162,10 @@ def bench(
     return BenchOutcome(tuple(records), folder, files, (*videos.notes, *notes), best)
 
 
-def _best_set(judged: Sequence[tuple[Record, RunJob]], setting: Setting) -> tuple[Path, str] | None:
-    """Return the set of the most accurate record of the table, controls left out, and its codec's name."""
+def _best_set(judged: Sequence[tuple[Record, RunJob]], setting: Setting) -> tuple[Path, str | None] | None:
+    """Return the set of the most accurate record of the table, controls left out, and the codec that opens it."""
     sets = [
-        (record.top1_mean, job.trained_on.path(setting), job.trained_on.options.codec)
+        (record.top1_mean, job.trained_on.path(setting), job.trained_on.codec)
         for record, job in judged
         if record.axis == "main" and record.top1_mean is not None and not record.is_control
         if job.trained_on is not None
