@@ -98,6 +98,8 @@ CACHED = ("compress", "encode", "train", "bench", "finetune")
 NEEDS = {"finetune": ("transformers", "peft"), "push": ("huggingface_hub",)}
 IN_PARTS = ("bench", "finetune")
 """They write what is finished while they go on."""
+UNCOMPARED = (".json", ".csv", ".md", ".png", "index.html")
+"""Ends of files that state what was measured."""
 MEASURED = ("second", "memory", "first_step", "train_tokens")
 """In the names of numbers that differ from run to run; the last two count from where a run resumed."""
 
@@ -125,7 +127,7 @@ def outputs(work: Path, serve: Server) -> dict[str, bytes]:
         elif name.startswith("out") and name.endswith(".jsonl"):
             rows = map(json.loads, (work / name).read_text().splitlines())
             content[name] = json.dumps(list(map(without_measured, rows))).encode()
-        elif name.startswith("out") and not name.endswith((".json", ".csv", ".md", ".png")) and "tfevents" not in name:
+        elif name.startswith("out") and not name.endswith(UNCOMPARED) and "tfevents" not in name:
             content[name] = (work / name).read_bytes()
     return content
 

@@ -433,7 +433,7 @@ def test_compress_writes_the_page_with_scores_and_what_tuning_changed(
     assert len([path for path in shown.all("path") if path.get("class") == "others"]) == 2
     assert Counter(shown.texts)["before tuning"] == Counter(shown.texts)["source video"] == 2
     assert "of work for the set" in shown.texts
-    assert {"decode", "selector", "teacher"} <= set(shown.texts[shown.texts.index("Time by stage") :])
+    assert {"selector", "teacher"} <= set(shown.texts[shown.texts.index("Time by stage") :])
     run.compress(videos, output, "--html", page, "--force")
     assert "before tuning" not in page.read_text()
     output.unlink()

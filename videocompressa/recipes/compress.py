@@ -100,7 +100,7 @@ def prepare(
     options: CompressOptions,
     candidates: CandidateOptions,
     budget: BudgetOptions,
-    surroundings: Surroundings,
+    device: torch.device,
     *,
     method: MethodConfig | None = None,
     codec: Codec | None = None,
@@ -109,13 +109,12 @@ def prepare(
     config, storage = method_config(method or options.method, options.settings), Storage(options.storage, options.step)
     _check_together(config, options, candidates, budget)
     videos = sampled(list_videos(data, candidates), candidates)
-    surroundings.watch("list", done=len(videos), total=len(videos))
     check_split(videos, "train", data)
     labels = [entry.label for entry in videos.select("train").entries]
     check_classes({name: labels.count(label) for label, name in enumerate(videos.classes)}, budget)
     config, labeler_notes = labeled_by(config, options, candidates, budget, videos.classes)
     judged_by, no_judge = evaluation_split(videos, data)
-    codec = build_codec(codec or options.codec).to(surroundings.device)
+    codec = build_codec(codec or options.codec).to(device)
     codec.spec.latent_shape(candidates.size, candidates.size)
     notes = (*videos.notes, *no_judge, *labeler_notes)
     return Prepared(options, candidates, budget, videos, config, storage, codec, judged_by, notes)
@@ -176,10 +175,12 @@ def compress_folder(
     check_output(path, overwrite=overwrite, suffix=".safetensors")
     times = StageTimes(surroundings.watch, surroundings.clock)
     surroundings = dataclasses.replace(surroundings, watch=times.watch)
-    prepared = prepare(data, options, candidates, budget, surroundings, method=method, codec=codec)
-    config, codec, storage = prepared.config, prepared.codec, prepared.storage
     if selector_out is not None:
-        _check_selector_out(selector_out, path, prepared, overwrite=overwrite)
+        asked = method_config(method or options.method, options.settings)
+        _check_selector_out(selector_out, path, asked, candidates, budget, overwrite=overwrite)
+    prepared = prepare(data, options, candidates, budget, surroundings.device, method=method, codec=codec)
+    config, codec, storage = prepared.config, prepared.codec, prepared.storage
+    surroundings.watch("list", done=len(prepared.videos), total=len(prepared.videos))
     if announce is not None:
         announce(_intention(prepared) | _estimate(prepared, surroundings), prepared.notes)
     encode_all = config.reads_all_latents
@@ -383,9 +384,16 @@ def _with_spare(budget: Budget, config: MethodConfig, train_data: Candidates, ru
     return dataclasses.replace(budget, file_bytes=budget.file_bytes + max(0, spare))
 
 
-def _check_selector_out(selector_out: Path, path: Path, prepared: Prepared, *, overwrite: bool) -> None:
+def _check_selector_out(
+    selector_out: Path,
+    path: Path,
+    config: MethodConfig,
+    candidates: CandidateOptions,
+    budget: BudgetOptions,
+    *,
+    overwrite: bool,
+) -> None:
     """Raise when no selector could be written there, or the method learns none."""
-    config, num_frames = prepared.config, prepared.candidates.frames
     if config.selector_name != "gumbel":
         raise InputError(
             f"--selector-out: method {config.name!r} with these settings learns no selector; use --method "
@@ -394,9 +402,9 @@ def _check_selector_out(selector_out: Path, path: Path, prepared: Prepared, *, o
     if selector_out.absolute() == path.absolute():
         raise InputError(f"--selector-out and --output are both {path}; give two names")
     check_output(selector_out, overwrite=overwrite, suffix=".safetensors")
-    if (prepared.budget.keyframes or DEFAULT_KEYFRAMES) >= num_frames:
+    if (budget.keyframes or DEFAULT_KEYFRAMES) >= candidates.frames:
         raise InputError(
-            f"--selector-out: all {num_frames} candidate frames would be kept, which leaves nothing to learn; "
+            f"--selector-out: all {candidates.frames} candidate frames would be kept, which leaves nothing to learn; "
             "give --keyframes below --frames"
         )
 

@@ -91,7 +91,7 @@ def plan(
 
     Unreadable videos are listed and stop nothing. Raises `InputError` as the run itself would.
     """
-    prepared = prepare(data, options, candidates, budget, surroundings)
+    prepared = prepare(data, options, candidates, budget, surroundings.device)
     config, codec, videos, notes = prepared.config, prepared.codec, prepared.videos, prepared.notes
     infos, bad = _probe_all(videos, candidates.max_seconds_per_video, surroundings)
     train = {entry: info for entry, info in infos.items() if entry.split == "train"}
