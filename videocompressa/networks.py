@@ -105,9 +105,14 @@ class Student(Classifier, ABC):
         return self._body(_channels_last(clips.transpose(1, 2)), maps)
 
 
+def survives(size: tuple[int, int, int], kind: type[Student]) -> bool:
+    """Return whether clips of `size` (T,H,W) survive the student's pooling."""
+    return all(side >= least for side, least in zip(size, kind.smallest, strict=True))
+
+
 def check_size(size: tuple[int, int, int], kind: type[Student]) -> None:
     """Raise unless clips of `size` (T,H,W) survive the student's pooling."""
-    if any(side < least for side, least in zip(size, kind.smallest, strict=True)):
+    if not survives(size, kind):
         frames, height, width = kind.smallest
         raise InputError(
             f"clips of {size[0]} frames at {size[1]}x{size[2]} px are too small for {kind.__name__}, which pools "

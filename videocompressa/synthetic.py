@@ -1,5 +1,6 @@
 """The synthetic set: a few keyframes of a few videos a class as tuned latents, with all that training needs."""
 
+import heapq
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -326,7 +327,7 @@ def gather(
             source,
             video_ids,
             video_hashes=video_hashes,
-            learned_hashes=tuple(sorted({*candidates.video_hashes})[:num_learned_hashes]),
+            learned_hashes=tuple(heapq.nsmallest(num_learned_hashes, {*candidates.video_hashes})),
         ),
     )
 

@@ -138,7 +138,7 @@ def _next_words(
     outcome: CompressOutcome, data: Path, options: CompressOptions, candidates: CandidateOptions, running: cli.Running
 ) -> list[object]:
     """Return the command that judges the file, or shows it where the data has no videos for that."""
-    from videocompressa.networks import STUDENTS
+    from videocompressa.networks import STUDENTS, survives
     from videocompressa.students.settings import TrainConfig
 
     if outcome.judged_by is None:
@@ -146,8 +146,7 @@ def _next_words(
     of_set = replace(candidates, **{name: getattr(cli.CANDIDATES, name) for name in OF_SET})
     words = ["train", outcome.path, "--data", data, *typed(of_set, running)]
     words += [] if outcome.judged_by == "test" else ["--split", outcome.judged_by]
-    smallest = STUDENTS[TrainConfig().student].smallest
-    if any(side < least for side, least in zip(candidates.clip.size, smallest, strict=True)):
+    if not survives(candidates.clip.size, STUDENTS[TrainConfig().student]):
         words += ["--student", "framenet2d"]
     named = {name: getattr(options, name) for name in ("codec", "labeler")}  # As given: the file cuts folders off.
     return words + [word for name, value in named.items() if ":" in value for word in (f"--{name}", value)]
