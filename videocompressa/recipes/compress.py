@@ -288,7 +288,7 @@ def _estimate(prepared: Prepared, surroundings: Surroundings) -> dict[str, str]:
     method = {config.name: config.differing_settings()}
     key = {"videos": videos.select("train").split_hash, "method": method, "codec": codec.spec.name, "kept": num_kept}
     machine = {"clip": dataclasses.asdict(clip), "device": surroundings.device.type, "threads": torch.get_num_threads()}
-    seconds = Stages(surroundings.cache / "pace").recall("pace", key | machine, measure)["seconds"]
+    seconds = Stages(surroundings.cache / "stages" / "pace").recall("pace", key | machine, measure)["seconds"]
     return {"time": f"{span_text(float(seconds))}, less what an earlier run has done"}
 
 
