@@ -237,6 +237,8 @@ def test_other_videos_have_as_many_frames_as_the_set(set_file: Path) -> None:
         synthetic, clip=dataclasses.replace(synthetic.clip, num_frames=8, placement="strided:3"), decoder=None
     )
     assert split_clip(strided).placement == "strided:6"
+    moving = dataclasses.replace(strided, clip=dataclasses.replace(strided.clip, placement="motion"))
+    assert split_clip(moving).placement == "motion"
 
 
 # The figures' recipes.

@@ -322,7 +322,7 @@ def test_other_placements_are_noted(videos: Path, tmp_path: Path) -> None:
     assert "placed strided:2; here they cover the complete video" in result.notes[0]
 
 
-@pytest.mark.parametrize("selector", ["shots", "uniform", "middle", "random", "trained"])
+@pytest.mark.parametrize("selector", ["shots", "motion", "uniform", "middle", "random", "trained"])
 def test_no_frame_of_a_short_video_is_taken_twice(
     videos: Path, tmp_path: Path, selector: str, selector_file: Path
 ) -> None:

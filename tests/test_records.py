@@ -56,7 +56,7 @@ def test_clip_specs_have_sizes(name: str) -> None:
 
 @pytest.mark.parametrize("placement", ["window", "strided", "strided:", "strided:0", "strided:-1", "strided:4 "])
 def test_unknown_placements_are_refused(placement: str) -> None:
-    with pytest.raises(InputError, match=f"placement is '{placement}'; known: 'even', or 'strided:S' with S frames"):
+    with pytest.raises(InputError, match=f"placement is '{placement}'; known: 'even', 'motion', or 'strided:S' with S"):
         ClipSpec(8, 64, 64, placement)
 
 
@@ -66,7 +66,7 @@ def test_unknown_fits_are_refused() -> None:
 
 
 def test_placements_name_their_stride() -> None:
-    assert ClipSpec(8, 64, 64).stride == 0
+    assert ClipSpec(8, 64, 64).stride == ClipSpec(8, 64, 64, "motion").stride == 0
     assert ClipSpec(8, 64, 64, "strided:12").stride == 12
 
 

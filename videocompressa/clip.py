@@ -41,7 +41,7 @@ class ClipSpec:
     placement: str = "even"
     """Where the T frames are in the video. "even": center of each of T equal spans by presentation time. "strided:S":
     every S-th frame around the middle of the video; where it is shorter than T x S frames, every (frames // T)-th, and
-    evenly where it has fewer than T."""
+    evenly where it has fewer than T. "motion": centers of T equal spans of its motion (`video.motion`)."""
     fit: str = "crop"
     """How a frame gets H x W: "crop" (the middle of it), "pad" (all of it between black bars) or "stretch" (all of it,
     both sides resized)."""
@@ -49,10 +49,10 @@ class ClipSpec:
     def __post_init__(self) -> None:
         check_least(self, "ClipSpec.", num_frames=1, height=1, width=1)
         check_known("ClipSpec.fit is", self.fit, FITS)
-        if self.placement != "even" and not re.fullmatch(r"strided:[1-9][0-9]{0,5}", self.placement):
+        if not re.fullmatch(r"even|motion|strided:[1-9][0-9]{0,5}", self.placement):
             raise InputError(
-                f"ClipSpec.placement is {self.placement!r}; known: 'even', or 'strided:S' with S frames from one to "
-                "the next, such as 'strided:4'"
+                f"ClipSpec.placement is {self.placement!r}; known: 'even', 'motion', or 'strided:S' with S frames from "
+                "one to the next, such as 'strided:4'"
             )
 
     @property
@@ -62,8 +62,8 @@ class ClipSpec:
 
     @property
     def stride(self) -> int:
-        """Frames from one to the next, or 0 for "even"."""
-        return 0 if self.placement == "even" else int(self.placement.removeprefix("strided:"))
+        """Frames from one to the next, or 0 where the placement says none."""
+        return int(self.placement.removeprefix("strided:")) if self.placement.startswith("strided:") else 0
 
 
 @dataclass(frozen=True, eq=False)

@@ -66,6 +66,7 @@ def push(
     terminal.stdout_console().print(terminal.facts_table(rows))
     if license_id is None:
         report.note("note: the card says that the license is to be filled in; --license names it")
+    report.next_command(["train", f"hf:{pushed.name}", "--data", "DATA"])
 
 
 @cli.app.command(help_epilogue="Example: `videocompressa pull me/small-set -o set.safetensors`")
@@ -93,8 +94,10 @@ def pull(
     from videocompressa.recipes.push import pull_set
 
     cli.use_threads(threads)
-    cost = pull_set(name, output, revision=revision, overwrite=force)
+    with terminal.progress(reporting) as report:
+        cost = pull_set(name, output, revision=revision, overwrite=force)
     if reporting.json:
         terminal.print_json({"path": output, **vars(cost)})
         return
     terminal.stdout_console().print(terminal.facts_table({"file": output, **cost_rows(cost)}))
+    report.next_command(["train", output, "--data", "DATA"])

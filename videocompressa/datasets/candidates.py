@@ -135,7 +135,7 @@ class _SplitPass:
         """Bring the cache of frames up to date, and return what it holds."""
         sources = [entry.source for entry in self.videos.entries]
         shards = [tuple(sources[start : start + SHARD_VIDEOS]) for start in range(0, len(sources), SHARD_VIDEOS)]
-        how = (*self.clip.size, self.clip.stride, self.clip.fit)
+        how = (*self.clip.size, self.clip.placement, self.clip.fit)
         jobs = [Job(position, shard, *how) for position, shard in enumerate(shards)]
         limits: dict[str, Any] = {"workers": self.workers, "max_seconds": self.max_seconds}
         journal = Journal(self.folder / "frames.bin")

@@ -74,7 +74,8 @@ class CandidateOptions:
     frames: int = 8
     """Candidate frames of each video (T)."""
     placement: str = "even"
-    """Their places in the video: even (over the complete video), or strided:S (every S-th frame around its middle)."""
+    """Their places in the video: even (over the complete video), motion (at equal spans of what moves in it: for videos
+    with idle stretches), or strided:S (every S-th frame around its middle)."""
     layout: str = "auto"
     """How the folder lists its videos: auto, folders, split-folders (SPLIT/CLASS), class-split-folders
     (CLASS/SPLIT), csv, ucf101, hmdb51, hmdb51-unused-train, kinetics, ssv2, webdataset (tars), parquet or videofolder
@@ -167,7 +168,7 @@ class KeyframeOptions:
 
     selector: str = "shots"
     """A file that compress --selector-out wrote; or a rule that needs no training: shots (the middles of the K spans
-    between the greatest changes of color), uniform, middle or random."""
+    between the greatest changes of color), motion (at equal spans of what moves), uniform, middle or random."""
     keyframes: int | None = None
     """Keyframes of each video (K); that of the selector's training when not given, 4 for a rule."""
     frames: int | None = None

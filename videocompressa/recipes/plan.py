@@ -130,7 +130,7 @@ def _clip_notes(infos: list[VideoInfo], candidates: CandidateOptions) -> list[st
         notes.append(
             f"the median training video lasts {duration_text(seconds)}, so its {frames} frames are "
             f"{seconds / frames:.1f} s apart; for faster motion give more --frames, shorter videos, or --placement "
-            "strided:4 (their middle)"
+            "motion (where they move) or strided:4 (their middle)"
         )
     cut = median(1 - min(info.height, info.width) / max(info.height, info.width) for info in infos)
     if candidates.fit == "crop" and cut > MOST_CUT:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from videocompressa.errors import InputError
+from videocompressa.video.motion import motion_positions
 
 
 def check_keyframes(keyframes: int, num_frames: int) -> None:
@@ -91,11 +92,20 @@ class ShotSelector(Selector):
         return counts.scatter_add_(2, level, torch.ones_like(level)).flatten(1)
 
 
+class MotionSelector(Selector):
+    """The middles of K equal spans of the clip's motion (`video.motion`)."""
+
+    def _positions(self, frames: Tensor, keyframes: int, generator: torch.Generator) -> Tensor:
+        rows = [motion_positions(clip.numpy(), keyframes) for clip in frames]
+        return torch.tensor(rows, dtype=torch.int64).view(len(frames), keyframes)
+
+
 FIXED_SELECTORS: dict[str, type[Selector]] = {
     "uniform": UniformSelector,
     "random": RandomSelector,
     "middle": MiddleSelector,
     "shots": ShotSelector,
+    "motion": MotionSelector,
 }
 """Selectors that need no training, by name."""
 

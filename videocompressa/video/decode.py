@@ -1,9 +1,10 @@
-"""T frames of a video, spread over it or around its middle, as small upright RGB pictures; decodes no more than needed.
+"""T frames of a video, spread over its time or motion or around its middle, as small upright RGB pictures.
 
 1. Demux: when every frame is displayed, and which frames to choose (`timeline`).
 2. Decode from the keyframe before each chosen frame; packets between are skipped where a keyframe allows it.
 3. Resize in swscale so that the frame covers H x W or fits into it, turn it upright by its display matrix, cut or pad
    it (`pictures`).
+4. Of frames that are chosen by motion, more are decoded, and T kept (`motion`).
 
 Where the stream is damaged, decode all of it up to the last chosen frame, and take the nearest good frame for one that
 is lost: from the same frames whatever T is. Only NumPy, no torch: decoding workers start fast.
@@ -14,8 +15,9 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import av
@@ -26,6 +28,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from videocompressa.errors import VideoError
+from videocompressa.video.motion import MOST_SEEN, motion_positions
 from videocompressa.video.packets import packets_of
 from videocompressa.video.pictures import Resizer, aspect_of, upright_sides
 from videocompressa.video.source import VideoSource, num_bytes_of
@@ -98,23 +101,26 @@ def read_clip(source: VideoSource, spec: ClipSpec, *, label: int, video_id: str)
 
     from videocompressa.clip import Clip
 
-    decoded = read_frames(source, *spec.size, stride=spec.stride, fit=spec.fit)
+    decoded = read_frames(source, *spec.size, placement=spec.placement, fit=spec.fit)
     frames, pts_seconds = torch.from_numpy(decoded.frames), torch.from_numpy(decoded.pts_seconds)
     return Clip(frames, pts_seconds, label, video_id, decoded.num_video_frames)
 
 
 def read_frames(
-    source: VideoSource, num_frames: int, height: int, width: int, *, stride: int = 0, fit: str = "crop"
+    source: VideoSource, num_frames: int, height: int, width: int, *, placement: str = "even", fit: str = "crop"
 ) -> Decoded:
     """Return T frames as (T,3,H,W) uint8; raises `VideoError` with the reason.
 
-    They are evenly spaced over the complete video, or `stride` frames apart around its middle when that is above 0;
-    `fit` is as in `Resizer`.
+    `placement` and `fit` are those of `ClipSpec`.
     """
     with open_video(source) as (container, stream):
         timeline = timeline_of(source, container, stream)
-        chosen = timeline.strided(num_frames, stride) if stride else timeline.even(num_frames)
-        return _decode(source, stream, timeline, chosen, Resizer(height, width, aspect_of(stream), fit))
+        resizer = Resizer(height, width, aspect_of(stream), fit)
+        if placement != "motion":
+            return _decode(source, stream, timeline, timeline.placed(num_frames, placement), resizer)
+        seen = sorted(set(timeline.even(max(MOST_SEEN, 4 * num_frames))))
+        pick = partial(motion_positions, count=num_frames)
+        return _decode(source, stream, timeline, seen, resizer, pick)
 
 
 def read_frames_at(source: VideoSource, times_seconds: Sequence[float]) -> Decoded:
@@ -143,18 +149,26 @@ def _sides_of_first_frame(source: VideoSource, stream: VideoStream, timeline: Ti
 
 
 def _decode(
-    source: VideoSource, stream: VideoStream, timeline: Timeline, chosen: Sequence[int], resizer: Resizer
+    source: VideoSource,
+    stream: VideoStream,
+    timeline: Timeline,
+    chosen: Sequence[int],
+    resizer: Resizer,
+    pick: Callable[[NDArray[np.uint8]], Sequence[int]] | None = None,
 ) -> Decoded:
-    """Decode the frames at the chosen positions, in that order."""
+    """Decode the frames at the chosen positions, in that order; keep those that `pick` chooses of (M,3,H,W)."""
     times, wanted = timeline.times, sorted(set(chosen))
     taken = dict(zip(wanted, wanted, strict=True))
     try:
         pictures = _undamaged(source, stream, timeline, wanted, resizer)
     except _DamagedError:
         pictures, taken = _nearest(_Reader(source, stream, timeline, go_on=True), timeline, wanted, resizer)
+    frames = np.stack([pictures[i] for i in chosen]).transpose(0, 3, 1, 2)
+    if pick is not None:
+        rows = list(pick(frames))
+        frames, chosen = frames[rows], [chosen[row] for row in rows]
     positions = tuple(taken[i] for i in chosen)
     seconds = [float((times[i] - times[0]) * timeline.tick_seconds) for i in positions]
-    frames = np.stack([pictures[i] for i in chosen]).transpose(0, 3, 1, 2)
     num_replaced = sum(i != position for i, position in zip(chosen, positions, strict=True))
     pixels = np.ascontiguousarray(frames)
     return Decoded(pixels, np.array(seconds), len(times), positions, num_replaced, resizer.seconds)

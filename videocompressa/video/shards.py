@@ -33,7 +33,7 @@ class Job:
     num_frames: int
     height: int
     width: int
-    stride: int = 0
+    placement: str = "even"
     fit: str = "crop"
     """Both: see `read_frames`."""
 
@@ -90,7 +90,7 @@ def decode_shard(job: Job) -> DecodedShard:
             source = in_memory(place)
             (sha256,) = hash_shard([source])
             hashed = time.perf_counter()
-            decoded = read_frames(source, job.num_frames, job.height, job.width, stride=job.stride, fit=job.fit)
+            decoded = read_frames(source, job.num_frames, job.height, job.width, placement=job.placement, fit=job.fit)
         except VideoError as error:
             rows.append(VideoRow(sha256, bad=str(error)))
             continue

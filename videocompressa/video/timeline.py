@@ -99,6 +99,12 @@ class Timeline:
         ticks = [self.times[0] + float(second) / float(self.tick_seconds) for second in seconds]
         return [int(np.abs(np.subtract(self.times, tick)).argmin()) for tick in ticks]
 
+    def placed(self, num_frames: int, placement: str) -> list[int]:
+        """Return T positions, `even` or `strided` as `ClipSpec.placement` says it."""
+        if placement == "even":
+            return self.even(num_frames)
+        return self.strided(num_frames, int(placement.removeprefix("strided:")))
+
     def strided(self, num_frames: int, stride: int) -> list[int]:
         """Return T positions `stride` >= 1 frames apart, around the middle of the video: a fixed center clip.
 

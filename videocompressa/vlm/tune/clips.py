@@ -69,5 +69,6 @@ def split_clip(synthetic: SyntheticSet) -> ClipSpec:
     """Return the clip of other videos: K frames, rounded up to even, over the span that the set's candidates cover."""
     keyframes, stride = synthetic.latents.shape[1], synthetic.clip.stride
     frames = max(2, keyframes + keyframes % 2)
-    placement = f"strided:{max(1, round(stride * synthetic.clip.num_frames / frames))}" if stride else "even"
+    span = stride * synthetic.clip.num_frames
+    placement = f"strided:{max(1, round(span / frames))}" if stride else synthetic.clip.placement
     return dataclasses.replace(synthetic.clip, num_frames=frames, placement=placement)
