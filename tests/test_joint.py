@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from typing import Any
 
 import pytest
 import torch
-from method_runs import FRAMES, dark_and_bright
+from method_runs import FRAMES, candidates, dark_and_bright
 from torch import Tensor
 
 from videocompressa.errors import DivergedError
+from videocompressa.fill import fill_clips
 from videocompressa.rng import Streams
 from videocompressa.run import Run
 from videocompressa.selection import joint
 from videocompressa.selection.gumbel import GumbelSelector, SelectorConfig, temperature
-from videocompressa.selection.joint import JointConfig, train_selector, uncovered
+from videocompressa.selection.joint import JointConfig, coverage_loss, log_probability, train_selector, uncovered
 from videocompressa.selection.understanding import UnderstandingModule
 
 SCORER = SelectorConfig(thumbnail=8, width=8)
@@ -106,8 +108,8 @@ def test_the_loss_of_the_selector_adds_the_coverage(monkeypatch: pytest.MonkeyPa
         watched = Watched(monkeypatch, dataclasses.replace(CONFIG, steps=1, coverage_weight=weight))
         first[weight] = watched.updates[1][0]
         assert watched.reports[0][1]["loss"] == pytest.approx(first[0.0], abs=1e-5)
-    assert first[1.0] > first[0.0] + 0.1
-    assert first[3.0] - first[0.0] == pytest.approx(3 * (first[1.0] - first[0.0]), rel=1e-4)
+    assert abs(first[1.0] - first[0.0]) > 1e-5
+    assert first[3.0] - first[0.0] == pytest.approx(3 * (first[1.0] - first[0.0]), rel=0.02)
 
 
 def test_without_joint_training_the_student_learns_alone_first(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,8 +165,52 @@ def test_entropy_is_that_of_the_first_pick() -> None:
 
 def test_coverage_is_a_share_of_the_variance_over_time() -> None:
     frames = torch.tensor([0.0, 2.0]).view(1, 2, 1).expand(3, 2, 4)
-    assert float(uncovered(frames.mean(1, keepdim=True).expand_as(frames), frames)) == pytest.approx(1, abs=1e-3)
-    assert float(uncovered(frames[:, :1].expand_as(frames), frames)) == pytest.approx(2, abs=1e-3)
+    mean, first = frames.mean(1, keepdim=True).expand_as(frames), frames[:, :1].expand_as(frames)
+    assert uncovered(mean, frames).tolist() == pytest.approx([1] * 3, abs=1e-3)
+    assert uncovered(first, frames).tolist() == pytest.approx([2] * 3, abs=1e-3)
+
+
+def test_probabilities_of_ordered_picks_sum_to_one() -> None:
+    scores = torch.tensor([[0.5, -1.0, 2.0, 0.0]], dtype=torch.float64)
+    orders = torch.tensor(list(itertools.permutations(range(4), 2)))
+    chances = log_probability(scores.expand(len(orders), -1), orders).exp()
+    assert float(chances.sum()) == pytest.approx(1)
+    shares = scores[0].softmax(0)
+    assert float(chances[0]) == pytest.approx(float(shares[0] * shares[1] / (1 - shares[0])))
+
+
+def test_the_gradient_of_the_coverage_is_that_of_its_mean() -> None:
+    """Against the sum over all ordered picks of 2 of 4 frames; 8,192 clips of 4 draws each."""
+    frames = torch.tensor([0.0, 0.2, 1.0, -0.5], dtype=torch.float64).view(1, 4, 1)
+    start = [0.5, -1.0, 1.0, 0.0]
+    scores = torch.tensor([start], dtype=torch.float64, requires_grad=True)
+    orders = torch.tensor(list(itertools.permutations(range(4), 2)))
+    positions = orders.sort(1).values
+    missed = uncovered(fill_clips(frames[0, positions], positions, 4, "linear"), frames.expand(len(orders), -1, -1))
+    (log_probability(scores.expand(len(orders), -1), orders).exp() * missed).sum().backward()
+    drawn = torch.tensor([start], dtype=torch.float64, requires_grad=True)
+    many, draws = drawn.expand(8192, -1), torch.Generator().manual_seed(0)
+    coverage_loss(many, frames.expand(8192, -1, -1), 2, "linear", draws).backward()
+    assert scores.grad is not None
+    assert drawn.grad is not None
+    assert float(scores.grad.abs().max()) > 0.05
+    assert torch.allclose(drawn.grad, scores.grad, atol=0.02)
+
+
+def test_it_finds_the_action_between_idle_stretches() -> None:
+    """Clips of 12 frames, of which 4 in a row change, anywhere; of 4 kept ones, a third would be there by chance."""
+    draws = torch.Generator().manual_seed(0)
+    shades = torch.randint(0, 256, (64, 5, 3, 1, 1), generator=draws, dtype=torch.uint8)
+    starts = torch.randint(1, 8, (64,), generator=draws)
+    steps = (torch.arange(12) - starts[:, None] + 1).clamp(0, 4)
+    frames = shades[torch.arange(64)[:, None], steps].expand(-1, -1, -1, 8, 8)
+    config = JointConfig(steps=150, batch_size=32, width=8, lr=1e-2, coverage_weight=1.0)
+    selector = train_selector(
+        candidates(frames, torch.arange(64) % 2), SCORER, config, Run(Streams(0)), keyframes=4, fill="hold"
+    )
+    positions = selector.positions(frames, 4, draws)
+    inside = (positions >= starts[:, None]) & (positions < starts[:, None] + 4)
+    assert float(inside.double().mean()) > 0.6
 
 
 @pytest.mark.parametrize(("sides", "coarse"), [((48, 32), (16, 16)), ((8, 32), (8, 16)), ((16, 4), (16, 4))])

@@ -8,7 +8,10 @@ Each step, with latents Z = E(x) and k drawn from 1..K, because few frames alone
    own picks it would learn a code ("informative frames for class a, dull ones for class b"): the leak that Jethani et
    al. 2021 describe and fix in this way.
 2. phi: one Adam step on B for CE(f(F w Z), y) + coverage_weight * coverage, w the Gumbel top-k of s = g_phi(x).
-   coverage = |F w Z - Z|^2 / |Z - mean_t Z|^2 is how much of the clip's change the keyframes miss (our choice).
+   coverage = E |F w Z - Z|^2 / |Z - mean_t Z|^2 is how much of the clip's change K keyframes miss (our choice). The
+   straight-through gradient leaves F as it is, so it sees what a frame would show in the place of another, and not that
+   an idle stretch needs one frame: on videos that are idle for two thirds it picked idle frames. Coverage therefore has
+   the score function's gradient (`coverage_loss`).
 
 F w Z are the keyframes placed back on the time line by the fill rule. The student's stem is frame-wise, so f(F w Z) is
 computed as classify(F w stem(Z)): the same value, a better gradient. Two fields of `JointConfig` are ablations.
@@ -25,9 +28,9 @@ from torch import Tensor
 from videocompressa.checkpoint import Part, Repeated
 from videocompressa.clip import Candidates
 from videocompressa.errors import DivergedError, InputError, check_least
-from videocompressa.fill import fill_weights
+from videocompressa.fill import fill_clips, fill_weights
 from videocompressa.run import Run
-from videocompressa.selection.gumbel import GumbelSelector, SelectorConfig, temperature
+from videocompressa.selection.gumbel import GumbelSelector, SelectorConfig, gumbel_noise, temperature
 from videocompressa.selection.understanding import UnderstandingModule
 
 
@@ -60,6 +63,8 @@ class JointConfig:
 
 # Of the understanding module: latents of pixels have as many cells as pixels, and 48 a side took 30 times as long.
 _MOST_CELLS = 16
+# Draws of keyframes a clip for the coverage (our choice).
+_SAMPLES = 4
 
 
 def train_selector(
@@ -95,7 +100,7 @@ def train_selector(
         scores = selector.score(selector.thumbnails(train_data.frames[rows].to(run.device)))
         weights, _ = selector.sample(scores, count, tau, noise)
         task = F.cross_entropy(student.classify(place(weights, student.stem(latents), fill)), labels)
-        coverage = uncovered(place(weights, latents, fill), latents)
+        coverage = coverage_loss(scores, latents, keyframes, fill, noise) if config.coverage_weight else 0.0
         _step(task + config.coverage_weight * coverage, phi)
         numbers = {"loss": float(task.detach()), "temperature": tau, "entropy": _entropy(scores.detach())}
         run.watch("selector", done=step + 1, total=config.steps, **numbers)
@@ -112,10 +117,38 @@ def place(weights_BKT: Tensor, frames_BT: Tensor, fill: str) -> Tensor:
     return torch.einsum("btk,bks,bs...->bt...", spread, weights_BKT, frames_BT)
 
 
+def coverage_loss(
+    scores_BT: Tensor, frames_BT: Tensor, keyframes: int, fill: str, generator: torch.Generator
+) -> Tensor:
+    """Return a loss whose gradient is an unbiased one of the mean of `uncovered`, and whose value means nothing.
+
+    REINFORCE over the ordered K picks of `_SAMPLES` Gumbel draws a clip, each against the mean of the others (Williams
+    1992; Kool et al. 2019, "Buy 4 REINFORCE samples, get a baseline for free!").
+    """
+    scores, frames = (each.repeat(_SAMPLES, *[1] * (each.ndim - 1)) for each in (scores_BT, frames_BT))
+    noise = gumbel_noise(tuple(scores.shape), generator).to(scores)
+    order = (scores.detach() + noise).topk(keyframes, 1).indices
+    positions = order.sort(1).values
+    rows = torch.arange(len(frames), device=frames.device)[:, None]
+    missed = uncovered(fill_clips(frames[rows, positions], positions, frames.shape[1], fill), frames)
+    missed = missed.view(_SAMPLES, -1)
+    advantage = (missed - missed.mean(0)) * _SAMPLES / (_SAMPLES - 1)
+    return (advantage.flatten() * log_probability(scores, order)).mean()
+
+
+def log_probability(scores_BT: Tensor, order_BK: Tensor) -> Tensor:
+    """Return (B,) log P of picking K frames in this order, without replacement (Theorem 1)."""
+    remaining, total = scores_BT, scores_BT.new_zeros(len(scores_BT))
+    for pick in order_BK.split(1, 1):
+        total = total + remaining.log_softmax(1).gather(1, pick)[:, 0]
+        remaining = remaining.scatter(1, pick, -torch.inf)
+    return total
+
+
 def uncovered(filled_BT: Tensor, frames_BT: Tensor) -> Tensor:
-    """Share of the clips' variance over time that the placed keyframes miss; 0 when every frame is kept."""
-    missed = (filled_BT - frames_BT).square().mean()
-    spread = (frames_BT - frames_BT.mean(1, keepdim=True)).square().mean()
+    """Share (B,) of each clip's variance over time that its placed keyframes miss; 0 when every frame is kept."""
+    missed = (filled_BT - frames_BT).square().flatten(1).mean(1)
+    spread = (frames_BT - frames_BT.mean(1, keepdim=True)).square().flatten(1).mean(1)
     return missed / (spread + 1e-4)
 
 
