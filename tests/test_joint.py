@@ -187,10 +187,10 @@ def test_the_gradient_of_the_coverage_is_that_of_its_mean() -> None:
     orders = torch.tensor(list(itertools.permutations(range(4), 2)))
     positions = orders.sort(1).values
     missed = uncovered(fill_clips(frames[0, positions], positions, 4, "linear"), frames.expand(len(orders), -1, -1))
-    (log_probability(scores.expand(len(orders), -1), orders).exp() * missed).sum().backward()
+    torch.autograd.backward((log_probability(scores.expand(len(orders), -1), orders).exp() * missed).sum())
     drawn = torch.tensor([start], dtype=torch.float64, requires_grad=True)
     many, draws = drawn.expand(8192, -1), torch.Generator().manual_seed(0)
-    coverage_loss(many, frames.expand(8192, -1, -1), 2, "linear", draws).backward()
+    torch.autograd.backward(coverage_loss(many, frames.expand(8192, -1, -1), 2, "linear", draws))
     assert scores.grad is not None
     assert drawn.grad is not None
     assert float(scores.grad.abs().max()) > 0.05

@@ -139,7 +139,7 @@ def coverage_loss(
 def log_probability(scores_BT: Tensor, order_BK: Tensor) -> Tensor:
     """Return (B,) log P of picking K frames in this order, without replacement (Theorem 1)."""
     remaining, total = scores_BT, scores_BT.new_zeros(len(scores_BT))
-    for pick in order_BK.split(1, 1):
+    for pick in torch.split(order_BK, 1, 1):
         total = total + remaining.log_softmax(1).gather(1, pick)[:, 0]
         remaining = remaining.scatter(1, pick, -torch.inf)
     return total
