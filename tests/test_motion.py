@@ -8,9 +8,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from cli_runs import Runner
 from numbered_videos import gray, numbered, write
 from numpy.typing import NDArray
 
+from videocompressa import load
 from videocompressa.clip import ClipSpec
 from videocompressa.rng import Streams
 from videocompressa.selection.keyframes import FIXED_SELECTORS, UniformSelector
@@ -82,3 +84,18 @@ def test_the_selector_keeps_the_moving_candidates() -> None:
     none = FIXED_SELECTORS["motion"]().positions(clips[:0], 2, Streams(0).generator("none"))
     assert (none.shape, none.dtype) == ((0, 2), torch.int64)
     assert not torch.equal(positions, UniformSelector().positions(clips, 2, Streams(0).generator("none")))
+
+
+def test_the_set_and_the_videos_that_judge_it_are_read_by_motion(run: Runner, tmp_path: Path) -> None:
+    data, file = tmp_path / "videos", tmp_path / "set.safetensors"
+    for number, name in enumerate(("train/a/1", "train/b/2", "test/a/3", "test/b/4")):
+        shades = [10 + number] * 30 + [70, 130, 190, 250] + [250] * 30
+        write(data / f"{name}.mp4", [gray(shade) for shade in shades])
+    made = run.compress(data, file, "--placement", "motion", "--keyframes", "4", "--force")
+    assert made.code == 0, made.err
+    synthetic = load(file)
+    assert synthetic.clip.placement == "motion"
+    assert synthetic.times_seconds.min() > 1.1  # of 2.56 s
+    assert synthetic.times_seconds.max() < 1.4
+    trained = run.train(file, "--data", data, "--json", "--seeds", "1")
+    assert trained.json["num_test_clips"] == 2
