@@ -1,23 +1,27 @@
 """Frames at equal spans of motion: planted actions, still and short videos, files, and sets of idle videos."""
 
+import sys
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from cli_runs import Runner
 from hypothesis import given
 from hypothesis import strategies as st
-from cli_runs import Runner
 from numbered_videos import gray, numbered, write
 from numpy.typing import NDArray
 
-from videocompressa import load
 from videocompressa.clip import ClipSpec
+from videocompressa.recipes.sets import open_set
 from videocompressa.rng import Streams
 from videocompressa.selection.keyframes import FIXED_SELECTORS, UniformSelector
 from videocompressa.video import read_clip
 from videocompressa.video.motion import MOST_SEEN, motion_positions
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
+from idle_videos import write_idle
 
 
 def levels(*values: float, side: int = 16) -> NDArray[np.uint8]:
@@ -93,9 +97,24 @@ def test_the_set_and_the_videos_that_judge_it_are_read_by_motion(run: Runner, tm
         write(data / f"{name}.mp4", [gray(shade) for shade in shades])
     made = run.compress(data, file, "--placement", "motion", "--keyframes", "4", "--force")
     assert made.code == 0, made.err
-    synthetic = load(file)
+    synthetic = open_set(file)
     assert synthetic.clip.placement == "motion"
     assert synthetic.times_seconds.min() > 1.1  # of 2.56 s
     assert synthetic.times_seconds.max() < 1.4
     trained = run.train(file, "--data", data, "--json", "--seeds", "1")
     assert trained.json["num_test_clips"] == 2
+
+
+def test_the_tool_surrounds_videos_with_idle_frames(tmp_path: Path) -> None:
+    """Nine frames, of which three in a row are those of the video, to the noise."""
+    for name in ("train/a/1", "train/b/2"):
+        write(tmp_path / "videos" / f"{name}.mp4", [gray(shade) for shade in (60, 120, 180)])
+    write_idle(tmp_path / "videos", tmp_path / "idle", 3)
+    paths = sorted((tmp_path / "idle").glob("*/*/*.mp4"))
+    assert [path.relative_to(tmp_path / "idle").as_posix() for path in paths] == ["train/a/1.mp4", "train/b/2.mp4"]
+    for path in paths:
+        shades = read_clip(path, ClipSpec(9, 8, 8), label=0, video_id="a").frames.float().mean((1, 2, 3))
+        seen = (shades / 60).round().long().tolist()
+        assert seen == sorted(seen)
+        assert seen.count(2) == 1
+        assert {1, 3} <= set(seen)
