@@ -36,7 +36,7 @@ def test_what_is_allowed_is_what_is_accepted() -> None:
     allowed = {each.name: each.allowed for each in list_settings(METHODS["videocompressa"])}
     assert allowed["labeler.spec.bits"] == "in [2,8]"
     assert allowed["joint.enabled"] == "true or false"
-    assert allowed["selector"] == "gumbel, uniform, random, middle, shots"
+    assert allowed["selector"] == "gumbel, uniform, random, middle, shots, motion"
     for name in allowed["selector"].split(", "):
         assert with_settings(METHODS["videocompressa"], [f"selector={name}"]).selector_name == name
     assert {each.name: each.allowed for each in list_settings(METHODS["dm"])}["lr"] == "above 0"
