@@ -95,7 +95,7 @@ def test_the_set_and_the_videos_that_judge_it_are_read_by_motion(run: Runner, tm
     for number, name in enumerate(("train/a/1", "train/b/2", "test/a/3", "test/b/4")):
         shades = [10 + number] * 30 + [70, 130, 190, 250] + [250] * 30
         write(data / f"{name}.mp4", [gray(shade) for shade in shades])
-    made = run.compress(data, file, "--placement", "motion", "--keyframes", "4", "--force")
+    made = run.compress(data, file, "--placement", "motion", "--keyframes", "4")
     assert made.code == 0, made.err
     synthetic = open_set(file)
     assert synthetic.clip.placement == "motion"

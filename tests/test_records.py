@@ -13,6 +13,7 @@ from videocompressa.clip import Candidates, Clip, ClipSpec, CodecSpec, Normaliza
 from videocompressa.errors import InputError
 from videocompressa.rng import Streams
 from videocompressa.run import watch_nothing
+from videocompressa.video.timeline import stride_of
 
 PINNED = {"gumbel": [275, 376, 54, 446], "fit/gumbel": [692, 813, 618, 892]}
 
@@ -66,8 +67,8 @@ def test_unknown_fits_are_refused() -> None:
 
 
 def test_placements_name_their_stride() -> None:
-    assert ClipSpec(8, 64, 64).stride == ClipSpec(8, 64, 64, "motion").stride == 0
-    assert ClipSpec(8, 64, 64, "strided:12").stride == 12
+    assert stride_of(ClipSpec(8, 64, 64).placement) == stride_of(ClipSpec(8, 64, 64, "motion").placement) == 0
+    assert stride_of(ClipSpec(8, 64, 64, "strided:12").placement) == 12
 
 
 @pytest.mark.parametrize(

@@ -60,11 +60,6 @@ class ClipSpec:
         """T, H and W."""
         return self.num_frames, self.height, self.width
 
-    @property
-    def stride(self) -> int:
-        """Frames from one to the next, or 0 where the placement says none."""
-        return int(self.placement.removeprefix("strided:")) if self.placement.startswith("strided:") else 0
-
 
 @dataclass(frozen=True, eq=False)
 class Clip:

@@ -32,6 +32,7 @@ from videocompressa.fill import fill_clips, fill_weights
 from videocompressa.run import Run
 from videocompressa.selection.gumbel import GumbelSelector, SelectorConfig, gumbel_noise, temperature
 from videocompressa.selection.understanding import UnderstandingModule
+from videocompressa.synthetic import take_keyframes
 
 
 @dataclass(frozen=True)
@@ -129,8 +130,7 @@ def coverage_loss(
     noise = gumbel_noise(tuple(scores.shape), generator).to(scores)
     order = (scores.detach() + noise).topk(keyframes, 1).indices
     positions = order.sort(1).values
-    rows = torch.arange(len(frames), device=frames.device)[:, None]
-    missed = uncovered(fill_clips(frames[rows, positions], positions, frames.shape[1], fill), frames)
+    missed = uncovered(fill_clips(take_keyframes(frames, positions), positions, frames.shape[1], fill), frames)
     missed = missed.view(_SAMPLES, -1)
     advantage = (missed - missed.mean(0)) * _SAMPLES / (_SAMPLES - 1)
     return (advantage.flatten() * log_probability(scores, order)).mean()

@@ -6,8 +6,6 @@ they are mean absolute changes of 12 x 12 means, in which the noise of a camera 
 and no labels.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,7 +21,7 @@ def motion_positions(frames: NDArray[np.uint8], count: int) -> list[int]:
     number = len(frames)
     if number < count:
         return [(2 * i + 1) * number // (2 * count) for i in range(count)]
-    change = np.abs(np.diff(_coarse(frames), axis=0)).mean((1, 2, 3)) + _LEAST
+    change = np.abs(np.diff([_coarse(frame) for frame in frames], axis=0)).mean((1, 2, 3)) + _LEAST
     motion = np.concatenate([[0.0], np.cumsum(change)])
     positions: list[int] = []
     for i in range(count):
@@ -33,13 +31,10 @@ def motion_positions(frames: NDArray[np.uint8], count: int) -> list[int]:
     return positions
 
 
-def _coarse(frames: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return the means of at most 12 x 12 parts of frames (M,3,H,W), in 8-bit levels."""
-    means = frames.astype(np.float64)
-    for axis in (2, 3):
-        length = means.shape[axis]
-        edges = np.unique(np.arange(_SIDE) * length // _SIDE)
-        sums = np.add.reduceat(means, edges, axis)
-        shape: Sequence[int] = [-1 if each == axis else 1 for each in range(4)]
-        means = sums / np.diff([*edges, length]).reshape(shape)
+def _coarse(frame: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Return the means of at most 12 x 12 parts of a frame (3,H,W), in 8-bit levels."""
+    height, width = frame.shape[1:]
+    rows, columns = (np.unique(np.arange(_SIDE) * side // _SIDE) for side in (height, width))
+    sums = np.add.reduceat(np.add.reduceat(frame.astype(np.float64), rows, 1), columns, 2)
+    means: NDArray[np.float64] = sums / np.outer(np.diff([*rows, height]), np.diff([*columns, width]))
     return means

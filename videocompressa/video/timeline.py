@@ -101,9 +101,8 @@ class Timeline:
 
     def placed(self, num_frames: int, placement: str) -> list[int]:
         """Return T positions, `even` or `strided` as `ClipSpec.placement` says it."""
-        if placement == "even":
-            return self.even(num_frames)
-        return self.strided(num_frames, int(placement.removeprefix("strided:")))
+        stride = stride_of(placement)
+        return self.strided(num_frames, stride) if stride else self.even(num_frames)
 
     def strided(self, num_frames: int, stride: int) -> list[int]:
         """Return T positions `stride` >= 1 frames apart, around the middle of the video: a fixed center clip.
@@ -117,6 +116,11 @@ class Timeline:
         step = min(stride, count // num_frames)
         start = (count - (num_frames - 1) * step - 1) // 2
         return [start + i * step for i in range(num_frames)]
+
+
+def stride_of(placement: str) -> int:
+    """Return S of a `ClipSpec.placement` "strided:S", and 0 of the others."""
+    return int(placement.removeprefix("strided:")) if placement.startswith("strided:") else 0
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from videocompressa.errors import InputError, VideoError
 from videocompressa.synthetic import SyntheticSet
 from videocompressa.video import read_frames_at
 from videocompressa.video.source import VideoSource, file_of
+from videocompressa.video.timeline import stride_of
 from videocompressa.vlm.export.items import VideoFrames
 
 
@@ -67,7 +68,7 @@ def set_clips(synthetic: SyntheticSet, names: tuple[str, ...], root: Path | None
 
 def split_clip(synthetic: SyntheticSet) -> ClipSpec:
     """Return the clip of other videos: K frames, rounded up to even, over the span that the set's candidates cover."""
-    keyframes, stride = synthetic.latents.shape[1], synthetic.clip.stride
+    keyframes, stride = synthetic.latents.shape[1], stride_of(synthetic.clip.placement)
     frames = max(2, keyframes + keyframes % 2)
     span = stride * synthetic.clip.num_frames
     placement = f"strided:{max(1, round(span / frames))}" if stride else synthetic.clip.placement
