@@ -149,7 +149,8 @@ def train_vlm(
     for step in range(first, config.steps):
         places = range(step * config.batch_size + group.rank, (step + 1) * config.batch_size, group.size)
         batch = example_batch(prepared.vlm, clips, config.questions, places, run)
-        num_tokens += sum(len(prompt.ids) + len(answer) for prompt, answer in zip(*batch, strict=True))
+        tokens = sum(len(prompt.ids) + len(answer) for prompt, answer in zip(*batch, strict=True))
+        num_tokens += tokens
         optimizer.param_groups[0]["lr"] = rate = learning_rate(config, step)
         with explain_memory("training"), seeded(run.generator(f"dropout/{step}/{group.rank}")):
             losses.append(_step(prepared, optimizer, batch, group))
@@ -160,7 +161,7 @@ def train_vlm(
         done = step + 1
         if checkpoint and group.is_main and (done % config.save_every == 0 or done == config.steps):
             checkpoint.write(prepared.trained, optimizer, losses)
-        run.watch("finetune", done=done, total=config.steps, loss=losses[-1], lr=rate, tokens=num_tokens)
+        run.watch("finetune", done=done, total=config.steps, loss=losses[-1], lr=rate, tokens=tokens)
     prepared.vlm.model.eval()
     return TrainingLog(tuple(losses), first, num_tokens)
 
