@@ -50,6 +50,7 @@ def test_plain_folders_lead_to_students_on_held_out_videos(
     inspect = printed(trained)
     assert inspect == ["inspect", "set2.safetensors", "--html", "page2.html", "--data", str(plain)]
     assert run(*inspect).code == 0
+    assert printed(run("decode", "set2.safetensors", "-o", "clips")) == [*inspect[:3], "page3.html"]
     words = run(*train, *STUDENT[2:], "--save-model", "model")
     assert printed(words) == ["predict", "VIDEO", "--model", "model"]
 
@@ -122,6 +123,18 @@ def test_what_was_needed_to_read_the_data_is_printed(kind, run: Runner, tmp_path
     compressed = run.compress(tmp_path / "data", tmp_path / "set.safetensors", *options, "--step", "0.5")
     train = printed(compressed)
     assert ("--split" in train) == (kind is csv_of_some)
+    assert run(*train, *STUDENT[2:]).code == 0
+
+
+@pytest.mark.slow
+def test_a_benchmark_leads_to_students_of_its_best_set(run: Runner, tmp_path: Path) -> None:
+    options = csv_of_some(tmp_path / "data")
+    words = ("bench", tmp_path / "data", "-o", tmp_path / "out", "--cache", run.cache, *CLIPS, *options)
+    cells = ("--labels", "hard", "--vpc", "1", "--keyframes", "2", "--seeds", "1", "--students", "framenet2d")
+    least = [word for setting in ("steps=2", "batch_size=4", "width=0.25") for word in ("--train", setting)]
+    ran = run(*words, *cells, "--methods", "full,random-real,herding-real", "--split", "val", *least)
+    train = printed(ran)
+    assert train[1].startswith(f"{tmp_path}/out/sets/")
     assert run(*train, *STUDENT[2:]).code == 0
 
 

@@ -87,6 +87,8 @@ class BenchOutcome:
     folder: Path
     files: tuple[Path, ...]
     notes: tuple[str, ...]
+    candidates: CandidateOptions
+    """How the videos were read."""
     best: tuple[Path, str | None] | None = None
     """The first seed's set of the most accurate row of the table, controls left out, and the codec that opens it."""
 
@@ -159,7 +161,7 @@ def bench(
         records = show()
     files, notes = _draw(records, folder)
     best = _best_set([(record, jobs_of[row][0]) for row, record in zip(rows, records, strict=True)], setting)
-    return BenchOutcome(tuple(records), folder, files, (*videos.notes, *notes), best)
+    return BenchOutcome(tuple(records), folder, files, (*videos.notes, *notes), candidates, best)
 
 
 def _best_set(judged: Sequence[tuple[Record, RunJob]], setting: Setting) -> tuple[Path, str | None] | None:

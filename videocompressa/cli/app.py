@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -15,7 +16,7 @@ from videocompressa import __version__
 from videocompressa.engine import Workers, keep_freed_memory, usable_cores
 from videocompressa.engine_ray import RayCluster
 from videocompressa.errors import InputError
-from videocompressa.recipes.options import BudgetOptions, CandidateOptions, CompressOptions, Surroundings
+from videocompressa.recipes.options import BudgetOptions, CandidateOptions, CompressOptions, Surroundings, typed
 from videocompressa.remote import path_of
 
 if TYPE_CHECKING:
@@ -38,6 +39,9 @@ app = App(
 app.register_install_completion_command(help="Install completion for your shell (bash, zsh or fish), and end.")
 
 _RUNNING, _REPORTING = Group("Running", sort_key=90), Group("Reporting", sort_key=91)
+
+_OF_SET = ("size", "fit", "frames", "placement", "train_sample")
+"""Options of candidates that students of a set take from its file, or do not need."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +135,25 @@ def default_cache() -> Path:
         return Path(folder)
     home = os.environ.get("XDG_CACHE_HOME")
     return (Path(home) if home else Path.home() / ".cache") / "videocompressa"
+
+
+def training_command(
+    path: Path, data: Path, split: str, candidates: CandidateOptions, running: Running, networks: Mapping[str, str]
+) -> list[object]:
+    """Return the words that train a student on a set and judge it by a split, with every option that they need.
+
+    `networks` are those that the file may lack, as they were given, by option; with a folder in their name they are
+    repeated.
+    """
+    from videocompressa.networks import STUDENTS, survives
+    from videocompressa.students.settings import TrainConfig
+
+    to_read = replace(candidates, **{name: getattr(CANDIDATES, name) for name in _OF_SET})
+    words: list[object] = ["train", path, "--data", data, *typed(to_read, running)]
+    words += [] if split == "test" else ["--split", split]
+    if not survives(candidates.clip.size, STUDENTS[TrainConfig().student]):
+        words += ["--student", "framenet2d"]
+    return words + [word for name, value in networks.items() if ":" in value for word in (f"--{name}", value)]
 
 
 def _option_name(field: str) -> str:

@@ -154,6 +154,10 @@ def bench(
     terminal.stdout_console().print(markdown(outcome.records), markup=False, soft_wrap=True)
     for path in files:
         report.note(f"wrote {path}")
+    if outcome.best is not None:
+        best, codec = outcome.best
+        networks = {} if codec is None else {"codec": codec}
+        report.next_command(cli.training_command(best, data, options.split, outcome.candidates, running, networks))
 
 
 def _write_page(outcome: BenchOutcome, data: Path, watch: Watch) -> tuple[Path, ...]:

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from videocompressa.cli import app as cli
 from videocompressa.cli import terminal
 from videocompressa.recipes.facts import cost_rows, labeler_text
-from videocompressa.recipes.options import CandidateOptions, CompressOptions, typed
+from videocompressa.recipes.options import CandidateOptions, CompressOptions
 from videocompressa.texts import duration_text
 
 if TYPE_CHECKING:
     from videocompressa.recipes.compress import CompressOutcome
     from videocompressa.recipes.tensorboard import Log
-
-OF_SET = ("size", "fit", "frames", "placement", "train_sample")
-"""Options of candidates that students of a set take from its file, or do not need."""
 
 
 @cli.app.command(help_epilogue="Example: `videocompressa compress videos -o set.safetensors --vpc 3 --keyframes 8`")
@@ -138,15 +134,7 @@ def _next_words(
     outcome: CompressOutcome, data: Path, options: CompressOptions, candidates: CandidateOptions, running: cli.Running
 ) -> list[object]:
     """Return the command that judges the file, or shows it where the data has no videos for that."""
-    from videocompressa.networks import STUDENTS, survives
-    from videocompressa.students.settings import TrainConfig
-
     if outcome.judged_by is None:
         return ["inspect", outcome.path]
-    of_set = replace(candidates, **{name: getattr(cli.CANDIDATES, name) for name in OF_SET})
-    words = ["train", outcome.path, "--data", data, *typed(of_set, running)]
-    words += [] if outcome.judged_by == "test" else ["--split", outcome.judged_by]
-    if not survives(candidates.clip.size, STUDENTS[TrainConfig().student]):
-        words += ["--student", "framenet2d"]
     named = {name: getattr(options, name) for name in ("codec", "labeler")}  # As given: the file cuts folders off.
-    return words + [word for name, value in named.items() if ":" in value for word in (f"--{name}", value)]
+    return cli.training_command(outcome.path, data, outcome.judged_by, candidates, running, named)

@@ -158,6 +158,8 @@ def decode(
         terminal.print_json({"path": output, "num_videos": len(synthetic), "num_files": num_files})
         return
     terminal.stdout_console().print(f"{num_files} {kind} files of {len(synthetic)} items in {output}", markup=False)
+    words = ["--codec", codec] if codec else []
+    report.next_command(["inspect", path, "--html", terminal.unused("page", ".html"), *words])
 
 
 def _label_text(synthetic: SyntheticSet, item: int) -> str:
