@@ -913,7 +913,7 @@ def test_abuse(tmp_path: Path, name: str) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"set file .*absent\.safetensors does not exist"):
         read_set(tmp_path / "absent.safetensors")
-    with pytest.raises(ArtifactError, match=r"cannot read set file .*: Is a directory"):
+    with pytest.raises(ArtifactError, match=r"set file .* is a folder; give the file itself"):
         measure(tmp_path)
 
 

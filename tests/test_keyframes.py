@@ -183,7 +183,7 @@ def test_files_that_are_no_selector_are_refused(spoil: Callable[[bytes], bytes],
 
 
 def test_a_selector_that_is_no_file(videos: Path, tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match="cannot read selector file .*: Is a directory"):
+    with pytest.raises(ArtifactError, match="selector file .* is a folder; give the file itself"):
         extract([videos], tmp_path / "out", selector=str(tmp_path))
 
 

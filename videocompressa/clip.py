@@ -48,10 +48,10 @@ class ClipSpec:
 
     def __post_init__(self) -> None:
         check_least(self, "ClipSpec.", num_frames=1, height=1, width=1)
-        check_known("ClipSpec.fit is", self.fit, FITS)
+        check_known("fit is", self.fit, FITS)
         if not re.fullmatch(r"even|motion|strided:[1-9][0-9]{0,5}", self.placement):
             raise InputError(
-                f"ClipSpec.placement is {self.placement!r}; known: 'even', 'motion', or 'strided:S' with S frames from "
+                f"placement is {self.placement!r}; known: 'even', 'motion', or 'strided:S' with S frames from "
                 "one to the next, such as 'strided:4'"
             )
 

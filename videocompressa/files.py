@@ -46,6 +46,8 @@ def read_bytes(path: Path, what: str) -> bytes:
     except FileNotFoundError as error:
         raise ArtifactError(f"{what} {path} does not exist") from error
     except OSError as error:
+        if path.is_dir():
+            raise ArtifactError(f"{what} {path} is a folder; give the file itself") from error
         raise ArtifactError(f"cannot read {what} {path}: {error.strerror}") from error
 
 
