@@ -29,10 +29,10 @@ endif
 BIN = $(dir $(shell command -v $(PYTHON)))
 
 # Tests run in several processes, one thread each; the demo and benchmarks take all cores.
-test quick: export OMP_NUM_THREADS ?= 1
+test quick coverage: export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test quick lint types layers format docs site wheel-test fuzz kills mutants bench soak bench-lossless clean
+.PHONY: help setup demo test quick lint types layers format docs site wheel-test fuzz kills coverage mutants bench soak bench-lossless clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 18
@@ -90,6 +90,12 @@ fuzz: $(ENVIRONMENT) ## every reader of foreign bytes for SECONDS= each, or thos
 
 kills: $(ENVIRONMENT) ## kill commands at random points, KILLS= times each, and compare what they end with
 	KILLS=$(KILLS) $(PYTHON) -m pytest -q tests/test_kills.py
+
+coverage: $(ENVIRONMENT) ## lines and branches that all tests run, in the processes that they start too
+	rm -rf runs/coverage && mkdir -p runs/coverage
+	$(PYTHON) -m coverage run -m pytest -q -n $(WORKERS)
+	$(PYTHON) -m coverage combine --quiet
+	$(PYTHON) -m coverage report --show-missing
 
 mutants: $(ENVIRONMENT) ## change one thing at a time, NUMBER= times in each MODULE= (0: all), and count what tests notice
 	$(PYTHON) -c "import mutmut" 2>/dev/null || $(PYTHON) -m pip install --quiet -c constraints.txt -e ".[mutants]"

@@ -109,6 +109,17 @@ def test_the_plan_names_the_videos_that_a_class_lacks(run: Runner, videos: Path,
     assert told in run.compress(data, tmp_path / "s.safetensors", "--max-bad", "100%").error
 
 
+def test_a_list_with_paths_from_another_folder_shows_where_they_lead(run: Runner, tmp_path: Path) -> None:
+    (tmp_path / "mine.csv").write_text("path,label\nvideos/0.mp4,dark\nvideos/1.mp4,light\n")
+    wanted, options = (
+        rf"{re.escape(str(tmp_path))}/videos/\d\.mp4 \(file is gone\)",
+        ("--workers", 0, "--cache", run.cache),
+    )
+    assert re.search(f"can be read: {wanted}", run("plan", tmp_path / "mine.csv", *options).error)
+    timed = run("compress", tmp_path / "mine.csv", "-o", tmp_path / "s.safetensors", *options, "--vpc", 1)
+    assert re.search(f"can be decoded, such as {wanted}", timed.error)
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
 def test_any_encoding_of_stdout_can_be_written(
     videos: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, encoding: str

@@ -17,7 +17,7 @@ from videocompressa.errors import InputError
 from videocompressa.methods import METHODS, find_method
 from videocompressa.methods.coreset import CoresetConfig
 from videocompressa.methods.videocompressa.method import VideoCompressaConfig
-from videocompressa.methods.videocompressa.pool import PoolConfig, build_pool
+from videocompressa.methods.videocompressa.pool import PoolConfig, build_pool, clip_features
 from videocompressa.methods.videocompressa.synthesis import SynthesisConfig, complete_mean_distance, synthesize
 from videocompressa.rng import Streams
 from videocompressa.run import Run, Stages
@@ -54,6 +54,29 @@ def test_every_method_gives_a_valid_set_and_the_same_for_the_same_seed(name: str
     rows = [two_classes.video_ids.index(video) for video in synthetic.provenance.video_ids]
     assert two_classes.labels[rows].tolist() == [0, 0, 1, 1]
     assert torch.equal(synthetic.times_seconds, synthetic.positions.double() / 10)
+
+
+def test_planted_truth_typical_videos_in_the_features_of_the_pool(tmp_path: Path) -> None:
+    """Of six clips a class five are alike and one is turned into its negative; one that is alike is kept."""
+    labels = torch.arange(12) % 2
+    one = (noise((2, FRAMES, 3, SIDE, SIDE), 0) // 4 + torch.tensor([0, 120]).view(2, 1, 1, 1, 1)).to(torch.uint8)
+    frames = one[labels] + noise((12, FRAMES, 3, SIDE, SIDE), 1) // 32
+    frames[4:6] = 255 - frames[4:6]
+    data, stages = candidates(frames, labels), Stages(tmp_path)
+    config = dataclasses.replace(SMALL, features="pool", labels="hard", synthesis=SynthesisConfig(enabled=False))
+    kept = compress(data, config, videos_per_class=1, stages=stages).provenance.video_ids
+    assert not set(kept) & {data.video_ids[4], data.video_ids[5]}
+    assert len(list(tmp_path.glob("clip-features*"))) == 3
+
+    run = Run(Streams(0), stages=stages)
+    teachers = config.train_teachers(data, PixelCodec(), 3, run).networks
+    clips = RealClips(data, PixelCodec(), 3, config.fill, config.teacher.as_stored)
+    pool = build_pool(clips, config.pool, config.teacher.train, teachers, run)
+    features = clip_features(pool, data, run)
+    parts = features.split([len(features[0]) // len(pool)] * len(pool), dim=1)
+    for part in parts:  # each student counts as much as any other
+        assert torch.allclose(part.mean(0), torch.zeros(()), atol=1e-6)
+        assert part.square().sum(1).mean() == pytest.approx(1, abs=1e-4)
 
 
 @pytest.mark.parametrize("name", ["random-real", "herding-real", "k-center-real"])

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,14 +69,16 @@ def encode_sample(
     entries: list[VideoEntry], clip: ClipSpec, codec: Codec, root: Path, surroundings: Surroundings
 ) -> Sample:
     """Decode and encode `SAMPLE_VIDEOS` of a split; raises `InputError` when none can be decoded."""
-    started, decoded = surroundings.clock(), []
+    started, decoded, reason = surroundings.clock(), [], ""
     for number in range(SAMPLE_VIDEOS):
         entry = entries[number * len(entries) // SAMPLE_VIDEOS]
-        with suppress(VideoError):
+        try:
             decoded.append(read_clip(entry.source, clip, label=entry.label, video_id=entry.video_id).frames)
+        except VideoError as error:
+            reason = f"{root}/{entry.video_id} ({error})"
         surroundings.watch("time a sample", done=number + 1, total=SAMPLE_VIDEOS + SAMPLE_STEPS)
     if not decoded:
-        raise InputError(f"{root}: none of {SAMPLE_VIDEOS} sampled training videos can be decoded; check them")
+        raise InputError(f"none of {SAMPLE_VIDEOS} sampled training videos can be decoded, such as {reason}")
     frames, between = torch.stack(decoded), surroundings.clock()
     latents = codec.encode(frames.flatten(0, 1).to(surroundings.device)).cpu()
     workers = surroundings.workers.count if isinstance(surroundings.workers, Cluster) else surroundings.workers

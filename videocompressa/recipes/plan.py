@@ -98,7 +98,8 @@ def plan(
     train_bad = tuple(each for entry, each in bad.items() if entry.split == "train")
     if not train:
         first = train_bad[0]
-        raise InputError(f"{data}: none of its training videos can be read: {first.video_id} ({first.reason})")
+        name = f"{videos.root}/{first.video_id}"
+        raise InputError(f"{data}: none of its training videos can be read: {name} ({first.reason})")
     if isinstance(surroundings.workers, Cluster) and surroundings.workers.count is None:
         notes = (*notes, "the time is that of one process; give --workers for that of the cluster")
     check_classes_read(videos.select("train"), train_bad)
