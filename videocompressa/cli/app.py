@@ -20,6 +20,8 @@ from videocompressa.recipes.options import BudgetOptions, CandidateOptions, Comp
 from videocompressa.remote import path_of
 
 if TYPE_CHECKING:
+    import torch
+
     from videocompressa.processes import ProcessGroup
     from videocompressa.run import Watch
 
@@ -68,14 +70,30 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Running:
-    """How to run."""
+class Computing:
+    """Where networks run."""
 
     device: Annotated[Literal["auto", "cpu", "cuda"], Parameter(group=_RUNNING)] = "auto"
     """Where networks run; auto takes a GPU when there is one."""
     threads: Annotated[int | None, Parameter(group=_RUNNING)] = None
     """Threads of the networks on a CPU; all cores that this process may use when not given. Fewer are faster where
     other programs keep the cores busy; another number may give other bytes."""
+
+    def chosen(self) -> torch.device:
+        """Return the device, and give the networks their threads."""
+        import torch
+
+        use_threads(self.threads)
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise InputError("--device cuda: this machine has no GPU that torch can use; give --device cpu")
+        return torch.device("cuda" if self.device != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+@dataclass(frozen=True)
+class Running:
+    """How to run."""
+
+    computing: Annotated[Computing, Parameter(name="*")] = Computing()
     reading: Annotated[Reading, Parameter(name="*")] = Reading()
     cache: Annotated[Path | None, Parameter(group=_RUNNING)] = None
     """Folder that keeps candidates and finished stages, so that the same command resumes;
@@ -83,15 +101,9 @@ class Running:
 
     def surroundings(self, watch: Watch) -> Surroundings:
         """Look up what the machine has."""
-        import torch
-
-        use_threads(self.threads)
-        if self.device == "cuda" and not torch.cuda.is_available():
-            raise InputError("--device cuda: this machine has no GPU that torch can use; give --device cpu")
-        kind = "cuda" if self.device != "cpu" and torch.cuda.is_available() else "cpu"
         return Surroundings(
             cache=self.cache or default_cache(),
-            device=torch.device(kind),
+            device=self.computing.chosen(),
             workers=self.reading.chosen(),
             clock=time.perf_counter,
             watch=watch,
@@ -170,6 +182,7 @@ CandidateArguments = Annotated[
     CandidateOptions, Parameter(name="*", group=Group("Candidate frames", sort_key=20), negative="")
 ]
 ReadingArguments = Annotated[Reading, Parameter(name="*")]
+ComputingArguments = Annotated[Computing, Parameter(name="*")]
 RunningArguments = Annotated[Running, Parameter(name="*")]
 ReportingArguments = Annotated[Reporting, Parameter(name="*")]
 ConfigFile = Annotated[

@@ -10,6 +10,8 @@ from cyclopts import Parameter
 from videocompressa.cli import app as cli
 from videocompressa.cli import terminal
 
+COMPUTING, READING = cli.Computing(), cli.Reading()
+
 
 @cli.app.command(help_epilogue="Example: `videocompressa predict new/*.mp4 --model model`")
 def predict(
@@ -17,7 +19,8 @@ def predict(
     model: Path,
     top: int = 3,
     seen: cli.Flag = False,
-    running: cli.RunningArguments = cli.RUNNING,
+    computing: cli.ComputingArguments = COMPUTING,
+    reading: cli.ReadingArguments = READING,
     reporting: cli.ReportingArguments = cli.REPORTING,
 ) -> None:
     """Say the classes of new videos by a model that `train --save-model` wrote.
@@ -38,8 +41,8 @@ def predict(
     from videocompressa.recipes.predict import predict_videos
 
     with terminal.progress(reporting) as report:
-        device = running.surroundings(report.watch).device
-        outcome = predict_videos(videos, model, top=top, seen=seen, device=device, watch=report.watch)
+        device, workers = computing.chosen(), reading.chosen()
+        outcome = predict_videos(videos, model, top=top, seen=seen, workers=workers, device=device, watch=report.watch)
     report.notes((), outcome.skipped)
     if reporting.json:
         rows = [{"video": each.video, "classes": dict(each.classes)} for each in outcome.videos]

@@ -1,26 +1,28 @@
 """The classes of new videos, by a trained student."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import Tensor
 
-from videocompressa.clip import VIDEO_HASH_DIGITS, Clip
+from videocompressa.clip import VIDEO_HASH_DIGITS
 from videocompressa.datasets import BadVideo
-from videocompressa.errors import InputError, VideoError
+from videocompressa.engine import Workers, run_shards
+from videocompressa.errors import InputError
 from videocompressa.recipes.data import none_readable, videos_to_read
 from videocompressa.run import Watch, watch_nothing
 from videocompressa.students.clips import LabeledClips
 from videocompressa.students.evaluation import predict
 from videocompressa.students.model_folder import TrainedModel, read_model
 from videocompressa.texts import names_text
-from videocompressa.video import read_clip
-from videocompressa.video.shards import hash_shard
-from videocompressa.video.source import in_memory
+from videocompressa.video.shards import MAX_SECONDS, Job, decode_apart, decode_shard
 
 _BATCH = 16
-"""Videos that are decoded before they are classified together."""
+"""Videos that a worker decodes, and that are classified together."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,14 @@ def predict_videos(
     *,
     top: int = 3,
     seen: bool = False,
+    workers: Workers = 0,
     device: torch.device | None = None,
     watch: Watch = watch_nothing,
 ) -> Predictions:
     """Classify videos by the student in `model` (`train --save-model`); of folders, tars and parquet, all in them.
 
-    A video that cannot be read is skipped and listed. Raises `InputError`, also when none can be read, and for videos
+    `workers` processes decode; 0 decodes in this one. A video that cannot be read, or takes its worker down, is skipped
+    and listed. Raises `InputError`, also when none can be read, and for videos
     that the model was made from, unless `seen`: its answers on them say nothing of others.
     """
     if top < 1:
@@ -61,23 +65,28 @@ def predict_videos(
     model = Path(model)
     paths = videos_to_read(sources)
     trained = read_model(model)
+    sources_of, names = list(paths), list(paths.values())
+    spec = trained.clip
+    placed: dict[str, Any] = {"placement": spec.placement, "fit": spec.fit}
+    starts = range(0, len(paths), _BATCH)
+    jobs = [
+        Job(number, tuple(sources_of[start : start + _BATCH]), *spec.size, **placed)
+        for number, start in enumerate(starts)
+    ]
     predictions: list[Prediction] = []
     skipped: list[BadVideo] = []
-    clips: list[Clip] = []
     known, both = set() if seen else set(trained.video_hashes), []
-    for number, (path, name) in enumerate(paths.items(), start=1):
-        try:
-            source = in_memory(path)
-            if known and hash_shard([source])[0][:VIDEO_HASH_DIGITS] in known:
-                both.append(name)
-            if not both:
-                clips.append(read_clip(source, trained.clip, label=0, video_id=name))
-        except VideoError as error:
-            skipped.append(BadVideo(name, str(error)))
-        if clips and (len(clips) == _BATCH or number == len(paths)):
-            predictions += _classified(clips, trained, top, device or torch.device("cpu"))
-            clips = []
-        watch("predict", done=number, total=len(paths))
+    limits: dict[str, Any] = {"workers": workers, "max_seconds": MAX_SECONDS}
+    with closing(run_shards(decode_shard, jobs, lost=decode_apart, **limits)) as shards:
+        for start, shard in zip(starts, shards, strict=True):
+            rows = dict(zip(names[start:], shard.rows, strict=False))
+            both += [name for name, row in rows.items() if row.sha256[:VIDEO_HASH_DIGITS] in known]
+            skipped += [BadVideo(name, row.bad) for name, row in rows.items() if row.bad]
+            good = [name for name, row in rows.items() if not row.bad]
+            if good and not both:
+                frames = torch.from_numpy(shard.frames)
+                predictions += _classified(good, frames, trained, top, device or torch.device("cpu"))
+            watch("predict", done=start + len(shard.rows), total=len(paths))
     if both:
         raise InputError(
             f"model {model}: was made from {len(both)} of the {len(paths)} videos ({names_text(both)}), so its answers "
@@ -88,13 +97,12 @@ def predict_videos(
     return Predictions(model, tuple(predictions), tuple(skipped))
 
 
-def _classified(clips: Sequence[Clip], model: TrainedModel, top: int, device: torch.device) -> list[Prediction]:
-    frames = torch.stack([clip.frames for clip in clips])
-    data = LabeledClips(frames, torch.zeros(len(clips), dtype=torch.int64), model.normalization, model.classes)
+def _classified(
+    names: Sequence[str], frames: Tensor, model: TrainedModel, top: int, device: torch.device
+) -> list[Prediction]:
+    data = LabeledClips(frames, torch.zeros(len(frames), dtype=torch.int64), model.normalization, model.classes)
     likely = predict(model.student, data, device).topk(min(top, len(model.classes)))
     return [
-        Prediction(
-            clip.video_id, tuple((model.classes[label], round(share, 4)) for label, share in zip(*row, strict=True))
-        )
-        for clip, *row in zip(clips, likely.indices.tolist(), likely.values.tolist(), strict=True)
+        Prediction(name, tuple((model.classes[label], round(share, 4)) for label, share in zip(*row, strict=True)))
+        for name, *row in zip(names, likely.indices.tolist(), likely.values.tolist(), strict=True)
     ]
