@@ -19,7 +19,7 @@ from videocompressa.bench import cells
 from videocompressa.bench.cells import LONG, RunJob, SetJob, Setting
 from videocompressa.bench.protocols import PROTOCOLS
 from videocompressa.bench.record import FULL
-from videocompressa.bench.rows import ABLATION, BenchOptions, job_of, rows_of
+from videocompressa.bench.rows import ABLATION, BenchOptions, configuration, job_of, rows_of
 from videocompressa.bench.run import record_of
 from videocompressa.bench.scales import SCALES
 from videocompressa.bench.tables import from_json
@@ -160,7 +160,11 @@ def test_experiments_are_rows_of_their_own() -> None:
         axis: [row for row in rows if row.axis == axis] for axis in ("main", "ablation", "steps", "keyframes", "cross")
     }
     assert [row.variant for row in of["ablation"]] == ["", *ABLATION, "codec linear", "labels hard"]
-    assert [row.settings for row in of["steps"]] == [("synthesis.enabled=false",), ("synthesis.steps=9",)]
+    complete, *changed = [configuration(row, options) for row in of["ablation"]]
+    assert complete.selector == "gumbel"
+    assert complete.synthesis.enabled
+    assert complete not in changed[: len(ABLATION)]  # Each turns off what the complete method has on.
+    assert [configuration(row, options).synthesis_steps for row in of["steps"]] == [0, 9]
     assert [(row.method, row.keyframes) for row in of["keyframes"]] == [
         ("videocompressa", 4), ("random-real", 4), ("videocompressa", 2), ("random-real", 2),
     ]  # fmt: skip

@@ -249,7 +249,8 @@ def test_a_figure_has_a_row_a_ratio(
     run: Runner, model: Path, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     figure = figure3.Figure(
-        ("20%", "40%"), CandidateOptions(size=32, frames=4), method="random-real", codec="pixel", keyframes=2,
+        ("20%", "40%"), CandidateOptions(size=32, frames=4), method="random-real", settings=(), codec="pixel",
+        keyframes=2,
     )  # fmt: skip
     monkeypatch.setitem(figure3.FIGURES, "hmdb51_vlm", figure)
     ran = tune(run, Path("hmdb51_vlm"), model, videos, tmp_path / "out", "--json", "--quiet")
@@ -301,6 +302,7 @@ def test_the_figures_are_those_of_the_paper() -> None:
     assert set(figure3.FIGURES) == {"hmdb51_vlm", "ucf101_vlm"}
     hmdb = figure3.FIGURES["hmdb51_vlm"]
     assert "0.41%" in hmdb.ratios
+    assert "synthesis.enabled=true" in hmdb.settings
     assert (hmdb.candidates.layout, hmdb.keyframes, hmdb.model) == ("hmdb51", 4, "Qwen/Qwen2.5-VL-7B-Instruct")
 
 

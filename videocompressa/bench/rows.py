@@ -11,6 +11,7 @@ from videocompressa.bench.record import FULL, FULL_LONG, LABELER, NOISE, REGIMES
 from videocompressa.bench.scales import SCALES
 from videocompressa.errors import InputError, check_known
 from videocompressa.methods import METHODS, MethodConfig, find_method
+from videocompressa.methods.videocompressa.method import PAPER
 from videocompressa.recipes.compress import method_config
 from videocompressa.recipes.options import BudgetOptions, CompressOptions
 from videocompressa.recipes.settings import setting_names, with_settings
@@ -30,7 +31,7 @@ ABLATION: dict[str, tuple[str, ...]] = {
     "subset random": ("subset=random",),
     "subset by students": ("subset=herding", "features=pool"),
 }
-"""Rows of the ablation (Figure 4 of the paper, and our own parts): what is changed in the complete method."""
+"""Rows of the ablation (Figure 4 of the paper, and our own parts): what is changed in the paper's complete method."""
 
 
 @dataclass(frozen=True)
@@ -166,22 +167,24 @@ def _method(spec: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _experiments(budget: BudgetOptions, student: str, labels: str, options: BenchOptions) -> list[Row]:
-    """Return the rows of the ablation, of the synthesis steps and of K, all of our method with these labels."""
-    complete = Row(OURS, (), labels, student, options.codec, budget, options.keyframes[0])
+    """Return the rows of the ablation and synthesis steps, of the paper's method, and of K, of the default one."""
+    complete = Row(OURS, PAPER, labels, student, options.codec, budget, options.keyframes[0])
     rows: list[Row] = []
     if options.ablation:
         ablation = dataclasses.replace(complete, axis="ablation")
         rows.append(ablation)
-        rows += [dataclasses.replace(ablation, settings=change, variant=name) for name, change in ABLATION.items()]
+        rows += [
+            dataclasses.replace(ablation, settings=(*PAPER, *change), variant=name) for name, change in ABLATION.items()
+        ]
         rows += [dataclasses.replace(ablation, codec=codec, variant=f"codec {codec}") for codec in options.codecs]
         if labels != "hard":
             rows.append(dataclasses.replace(ablation, labels="hard", variant="labels hard"))
     for steps in options.steps:
         change = (f"synthesis.steps={steps}",) if steps else ("synthesis.enabled=false",)
-        rows.append(dataclasses.replace(complete, settings=change, axis="steps"))
+        rows.append(dataclasses.replace(complete, settings=(*PAPER, *change), axis="steps"))
     if len(options.keyframes) > 1:
         rows += [
-            dataclasses.replace(complete, method=method, keyframes=keyframes, axis="keyframes")
+            dataclasses.replace(complete, method=method, settings=(), keyframes=keyframes, axis="keyframes")
             for keyframes in options.keyframes
             for method in (OURS, REFERENCE)
         ]

@@ -1,16 +1,18 @@
-"""VideoCompressa (arXiv 2511.18831): learned keyframes, tuned as latents by the gradients of students.
+"""VideoCompressa (arXiv 2511.18831): keyframes as latents, learned and tuned by the gradients of students if asked.
 
 Symbols are those of docs/method.md.
 
 1. Candidates.  T frames of each training video, decoded once (`Candidates`).
 2. Scores.      s_BT = g_phi(x).
-3. Selection.   w_BKT = Gumbel top-K of s, straight-through (`selector.py`).
+3. Selection.   w_BKT = Gumbel top-K of s, straight-through (`gumbel.py`).
+                By default keyframes are uniform, and steps 2 to 5 are left out.
 4. Latents.     E(select(x)) = select(E(x)) because w is one-hot, so w acts on cached latents.
 5. Joint phase. min over phi, theta of the task loss of the understanding module on the K selected and on all T
                 latents, plus a coverage term (`joint.py`).
-6. Videos.      Within each class, of the clips that the teacher gets right, the typical ones: facility location.
+6. Videos.      Within each class, at random, or by a rule of `selection.SUBSETS` such as facility location.
 7. Synthesis.   z_syn = select(E(x_chosen); phi) + delta, both tuned against a pool of students (`synthesis.py`).
-8. Labels.      Probabilities of a teacher for the decoded synthetic clips, averaged over views.
+                By default delta is 0.
+8. Labels.      A labeler in the file, probabilities of a teacher for the decoded clips, or the classes.
 
 The paper publishes no code. It states 2-5 and 7 in words ("a lightweight ConvNet with Gumbel-Softmax sampling", "a
 student model's gradients guide the latent synthesis"); 6, 8 and every constant are our choice.
@@ -40,6 +42,8 @@ from videocompressa.students.teachers import RealClips, recognized
 from videocompressa.synthetic import Budget, SyntheticSet
 
 FEATURES = ("latents", "pool")
+PAPER = ("selector=gumbel", "subset=facility-location", "synthesis.enabled=true")
+"""Settings of the complete method of the paper; the defaults leave out what did not pay (docs/log.md)."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import Any
 
 from videocompressa.datasets import BadVideo
 from videocompressa.files import check_output_folder, write_text
+from videocompressa.methods.videocompressa.method import PAPER
 from videocompressa.processes import ProcessGroup
 from videocompressa.recipes.compress import compress_folder
 from videocompressa.recipes.data import list_videos
@@ -35,6 +36,8 @@ class Figure:
     """Candidate frames, and how the data set lists its videos."""
     model: str = "Qwen/Qwen2.5-VL-7B-Instruct"
     method: str = "videocompressa"
+    settings: tuple[str, ...] = (*PAPER, "labels=hard")
+    """Of the method. Answers are classes, so no soft labels and no labeler."""
     codec: str = "diffusers:stabilityai/sd-vae-ft-mse"
     keyframes: int = 4
     config: FinetuneConfig = CONFIG
@@ -93,7 +96,7 @@ def make_figure(
     for ratio in figure.ratios:
         path = folder / f"{ratio.removesuffix('%')}percent.safetensors"
         if group.is_main and (overwrite or not path.exists()):
-            compress = CompressOptions(figure.method, figure.codec, options.seed)
+            compress = CompressOptions(figure.method, figure.codec, options.seed, settings=figure.settings)
             budget = BudgetOptions(ratio=Share(ratio), keyframes=figure.keyframes)
             compress_folder(data, path, compress, budget=budget, **shared)
         group.wait()
