@@ -28,6 +28,8 @@ from videocompressa.datasets import VideoSet, candidates, decode_split, encode_p
 from videocompressa.datasets.journal import locked
 from videocompressa.engine import WorkerError, peak_memory_bytes, run_apart, run_shards
 from videocompressa.errors import InputError, VideoError
+from videocompressa.recipes import pace
+from videocompressa.recipes.options import CandidateOptions, Surroundings
 from videocompressa.run import Watch, watch_nothing
 from videocompressa.video import shards
 from videocompressa.video.shards import decode_shard
@@ -490,6 +492,18 @@ class TestLostVideos:
             ("train/a/hungry.mp4", "the process that read it died (out of memory)")
         ]
         assert len(decoded) == 8
+
+    def test_the_pace_is_measured_without_them(
+        self, broken: VideoSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Regression: the videos of the sample were decoded by the run itself, which a crash ended."""
+        monkeypatch.setattr(pace, "decode_shard", decode_or_fail)
+        options = CandidateOptions(size=CLIP.height, frames=CLIP.num_frames, max_seconds_per_video=2.0)
+        around = Surroundings(tmp_path / "c", torch.device("cpu"), 1, time.perf_counter, watch_nothing)
+        entries = broken.select("train").entries[::-1]
+        sample = pace.encode_sample(list(entries), options, PixelCodec(), broken.root, around)
+        assert len(sample.frames) == pace.SAMPLE_VIDEOS - 2
+        assert sample.decode_seconds > 0
 
     def test_too_many_stop_the_run(self, broken: VideoSet, tmp_path: Path) -> None:
         with pytest.raises(InputError, match=r"2 of .* cannot be read.*took over 2 s"):

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from cli_runs import QUICK, Runner, draw_videos, everything_in
+from cli_runs import QUICK, TINY, Runner, draw_videos, everything_in
 from numbered_videos import gray, numbered, write
 from PIL import Image
 from safetensors.torch import load, save
@@ -249,6 +249,19 @@ def test_selectors_that_cannot_be_written_are_refused_before_the_run(run: Runner
     out.write_bytes(b"mine")
     assert "exists; give --force" in error(*learned, out)
     assert out.read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize(("keyframes", "trains"), [(4, False), (2, True)])
+def test_it_is_said_when_a_selector_has_nothing_to_choose(
+    run: Runner, tmp_path: Path, keyframes: int, trains: bool
+) -> None:
+    videos = draw_videos(tmp_path / "videos")
+    budget = ("--vpc", 1, "--keyframes", keyframes, "--cache", run.cache)
+    planned = run("plan", videos, *TINY, *QUICK, "--set", "selector=gumbel", *budget)
+    note = (
+        "note: all 4 candidate frames of a video are kept, so no selector is trained; give --keyframes below --frames"
+    )
+    assert (note in planned.err) != trains
 
 
 # --- Keyframes ---

@@ -46,7 +46,7 @@ class Storage:
 
     def __post_init__(self) -> None:
         if self.step is not None and not 0 < self.step < float("inf"):
-            raise InputError(f"--step is {self.step}; it must be above 0 (1: the default, 2: coarser, 0.5: finer)")
+            raise InputError(f"--step is {self.step}; it must be above 0 (larger is coarser)")
 
     def counting(self, limit: int | None) -> Self:
         """Return the storage at which the videos of a file of `limit` bytes are counted."""

@@ -116,8 +116,13 @@ def prepare(
     judged_by, no_judge = evaluation_split(videos, data)
     codec = build_codec(codec or options.codec).to(device)
     codec.spec.latent_shape(candidates.size, candidates.size)
-    notes = (*videos.notes, *no_judge, *labeler_notes)
-    return Prepared(options, candidates, budget, videos, config, storage, codec, judged_by, notes)
+    notes = [*videos.notes, *no_judge, *labeler_notes]
+    if config.selector_name == "gumbel" and _keeps_all(candidates, budget):
+        notes.append(
+            f"all {candidates.frames} candidate frames of a video are kept, so no selector is trained; give "
+            "--keyframes below --frames"
+        )
+    return Prepared(options, candidates, budget, videos, config, storage, codec, judged_by, tuple(notes))
 
 
 @dataclass(frozen=True)
@@ -281,7 +286,7 @@ def _estimate(prepared: Prepared, surroundings: Surroundings) -> dict[str, str]:
         return {}
 
     def measure() -> dict[str, Tensor]:
-        sample = encode_sample(entries, clip, codec, videos.root, surroundings)
+        sample = encode_sample(entries, prepared.candidates, codec, videos.root, surroundings)
         train_seconds = method_seconds(sample.frames, config, len(entries), videos.classes, surroundings)
         return {"seconds": torch.tensor(sample.pass_seconds(len(entries), num_kept, config) + train_seconds)}
 
@@ -384,6 +389,11 @@ def _with_spare(budget: Budget, config: MethodConfig, train_data: Candidates, ru
     return dataclasses.replace(budget, file_bytes=budget.file_bytes + max(0, spare))
 
 
+def _keeps_all(candidates: CandidateOptions, budget: BudgetOptions) -> bool:
+    """Return whether K is T, which leaves a selector nothing to choose."""
+    return (budget.keyframes or DEFAULT_KEYFRAMES) >= candidates.frames
+
+
 def _check_selector_out(
     selector_out: Path,
     path: Path,
@@ -402,7 +412,7 @@ def _check_selector_out(
     if selector_out.absolute() == path.absolute():
         raise InputError(f"--selector-out and --output are both {path}; give two names")
     check_output(selector_out, overwrite=overwrite, suffix=".safetensors")
-    if (budget.keyframes or DEFAULT_KEYFRAMES) >= candidates.frames:
+    if _keeps_all(candidates, budget):
         raise InputError(
             f"--selector-out: all {candidates.frames} candidate frames would be kept, which leaves nothing to learn; "
             "give --keyframes below --frames"

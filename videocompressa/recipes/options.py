@@ -191,11 +191,12 @@ class CompressOptions:
     """Which method compresses, behind which codec, and how latents are stored."""
 
     method: str = "videocompressa"
-    """videocompressa (the paper's: learned keyframes, tuned) or typical-clips (complete clips, coarsely stored, of the
-    most typical videos that --bytes holds; trains nothing); for comparison random-real, herding-real, k-center-real or
-    facility-location-real (real keyframes), rded (crops that a teacher recognizes), dm, mtt, vdsd-dm or vdsd-mtt (clips
-    tuned by matching), lvdd, lvdd-random, lvdd-k-means or lvdd-scaled (factors of latents), real-h264, real-av1,
-    real-webp, herding-h264, herding-av1 or herding-webp (re-encoded clips), noise (a control: random colors)."""
+    """videocompressa (keyframes of random videos and a labeler; learning keyframes and tuning are settings of it) or
+    typical-clips (complete clips, coarsely stored, of the most typical videos that --bytes holds; trains nothing); for
+    comparison random-real, herding-real, k-center-real or facility-location-real (real keyframes), rded (crops that a
+    teacher recognizes), dm, mtt, vdsd-dm or vdsd-mtt (clips tuned by matching), lvdd, lvdd-random, lvdd-k-means or
+    lvdd-scaled (factors of latents), real-h264, real-av1, real-webp, herding-h264, herding-av1 or herding-webp
+    (re-encoded clips), noise (a control: random colors)."""
     codec: str = "ycbcr"
     """ycbcr (pixels as luma and chroma, no weights), tiny (a small autoencoder), linear, pixel, or diffusers:NAME with
     a hub name, folder or file."""

@@ -2,25 +2,27 @@
 
 import dataclasses
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from videocompressa.clip import ClipSpec, Normalization
+from videocompressa.clip import Normalization
 from videocompressa.codecs import Codec
 from videocompressa.datasets import VideoEntry
-from videocompressa.engine import Cluster
-from videocompressa.errors import InputError, VideoError
+from videocompressa.engine import Cluster, run_shards
+from videocompressa.errors import InputError
 from videocompressa.methods import MethodConfig
-from videocompressa.recipes.options import Surroundings
+from videocompressa.recipes.options import CandidateOptions, Surroundings
 from videocompressa.rng import Streams
 from videocompressa.run import Run, Watch
 from videocompressa.students.clips import LabeledClips
 from videocompressa.students.training import fit
-from videocompressa.video import read_clip
+from videocompressa.video.shards import DecodedShard, Job, decode_apart, decode_shard
 
 SAMPLE_VIDEOS = 8
 """Videos that are decoded and encoded to measure the pace."""
@@ -66,25 +68,36 @@ class Sample:
 
 
 def encode_sample(
-    entries: list[VideoEntry], clip: ClipSpec, codec: Codec, root: Path, surroundings: Surroundings
+    entries: list[VideoEntry], candidates: CandidateOptions, codec: Codec, root: Path, surroundings: Surroundings
 ) -> Sample:
-    """Decode and encode `SAMPLE_VIDEOS` of a split; raises `InputError` when none can be decoded."""
-    started, decoded, reason = surroundings.clock(), [], ""
-    for number in range(SAMPLE_VIDEOS):
-        entry = entries[number * len(entries) // SAMPLE_VIDEOS]
-        try:
-            decoded.append(read_clip(entry.source, clip, label=entry.label, video_id=entry.video_id).frames)
-        except VideoError as error:
-            reason = f"{root}/{entry.video_id} ({error})"
-        surroundings.watch("time a sample", done=number + 1, total=SAMPLE_VIDEOS + SAMPLE_STEPS)
-    if not decoded:
-        raise InputError(f"none of {SAMPLE_VIDEOS} sampled training videos can be decoded, such as {reason}")
-    frames, between = torch.stack(decoded), surroundings.clock()
+    """Decode (in workers, as the run will) and encode `SAMPLE_VIDEOS` of a split; raises `InputError` when none can be.
+
+    A video that ends its worker is left out.
+    """
+    sampled = [entries[number * len(entries) // SAMPLE_VIDEOS] for number in range(SAMPLE_VIDEOS)]
+    clip, workers, cluster_size = candidates.clip, surroundings.workers, 1
+    if isinstance(workers, Cluster):  # The videos are here, too, and few.
+        cluster_size, workers = workers.count or 1, 1
+    placed: dict[str, Any] = {"placement": clip.placement, "fit": clip.fit}
+    jobs = [Job(number, (entry.source,), *clip.size, **placed) for number, entry in enumerate(sampled)]
+    limits: dict[str, Any] = {"workers": workers, "max_seconds": candidates.max_seconds_per_video}
+    decoded: list[DecodedShard] = []
+    with closing(run_shards(decode_shard, jobs, lost=decode_apart, **limits)) as results:
+        for shard in results:
+            decoded.append(shard)
+            surroundings.watch("time a sample", done=len(decoded), total=SAMPLE_VIDEOS + SAMPLE_STEPS)
+    frames, started = torch.from_numpy(np.concatenate([shard.frames for shard in decoded])), surroundings.clock()
+    if not len(frames):
+        first = f"{root}/{sampled[0].video_id} ({decoded[0].rows[0].bad})"
+        raise InputError(f"none of {SAMPLE_VIDEOS} sampled training videos can be decoded, such as {first}")
     latents = codec.encode(frames.flatten(0, 1).to(surroundings.device)).cpu()
-    workers = surroundings.workers.count if isinstance(surroundings.workers, Cluster) else surroundings.workers
-    decode_seconds = (between - started) / SAMPLE_VIDEOS / (workers or 1)
-    encode_seconds = (surroundings.clock() - between) / len(frames)
-    return Sample(frames, latents.view(*frames.shape[:2], *latents.shape[1:]), decode_seconds, encode_seconds)
+    seconds = sum(sum(shard.seconds.values()) for shard in decoded)
+    return Sample(
+        frames,
+        latents.view(*frames.shape[:2], *latents.shape[1:]),
+        decode_seconds=seconds / len(frames) / max(workers, cluster_size),
+        encode_seconds=(surroundings.clock() - started) / len(frames),
+    )
 
 
 def method_seconds(

@@ -103,7 +103,7 @@ def plan(
     if isinstance(surroundings.workers, Cluster) and surroundings.workers.count is None:
         notes = (*notes, "the time is that of one process; give --workers for that of the cluster")
     check_classes_read(videos.select("train"), train_bad)
-    sample = encode_sample(list(train), candidates.clip, codec, videos.root, surroundings)
+    sample = encode_sample(list(train), candidates, codec, videos.root, surroundings)
     blank = _blank_candidates(videos, train, train_bad, candidates.clip, codec.spec)
     resolved, more_notes, files = prepared.resolved(blank, lambda: sample.latents)
     size, kept = budget.bytes if config.fills_bytes else None, num_items(blank, resolved.videos_per_class)
