@@ -90,10 +90,9 @@ class Computing:
 
 
 @dataclass(frozen=True)
-class Running:
+class Running(Computing):
     """How to run."""
 
-    computing: Annotated[Computing, Parameter(name="*")] = Computing()
     reading: Annotated[Reading, Parameter(name="*")] = Reading()
     cache: Annotated[Path | None, Parameter(group=_RUNNING)] = None
     """Folder that keeps candidates and finished stages, so that the same command resumes;
@@ -103,7 +102,7 @@ class Running:
         """Look up what the machine has."""
         return Surroundings(
             cache=self.cache or default_cache(),
-            device=self.computing.chosen(),
+            device=self.chosen(),
             workers=self.reading.chosen(),
             clock=time.perf_counter,
             watch=watch,
