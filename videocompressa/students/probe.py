@@ -8,6 +8,7 @@
 
 import dataclasses
 import hashlib
+import math
 from collections.abc import Callable
 
 import torch
@@ -27,8 +28,9 @@ from videocompressa.views import Views
 _BATCH = 16
 _ITERATIONS = 300
 _LEAST_STD = 1e-6
-LABELED_VIEWS = 4
-"""Times as many views are shown where a labeler gives each a label of its own (docs/log.md)."""
+LABELED_VIEWS, LEAST_LABELED = 4, 2000
+"""Where a labeler gives each view a label of its own, times as many views of a clip are shown, and at least so many of
+all clips together: a few clips seen often taught more (docs/log.md)."""
 
 
 def fit_probe(
@@ -121,8 +123,10 @@ def _features_and_labels(
     student: FeatureClassifier, data: LabeledClips, config: TrainConfig, run: Run
 ) -> tuple[Tensor, Tensor]:
     """Steps 1 and 2: features (V N,D) and probabilities (V N,L) of V views of N clips."""
-    features, labels, number = [], [], config.probe_views * (1 if data.labeler is None else LABELED_VIEWS)
-    if data.labeler is None:
+    features, labels, number = [], [], config.probe_views
+    if data.labeler is not None:
+        number = max(LABELED_VIEWS * number, math.ceil(LEAST_LABELED / len(data)))
+    else:
         features.append(features_of(student, data, run))
         labels.append(probabilities_of(data.labels, len(data.classes)))
         number -= 1

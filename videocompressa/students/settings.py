@@ -47,8 +47,8 @@ class TrainConfig:
     precision: str = "auto"
     """"float32", "bfloat16" (convolutions; weights stay float32), or "auto": where the hardware gains by it."""
     probe_views: int = 8
-    """Views of each clip that a backbone's features are taken of, >= 1, and four times as many of a set with a labeler;
-    of modes "probe" and "centroid" only."""
+    """Views of each clip that a backbone's features are taken of, >= 1; of a set with a labeler four times as many, and
+    at least 2,000 together. Of modes "probe" and "centroid" only."""
     loss: str = "cross-entropy"
     """"cross-entropy", or "logit-mse" to imitate the teacher's logits (see `logit_mse`): it needs soft labels."""
 
