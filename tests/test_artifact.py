@@ -29,7 +29,7 @@ from videocompressa import files
 from videocompressa.artifact import container, lzma_stream, measure, read_set, set_file, to_bytes, write_set
 from videocompressa.artifact.container import LEARNED, Quantization, errors_of, pack_text, parse, unpack_text
 from videocompressa.artifact.marks import marks_of, positions_of
-from videocompressa.artifact.metadata import FORMAT, LABELER_SCHEMA, PROVENANCE_SCHEMA, SCHEMA
+from videocompressa.artifact.metadata import FORMAT, LABELER_SCHEMA, PROVENANCE_SCHEMA, SCHEMA, check_schema
 from videocompressa.artifact.packing import weights
 from videocompressa.artifact.packing.quantization import (
     dequantize,
@@ -902,6 +902,14 @@ def check_refused(data: bytes, tmp_path: Path, message: str) -> None:
         read_set(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_an_integer_is_a_number_and_a_text_is_none() -> None:
+    for value in (3, 2.5):
+        check_schema({"step": value}, {"step": float}, "codec")
+    for value in ("3", True, None):
+        with pytest.raises(InputError, match=f"^metadata codec.step is {value!r}; it must be float$"):
+            check_schema({"step": value}, {"step": float}, "codec")
 
 
 @pytest.mark.parametrize("name", ABUSE)
