@@ -115,5 +115,5 @@ def test_a_benchmark_logs_each_job_and_writes_the_page_of_its_best_set(
     )
     assert own.code == 0, own.err
     assert (
-        "Benchmark: top-1 on test videos, 1 runs of framenet2d (fair), hard labels" in (tmp_path / "p.html").read_text()
+        "Benchmark: top-1 on test videos, 1 run of framenet2d (fair), hard labels" in (tmp_path / "p.html").read_text()
     )

@@ -399,7 +399,7 @@ def test_the_verb_writes_a_page_with_results_and_source_frames(
     shown = Parsed(page.read_text())
     for text in ("75 %", f"{mean_text(0.6, 0.1)} against {mean_text(0.8, 0.1)} % top-1", "dm"):
         assert text in shown.texts, text
-    assert any("4 test videos, 1 runs of minic3d (7 steps), hard labels" in text for text in shown.texts)
+    assert any("4 test videos, 1 run of minic3d (7 steps), hard labels" in text for text in shown.texts)
     assert "students of the set 12 s" in " ".join(shown.texts)
     by_class = " ".join(shown.texts).partition("Accuracy by class")[2]
     assert "light dark light 25.0 25 75 dark 75.0 25 75" in by_class
@@ -526,7 +526,7 @@ def test_the_headline_is_that_of_the_row_of_the_set():
     accuracy = accuracy_in(records, a_set())
     assert (accuracy.of_set, accuracy.of_full, accuracy.recovery) == ("40.0", "80.0", "50 %")
     assert (accuracy.method_seconds, accuracy.student_seconds) == (7.0, {"students of the set": 20.0})
-    assert accuracy.how.startswith("Benchmark: top-1 on test videos, 1 runs of minic3d (fair), hard labels")
+    assert accuracy.how.startswith("Benchmark: top-1 on test videos, 1 run of minic3d (fair), hard labels")
     assert accuracy_in(records[:2], a_set()).of_set is None
 
 

@@ -28,6 +28,11 @@ def count_text(count: int | None) -> str:
     return "all" if count is None else str(count)
 
 
+def runs_text(count: int) -> str:
+    """Return a number of runs, such as "1 run"."""
+    return f"{count} run{'' if count == 1 else 's'}"
+
+
 def seconds_text(seconds: float | None) -> str:
     """Return seconds without a unit, such as "12.3" or "9,123"; "-" for None."""
     if seconds is None:
