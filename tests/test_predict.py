@@ -79,6 +79,9 @@ def test_bad_input_of_predict_is_named(new_videos: Path, videos: Path, run: Runn
     assert f"model {model}: was made from 4 of the 7 videos ('0.mp4', '1.mp4', '2.mp4', '3.mp4'), so its" in seen
     answers = run("predict", light, "--model", model, "--seen", "--json").json
     assert [row["video"] for row in answers["videos"]] == ["0.mp4", "1.mp4", "2.mp4", "3.mp4"]
+    both = run("predict", light, videos / "train" / "dark", "--model", model, "--seen", "--workers", 0, "--json").json
+    assert [row["video"] for row in both["videos"]] == ["0.mp4", "1.mp4", "2.mp4", "3.mp4"] * 2
+    assert both["videos"][:4] == answers["videos"]
     again = run.train(videos, "--save-model", model, "--seeds", 1, "--steps", 1)
     assert "exists; give --force to replace it" in again.error
     assert run.train(videos, "--save-model", model, "--seeds", 1, "--steps", 1, "--force").code == 0

@@ -26,7 +26,7 @@ from videocompressa.datasets.videos import VideoEntry, VideoSet
 from videocompressa.engine import Workers, run_shards
 from videocompressa.errors import BadVideo, InputError
 from videocompressa.run import Watch, key_sha256, watch_nothing
-from videocompressa.video.shards import MAX_SECONDS, Job, decode_apart, decode_shard, hash_shard, stamp_of
+from videocompressa.video.shards import MAX_SECONDS, Job, decode_apart, decode_shard, hash_shard, jobs_of, stamp_of
 
 if TYPE_CHECKING:
     from videocompressa.codecs import Codec
@@ -134,9 +134,7 @@ class _SplitPass:
     def decoded(self) -> DecodedSplit:
         """Bring the cache of frames up to date, and return what it holds."""
         sources = [entry.source for entry in self.videos.entries]
-        shards = [tuple(sources[start : start + SHARD_VIDEOS]) for start in range(0, len(sources), SHARD_VIDEOS)]
-        how = (*self.clip.size, self.clip.placement, self.clip.fit)
-        jobs = [Job(position, shard, *how) for position, shard in enumerate(shards)]
+        jobs = jobs_of(sources, self.clip, SHARD_VIDEOS)
         limits: dict[str, Any] = {"workers": self.workers, "max_seconds": self.max_seconds}
         journal = Journal(self.folder / "frames.bin")
         journal.keep(_num_current(journal.lines, jobs, self.max_seconds))

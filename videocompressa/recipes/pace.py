@@ -22,7 +22,7 @@ from videocompressa.rng import Streams
 from videocompressa.run import Run, Watch
 from videocompressa.students.clips import LabeledClips
 from videocompressa.students.training import fit
-from videocompressa.video.shards import DecodedShard, Job, decode_apart, decode_shard
+from videocompressa.video.shards import DecodedShard, decode_apart, decode_shard, jobs_of
 
 SAMPLE_VIDEOS = 8
 """Videos that are decoded and encoded to measure the pace."""
@@ -75,11 +75,10 @@ def encode_sample(
     A video that ends its worker is left out.
     """
     sampled = [entries[number * len(entries) // SAMPLE_VIDEOS] for number in range(SAMPLE_VIDEOS)]
-    clip, workers, cluster_size = candidates.clip, surroundings.workers, 1
+    workers, cluster_size = surroundings.workers, 1
     if isinstance(workers, Cluster):  # The videos are here, too, and few.
         cluster_size, workers = workers.count or 1, 1
-    placed: dict[str, Any] = {"placement": clip.placement, "fit": clip.fit}
-    jobs = [Job(number, (entry.source,), *clip.size, **placed) for number, entry in enumerate(sampled)]
+    jobs = jobs_of([entry.source for entry in sampled], candidates.clip, 1)
     limits: dict[str, Any] = {"workers": workers, "max_seconds": candidates.max_seconds_per_video}
     decoded: list[DecodedShard] = []
     with closing(run_shards(decode_shard, jobs, lost=decode_apart, **limits)) as results:

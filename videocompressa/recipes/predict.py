@@ -19,7 +19,7 @@ from videocompressa.students.clips import LabeledClips
 from videocompressa.students.evaluation import predict
 from videocompressa.students.model_folder import TrainedModel, read_model
 from videocompressa.texts import names_text
-from videocompressa.video.shards import MAX_SECONDS, Job, decode_apart, decode_shard
+from videocompressa.video.shards import MAX_SECONDS, decode_apart, decode_shard, jobs_of
 
 _BATCH = 16
 """Videos that a worker decodes, and that are classified together."""
@@ -57,36 +57,30 @@ def predict_videos(
     """Classify videos by the student in `model` (`train --save-model`); of folders, tars and parquet, all in them.
 
     `workers` processes decode; 0 decodes in this one. A video that cannot be read, or takes its worker down, is skipped
-    and listed. Raises `InputError`, also when none can be read, and for videos
-    that the model was made from, unless `seen`: its answers on them say nothing of others.
+    and listed. Raises `InputError`, also when none can be read, and for videos that the model was made from, unless
+    `seen`: its answers on them say nothing of others.
     """
     if top < 1:
         raise InputError(f"--top is {top}; it must be at least 1")
     model = Path(model)
     paths = videos_to_read(sources)
     trained = read_model(model)
-    sources_of, names = list(paths), list(paths.values())
-    spec = trained.clip
-    placed: dict[str, Any] = {"placement": spec.placement, "fit": spec.fit}
-    starts = range(0, len(paths), _BATCH)
-    jobs = [
-        Job(number, tuple(sources_of[start : start + _BATCH]), *spec.size, **placed)
-        for number, start in enumerate(starts)
-    ]
+    names, jobs = iter(paths.values()), jobs_of(list(paths), trained.clip, _BATCH)
     predictions: list[Prediction] = []
     skipped: list[BadVideo] = []
-    known, both = set() if seen else set(trained.video_hashes), []
+    known, both, num_read = set() if seen else set(trained.video_hashes), [], 0
     limits: dict[str, Any] = {"workers": workers, "max_seconds": MAX_SECONDS}
     with closing(run_shards(decode_shard, jobs, lost=decode_apart, **limits)) as shards:
-        for start, shard in zip(starts, shards, strict=True):
-            rows = dict(zip(names[start:], shard.rows, strict=False))
-            both += [name for name, row in rows.items() if row.sha256[:VIDEO_HASH_DIGITS] in known]
-            skipped += [BadVideo(name, row.bad) for name, row in rows.items() if row.bad]
-            good = [name for name, row in rows.items() if not row.bad]
+        for shard in shards:
+            rows = [(next(names), row) for row in shard.rows]
+            num_read += len(rows)
+            both += [name for name, row in rows if row.sha256[:VIDEO_HASH_DIGITS] in known]
+            skipped += [BadVideo(name, row.bad) for name, row in rows if row.bad]
+            good = [name for name, row in rows if not row.bad]
             if good and not both:
                 frames = torch.from_numpy(shard.frames)
                 predictions += _classified(good, frames, trained, top, device or torch.device("cpu"))
-            watch("predict", done=start + len(shard.rows), total=len(paths))
+            watch("predict", done=num_read, total=len(paths))
     if both:
         raise InputError(
             f"model {model}: was made from {len(both)} of the {len(paths)} videos ({names_text(both)}), so its answers "

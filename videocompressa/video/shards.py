@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +13,9 @@ from videocompressa.engine import WorkerError, run_apart
 from videocompressa.errors import VideoError
 from videocompressa.video.decode import VideoInfo, probe, read_frames
 from videocompressa.video.source import PackedVideo, VideoSource, file_of, in_memory, num_bytes_of, sha256_of
+
+if TYPE_CHECKING:
+    from videocompressa.clip import ClipSpec  # which imports torch
 
 MAX_SECONDS = 60.0
 """Time that the decoder may take for a video."""
@@ -39,6 +43,13 @@ class Job:
 
     def __str__(self) -> str:
         return f"shard {self.position} ({self.sources[0]} to {self.sources[-1]})"
+
+
+def jobs_of(sources: Sequence[VideoSource], clip: "ClipSpec", size: int) -> list[Job]:
+    """Return jobs of `size` videos each, in order, which cut clips as `clip` says."""
+    how = (*clip.size, clip.placement, clip.fit)
+    starts = range(0, len(sources), size)
+    return [Job(position, tuple(sources[start : start + size]), *how) for position, start in enumerate(starts)]
 
 
 @dataclass(frozen=True)
