@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +183,7 @@ def test_compress_writes_a_labeler_and_train_uses_it(run: Runner, videos: Path, 
     assert synthetic.labeler is not None
     assert synthetic.labels.tolist() == [0, 1]
     assert result["labeler_bytes"] == measure(path).labeler_bytes > 0
+    assert any(re.match(r"the labeler takes .* of the .*; --vpc 4 adds about ", note) for note in result["notes"])
     assert synthetic.provenance.config["labeler"]["spec"]["network"] == "framenet2d"
     assert "labels" not in synthetic.provenance.config  # it is the method's default
     printed = " ".join(run.train(path, "--data", videos).out.split())
@@ -189,6 +191,8 @@ def test_compress_writes_a_labeler_and_train_uses_it(run: Runner, videos: Path, 
     assert REGIMES["hard"] in " ".join(run.train(path, "--data", videos, "--stored-labels").out.split())
     assert run.train(path, "--data", videos, "--json").json["regime"] == "views"
     assert run.train(path, "--data", videos, "--stored-labels", "--json").json["regime"] == "hard"
+    all_of_them = learned(run, videos, tmp_path / "all.safetensors", "--vpc", 4, "--json").json
+    assert not any("the labeler takes" in note for note in all_of_them["notes"])
     assert learned(run, videos, tmp_path / "soft.safetensors", "--labeler", "off").code == 0
     soft = read_set(tmp_path / "soft.safetensors")
     assert (soft.labels.ndim, soft.labeler) == (2, None)

@@ -45,6 +45,8 @@ from videocompressa.synthetic import Budget, Cost, SyntheticSet, take_keyframes
 from videocompressa.texts import bytes_text, percent_text, span_text
 
 LABELS = {"hard": "hard labels", "soft": "soft labels of a teacher", "views": "a labeler for their views"}
+MORE_CLIPS = 4
+"""Times as many clips are proposed where they would still take no more than the labeler (our choice)."""
 MEASURED_STEPS = 200
 """Training steps from which on a run measures its pace first, which takes four of them (our choice)."""
 
@@ -219,7 +221,7 @@ def compress_folder(
         num_train_frames=int(train_data.num_video_frames.sum()),
         skipped=train_data.bad,
         labeler=synthetic.labeler,
-        notes=(*prepared.notes, *train_data.notes, *notes),
+        notes=(*prepared.notes, *train_data.notes, *notes, *_room(cost, synthetic, train_data)),
         judged_by=prepared.judged_by,
         method_seconds=seconds,
         stage_seconds=times.seconds,
@@ -231,6 +233,19 @@ def compress_folder(
             stage_seconds=times.seconds,
         ),
     )
+
+
+def _room(cost: Cost, synthetic: SyntheticSet, train_data: Candidates) -> list[str]:
+    """Return a note where more clips would cost little: the labeler is most of the file."""
+    kept = _most_of_a_class(synthetic, train_data)
+    more = min(MORE_CLIPS * kept, *train_data.class_sizes.values())
+    if more <= kept or cost.labeler_bytes < MORE_CLIPS * cost.latent_bytes:
+        return []
+    added = bytes_text(round((more / kept - 1) * cost.latent_bytes))
+    return [
+        f"the labeler takes {bytes_text(cost.labeler_bytes)} of the {bytes_text(cost.file_bytes)}; --vpc {more} adds "
+        f"about {added}, and teaches more where clips of a class differ (docs/choosing.md)"
+    ]
 
 
 def _stored_within(method_set: SyntheticSet, codec: Codec, storage: Storage, budget: BudgetOptions) -> SyntheticSet:
