@@ -299,7 +299,7 @@ def gather(
     `num_learned_hashes` is the most that its provenance gets.
     """
     if latents is None:
-        latents = take_keyframes(candidates.latents[rows].float(), positions)
+        latents = candidates.latents[rows[:, None], positions].float()
     video_ids, video_hashes = candidates.names_of(rows.tolist())
     source = Source(
         name=candidates.source,

@@ -55,11 +55,14 @@ class EncodedOnDemand:
         """Return what an index picks of the tensor; only the clips that it picks are read, and encoded if need be."""
         first, *rest = index if isinstance(index, tuple) else (index,)
         rows, places = torch.unique(torch.arange(len(self))[first], return_inverse=True)
-        stored = {row: self._stored(row) for row in rows.tolist()}
-        encoded = dict(self._encode([row for row, clip in stored.items() if clip is None]))
-        clips = torch.empty((len(rows), *self.shape[1:]), dtype=self.dtype)
-        for place, (row, clip) in enumerate(stored.items()):
-            clips[place] = encoded[row] if clip is None else clip
+        clips, missing = torch.empty((len(rows), *self.shape[1:]), dtype=self.dtype), {}
+        for place, row in enumerate(rows.tolist()):
+            if (clip := self._stored(row)) is None:
+                missing[row] = place
+            else:
+                clips[place] = clip
+        for row, clip in self._encode(list(missing)):
+            clips[missing[row]] = clip
         return clips[(slice(None) if isinstance(first, slice) else places, *rest)]
 
     def encode_all(self) -> None:
