@@ -48,10 +48,10 @@ demo: $(ENVIRONMENT) ## render a set, compress it, train on it, compare (under 5
 	$(BIN)videocompressa demo -o runs/demo --force
 
 test: lint types layers ## everything: lint, types, layers and all tests
-	$(PYTHON) -m pytest -n $(WORKERS) --dist worksteal
+	$(PYTHON) -m pytest -n $(WORKERS) --dist loadfile
 
 quick: $(ENVIRONMENT) ## the tests that are not marked slow (under 2 minutes)
-	$(PYTHON) -m pytest -n $(WORKERS) --dist worksteal -m "not slow"
+	$(PYTHON) -m pytest -n $(WORKERS) --dist loadfile -m "not slow"
 
 lint: $(ENVIRONMENT) ## ruff: rules and format
 	$(PYTHON) -m ruff check .
@@ -93,7 +93,7 @@ kills: $(ENVIRONMENT) ## kill commands at random points, KILLS= times each, and 
 
 coverage: $(ENVIRONMENT) ## lines and branches that all tests run, in the processes that they start too
 	rm -rf runs/coverage && mkdir -p runs/coverage
-	$(PYTHON) -m coverage run -m pytest -q -n $(WORKERS) --dist worksteal
+	$(PYTHON) -m coverage run -m pytest -q -n $(WORKERS) --dist loadfile
 	$(PYTHON) -m coverage combine --quiet
 	$(PYTHON) -m coverage report --show-missing
 

@@ -125,7 +125,8 @@ class Recorded:
         return len(self.latents)
 
     def __getitem__(self, index: Any) -> Tensor:
-        self.rows |= {*torch.arange(len(self))[index].flatten().tolist()}
+        rows = index[0] if isinstance(index, tuple) else index
+        self.rows |= {*torch.arange(len(self))[rows].flatten().tolist()}
         return self.latents[index]
 
 

@@ -427,7 +427,7 @@ def test_compress_writes_the_page_with_scores_and_what_tuning_changed(
 ) -> None:
     page, output = tmp_path / "page.html", tmp_path / "set.safetensors"
     gumbel = ("--method", "videocompressa", "--keyframes", 2, "--set", "selector=gumbel", *QUICK)
-    ran = run.compress(videos, output, *gumbel, "--html", page, "--json")
+    ran = run.compress(videos, output, *gumbel, "--cache", tmp_path / "cache", "--html", page, "--json")
     assert ran.json["page"] == str(page)
     shown = Parsed(page.read_text())
     assert len([path for path in shown.all("path") if path.get("class") == "others"]) == 2
