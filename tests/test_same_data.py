@@ -21,7 +21,7 @@ from videocompressa.datasets import encode_pass, find_videos
 
 CLIP = ClipSpec(4, 24, 24)
 STUDENT = ("--student", "framenet2d", "--steps", "60", "--batch-size", "8", "--seeds", "1", "--workers", "0")
-PER_CLASS = {"train": 20, "test": 10}
+PER_CLASS = {"train": 50, "test": 25}
 NUM_CLASSES = 4
 
 
@@ -37,7 +37,7 @@ class Sample:
 
 @pytest.fixture(scope="module")
 def samples(request: pytest.FixtureRequest) -> list[Sample]:
-    """120 clips of lip_words or, where they are not there, those of the rendered set."""
+    """300 clips of lip_words or, where they are not there, those of the rendered set."""
     real = SHARED / "data" / "lip_words"
     videos = find_videos(real if real.is_dir() else request.getfixturevalue("rendered_set"))
     samples = []
