@@ -434,8 +434,17 @@ def test_compress_writes_the_page_with_scores_and_what_tuning_changed(
     assert Counter(shown.texts)["before tuning"] == Counter(shown.texts)["source video"] == 2
     assert "of work for the set" in shown.texts
     assert {"selector", "teacher"} <= set(shown.texts[shown.texts.index("Time by stage") :])
+    others = [path["d"] for path in shown.all("path") if path.get("class") == "others"]
+    selector, again = tmp_path / "selector.safetensors", tmp_path / "again.html"
+    assert run.compress(videos, output, *gumbel, "--selector-out", selector, "--force").code == 0
+    ask = ("inspect", output, "--html", again, "--selector", selector)
+    assert run(*ask, "--data", videos).code == 0
+    assert [p["d"] for p in Parsed(again.read_text()).all("path") if p.get("class") == "others"] == others
+    assert "give the folder that was compressed, --data DATA" in run(*ask, "--force").error
     run.compress(videos, output, "--html", page, "--force")
     assert "before tuning" not in page.read_text()
+    run.compress(videos, output, "--frames", 6, "--force")
+    assert "it learned from ClipSpec(num_frames=4" in run(*ask, "--data", videos, "--force").error
     output.unlink()
     assert "page.html exists; give --force" in run.compress(videos, output, "--html", page).error
 

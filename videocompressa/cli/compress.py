@@ -47,8 +47,8 @@ def compress(
     selector_out
         Also write the selector that learned to pick keyframes to this .safetensors file, for the verb keyframes.
     html
-        Also write the page of the file to this .html file; inspect --html knows neither the selector's scores nor what
-        the set was before it was tuned.
+        Also write the page of the file to this .html file; inspect --html knows the selector's scores by --selector
+        only, and not what the set was before it was tuned.
     profile
         Also print the time that each stage took, and of what decoding workers did; --json has it always.
     """

@@ -28,6 +28,8 @@ class PageArguments:
     results: Annotated[tuple[Path, ...], Parameter(negative="")] = ()
     """For the page: a file with what train --json printed, for the set or for all videos, or the folder of bench;
     repeat for more."""
+    selector: Path | None = None
+    """With --data, the file that compress --selector-out wrote: the page shows its scores of all candidates."""
     assets: Path | None = None
     """Folder for the pictures and clips of the page, in place of inside it: for large sets."""
 
@@ -85,17 +87,24 @@ def _check_page(page: PageArguments, *, overwrite: bool) -> None:
         from videocompressa.page.write import check_page
 
         check_page(page.html, page.assets, overwrite=overwrite)
+        if page.selector is not None and page.data is None:
+            raise InputError("--selector scores frames of the videos; give the folder that was compressed, --data DATA")
         return
-    for name in ("data", "results", "assets"):
+    for name in ("data", "results", "selector", "assets"):
         if getattr(page, name):
             raise InputError(f"--{name} is for the page; give --html page.html too")
 
 
 def _write_page(synthetic: SyntheticSet, cost: Cost, page: PageArguments, reporting: cli.ReportingArguments) -> None:
     from videocompressa.page.write import read_all_results, write_page
+    from videocompressa.recipes.compress import Origins
+    from videocompressa.recipes.sets import candidate_scores
 
     assert page.html is not None
     accuracy, records = read_all_results(page.results, synthetic)
+    scores = None
+    if page.selector is not None and page.data is not None:
+        scores = candidate_scores(synthetic, page.data, page.selector)
     with terminal.progress(reporting) as report:
         shown = write_page(
             synthetic,
@@ -103,6 +112,7 @@ def _write_page(synthetic: SyntheticSet, cost: Cost, page: PageArguments, report
             page.html,
             assets=page.assets,
             data=page.data,
+            origins=Origins(scores=scores),
             accuracy=accuracy,
             records=records,
             watch=report.watch,
