@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import tarfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from videocompressa.errors import InputError
 from videocompressa.video import write_video
 from videocompressa.vlm.export.check import check_export
 from videocompressa.vlm.export.formats import FORMATS
+from videocompressa.vlm.export.rows import FaultError, picture_sides
 from videocompressa.vlm.export.run import export_set
 from videocompressa.vlm.settings import ExportOptions
 
@@ -478,3 +480,15 @@ def test_a_folder_that_is_no_export_is_refused(tmp_path: Path, content: str | No
         (tmp_path / "x/export.json").write_text(content)
     with pytest.raises(InputError, match=message):
         check_export(tmp_path / "x")
+
+
+PNG, SHORT_IHDR = b"\x89PNG\r\n\x1a\n", b"IHDR\0\0\0\x20\0"
+
+
+@pytest.mark.parametrize(
+    "content", [PNG + b"\0\0\0\5" + SHORT_IHDR + zlib.crc32(SHORT_IHDR).to_bytes(4, "big"), PNG, b"GIF89a"]
+)
+def test_pictures_that_end_in_their_header_are_faults(content: bytes) -> None:
+    """Regression, found by fuzzing: a short IHDR was a traceback."""
+    with pytest.raises(FaultError, match="^a.png is no complete picture"):
+        picture_sides(content, "a.png")

@@ -33,6 +33,33 @@ def test_any_name_is_read_and_named(tmp_path: Path, name: bytes) -> None:
     assert decoded.video_ids == tuple(f"{label}/{os.fsdecode(name)}" for label in "ab")
 
 
+def write_noise(path: Path, *, num_frames: int, num_streams: int) -> bytes:
+    """Return the bytes of a transport stream of frames that do not compress, 10 a second."""
+    generator = np.random.default_rng(0)
+    with av.open(str(path), "w", format="mpegts") as container:
+        streams = [container.add_stream("mpeg2video", rate=10) for _ in range(num_streams)]
+        for stream in streams:
+            stream.width = stream.height = 32
+        for number in range(num_frames):
+            frame = av.VideoFrame.from_ndarray(generator.integers(0, 256, (32, 32, 3), np.uint8), format="rgb24")
+            frame.pts = number
+            for stream in streams:
+                container.mux(stream.encode(frame))
+        for stream in streams:
+            container.mux(stream.encode(None))
+    return path.read_bytes()
+
+
+def test_a_stream_that_begins_in_the_middle_does_not_end_the_video(tmp_path: Path) -> None:
+    """Regression, found by fuzzing: PyAV knows the streams at the start and the end, and had no place for this one."""
+    one = write_noise(tmp_path / "one.ts", num_frames=400, num_streams=1)
+    (tmp_path / "late.ts").write_bytes(one + write_noise(tmp_path / "two.ts", num_frames=20, num_streams=2) + one)
+    with av.open(str(tmp_path / "late.ts")) as container:
+        assert len(container.streams) == 1
+    assert probe(tmp_path / "late.ts").num_frames == 820
+    assert len(read_frames(tmp_path / "late.ts", 8, 32, 32).frames) == 8
+
+
 def test_what_is_no_video_by_its_content(tmp_path: Path) -> None:
     (tmp_path / "x.mp4").mkdir()
     with pytest.raises(VideoError, match="not a video: it is a folder"):

@@ -19,7 +19,7 @@ def packets_of(container: InputContainer, stream: VideoStream) -> Iterator[Packe
     after a jump are moved to one step after those before it.
     """
     shift, step, last = 0, 0, None
-    for packet in container.demux(stream):
+    for packet in _demuxed(container, stream):
         if not packet.size:
             continue
         if container.format.name == "mpegts" and packet.dts is not None and packet.time_base:
@@ -29,6 +29,19 @@ def packets_of(container: InputContainer, stream: VideoStream) -> Iterator[Packe
             step, last = ahead, packet.dts + shift
             packet.dts, packet.pts = last, None if packet.pts is None else packet.pts + shift
         yield packet
+
+
+def _demuxed(container: InputContainer, stream: VideoStream) -> Iterator[Packet[VideoStream]]:
+    """Yield the packets of a stream, and go on after one of a stream that begins in the middle of the file.
+
+    PyAV lists the streams when it opens a file, and raises `IndexError` at a packet of any other, which is read then.
+    """
+    while True:
+        try:
+            yield from container.demux(stream)
+        except IndexError:
+            continue
+        return
 
 
 def is_field(packet: Packet[VideoStream], stream: VideoStream) -> bool:

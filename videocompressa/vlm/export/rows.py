@@ -159,7 +159,7 @@ def picture_sides(content: bytes, name: str) -> tuple[int, int]:
         with Image.open(io.BytesIO(content)) as picture:
             picture.load()
             return picture.height, picture.width
-    except (OSError, SyntaxError) as error:  # UnidentifiedImageError is an OSError.
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         reason = " ".join(str(error).split()[:8])
         raise FaultError(f"{name} is no complete picture ({reason})") from error
 
