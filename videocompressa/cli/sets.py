@@ -98,7 +98,7 @@ def _check_page(page: PageArguments, *, overwrite: bool) -> None:
 def _write_page(synthetic: SyntheticSet, cost: Cost, page: PageArguments, reporting: cli.ReportingArguments) -> None:
     from videocompressa.page.write import read_all_results, write_page
     from videocompressa.recipes.compress import Origins
-    from videocompressa.recipes.sets import candidate_scores
+    from videocompressa.recipes.keyframes import candidate_scores
 
     assert page.html is not None
     accuracy, records = read_all_results(page.results, synthetic)

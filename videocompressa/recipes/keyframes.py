@@ -11,7 +11,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from videocompressa.clip import ClipSpec
-from videocompressa.datasets import BadVideo
+from videocompressa.datasets import BadVideo, locate_videos
 from videocompressa.engine import Workers, run_shards
 from videocompressa.errors import InputError, VideoError
 from videocompressa.files import check_output_folder, complete_folder, name_of, read_bytes
@@ -30,7 +30,8 @@ from videocompressa.rng import Streams
 from videocompressa.run import Watch, watch_nothing
 from videocompressa.selection.keyframes import FIXED_SELECTORS, check_keyframes, top_k_positions
 from videocompressa.selection.selector_file import TrainedSelector, parse_selector
-from videocompressa.video import read_frames, read_frames_at
+from videocompressa.synthetic import SyntheticSet
+from videocompressa.video import read_clip, read_frames, read_frames_at
 from videocompressa.video.source import VideoSource, file_of
 from videocompressa.video.write import write_picture
 
@@ -162,6 +163,25 @@ def as_json(extracted: Extracted) -> dict[str, Any]:
         "videos": [dataclasses.asdict(video) for video in extracted.videos],
         "skipped": [{"video": video.video_id, "reason": video.reason} for video in extracted.skipped],
     }
+
+
+def candidate_scores(synthetic: SyntheticSet, data: Path, selector: Path) -> Tensor:
+    """Return (N,T) float32: what the selector of a file gives all candidates of the set's videos below `data`.
+
+    Equal scores stand for a video that cannot be read. Raises `InputError` for a selector of other clips.
+    """
+    trained = parse_selector(read_bytes(selector, "selector file"), str(selector))
+    if trained.clip != synthetic.clip:
+        raise InputError(
+            f"--selector {selector}: it learned from {trained.clip}, the set has {synthetic.clip}; give the file that "
+            "compress --selector-out wrote beside the set"
+        )
+    scores, video_ids = torch.zeros(len(synthetic), synthetic.clip.num_frames), synthetic.provenance.video_ids
+    for row, (video_id, source) in enumerate(zip(video_ids, locate_videos(data, video_ids), strict=True)):
+        with suppress(VideoError):  # the page names it
+            frames = read_clip(source, synthetic.clip, label=0, video_id=video_id).frames
+            scores[row] = trained.selector.scores(frames[None])[0]
+    return scores
 
 
 def _picker(options: KeyframeOptions) -> _Picker:

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -11,14 +10,12 @@ from torch import Tensor
 
 from videocompressa.artifact import read_set
 from videocompressa.codecs import Codec, build_codec
-from videocompressa.datasets import locate_videos
-from videocompressa.errors import ArtifactError, InputError, VideoError, check_known
-from videocompressa.files import complete_folder, name_of, read_bytes
+from videocompressa.errors import ArtifactError, InputError, check_known
+from videocompressa.files import complete_folder, name_of
 from videocompressa.run import Watch, watch_nothing
-from videocompressa.selection.selector_file import parse_selector
 from videocompressa.students.labelers import with_network
 from videocompressa.synthetic import SyntheticSet, items_of
-from videocompressa.video import read_clip, write_png, write_video
+from videocompressa.video import write_png, write_video
 
 DEFAULT_FPS = 4.0
 """Frames a second of a decoded clip whose keyframes have no two times (our choice)."""
@@ -57,25 +54,6 @@ def open_set(path: str | Path, codec: str | Codec | None = None, labeler: str | 
         return dataclasses.replace(synthetic, decoder=build_codec(name if codec is None else codec))
     except InputError as error:
         raise ArtifactError(f"{path}: {error}") from error
-
-
-def candidate_scores(synthetic: SyntheticSet, data: Path, selector: Path) -> Tensor:
-    """Return (N,T) float32: what the selector of a file gives all candidates of the set's videos below `data`.
-
-    Equal scores stand for a video that cannot be read. Raises `InputError` for a selector of other clips.
-    """
-    trained = parse_selector(read_bytes(selector, "selector file"), str(selector))
-    if trained.clip != synthetic.clip:
-        raise InputError(
-            f"--selector {selector}: it learned from {trained.clip}, the set has {synthetic.clip}; give the file that "
-            "compress --selector-out wrote beside the set"
-        )
-    scores, video_ids = torch.zeros(len(synthetic), synthetic.clip.num_frames), synthetic.provenance.video_ids
-    for row, (video_id, source) in enumerate(zip(video_ids, locate_videos(data, video_ids), strict=True)):
-        with suppress(VideoError):  # the page names it
-            frames = read_clip(source, synthetic.clip, label=0, video_id=video_id).frames
-            scores[row] = trained.selector.scores(frames[None])[0]
-    return scores
 
 
 def decode_set(
