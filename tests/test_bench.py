@@ -26,6 +26,7 @@ from videocompressa.bench.tables import from_json
 from videocompressa.clip import ClipSpec
 from videocompressa.errors import DivergedError, InputError
 from videocompressa.methods import METHODS
+from videocompressa.methods.videocompressa.method import PAPER
 from videocompressa.recipes.options import (
     BudgetOptions,
     CandidateOptions,
@@ -164,6 +165,8 @@ def test_experiments_are_rows_of_their_own() -> None:
     assert complete.selector == "gumbel"
     assert complete.synthesis.enabled
     assert complete not in changed[: len(ABLATION)]  # Each turns off what the complete method has on.
+    changes = [("synthesis.enabled=false",), ("synthesis.steps=9",)]
+    assert [row.settings for row in of["steps"]] == [(*PAPER, *change) for change in changes]
     assert [configuration(row, options).synthesis_steps for row in of["steps"]] == [0, 9]
     assert [(row.method, row.keyframes) for row in of["keyframes"]] == [
         ("videocompressa", 4), ("random-real", 4), ("videocompressa", 2), ("random-real", 2),

@@ -62,7 +62,7 @@ def test_unknown_placements_are_refused(placement: str) -> None:
 
 
 def test_unknown_fits_are_refused() -> None:
-    with pytest.raises(InputError, match="fit is 'squeeze'; known: crop, pad, stretch"):
+    with pytest.raises(InputError, match="^fit is 'squeeze'; known: crop, pad, stretch"):
         ClipSpec(8, 64, 64, fit="squeeze")
 
 
