@@ -31,7 +31,6 @@ from videocompressa.cli.app import app as cli_app
 from videocompressa.cli.main import main
 from videocompressa.clip import ClipSpec
 from videocompressa.codecs import CODECS
-from videocompressa.datasets import candidates as encode_pass
 from videocompressa.datasets.layouts import LAYOUTS
 from videocompressa.engine import WorkerError, usable_cores
 from videocompressa.networks import STUDENTS
@@ -39,7 +38,7 @@ from videocompressa.students.model_folder import read_model
 from videocompressa.students.named import parse_student
 from videocompressa.students.settings import TrainConfig
 from videocompressa.students.teachers import TeacherConfig
-from videocompressa.video import write_video
+from videocompressa.video import shards, write_video
 
 COMPRESS_KEYS = {
     "path", "num_videos", "num_frames", "frame_ratio", "file_bytes", "byte_ratio", "compress_seconds",
@@ -803,7 +802,7 @@ def test_the_same_command_again_decodes_and_trains_nothing(
 
     from videocompressa.students import training
 
-    monkeypatch.setattr(encode_pass, "decode_shard", counted("decode", encode_pass.decode_shard))
+    monkeypatch.setattr(shards, "decode_shard", counted("decode", shards.decode_shard))
     monkeypatch.setattr(training, "fit", counted("fit", training.fit))
     run.compress(videos, tmp_path / "a.safetensors", *options)
     assert calls == {"decode": 1, "fit": 3}  # One shard; a teacher and a pool of two.

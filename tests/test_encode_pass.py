@@ -245,7 +245,7 @@ class TestResume:
         self, videos: VideoSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         encode_pass(videos, "train", CLIP, HalfCodec(), cache=tmp_path, workers=0).latents[2:5]
-        monkeypatch.setattr(candidates, "decode_shard", lambda job: pytest.fail("decoded again"))
+        monkeypatch.setattr(shards, "decode_shard", lambda job: pytest.fail("decoded again"))
         monkeypatch.setattr(candidates, "hash_shard", lambda paths: pytest.fail("hashed again"))
         codec = HalfCodec()
         again = encode_pass(videos, "train", CLIP, codec, cache=tmp_path, workers=0).latents
@@ -280,7 +280,7 @@ class TestResume:
     ) -> None:
         encode_pass(videos, "train", CLIP, HalfCodec(), cache=tmp_path / "c", workers=0)
         os.utime(videos.root / "train" / "a" / "0.mp4", ns=(5, 5))
-        monkeypatch.setattr(candidates, "decode_shard", lambda job: pytest.fail("decoded again"))
+        monkeypatch.setattr(shards, "decode_shard", lambda job: pytest.fail("decoded again"))
         codec = HalfCodec()
         encode_pass(videos, "train", CLIP, codec, cache=tmp_path / "c", workers=0)
         assert codec.calls == 0
@@ -421,7 +421,7 @@ class TestBadVideos:
         with pytest.raises(InputError, match="cannot be written: No space left on device; free some space, or give"):
             decode_split(videos, "train", CLIP, cache=tmp_path / "c", workers=0)
         decoded: list[object] = []
-        monkeypatch.setattr(candidates, "decode_shard", lambda job: decoded.append(job) or decode_shard(job))
+        monkeypatch.setattr(shards, "decode_shard", lambda job: decoded.append(job) or decode_shard(job))
         again = decode_split(videos, "train", CLIP, cache=tmp_path / "c", workers=0)
         assert torch.equal(again.frames, expected.frames)
         assert len(decoded) == 6 - last
@@ -456,7 +456,6 @@ class TestLostVideos:
         for n in range(10):
             name = {3: "crash", 6: "hang"}.get(n, str(n))
             numbered(tmp_path / "set" / "train" / "ab"[n % 2] / f"{name}.mp4", 3 + n, step=20)
-        monkeypatch.setattr(candidates, "decode_shard", decode_or_fail)
         monkeypatch.setattr(shards, "decode_shard", decode_or_fail)
         return find_videos(tmp_path / "set")
 
@@ -475,11 +474,9 @@ class TestLostVideos:
             "train/b/crash.mp4": "the process that read it died (signal SIGKILL)",
         }
         assert len(decoded) == 8
-        for module in (candidates, shards):
-            monkeypatch.setattr(module, "decode_shard", lambda job: pytest.fail("decoded again"))
+        monkeypatch.setattr(shards, "decode_shard", lambda job: pytest.fail("decoded again"))
         assert decode(2.0).bad == decoded.bad
-        for module in (candidates, shards):
-            monkeypatch.setattr(module, "decode_shard", decode_shard)
+        monkeypatch.setattr(shards, "decode_shard", decode_shard)
         assert len(decode(60.0)) == 10
 
     def test_a_worker_that_gets_no_memory_costs_one_video(self, broken: VideoSet, tmp_path: Path) -> None:
@@ -493,11 +490,8 @@ class TestLostVideos:
         ]
         assert len(decoded) == 8
 
-    def test_the_pace_is_measured_without_them(
-        self, broken: VideoSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_the_pace_is_measured_without_them(self, broken: VideoSet, tmp_path: Path) -> None:
         """Regression: the videos of the sample were decoded by the run itself, which a crash ended."""
-        monkeypatch.setattr(pace, "decode_shard", decode_or_fail)
         options = CandidateOptions(size=CLIP.height, frames=CLIP.num_frames, max_seconds_per_video=2.0)
         around = Surroundings(tmp_path / "c", torch.device("cpu"), 1, time.perf_counter, watch_nothing)
         entries = broken.select("train").entries[::-1]

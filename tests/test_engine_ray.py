@@ -35,6 +35,7 @@ from videocompressa.datasets import VideoSet, candidates, decode_split, encode_p
 from videocompressa.engine import WorkerError, run_shards
 from videocompressa.engine_ray import RayCluster
 from videocompressa.errors import InputError, VideoError
+from videocompressa.video import shards
 
 CLIP = ClipSpec(4, 16, 16)
 TESTS = Path(__file__).parent
@@ -178,8 +179,8 @@ class TestSameAsLocal:
         for n, name in {3: "crash", 6: "hang"}.items():
             path = videos.root / "train" / "ab"[n % 2] / f"{n}.mp4"
             path.rename(path.with_stem(name))
-        monkeypatch.setattr(candidates, "decode_shard", decode_or_fail)
-        monkeypatch.setattr(candidates, "decode_apart", apart_or_lost)
+        monkeypatch.setattr(shards, "decode_shard", decode_or_fail)
+        monkeypatch.setattr(shards, "decode_apart", apart_or_lost)
         decoded = decode_split(
             find_videos(videos.root),
             "train",

@@ -38,7 +38,7 @@ from videocompressa.datasets.layouts import LAYOUTS as KNOWN
 from videocompressa.errors import InputError, VideoError
 from videocompressa.recipes.data import list_videos
 from videocompressa.recipes.options import CandidateOptions
-from videocompressa.video import probe, read_frames
+from videocompressa.video import probe, read_frames, shards
 from videocompressa.video.source import ParquetCell, TarMember
 
 CLIP = ClipSpec(4, 16, 16)
@@ -192,7 +192,7 @@ def test_the_same_clips_give_the_same_candidates(
     videos, before = list_videos(root, options), sorted(root.rglob("*"))
     check_same(videos, folders, tmp_path)
     assert sorted(root.rglob("*")) == before  # Nothing is unpacked.
-    monkeypatch.setattr(candidates, "decode_shard", lambda job: pytest.fail("decoded again"))
+    monkeypatch.setattr(shards, "decode_shard", lambda job: pytest.fail("decoded again"))
     encoded(list_videos(root, options), "train", tmp_path / "cache")
     sources = locate_videos(root, [entry.video_id for entry in videos.entries]) if not video_column else ()
     assert all(source == entry.source for source, entry in zip(sources, videos.entries, strict=False))

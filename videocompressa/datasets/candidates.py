@@ -23,10 +23,10 @@ from videocompressa.clip import VIDEO_HASH_DIGITS, Candidates, ClipSpec, Decoded
 from videocompressa.datasets.journal import Journal, Line, locked
 from videocompressa.datasets.latents import EncodedOnDemand
 from videocompressa.datasets.videos import VideoEntry, VideoSet
-from videocompressa.engine import Workers, run_shards
+from videocompressa.engine import Workers
 from videocompressa.errors import BadVideo, InputError
 from videocompressa.run import Watch, key_sha256, watch_nothing
-from videocompressa.video.shards import MAX_SECONDS, Job, decode_apart, decode_shard, hash_shard, jobs_of, stamp_of
+from videocompressa.video.shards import MAX_SECONDS, Job, decode_jobs, hash_shard, jobs_of, stamp_of
 
 if TYPE_CHECKING:
     from videocompressa.codecs import Codec
@@ -135,12 +135,12 @@ class _SplitPass:
         """Bring the cache of frames up to date, and return what it holds."""
         sources = [entry.source for entry in self.videos.entries]
         jobs = jobs_of(sources, self.clip, SHARD_VIDEOS)
-        limits: dict[str, Any] = {"workers": self.workers, "max_seconds": self.max_seconds}
         journal = Journal(self.folder / "frames.bin")
         journal.keep(_num_current(journal.lines, jobs, self.max_seconds))
         bad = self._bad(journal.lines)
         self._report(journal.lines, bad)
-        with closing(run_shards(decode_shard, jobs[len(journal.lines) :], lost=decode_apart, **limits)) as results:
+        left = jobs[len(journal.lines) :]
+        with closing(decode_jobs(left, workers=self.workers, max_seconds=self.max_seconds)) as results:
             for decoded in results:
                 sums, squares = decoded.channel_sums()
                 rows = [{key: each for key, each in asdict(row).items() if each is not None} for row in decoded.rows]

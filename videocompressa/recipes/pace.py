@@ -14,7 +14,7 @@ from torch import Tensor
 from videocompressa.clip import Normalization
 from videocompressa.codecs import Codec
 from videocompressa.datasets import VideoEntry
-from videocompressa.engine import Cluster, run_shards
+from videocompressa.engine import Cluster
 from videocompressa.errors import InputError
 from videocompressa.methods import MethodConfig
 from videocompressa.recipes.options import CandidateOptions, Surroundings
@@ -22,7 +22,7 @@ from videocompressa.rng import Streams
 from videocompressa.run import Run, Watch
 from videocompressa.students.clips import LabeledClips
 from videocompressa.students.training import fit
-from videocompressa.video.shards import DecodedShard, decode_apart, decode_shard, jobs_of
+from videocompressa.video.shards import DecodedShard, decode_jobs, jobs_of
 
 SAMPLE_VIDEOS = 8
 """Videos that are decoded and encoded to measure the pace."""
@@ -79,9 +79,8 @@ def encode_sample(
     if isinstance(workers, Cluster):  # The videos are here, too, and few.
         cluster_size, workers = workers.count or 1, 1
     jobs = jobs_of([entry.source for entry in sampled], candidates.clip, 1)
-    limits: dict[str, Any] = {"workers": workers, "max_seconds": candidates.max_seconds_per_video}
     decoded: list[DecodedShard] = []
-    with closing(run_shards(decode_shard, jobs, lost=decode_apart, **limits)) as results:
+    with closing(decode_jobs(jobs, workers=workers, max_seconds=candidates.max_seconds_per_video)) as results:
         for shard in results:
             decoded.append(shard)
             surroundings.watch("time a sample", done=len(decoded), total=SAMPLE_VIDEOS + SAMPLE_STEPS)

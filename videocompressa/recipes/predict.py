@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from videocompressa.clip import VIDEO_HASH_DIGITS
 from videocompressa.datasets import BadVideo
-from videocompressa.engine import Workers, run_shards
+from videocompressa.engine import Workers
 from videocompressa.errors import InputError
 from videocompressa.recipes.data import none_readable, videos_to_read
 from videocompressa.run import Watch, watch_nothing
@@ -19,7 +18,7 @@ from videocompressa.students.clips import LabeledClips
 from videocompressa.students.evaluation import predict
 from videocompressa.students.model_folder import TrainedModel, read_model
 from videocompressa.texts import names_text
-from videocompressa.video.shards import MAX_SECONDS, decode_apart, decode_shard, jobs_of
+from videocompressa.video.shards import MAX_SECONDS, decode_jobs, jobs_of
 
 _BATCH = 16
 """Videos that a worker decodes, and that are classified together."""
@@ -69,8 +68,7 @@ def predict_videos(
     predictions: list[Prediction] = []
     skipped: list[BadVideo] = []
     known, both, num_read = set() if seen else set(trained.video_hashes), [], 0
-    limits: dict[str, Any] = {"workers": workers, "max_seconds": MAX_SECONDS}
-    with closing(run_shards(decode_shard, jobs, lost=decode_apart, **limits)) as shards:
+    with closing(decode_jobs(jobs, workers=workers, max_seconds=MAX_SECONDS)) as shards:
         for shard in shards:
             rows = [(next(names), row) for row in shard.rows]
             num_read += len(rows)

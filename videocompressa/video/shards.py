@@ -1,7 +1,7 @@
 """What a worker does with the videos of one shard: decode, hash or probe them. No torch, so that workers start fast."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from videocompressa.engine import WorkerError, run_apart
+from videocompressa.engine import WorkerError, Workers, run_apart, run_shards
 from videocompressa.errors import VideoError
 from videocompressa.video.decode import VideoInfo, probe, read_frames
 from videocompressa.video.source import PackedVideo, VideoSource, file_of, in_memory, num_bytes_of, sha256_of
@@ -131,6 +131,11 @@ def decode_apart(job: Job, *, workers: int, max_seconds: float) -> DecodedShard:
     stamps, rows = (tuple(each for part in parts for each in getattr(part, name)) for name in ("stamps", "rows"))
     seconds = {stage: sum(part.seconds[stage] for part in parts) for stage in STAGES}
     return DecodedShard(stamps, rows, np.concatenate([part.frames for part in parts]), seconds)
+
+
+def decode_jobs(jobs: Sequence[Job], *, workers: Workers, max_seconds: float) -> Generator[DecodedShard, None, None]:
+    """Yield what each job decodes, in order (`run_shards`); a video that ends or delays its worker becomes a row."""
+    return run_shards(decode_shard, jobs, workers=workers, max_seconds=max_seconds, lost=decode_apart)
 
 
 def probe_apart(sources: Sequence[VideoSource], *, workers: int, max_seconds: float) -> list[VideoInfo | VideoError]:
