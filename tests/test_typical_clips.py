@@ -41,7 +41,7 @@ def test_the_step_loses_the_share_that_is_asked_for(smooth: Candidates, loss: fl
 
     def lost(step: float) -> float:
         steps = transform.steps_of(weights, step)
-        coded = transform.dequantize(transform.quantize(latents, steps), steps)
+        coded = transform.rounded(latents, steps)
         return float((coded - latents).square().mean() / (latents - latents.mean((0, 1))).square().mean())
 
     assert lost(step) <= loss * 1.02

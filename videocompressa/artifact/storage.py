@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from videocompressa.artifact.container import Quantization
-from videocompressa.artifact.packing import transform, unpacked
+from videocompressa.artifact.packing import transform
 from videocompressa.artifact.set_file import to_bytes
 from videocompressa.clip import CodecSpec, Latents
 from videocompressa.errors import InputError
@@ -68,7 +68,7 @@ def stored(synthetic: SyntheticSet, decoder: Decoder, storage: Storage, *, limit
         return synthetic
     weights = weights_of(decoder, synthetic.latents, synthetic.provenance.seed)
     finest = storage.step or STEP
-    packing, shape = transform_of(synthetic.codec), tuple(synthetic.latents.shape)
+    packing = transform_of(synthetic.codec)
     tensors = transform.pack(synthetic.latents, weights, finest, name=packing)
     if limit is not None:
         size = len(to_bytes(dataclasses.replace(synthetic, packing=packing, packed=tensors)))
@@ -78,7 +78,8 @@ def stored(synthetic: SyntheticSet, decoder: Decoder, storage: Storage, *, limit
             with suppress(InputError):
                 step = transform.fitting_step(synthetic.latents, weights, stream_limit, name=packing)
                 tensors = transform.pack(synthetic.latents, weights, step, name=packing)
-    return dataclasses.replace(synthetic, latents=unpacked(packing, tensors, shape), packing=packing, packed=tensors)
+    latents = transform.rounded(synthetic.latents, tensors["steps"])
+    return dataclasses.replace(synthetic, latents=latents, packing=packing, packed=tensors)
 
 
 def item_bytes(latents: Tensor, decoder: Decoder, storage: Storage, *, seed: int) -> float:

@@ -100,7 +100,7 @@ def coarsest_step(latents: Tensor, weights: Tensor, loss: float) -> float:
 
     def fits(exponent: int) -> bool:
         steps = transform.steps_of(weights, 2 ** (exponent / OCTAVE))
-        coded = transform.dequantize(transform.quantize(latents, steps), steps)
+        coded = transform.rounded(latents, steps)
         return bool((squares * (coded - latents).square()).mean() <= allowed)
 
     return float(2 ** (largest_fitting(fits, _LOWEST + 1, _HIGHEST, start=0) / OCTAVE))

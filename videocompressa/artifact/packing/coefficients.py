@@ -55,9 +55,9 @@ def walk(
     """
     count, num_bands = shape[0], math.prod(shape[1:])
     grid, model = _Grid(shape[1:], steps), _Model(coder)
-    # A decoder ignores the decisions of the numbers that it is given.
-    given = (np.zeros(shape, np.int16) if numbers is None else numbers).reshape(count, num_bands).T[grid.order]
     coded = np.zeros((num_bands, count), np.int16)
+    # A decoder ignores the decisions of the numbers that it is given.
+    given = coded if numbers is None else numbers.reshape(count, num_bands).T[grid.order]
     sizes = np.zeros((num_bands + 1, count), np.uint8)  # a; the last row stands for all bands outside: always 0
     sums, size_sums = np.zeros(num_bands, np.int64), np.zeros(num_bands, np.int64)  # D and S
     for group in _groups(count):

@@ -20,7 +20,7 @@ step 5, and one rounding for all sizes; other pairs gained at most 0.1 dB at equ
 import bisect
 import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
@@ -96,8 +96,8 @@ def unpack(tensors: Mapping[str, Tensor], shape: tuple[int, ...], *, name: str =
         if not (1 <= k <= frames and 1 <= h <= height and 1 <= w <= width):
             raise InputError(f"tensor stream keeps {limits} frequencies of {sides}; the file is damaged")
         stream = stream[_LIMITS.size :]
-    zeros = ((0, 0), (0, frames - k), (0, 0), (0, height - h), (0, width - w))
-    numbers = np.pad(_read(stream, steps, (count, k, channels, h, w)), zeros)
+    numbers = np.zeros(shape, np.int16)
+    numbers[:, :k, :, :h, :w] = _read(stream, steps, (count, k, channels, h, w))
     return dequantize(numbers, steps)
 
 
@@ -175,24 +175,35 @@ def quantize(latents: Tensor, steps: Tensor) -> NDArray[np.int16]:
         )
     if latents[0].numel() > MOST_BANDS:
         raise InputError(f"an item has {latents[0].numel()} numbers; transform packing takes at most {MOST_BANDS}")
-    numbers = []
-    for chunk in torch.split(latents.detach().cpu(), _CHUNK):
-        scaled = _dct(chunk.double()) / steps.double()[:, None, None]
+    numbers = np.empty(latents.shape, np.int16)
+    for rows in _chunks(len(latents)):
+        scaled = _dct(latents[rows].detach().cpu().double()) / steps.double()[:, None, None]
         magnitudes = scaled.abs().add_(ROUNDING).floor_()
         if not float(magnitudes.max()) <= LARGEST:  # also when it is NaN
             raise InputError(
                 f"latents to pack reach {float(magnitudes.max()):g} steps; they must be finite and within {LARGEST} "
                 "steps: give a larger step"
             )
-        numbers.append(magnitudes.copysign_(scaled).to(torch.int16).numpy())
-    return np.concatenate(numbers)
+        numbers[rows] = magnitudes.copysign_(scaled).numpy()
+    return numbers
 
 
 def dequantize(numbers: NDArray[np.int16], steps: Tensor) -> Tensor:
     """Step 5: return float32 latents of q (N,K,C,h,w) and steps (C,)."""
-    scales = steps.double()[:, None, None]
-    chunks = torch.split(torch.from_numpy(numbers), _CHUNK)
-    return torch.cat([_dct(chunk.double() * scales, inverse=True).float() for chunk in chunks])
+    scales, latents = steps.double()[:, None, None], torch.empty(numbers.shape)
+    for rows in _chunks(len(numbers)):
+        latents[rows] = _dct(torch.from_numpy(numbers[rows]).double() * scales, inverse=True).float()
+    return latents
+
+
+def rounded(latents: Tensor, steps: Tensor) -> Tensor:
+    """Return the float32 latents that a file of these (N,K,C,h,w) and steps (C,) gives back, without coding them."""
+    return dequantize(quantize(latents, steps), steps)
+
+
+def _chunks(count: int) -> Iterator[slice]:
+    """Yield the items that are transformed at a time."""
+    return (slice(begin, begin + _CHUNK) for begin in range(0, count, _CHUNK))
 
 
 def _dct(values: Tensor, *, inverse: bool = False) -> Tensor:
