@@ -191,7 +191,7 @@ def _compare(wanted: SyntheticSet, stored: SyntheticSet, arrays: Mapping[str, Ar
     else:
         steps = (wanted.latents.cpu().abs() * 2.0**-10).clamp(min=2.0**-24)
     # Slightly over one half: the division before rounding is itself rounded to float32.
-    near = ((stored.latents - wanted.latents.detach().cpu()).abs() <= 0.5001 * steps).all()
+    near = ((stored.latents - wanted.latents.detach().cpu()).abs_() <= 0.5001 * steps).all()
     times = torch.allclose(stored.times_seconds, wanted.times_seconds.cpu(), rtol=1e-15, atol=0.000501)
     labels = wanted.labels.detach().cpu()
     if labels.ndim == 2:

@@ -34,12 +34,12 @@ def quantize(latents: Tensor, name: str = "latents") -> tuple[Tensor, Tensor]:
     if not bool(torch.isfinite(scales).all()):
         raise InputError(f"{name} reach {float(largest.max()):g}; they must be finite and below 8.3e6")
     steps = scales.float()[:, None, :, None, None]
-    return (latents.float() / steps).round().clamp(-127, 127).to(torch.int8), scales
+    return (latents.float() / steps).round_().clamp_(-127, 127).to(torch.int8), scales
 
 
 def dequantize(quantized: Tensor, scales: Tensor) -> Tensor:
     """Return float32 latents (N,K,C,h,w) of int8 ones and their (N,C) scales; the product is exact."""
-    return quantized.float() * scales.float()[:, None, :, None, None]
+    return quantized.float().mul_(scales.float()[:, None, :, None, None])
 
 
 def check_stored(tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]]) -> None:
