@@ -6,6 +6,7 @@ import ast
 import copy
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,9 @@ def dangers(tree: ast.AST) -> list[str]:
             if called == "torch.load" and not (isinstance(safe, ast.Constant) and safe.value is True):
                 found.append(called)
             found += [f"{name}=" for name in ("allow_pickle", "trust_remote_code") if name in options]
+            of_weights = called.endswith(".from_pretrained") and not re.search("tokenizer|config", called.lower())
+            if of_weights and ast.unparse(options.get("use_safetensors", ast.Constant(value=None))) != "True":
+                found.append(called)
     return found
 
 
@@ -161,8 +165,10 @@ def test_no_file_that_is_read_can_run_code() -> None:
 @pytest.mark.parametrize(
     "code",
     ["import pickle", "from pickle import loads", "eval(x)", "yaml.load(f)", "torch.load(f)",
-     "torch.load(f, weights_only=False)", "np.load(f, allow_pickle=True)"],
+     "torch.load(f, weights_only=False)", "np.load(f, allow_pickle=True)", "Model.from_pretrained(f)",
+     "Model.from_pretrained(f, use_safetensors=False)"],
 )  # fmt: skip
 def test_the_search_for_such_code_finds_it(code: str) -> None:
     assert dangers(ast.parse(code))
-    assert dangers(ast.parse("torch.load(f, weights_only=True)")) == []
+    for safe in ("torch.load(f, weights_only=True)", "Model.from_pretrained(f, use_safetensors=True)"):
+        assert dangers(ast.parse(safe)) == []

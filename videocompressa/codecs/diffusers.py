@@ -85,11 +85,12 @@ def load_autoencoder(source: str) -> Any:
         kind = str(config.get("_class_name", "of no class"))
         if kind not in ENCODERS:
             raise InputError(f"{source} holds an autoencoder {kind}; known: {', '.join(ENCODERS)}")
-        return getattr(diffusers, kind).from_pretrained(folder, torch_dtype=torch.float32)
+        return getattr(diffusers, kind).from_pretrained(folder, torch_dtype=torch.float32, use_safetensors=True)
     except (OSError, SafetensorError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(
-            f"no autoencoder at {source!r} ({reason}); give a hub name, a folder with config.json, or a file"
+            f"no autoencoder at {source!r} ({reason}); of a hub name, check it and the network, or give a folder with "
+            "config.json, or a file"
         ) from None
 
 

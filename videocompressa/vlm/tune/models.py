@@ -20,7 +20,7 @@ from videocompressa.vlm.settings import PRECISIONS, LoadOptions
 from videocompressa.vlm.tune.families import SPECIAL_TOKENS, VIDEO_PAD, ModelFamily, PixelRules, find_family
 from videocompressa.vlm.tune.processor import VideoProcessor
 
-WEIGHT_FILES = ("*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin")
+WEIGHT_FILES = ("*.safetensors", "*.safetensors.index.json")
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
 RULE_FILES = ("video_preprocessor_config.json", "preprocessor_config.json")
 """Files of a model folder with the rules for reading videos; the first that exists counts."""
@@ -120,7 +120,7 @@ def _load_weights(name: str, model_class: Any, dtype: torch.dtype, device: torch
         fault_of(f"--model {name}", faults, "its weights cannot be read ({})"),
     ):
         model, loading = model_class.from_pretrained(
-            name, dtype=dtype, attn_implementation="sdpa", output_loading_info=True, **more
+            name, dtype=dtype, attn_implementation="sdpa", output_loading_info=True, use_safetensors=True, **more
         )
     if missing := sorted(loading["missing_keys"]):
         problem = f"{len(missing)} weights are missing, such as {missing[0]}; download the model again"
