@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -107,6 +109,22 @@ class TestFolders:
             f"left out: {tmp_path / 'run'} is a link to what is not there",
             "left out: files that are no videos by their suffix (2 .mpx, 1 README)",
         )
+        touch(tmp_path, *(f"walk/{number}.{suffix}" for number in range(2) for suffix in "pqrst"))
+        kinds = "2 .mpx, 2 .p, 2 .q, 2 .r, 2 .s, and 2 more kinds"
+        assert find_videos(tmp_path).notes[1] == f"left out: files that are no videos by their suffix ({kinds})"
+
+    def test_a_folder_that_cannot_be_read_is_an_error(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        touch(tmp_path, "walk/a.mp4", "jump/b.mp4", "run/c.mp4")
+        scan = os.scandir
+
+        def refuse(path: Any) -> Any:
+            if Path(path).name == "run":
+                raise PermissionError(errno.EACCES, "Permission denied", path)
+            return scan(path)
+
+        monkeypatch.setattr(os, "scandir", refuse)
+        with pytest.raises(InputError, match=r"run: cannot be read \(Permission denied\); make it readable"):
+            find_videos(tmp_path)
 
     @pytest.mark.parametrize("split", ["", "train/"])
     def test_a_folder_one_level_too_high_is_noticed(self, tmp_path: Path, split: str) -> None:
@@ -189,6 +207,22 @@ class TestCsv:
         videos = find_videos(tmp_path)
         assert videos.classes == ("9", "10", "100")
         assert keep_classes(videos, ["100", "9"]).classes == ("9", "100")
+        self.make(tmp_path, f"path,label\na.mp4,{'9' * 5000}\nb.mp4,10\n")  # more digits than int() takes
+        assert find_videos(tmp_path).classes == ("10", "9" * 5000)
+
+    @pytest.mark.parametrize("path", ["../a.mp4", "x/../../a.mp4", "/elsewhere/a.mp4", "a\0.mp4"])
+    def test_videos_elsewhere_are_refused(self, tmp_path: Path, path: str) -> None:
+        self.make(tmp_path, f"path,label\nb.mp4,b\n{path},a\n")
+        message = r"splits\.csv, line 3: '.*a.*' is no file below .*; give a folder that holds all videos as DATA, and"
+        with pytest.raises(InputError, match=message):
+            find_videos(tmp_path)
+
+    def test_videos_that_no_line_names_are_counted(self, tmp_path: Path) -> None:
+        touch(tmp_path, "a.mp4", "b.mp4", "x/c.mp4", "x/d.mp4")
+        self.make(tmp_path, "path,label\na.mp4,a\nb.mp4,b\n")
+        assert find_videos(tmp_path).notes == ("left out: 2 videos that no list names, such as x/c.mp4",)
+        self.make(tmp_path, "path,label\na.mp4,a\nb.mp4,b\nx/c.mp4,b\nx/d.mp4,b\n")
+        assert find_videos(tmp_path).notes == ()
 
     def test_lines_of_path_and_label(self, tmp_path: Path) -> None:
         self.make(tmp_path, "v/a b.mp4 0\n\nv/c.mp4\t1\n", "my_val_list.txt")

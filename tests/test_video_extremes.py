@@ -64,6 +64,9 @@ def test_what_is_no_video_by_its_content(tmp_path: Path) -> None:
     (tmp_path / "x.mp4").mkdir()
     with pytest.raises(VideoError, match="not a video: it is a folder"):
         probe(tmp_path / "x.mp4")
+    os.mkfifo(tmp_path / "pipe.mp4")
+    with pytest.raises(VideoError, match="not a video: it is no regular file"):
+        probe(tmp_path / "pipe.mp4")
     for content in (b"\0" * 5000, b"\xff" * 5000, b"#!/bin/sh\n", b"[playlist]\nFile1=/etc/passwd\n", b"\x1f\x8b" * 99):
         (tmp_path / "a.mp4").write_bytes(content)
         with pytest.raises(VideoError, match=r"not a video: |no video stream|broken after|no frames"):

@@ -4,10 +4,14 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 from videocompressa.datasets.lists import SPLIT_NAMES, VIDEO_SUFFIXES, DataFolder, ListedVideo
 from videocompressa.errors import InputError
 from videocompressa.remote import RemotePath
+
+_MOST_KINDS = 5
+"""Suffixes that a note names."""
 
 
 def walk(root: Path) -> tuple[list[Path], list[Path]]:
@@ -28,7 +32,7 @@ def _walk_remote(root: RemotePath) -> Iterator[Path]:
 
 def _walk_local(root: Path) -> Iterator[Path]:
     above: dict[str, tuple[str, ...]] = {str(root): (os.path.realpath(root),)}
-    for folder, subfolders, files in os.walk(root, followlinks=True):
+    for folder, subfolders, files in os.walk(root, onerror=_refuse, followlinks=True):
         reals = above.pop(folder)
         for name in list(subfolders):
             path = os.path.join(folder, name)
@@ -38,6 +42,10 @@ def _walk_local(root: Path) -> Iterator[Path]:
             else:
                 above[path] = (*reals, real)
         yield from (Path(folder, name) for name in files if not name.startswith("."))
+
+
+def _refuse(error: OSError) -> NoReturn:
+    raise InputError(f"{error.filename}: cannot be read ({error.strerror}); make it readable, or move it elsewhere")
 
 
 def split_depth(data: DataFolder) -> int | None:
@@ -115,6 +123,8 @@ def left_out(data: DataFolder) -> list[str]:
     notes = [f"left out: {path} is a link to what is not there" for path in sorted(gone)]
     suffixes = Counter(path.suffix.lower() or path.name for path in data.others if path not in gone)
     if suffixes:
-        kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(suffixes.items()))
-        notes.append(f"left out: files that are no videos by their suffix ({kinds})")
+        shown = suffixes.most_common(_MOST_KINDS)
+        kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(shown))
+        more = f", and {len(suffixes) - len(shown)} more kinds" if len(suffixes) > len(shown) else ""
+        notes.append(f"left out: files that are no videos by their suffix ({kinds}{more})")
     return notes

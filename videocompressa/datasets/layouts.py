@@ -87,12 +87,23 @@ def find_videos(
         chosen = PACKED[packed.suffix.lower()] if packed else _recognize(data)
     if not data.videos and chosen in FOLDER_LAYOUTS:  # Lists may name videos that are not there.
         raise InputError(f"{root}: holds no videos; put them in one folder a class: {root.name}/CLASS/clip.mp4")
-    notes, hint = [], ""
+    hint = ""
+    if chosen in FOLDER_LAYOUTS and chosen != "split-folders":
+        hint = below_classes(data, with_splits=chosen == "class-split-folders")
+    listed = LAYOUTS[chosen](data)
+    found = _video_set(data, listed, hint)
     if chosen in FOLDER_LAYOUTS:
-        if chosen != "split-folders":
-            hint = below_classes(data, with_splits=chosen == "class-split-folders")
         notes = [*left_out(data), *filter(None, [hint])]
-    return replace(_video_set(data, LAYOUTS[chosen](data), hint), notes=tuple(notes))
+    else:
+        notes = [] if any(video.video_id for video in listed) else _unlisted(data, found)
+    return replace(found, notes=tuple(notes))
+
+
+def _unlisted(data: DataFolder, found: VideoSet) -> list[str]:
+    """Return a note that counts the videos below the root that no list names, if there are any."""
+    listed = {entry.video_id for entry in found.entries}
+    others = [name for path in data.videos if (name := path.relative_to(data.root).as_posix()) not in listed]
+    return [f"left out: {len(others)} videos that no list names, such as {others[0]}"] if others else []
 
 
 def locate_videos(root: Path, video_ids: Sequence[str]) -> tuple[VideoSource, ...]:
@@ -159,6 +170,11 @@ def _video_set(data: DataFolder, listed: list[ListedVideo], hint: str) -> VideoS
     for video in listed:
         # As written, links not followed: an id is where the video is listed, not where it is stored.
         video_id = video.video_id or Path(os.path.relpath(file_of(video.source), data.root)).as_posix()
+        if ".." in video_id.split("/") or "\0" in video_id:
+            raise InputError(
+                f"{video.where or data.root}: {video_id!r} is no file below {data.root}; give a folder that holds all "
+                "videos as DATA, and the list by --csv"
+            )
         if video_id in entries:
             raise InputError(f"{video.where or data.root}: {video_id} is listed twice; keep one of its lines")
         match = UCF_GROUP.match(PurePosixPath(video.source.name).stem)

@@ -14,6 +14,8 @@ from videocompressa.errors import InputError
 from videocompressa.video.source import VideoSource
 
 SPLITS = ("train", "val", "test")
+_MOST_DIGITS = 18
+"""Of class names that are ordered as numbers."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,8 @@ class VideoSet:
 def class_order(names: Iterable[str]) -> tuple[str, ...]:
     """Return class names in label order: sorted, as numbers where all of them are."""
     names = sorted(names)
-    return tuple(sorted(names, key=int) if all(map(str.isdecimal, names)) else names)
+    numbers = all(name.isdecimal() and len(name) <= _MOST_DIGITS for name in names)
+    return tuple(sorted(names, key=int) if numbers else names)
 
 
 def keep_classes(videos: VideoSet, names: Sequence[str]) -> VideoSet:

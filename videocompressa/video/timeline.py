@@ -162,6 +162,8 @@ def _open(source: VideoSource) -> InputContainer:
         return av.open(NamedBytes(data, source.name), "r", metadata_errors="replace", container_options=NOTHING_ELSE)
     if source.is_dir():
         raise VideoError("not a video: it is a folder")
+    if source.exists() and not source.is_file():  # opening a pipe would wait for a writer
+        raise VideoError("not a video: it is no regular file")
     with source.open("rb") as file:
         if not file.read(1):
             raise VideoError("empty file")
