@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-from cli_runs import QUICK, TINY, Runner, draw_clip, draw_videos, everything_in
+from cli_runs import CLIPS, QUICK, TINY, Runner, draw_clip, draw_videos, everything_in
 
 from videocompressa import METHODS
 from videocompressa.artifact import measure, read_set, write_set
@@ -455,6 +455,29 @@ def test_bad_options(run: Runner, videos: Path, tmp_path: Path, options: tuple[o
     for word in words:
         assert word in result.error, word
     assert everything_in(tmp_path) == set()
+
+
+@pytest.mark.slow
+def test_names_of_any_bytes_get_through_the_verbs_and_do_not_move_the_cursor(
+    run: Runner, videos: Path, tmp_path: Path
+) -> None:
+    root, set_file = tmp_path / "odd", tmp_path / "set.safetensors"
+    shutil.copytree(videos, root)
+    for folder in sorted(root.glob("*/dark")):
+        folder.rename(folder.with_name("a\udcff\x1b[2J"))
+    clips = [*CLIPS, "--codec", "linear", "--vpc", 1, "--keyframes", 2]
+    method = [*clips, "--method", "random-real", "--labeler", "off"]
+    result = run("plan", root, *method)
+    assert result.code == 0
+    assert "\x1b[2J" not in result.out + result.err
+    assert "a\\udcff\\x1b[2J" in result.out
+    assert run("compress", root, "-o", set_file, *method).code == 0
+    assert run("inspect", set_file, "--html", tmp_path / "page.html").code == 0
+    assert "a\\udcff" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    bench = ["--methods", "random-real", "--labels", "hard", "--seeds", 1, "--students", "framenet2d"]
+    bench += ["--train", "steps=2", "--train", "warmup_steps=0"]
+    assert run("bench", root, "-o", tmp_path / "bench", *clips, *bench).code == 0
+    assert (tmp_path / "bench/index.html").is_file()
 
 
 def test_brackets_in_names_are_no_markup(run: Runner, videos: Path, tmp_path: Path) -> None:

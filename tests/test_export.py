@@ -275,6 +275,32 @@ def test_notes_report_what_was_changed(set_file: Path, videos: Path, tmp_path: P
 # --- The real consumers ---
 
 
+@pytest.mark.parametrize("to", formats_here(*FORMATS))
+def test_names_that_are_no_utf_8_are_written_as_escapes(set_file: Path, videos: Path, tmp_path: Path, to: str) -> None:
+    names = {"TableTennisShot": "a\udcff", "brush_hair": "a\udcfe"}
+    synthetic = read_set(set_file)
+    video_ids = []
+    for number, video in enumerate(synthetic.provenance.video_ids):
+        video_ids.append(f"{number}\udcfd.mp4")
+        shutil.copy(videos / video, tmp_path / video_ids[-1])
+    write_set(
+        dataclasses.replace(
+            synthetic,
+            classes=tuple(names.values()),
+            provenance=dataclasses.replace(synthetic.provenance, video_ids=tuple(video_ids)),
+        ),
+        tmp_path / "odd.safetensors",
+    )
+    root = tmp_path if "from_source" in FORMATS[to].options else None
+    exported = export_set(
+        tmp_path / "odd.safetensors", tmp_path / "out", to=to, options=ExportOptions(from_source=root)
+    )
+    assert exported.num_items == len(synthetic)
+    assert check_export(tmp_path / "out").faults == ()
+    manifest = json.loads((tmp_path / "out/export.json").read_text(encoding="utf-8"))
+    assert manifest["classes"] == ["a\\udcff", "a\\udcfe"]
+
+
 @pytest.fixture
 def quiet_packages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """Keep the packages' own warnings, caches and look-ups away from the test."""

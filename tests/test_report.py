@@ -35,8 +35,10 @@ from videocompressa.texts import (
     mean_text,
     percent_text,
     points_text,
+    printable,
     seconds_text,
     span_text,
+    utf8_text,
 )
 
 CLASSES = ("bow", "jump", "wave")
@@ -233,6 +235,11 @@ def test_the_verb_shows_the_table_and_gives_its_records_as_json(
 
 
 # -- texts ------------------------------------------------------------------------------------------------------------
+
+
+def test_characters_that_do_not_show_become_escapes() -> None:
+    assert printable("a\x1b[2J b\u202ec\udcff\r\n\u0435 d") == "a\\x1b[2J b\\u202ec\\udcff\\r\n\u0435 d"
+    assert utf8_text("a\udcff\u0435\x1b") == "a\\udcff\u0435\x1b"
 
 
 @pytest.mark.parametrize(

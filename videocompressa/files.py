@@ -30,9 +30,9 @@ REPLACED = ".replaced"
 def name_of(text: str) -> str:
     """Return a text, such as a class of a file from elsewhere, as the name of one file or folder, never of one above.
 
-    The hash of a long text keeps those of one beginning apart.
+    What separates folders on any system is replaced. The hash of a long text keeps those of one beginning apart.
     """
-    name = re.sub("[/\0]", "_", text)
+    name = re.sub(r"[/\\:\0]", "_", text)
     name = name if name.strip(".") else f"_{name}"
     if len(data := os.fsencode(name)) <= NAME_BYTES:
         return name
@@ -178,8 +178,11 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text as UTF-8 by `atomic_path`, in place of one that exists."""
-    write_bytes(path, text.encode())
+    """Write a text as UTF-8 by `atomic_path`, in place of one that exists.
+
+    Bytes of a file name that are no UTF-8 become escapes, which JSON reads back as what they were.
+    """
+    write_bytes(path, text.encode(errors="backslashreplace"))
 
 
 def check_output(path: Path, *, overwrite: bool = False, suffix: str = "") -> None:

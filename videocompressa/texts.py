@@ -23,6 +23,16 @@ def names_text(names: Sequence[str], most: int = 5) -> str:
     return ", ".join(map(repr, names[:most])) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
+def printable(text: str) -> str:
+    """Return a text of which each character shows: others than line ends, such as terminal controls, become escapes."""
+    return "".join(each if each.isprintable() or each == "\n" else ascii(each)[1:-1] for each in text)
+
+
+def utf8_text(text: str) -> str:
+    """Return a text that UTF-8 can hold: bytes of a file name that are no UTF-8 become escapes."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 def count_text(count: int | None) -> str:
     """Return a count; "all" for None."""
     return "all" if count is None else str(count)

@@ -34,6 +34,7 @@ from videocompressa.cli.app import app
 from videocompressa.cli.terminal import escape_unwritable
 from videocompressa.engine import WorkerError
 from videocompressa.errors import DivergedError, InputError
+from videocompressa.texts import printable
 
 GRACE_SECONDS = 10
 """After an interrupt, for what is to be stopped and removed."""
@@ -128,5 +129,5 @@ def _see_help(error: CycloptsError) -> str:
 
 
 def _fail(text: str, code: int) -> int:
-    sys.stderr.write(f"error: {' '.join(text.split())}\n")
+    sys.stderr.write(f"error: {printable(' '.join(text.split()))}\n")
     return code

@@ -23,7 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from videocompressa.cli.app import Reporting
-from videocompressa.texts import duration_text, percent_text
+from videocompressa.texts import duration_text, percent_text, printable
 
 if TYPE_CHECKING:
     from videocompressa.datasets import BadVideo
@@ -53,7 +53,7 @@ class Reporter:
     def note(self, text: str) -> None:
         """Print a line."""
         if not self._quiet:
-            sys.stderr.write(f"{text}\n")
+            sys.stderr.write(f"{printable(text)}\n")
 
     def notes(self, notes: Iterable[str], skipped: Iterable[BadVideo] = ()) -> None:
         """Print notes, each once, and skipped videos."""
@@ -255,7 +255,7 @@ def times_table(title: str, seconds: Mapping[str, float]) -> Table:
 
 def add_row(table: Table, *cells: str) -> None:
     """Add a row of texts as they are: a name such as "cat [b].mp4" is no markup."""
-    table.add_row(*map(Text, cells))
+    table.add_row(*(Text(printable(each)) for each in cells))
 
 
 def peak_memory_bytes(workers: Workers) -> int:

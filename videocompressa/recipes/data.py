@@ -1,7 +1,6 @@
 """The candidates of a folder of videos, and the folder where stages that depend on them are kept."""
 
 import dataclasses
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from videocompressa.recipes.options import CandidateOptions, Surroundings
 from videocompressa.remote import at_revision, path_of
 from videocompressa.rng import Streams
 from videocompressa.run import Stages, key_sha256
+from videocompressa.texts import utf8_text
 from videocompressa.video.source import VideoSource
 
 
@@ -145,6 +145,5 @@ def videos_to_read(sources: Sequence[Path | str]) -> dict[VideoSource, str]:
         if not videos:
             raise InputError(f"{source}: holds no videos; give a folder with some, or a video")
         for name, video in videos.items():
-            # Text that any file can hold, whatever bytes the name has.
-            names.setdefault(video, os.fsencode(name).decode("utf-8", "replace"))
+            names.setdefault(video, utf8_text(name))
     return names

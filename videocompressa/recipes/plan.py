@@ -4,6 +4,7 @@ Every video is probed, not decoded: the run itself finds a video that breaks off
 are estimates, measured on a few videos and a few training steps.
 """
 
+import os
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import closing
@@ -206,5 +207,5 @@ def _blank_candidates(
         source=videos.name,
         split_hash=videos.select("train").split_hash,
         bad=bad,
-        video_hashes=tuple(sha256(entry.video_id.encode()).hexdigest()[:VIDEO_HASH_DIGITS] for entry in train),
+        video_hashes=tuple(sha256(os.fsencode(entry.video_id)).hexdigest()[:VIDEO_HASH_DIGITS] for entry in train),
     )

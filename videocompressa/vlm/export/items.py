@@ -114,12 +114,16 @@ class FrameRules:
         return frames[self.places(len(frames))]
 
 
+PictureReader = Callable[[int], Tensor]
+"""Item -> its keyframes (K,3,H,W) uint8."""
+
+
 @dataclass(eq=False)
 class ItemStream:
     """The items of a set, one by one; lists on the way what it leaves out and enlarges."""
 
     synthetic: SyntheticSet
-    pictures: Callable[[int], Tensor]
+    pictures: PictureReader
     """Gives the keyframes of an item, see `picture_reader`."""
     rules: FrameRules
     names: Sequence[str]
@@ -178,7 +182,7 @@ class ItemStream:
             }
 
 
-def picture_reader(synthetic: SyntheticSet, root: Path | None) -> Callable[[int], Tensor]:
+def picture_reader(synthetic: SyntheticSet, root: Path | None) -> PictureReader:
     """Return the function that reads an item's keyframes from its video below `root`, at the video's own size.
 
     They are (K,3,H,W) uint8; it raises `VideoError` when the video cannot be read. Without a root it decodes the

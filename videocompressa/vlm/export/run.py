@@ -16,9 +16,10 @@ from videocompressa.recipes.sets import open_set
 from videocompressa.rng import Streams
 from videocompressa.run import Watch, watch_nothing
 from videocompressa.synthetic import SyntheticSet
+from videocompressa.texts import utf8_text
 from videocompressa.vlm.export.clips import ClipStream
 from videocompressa.vlm.export.formats import FORMATS, MANIFEST, VERSION, cutoff, next_steps, write_json
-from videocompressa.vlm.export.items import ItemStream, picture_reader, source_note
+from videocompressa.vlm.export.items import ItemStream, PictureReader, picture_reader, source_note
 from videocompressa.vlm.settings import ExportOptions
 from videocompressa.vlm.words import check_questions, readable_names
 
@@ -61,7 +62,11 @@ def export_set(
     _keep_inputs(folder, path, root)
     # The codec is needed only where latents are decoded.
     synthetic = open_set(path, options.codec) if root is None else read_set(path)
-    items = _clips(synthetic, path, options, watch) if kind.holds_clips else _items(synthetic, to, options, watch)
+    pictures, synthetic = picture_reader(synthetic, root), _in_utf8(synthetic)
+    if kind.holds_clips:
+        items: ClipStream | ItemStream = _clips(synthetic, path, options, watch)
+    else:
+        items = _items(synthetic, pictures, to, options, watch)
     facts = {"version": VERSION, "format": to, **_facts(synthetic, items, options)}
     if "shard_size" in kind.options:
         facts["shard_bytes"] = options.shard_size
@@ -97,10 +102,19 @@ def _check_options(to: str, options: ExportOptions) -> None:
             raise InputError(f"{option} does not apply to --to {to}; leave it out, or give --to {' or '.join(takers)}")
 
 
-def _items(synthetic: SyntheticSet, to: str, options: ExportOptions, watch: Watch) -> ItemStream:
+def _in_utf8(synthetic: SyntheticSet) -> SyntheticSet:
+    """Return the set with names that every format can hold."""
+    video_ids = tuple(map(utf8_text, synthetic.provenance.video_ids))
+    provenance = dataclasses.replace(synthetic.provenance, video_ids=video_ids)
+    return dataclasses.replace(synthetic, classes=tuple(map(utf8_text, synthetic.classes)), provenance=provenance)
+
+
+def _items(
+    synthetic: SyntheticSet, pictures: PictureReader, to: str, options: ExportOptions, watch: Watch
+) -> ItemStream:
     names = readable_names(synthetic.classes, options.names)
     check_questions(options.questions, len(names))
-    pictures, streams = picture_reader(synthetic, options.from_source), Streams(options.seed).child("questions")
+    streams = Streams(options.seed).child("questions")
     return ItemStream(synthetic, pictures, FORMATS[to].rules, names, options.questions, streams, watch)
 
 
