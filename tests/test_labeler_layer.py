@@ -77,6 +77,7 @@ def test_planted_truth_what_the_layer_learned_of_all_videos_is_in_the_file(
     compressed = run.compress(videos, path, "--labeler", name)
     assert compressed.code == 0
     assert f"--labeler {name}\n" in compressed.err  # of the command that comes next
+    assert "labeler agreement: 8 of 8" in compressed.err
     shown = run("inspect", path).out
     assert "layer on nets.py:shade:probe, 5 bits a weight; 100 % of labels as before rounding" in shown
     assert str(tmp_path) not in path.read_bytes().decode("latin-1")

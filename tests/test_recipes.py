@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -41,7 +43,9 @@ from videocompressa.recipes.settings import setting_names, with_settings
 from videocompressa.recipes.train import train_on
 from videocompressa.rng import Streams
 from videocompressa.run import Run, watch_nothing
+from videocompressa.selection.keyframes import UniformSelector
 from videocompressa.selection.videos import choose_videos
+from videocompressa.students import labelers, teachers
 from videocompressa.students.settings import TrainConfig
 from videocompressa.synthetic import Budget
 from videocompressa.video import probe
@@ -312,6 +316,44 @@ def test_a_class_without_training_videos() -> None:
 
 
 # --- Stages ---
+
+
+def test_the_time_of_each_stage_of_compress_is_its_own(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Time passes only in four functions, each by a number of its own."""
+    now = [0.0]
+
+    def takes(seconds: float, function: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*given: Any, **named: Any) -> Any:
+            now[0] += seconds
+            return function(*given, **named)
+
+        return timed
+
+    class TimedCodec(PixelCodec):
+        encode = takes(1.0, PixelCodec.encode)
+
+    monkeypatch.setattr(labelers, "random_views", takes(100.0, labelers.random_views))
+    monkeypatch.setattr(teachers, "predict", takes(1000.0, teachers.predict))
+    monkeypatch.setattr(UniformSelector, "positions", takes(10_000.0, UniformSelector.positions))
+    network = ("labeler.spec.network=framenet2d", "teacher.train.student=framenet2d")
+    options = CompressOptions(settings=("labeler.steps=2", "teacher.train.steps=2", "teacher.num_views=3", *network))
+    here = dataclasses.replace(surroundings(tmp_path / "cache"), clock=lambda: now[0])
+
+    def taken(number: int, budget: BudgetOptions, **changes: Any) -> dict[str, float]:
+        path = tmp_path / f"{number}.safetensors"
+        outcome = compress_folder(
+            videos, path, dataclasses.replace(options, **changes), candidates=SMALL, budget=budget, codec=TimedCodec(),
+            surroundings=here,
+        )  # fmt: skip
+        return {stage: seconds for stage, seconds in outcome.stage_seconds.items() if seconds}
+
+    two, small = BudgetOptions(vpc=2, keyframes=2), BudgetOptions(bytes=NumBytes("20kB"))
+    assert taken(1, two) == {"labeler agreement": 100.0, "videos": 11_000.0, "encode": 4.0}
+    assert taken(2, two, labeler="off") == {"encode": 4.0, "videos": 11_000.0, "labels": 3000.0}
+    shutil.rmtree(here.cache)
+    assert taken(3, small, method="lvdd-random", settings=("labels=hard",)) == {"videos": 10_000.0, "encode": 2.0}
 
 
 def test_stages_belong_to_the_content(videos: Path, here: Surroundings) -> None:

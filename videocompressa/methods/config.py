@@ -189,6 +189,8 @@ class MethodConfig(ABC):
         latents: Tensor | None = None,
     ) -> SyntheticSet:
         """Return the set of `rows` (N,) at `positions` (N,K), with hard labels; `latents` replace the real ones."""
+        if latents is None:  # reading them may encode, which is a stage of its own
+            run.watch("videos", done=len(rows), total=len(rows))
         origin = self._origin(run.streams.seed)
         return gather(train_data, rows, positions, latents=latents, decoder=codec, **origin)
 
@@ -247,14 +249,16 @@ class MethodConfig(ABC):
             part = dataclasses.replace(budget, videos_per_class=count)
             return choose_videos(data, rule, part, run.generator("videos"), features=features)
 
-        if (limit := budget.file_bytes) is None:
-            return choose(budget.videos_per_class)
-        most = (max if budget.allow_fewer else min)(data.class_sizes.values())
-        count = largest_fitting(lambda number: size(choose(number)) <= limit, 1, most)
-        if count < 1:
-            one = f"one video of each of {len(data.classes)} classes by {self.name}"
-            raise too_few_bytes(limit, one, f"{size(choose(1))}{advice}")
-        return choose(count)
+        count, limit = budget.videos_per_class, budget.file_bytes
+        if limit is not None:
+            most = (max if budget.allow_fewer else min)(data.class_sizes.values())
+            count = largest_fitting(lambda number: size(choose(number)) <= limit, 1, most)
+            if count < 1:
+                one = f"one video of each of {len(data.classes)} classes by {self.name}"
+                raise too_few_bytes(limit, one, f"{size(choose(1))}{advice}")
+        rows = choose(count)
+        run.watch("videos", done=len(rows), total=len(rows))
+        return rows
 
     def relabel(self, synthetic: SyntheticSet, teachers: Teachers, run: Run) -> SyntheticSet:
         """Give a set with hard labels those that the settings ask for."""

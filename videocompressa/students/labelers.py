@@ -144,6 +144,7 @@ def _layer(clips: LabeledClips, config: LabelerConfig, network: FeatureClassifie
     after = rounded({"weight": weight * spread}, config.spec.bits)["weight"] / spread
     shifted = bias + (weight - after) @ mean
     agreed = (features @ weight.T + bias).argmax(1) == (features @ after.T + shifted).argmax(1)
+    run.watch("labeler agreement", done=len(clips), total=len(clips))
     return {"weight": weight * spread, "spread": spread, "bias": shifted, _AGREEMENT: agreed.float().mean()}
 
 
@@ -155,4 +156,5 @@ def agreement(clips: LabeledClips, weights: dict[str, Tensor], spec: LabelerSpec
         pixels, _ = random_views(clips.pixels(rows, run.device), spec.views, draws)
         before, after = (labeler(pixels).argmax(1) for labeler in both)
         agreed, total = agreed + int((before == after).sum()), total + len(rows)
+        run.watch("labeler agreement", done=total, total=min(len(clips), _MOST_VIEWS))
     return agreed / total

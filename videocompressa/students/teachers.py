@@ -134,6 +134,7 @@ def soft_labels(teachers: Sequence[Teacher], data: LabeledClips, config: Teacher
             draws = run.generator(f"labels/views/{number}")
             augment = partial(augmented, views=config.train.views, generator=draws) if number else None
             total += predict(teacher, data, run.device, temperature=config.temperature, augment=augment)
+        run.watch("labels", done=number + 1, total=config.num_views)
     return (total / total.sum(1, keepdim=True)).float()
 
 
