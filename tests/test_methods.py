@@ -16,6 +16,7 @@ from videocompressa.codecs import PixelCodec
 from videocompressa.errors import InputError
 from videocompressa.methods import METHODS, find_method
 from videocompressa.methods.coreset import CoresetConfig
+from videocompressa.methods.videocompressa import synthesis
 from videocompressa.methods.videocompressa.method import VideoCompressaConfig
 from videocompressa.methods.videocompressa.pool import PoolConfig, build_pool, clip_features
 from videocompressa.methods.videocompressa.synthesis import SynthesisConfig, complete_mean_distance, synthesize
@@ -25,7 +26,7 @@ from videocompressa.selection.gumbel import top_k_straight_through
 from videocompressa.selection.joint import JointConfig, place, uncovered
 from videocompressa.selection.keyframes import UniformSelector
 from videocompressa.students.teachers import RealClips, TeacherConfig, train_teachers
-from videocompressa.synthetic import gather
+from videocompressa.synthetic import Budget, gather
 from videocompressa.views import UNCHANGED
 
 CPU = torch.device("cpu")
@@ -153,6 +154,38 @@ def test_planted_truth_synthesis_moves_the_cell_that_shows_the_class() -> None:
     inside, outside = change[4:8, 4:8].mean(), torch.cat([change[:3].flatten(), change[9:].flatten()]).abs().mean()
     assert inside > 0.25
     assert inside > 3 * outside
+
+
+class OneWayCodec(PixelCodec):
+    """Has no gradient on the way to latents."""
+
+    def encode_raw(self, pixels: Tensor) -> Tensor:
+        assert not pixels.requires_grad
+        return super().encode_raw(pixels)
+
+
+def with_weights(**weights: float) -> VideoCompressaConfig:
+    return dataclasses.replace(SMALL, synthesis=dataclasses.replace(SMALL.synthesis, **weights))
+
+
+@pytest.mark.parametrize("weight", ["match_weight", "task_weight", "manifold_weight"])
+def test_a_term_of_weight_zero_is_as_one_of_nearly_no_weight(weight: str, two_classes: Candidates) -> None:
+    without, nearly = (compress(two_classes, with_weights(**{weight: value})).latents for value in (0.0, 1e-35))
+    assert torch.equal(without, nearly)  # all else is drawn alike
+
+
+def test_terms_of_weight_zero_are_not_computed(two_classes: Candidates, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, budget = Run(Streams(0)), Budget(2, 3)
+    with pytest.raises(AssertionError):
+        SMALL.compress(two_classes, OneWayCodec(), budget, run)
+    monkeypatch.setattr(synthesis, "complete_mean_distance", lambda *given: pytest.fail("it matches"))
+    with_weights(manifold_weight=0, match_weight=0).compress(two_classes, OneWayCodec(), budget, run)
+    monkeypatch.setattr(synthesis, "autocast", lambda *given: pytest.fail("a student looks"))
+    tuned = with_weights(manifold_weight=0, match_weight=0, task_weight=0)
+    tuned = dataclasses.replace(tuned, selector="uniform")
+    real = dataclasses.replace(tuned, synthesis=SynthesisConfig(), subset="facility-location")
+    latents = [each.compress(two_classes, OneWayCodec(), budget, run).latents for each in (tuned, real)]
+    assert torch.equal(*latents)
 
 
 def test_placed_keyframes_cover_everything_when_all_are_kept() -> None:

@@ -11,8 +11,9 @@ processes share class by class (the same up to the order of sums):
 4. task   = cross-entropy of the student on the synthetic clips; of trained students only.
 5. stay   = |E(D(z)) - z|^2 of one random keyframe a clip: near the codec's manifold, so that it decodes to a picture.
 6. One step of gradient descent with momentum on delta and phi for match_weight*match + task_weight*task +
-   manifold_weight*stay. The gradient of each item is scaled to a root mean square of 1, so that `lr` is in standard
-   deviations of a latent and cells that matter move most. (Adam moves every cell equally far: noise; docs/log.md.)
+   manifold_weight*stay, without computing terms of weight 0. The gradient of each item is scaled to a root mean square
+   of 1, so that `lr` is in standard deviations of a latent and cells that matter move most. (Adam moves every cell
+   equally far: noise; docs/log.md.)
 """
 
 from collections.abc import Iterator, Sequence
@@ -104,9 +105,11 @@ def synthesize(
         clips = fill_clips(pixels, positions.to(run.device), start.clip.num_frames, start.fill)
         clips = start.normalization.apply(augmented(clips, recipe.views, augment, share.within))
         member = pool[int(torch.randint(len(pool), (), generator=members))]
-        match, task = match_and_task(member, clips, start.labels[rows].to(run.device), counts, recipe)
+        match, task = match_and_task(member, clips, start.labels[rows].to(run.device), counts, config, recipe)
         one = int(torch.randint(keyframes, (), generator=members))
-        stay = (codec.encode(pixels[:, one]) - latents[:, one]).square().mean()
+        stay = 0 * latents.sum()  # a gradient of 0 where no term has one
+        if config.manifold_weight:
+            stay = (codec.encode(pixels[:, one]) - latents[:, one]).square().mean()
         terms = torch.stack([share.of_classes * match, share.of_clips * task, share.of_clips * stay])
         match, task, _ = _descend(terms, config, delta, share.all_rows, optimizer, run.group)  # 6.
         schedule.step()
@@ -175,19 +178,25 @@ def _descend(
 
 
 def match_and_task(
-    member: Member, clips: Tensor, labels: Tensor, counts: Tensor, recipe: TrainConfig
+    member: Member, clips: Tensor, labels: Tensor, counts: Tensor, config: SynthesisConfig, recipe: TrainConfig
 ) -> tuple[Tensor, Tensor]:
     """Return (match, task) of one batch of synthetic clips; task is 0 for a student trained too little to give it.
 
-    `counts` (L,) int64: how many clips of each class the complete set has, of which the batch is a part.
+    `counts` (L,) int64: how many clips of each class the complete set has, of which the batch is a part. A term whose
+    weight is 0 is 0, too.
     """
+    match = task = clips.new_zeros(())
+    gives_task = member.gives_task and config.task_weight > 0
+    if not (config.match_weight or gives_task):
+        return match, task
     with autocast(recipe.precision, clips.device):
         maps, logits = member.student.maps_and_logits(clips)
-    classes, index = torch.unique(labels, return_inverse=True)
-    match = clips.new_zeros(())
-    for stage, real, spread in zip(maps, member.class_maps, member.spreads, strict=True):
-        match = match + complete_mean_distance(summary(stage), index, real[classes], counts[classes]) / spread
-    task = F.cross_entropy(logits.float(), labels) if member.gives_task else clips.new_zeros(())
+    if config.match_weight:
+        classes, index = torch.unique(labels, return_inverse=True)
+        for stage, real, spread in zip(maps, member.class_maps, member.spreads, strict=True):
+            match = match + complete_mean_distance(summary(stage), index, real[classes], counts[classes]) / spread
+    if gives_task:
+        task = F.cross_entropy(logits.float(), labels)
     return match, task
 
 
