@@ -10,13 +10,17 @@ from typing import Any
 import pytest
 import torch
 from method_runs import SMALL_METHODS, dark_and_bright
+from readings import all_steps
 from torch import Tensor
 
 from videocompressa.artifact.storage import Storage, stored
 from videocompressa.clip import Candidates, Normalization
 from videocompressa.codecs import Codec, PixelCodec, build_codec
+from videocompressa.matching import tuning
+from videocompressa.methods.videocompressa import synthesis
 from videocompressa.rng import Streams
 from videocompressa.run import Run
+from videocompressa.selection import joint
 from videocompressa.students import training
 from videocompressa.students.clips import LabeledClips
 from videocompressa.students.evaluation import predict
@@ -52,7 +56,9 @@ def near(values: Any, recorded: Any, tolerance: float) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", METHOD_CASES)
-def test_methods_give_the_recorded_sets(case: str) -> None:
+def test_methods_give_the_recorded_sets(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for loops in (joint, synthesis, tuning):
+        monkeypatch.setattr(loops, "is_read", all_steps)
     name, _, codec_name = case.partition("/")
     codec = build_codec(codec_name)
     losses: dict[str, list[list[float]]] = {}
@@ -79,7 +85,7 @@ def test_methods_give_the_recorded_sets(case: str) -> None:
 
 @pytest.mark.parametrize("student", ["convnet3d", "minic3d", "r2plus1d18", "framenet2d"])
 def test_training_takes_the_recorded_steps(student: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "_CHECK_EVERY", 1)
+    monkeypatch.setattr(training, "is_read", all_steps)
     frames = torch.randint(0, 256, (8, 4, 3, 48, 48), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     labels = torch.arange(8) % 2
     frames[labels == 1, :, :, :24] //= 2

@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from method_runs import FRAMES, candidates, dark_and_bright
+from readings import all_steps, num_readings, spoiled_once
 from torch import Tensor
 
 from videocompressa.errors import DivergedError
@@ -38,9 +40,9 @@ class Watched:
         """(number of frames, temperature, whether all scores were 0) of every draw of frames."""
         update, load, sample = joint._step, joint._load, GumbelSelector.sample
 
-        def noted_update(loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
+        def noted_update(loss: Tensor, optimizer: torch.optim.Optimizer) -> Tensor:
             self.updates.append((float(loss.detach()), optimizer.param_groups[0]["lr"]))
-            update(loss, optimizer)
+            return update(loss, optimizer)
 
         def noted_load(data: Any, rows: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
             self.rows.append(rows.tolist())
@@ -52,6 +54,7 @@ class Watched:
             self.samples.append((count, tau, not bool(scores.any())))
             return sample(selector, scores, count, tau, draws)
 
+        monkeypatch.setattr(joint, "is_read", all_steps)
         monkeypatch.setattr(joint, "_step", noted_update)
         monkeypatch.setattr(joint, "_load", noted_load)
         monkeypatch.setattr(GumbelSelector, "sample", noted_sample)
@@ -137,12 +140,31 @@ def test_the_selector_is_frozen_and_follows_the_seed(monkeypatch: pytest.MonkeyP
     assert not torch.allclose(scores[0], scores[2])
 
 
-def test_a_loss_that_is_not_finite_ends_the_run() -> None:
-    weight = torch.zeros((), requires_grad=True)
+@pytest.mark.parametrize("enabled", [True, False])
+def test_a_loss_that_was_infinite_once_ends_the_run(enabled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(joint, "_step", spoiled_once(joint._step, at=3))
     with pytest.raises(
         DivergedError, match="^the loss of the joint phase stopped being finite; choose a lower joint.lr$"
     ):
-        joint._step(weight / 0, torch.optim.SGD([weight]))
+        trained(dataclasses.replace(CONFIG, enabled=enabled))
+
+
+@pytest.mark.parametrize("rate", ["lr", "student_lr"])
+def test_a_rate_that_is_too_high_ends_the_run(rate: str) -> None:
+    with pytest.raises(DivergedError, match="joint phase"):
+        trained(dataclasses.replace(CONFIG, steps=30, **{rate: 1e30}))
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_losses_are_read_once_in_ten_steps(enabled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.optim, "Adam", torch.optim.SGD)  # Adam reads its number of steps, which is on the CPU
+    config = dataclasses.replace(CONFIG, enabled=enabled)
+    few, more = (num_readings(partial(trained, dataclasses.replace(config, steps=steps))) for steps in (11, 20))
+    assert 0 < few == more
+
+
+def trained(config: JointConfig) -> GumbelSelector:
+    return train_selector(dark_and_bright(), SCORER, config, Run(Streams(0)), keyframes=2, fill="hold")
 
 
 def test_one_video_of_a_class_is_in_both_halves() -> None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from functools import partial
 
 import pytest
 import torch
+from readings import all_steps, num_readings, spoiled_once
 from torch import Tensor, nn
 
 from videocompressa.clip import Candidates, ClipSpec, Normalization
 from videocompressa.codecs import Codec, LinearCodec, PixelCodec
 from videocompressa.errors import DivergedError, InputError
-from videocompressa.matching import experts
+from videocompressa.matching import experts, tuning
 from videocompressa.matching import objectives as matching
 from videocompressa.matching.experts import ExpertConfig, flat_parameters, named_views, train_experts
 from videocompressa.matching.objectives import (
@@ -30,7 +32,7 @@ from videocompressa.methods import METHODS
 from videocompressa.methods.matched import DM, MTT, MatchedConfig
 from videocompressa.networks import Dropout, build_student
 from videocompressa.rng import Streams
-from videocompressa.run import Run, Stages
+from videocompressa.run import Run, Stages, is_read
 from videocompressa.students.settings import TrainConfig
 from videocompressa.students.teachers import TeacherConfig
 from videocompressa.synthetic import Budget, SyntheticSet
@@ -343,7 +345,10 @@ class Bowl(Matching):
         return (show(torch.zeros(1, dtype=torch.int64)) - 1).square().sum() + (self.own - 1).square()
 
 
-def test_tune_is_sgd_with_momentum_in_place_and_own_rate_for_what_the_matching_learns() -> None:
+def test_tune_is_sgd_with_momentum_in_place_and_own_rate_for_what_the_matching_learns(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tuning, "is_read", all_steps)
     z, bowl, losses = torch.zeros(1, requires_grad=True), Bowl(), []
     tune(
         [z], bowl, lambda rows: z[rows], torch.zeros(1, dtype=torch.int64), TuningConfig(steps=2, lr=0.1, momentum=0.5),
@@ -355,15 +360,28 @@ def test_tune_is_sgd_with_momentum_in_place_and_own_rate_for_what_the_matching_l
     assert losses == [("bowl", 2.0), ("bowl", pytest.approx(0.64 + 0.25))]
 
 
-def test_divergence_names_the_rate_to_lower(linear: Tensor) -> None:
+def test_losses_are_read_once_in_ten_steps() -> None:
+    def bowl(steps: int) -> None:
+        z, config = torch.zeros(1, requires_grad=True), TuningConfig(steps=steps, lr=0.1)
+        tune([z], Bowl(), lambda rows: z[rows], torch.zeros(1, dtype=torch.int64), config, run=Run(Streams(0)), name="")
+
+    few, more = (num_readings(partial(bowl, steps)) for steps in (11, 20))
+    assert 0 < few == more
+    assert [step for step in range(25) if is_read(step, 25)] == [9, 19, 24]
+
+
+def test_divergence_names_the_rate_to_lower(linear: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
     z, labels = torch.zeros(2, FRAMES, 3, SIDE, SIDE, requires_grad=True), torch.tensor([0, 1])
     arguments = {"run": Run(Streams(0)), "name": "dm"}
-    with pytest.raises(DivergedError, match=r"dm diverged: its loss at step 2 of 3 is not finite; .* than 1e\+30$"):
+    with pytest.raises(DivergedError, match=r"dm diverged by step 3 of 3: its loss is not finite; .* than 1e\+30$"):
         tune([z], build(DMConfig(), noisy()), lambda rows: z[rows], labels, TuningConfig(steps=3, lr=1e30), **arguments)
     bowl, z = Bowl(), torch.zeros(1, requires_grad=True)
     bowl.parameter_lr = 3e38
     with pytest.raises(DivergedError, match=r"a value that it tunes .*or a lower inner_lr_lr than 3e\+38"):
         tune([z], bowl, lambda rows: z[rows], labels, TuningConfig(steps=1, lr=0.1), **arguments)
+    monkeypatch.setattr(Bowl, "loss", spoiled_once(Bowl.loss, at=3))
+    with pytest.raises(DivergedError, match="dm diverged by step 10 of 30: its loss is not finite"):
+        tune([z], Bowl(), lambda rows: z[rows], labels, TuningConfig(steps=30, lr=0.1), **arguments)
 
 
 def test_a_learned_rate_that_is_not_positive_is_divergence() -> None:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from method_runs import FRAMES, SIDE, SMALL, SMALL_METHODS, TEACHER, candidates, compress, dark_and_bright, noise
+from readings import num_readings, spoiled_once
 from torch import Tensor
 
 from videocompressa.clip import Candidates
 from videocompressa.codecs import PixelCodec
-from videocompressa.errors import InputError
+from videocompressa.errors import DivergedError, InputError
 from videocompressa.methods import METHODS, find_method
 from videocompressa.methods.coreset import CoresetConfig
-from videocompressa.methods.videocompressa import synthesis
+from videocompressa.methods.videocompressa import method, synthesis
 from videocompressa.methods.videocompressa.method import VideoCompressaConfig
 from videocompressa.methods.videocompressa.pool import PoolConfig, build_pool, clip_features
 from videocompressa.methods.videocompressa.synthesis import SynthesisConfig, complete_mean_distance, synthesize
@@ -164,13 +166,13 @@ class OneWayCodec(PixelCodec):
         return super().encode_raw(pixels)
 
 
-def with_weights(**weights: float) -> VideoCompressaConfig:
-    return dataclasses.replace(SMALL, synthesis=dataclasses.replace(SMALL.synthesis, **weights))
+def with_synthesis(**changes: float) -> VideoCompressaConfig:
+    return dataclasses.replace(SMALL, synthesis=dataclasses.replace(SMALL.synthesis, **changes))
 
 
 @pytest.mark.parametrize("weight", ["match_weight", "task_weight", "manifold_weight"])
 def test_a_term_of_weight_zero_is_as_one_of_nearly_no_weight(weight: str, two_classes: Candidates) -> None:
-    without, nearly = (compress(two_classes, with_weights(**{weight: value})).latents for value in (0.0, 1e-35))
+    without, nearly = (compress(two_classes, with_synthesis(**{weight: value})).latents for value in (0.0, 1e-35))
     assert torch.equal(without, nearly)  # all else is drawn alike
 
 
@@ -179,13 +181,40 @@ def test_terms_of_weight_zero_are_not_computed(two_classes: Candidates, monkeypa
     with pytest.raises(AssertionError):
         SMALL.compress(two_classes, OneWayCodec(), budget, run)
     monkeypatch.setattr(synthesis, "complete_mean_distance", lambda *given: pytest.fail("it matches"))
-    with_weights(manifold_weight=0, match_weight=0).compress(two_classes, OneWayCodec(), budget, run)
+    with_synthesis(manifold_weight=0, match_weight=0).compress(two_classes, OneWayCodec(), budget, run)
     monkeypatch.setattr(synthesis, "autocast", lambda *given: pytest.fail("a student looks"))
-    tuned = with_weights(manifold_weight=0, match_weight=0, task_weight=0)
+    tuned = with_synthesis(manifold_weight=0, match_weight=0, task_weight=0)
     tuned = dataclasses.replace(tuned, selector="uniform")
     real = dataclasses.replace(tuned, synthesis=SynthesisConfig(), subset="facility-location")
     latents = [each.compress(two_classes, OneWayCodec(), budget, run).latents for each in (tuned, real)]
     assert torch.equal(*latents)
+
+
+def test_losses_of_the_synthesis_are_read_once_in_ten_steps(
+    two_classes: Candidates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = []
+
+    def counted(*given: Any) -> Any:
+        tuned: list[dict[str, Tensor]] = []
+        counts.append(num_readings(lambda: tuned.append(synthesize(*given))))
+        return tuned[0]
+
+    monkeypatch.setattr(method, "synthesize", counted)
+    for steps in (11, 20):
+        compress(two_classes, with_synthesis(steps=steps))
+    assert 0 < counts[0] == counts[1]
+
+
+@pytest.mark.parametrize("spoil", [False, True])
+def test_a_synthesis_that_diverges_says_so(
+    spoil: bool, two_classes: Candidates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = with_synthesis(steps=12, lr=0.01 if spoil else 1e38)
+    if spoil:
+        monkeypatch.setattr(synthesis, "_descend", spoiled_once(synthesis._descend, at=3))
+    with pytest.raises(DivergedError, match=r"^the loss of the synthesis stopped being .* lower synthesis\.lr$"):
+        compress(two_classes, config)
 
 
 def test_placed_keyframes_cover_everything_when_all_are_kept() -> None:

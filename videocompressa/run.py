@@ -35,6 +35,8 @@ Compute = Callable[[], dict[str, Tensor]]
 """Computes the tensors of a stage."""
 
 
+_READ_EVERY = 10
+"""Steps of a loop between two readings of its loss."""
 _SECONDS_BETWEEN = 30.0
 """Between two checkpoints of a loop, ..."""
 _MOST_SHARE = 0.05
@@ -43,6 +45,14 @@ _MOST_SHARE = 0.05
 
 def watch_nothing(step: str, **numbers: float) -> None:
     """Ignore progress."""
+
+
+def is_read(step: int, total: int) -> bool:
+    """Return whether a loop of `total` steps reads its loss at this one, from 0; the last step is always read.
+
+    A reading waits for the device. A sum of losses stays infinite or NaN: one reading covers all steps before it.
+    """
+    return step % _READ_EVERY == _READ_EVERY - 1 or step == total - 1
 
 
 @dataclass(frozen=True)

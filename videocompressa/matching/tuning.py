@@ -16,7 +16,7 @@ from videocompressa.codecs import Codec
 from videocompressa.errors import DivergedError, check_least, check_within
 from videocompressa.fill import fill_clips
 from videocompressa.matching.objectives import DMConfig, Matching, MatchingConfig, ShowClips
-from videocompressa.run import Run
+from videocompressa.run import Run, is_read
 from videocompressa.synthetic import SyntheticSet
 
 
@@ -72,16 +72,18 @@ def tune(
     optimizer = torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum)
     also = f", or a lower inner_lr_lr than {matching.parameter_lr:g}" if own else ""
     advice = f"choose a lower lr than {config.lr:g}{also}"
-    steps = config.steps
+    steps, total = config.steps, torch.zeros((), device=run.device)
     parts: dict[str, Part] = {str(number): each for number, each in enumerate((*parameters, *own))}
     for step in run.steps(name, steps, parts | {"optimizer": optimizer}):
         loss = matching.loss(show, labels, step)
-        if not torch.isfinite(loss):
-            raise DivergedError(f"{name} diverged: its loss at step {step + 1} of {steps} is not finite; {advice}")
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         optimizer.step()
-        run.watch(name, done=step + 1, total=steps, loss=float(loss.detach()))
+        total += loss.detach()
+        if is_read(step, steps):
+            if not torch.isfinite(total):
+                raise DivergedError(f"{name} diverged by step {step + 1} of {steps}: its loss is not finite; {advice}")
+            run.watch(name, done=step + 1, total=steps, loss=float(loss.detach()))
     if not all(torch.isfinite(parameter.detach().sum()) for parameter in (*parameters, *own)):
         raise DivergedError(f"{name} diverged: a value that it tunes is not finite; {advice}")
 

@@ -29,7 +29,7 @@ from videocompressa.checkpoint import Part, Repeated
 from videocompressa.clip import Candidates
 from videocompressa.errors import DivergedError, InputError, check_least
 from videocompressa.fill import fill_clips, fill_weights
-from videocompressa.run import Run
+from videocompressa.run import Run, is_read
 from videocompressa.selection.gumbel import GumbelSelector, SelectorConfig, gumbel_noise, temperature
 from videocompressa.selection.understanding import UnderstandingModule
 from videocompressa.synthetic import take_keyframes
@@ -83,7 +83,7 @@ def train_selector(
         _train_alone(student, train_data, batches_a, config, run)
     phi = torch.optim.Adam(selector.parameters(), config.lr)
     theta = torch.optim.Adam(student.parameters(), config.student_lr)
-    noise, counts = run.generator("gumbel"), run.generator("counts")
+    noise, counts, total = run.generator("gumbel"), run.generator("counts"), torch.zeros((), device=run.device)
     parts: dict[str, Part] = {"selector": selector, "student": student, "phi": phi, "theta": theta}
     parts |= {"batches/a": batches_a, "batches/b": batches_b, "gumbel": noise, "counts": counts}
     for step in run.steps("selector", config.steps, parts):
@@ -96,15 +96,17 @@ def train_selector(
             weights, _ = selector.sample(latents.new_zeros(latents.shape[:2]), count, tau, noise)  # k frames at random
             features = student.stem(latents)
             few, all_frames = student.classify(place(weights, features, fill)), student.classify(features)
-            _step(F.cross_entropy(few, labels) + F.cross_entropy(all_frames, labels), theta)
+            total += _step(F.cross_entropy(few, labels) + F.cross_entropy(all_frames, labels), theta)
         latents, labels = _load(train_data, rows := next(batches_b), run.device)
         scores = selector.score(selector.thumbnails(train_data.frames[rows].to(run.device)))
         weights, _ = selector.sample(scores, count, tau, noise)
         task = F.cross_entropy(student.classify(place(weights, student.stem(latents), fill)), labels)
         coverage = coverage_loss(scores, latents, keyframes, fill, noise) if config.coverage_weight else 0.0
-        _step(task + config.coverage_weight * coverage, phi)
-        numbers = {"loss": float(task.detach()), "temperature": tau, "entropy": _entropy(scores.detach())}
-        run.watch("selector", done=step + 1, total=config.steps, **numbers)
+        total += _step(task + config.coverage_weight * coverage, phi)
+        if is_read(step, config.steps):
+            _check_finite(total)
+            numbers = {"loss": float(task.detach()), "temperature": tau, "entropy": _entropy(scores.detach())}
+            run.watch("selector", done=step + 1, total=config.steps, **numbers)
     return selector.eval().requires_grad_(False)
 
 
@@ -164,18 +166,26 @@ def _train_alone(
     """Train the understanding module on complete clips and freeze it: the ablation without joint training."""
     optimizer = torch.optim.Adam(student.parameters(), config.student_lr)
     parts: dict[str, Part] = {"student": student, "optimizer": optimizer, "batches": batches}
+    total = torch.zeros((), device=run.device)
     for step in run.steps("understanding", config.steps, parts):
         latents, labels = _load(train_data, next(batches), run.device)
-        _step(F.cross_entropy(student(latents), labels), optimizer)
-        run.watch("understanding", done=step + 1, total=config.steps)
+        total += _step(F.cross_entropy(student(latents), labels), optimizer)
+        if is_read(step, config.steps):
+            _check_finite(total)
+            run.watch("understanding", done=step + 1, total=config.steps)
 
 
-def _step(loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
-    if not torch.isfinite(loss):
-        raise DivergedError("the loss of the joint phase stopped being finite; choose a lower joint.lr")
+def _step(loss: Tensor, optimizer: torch.optim.Optimizer) -> Tensor:
+    """Take a step, and return the loss."""
     optimizer.zero_grad(set_to_none=True)
     torch.autograd.backward(loss)
     optimizer.step()
+    return loss.detach()
+
+
+def _check_finite(total: Tensor) -> None:
+    if not torch.isfinite(total):
+        raise DivergedError("the loss of the joint phase stopped being finite; choose a lower joint.lr")
 
 
 def _halves(labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:

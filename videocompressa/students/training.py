@@ -16,7 +16,7 @@ from videocompressa.clip import ClipSpec, Normalization
 from videocompressa.errors import DivergedError, InputError
 from videocompressa.networks import Classifier
 from videocompressa.rng import seeded
-from videocompressa.run import Run
+from videocompressa.run import Run, is_read
 from videocompressa.students.clips import LabeledClips, probabilities_of
 from videocompressa.students.named import build_named
 from videocompressa.students.precision import autocast
@@ -29,8 +29,6 @@ _LEAST_SHARE = (0.5 / LARGEST_CODE) ** 2
 _HARD_WEIGHT = 0.1
 # Clips that give norms their statistics: more change little.
 _MOST_COUNTED = 1024
-# Steps between readings of the loss: each waits for the device.
-_CHECK_EVERY = 10
 
 
 def logit_mse(logits: Tensor, labels: Tensor) -> Tensor:
@@ -104,8 +102,8 @@ def fit(
             torch.autograd.backward(loss)
             optimizer.step()
             each_step(step + 1, student)
-            total += loss.detach()  # once infinite or NaN it stays so: one reading covers all steps before it
-            if step % _CHECK_EVERY == _CHECK_EVERY - 1 or step == config.steps - 1:
+            total += loss.detach()
+            if is_read(step, config.steps):
                 _check_finite(total, config, step)
                 run.watch(step_name, done=step + 1, total=config.steps, loss=float(loss.detach()))
     for weights in student.parameters():

@@ -30,7 +30,7 @@ from videocompressa.errors import DivergedError, check_least
 from videocompressa.fill import fill_clips
 from videocompressa.methods.videocompressa.pool import Member, summary
 from videocompressa.processes import ProcessGroup
-from videocompressa.run import Run
+from videocompressa.run import Run, is_read
 from videocompressa.selection.gumbel import GumbelSelector, top_k_straight_through
 from videocompressa.selection.keyframes import Selector
 from videocompressa.students.precision import autocast
@@ -81,13 +81,15 @@ def synthesize(
     """
     keyframes = start.positions.shape[1]
     candidates = chosen.latents[:].float()
-    delta = torch.zeros(*start.latents.shape, requires_grad=True)
+    delta = torch.zeros(*start.latents.shape, device=run.device, requires_grad=True)
     live = selector if isinstance(selector, GumbelSelector) and config.selector_lr > 0 else None
     optimizer = _optimizer(delta, live, config)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.steps)
     augment, members = run.generator("augment"), run.generator("members")
     batches = Repeated(lambda: class_batches(start.labels, config.batch_size, run.generator("classes")))
     counts = torch.bincount(start.labels, minlength=len(start.classes)).to(run.device)
+    weights = torch.tensor([config.match_weight, config.task_weight, config.manifold_weight]).float().to(run.device)
+    total = torch.zeros((), device=run.device)
     parts: dict[str, Part] = {"delta": delta, "optimizer": optimizer, "schedule": schedule}
     parts |= {"augment": augment, "members": members, "classes": batches}
     parts |= {} if live is None else {"selector": live}
@@ -99,7 +101,7 @@ def synthesize(
             base = take_keyframes(candidates[rows], positions)
         else:
             base, positions = _selected(live, chosen.frames[rows].to(run.device), candidates[rows], keyframes)
-        latents = (base + delta[rows]).to(run.device)
+        latents = base.to(run.device) + delta[rows]
         pixels = codec.decode(latents.flatten(0, 1))
         pixels = pixels.view(*latents.shape[:2], *pixels.shape[1:])
         clips = fill_clips(pixels, positions.to(run.device), start.clip.num_frames, start.fill)
@@ -111,14 +113,18 @@ def synthesize(
         if config.manifold_weight:
             stay = (codec.encode(pixels[:, one]) - latents[:, one]).square().mean()
         terms = torch.stack([share.of_classes * match, share.of_clips * task, share.of_clips * stay])
-        match, task, _ = _descend(terms, config, delta, share.all_rows, optimizer, run.group)  # 6.
+        means = _descend(terms, weights, delta, share.all_rows, optimizer, run.group)  # 6.
         schedule.step()
-        run.watch("synthesis", done=step + 1, total=config.steps, match=float(match), task=float(task))
+        total += means @ weights
+        if is_read(step, config.steps):
+            _check_finite(total)
+            match, task, _ = means.tolist()
+            run.watch("synthesis", done=step + 1, total=config.steps, match=match, task=task)
     positions = start.positions
     if live is not None:
         live.requires_grad_(False)
         positions = live.positions(chosen.frames, keyframes, run.generator("keyframes"))
-    return {"latents": take_keyframes(candidates, positions) + delta.detach(), "positions": positions}
+    return {"latents": take_keyframes(candidates, positions) + delta.detach().cpu(), "positions": positions}
 
 
 @dataclass(frozen=True)
@@ -151,20 +157,14 @@ def _share_of(rows: Tensor, labels: Tensor, group: ProcessGroup) -> _Share:
 
 def _descend(
     terms: Tensor,
-    config: SynthesisConfig,
+    weights: Tensor,
     delta: Tensor,
     rows: Tensor,
     optimizer: torch.optim.Optimizer,
     group: ProcessGroup,
 ) -> Tensor:
-    """Step 6: one step of descent on the weighted terms match, task and stay, whose means over processes it returns.
-
-    Raises `DivergedError` for a loss that is not finite.
-    """
-    weights = terms.new_tensor([config.match_weight, config.task_weight, config.manifold_weight])
+    """Step 6: one step of descent on the terms match, task and stay, whose means over processes it returns."""
     means = group.mean(terms.detach().clone())
-    if not torch.isfinite(means @ weights):
-        raise DivergedError("the loss of the synthesis stopped being finite; choose a lower synthesis.lr")
     optimizer.zero_grad(set_to_none=True)
     torch.autograd.backward(terms @ weights)
     for parameter in (each for part in optimizer.param_groups for each in part["params"]):
@@ -175,6 +175,11 @@ def _descend(
     delta.grad[rows] /= size.view(-1, *[1] * (delta.ndim - 1))
     optimizer.step()
     return means
+
+
+def _check_finite(total: Tensor) -> None:
+    if not torch.isfinite(total):
+        raise DivergedError("the loss of the synthesis stopped being finite; choose a lower synthesis.lr")
 
 
 def match_and_task(
@@ -222,7 +227,7 @@ def _selected(selector: GumbelSelector, frames: Tensor, latents_BT: Tensor, keyf
     scores = selector.score(selector.thumbnails(frames))
     weights, _ = top_k_straight_through(scores, keyframes, selector.config.tau_end)
     base = torch.einsum("bkt,bt...->bk...", weights, latents_BT.to(weights.device))
-    return base, weights.detach().argmax(2).cpu()
+    return base, weights.detach().argmax(2)
 
 
 def _optimizer(delta: Tensor, live: GumbelSelector | None, config: SynthesisConfig) -> torch.optim.Optimizer:
