@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import io
 import json
+import re
 import time
 from pathlib import Path
 
@@ -373,6 +374,22 @@ def test_a_benchmark_from_the_command_line(
     run(*command, "--quiet")
     assert {path: path.stat().st_mtime_ns for path in out.glob("*/*")} == stamps  # nothing is written again
     assert (out / "results.json").read_bytes() == before
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("jobs_here")
+def test_all_videos_are_those_of_the_sample(rendered_set: Path, tmp_path: Path, run: Runner) -> None:
+    ran = run(
+        "bench", rendered_set, "-o", tmp_path / "out", "--cache", tmp_path / "cache", "--codec", "linear", "--methods",
+        "full,random-real", "--labels", "hard", "--vpc", "1", "--keyframes", "2", "--seeds", "1", "--train-sample", "6",
+        *SMALL, *SHORT,
+    )  # fmt: skip
+    records = {record.method: record for record in from_json((tmp_path / "out" / "results.json").read_text())}
+    assert records["full"].num_train_clips == 6
+    assert records["random-real"].frame_ratio == pytest.approx(6 / (records["full"].num_frames or 0))
+    assert re.search(r"note: 6 of \d+ training videos are read, and shares are of these \(--train-sample\)", ran.err)
+    decoded = [path.parent.name.partition("-")[0] for path in tmp_path.glob("cache/candidates/*/frames.bin")]
+    assert sorted(decoded) == ["test", "train"]  # no other training videos, by any job
 
 
 QUICK = tuple(

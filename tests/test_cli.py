@@ -21,6 +21,7 @@ import safetensors.torch
 import torch
 from cli_runs import CLIPS, QUICK, TINY, Runner, draw_clip, draw_videos, everything_in
 
+import videocompressa as vc
 from videocompressa import METHODS
 from videocompressa.artifact import measure, read_set, write_set
 from videocompressa.bench.protocols import PROTOCOLS
@@ -261,6 +262,28 @@ def test_more_videos_than_the_sample_are_listed_and_not_read(run: Runner, videos
     assert result.json["notes"] == ["4 of 8 training videos are read, and shares are of these (--train-sample)"]
     error = run("plan", videos, *TINY, "--train-sample", 1).error
     assert "--train-sample is 1; it must be at least 2" in error
+
+
+def test_training_on_videos_reads_the_sample_too(run: Runner, videos: Path, tmp_path: Path) -> None:
+    note = "4 of 8 training videos are read, and shares are of these (--train-sample)"
+    result = run.train(videos, "--train-sample", 4, "--json")
+    assert (result.json["num_train_clips"], result.json["num_test_clips"]) == (4, 4)
+    assert result.json["notes"].count(note) == result.err.count(f"note: {note}") == 1
+    path = tmp_path / "set.safetensors"
+    compressed = run.compress(videos, path, "--train-sample", 4)
+    assert note not in run.train(path, "--data", videos, "--train-sample", 4).err  # it reads no training videos
+    assert note in compressed.err
+    run.capsys.readouterr()
+    assert len(vc.real_clips(videos, "train", like=path, train_sample=4, cache=run.cache)) == 4
+    assert note in run.capsys.readouterr().err
+    assert "--train-sample is 1; it must be at least 2" in run.train(videos, "--train-sample", 1).error
+
+
+@pytest.mark.parametrize("verb", ["compress", "plan", "train", "bench", "finetune"])
+def test_as_many_videos_are_read_by_every_verb(verb: str, run: Runner) -> None:
+    text = " ".join(run(verb, "--help").out.replace("│", " ").split())
+    assert "Training videos that are read, at random" in text
+    assert "[default: 20000]" in text
 
 
 def test_compress_shows_where_its_time_went(run: Runner, videos: Path, tmp_path: Path) -> None:

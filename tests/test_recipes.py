@@ -23,13 +23,14 @@ from videocompressa.artifact import read_set, to_bytes, write_set
 from videocompressa.artifact.storage import Storage
 from videocompressa.clip import Candidates, ClipSpec, Normalization
 from videocompressa.codecs import PixelCodec
+from videocompressa.datasets.videos import VideoEntry, VideoSet
 from videocompressa.demo import run as demo_recipe
 from videocompressa.errors import ArtifactError, BudgetError, InputError
 from videocompressa.methods import METHODS
 from videocompressa.recipes import budgets
 from videocompressa.recipes.budgets import BlankFiles, num_items, resolve_budget
 from videocompressa.recipes.compress import CompressOutcome, compress_folder
-from videocompressa.recipes.data import encode_train, list_videos, stages_of
+from videocompressa.recipes.data import encode_train, list_videos, sampled, stages_of
 from videocompressa.recipes.options import (
     BudgetOptions,
     CandidateOptions,
@@ -367,6 +368,19 @@ def test_stages_belong_to_the_content(videos: Path, here: Surroundings) -> None:
         encoded.take(range(7)),
     ):
         assert stages_of(other, here).folder != folder
+
+
+def test_of_more_than_20000_training_videos_as_many_of_each_class_are_read() -> None:
+    def of(total: int) -> VideoSet:
+        entries = (VideoEntry(Path(f"{row}"), f"{row}", row % 2, "train", f"{row}") for row in range(total))
+        return VideoSet("many", Path(), ("a", "b"), (*entries, VideoEntry(Path("t"), "t", 0, "test", "t")))
+
+    all_read, more = of(20_000), of(20_003)
+    assert sampled(all_read, CandidateOptions()) is all_read
+    few = sampled(more, CandidateOptions())
+    assert [entry.label for entry in few.select("train").entries].count(1) == 10_000
+    assert (len(few), few) == (20_001, sampled(more, CandidateOptions()))
+    assert few.notes == ("20000 of 20003 training videos are read, and shares are of these (--train-sample)",)
 
 
 def test_held_out_videos_do_not_depend_on_anything_else(videos: Path) -> None:

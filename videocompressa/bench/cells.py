@@ -27,7 +27,7 @@ from videocompressa.files import write_text
 from videocompressa.labeler import Labeler
 from videocompressa.methods import MethodConfig
 from videocompressa.recipes.compress import compress_folder, method_config
-from videocompressa.recipes.data import decode_videos, encode_train, list_videos, stages_of
+from videocompressa.recipes.data import decode_videos, encode_train, list_videos, sampled, stages_of
 from videocompressa.recipes.options import BudgetOptions, CandidateOptions, CompressOptions, NumBytes, Surroundings
 from videocompressa.recipes.sets import open_set
 from videocompressa.recipes.settings import with_settings
@@ -211,7 +211,7 @@ def run_student(task: tuple[Setting, RunJob]) -> Answer:
 
 def _train(setting: Setting, job: RunJob, of_set: Answer | None) -> Answer:
     around = setting.surroundings
-    videos = list_videos(setting.data, setting.candidates)
+    videos = sampled(list_videos(setting.data, setting.candidates), setting.candidates)
     if job.trained_on is None:
         train, num_frames = _full_data(setting, job, videos)
     else:

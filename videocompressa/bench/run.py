@@ -47,7 +47,7 @@ from videocompressa.datasets import VideoSet
 from videocompressa.engine import WorkerError, run_apart
 from videocompressa.errors import InputError
 from videocompressa.files import write_text
-from videocompressa.recipes.data import check_split, decode_videos, encode_train, list_videos
+from videocompressa.recipes.data import check_split, decode_videos, encode_train, list_videos, sampled
 from videocompressa.recipes.options import BudgetOptions, CandidateOptions, Surroundings
 from videocompressa.recipes.tensorboard import check_log_dir
 from videocompressa.recipes.train import check_unseen
@@ -118,7 +118,7 @@ def bench(
     for keyframes in options.keyframes:
         check_keyframes(keyframes, candidates.clip.num_frames)
     rows = rows_of(options)
-    videos = list_videos(data, candidates)
+    videos = sampled(list_videos(data, candidates), candidates)
     for split in ("train", options.split):
         check_split(videos, split, data)
     setting = Setting(

@@ -235,8 +235,10 @@ def real_clips(
 
     synthetic = open_set(like, codec) if isinstance(like, (str, Path)) else like
     candidates, running, reading = _records(DataKeywords, options, CandidateOptions, Running, Reading)
-    with _around(running, reading, progress=progress) as (around, _):
-        return clips_like(synthetic, path_of(data), split, candidates=candidates, surroundings=around)
+    with _around(running, reading, progress=progress) as (around, report):
+        clips, notes = clips_like(synthetic, path_of(data), split, candidates=candidates, surroundings=around)
+    report.notes(notes)
+    return clips
 
 
 @contextmanager

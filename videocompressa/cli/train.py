@@ -78,8 +78,8 @@ def train(
 ) -> None:
     """Train students on a set file and evaluate them on the test videos of DATA.
 
-    With a folder of videos in place of the file, students are trained on all of its training videos, for the same
-    number of steps: the reference that a set is measured by. For a set file, the size and the number of candidate
+    With a folder of videos in place of the file, students are trained on its training videos (--train-sample), for the
+    same number of steps: the reference that a set is measured by. For a set file, the size and the number of candidate
     frames are those of the set. On several GPUs, which share the seeds: torchrun --nproc-per-node N -m videocompressa
     train ...
 

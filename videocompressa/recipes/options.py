@@ -96,7 +96,8 @@ class CandidateOptions:
     hold_out: Share = _NOTHING
     """Share of the training videos that becomes the split "val", by complete groups. Give every command the same."""
     train_sample: int = 20_000
-    """Training videos that compress reads, at random, as many of each class: more are listed and not decoded."""
+    """Training videos that are read, at random, as many of each class, the same by every command: more are listed and
+    not decoded."""
     max_bad: Share = _FIVE_PERCENT
     """Share of the videos of a split that may be unreadable (they are skipped and listed); more stops the run."""
     max_seconds_per_video: float = 60.0

@@ -12,14 +12,14 @@ from torch import nn
 
 from videocompressa.clip import DecodedSplit
 from videocompressa.codecs import Codec
-from videocompressa.datasets import BadVideo
+from videocompressa.datasets import BadVideo, VideoSet
 from videocompressa.datasets.layouts import PACKED
 from videocompressa.errors import InputError
 from videocompressa.files import check_output_folder
 from videocompressa.hub import holds_set, is_on_hub
 from videocompressa.networks import Classifier
 from videocompressa.processes import ALONE, ProcessGroup
-from videocompressa.recipes.data import check_split, decode_videos, list_videos
+from videocompressa.recipes.data import check_split, decode_videos, list_videos, sampled
 from videocompressa.recipes.options import CandidateOptions, Surroundings
 from videocompressa.recipes.sets import open_set
 from videocompressa.rng import Streams
@@ -57,7 +57,7 @@ class TrainOutcome:
     student: nn.Module | None = field(default=None, repr=False)
     """The first student that this process trained, in evaluation mode: from normalized clips (B,T,3,H,W) to logits."""
     notes: tuple[str, ...] = ()
-    """What was found in the evaluated folder and left out, and replaced frames of its videos."""
+    """What was found in the folders of videos and left out, and replaced frames of evaluated videos."""
 
 
 def train_on(
@@ -79,23 +79,25 @@ def train_on(
 ) -> TrainOutcome:
     """Train students on `subject` and evaluate them on a split of `data`.
 
-    `subject` is a set or its file, or a folder (or csv) of videos: then on all of its training videos, the
-    reference "full data". Students are those of `config.student`, or copies of `module`, which stays as it is. The
-    steps are the same for either. The views of a set with a labeler are labeled by it, unless `stored_labels`; a
-    labeler that is a layer needs its network: `labeler`, or that of the student. For a set, T and the size of the
-    frames come from its file. Seeds are 0 to `num_seeds` - 1. `save_model` is a folder for the first student
-    (`write_model`). The processes of `group` share the seeds. Raises `InputError`, and `DivergedError` when no run
-    ends with a finite loss.
+    `subject` is a set or its file, or a folder (or csv) of videos: then on its training videos, at most
+    `candidates.train_sample`: the reference "full data". Students are those of `config.student`, or copies of `module`,
+    which stays as it is. The steps are the same for either. The views of a set with a labeler are labeled by it, unless
+    `stored_labels`; a labeler that is a layer needs its network: `labeler`, or that of the student. For a set, T and
+    the size of the frames come from its file. Seeds are 0 to `num_seeds` - 1. `save_model` is a folder for the first
+    student (`write_model`). The processes of `group` share the seeds. Raises `InputError`, and `DivergedError` when no
+    run ends with a finite loss.
     """
     if num_seeds < 1:
         raise InputError(f"--seeds is {num_seeds}; it must be at least 1")
     if save_model is not None:
         _check_save_model(save_model, module, overwrite=overwrite)
-    videos = list_videos(data, candidates)
-    check_split(videos, split, data)
+    videos = _videos_of(data, split, candidates)
     known: Provenance | DecodedSplit
+    notes = videos.notes
     if holds_videos(subject):
-        clip, known = candidates.clip, _all_videos(subject, candidates, surroundings)
+        own = _videos_of(subject, "train", candidates)
+        clip, notes = candidates.clip, (*notes, *own.notes)
+        known = decode_videos(own, "train", clip, candidates, surroundings)
         train = real_clips(known)
     else:
         synthetic = subject if isinstance(subject, SyntheticSet) else open_set(subject, codec, labeler)
@@ -135,7 +137,7 @@ def train_on(
         skipped=(*(known.bad if isinstance(known, DecodedSplit) else ()), *test.bad),
         centroid_top1=centroid,
         student=student.network if isinstance(student, OwnNetwork) else student,
-        notes=(*videos.notes, *test.notes),
+        notes=tuple(dict.fromkeys((*notes, *test.notes))),
     )
 
 
@@ -157,11 +159,11 @@ def _clips_of(synthetic: SyntheticSet, student: str, device: torch.device, *, st
     return LabeledClips.of_set(dataclasses.replace(synthetic, labeler=labeler), device)
 
 
-def _all_videos(data: Path, candidates: CandidateOptions, surroundings: Surroundings) -> DecodedSplit:
-    """Return all training videos."""
+def _videos_of(data: Path, split: str, candidates: CandidateOptions) -> VideoSet:
+    """Return the videos of a folder, a split of which is read."""
     videos = list_videos(data, candidates)
-    check_split(videos, "train", data)
-    return decode_videos(videos, "train", candidates.clip, candidates, surroundings)
+    check_split(videos, split, data)
+    return sampled(videos, candidates) if split == "train" else videos
 
 
 def holds_videos(subject: Path | SyntheticSet) -> TypeGuard[Path]:
@@ -197,15 +199,17 @@ def fit_module(
 
 def clips_like(
     synthetic: SyntheticSet, data: Path, split: str, *, candidates: CandidateOptions, surroundings: Surroundings
-) -> LabeledClips:
-    """Return the real clips of a split, cut as those of a set and with its normalization; see `check_unseen`."""
-    videos = list_videos(data, candidates)
-    check_split(videos, split, data)
+) -> tuple[LabeledClips, tuple[str, ...]]:
+    """Return the real clips of a split, cut as those of a set and with its normalization, and notes on the videos.
+
+    See `check_unseen`.
+    """
+    videos = _videos_of(data, split, candidates)
     check_same_classes(synthetic.classes, videos.classes, "the set", data)
     decoded = decode_videos(videos, split, synthetic.clip, candidates, surroundings)
     if split != "train":
         check_unseen(synthetic.provenance, "the set", decoded, data, split)
-    return real_clips(decoded, synthetic.normalization)
+    return real_clips(decoded, synthetic.normalization), (*videos.notes, *decoded.notes)
 
 
 def check_unseen(

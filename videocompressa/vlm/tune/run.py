@@ -26,7 +26,7 @@ from videocompressa.engine import peak_memory_bytes
 from videocompressa.errors import InputError
 from videocompressa.files import check_output_folder, complete_folder, write_text
 from videocompressa.processes import ALONE, ProcessGroup
-from videocompressa.recipes.data import check_split, decode_videos, list_videos
+from videocompressa.recipes.data import check_split, decode_videos, list_videos, sampled
 from videocompressa.recipes.options import CandidateOptions, Surroundings
 from videocompressa.recipes.sets import open_set
 from videocompressa.recipes.train import check_same_classes, check_unseen
@@ -122,6 +122,8 @@ def finetune_on(
     decodes = options.after_set and options.from_source is None
     synthetic = open_set(subject, options.codec) if decodes else read_set(subject)
     videos = list_videos(data, candidates)
+    if options.full:
+        videos = sampled(videos, candidates)
     check_split(videos, options.split, data)
     check_same_classes(synthetic.classes, videos.classes, subject, data)
     names = readable_names(synthetic.classes, options.names)
@@ -142,7 +144,7 @@ def finetune_on(
                 shutil.rmtree(folder / phase)
         folder.mkdir(exist_ok=True)
     group.wait()
-    scores, notes = tuple(map(run.phase, options.phases)), tuple(_notes(synthetic, options.from_source))
+    scores, notes = tuple(map(run.phase, options.phases)), (*videos.notes, *_notes(synthetic, options.from_source))
     outcome = FinetuneOutcome(scores, synthetic.classes, names, tuple(run.skipped), notes)
     if group.is_main:
         values = {name: value for name, value in dataclasses.asdict(outcome).items() if name != "skipped"}
