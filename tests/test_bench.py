@@ -242,18 +242,19 @@ def test_a_row_without_a_set_has_no_sizes() -> None:
         assert record_of(row, [diverged], "rendered", ClipSpec(8, 48, 48), BenchOptions()).network == student
 
 
-def test_a_record_notes_the_precision_of_its_runs() -> None:
+def test_a_record_notes_the_precision_and_device_of_its_runs() -> None:
     (row,) = rows_of(BenchOptions(methods=("full",), labels=("hard",)))
     run = {"top1": 0.5, "top5": 0.9, "train_seconds": 1.0, "num_train_clips": 9, "num_frames": 72, "set": None}
     run |= {"peak_memory_bytes": 1, "gpu_peak_memory_bytes": None}
     for precisions, noted in (
         ((), ""),
         (("float32", "float32"), "float32"),
-        (("float32", "bfloat16"), "bfloat16, float32"),
+        (("float32", "bfloat16"), "bfloat16; float32"),
     ):
-        runs = [run | {"precision": precision} for precision in precisions] or [run]
+        runs = [run | {"precision": precision, "device": f"on {precision}"} for precision in precisions] or [run]
         record = record_of(row, runs, "rendered", ClipSpec(8, 48, 48), BenchOptions())
         assert (record.precision, record.frame_ratio, record.num_frames) == (noted, 1.0, 72)
+        assert record.device == "; ".join(f"on {precision}" for precision in sorted(set(precisions)))
 
 
 def test_other_defaults_are_other_jobs(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,6 +88,7 @@ EVERYTHING = record(
     clip="8 frames of 48x48 px",
     train=("steps=400",),
     precision="bfloat16",
+    device="cpu, 2 threads",
     settings=('note="a, b"\nc', "steps=30"),
     axis="cross",
     variant="codec linear",

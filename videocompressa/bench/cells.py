@@ -230,6 +230,7 @@ def _train(setting: Setting, job: RunJob, of_set: Answer | None) -> Answer:
         "top1": result.top1_mean,
         "top5": result.top5_mean,
         "precision": result.precision,
+        "device": result.device,
         "train_seconds": result.train_seconds,
         "train_steps": config.steps,
         "num_train_clips": len(train),

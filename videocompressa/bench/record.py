@@ -136,6 +136,8 @@ class Record:
     """What `--train` changed, as "name=value"."""
     precision: str = ""
     """Arithmetic of the students, "float32" or "bfloat16", or both where runs differ; "" where it is unknown."""
+    device: str = ""
+    """Where the students were trained, such as "cpu, 2 threads", each once; "" where it is unknown."""
     settings: tuple[str, ...] = ()
     """What `--set` changed, as "name=value"."""
     axis: str = "main"

@@ -276,7 +276,7 @@ def _scores(runs: Sequence[Answer]) -> dict[str, Any]:
         "train_seconds": sum(run.get("train_seconds", 0.0) for run in runs),
         "labeler": runs[0].get("labeler", ""),
         "views": tuple(runs[0].get("views", ())),
-        "precision": ", ".join(sorted({run["precision"] for run in runs if "precision" in run})),
+        **{name: "; ".join(sorted({run[name] for run in runs if name in run})) for name in ("precision", "device")},
     }
 
 

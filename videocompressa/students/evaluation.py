@@ -63,6 +63,8 @@ class TrainingResult:
     """Seconds of `fit` over all seeds, diverged ones included; evaluation is not in it."""
     precision: str
     """"float32" or "bfloat16": the arithmetic that the students were trained in."""
+    device: str
+    """Where, such as "cpu, 2 threads": another number of threads rounds sums in another order."""
 
 
 def student_features(student: Student, data: LabeledClips, device: torch.device) -> Tensor:
@@ -174,7 +176,13 @@ def train_seeds(
         num_diverged=len(seeds) - len(scores),
         train_seconds=sum(seconds for *_, seconds in results),
         precision=resolved_precision(config.precision, run.device),
+        device=_device_text(run.device),
     )
+
+
+def _device_text(device: torch.device) -> str:
+    threads = torch.get_num_threads()
+    return f"cpu, {threads} thread{'' if threads == 1 else 's'}" if device.type == "cpu" else device.type
 
 
 def _student(
