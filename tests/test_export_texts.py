@@ -82,6 +82,11 @@ def test_classes_with_the_same_words_are_refused() -> None:
         readable_names(("brush_hair", "BrushHair"))
 
 
+def test_a_class_without_words_is_refused() -> None:
+    with pytest.raises(InputError, match=r"class ' ' has no words; give --names a json with some"):
+        readable_names(("a", " "))
+
+
 def test_a_class_that_reads_as_a_media_tag_is_refused() -> None:
     with pytest.raises(InputError, match="class 'a <video> of mine' reads .*, which trainers take for a picture"):
         readable_names(("a <video> of mine", "b"))

@@ -62,12 +62,14 @@ def readable_names(classes: Sequence[str], path: Path | None = None) -> tuple[st
 
     `path` is a json file with {class: words}; it must name all L classes, and may name others. None takes the rule.
     Raises `InputError` when the file cannot be used or lacks a class, when two classes have the same words, or a name
-    holds a media tag.
+    is empty or holds a media tag.
     """
     names = tuple(map(readable_name, classes)) if path is None else _names_of_file(path, classes)
     where = "the class names" if path is None else f"--names {path}"
     class_of: dict[str, str] = {}
     for class_name, name in zip(classes, names, strict=True):
+        if not name.strip():
+            raise InputError(f"{where}: class {class_name!r} has no words; give --names a json with some")
         if (other := class_of.setdefault(name, class_name)) != class_name:
             problem = f"classes {other!r} and {class_name!r} both read {name!r}"
             raise InputError(f"{where}: {problem}; give --names a json in which they differ")
