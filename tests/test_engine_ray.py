@@ -18,6 +18,7 @@ from cli_runs import Runner, everything_in
 from engine_work import (
     apart_or_lost,
     decode_or_fail,
+    decode_until_killed,
     die_at_two,
     fail_at_three,
     kill_parent_at_two,
@@ -211,6 +212,27 @@ class TestLosses:
         assert [result for result, _ in answers] == [n * n for n in range(30)]
         assert process in {node for _, node in answers[:8]}
         assert process not in {node for _, node in answers[-8:]}
+
+    def test_decoding_goes_on_without_a_node_that_is_killed_in_the_middle(
+        self, cluster: Any, videos: VideoSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(candidates, "SHARD_VIDEOS", 1)
+        decode_split(videos, "train", CLIP, cache=tmp_path / "local", workers=1)
+        node = cluster.add_node(num_cpus=1, env_vars={"NODE_TO_KILL": "1"})
+        mark, done, ends = tmp_path / "in_the_middle", [], time.monotonic() + 60
+
+        def watch(step: str, **numbers: float) -> None:
+            done.append(numbers["done"])
+            if done[-1] == 2:
+                while not mark.exists():
+                    assert time.monotonic() < ends
+                    time.sleep(0.05)
+                cluster.remove_node(node, allow_graceful=False)
+
+        monkeypatch.setattr(shards, "decode_shard", decode_until_killed)
+        decode_split(videos, "train", CLIP, cache=tmp_path / "ray", workers=RayCluster(), watch=watch)
+        assert done == list(range(11))
+        assert files(tmp_path / "ray") == files(tmp_path / "local")
 
     def test_a_shard_that_kills_every_ray_worker_is_lost_after_retries(self, cluster: Any) -> None:
         assert list(run_shards(kill_parent_at_two, range(5), workers=RayCluster(), lost=negative)) == [0, 1, -2, 3, 4]
