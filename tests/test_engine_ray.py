@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from cli_runs import Runner, everything_in
 from engine_work import (
     apart_or_lost,
@@ -29,6 +30,7 @@ from engine_work import (
     two_megabytes,
 )
 from numbered_videos import numbered
+from range_server import serving
 
 from videocompressa.clip import ClipSpec
 from videocompressa.codecs import PixelCodec
@@ -122,6 +124,16 @@ class TestSameAsLocal:
         for kind, workers in kinds.items():
             encode_pass(videos, "train", CLIP, PixelCodec(), cache=tmp_path / kind, workers=workers, max_bad=0.2)
         assert files(tmp_path / "local") == files(tmp_path / "one") == files(tmp_path / "all")
+
+    def test_videos_of_a_store(self, cluster: Any, videos: VideoSet, tmp_path: Path) -> None:
+        pytest.importorskip("aiohttp", reason="needs the extra hub")
+        local = decode_split(videos, "train", CLIP, cache=tmp_path / "local", workers=1)
+        with serving(videos.root) as store:
+            stored = find_videos(store.url)
+            remote = decode_split(stored, "train", CLIP, cache=tmp_path / "remote", workers=RayCluster(1))
+            assert store.num_bytes >= sum(path.stat().st_size for path in videos.root.rglob("*.mp4"))
+        assert (remote.bad, len(remote)) == ((), 10)
+        assert torch.equal(remote.frames, local.frames)
 
     def test_the_command_with_ray_on_this_machine_alone(self, videos: VideoSet, tmp_path: Path) -> None:
         pytest.importorskip("ray", reason="needs the extra ray")
