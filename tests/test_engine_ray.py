@@ -135,19 +135,28 @@ class TestSameAsLocal:
         assert (remote.bad, len(remote)) == ((), 10)
         assert torch.equal(remote.frames, local.frames)
 
-    def test_the_command_with_ray_on_this_machine_alone(self, videos: VideoSet, tmp_path: Path) -> None:
-        pytest.importorskip("ray", reason="needs the extra ray")
+    def test_the_command_with_ray_on_this_machine_alone_and_on_a_cluster(
+        self, cluster: Any, videos: VideoSet, tmp_path: Path
+    ) -> None:
         usual = [sys.executable, "-m", "videocompressa", "keyframes", "set", "--keyframes=2", "--frames=4", "--quiet"]
         environment = os.environ | {
             "PYTHONPATH": str(TESTS.parent),
             "HOME": str(tmp_path),
         }  # Ray keeps its token there.
-        for name, more in {"local": [], "ray": ["--engine=ray", "--workers=2"]}.items():
+        with_ray = ["--engine=ray", "--workers=2"]
+        num_drivers = []
+        for name, more in {
+            "local": [],
+            "ray": with_ray,
+            "cluster": [*with_ray, "--ray-address", cluster.address],
+        }.items():
             command = [*usual, "-o", name, *more]
             ran = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=False)
             assert (ran.returncode, ran.stderr) == (0, b"")
-        assert files(tmp_path / "local") == files(tmp_path / "ray")
+            num_drivers.append(len(cluster.global_state.job_table()))
+        assert files(tmp_path / "local") == files(tmp_path / "ray") == files(tmp_path / "cluster")
         assert len(files(tmp_path / "ray")) == 2 + 10 * 2
+        assert [number - num_drivers[0] for number in num_drivers] == [0, 0, 1]
 
     def test_the_plan_says_whose_time_it_gives(self, cluster: Any, run: Runner, videos: VideoSet) -> None:
         usual = ("plan", videos.root, "--size", 16, "--frames", 4, "--method", "random-real", "--vpc", 1,
