@@ -76,10 +76,15 @@ site: $(ENVIRONMENT) ## build the documentation into runs/site: index.html opens
 wheel-test: $(ENVIRONMENT) ## build source archive and wheel, and run a small job by the wheel in a clean environment
 	$(PYTHON) tools/wheel_test.py runs/dist
 
-bench: $(ENVIRONMENT) ## speed and memory of the encode pass, and of other readers; DATA=folder of videos, else the demo's
-	$(PYTHON) tools/bench_encode_pass.py $(DATA) --workers 0 --copies 1 2 4 8
-	$(PYTHON) tools/bench_encode_pass.py --long-video
-	$(PYTHON) tools/bench_readers.py $(DATA)
+bench: $(ENVIRONMENT) ## tables of docs/benchmarks.md on speed, memory and cost; DATA=folder of videos, else the demo's
+	$(PYTHON) tools/bench_encode_pass.py $(DATA) --codec ycbcr --size 48 --workers 2 --copies 1 2 4 8
+	$(PYTHON) tools/bench_encode_pass.py $(DATA) --codec tiny --size 112 --workers 2
+	$(PYTHON) tools/bench_encode_pass.py $(DATA) --codec ycbcr --size 48 --workers 2 --engines local ray
+	$(PYTHON) tools/bench_encode_pass.py --long-video --codec ycbcr --size 48
+	$(PYTHON) tools/bench_readers.py $(DATA) --size 112 --workers 2
+	$(BIN)videocompressa compress $(DATA) -o runs/bench/set.safetensors --force
+	$(PYTHON) tools/bench_training.py $(DATA) runs/bench/set.safetensors --steps 150
+	$(PYTHON) tools/bench_cost.py --ucf101 --threads 1
 
 soak: $(ENVIRONMENT) ## load: many clips, classes, items and runs (SHARE=0.01 for a hundredth), and what they leave behind
 	$(PYTHON) tools/soak.py --share $(SHARE)

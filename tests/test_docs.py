@@ -154,6 +154,19 @@ def test_an_empty_line_is_before_each_list(page: Path) -> None:
     assert re.findall(r"^(?![-#|<]|\d+\. |  ).+\n(?:- |1\. ).*", text, re.MULTILINE) == []
 
 
+def test_make_bench_runs_every_benchmark() -> None:
+    (lines,) = re.findall(r"^bench:.*\n((?:\t.+\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    commands = [shlex.split(line) for line in re.sub(r"\$\((\w+)\)", as_typed, lines).splitlines()]
+    for words in commands:
+        check_command(words)
+    assert {words[1] for words in commands} >= {f"tools/{path.name}" for path in (ROOT / "tools").glob("bench_*.py")}
+
+
+def as_typed(variable: re.Match[str]) -> str:
+    """Return what a variable of the Makefile stands for."""
+    return {"PYTHON": "python", "BIN": "", "DATA": "DATA"}[variable[1]]
+
+
 def test_a_wrong_option_is_found() -> None:
     with pytest.raises(AssertionError, match=r"compress DATA -o s --colour 3: Unknown option"):
         check_command(shlex.split("videocompressa compress DATA -o s --colour 3"))
