@@ -199,13 +199,12 @@ class _Reader:
         self.num_passed = 0
         """Frames of the video up to and including the last one returned."""
 
-    def skip_toward(self, time: int) -> bool:
-        """Skip to the last keyframe from which the frame at `time` can be decoded; False when none is ahead."""
-        target = self._timeline.packet_of[time]
-        ahead = [i for i, pts in self._timeline.keyframes if self._next_packet < i <= target and pts <= time]
-        if not ahead or any(frame.pts == time for frame in self._ready):
+    def skip_toward(self, position: int) -> bool:
+        """Skip to the last keyframe from which the frame there can be decoded; False when none is ahead."""
+        keyframe, time = self._timeline.keyframe_before(position, self._next_packet), self._timeline.times[position]
+        if keyframe is None or any(frame.pts == time for frame in self._ready):
             return False
-        self._next_packet = ahead[-1]
+        self._next_packet = keyframe
         self._ready.clear()
         self._codec.flush_buffers()
         return True
@@ -263,7 +262,7 @@ def _by_time(reader: _Reader, times: Sequence[int], chosen: Sequence[int], resiz
     before: VideoFrame | None = None
     passed = -math.inf
     for position in chosen:
-        skipped = reader.skip_toward(times[position])
+        skipped = reader.skip_toward(position)
         while True:
             frame = reader.next()
             if frame is None:  # Frames at the end are lost.
