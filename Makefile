@@ -80,6 +80,7 @@ bench: $(ENVIRONMENT) ## tables of docs/benchmarks.md on speed, memory and cost;
 	$(PYTHON) tools/bench_encode_pass.py $(DATA) --codec ycbcr --size 48 --workers 2 --copies 1 2 4 8
 	$(PYTHON) tools/bench_encode_pass.py $(DATA) --codec tiny --size 112 --workers 2
 	$(PYTHON) tools/bench_encode_pass.py $(DATA) --codec ycbcr --size 48 --workers 2 --engines local ray
+	$(PYTHON) tools/bench_encode_pass.py --like-kinetics --codec ycbcr --size 48 --copies 8
 	$(PYTHON) tools/bench_encode_pass.py --long-video --codec ycbcr --size 48
 	$(PYTHON) tools/bench_readers.py $(DATA) --size 112 --workers 2
 	$(BIN)videocompressa compress $(DATA) -o runs/bench/set.safetensors --force

@@ -2,12 +2,14 @@
 
     python tools/bench_encode_pass.py DATA [--codec tiny] [--size 64] [--frames 8] [--workers 1] [--copies 1 2 4 8]
         [--engines local ray] [--ray-address ADDRESS]
+    python tools/bench_encode_pass.py --like-kinetics [CLIPS] [the same options]
     python tools/bench_encode_pass.py --long-video [SECONDS]
 
 DATA is a folder of labeled videos. Every measurement runs in a process of its own with an empty cache, so that peak
 memory is its own. `--copies 1 2` also reads every video twice (symbolic links): memory must not grow, time must double;
 the last line states by how much they miss that. `--long-video` reads one generated video of 1080p, of two hours by
-default, and a tenth of it.
+default, and a tenth of it. `--like-kinetics` generates clips as copies of Kinetics have them: 10 s of 340x256, 25
+frames a second, H.264 of crf 23 with a keyframe every 250 frames, so that nearly all of a clip is decoded.
 CPU seconds are those of this process and its workers, which count on a machine that is busy otherwise. `--engines local
 ray` measures both; Ray's start is part of its seconds, its workers' memory and CPU time are not in the table.
 Prints a Markdown table for docs/benchmarks.md.
@@ -35,10 +37,11 @@ STAGES = ("decode", f"decode + encode {KEPT_PER_CLASS} a class", "decode + encod
 
 
 def main() -> None:
-    """Measure each stage at each number of copies, each in a process of its own."""
+    """Measure what the options name."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, nargs="?")
     parser.add_argument("--long-video", type=int, nargs="?", const=7200, metavar="SECONDS")
+    parser.add_argument("--like-kinetics", type=int, nargs="?", const=24, metavar="CLIPS")
     parser.add_argument("--codec", default="tiny")
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--frames", type=int, default=8)
@@ -55,8 +58,20 @@ def main() -> None:
     if options.long_video:
         measure_long(options)
         return
+    if options.like_kinetics:
+        with tempfile.TemporaryDirectory() as folder:
+            options.data = Path(folder) / "like-kinetics"
+            num_bytes = write_like_kinetics(options.data, options.like_kinetics)
+            print(f"{options.like_kinetics} clips of {num_bytes / options.like_kinetics / 1e3:.0f} kB")
+            measure_passes(options)
+        return
     if options.data is None:
-        parser.error("give DATA, or --long-video")
+        parser.error("give DATA, --like-kinetics or --long-video")
+    measure_passes(options)
+
+
+def measure_passes(options: argparse.Namespace) -> None:
+    """Measure each stage at each number of copies, each in a process of its own, and print the table."""
     print(f"{options.data.name}, {options.frames} frames at {options.size} px, codec {options.codec}, "
           f"{options.workers} decoding workers\n")  # fmt: skip
     print("| pass | clips | seconds | CPU seconds | clips/s | against decoding | peak memory | of which before |")
@@ -149,6 +164,33 @@ def write_long(path: Path, seconds: int) -> None:
             packet.stream, packet.time_base, packet.is_keyframe = stream, time_base, is_keyframe
             packet.pts = packet.dts = round(number / rate / time_base)
             container.mux(packet)
+
+
+def write_like_kinetics(folder: Path, count: int) -> int:
+    """Write clips of two classes, in which a camera pans over a texture and another one moves; return their bytes."""
+    import av
+    import numpy as np
+
+    rate, height, width, options = 25, 256, 340, {"crf": "23", "g": "250", "threads": "1"}
+    paths = [folder / f"{'ab'[number % 2]}/{number}.mp4" for number in range(count)]
+    for seed, path in enumerate(paths):
+        random = np.random.default_rng(seed)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        coarse = random.integers(30, 220, (64, 96, 3), np.uint8)
+        texture = av.VideoFrame.from_ndarray(coarse, "rgb24").reformat(3 * width, 3 * height).to_ndarray()
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream("libx264", rate=rate, options=options)
+            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+            for number in range(10 * rate):
+                angle = 2 * np.pi * number / (10 * rate)
+                top, left = int(height * (1 + np.sin(angle))), int(width * (1 + np.cos(angle)))
+                picture = texture[top : top + height, left : left + width].astype(np.int16)
+                picture[60:180, number : number + 80] = texture[:120, :80]
+                picture += random.normal(0, 4, picture.shape).astype(np.int16)  # the grain of a camera
+                frame = av.VideoFrame.from_ndarray(picture.clip(0, 255).astype(np.uint8), "rgb24")
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+    return sum(path.stat().st_size for path in paths)
 
 
 def measure(options: argparse.Namespace, stage: str) -> dict[str, float]:
