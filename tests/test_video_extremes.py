@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -100,9 +102,10 @@ def test_sides_from_one_pixel_to_8192(tmp_path: Path, height: int, width: int) -
     assert np.abs(levels - [10, 200]).max() <= 2
 
 
-def repeated(path: Path, times: list[int]) -> Path:
+def repeated(path: Path, times: list[int], height: int = 32, width: int = 32) -> Path:
     """Write one picture again and again, at these times in ms."""
-    picture = numbered(path.with_name("one.mp4"), 1, codec="mjpeg", pix_fmt="yuvj420p")
+    pictures = [gray(0, height, width)]
+    picture = write(path.with_name("one.mp4"), pictures, codec="mjpeg", pix_fmt="yuvj420p")
     with av.open(str(picture)) as old, av.open(str(path), "w", options={"avoid_negative_ts": "disabled"}) as new:
         stream = new.add_stream_from_template(old.streams.video[0])
         data = bytes(next(packet for packet in old.demux(video=0) if packet.size))
@@ -142,3 +145,33 @@ def test_a_file_without_durations(tmp_path: Path) -> None:
     assert probe(path).num_frames == 6
     assert probe(path).duration_seconds > 0
     assert len(read_frames(path, 3, 8, 8).frames) == 3
+
+
+READ = """
+import sys
+from pathlib import Path
+from videocompressa.engine import peak_memory_bytes
+from videocompressa.video import read_frames
+if len(sys.argv) > 1:
+    read_frames(Path(sys.argv[1]), 16, 8, 8)
+print(peak_memory_bytes())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("count", "height", "width", "most_mib"),
+    [
+        (100_000, 32, 32, 60),  # of 307 MB as pixels
+        (60, 1024, 8192, 300),  # of 1.5 GB
+    ],
+)
+def test_memory_is_bounded_by_the_frame_and_not_by_their_number(
+    tmp_path: Path, count: int, height: int, width: int, most_mib: int
+) -> None:
+    path = repeated(tmp_path / "a.mkv", list(range(0, 40 * count, 40)), height, width)
+
+    def peak(*arguments: str) -> int:
+        return int(subprocess.run([sys.executable, "-c", READ, *arguments], stdout=subprocess.PIPE, check=True).stdout)
+
+    assert (peak(str(path)) - peak()) / 2**20 < most_mib
