@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch import Tensor
 from videocompressa.clip import Candidates
 from videocompressa.codecs import PixelCodec
 from videocompressa.errors import DivergedError, InputError
+from videocompressa.labeler import LabelerSpec
 from videocompressa.methods import METHODS, find_method
 from videocompressa.methods.coreset import CoresetConfig
 from videocompressa.methods.videocompressa import method, synthesis
@@ -27,7 +29,16 @@ from videocompressa.run import Run, Stages
 from videocompressa.selection.gumbel import top_k_straight_through
 from videocompressa.selection.joint import JointConfig, place, uncovered
 from videocompressa.selection.keyframes import UniformSelector
-from videocompressa.students.teachers import RealClips, TeacherConfig, train_teachers
+from videocompressa.students.evaluation import predict, student_features
+from videocompressa.students.labelers import LabelerConfig
+from videocompressa.students.teachers import (
+    RealClips,
+    TeacherConfig,
+    real_clips,
+    recognized,
+    teacher_features,
+    train_teachers,
+)
 from videocompressa.synthetic import Budget, gather
 from videocompressa.views import UNCHANGED
 
@@ -82,6 +93,40 @@ def test_planted_truth_typical_videos_in_the_features_of_the_pool(tmp_path: Path
         assert part.square().sum(1).mean() == pytest.approx(1, abs=1e-4)
 
 
+def test_planted_truth_typical_videos_in_the_features_of_the_labeler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two of six features of a class are alike, one is between all and four are far apart: the pair and the middle."""
+    data, counts = dark_and_bright(), Counter[str]()
+    spots = torch.tensor([[0.0, 0], [0, 10], [10, 0], [10, 10], [5, 5], [5, 5.1]]).repeat_interleave(2, 0)
+
+    def planted(teacher: Any, given: Candidates, run: Run) -> Tensor:
+        counts["features"] += 1
+        return spots
+
+    labeler = LabelerConfig(LabelerSpec("framenet2d", 0.1), steps=1)
+    config = VideoCompressaConfig(labels="views", labeler=labeler)
+    monkeypatch.setattr(method, "teacher_features", planted)
+    monkeypatch.setattr(method, "recognized", lambda *given: torch.ones(12, dtype=torch.bool))
+    kept = compress(data, config, videos_per_class=1).provenance.video_ids
+    assert set(kept) <= {data.video_ids[row] for row in (8, 9, 10, 11)}
+    assert counts["features"] == 1
+    explicit = dataclasses.replace(config, subset="facility-location", features="labeler")
+    assert compress(data, explicit, videos_per_class=1).provenance.video_ids == kept
+    at_random = (dataclasses.replace(config, subset="random"), dataclasses.replace(config, labels="hard"))
+    first, second = (compress(data, each, videos_per_class=1).provenance.video_ids for each in at_random)
+    assert first == second
+    assert counts["features"] == 2
+
+
+def test_clips_that_the_teacher_knows_are_found_from_its_features(two_classes: Candidates, tmp_path: Path) -> None:
+    run = Run(Streams(0), stages=Stages(tmp_path))
+    (teacher,) = SMALL.train_teachers(two_classes, PixelCodec(), 3, run).networks
+    features, clips = teacher_features(teacher, two_classes, run), real_clips(two_classes)
+    assert torch.equal(features, student_features(teacher, clips, run.device))
+    expected = predict(teacher, clips, run.device)
+    assert torch.allclose(teacher.classify(features).softmax(1), expected, atol=1e-6)
+    assert torch.equal(recognized(two_classes, [teacher], run), expected.argmax(1) == two_classes.labels)
+
+
 @pytest.mark.parametrize("name", ["random-real", "herding-real", "k-center-real"])
 def test_real_methods_store_real_frames(name: str, two_classes: Candidates) -> None:
     synthetic = compress(two_classes, SMALL_METHODS[name])
@@ -120,7 +165,8 @@ def test_every_ablation_runs_and_changes_the_set(change: dict[str, object], two_
 def test_finished_stages_are_taken_and_give_the_same_set(two_classes: Candidates, tmp_path, monkeypatch) -> None:
     stages = Stages(tmp_path / "stages")
     first = compress(two_classes, SMALL, stages=stages)
-    assert {path.name.split("-")[0] for path in stages.folder.iterdir()} == {"selector", "teacher", "pool", "synthesis"}
+    names = {path.name.rpartition("-")[0] for path in stages.folder.iterdir()}
+    assert names == {"selector", "teacher", "clip-features", "pool", "pool-features", "synthesis"}
     monkeypatch.setattr("videocompressa.students.training.fit", None)  # a stage that is computed again would call it
     second = compress(two_classes, SMALL, stages=stages)
     assert torch.equal(first.latents, second.latents)
@@ -250,7 +296,13 @@ def test_teachers_see_a_share_of_the_clips_as_stored(two_classes: Candidates) ->
         (lambda: VideoCompressaConfig(labels="firm"), "unknown labels 'firm'; known: soft, hard"),
         (lambda: VideoCompressaConfig(selector="best"), "unknown selector 'best'; known: gumbel"),
         (lambda: CoresetConfig(selector="best"), "unknown selector 'best'; known: gumbel, uniform, random"),
-        (lambda: CoresetConfig(subset="best"), "unknown subset rule 'best'"),
+        (lambda: CoresetConfig(subset="best"), "unknown subset rule 'best'; known: random, herding"),
+        (lambda: CoresetConfig(subset="auto"), "unknown subset rule 'auto'"),
+        (lambda: VideoCompressaConfig(subset="best"), "unknown subset rule 'best'; known: auto, random"),
+        (
+            lambda: VideoCompressaConfig(subset="herding", features="labeler", labels="hard"),
+            "features is 'labeler', but there is no labeler; give features=latents, or labels=views",
+        ),
         (lambda: VideoCompressaConfig(fill="loop"), "fill is 'loop'; known: hold, linear"),
         (lambda: JointConfig(steps=0), "joint.steps is 0"),
         (lambda: JointConfig(width=12), "joint.width is 12; it must be a multiple of 8"),

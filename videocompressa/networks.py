@@ -53,7 +53,11 @@ class FeatureClassifier(Classifier):
 
     def forward(self, clips: Tensor) -> Tensor:
         """Return logits (B,L)."""
-        logits: Tensor = self.head(self.features(clips))
+        return self.classify(self.features(clips))
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Return the logits (B,L) of features (B,D)."""
+        logits: Tensor = self.head(features)
         return logits
 
     def features(self, clips: Tensor) -> Tensor:
@@ -76,6 +80,10 @@ class Student(Classifier, ABC):
     def features(self, clips: Tensor) -> Tensor:
         """Return (B,D): what the last layer sees, averaged over the positions that are left."""
         return self._run(clips).flatten(2).mean(2)
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Return the logits (B,L) of features (B,D), up to rounding those of their clips."""
+        return self._head(features[:, :, None, None, None])
 
     def embed(self, clips: Tensor) -> Tensor:
         """Return (B, D t h w): what the last layer sees at all positions that are left, flattened; no dropout."""

@@ -22,24 +22,21 @@ from videocompressa.errors import check_known, too_few_bytes
 from videocompressa.fill import check_fill
 from videocompressa.labeler import Labeler
 from videocompressa.matching.tuning import TuningConfig
-from videocompressa.networks import FeatureClassifier
 from videocompressa.run import Run
 from videocompressa.selection.gumbel import GumbelSelector, SelectorConfig
 from videocompressa.selection.joint import JointConfig, train_selector
 from videocompressa.selection.keyframes import FIXED_SELECTORS, SELECTORS, Selector, UniformSelector
 from videocompressa.selection.videos import SUBSETS, FeaturesOf, choose_videos
-from videocompressa.students.evaluation import student_features
 from videocompressa.students.labelers import LabelerConfig, stored_spec, train_labeler
 from videocompressa.students.named import parse_student
-from videocompressa.students.probe import features_of
 from videocompressa.students.settings import TrainConfig
 from videocompressa.students.teachers import (
     LABELS,
     RealClips,
     Teacher,
     TeacherConfig,
-    real_clips,
     relabel,
+    teacher_features,
     train_teachers,
 )
 from videocompressa.synthetic import Budget, SyntheticSet, gather
@@ -271,6 +268,8 @@ class MethodConfig(ABC):
 class SelectingConfig(MethodConfig):
     """A method that picks videos by a subset rule, and keyframes by any selector, the learned one included."""
 
+    subset_rules: ClassVar[tuple[str, ...]] = tuple(SUBSETS)
+    """What `subset` may be."""
     subset: str = "random"
     """Rule that chooses videos; a name of `selection.SUBSETS`."""
     selector: str = "uniform"
@@ -283,7 +282,7 @@ class SelectingConfig(MethodConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_known("unknown selector", self.selector, SELECTORS)
-        check_known("unknown subset rule", self.subset, SUBSETS)
+        check_known("unknown subset rule", self.subset, self.subset_rules)
 
     @property
     def reads_all_latents(self) -> bool:
@@ -343,10 +342,7 @@ def features_of_student(train_data: Candidates, subset: str, teachers: Teachers,
     """Return what gives the first teacher's features of the real clips; None for the rule "random"."""
     if subset == "random":
         return None
-    teacher, clips = teachers.networks[0], real_clips(train_data)
-    if isinstance(teacher, FeatureClassifier):  # its features are kept
-        return features_of(teacher, clips, run).__getitem__
-    return student_features(teacher, clips, run.device).__getitem__
+    return teacher_features(teachers.networks[0], train_data, run).__getitem__
 
 
 def first_of_each_class(order: Tensor, labels: Tensor, count: int) -> Tensor:

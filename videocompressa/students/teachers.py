@@ -12,15 +12,15 @@ import torch
 from torch import Tensor
 
 from videocompressa.clip import Candidates, DecodedSplit, Normalization
-from videocompressa.codecs import Codec
+from videocompressa.codecs import Codec, weights_sha256
 from videocompressa.errors import InputError, check_least, check_within
 from videocompressa.fill import fill_clips
 from videocompressa.networks import STUDENTS, FeatureClassifier, Student
 from videocompressa.run import Run
 from videocompressa.students.clips import LabeledClips
-from videocompressa.students.evaluation import predict
+from videocompressa.students.evaluation import predict, student_features
 from videocompressa.students.named import FROZEN, parse_student
-from videocompressa.students.probe import fit_probe
+from videocompressa.students.probe import features_of, fit_probe
 from videocompressa.students.settings import TrainConfig
 from videocompressa.students.training import fit_kept
 from videocompressa.synthetic import SyntheticSet, take_keyframes
@@ -114,11 +114,22 @@ def train_teachers(real: RealClips, config: TeacherConfig, run: Run) -> Sequence
     return [train(number) for number in range(config.num_teachers)]
 
 
+def teacher_features(teacher: Teacher, train_data: Candidates, run: Run) -> Tensor:
+    """Return the features (N,D) float32 of the real clips, on the CPU; a finished stage."""
+    clips = real_clips(train_data)
+    if isinstance(teacher, FeatureClassifier):
+        return features_of(teacher, clips, run)
+    key = {"weights": weights_sha256(teacher.state_dict())}
+    compute = partial(student_features, teacher, clips, run.device)
+    return run.recall("clip-features", key, lambda: {"features": compute()})["features"]
+
+
 def recognized(train_data: Candidates, teachers: Sequence[Teacher], run: Run) -> Tensor:
     """Return (N,) bool: the clips whose class the first teacher gets right; all where there is no teacher."""
     if not teachers:
         return torch.ones(len(train_data), dtype=torch.bool)
-    return predict(teachers[0], real_clips(train_data), run.device).argmax(1) == train_data.labels
+    features = teacher_features(teachers[0], train_data, run).to(run.device)
+    return teachers[0].classify(features).argmax(1).cpu() == train_data.labels
 
 
 def soft_labels(teachers: Sequence[Teacher], data: LabeledClips, config: TeacherConfig, run: Run) -> Tensor:

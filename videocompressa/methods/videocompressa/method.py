@@ -9,7 +9,8 @@ Symbols are those of docs/method.md.
 4. Latents.     E(select(x)) = select(E(x)) because w is one-hot, so w acts on cached latents.
 5. Joint phase. min over phi, theta of the task loss of the understanding module on the K selected and on all T
                 latents, plus a coverage term (`joint.py`).
-6. Videos.      Within each class, at random, or by a rule of `selection.SUBSETS` such as facility location.
+6. Videos.      Within each class, by a rule of `selection.SUBSETS`: facility location in the features of the labeler,
+                or at random where there is none.
 7. Synthesis.   z_syn = select(E(x_chosen); phi) + delta, both tuned against a pool of students (`synthesis.py`).
                 By default delta is 0.
 8. Labels.      A labeler in the file, probabilities of a teacher for the decoded clips, or the classes.
@@ -30,18 +31,18 @@ from videocompressa.artifact.storage import sample_of
 from videocompressa.clip import Candidates
 from videocompressa.codecs import Codec
 from videocompressa.errors import InputError, check_known
-from videocompressa.methods.config import SelectingConfig
+from videocompressa.methods.config import SelectingConfig, Teachers
 from videocompressa.methods.videocompressa.pool import Member, PoolConfig, build_pool, clip_features
 from videocompressa.methods.videocompressa.synthesis import SynthesisConfig, synthesize
 from videocompressa.networks import STUDENTS, Student
 from videocompressa.run import Run
 from videocompressa.selection.keyframes import Selector, check_keyframes
-from videocompressa.selection.videos import FeaturesOf, choose_videos, visible_latents
+from videocompressa.selection.videos import SUBSETS, FeaturesOf, choose_videos, visible_latents
 from videocompressa.students.named import parse_student
-from videocompressa.students.teachers import RealClips, recognized
+from videocompressa.students.teachers import RealClips, recognized, teacher_features
 from videocompressa.synthetic import Budget, SyntheticSet
 
-FEATURES = ("latents", "pool")
+FEATURES = ("latents", "pool", "labeler")
 PAPER = ("selector=gumbel", "subset=facility-location", "synthesis.enabled=true")
 """Settings of the complete method of the paper; the defaults leave out what did not pay (docs/log.md)."""
 
@@ -51,15 +52,18 @@ class VideoCompressaConfig(SelectingConfig):
     """The method and its ablation switches."""
 
     name: ClassVar[str] = "videocompressa"
+    subset_rules: ClassVar[tuple[str, ...]] = ("auto", *SUBSETS)
     labels: str = "views"
     """Step 8: "views" (a labeler in the file), "soft" or "hard"."""
     selector: str = "uniform"
     """Steps 2 to 5: "gumbel" (learned; `joint.enabled=false` and `joint.understanding=false` are ablations) or a fixed
     rule. Uniform by default: with labeled views, learned keyframes taught less (docs/log.md)."""
-    subset: str = "random"
-    """Step 6: rule that chooses videos; a name of `selection.SUBSETS`."""
+    subset: str = "auto"
+    """Step 6: rule that chooses videos; a name of `selection.SUBSETS`, or "auto": facility location in the features of
+    the labeler where there is one, else "random"."""
     features: str = "latents"
-    """What that rule compares: "latents", weighted by how far pixels move with them, or the features of the "pool"."""
+    """What that rule compares, unless it is "auto": "latents", weighted by how far pixels move with them, or the
+    features of the "pool" or of the "labeler"."""
     pool: PoolConfig = field(default_factory=PoolConfig)
     """The students of steps 6 and 7."""
     synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
@@ -68,11 +72,21 @@ class VideoCompressaConfig(SelectingConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_known("features is", self.features, FEATURES)
+        if self._choice[1] == "labeler" and self.labels != "views":
+            raise InputError("features is 'labeler', but there is no labeler; give features=latents, or labels=views")
         if self.needs_pool and parse_student(self.teacher.train.student).is_frozen:
             raise InputError(
                 f"teacher.train.student is {self.teacher.train.student!r}, but synthesis and features=pool need one of "
                 f"{', '.join(STUDENTS)}: they look at all of its stages"
             )
+
+    @property
+    def _choice(self) -> tuple[str, str | None]:
+        """The rule of step 6 and what it compares; nothing at random."""
+        rule, features = self.subset, self.features
+        if rule == "auto":
+            rule, features = ("facility-location", "labeler") if self.labels == "views" else ("random", "")
+        return rule, None if rule == "random" else features
 
     @property
     def needs_teacher(self) -> bool:
@@ -82,13 +96,13 @@ class VideoCompressaConfig(SelectingConfig):
     @property
     def reads_all_latents(self) -> bool:
         """See `MethodConfig.reads_all_latents`."""
-        compared = self.subset != "random" and self.features == "latents"
+        compared = self._choice[1] == "latents"
         return compared or (self.needs_pool and self.teacher.as_stored > 0) or super().reads_all_latents
 
     @property
     def needs_pool(self) -> bool:
         """Whether videos or synthesis need the pool."""
-        return self.synthesis.enabled or (self.subset != "random" and self.features == "pool")
+        return self.synthesis.enabled or self._choice[1] == "pool"
 
     @property
     def synthesis_steps(self) -> int:
@@ -110,13 +124,12 @@ class VideoCompressaConfig(SelectingConfig):
             real = RealClips(train_data, codec, budget.keyframes, self.fill, self.teacher.as_stored)
             students = [teacher for teacher in teachers.networks if isinstance(teacher, Student)]
             pool = build_pool(real, self.pool, self.teacher.train, students, run)
-        features = self._features(train_data, codec, pool, run)
         rows = choose_videos(  # 6.
             train_data,
-            self.subset,
+            self._choice[0],
             budget,
             run.generator("videos"),
-            features=features,
+            features=self._features(train_data, codec, teachers, pool, run),
             eligible=recognized(train_data, teachers.networks, run),
         )
         positions = selector.positions(train_data.frames[rows], budget.keyframes, run.generator("keyframes"))
@@ -125,11 +138,16 @@ class VideoCompressaConfig(SelectingConfig):
             synthetic = self._tuned(synthetic, train_data, rows, pool, selector, codec, run)  # 7.
         return self.relabel(synthetic, teachers, run)  # 8.
 
-    def _features(self, train_data: Candidates, codec: Codec, pool: Sequence[Member], run: Run) -> FeaturesOf | None:
+    def _features(
+        self, train_data: Candidates, codec: Codec, teachers: Teachers, pool: Sequence[Member], run: Run
+    ) -> FeaturesOf | None:
         """Return what step 6 compares; nothing at random."""
-        if self.subset == "random":
+        features = self._choice[1]
+        if features is None:
             return None
-        if self.features == "pool":
+        if features == "labeler":
+            return teacher_features(teachers.networks[0], train_data, run).__getitem__
+        if features == "pool":
             return clip_features(pool, train_data, run).__getitem__
         weights = transform.channel_weights(codec, sample_of(train_data.latents), run.generator("channels"))
         return visible_latents(train_data, weights)

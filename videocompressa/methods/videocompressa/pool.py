@@ -20,10 +20,9 @@ from videocompressa.errors import InputError, check_least
 from videocompressa.methods.config import random_of_each_class
 from videocompressa.networks import Student
 from videocompressa.run import Run
-from videocompressa.students.evaluation import student_features
 from videocompressa.students.precision import autocast
 from videocompressa.students.settings import TrainConfig
-from videocompressa.students.teachers import RealClips, real_clips
+from videocompressa.students.teachers import RealClips, teacher_features
 from videocompressa.views import augmented
 
 
@@ -83,18 +82,12 @@ def build_pool(
 
 def clip_features(pool: Sequence[Member], train_data: Candidates, run: Run) -> Tensor:
     """Return (N, sum of D) float32: what each student gives for every real clip, centered, with a spread of 1."""
-    parts = []
-    for member in pool:
-        key = {"weights": weights_sha256(member.student.state_dict())}
-        compute = functools.partial(_spread_evenly, member.student, train_data, run)
-        parts.append(run.recall("clip-features", key, compute)["features"])
-    return torch.cat(parts, 1)
+    return torch.cat([_spread_evenly(teacher_features(member.student, train_data, run)) for member in pool], 1)
 
 
-def _spread_evenly(student: Student, train_data: Candidates, run: Run) -> dict[str, Tensor]:
-    features = student_features(student, real_clips(train_data), run.device)
+def _spread_evenly(features: Tensor) -> Tensor:
     centered = features - features.mean(0)
-    return {"features": centered / (centered.square().sum(1).mean().sqrt() + 1e-8)}
+    return centered / (centered.square().sum(1).mean().sqrt() + 1e-8)
 
 
 def summary(stage: Tensor) -> Tensor:
