@@ -192,7 +192,7 @@ class CompressOptions:
     """Which method compresses, behind which codec, and how latents are stored."""
 
     method: str = "videocompressa"
-    """videocompressa (keyframes of random videos and a labeler; learning keyframes and tuning are settings of it) or
+    """videocompressa (keyframes of typical videos and a labeler; learning keyframes and tuning are settings of it) or
     typical-clips (complete clips, coarsely stored, of the most typical videos that --bytes holds; trains nothing); for
     comparison random-real, herding-real, k-center-real or facility-location-real (real keyframes), rded (crops that a
     teacher recognizes), dm, mtt, vdsd-dm or vdsd-mtt (clips tuned by matching), lvdd, lvdd-random, lvdd-k-means or
