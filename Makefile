@@ -84,7 +84,7 @@ bench: $(ENVIRONMENT) ## tables of docs/benchmarks.md on speed, memory and cost;
 	$(PYTHON) tools/bench_encode_pass.py --long-video --codec ycbcr --size 48
 	$(PYTHON) tools/bench_readers.py $(DATA) --size 112 --workers 2
 	$(BIN)videocompressa compress $(DATA) -o runs/bench/set.safetensors --force
-	$(PYTHON) tools/bench_training.py $(DATA) runs/bench/set.safetensors --steps 150
+	$(PYTHON) tools/bench_training.py $(DATA) runs/bench/set.safetensors
 	$(PYTHON) tools/bench_cost.py --ucf101 --threads 1
 
 soak: $(ENVIRONMENT) ## load: many clips, classes, items and runs (SHARE=0.01 for a hundredth), and what they leave behind

@@ -1,6 +1,6 @@
-"""Seconds of one student's training by where its clips come from, in one run: what a set file saves at every training.
+"""Seconds until a student is as accurate as a set file makes it, by where its clips come from, in one run.
 
-    python tools/bench_training.py DATA SET [--steps 200] [--workers 2]
+    python tools/bench_training.py DATA SET [--steps 100,200,400,800,1600] [--timed 100] [--workers 2]
 
 DATA is a folder of labeled videos and SET a file compressed from it; the student and its steps are the same for all:
 
@@ -8,8 +8,11 @@ DATA is a folder of labeled videos and SET a file compressed from it; the studen
 2. frames: all videos are decoded once and kept in memory;
 3. set: the file is opened and its keyframes decoded; its labeler, if it has one, labels every view.
 
-"start" is what happens before the first step. A step's time is measured over `--steps` and multiplied to 1,600 steps.
-Prints a Markdown table for docs/benchmarks.md.
+Students are trained on the set, and on all videos, for each number of steps, each with a complete learning-rate
+schedule, and are tested; the set's accuracy is that of its most steps. Of each way, the fewest steps that are as
+accurate are multiplied by the seconds of a step, measured over `--timed` steps, and "start" is added: what happens
+before the first step. Videos and frames are the same clips, so they share their accuracies. One seed. Prints Markdown
+tables for docs/benchmarks.md.
 """
 
 import argparse
@@ -29,11 +32,11 @@ from videocompressa.recipes.sets import open_set
 from videocompressa.rng import Streams
 from videocompressa.run import Run
 from videocompressa.students.clips import LabeledClips
+from videocompressa.students.evaluation import evaluate
 from videocompressa.students.settings import TrainConfig
 from videocompressa.students.training import fit
+from videocompressa.texts import markdown_table
 from videocompressa.video import read_frames
-
-STEPS = 1600
 
 
 class DecodedWhenDrawn(Dataset[Tensor]):
@@ -57,32 +60,55 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("set", type=Path)
-    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--steps", type=counts, default="100,200,400,800,1600")
+    parser.add_argument("--timed", type=int, default=100)
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
-    videos, clip = find_videos(options.data).select("train"), open_set(options.set).clip
-    config = TrainConfig(steps=options.steps)
+    found, clip = find_videos(options.data), open_set(options.set).clip
+    videos, config = found.select("train"), TrainConfig(steps=options.timed)
 
-    def from_frames() -> LabeledClips:
+    def decoded(split: str) -> LabeledClips:
+        part = found.select(split)
         with tempfile.TemporaryDirectory() as cache:
-            decoded = decode_split(videos, "train", clip, cache=Path(cache), workers=options.workers)
-            return LabeledClips(decoded.frames.clone(), decoded.labels, decoded.normalization, decoded.classes)
+            clips = decode_split(part, split, clip, cache=Path(cache), workers=options.workers)
+            return LabeledClips(clips.frames.clone(), clips.labels, clips.normalization, clips.classes)
 
-    frames, from_memory = timed(from_frames)
+    frames, from_memory = timed(lambda: decoded("train"))
     synthetic, from_file = timed(lambda: LabeledClips.of_set(open_set(options.set)))
-    rows = {
-        "set": (from_file, seconds_a_step(synthetic, config)),
-        "frames": (from_memory, seconds_a_step(frames, config)),
-        "videos": (0.0, seconds_a_step(frames, config, drawn(videos, clip, config, options.workers))),
-    }
+    test = dataclasses.replace(decoded("test"), normalization=frames.normalization)
+    of_set, of_all = ([accuracy(clips, steps, test) for steps in options.steps] for clips in (synthetic, frames))
     print(f"{options.data.name}, {len(videos)} training videos, {clip.num_frames} frames of {clip.height} px, "
-          f"{STEPS} steps of {config.batch_size}, {options.workers} decoding workers\n")  # fmt: skip
-    print("| clips come from | start | steps | together | against the set |")
-    print("|---|---|---|---|---|")
-    shortest = rows["set"][0] + STEPS * rows["set"][1]
-    for name, (start, step) in rows.items():
-        together = start + STEPS * step
-        print(f"| {name} | {start:.1f} s | {STEPS * step:.0f} s | {together:.0f} s | {together / shortest:.2f} |")
+          f"steps of {config.batch_size}, {options.workers} decoding workers\n")  # fmt: skip
+    rows = [["accuracy after steps", *map(str, options.steps)]]
+    rows += [[name, *map("{:.1%}".format, each)] for name, each in (("set", of_set), ("all videos", of_all))]
+    print(markdown_table(rows))
+
+    def fewest(accuracies: list[float]) -> int | None:
+        return next((steps for steps, each in zip(options.steps, accuracies, strict=True) if each >= of_set[-1]), None)
+
+    batches = drawn(videos, clip, config, options.workers)
+    ways = {
+        "set": (from_file, seconds_a_step(synthetic, config), fewest(of_set)),
+        "frames": (from_memory, seconds_a_step(frames, config), fewest(of_all)),
+        "videos": (0.0, seconds_a_step(frames, config, batches), fewest(of_all)),
+    }
+    rows = [["clips come from", "start", "a step", f"steps to {of_set[-1]:.1%}", "together", "times the set"]]
+    together = {name: start + step * steps for name, (start, step, steps) in ways.items() if steps}
+    for name, (start, step, steps) in ways.items():
+        ends = [f"{together[name]:.0f} s", f"{together[name] / together['set']:.2f}"] if steps else ["", ""]
+        rows.append([name, f"{start:.1f} s", f"{step:.3f} s", str(steps or "not reached"), *ends])
+    print(markdown_table(rows))
+
+
+def counts(text: str) -> list[int]:
+    """Return numbers with commas between them, rising."""
+    return sorted(map(int, text.split(",")))
+
+
+def accuracy(clips: LabeledClips, steps: int, test: LabeledClips) -> float:
+    """Return the top-1 in [0,1] of a student that is trained for so many steps."""
+    run = Run(Streams(0), torch.device("cpu"))
+    return evaluate(fit(clips, TrainConfig(steps=steps), run), test, run.device).top1
 
 
 def timed(work: Callable[[], LabeledClips]) -> tuple[LabeledClips, float]:
