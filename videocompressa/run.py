@@ -55,6 +55,12 @@ def is_read(step: int, total: int) -> bool:
     return step % _READ_EVERY == _READ_EVERY - 1 or step == total - 1
 
 
+def check_finite(number: Tensor, message: str) -> None:
+    """Raise `DivergedError` with this message unless the number is finite; waits for the device."""
+    if not bool(torch.isfinite(number)):
+        raise DivergedError(message)
+
+
 @dataclass(frozen=True)
 class Stages:
     """Where finished stages are kept; without a folder every stage is computed again."""

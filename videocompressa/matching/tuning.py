@@ -13,10 +13,10 @@ from torch import Tensor
 
 from videocompressa.checkpoint import Part
 from videocompressa.codecs import Codec
-from videocompressa.errors import DivergedError, check_least, check_within
+from videocompressa.errors import check_least, check_within
 from videocompressa.fill import fill_clips
 from videocompressa.matching.objectives import DMConfig, Matching, MatchingConfig, ShowClips
-from videocompressa.run import Run, is_read
+from videocompressa.run import Run, check_finite, is_read
 from videocompressa.synthetic import SyntheticSet
 
 
@@ -81,11 +81,10 @@ def tune(
         optimizer.step()
         total += loss.detach()
         if is_read(step, steps):
-            if not torch.isfinite(total):
-                raise DivergedError(f"{name} diverged by step {step + 1} of {steps}: its loss is not finite; {advice}")
+            check_finite(total, f"{name} diverged by step {step + 1} of {steps}: its loss is not finite; {advice}")
             run.watch(name, done=step + 1, total=steps, loss=float(loss.detach()))
-    if not all(torch.isfinite(parameter.detach().sum()) for parameter in (*parameters, *own)):
-        raise DivergedError(f"{name} diverged: a value that it tunes is not finite; {advice}")
+    for parameter in (*parameters, *own):
+        check_finite(parameter.detach().sum(), f"{name} diverged: a value that it tunes is not finite; {advice}")
 
 
 def into_range(pixels: Tensor) -> Tensor:

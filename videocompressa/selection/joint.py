@@ -27,12 +27,14 @@ from torch import Tensor
 
 from videocompressa.checkpoint import Part, Repeated
 from videocompressa.clip import Candidates
-from videocompressa.errors import DivergedError, InputError, check_least
+from videocompressa.errors import InputError, check_least
 from videocompressa.fill import fill_clips, fill_weights
-from videocompressa.run import Run, is_read
+from videocompressa.run import Run, check_finite, is_read
 from videocompressa.selection.gumbel import GumbelSelector, SelectorConfig, gumbel_noise, temperature
 from videocompressa.selection.understanding import UnderstandingModule
 from videocompressa.synthetic import take_keyframes
+
+_DIVERGED = "the loss of the joint phase stopped being finite; choose a lower joint.lr"
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ def train_selector(
         coverage = coverage_loss(scores, latents, keyframes, fill, noise) if config.coverage_weight else 0.0
         total += _step(task + config.coverage_weight * coverage, phi)
         if is_read(step, config.steps):
-            _check_finite(total)
+            check_finite(total, _DIVERGED)
             numbers = {"loss": float(task.detach()), "temperature": tau, "entropy": _entropy(scores.detach())}
             run.watch("selector", done=step + 1, total=config.steps, **numbers)
     return selector.eval().requires_grad_(False)
@@ -171,7 +173,7 @@ def _train_alone(
         latents, labels = _load(train_data, next(batches), run.device)
         total += _step(F.cross_entropy(student(latents), labels), optimizer)
         if is_read(step, config.steps):
-            _check_finite(total)
+            check_finite(total, _DIVERGED)
             run.watch("understanding", done=step + 1, total=config.steps)
 
 
@@ -181,11 +183,6 @@ def _step(loss: Tensor, optimizer: torch.optim.Optimizer) -> Tensor:
     torch.autograd.backward(loss)
     optimizer.step()
     return loss.detach()
-
-
-def _check_finite(total: Tensor) -> None:
-    if not torch.isfinite(total):
-        raise DivergedError("the loss of the joint phase stopped being finite; choose a lower joint.lr")
 
 
 def _halves(labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:

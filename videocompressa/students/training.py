@@ -13,10 +13,10 @@ from torch.optim.swa_utils import update_bn
 from videocompressa.artifact.packing.quantization import LARGEST_CODE
 from videocompressa.checkpoint import GlobalRandom, Part, Repeated
 from videocompressa.clip import ClipSpec, Normalization
-from videocompressa.errors import DivergedError, InputError
+from videocompressa.errors import InputError
 from videocompressa.networks import Classifier
 from videocompressa.rng import seeded
-from videocompressa.run import Run, is_read
+from videocompressa.run import Run, check_finite, is_read
 from videocompressa.students.clips import LabeledClips, probabilities_of
 from videocompressa.students.named import build_named
 from videocompressa.students.precision import autocast
@@ -216,8 +216,8 @@ def _lr_share(step: int, config: TrainConfig) -> float:
 
 
 def _check_finite(value: Tensor, config: TrainConfig, step: int) -> None:
-    if not bool(torch.isfinite(value)):
-        raise DivergedError(
-            f"training {config.student!r} diverged by step {step + 1} of {config.steps}: its loss or weights are not "
-            f"finite at lr {config.lr:g}; choose a lower lr, or a student with norms such as 'minic3d'"
-        )
+    check_finite(
+        value,
+        f"training {config.student!r} diverged by step {step + 1} of {config.steps}: its loss or weights are not "
+        f"finite at lr {config.lr:g}; choose a lower lr, or a student with norms such as 'minic3d'",
+    )

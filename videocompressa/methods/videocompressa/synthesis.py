@@ -26,11 +26,11 @@ from torch import Tensor
 from videocompressa.checkpoint import Part, Repeated
 from videocompressa.clip import Candidates
 from videocompressa.codecs import Codec
-from videocompressa.errors import DivergedError, check_least
+from videocompressa.errors import check_least
 from videocompressa.fill import fill_clips
 from videocompressa.methods.videocompressa.pool import Member, summary
 from videocompressa.processes import ProcessGroup
-from videocompressa.run import Run, is_read
+from videocompressa.run import Run, check_finite, is_read
 from videocompressa.selection.gumbel import GumbelSelector, top_k_straight_through
 from videocompressa.selection.keyframes import Selector
 from videocompressa.students.precision import autocast
@@ -117,7 +117,7 @@ def synthesize(
         schedule.step()
         total += means @ weights
         if is_read(step, config.steps):
-            _check_finite(total)
+            check_finite(total, "the loss of the synthesis stopped being finite; choose a lower synthesis.lr")
             match, task, _ = means.tolist()
             run.watch("synthesis", done=step + 1, total=config.steps, match=match, task=task)
     positions = start.positions
@@ -175,11 +175,6 @@ def _descend(
     delta.grad[rows] /= size.view(-1, *[1] * (delta.ndim - 1))
     optimizer.step()
     return means
-
-
-def _check_finite(total: Tensor) -> None:
-    if not torch.isfinite(total):
-        raise DivergedError("the loss of the synthesis stopped being finite; choose a lower synthesis.lr")
 
 
 def match_and_task(
