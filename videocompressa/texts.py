@@ -38,9 +38,9 @@ def count_text(count: int | None) -> str:
     return "all" if count is None else str(count)
 
 
-def runs_text(count: int) -> str:
-    """Return a number of runs, such as "1 run"."""
-    return f"{count} run{'' if count == 1 else 's'}"
+def number_text(count: int, noun: str) -> str:
+    """Return a number of things, such as "1 run" or "2 runs" of the noun "run"."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def seconds_text(seconds: float | None) -> str:

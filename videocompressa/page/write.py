@@ -17,7 +17,7 @@ from videocompressa.page.contents import Accuracy, Page, accuracy_of, page_of, s
 from videocompressa.page.media import beside
 from videocompressa.recipes.results import TrainResults, read_results
 from videocompressa.synthetic import Cost, SyntheticSet, regime_of
-from videocompressa.texts import bytes_text, percent_text, runs_text
+from videocompressa.texts import bytes_text, number_text, percent_text
 
 _NAMES = {True: "the set", False: "all videos"}
 
@@ -109,7 +109,8 @@ def accuracy_in(records: Sequence[Record], synthetic: SyntheticSet) -> Accuracy:
     own = of_set[0]
     of_full = [each for each in records if each.on_all_videos and _alike(each, own) and each.top1_mean is not None]
     full = of_full[0] if of_full else None
-    how = f"Benchmark: top-1 on {own.split} videos, {runs_text(len(own.top1_runs))} of {own.student} ({own.protocol}), "
+    runs = number_text(len(own.top1_runs), "run")
+    how = f"Benchmark: top-1 on {own.split} videos, {runs} of {own.student} ({own.protocol}), "
     of_own, of_all = ((each.top1_mean, each.spread) if each and each.top1_mean else None for each in (own, full))
     regime = REGIMES[labels] + ("" if labels == "hard" or full is None else "; all videos: hard labels")
     seconds = student_seconds(own.train_seconds, full.train_seconds if full else None)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from videocompressa.errors import InputError
-from videocompressa.texts import runs_text
+from videocompressa.texts import number_text
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class TrainResults:
     @property
     def tested(self) -> str:
         """On what the students were tested, and how many of them, as a text."""
-        return f"{self.num_test_clips} {self.split} videos, {runs_text(self.num_runs)}"
+        return f"{self.num_test_clips} {self.split} videos, {number_text(self.num_runs, 'run')}"
 
     @property
     def options_text(self) -> str:

@@ -19,7 +19,7 @@ from videocompressa.students.precision import resolved_precision
 from videocompressa.students.probe import fit_probe, predict_probe
 from videocompressa.students.settings import TrainConfig
 from videocompressa.students.training import fit, fit_kept
-from videocompressa.texts import names_text
+from videocompressa.texts import names_text, number_text
 
 Augment = Callable[[Tensor], Tensor]
 """Pixels (B,T,3,H,W) float32 in [0,1] -> pixels of the same shape."""
@@ -181,8 +181,7 @@ def train_seeds(
 
 
 def _device_text(device: torch.device) -> str:
-    threads = torch.get_num_threads()
-    return f"cpu, {threads} thread{'' if threads == 1 else 's'}" if device.type == "cpu" else device.type
+    return f"cpu, {number_text(torch.get_num_threads(), 'thread')}" if device.type == "cpu" else device.type
 
 
 def _student(
