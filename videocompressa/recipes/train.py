@@ -5,12 +5,12 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeGuard
+from typing import NamedTuple, TypeGuard
 
 import torch
 from torch import nn
 
-from videocompressa.clip import DecodedSplit
+from videocompressa.clip import ClipSpec, DecodedSplit
 from videocompressa.codecs import Codec
 from videocompressa.datasets import BadVideo, VideoSet
 from videocompressa.datasets.layouts import PACKED
@@ -92,17 +92,12 @@ def train_on(
     if save_model is not None:
         _check_save_model(save_model, module, overwrite=overwrite)
     videos = _videos_of(data, split, candidates)
-    known: Provenance | DecodedSplit
-    notes = videos.notes
     if holds_videos(subject):
-        own = _videos_of(subject, "train", candidates)
-        clip, notes = candidates.clip, (*notes, *own.notes)
-        known = decode_videos(own, "train", clip, candidates, surroundings)
-        train = real_clips(known)
+        source = _source_of_videos(subject, candidates, surroundings)
     else:
         synthetic = subject if isinstance(subject, SyntheticSet) else open_set(subject, codec, labeler)
-        clip, known = synthetic.clip, synthetic.provenance
-        train = _clips_of(synthetic, config.student, surroundings.device, stored_labels=stored_labels)
+        source = _source_of_set(synthetic, config.student, surroundings.device, stored_labels=stored_labels)
+    train, clip, known = source.clips, source.clip, source.known
     check_same_classes(train.classes, videos.classes, subject, data)
     test = decode_videos(videos, split, clip, candidates, surroundings)
     check_unseen(known, subject, test, data, split)
@@ -137,8 +132,34 @@ def train_on(
         skipped=(*(known.bad if isinstance(known, DecodedSplit) else ()), *test.bad),
         centroid_top1=centroid,
         student=student.network if isinstance(student, OwnNetwork) else student,
-        notes=tuple(dict.fromkeys((*notes, *test.notes))),
+        notes=tuple(dict.fromkeys((*videos.notes, *source.notes, *test.notes))),
     )
+
+
+class _Source(NamedTuple):
+    """What students learn from."""
+
+    clips: LabeledClips
+    clip: ClipSpec
+    known: Provenance | DecodedSplit
+    """Which videos these are, or were made from."""
+    notes: tuple[str, ...] = ()
+
+
+def _source_of_videos(data: Path, candidates: CandidateOptions, surroundings: Surroundings) -> _Source:
+    """Return the training videos of a folder."""
+    videos = _videos_of(data, "train", candidates)
+    decoded = decode_videos(videos, "train", candidates.clip, candidates, surroundings)
+    return _Source(real_clips(decoded), candidates.clip, decoded, videos.notes)
+
+
+def _source_of_set(synthetic: SyntheticSet, student: str, device: torch.device, *, stored_labels: bool) -> _Source:
+    """Return the clips of a set; its labeler, unless stored labels are asked for, may need the student's network."""
+    labeler = None if stored_labels else synthetic.labeler
+    if labeler is not None and parse_student(student).is_frozen:
+        labeler = with_network(labeler, student, synthetic.classes, synthetic.clip)
+    clips = LabeledClips.of_set(dataclasses.replace(synthetic, labeler=labeler), device)
+    return _Source(clips, synthetic.clip, synthetic.provenance)
 
 
 def _check_save_model(folder: Path, module: nn.Module | None, *, overwrite: bool) -> None:
@@ -149,14 +170,6 @@ def _check_save_model(folder: Path, module: nn.Module | None, *, overwrite: bool
             "student as FILE.py:FUNCTION"
         )
     check_output_folder(folder, overwrite=overwrite)
-
-
-def _clips_of(synthetic: SyntheticSet, student: str, device: torch.device, *, stored_labels: bool) -> LabeledClips:
-    """Return the clips of a set; its labeler, unless stored labels are asked for, may need the student's network."""
-    labeler = None if stored_labels else synthetic.labeler
-    if labeler is not None and parse_student(student).is_frozen:
-        labeler = with_network(labeler, student, synthetic.classes, synthetic.clip)
-    return LabeledClips.of_set(dataclasses.replace(synthetic, labeler=labeler), device)
 
 
 def _videos_of(data: Path, split: str, candidates: CandidateOptions) -> VideoSet:

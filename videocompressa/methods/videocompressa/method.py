@@ -85,7 +85,7 @@ class VideoCompressaConfig(SelectingConfig):
         """The rule of step 6 and what it compares; nothing at random."""
         rule, features = self.subset, self.features
         if rule == "auto":
-            rule, features = ("facility-location", "labeler") if self.labels == "views" else ("random", "")
+            rule, features = ("facility-location", "labeler") if self.labels == "views" else ("random", features)
         return rule, None if rule == "random" else features
 
     @property
